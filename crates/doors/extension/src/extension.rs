@@ -1,0 +1,147 @@
+//! The server as a whole: built from a platform and a client, run on a listener that the caller opened.
+
+use std::sync::Arc;
+
+use axum::Router;
+use k8s_openapi::api::core::v1::ConfigMap;
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_protection::Platform;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::authentication::{
+    AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, FrontProxy, FrontProxyTrust, ParseTrustError,
+};
+use crate::authorization::AccessReviews;
+use crate::certificates::ServingCertificates;
+use crate::discovery::Documents;
+use crate::limits::{SERVING_RENEW_AFTER, TRUST_RELOAD_INTERVAL, WATCHES_MAX};
+use crate::router::router;
+use crate::server;
+use crate::shared::Shared;
+
+/// The authority of the front proxy cannot be learned.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadTrustError {
+    #[error("read ConfigMap '{AUTHENTICATION_NAMESPACE}/{AUTHENTICATION_CONFIG_MAP}'")]
+    ReadConfigMap {
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("parse ConfigMap '{AUTHENTICATION_NAMESPACE}/{AUTHENTICATION_CONFIG_MAP}'")]
+    ParseConfigMap {
+        #[source]
+        source: ParseTrustError,
+    },
+}
+
+impl Classified for ReadTrustError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::ReadConfigMap { source } => match &**source {
+                kube::Error::Api(status) if status.code == 403 => ErrorClass::Denied,
+                _ => ErrorClass::Unavailable { retry_after: None },
+            },
+            Self::ParseConfigMap { source } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::ReadConfigMap { .. } => "extension.trust.read",
+            Self::ParseConfigMap { source } => source.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::ReadConfigMap { .. } => Some(format!(
+                "the platform's account needs the role 'extension-apiserver-authentication-reader' in \
+                 '{AUTHENTICATION_NAMESPACE}'"
+            )),
+            Self::ParseConfigMap { source } => source.hint(),
+        }
+    }
+}
+
+/// The extension API server of one installation.
+pub struct Extension {
+    shared: Arc<Shared>,
+}
+
+impl Extension {
+    /// Watches end and connections close when the token is cancelled.
+    pub fn new(platform: Arc<Platform>, client: Client, shutdown: CancellationToken) -> Self {
+        let shared = Shared {
+            platform,
+            reviews: AccessReviews::new(client.clone()),
+            client,
+            front_proxy: FrontProxy::default(),
+            documents: Documents::new(),
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            shutdown,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// All paths. A request counts as authenticated if a `Requester` lies in its extensions, which no client can
+    /// put there.
+    pub fn router(&self) -> Router {
+        router(Arc::clone(&self.shared))
+    }
+
+    /// Learns which certificate the API server's front proxy shows. Until then every request is refused.
+    pub async fn read_trust(&self) -> Result<(), ReadTrustError> {
+        let config_maps: Api<ConfigMap> =
+            Api::namespaced(self.shared.client.clone(), AUTHENTICATION_NAMESPACE);
+        let config = config_maps
+            .get(AUTHENTICATION_CONFIG_MAP)
+            .await
+            .map_err(|source| ReadTrustError::ReadConfigMap { source: Box::new(source) })?;
+        let trust =
+            FrontProxyTrust::parse(&config).map_err(|source| ReadTrustError::ParseConfigMap { source })?;
+        self.shared.front_proxy.replace(trust);
+        Ok(())
+    }
+
+    /// Serves until the token is cancelled. Keeps the front proxy's authority and our certificate current.
+    pub async fn serve(&self, listener: TcpListener, certificates: Arc<ServingCertificates>) {
+        let serving =
+            server::serve(listener, self.router(), Arc::clone(&self.shared), Arc::clone(&certificates));
+        let upkeep = async {
+            tokio::join!(self.reload_trust(), self.renew_certificates(&certificates));
+        };
+        tokio::select! {
+            () = serving => {}
+            () = upkeep => {}
+        }
+    }
+
+    /// The authority rotates without notice; what was true a minute ago goes on until we hear otherwise.
+    async fn reload_trust(&self) -> std::convert::Infallible {
+        let mut ticks = interval(TRUST_RELOAD_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.read_trust().await {
+                warn!(code = error.code(), chain = %Chain(&error), "the front proxy's authority could not be read");
+            }
+        }
+    }
+
+    async fn renew_certificates(&self, certificates: &ServingCertificates) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(SERVING_RENEW_AFTER).await;
+            match certificates.renew(self.shared.now()) {
+                Ok(()) => info!("the serving certificate was renewed"),
+                Err(error) => {
+                    warn!(code = error.code(), chain = %Chain(&error), "the serving certificate was not renewed");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! One object, and what its sub-resource `details` adds.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use keelson_catalog::{CommitError, RowKey, RowKind, Stored};
+use keelson_protection::requests::{self, RequestError};
+use serde_json::Value;
+
+use crate::object::Object;
+use crate::options::Freshness;
+use crate::refusal::{About, FieldError, Refusal};
+use crate::response::json_bytes;
+use crate::shared::{Shared, blocking, refuse_away, refuse_failure, refuse_read};
+use crate::target::ObjectPath;
+use crate::view::View;
+
+pub(crate) async fn get(
+    shared: &Arc<Shared>,
+    path: ObjectPath<'_>,
+    freshness: Freshness,
+    view: View,
+) -> Result<Response, Refusal> {
+    let stored = read(shared, path, freshness).await?;
+    let object = Object::parse(path.kind, &stored).map_err(|error| refuse_failure(&error))?;
+    Ok(json_bytes(view.single(&object)))
+}
+
+/// The object with a richer status, reckoned for this request alone.
+pub(crate) async fn details(
+    shared: &Arc<Shared>,
+    path: ObjectPath<'_>,
+    freshness: Freshness,
+) -> Result<Response, Refusal> {
+    let stored = read(shared, path, freshness).await?;
+    let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
+    let details = requests::details(&shared.platform, path.kind, namespace, name)
+        .await
+        .map_err(|error| refuse_request(About { kind: path.kind, name }, &error))?;
+    let object = Object::parse(path.kind, &stored).map_err(|error| refuse_failure(&error))?;
+    let mut whole = object.to_value();
+    if let Value::Object(added) = details {
+        match &mut whole["status"] {
+            Value::Object(status) => status.extend(added),
+            status => *status = Value::Object(added),
+        }
+    }
+    Ok(json_bytes(serde_json::to_vec(&whole).expect("a JSON tree has string keys")))
+}
+
+async fn read(shared: &Arc<Shared>, path: ObjectPath<'_>, freshness: Freshness) -> Result<Stored, Refusal> {
+    let database = shared.database(path.kind)?;
+    if let Freshness::NotOlderThan(revision) | Freshness::Exactly(revision) = freshness {
+        let head = database.head().revision;
+        if revision > head {
+            return Err(Refusal::version_too_large(revision, head));
+        }
+    }
+    let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
+    let key = RowKey::new(RowKind::new(path.kind.row_kind()), namespace, name);
+    let stored = blocking(move || database.read(&key).map_err(refuse_read)).await?;
+    stored.ok_or_else(|| Refusal::not_found(About { kind: path.kind, name }))
+}
+
+/// A use case's refusal in the words of the protocol.
+pub(crate) fn refuse_request(about: About<'_>, error: &RequestError) -> Refusal {
+    match error {
+        RequestError::AlreadyExists { .. } => Refusal::already_exists(about),
+        RequestError::NotFound { .. } => Refusal::not_found(about),
+        RequestError::InvalidField { field, message } => {
+            Refusal::invalid(about, &[FieldError::invalid(*field, message)])
+        }
+        RequestError::Conflict { message } => Refusal::conflict(about, message),
+        RequestError::NotByClients { .. } => Refusal::method_not_allowed(error.to_string()),
+        RequestError::Away(away) => refuse_away(away),
+        RequestError::Commit { source: CommitError::Conflict { .. } } => {
+            Refusal::conflict(about, "something that it goes with has just changed; try again")
+        }
+        RequestError::Read { .. } | RequestError::Decode { .. } | RequestError::Commit { .. } => {
+            refuse_failure(error)
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The extension API server: serves our kinds beside the built-in ones, straight from the catalog.
+//!
+//! Speaks the protocol of Kubernetes and decides nothing: creating and deleting end in `protection`, kinds and their
+//! schemas come from `resources`, rows and their versions from `catalog`.
+
+mod accept;
+mod authentication;
+mod authorization;
+mod body;
+mod certificates;
+mod continuation;
+mod create;
+mod delete;
+mod delete_options;
+mod discovery;
+mod extension;
+mod get;
+mod limits;
+mod list;
+mod object;
+mod openapi;
+mod options;
+mod parameters;
+mod refusal;
+mod registration;
+mod response;
+mod router;
+mod rows;
+mod server;
+mod shared;
+mod table;
+mod target;
+mod view;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use authentication::{FrontProxy, FrontProxyTrust, ParseTrustError};
+pub use certificates::{CertificateError, ServingCertificates};
+pub use discovery::{GroupVersion, group_versions};
+pub use extension::{Extension, ReadTrustError};
+pub use registration::{Reach, RegisterError, Registration, api_service_name};

@@ -1,0 +1,78 @@
+//! Every bound of the server, with its reason. Requests beyond a bound are refused, never queued without end.
+
+use std::time::Duration;
+
+/// The API server itself takes no larger body.
+pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
+
+/// Names, options and a continue token fit many times over; groups and extra of a requester come in headers.
+pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
+pub(crate) const HEADERS_MAX: usize = 256;
+
+/// The aggregator multiplexes over a few connections; a direct client has no business here.
+pub(crate) const CONNECTIONS_MAX: usize = 512;
+pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+
+/// The controller-manager holds three watches a kind; every informer of a client holds one.
+pub(crate) const WATCHES_MAX: usize = 2_000;
+
+/// A client that does not finish its handshake, headers or body in this time is gone.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The API server gives up on a request after a minute; so do we, a little earlier, to say why.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// A connection whose peer answers no ping is closed, and its watches with it.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is still open this long after the shutdown began is dropped.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A watch that names no timeout ends within this span, spread so that not all clients return at once.
+pub(crate) const WATCH_TIMEOUT_LEAST: Duration = Duration::from_secs(30 * 60);
+pub(crate) const WATCH_TIMEOUT_MOST: Duration = Duration::from_secs(60 * 60);
+
+/// A bookmark is due this often, so that a client's version stays ahead of the cut of the journal.
+pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A watch that is woken waits this long for more, then reads all at once.
+pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(20);
+
+/// Rows read in one go. A list up to this size is one consistent read.
+pub(crate) const PAGE_ROWS: usize = 1_000;
+
+/// Events of a watch read in one go.
+pub(crate) const EVENTS_PER_READ: usize = 500;
+
+/// Objects that one deletecollection takes; the namespace controller calls again until none is left.
+pub(crate) const DELETE_COLLECTION_MAX: usize = 5_000;
+
+/// Deletions of one deletecollection that are under way together.
+pub(crate) const DELETIONS_AT_ONCE: usize = 32;
+
+/// A grant is believed this long; a denial is never kept.
+pub(crate) const REVIEW_TTL: Duration = Duration::from_secs(10);
+pub(crate) const REVIEWS_KEPT_MAX: usize = 4_096;
+
+/// References in one spec. Each costs an access review.
+pub(crate) const REFERENCES_MAX: usize = 32;
+
+/// Names that are tried for one `generateName`.
+pub(crate) const GENERATED_NAMES_TRIED: usize = 8;
+
+/// What a client may put into one selector.
+pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
+
+/// The front proxy's authority is read again this often.
+pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Lives of our certificates. A serving certificate is replaced when a third of its life is left.
+pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
+
+/// Clients are asked to come back after this.
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;

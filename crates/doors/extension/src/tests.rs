@@ -1,0 +1,10 @@
+//! The router called without a socket, over a real platform and a real catalog. Only the API server is a fake: it
+//! answers what we ask it about namespaces, secrets and access.
+
+mod access;
+mod creates;
+mod deletes;
+mod documents;
+mod harness;
+mod reads;
+mod watches;

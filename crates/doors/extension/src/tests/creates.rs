@@ -1,0 +1,183 @@
+//! Creating: every rule that Kubernetes would have checked for us, and those that are ours.
+
+use http::header::{CONTENT_TYPE, WARNING};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::harness::{Answer, BACKUPS, World};
+
+fn backup(name: &str) -> Value {
+    json!({
+        "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "BackupAction", "metadata": {"name": name},
+        "spec": {"subject": {"name": "shop", "namespace": "shop"}},
+    })
+}
+
+async fn expect(world: &World, query: &str, object: &Value, code: StatusCode, message: &str) -> Answer {
+    let answer = world.post(&format!("{BACKUPS}{query}"), object).await;
+    assert_eq!(answer.code, code, "{}", answer.json);
+    assert!(answer.message().contains(message), "'{}' does not say '{message}'", answer.message());
+    answer
+}
+
+async fn created(world: &World) -> Vec<String> {
+    world.get(BACKUPS).await.names().into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn an_object_is_created_and_returned() {
+    let world = World::start().await;
+    let mut object = backup("b");
+    object["metadata"]["labels"] = json!({"team": "blue"});
+    object["status"] = json!({"state": "Complete", "requester": {"name": "root"}});
+    let answer = world.post(BACKUPS, &object).await;
+    assert_eq!(answer.code, StatusCode::CREATED, "{}", answer.json);
+    assert_eq!(answer.json["kind"], "BackupAction");
+    assert_eq!(answer.json["metadata"]["namespace"], "shop");
+    assert_eq!(answer.json["metadata"]["labels"]["team"], "blue");
+    assert_ne!(answer.json["status"]["state"], "Complete");
+    assert_ne!(answer.json["status"]["requester"]["name"], "root");
+    assert_eq!(
+        world.get(&format!("{BACKUPS}/b")).await.json["metadata"]["uid"],
+        answer.json["metadata"]["uid"]
+    );
+    let again = world.post(BACKUPS, &backup("b")).await;
+    assert_eq!((again.code, &again.json["reason"]), (StatusCode::CONFLICT, &json!("AlreadyExists")));
+    assert_eq!(again.message(), "backupactions.actions.kio.kasten.io \"b\" already exists");
+}
+
+#[tokio::test]
+async fn a_name_is_completed_where_only_its_beginning_is_given() {
+    let world = World::start().await;
+    let mut object = backup("");
+    object["metadata"] = json!({"generateName": "manual-", "creationTimestamp": null});
+    for _ in 0..3 {
+        let answer = world.post(BACKUPS, &object).await;
+        let name = answer.json["metadata"]["name"].as_str().unwrap();
+        assert!(name.starts_with("manual-") && name.len() == 12, "{name}");
+    }
+    assert_eq!(created(&world).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_dry_run_creates_nothing() {
+    let world = World::start().await;
+    let answer = world.post(&format!("{BACKUPS}?dryRun=All"), &backup("b")).await;
+    assert_eq!((answer.code, &answer.json["metadata"]["name"]), (StatusCode::CREATED, &json!("b")));
+    assert_eq!(created(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_by_its_name() {
+    let world = World::start().await;
+    let mut object = backup("b");
+    object["spec"]["subjct"] = json!(1);
+    let message = "strict decoding error: unknown field \"spec.subjct\"";
+    expect(&world, "?fieldValidation=Strict", &object, StatusCode::BAD_REQUEST, message).await;
+    let warned = expect(&world, "", &object, StatusCode::CREATED, "").await;
+    assert_eq!(warned.headers[WARNING], "299 - \"unknown field 'spec.subjct'\"");
+    object["metadata"]["name"] = json!("c");
+    let ignored = expect(&world, "?fieldValidation=Ignore", &object, StatusCode::CREATED, "").await;
+    assert!(!ignored.headers.contains_key(WARNING));
+}
+
+#[tokio::test]
+async fn a_field_given_twice_is_refused_by_its_name() {
+    let world = World::start().await;
+    let text =
+        r#"{"metadata":{"name":"b"},"spec":{"subject":{"name":"x","name":"shop","namespace":"shop"}}}"#;
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let path = format!("{BACKUPS}?fieldValidation=Strict");
+    let answer = world.send(Method::POST, &path, &headers, text).await;
+    assert_eq!(answer.message(), "strict decoding error: duplicate field \"spec.subject.name\"");
+}
+
+#[tokio::test]
+async fn yaml_is_taken_too() {
+    let world = World::start().await;
+    let text = "metadata:\n  name: b\nspec:\n  subject:\n    name: shop\n    namespace: shop\n";
+    let headers = [(CONTENT_TYPE.as_str(), "application/yaml")];
+    assert_eq!(world.send(Method::POST, BACKUPS, &headers, text).await.code, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn wrong_fields_are_named_with_their_cause() {
+    let world = World::start().await;
+    let mut object = backup("b");
+    object["spec"]["subject"] = json!({"namespace": "shop"});
+    let answer = expect(&world, "", &object, StatusCode::UNPROCESSABLE_ENTITY, "spec.subject.name").await;
+    assert_eq!(answer.json["reason"], "Invalid");
+    assert_eq!(answer.json["details"]["kind"], "BackupAction");
+    assert_eq!(answer.json["details"]["causes"][0]["field"], "spec.subject.name");
+    assert_eq!(answer.json["details"]["causes"][0]["reason"], "FieldValueRequired");
+}
+
+#[tokio::test]
+async fn metadata_that_only_we_decide_is_refused() {
+    let world = World::start().await;
+    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]);
+    for (field, value) in [
+        ("finalizers", json!(["example.com/hold"])),
+        ("ownerReferences", owner),
+        ("resourceVersion", json!("5")),
+        ("name", json!("Not_A_Name")),
+        ("labels", json!({"bad key": "x"})),
+        ("labels", json!({"key": "bad value"})),
+    ] {
+        let mut object = backup("b");
+        object["metadata"][field] = value;
+        expect(&world, "", &object, StatusCode::UNPROCESSABLE_ENTITY, &format!("metadata.{field}")).await;
+    }
+    expect(&world, "", &json!({"metadata": {}}), StatusCode::UNPROCESSABLE_ENTITY, "metadata.name").await;
+    assert_eq!(created(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_object_of_another_kind_version_or_namespace_is_refused() {
+    let world = World::start().await;
+    for (pointer, value, message) in [
+        ("/kind", "RestorePoint", "RestorePoint in version \"v1alpha1\" cannot be handled as a BackupAction"),
+        ("/apiVersion", "v1", "the API version in the data (v1) does not match"),
+        ("/metadata/namespace", "other", "the namespace of the provided object does not match"),
+    ] {
+        let mut object = backup("b");
+        object["metadata"]["namespace"] = json!("shop");
+        *object.pointer_mut(pointer).unwrap() = json!(value);
+        expect(&world, "", &object, StatusCode::BAD_REQUEST, message).await;
+    }
+}
+
+#[tokio::test]
+async fn the_namespace_must_exist_and_stay() {
+    let world = World::start().await;
+    let object =
+        json!({"metadata": {"name": "b"}, "spec": {"subject": {"name": "dying", "namespace": "dying"}}});
+    let dying = world.post(&BACKUPS.replace("shop", "dying"), &object).await;
+    assert_eq!(dying.code, StatusCode::FORBIDDEN);
+    assert_eq!(dying.json["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    let object =
+        json!({"metadata": {"name": "b"}, "spec": {"subject": {"name": "none", "namespace": "none"}}});
+    let absent = world.post(&BACKUPS.replace("shop", "none"), &object).await;
+    assert_eq!((absent.code, absent.message()), (StatusCode::NOT_FOUND, "namespaces \"none\" not found"));
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_must_be_objects() {
+    let world = World::start().await;
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::limits::BODY_BYTES_MAX));
+    for (body, code) in [
+        (large.as_str(), StatusCode::PAYLOAD_TOO_LARGE),
+        ("", StatusCode::BAD_REQUEST),
+        ("[]", StatusCode::BAD_REQUEST),
+        ("{\"metadata\":5}", StatusCode::BAD_REQUEST),
+        ("{", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(world.send(Method::POST, BACKUPS, &headers, body).await.code, code, "{body:.20}");
+    }
+    let protobuf = [(CONTENT_TYPE.as_str(), "application/vnd.kubernetes.protobuf")];
+    let answer = world.send(Method::POST, BACKUPS, &protobuf, "k8s").await;
+    assert_eq!(answer.code, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let unknown = world.post(&format!("{BACKUPS}?force=true"), &backup("b")).await;
+    assert_eq!(unknown.code, StatusCode::UNPROCESSABLE_ENTITY);
+}

@@ -1,0 +1,110 @@
+//! Discovery, schemas and health, which everybody may read.
+
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use keelson_resources::KINDS;
+use serde_json::{Value, json};
+
+use super::harness::{Answer, World};
+
+const AGGREGATED: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+
+async fn anonymous(world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let response = world.respond(Method::GET, path, headers, "", None).await;
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { code: parts.status, headers: parts.headers, json }
+}
+
+#[tokio::test]
+async fn discovery_and_schemas_need_no_requester() {
+    let world = World::start().await;
+    for path in [
+        "/healthz",
+        "/livez",
+        "/version",
+        "/apis",
+        "/apis/apps.kio.kasten.io",
+        "/apis/apps.kio.kasten.io/v1alpha1",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/apis/apps.kio.kasten.io/v1alpha1",
+    ] {
+        assert_eq!(anonymous(&world, path, &[]).await.code, StatusCode::OK, "{path}");
+    }
+    assert_eq!(anonymous(&world, "/apis/apps.kio.kasten.io/v2", &[]).await.code, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_server_is_ready_once_it_knows_the_front_proxy() {
+    let world = World::start().await;
+    assert_eq!(anonymous(&world, "/readyz", &[]).await.code, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn every_kind_is_discovered_in_both_formats() {
+    let world = World::start().await;
+    let aggregated = anonymous(&world, "/apis", &[(ACCEPT.as_str(), AGGREGATED)]).await;
+    assert!(aggregated.headers[CONTENT_TYPE].to_str().unwrap().contains("as=APIGroupDiscoveryList"));
+    for kind in KINDS {
+        let list = anonymous(&world, &format!("/apis/{}", kind.api_version()), &[]).await.json;
+        let resources = list["resources"].as_array().unwrap();
+        let plain = resources.iter().find(|resource| resource["name"] == kind.plural).unwrap();
+        let group = aggregated.json["items"].as_array().unwrap().iter();
+        let group = group.clone().find(|item| item["metadata"]["name"] == kind.group).unwrap();
+        let resources = group["versions"][0]["resources"].as_array().unwrap();
+        let found = resources.iter().find(|resource| resource["resource"] == kind.plural).unwrap();
+        assert_eq!((&plain["kind"], &found["responseKind"]["kind"]), (&json!(kind.kind), &json!(kind.kind)));
+        assert_eq!(plain["verbs"], found["verbs"], "{}", kind.kind);
+        assert_eq!(found["subresources"].is_array(), kind.details, "{}", kind.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_knows_the_document_is_told_so() {
+    let world = World::start().await;
+    let first = anonymous(&world, "/apis", &[]).await;
+    let etag = first.headers[ETAG].to_str().unwrap().to_owned();
+    let again = anonymous(&world, "/apis", &[(IF_NONE_MATCH.as_str(), &etag)]).await;
+    assert_eq!((again.code, again.json), (StatusCode::NOT_MODIFIED, Value::Null));
+    let aggregated =
+        anonymous(&world, "/apis", &[(IF_NONE_MATCH.as_str(), &etag), (ACCEPT.as_str(), AGGREGATED)]).await;
+    assert_eq!(aggregated.code, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn schemas_lead_from_the_index_to_every_field() {
+    let world = World::start().await;
+    let index = anonymous(&world, "/openapi/v3", &[]).await.json;
+    let link = index["paths"]["apis/actions.kio.kasten.io/v1alpha1"]["serverRelativeURL"].as_str().unwrap();
+    assert!(link.contains("?hash="));
+    let document = anonymous(&world, link, &[]).await.json;
+    let path =
+        &document["paths"]["/apis/actions.kio.kasten.io/v1alpha1/namespaces/{namespace}/backupactions"];
+    assert_eq!(path["post"]["x-kubernetes-group-version-kind"]["kind"], "BackupAction");
+    let schema = &document["components"]["schemas"]["io.kasten.kio.actions.v1alpha1.BackupAction"];
+    assert_eq!(schema["properties"]["spec"]["properties"]["subject"]["type"], "object");
+    let references: Vec<&str> = all_references(&document);
+    assert!(!references.is_empty());
+    for reference in references {
+        let name = reference.strip_prefix("#/components/schemas/").unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{reference}");
+    }
+}
+
+fn all_references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| match value.as_str() {
+                Some(text) if key == "$ref" => vec![text],
+                _ => all_references(value),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(all_references).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,308 @@
+//! A platform in a temporary directory, an API server of a few paths, and requests as the front proxy sends them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
+use keelson_model::{Clock, ManualClock};
+use keelson_protection::{Platform, Requester, Settings};
+use keelson_resources::{KindInfo, find_kind};
+use keelson_workload::Cluster;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::Extension;
+
+pub(super) const POINTS: &str = "/apis/apps.kio.kasten.io/v1alpha1/namespaces/shop/restorepoints";
+pub(super) const ALL_POINTS: &str = "/apis/apps.kio.kasten.io/v1alpha1/restorepoints";
+pub(super) const BACKUPS: &str = "/apis/actions.kio.kasten.io/v1alpha1/namespaces/shop/backupactions";
+
+/// What the fake API server believes.
+#[derive(Default)]
+pub(super) struct Beliefs {
+    /// Namespaces, and whether they are terminating.
+    pub(super) namespaces: BTreeMap<String, bool>,
+    /// Resources that nobody may use.
+    pub(super) denied: Vec<&'static str>,
+    /// Every access review that was asked for.
+    pub(super) reviews: Vec<Value>,
+    objects: BTreeMap<String, Value>,
+}
+
+pub(super) struct World {
+    pub(super) extension: Extension,
+    pub(super) platform: Arc<Platform>,
+    pub(super) beliefs: Arc<Mutex<Beliefs>>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) shutdown: CancellationToken,
+    _data: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) code: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) json: Value,
+}
+
+impl Answer {
+    pub(super) fn message(&self) -> &str {
+        self.json["message"].as_str().unwrap_or_default()
+    }
+
+    /// The names of a list's items, in order.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let items = self.json["items"].as_array().expect("a list");
+        items.iter().map(|item| item["metadata"]["name"].as_str().expect("a name")).collect()
+    }
+
+    pub(super) fn version(&self) -> &str {
+        self.json["metadata"]["resourceVersion"].as_str().expect("a version")
+    }
+}
+
+impl World {
+    pub(super) async fn start() -> Self {
+        let mut beliefs = Beliefs::default();
+        beliefs.namespaces.extend([("shop".to_owned(), false), ("kasten-io".to_owned(), false)]);
+        beliefs.namespaces.insert("dying".to_owned(), true);
+        let beliefs = Arc::new(Mutex::new(beliefs));
+        let client = fake_client(Arc::clone(&beliefs));
+        let data = tempfile::tempdir().expect("a directory");
+        let settings = Settings {
+            install_namespace: "kasten-io".to_owned(),
+            data: data.path().to_owned(),
+            mounts: data.path().to_owned(),
+            claims: BTreeMap::new(),
+        };
+        let start: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
+        let clock = Arc::new(ManualClock::new(start));
+        let as_clock: Arc<dyn Clock> = clock.clone();
+        let platform = Platform::open(settings, Cluster::from_client(client.clone()), as_clock)
+            .await
+            .expect("a platform");
+        let shutdown = CancellationToken::new();
+        let extension = Extension::new(Arc::clone(&platform), client, shutdown.clone());
+        Self { extension, platform, beliefs, clock, shutdown, _data: data }
+    }
+
+    pub(super) fn believe(&self) -> std::sync::MutexGuard<'_, Beliefs> {
+        self.beliefs.lock().unwrap()
+    }
+
+    pub(super) fn database(&self) -> Database {
+        self.platform.database(points()).expect("a catalog")
+    }
+
+    /// Writes a restore point as the platform would.
+    pub(super) fn put(&self, namespace: &str, name: &str, labels: &[(&str, &str)], status: Value) {
+        self.put_row(self.row(points(), namespace, name, labels, status));
+    }
+
+    pub(super) fn put_row(&self, row: Row) {
+        self.database().commit(&Actor::new("test"), vec![Change::put(row)]).expect("a commit");
+    }
+
+    pub(super) fn row(
+        &self,
+        kind: &KindInfo,
+        namespace: &str,
+        name: &str,
+        labels: &[(&str, &str)],
+        status: Value,
+    ) -> Row {
+        let body = json!({
+            "annotations": {"note": "kept"},
+            "spec": {"restorePointContentRef": {"name": format!("{name}-content")}},
+            "status": status,
+            "internal": {"secret": "never served"},
+        });
+        Row {
+            kind: RowKind::new(kind.row_kind()),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            created: self.clock.now(),
+            class: Class::Local,
+            body: serde_json::to_vec(&body).expect("JSON"),
+        }
+    }
+
+    pub(super) fn remove(&self, namespace: &str, name: &str) {
+        let key = RowKey::new(RowKind::new(points().row_kind()), namespace, name);
+        self.database().commit(&Actor::new("test"), vec![Change::delete(key)]).expect("a commit");
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub(super) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        self.send(Method::GET, path, &[(ACCEPT.as_str(), accept)], "").await
+    }
+
+    pub(super) async fn post(&self, path: &str, object: &Value) -> Answer {
+        self.send(Method::POST, path, &[(CONTENT_TYPE.as_str(), "application/json")], &object.to_string())
+            .await
+    }
+
+    pub(super) async fn delete(&self, path: &str, body: &str) -> Answer {
+        self.send(Method::DELETE, path, &[], body).await
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let response = self.respond(method, path, headers, body, Some(alice())).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { code: parts.status, headers: parts.headers, json }
+    }
+
+    pub(super) async fn respond(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        requester: Option<Requester>,
+    ) -> Response {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Body::from(body.to_owned())).expect("a request");
+        if let Some(requester) = requester {
+            request.extensions_mut().insert(requester);
+        }
+        self.extension.router().oneshot(request).await.expect("an answer")
+    }
+
+    pub(super) async fn watch(&self, path_and_query: &str) -> Events {
+        self.watch_as(path_and_query, "application/json").await
+    }
+
+    pub(super) async fn watch_as(&self, path_and_query: &str, accept: &str) -> Events {
+        let headers = [(ACCEPT.as_str(), accept)];
+        let response = self.respond(Method::GET, path_and_query, &headers, "", Some(alice())).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path_and_query}");
+        Events { stream: response.into_body().into_data_stream(), buffer: Vec::new() }
+    }
+}
+
+/// The lines of a watch.
+pub(super) struct Events {
+    stream: axum::body::BodyDataStream,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// The next event, or None at the end of the watch.
+    pub(super) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).expect("an event is JSON"));
+            }
+            let chunk: Bytes = self.stream.next().await?.expect("a whole chunk");
+            self.buffer.extend_from_slice(&chunk);
+        }
+    }
+
+    /// The next event as `ADDED shop/a`.
+    pub(super) async fn line(&mut self) -> String {
+        let event = self.next().await.expect("an event");
+        let metadata = &event["object"]["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!("{} {}/{}", text(&event["type"]), text(&metadata["namespace"]), text(&metadata["name"]))
+    }
+}
+
+pub(super) fn points() -> &'static KindInfo {
+    find_kind("apps.kio.kasten.io", "restorepoints").expect("a kind of ours")
+}
+
+pub(super) fn alice() -> Requester {
+    Requester {
+        name: "alice".to_owned(),
+        uid: "u-1".to_owned(),
+        groups: vec!["system:authenticated".to_owned()],
+        extra: BTreeMap::new(),
+    }
+}
+
+fn fake_client(beliefs: Arc<Mutex<Beliefs>>) -> kube::Client {
+    let router: Router = Router::new().fallback(answer).with_state(beliefs);
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        router.clone().oneshot(request.map(Body::new))
+    });
+    kube::Client::new(service, "default")
+}
+
+async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let bytes = body.collect().await.expect("a whole body").to_bytes();
+    let sent: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let mut beliefs = beliefs.lock().unwrap();
+    let path = parts.uri.path().trim_matches('/').to_owned();
+    let segments: Vec<&str> = path.split('/').collect();
+    match (&parts.method, segments.as_slice()) {
+        (&Method::GET, ["api", "v1", "namespaces", "default"]) => {
+            let uid = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
+            axum::Json(json!({"metadata": {"name": "default", "uid": uid}})).into_response()
+        }
+        (&Method::GET, ["api", "v1", "namespaces", name]) => match beliefs.namespaces.get(*name) {
+            None => absent(),
+            Some(terminating) => {
+                let since = terminating.then_some("2026-11-01T00:00:00Z");
+                axum::Json(json!({"metadata": {"name": name, "uid": name, "deletionTimestamp": since}}))
+                    .into_response()
+            }
+        },
+        (&Method::POST, ["apis", "authorization.k8s.io", "v1", "subjectaccessreviews"]) => {
+            let resource = sent["spec"]["resourceAttributes"]["resource"].as_str().unwrap_or_default();
+            let allowed = !beliefs.denied.contains(&resource);
+            beliefs.reviews.push(sent["spec"].clone());
+            axum::Json(json!({"spec": sent["spec"], "status": {"allowed": allowed}})).into_response()
+        }
+        (&Method::GET, _) => match beliefs.objects.get(&path) {
+            Some(object) => axum::Json(object.clone()).into_response(),
+            None => absent(),
+        },
+        (&Method::POST, _) => {
+            let name = sent["metadata"]["name"].as_str().unwrap_or_default();
+            beliefs.objects.insert(format!("{path}/{name}"), sent.clone());
+            (StatusCode::CREATED, axum::Json(sent)).into_response()
+        }
+        _ => {
+            beliefs.objects.insert(path, sent.clone());
+            axum::Json(sent).into_response()
+        }
+    }
+}
+
+fn absent() -> Response {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "not found",
+        "code": 404, "metadata": {},
+    });
+    (StatusCode::NOT_FOUND, axum::Json(status)).into_response()
+}

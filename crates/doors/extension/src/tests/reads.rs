@@ -1,0 +1,184 @@
+//! Getting and listing: representations, pages, selectors, versions.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::harness::{ALL_POINTS, POINTS, World};
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const PARTIAL: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
+                       application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const PARTIAL_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+fn bound() -> Value {
+    json!({"state": "Bound"})
+}
+
+#[tokio::test]
+async fn an_object_is_served_without_what_is_internal() {
+    let world = World::start().await;
+    world.put("shop", "a", &[("tier", "web")], bound());
+    let answer = world.get(&format!("{POINTS}/a")).await;
+    assert_eq!(answer.code, StatusCode::OK);
+    let version = answer.version().to_owned();
+    assert_eq!(
+        answer.json,
+        json!({
+            "apiVersion": "apps.kio.kasten.io/v1alpha1", "kind": "RestorePoint",
+            "metadata": {
+                "name": "a", "namespace": "shop", "uid": "uid-a", "resourceVersion": version,
+                "creationTimestamp": "2026-11-01T00:00:00Z", "labels": {"tier": "web"},
+                "annotations": {"note": "kept"},
+            },
+            "spec": {"restorePointContentRef": {"name": "a-content"}},
+            "status": {"state": "Bound"},
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_absent_object_is_not_found_in_kubernetes_words() {
+    let world = World::start().await;
+    let answer = world.get(&format!("{POINTS}/a")).await;
+    assert_eq!(answer.code, StatusCode::NOT_FOUND);
+    assert_eq!(answer.message(), "restorepoints.apps.kio.kasten.io \"a\" not found");
+    assert_eq!(answer.json["reason"], "NotFound");
+    assert_eq!(answer.json["details"]["kind"], "restorepoints");
+}
+
+#[tokio::test]
+async fn a_table_has_the_columns_of_its_kind() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    world.clock.advance(std::time::Duration::from_secs(300));
+    let table = world.get_as(POINTS, TABLE).await.json;
+    assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+    assert_eq!(table["columnDefinitions"][0]["name"], "Name");
+    assert_eq!(table["rows"][0]["cells"][0], "a");
+    assert_eq!(table["rows"][0]["cells"][1], "5m");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "a");
+    let bare = world.get_as(&format!("{POINTS}?includeObject=None"), TABLE).await.json;
+    assert_eq!(bare["rows"][0]["object"], Value::Null);
+    let single = world.get_as(&format!("{POINTS}/a?includeObject=Object"), TABLE).await.json;
+    assert_eq!(single["rows"][0]["object"]["spec"]["restorePointContentRef"]["name"], "a-content");
+}
+
+#[tokio::test]
+async fn metadata_clients_get_metadata_alone() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let single = world.get_as(&format!("{POINTS}/a"), PARTIAL).await.json;
+    assert_eq!((&single["kind"], &single["spec"]), (&json!("PartialObjectMetadata"), &Value::Null));
+    let list = world.get_as(ALL_POINTS, PARTIAL_LIST).await.json;
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert_eq!(list["items"][0]["kind"], "PartialObjectMetadata");
+    assert_eq!(list["items"][0]["metadata"]["uid"], "uid-a");
+}
+
+#[tokio::test]
+async fn a_client_without_json_is_told_what_there_is() {
+    let world = World::start().await;
+    let answer = world.get_as(POINTS, "application/vnd.kubernetes.protobuf").await;
+    assert_eq!((answer.code, &answer.json["reason"]), (StatusCode::NOT_ACCEPTABLE, &json!("NotAcceptable")));
+}
+
+#[tokio::test]
+async fn pages_bear_the_version_of_the_first() {
+    let world = World::start().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        world.put("shop", name, &[], bound());
+    }
+    let first = world.get(&format!("{POINTS}?limit=2")).await;
+    assert_eq!(first.names(), ["a", "b"]);
+    assert_eq!(first.json["metadata"]["remainingItemCount"], 3);
+    world.put("shop", "d1", &[], bound());
+    world.remove("shop", "c");
+    let token = first.json["metadata"]["continue"].as_str().unwrap();
+    let second = world.get(&format!("{POINTS}?limit=2&continue={token}")).await;
+    assert_eq!(second.names(), ["d", "d1"]);
+    assert_eq!(second.version(), first.version());
+    let token = second.json["metadata"]["continue"].as_str().unwrap();
+    let last = world.get(&format!("{POINTS}?limit=2&continue={token}")).await;
+    assert_eq!(last.names(), ["e"]);
+    assert_eq!(last.version(), first.version());
+    assert_eq!(last.json["metadata"].get("continue"), None);
+    let mut events = world.watch(&format!("{POINTS}?watch=1&resourceVersion={}", first.version())).await;
+    assert_eq!(events.line().await, "ADDED shop/d1");
+    assert_eq!(events.line().await, "DELETED shop/c");
+}
+
+#[tokio::test]
+async fn a_list_longer_than_a_page_comes_whole() {
+    let world = World::start().await;
+    let count = crate::limits::PAGE_ROWS + 7;
+    let rows = (0..count)
+        .map(|number| world.row(super::harness::points(), "shop", &format!("p{number:05}"), &[], bound()));
+    let changes = rows.map(keelson_catalog::Change::put).collect();
+    world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
+    let answer = world.get(POINTS).await;
+    assert_eq!(answer.names().len(), count);
+    assert!(answer.names().is_sorted());
+    let table = world.get_as(POINTS, TABLE).await.json;
+    assert_eq!(table["rows"].as_array().unwrap().len(), count);
+}
+
+#[tokio::test]
+async fn selectors_choose_among_objects() {
+    let world = World::start().await;
+    world.put("shop", "a", &[("tier", "web")], bound());
+    world.put("shop", "b", &[("tier", "db")], json!({"state": "Unbound"}));
+    world.put("other", "a", &[("tier", "web")], bound());
+    for (query, expected) in [
+        ("?labelSelector=tier%3Dweb", vec!["a"]),
+        ("?labelSelector=tier%20in%20(web,db)", vec!["a", "b"]),
+        ("?labelSelector=!tier", vec![]),
+        ("?fieldSelector=metadata.name%3Db", vec!["b"]),
+        ("?fieldSelector=metadata.name%3Db&labelSelector=tier%3Dweb", vec![]),
+        ("?fieldSelector=status.state%3DUnbound", vec!["b"]),
+        ("?fieldSelector=status.state!%3DUnbound&limit=5", vec!["a"]),
+    ] {
+        assert_eq!(world.get(&format!("{POINTS}{query}")).await.names(), expected, "{query}");
+    }
+    let everywhere = format!("{ALL_POINTS}?fieldSelector=metadata.name%3Da,metadata.namespace%3Dother");
+    assert_eq!(world.get(&everywhere).await.names(), ["a"]);
+    let unknown = world.get(&format!("{POINTS}?fieldSelector=spec.x%3D1")).await;
+    assert_eq!(unknown.code, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn versions_are_answered_as_reflectors_expect() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let head = world.get(POINTS).await.version().to_owned();
+    let ahead: u64 = head.parse::<u64>().unwrap() + 5;
+    let old = 3;
+    for (query, code) in [
+        ("?resourceVersion=0".to_owned(), StatusCode::OK),
+        (format!("?resourceVersion={head}"), StatusCode::OK),
+        (format!("?resourceVersion={head}&resourceVersionMatch=Exact"), StatusCode::OK),
+        (format!("?resourceVersion={ahead}"), StatusCode::GATEWAY_TIMEOUT),
+        (format!("?resourceVersion={old}"), StatusCode::GONE),
+        (format!("?watch=1&resourceVersion={old}"), StatusCode::GONE),
+        (format!("?watch=1&resourceVersion={ahead}"), StatusCode::GATEWAY_TIMEOUT),
+        ("?resourceVersion=abc".to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        assert_eq!(world.get(&format!("{POINTS}{query}")).await.code, code, "{query}");
+    }
+    let too_large = world.get(&format!("{POINTS}?resourceVersion={ahead}")).await;
+    assert_eq!(too_large.json["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert!(too_large.headers.contains_key(http::header::RETRY_AFTER));
+    world.put("shop", "b", &[], bound());
+    let exact = world.get(&format!("{POINTS}?resourceVersion={head}&resourceVersionMatch=Exact")).await;
+    assert_eq!((exact.code, &exact.json["reason"]), (StatusCode::GONE, &json!("Expired")));
+}
+
+#[tokio::test]
+async fn details_add_to_the_status() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let answer = world.get(&format!("{POINTS}/a/details")).await;
+    assert_eq!(answer.code, StatusCode::OK);
+    assert_eq!(answer.json["status"]["state"], "Bound");
+    assert!(answer.json["status"].as_object().unwrap().len() > 1, "{}", answer.json["status"]);
+}

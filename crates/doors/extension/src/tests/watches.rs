@@ -1,0 +1,181 @@
+//! Watching: where a watch begins, what it shows, how it ends.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::harness::{ALL_POINTS, POINTS, World, points};
+
+const WATCH_LIST: &str =
+    "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+const END: &str = "k8s.io/initial-events-end";
+
+fn bound() -> Value {
+    json!({"state": "Bound"})
+}
+
+#[tokio::test]
+async fn a_watch_from_a_version_replays_what_happened_since() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let version = world.get(POINTS).await.version().to_owned();
+    world.put("shop", "a", &[("x", "1")], bound());
+    world.put("other", "b", &[], bound());
+    world.remove("shop", "a");
+    let mut events = world.watch(&format!("{POINTS}?watch=1&resourceVersion={version}")).await;
+    assert_eq!(events.line().await, "MODIFIED shop/a");
+    assert_eq!(events.line().await, "DELETED shop/a");
+    world.put("shop", "c", &[], bound());
+    assert_eq!(events.line().await, "ADDED shop/c");
+}
+
+#[tokio::test]
+async fn a_watch_without_a_version_begins_with_all_objects() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    world.put("other", "b", &[], bound());
+    for query in ["?watch=1", "?watch=1&resourceVersion=0"] {
+        let mut events = world.watch(&format!("{ALL_POINTS}{query}")).await;
+        assert_eq!(events.line().await, "ADDED other/b");
+        assert_eq!(events.line().await, "ADDED shop/a");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_initial_objects_is_marked_by_a_bookmark() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let head = world.get(POINTS).await.version().to_owned();
+    let mut events = world.watch(&format!("{POINTS}{WATCH_LIST}")).await;
+    assert_eq!(events.line().await, "ADDED shop/a");
+    let mark = events.next().await.unwrap();
+    assert_eq!((&mark["type"], &mark["object"]["kind"]), (&json!("BOOKMARK"), &json!("RestorePoint")));
+    assert_eq!(mark["object"]["metadata"]["annotations"][END], "true");
+    assert_eq!(mark["object"]["metadata"]["resourceVersion"], head);
+    world.put("shop", "b", &[], bound());
+    assert_eq!(events.line().await, "ADDED shop/b");
+}
+
+#[tokio::test]
+async fn an_empty_kind_is_marked_at_once() {
+    let world = World::start().await;
+    let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    let mut events = world.watch_as(&format!("{ALL_POINTS}{WATCH_LIST}"), accept).await;
+    let mark = events.next().await.unwrap();
+    assert_eq!(mark["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(mark["object"]["metadata"]["annotations"][END], "true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmarks_tell_a_silent_watch_how_far_it_is() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let version = world.get(POINTS).await.version().to_owned();
+    let mut events =
+        world.watch(&format!("{POINTS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}")).await;
+    world.put("other", "b", &[], bound());
+    let bookmark = events.next().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], world.get(ALL_POINTS).await.version());
+    assert_eq!(bookmark["object"]["metadata"].get("annotations"), None);
+}
+
+#[tokio::test]
+async fn an_object_never_goes_back_in_time() {
+    let world = World::start().await;
+    let names: Vec<String> = (0..=crate::limits::PAGE_ROWS).map(|number| format!("p{number:05}")).collect();
+    let rows = names.iter().map(|name| world.row(points(), "shop", name, &[], bound()));
+    let changes = rows.map(keelson_catalog::Change::put).collect();
+    world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
+    // The first page is read as the watch begins; the second shows what has happened to its rows since.
+    let mut events = world.watch(&format!("{POINTS}{WATCH_LIST}")).await;
+    let last = names.last().unwrap();
+    world.put("shop", last, &[("seen", "first")], bound());
+    world.put("shop", last, &[("seen", "second")], bound());
+    world.put("shop", "q", &[], bound());
+    for name in &names {
+        assert_eq!(events.line().await, format!("ADDED shop/{name}"));
+    }
+    assert_eq!(events.line().await, "ADDED shop/q");
+    assert_eq!(events.next().await.unwrap()["type"], "BOOKMARK");
+    world.put("shop", "r", &[], bound());
+    assert_eq!(events.line().await, "ADDED shop/r");
+}
+
+#[tokio::test]
+async fn an_object_that_leaves_the_selector_is_deleted_for_the_client() {
+    let world = World::start().await;
+    world.put("shop", "a", &[("tier", "web")], bound());
+    let version = world.get(POINTS).await.version().to_owned();
+    let mut events =
+        world.watch(&format!("{POINTS}?watch=1&labelSelector=tier%3Dweb&resourceVersion={version}")).await;
+    world.put("shop", "a", &[("tier", "db")], bound());
+    assert_eq!(events.line().await, "DELETED shop/a");
+    world.put("shop", "a", &[("tier", "db")], json!({"state": "Unbound"}));
+    world.put("shop", "a", &[("tier", "web")], bound());
+    assert_eq!(events.line().await, "ADDED shop/a");
+    world.put("shop", "a", &[("tier", "web")], json!({"state": "Unbound"}));
+    assert_eq!(events.line().await, "MODIFIED shop/a");
+}
+
+#[tokio::test]
+async fn a_field_that_changes_moves_objects_in_and_out_of_view() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    world.put("shop", "b", &[], json!({"state": "Unbound"}));
+    let mut events = world.watch(&format!("{POINTS}?watch=1&fieldSelector=status.state%3DBound")).await;
+    assert_eq!(events.line().await, "ADDED shop/a");
+    world.put("shop", "b", &[("still", "unbound")], json!({"state": "Unbound"}));
+    world.put("shop", "b", &[], bound());
+    assert_eq!(events.line().await, "ADDED shop/b");
+    world.put("shop", "a", &[], json!({"state": "Unbound"}));
+    assert_eq!(events.line().await, "DELETED shop/a");
+}
+
+#[tokio::test]
+async fn a_watched_table_tells_its_columns_once() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    world.put("shop", "b", &[], bound());
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let mut events = world.watch_as(&format!("{POINTS}?watch=1"), accept).await;
+    let first = events.next().await.unwrap();
+    assert_eq!(first["object"]["columnDefinitions"][0]["name"], "Name");
+    assert_eq!(first["object"]["rows"][0]["object"]["metadata"]["name"], "a");
+    let second = events.next().await.unwrap();
+    assert_eq!(second["object"]["columnDefinitions"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_at_its_timeout_and_with_the_server() {
+    let world = World::start().await;
+    let mut timed = world.watch(&format!("{POINTS}?watch=1&timeoutSeconds=5")).await;
+    assert_eq!(timed.next().await, None);
+    let mut endless = world.watch(&format!("{POINTS}?watch=1")).await;
+    world.shutdown.cancel();
+    assert_eq!(endless.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watch_that_cannot_go_on_says_so_and_ends() {
+    let world = World::start().await;
+    let mut events = world.watch(&format!("{POINTS}?watch=1")).await;
+    let mut broken = world.row(points(), "shop", "a", &[], bound());
+    broken.body = b"no JSON".to_vec();
+    world.put_row(broken);
+    let error = events.next().await.unwrap();
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(500)));
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn watches_are_counted_and_bounded() {
+    let world = World::start().await;
+    let mut open = Vec::new();
+    for _ in 0..crate::limits::WATCHES_MAX {
+        open.push(world.watch(&format!("{POINTS}?watch=1")).await);
+    }
+    let refused = world.get(&format!("{POINTS}?watch=1")).await;
+    assert_eq!(refused.code, StatusCode::TOO_MANY_REQUESTS);
+    open.pop();
+    drop(world.watch(&format!("{POINTS}?watch=1")).await);
+}

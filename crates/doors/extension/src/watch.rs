@@ -1,0 +1,165 @@
+//! Watches: what happens to the objects of a kind, as it happens, from a version that the client names.
+//!
+//! A watch pulls from the journal whenever a commit wakes it, so a slow client holds up nobody and costs no queue.
+//! It ends at its timeout, with the server, and, as expired, when a recovery replaces the catalog.
+
+mod reader;
+mod visibility;
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use futures::{StreamExt, stream};
+use keelson_model::Revision;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::reader::{Progress, Reader};
+use crate::limits::{BOOKMARK_INTERVAL, COMMITS_TOGETHER, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MOST};
+use crate::options::{WatchOptions, WatchStart};
+use crate::refusal::Refusal;
+use crate::response::json_stream;
+use crate::rows::{Extent, check_reachable};
+use crate::shared::{Shared, blocking};
+use crate::view::View;
+
+pub(crate) async fn watch(
+    shared: &Arc<Shared>,
+    extent: Extent,
+    options: WatchOptions,
+    view: View,
+) -> Result<Response, Refusal> {
+    let permit = Arc::clone(&shared.watches).try_acquire_owned();
+    let permit = permit.map_err(|_| Refusal::too_many_requests("watches"))?;
+    // Subscribed before the first read, so that no commit falls between them.
+    let commits = shared.platform.commits();
+    let database = shared.database(extent.kind)?;
+    if let WatchStart::After(revision) | WatchStart::Initial { not_older_than: Some(revision), .. } =
+        options.start
+    {
+        check_reachable(&database, revision)?;
+    }
+    let now = Instant::now();
+    let reader = match options.start {
+        WatchStart::Initial { end, .. } => {
+            Reader::from_start(&database, extent, view, options.selection, end)
+        }
+        WatchStart::After(since) => Reader::after(since, extent, view, options.selection),
+        WatchStart::Now => Reader::after(database.head().revision, extent, view, options.selection),
+    };
+    let mut watcher = Watcher {
+        shared: Arc::clone(shared),
+        told: reader.since(),
+        reader: Some(reader),
+        behind: true,
+        bookmark_due: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
+        ends: now + options.timeout.unwrap_or_else(spread_timeout),
+        commits,
+        _permit: permit,
+    };
+    // A version that cannot be continued from is refused here, while there is still a status to say it with.
+    let first = watcher.read().await?;
+    let begun = stream::iter((!first.is_empty()).then_some(Ok(Bytes::from(first))));
+    Ok(json_stream(Body::from_stream(begun.chain(stream::unfold(watcher, Watcher::next)))))
+}
+
+/// One client's watch.
+struct Watcher {
+    shared: Arc<Shared>,
+    /// None once the watch is over.
+    reader: Option<Reader>,
+    /// There may be more to read without waiting.
+    behind: bool,
+    /// The client knows that it has everything up to here.
+    told: Revision,
+    bookmark_due: Option<Instant>,
+    ends: Instant,
+    commits: watch::Receiver<Revision>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What made a waiting watch go on.
+enum Wake {
+    Commit,
+    Bookmark,
+    End,
+}
+
+impl Watcher {
+    /// The next piece of the stream: the events of one read, or a bookmark.
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        while self.reader.is_some() && !self.is_due() {
+            let bytes = if self.behind {
+                self.read().await.unwrap_or_else(reader::error_event)
+            } else {
+                match self.wait().await {
+                    Wake::End => return None,
+                    Wake::Bookmark => self.bookmark(),
+                    Wake::Commit => {
+                        self.behind = true;
+                        continue;
+                    }
+                }
+            };
+            if !bytes.is_empty() {
+                self.told = self.reader.as_ref().map_or(self.told, Reader::since);
+                return Some((Ok(Bytes::from(bytes)), self));
+            }
+        }
+        None
+    }
+
+    fn is_due(&self) -> bool {
+        self.shared.shutdown.is_cancelled() || Instant::now() >= self.ends
+    }
+
+    /// Nothing, where the client knows already how far it is.
+    fn bookmark(&mut self) -> Vec<u8> {
+        self.bookmark_due = Some(Instant::now() + BOOKMARK_INTERVAL);
+        match &mut self.reader {
+            Some(reader) if reader.since() != self.told => reader.bookmark(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads once. After a refusal the watch is over.
+    async fn read(&mut self) -> Result<Vec<u8>, Refusal> {
+        let Some(mut reader) = self.reader.take() else { return Ok(Vec::new()) };
+        let database = self.shared.database(reader.kind())?;
+        let (reader, progress) = blocking(move || {
+            let progress = reader.read(&database)?;
+            Ok((reader, progress))
+        })
+        .await?;
+        let Progress { bytes, complete } = progress;
+        self.reader = Some(reader);
+        self.behind = !complete;
+        Ok(bytes)
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let until = self.bookmark_due.map_or(self.ends, |due| due.min(self.ends));
+        tokio::select! {
+            () = self.shared.shutdown.cancelled() => Wake::End,
+            changed = self.commits.changed() => match changed {
+                Ok(()) => {
+                    // Commits come in bursts, and every one wakes every watch.
+                    sleep(COMMITS_TOGETHER).await;
+                    Wake::Commit
+                }
+                Err(_) => Wake::End,
+            },
+            () = sleep_until(until) => if until == self.ends { Wake::End } else { Wake::Bookmark },
+        }
+    }
+}
+
+fn spread_timeout() -> Duration {
+    let spread = WATCH_TIMEOUT_MOST - WATCH_TIMEOUT_LEAST;
+    let random = RandomState::new().build_hasher().finish();
+    WATCH_TIMEOUT_LEAST + Duration::from_secs(random % spread.as_secs().max(1))
+}

@@ -1,0 +1,183 @@
+//! The synchronous half of a watch: turns rows and journal entries into the lines that a client reads.
+
+use std::collections::HashMap;
+
+use keelson_catalog::{Database, Event, EventKind, Row};
+use keelson_model::Revision;
+use keelson_resources::KindInfo;
+
+use super::visibility::Visibility;
+use crate::limits::{EVENTS_PER_READ, PAGE_ROWS};
+use crate::object::Object;
+use crate::options::{InitialEnd, Selection};
+use crate::refusal::Refusal;
+use crate::rows::{Extent, Rows, check_reachable};
+use crate::shared::{refuse_failure, refuse_read};
+use crate::view::{Columns, View};
+
+/// Where one watch stands.
+pub(super) struct Reader {
+    extent: Extent,
+    view: View,
+    visibility: Visibility,
+    /// The objects that come before what happens; None once they have come.
+    initial: Option<Initial>,
+    /// Everything up to here has been read.
+    since: Revision,
+    /// Rows that the initial objects showed in a state later than their common version. The journal repeats how
+    /// they got there; a client must not see an object go back in time.
+    ahead: HashMap<Key, Revision>,
+    columns: Columns,
+}
+
+type Key = (String, String);
+
+/// The initial objects, page by page, all under the version of the first page.
+struct Initial {
+    rows: Rows,
+    version: Option<Revision>,
+    end: InitialEnd,
+}
+
+/// What one read brought.
+pub(super) struct Progress {
+    pub(super) bytes: Vec<u8>,
+    /// Whether there was no more to read.
+    pub(super) complete: bool,
+}
+
+impl Reader {
+    pub(super) fn from_start(
+        database: &Database,
+        extent: Extent,
+        view: View,
+        selection: Selection,
+        end: InitialEnd,
+    ) -> Self {
+        let rows = Rows::new(database.clone(), &extent, &selection, None);
+        let initial = Initial { rows, version: None, end };
+        Self { initial: Some(initial), ..Self::after(database.head().revision, extent, view, selection) }
+    }
+
+    pub(super) fn after(since: Revision, extent: Extent, view: View, selection: Selection) -> Self {
+        Self {
+            extent,
+            view,
+            visibility: Visibility::new(selection),
+            initial: None,
+            since,
+            ahead: HashMap::new(),
+            columns: Columns::Untold,
+        }
+    }
+
+    pub(super) fn since(&self) -> Revision {
+        self.since
+    }
+
+    pub(super) fn kind(&self) -> &'static KindInfo {
+        self.extent.kind
+    }
+
+    pub(super) fn bookmark(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.push_bookmark(&mut out, self.since, false);
+        out
+    }
+
+    pub(super) fn read(&mut self, database: &Database) -> Result<Progress, Refusal> {
+        // A recovery has another past: nothing of this watch can be continued in it.
+        check_reachable(database, self.since)?;
+        match self.initial.take() {
+            Some(initial) => self.read_initial(initial),
+            None => self.read_changes(database),
+        }
+    }
+
+    fn read_initial(&mut self, mut initial: Initial) -> Result<Progress, Refusal> {
+        let page = initial.rows.next_page(PAGE_ROWS)?;
+        let version = *initial.version.get_or_insert(page.revision);
+        let mut out = Vec::new();
+        for stored in &page.rows {
+            let object = Object::parse(self.kind(), stored).map_err(|error| refuse_failure(&error))?;
+            if !self.visibility.shows_initially(&object) {
+                continue;
+            }
+            // Rows of an older generation keep their revision; it is below any version of this one.
+            if stored.revision > version {
+                self.ahead.insert(key(&stored.row), stored.revision);
+            }
+            self.push_event(&mut out, "ADDED", &object);
+        }
+        if initial.rows.is_exhausted() {
+            self.since = version;
+            if initial.end == InitialEnd::Marked {
+                self.push_bookmark(&mut out, version, true);
+            }
+        } else {
+            self.initial = Some(initial);
+        }
+        Ok(Progress { bytes: out, complete: false })
+    }
+
+    fn read_changes(&mut self, database: &Database) -> Result<Progress, Refusal> {
+        let (kind, namespace) = (self.extent.row_kind(), self.extent.namespace.as_deref());
+        let changes = database.changes(&kind, namespace, self.since, EVENTS_PER_READ).map_err(refuse_read)?;
+        let mut out = Vec::new();
+        for event in &changes.events {
+            if self.was_shown(event) {
+                continue;
+            }
+            let object = Object::parse(self.kind(), &event.stored).map_err(|error| refuse_failure(&error))?;
+            if let Some(kind) = self.visibility.judge(event, &object) {
+                self.push_event(&mut out, event_type(kind), &object);
+            }
+        }
+        self.since = changes.through;
+        self.ahead.retain(|_, shown| *shown > changes.through);
+        Ok(Progress { bytes: out, complete: changes.complete })
+    }
+
+    fn was_shown(&self, event: &Event) -> bool {
+        !self.ahead.is_empty()
+            && self.ahead.get(&key(&event.stored.row)).is_some_and(|shown| event.stored.revision <= *shown)
+    }
+
+    fn push_event(&mut self, out: &mut Vec<u8>, event_type: &str, object: &Object<'_>) {
+        push_line(out, event_type, &self.view.event_object(object, self.columns));
+        self.columns = Columns::Told;
+    }
+
+    fn push_bookmark(&mut self, out: &mut Vec<u8>, revision: Revision, initial_end: bool) {
+        push_line(out, "BOOKMARK", &self.view.bookmark(revision, initial_end, self.columns));
+        self.columns = Columns::Told;
+    }
+}
+
+/// The last line of a watch that cannot go on.
+pub(super) fn error_event(refusal: Refusal) -> Vec<u8> {
+    let status = serde_json::to_vec(&refusal.into_status()).expect("a status of strings and numbers is JSON");
+    let mut out = Vec::new();
+    push_line(&mut out, "ERROR", &status);
+    out
+}
+
+fn push_line(out: &mut Vec<u8>, event_type: &str, object: &[u8]) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(event_type.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
+}
+
+fn event_type(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Added => "ADDED",
+        EventKind::Modified => "MODIFIED",
+        EventKind::Deleted => "DELETED",
+    }
+}
+
+fn key(row: &Row) -> Key {
+    (row.namespace.clone(), row.name.clone())
+}

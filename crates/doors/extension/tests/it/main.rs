@@ -1,0 +1,9 @@
+//! The server behind a real API server: what people do with `kubectl`, and what the controllers of a cluster need.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod access;
+mod controllers;
+mod environment;
+mod kubectl;
+mod registration;

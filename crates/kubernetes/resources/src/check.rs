@@ -1,0 +1,135 @@
+//! Checks of what a client wants to create: against the kind's schema and by the kind's rules.
+
+mod checker;
+mod metadata;
+mod structure;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde_json::Value;
+
+pub(crate) use checker::Checker;
+
+use crate::kind::KindInfo;
+
+/// One thing wrong with one field, in the words of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// `spec.subject.name`, `spec.transforms[2].name`, `metadata.labels[app]`.
+    pub path: String,
+    pub fault: FieldFault,
+    /// What is wrong, without path and fault; may be empty.
+    pub message: String,
+    /// What the client sent, where that helps. Bounded in size.
+    pub value: Option<Value>,
+}
+
+/// In which way a field is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FieldFault {
+    Required,
+    Invalid,
+    /// A value outside a fixed set.
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    /// A value of the wrong JSON type.
+    TypeInvalid,
+}
+
+impl FieldFault {
+    /// The reason of a cause in a Kubernetes `Status`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    /// The words that stand between path and message.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Required => "Required value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+        }
+    }
+}
+
+impl FieldError {
+    pub(crate) fn new(path: &str, fault: FieldFault, message: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), fault, message: message.to_string(), value: None }
+    }
+
+    pub(crate) fn with(self, value: &Value) -> Self {
+        Self { value: Some(bounded(value)), ..self }
+    }
+
+    /// Everything but the path: `Invalid value: "x": must be …`.
+    pub fn detail(&self) -> String {
+        let mut text = self.fault.phrase().to_owned();
+        if let Some(value) = &self.value {
+            text.push_str(&format!(": {value}"));
+        }
+        if !self.message.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.message);
+        }
+        text
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.detail())
+    }
+}
+
+/// An answer must not grow with what a client sent.
+fn bounded(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > 256 => {
+            Value::from(text.chars().take(253).collect::<String>() + "...")
+        }
+        Value::Array(_) => Value::from("array"),
+        Value::Object(_) => Value::from("object"),
+        small => small.clone(),
+    }
+}
+
+/// An object is told at most so many faults at once.
+pub(crate) const ERRORS_MAX: usize = 32;
+
+/// Checks an object that a client creates. `metadata.namespace` must have been filled in from the request.
+///
+/// The platform's own objects need not pass: some fields are for the platform to set.
+pub fn validate_create(kind: &KindInfo, object: &Value, install_namespace: &str) -> Vec<FieldError> {
+    let mut errors = metadata::check_metadata(kind, object);
+    structure::check_structure(kind.known_schema(), object, &mut errors);
+    // The rules of a kind read fields and may count on their types.
+    if errors.is_empty() {
+        errors = (kind.check)(object, install_namespace);
+    }
+    errors.truncate(ERRORS_MAX);
+    errors
+}
+
+/// The paths of fields that the kind does not have, in the order of the object.
+pub fn unknown_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
+    let mut paths = metadata::unknown_metadata(object);
+    structure::collect_unknown(kind.known_schema(), object, &mut paths);
+    paths.truncate(ERRORS_MAX);
+    paths
+}

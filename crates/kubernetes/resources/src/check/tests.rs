@@ -1,0 +1,259 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::kind::{KINDS, find_kind};
+
+const INSTALL: &str = "kasten-io";
+
+fn kind(plural: &str) -> &'static KindInfo {
+    KINDS.iter().find(|kind| kind.plural == plural).expect("the kind is ours")
+}
+
+fn object(namespace: &str, spec: Value) -> Value {
+    json!({ "metadata": { "name": "x", "namespace": namespace }, "spec": spec })
+}
+
+fn said(plural: &str, object: &Value) -> Vec<String> {
+    validate_create(kind(plural), object, INSTALL).iter().map(ToString::to_string).collect()
+}
+
+fn good() -> [(&'static str, Value); 6] {
+    let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
+    let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
+    [
+        (
+            "runactions",
+            object(
+                INSTALL,
+                json!({
+                    "subject": { "kind": "Policy", "name": "nightly", "namespace": INSTALL },
+                    "expiresAt": "2027-01-31T00:00:00Z",
+                }),
+            ),
+        ),
+        ("backupactions", object("shop", json!({ "subject": { "name": "shop", "namespace": "shop" } }))),
+        (
+            "exportactions",
+            object(INSTALL, json!({ "subject": subject, "profile": { "name": "p", "namespace": INSTALL } })),
+        ),
+        (
+            "restoreactions",
+            object("shop", json!({ "subject": subject, "targetNamespace": "shop", "dataOnly": false })),
+        ),
+        ("restorepoints", object("shop", json!({ "restorePointContentRef": { "name": "shop-x1" } }))),
+        ("kastendrreviews", object(INSTALL, json!({ "sourceClusterInfo": source }))),
+    ]
+}
+
+#[test]
+fn a_documented_object_is_accepted_and_has_no_unknown_field() {
+    for (plural, object) in good() {
+        assert_eq!(said(plural, &object), Vec::<String>::new(), "{plural}");
+        assert_eq!(unknown_fields(kind(plural), &object), Vec::<String>::new(), "{plural}");
+    }
+}
+
+#[test]
+fn a_misspelt_field_is_named() {
+    let object = json!({
+        "metadata": { "name": "x", "namespace": "shop", "lables": {} },
+        "spec": {
+            "subjct": { "name": "a" },
+            "filters": { "includeResources": [{ "resource": "pods" }, { "resorce": "pods" }] },
+        },
+    });
+    assert_eq!(
+        unknown_fields(kind("backupactions"), &object),
+        ["metadata.lables", "spec.filters.includeResources[1].resorce", "spec.subjct"]
+    );
+}
+
+#[test]
+fn labels_and_open_objects_have_no_unknown_fields() {
+    let object = json!({
+        "metadata": { "name": "x", "labels": { "any": "thing" } },
+        "spec": {
+            "subject": { "name": "a" },
+            "transforms": [{ "anything": { "goes": 1 } }],
+            "filters": { "includeResources": [{ "matchLabels": { "any": "thing" } }] },
+        },
+    });
+    assert_eq!(unknown_fields(kind("restoreactions"), &object), Vec::<String>::new());
+}
+
+#[test]
+fn a_wrong_structure_is_told_in_the_words_of_kubernetes() {
+    for (spec, message) in [
+        (json!({}), "spec.subject: Required value"),
+        (json!({ "subject": {} }), "spec.subject.name: Required value"),
+        (json!({ "subject": { "name": "" } }), "spec.subject.name: Required value"),
+        (
+            json!({ "subject": "nightly" }),
+            "spec.subject: Invalid value: \"nightly\": spec.subject in body must be of type object",
+        ),
+        (
+            json!({ "subject": { "name": "n", "kind": "Plan" } }),
+            "spec.subject.kind: Unsupported value: \"Plan\": supported values: \"Policy\"",
+        ),
+        (
+            json!({ "subject": { "name": "n" }, "expiresAt": "tomorrow" }),
+            "spec.expiresAt: Invalid value: \"tomorrow\": spec.expiresAt in body must be of type date-time",
+        ),
+        (
+            json!({ "subject": { "name": "n", "namespace": "shop" } }),
+            "spec.subject.namespace: Invalid value: \"shop\": must be the namespace of the object, \"kasten-io\"",
+        ),
+        (
+            json!({ "subject": { "name": "n" }, "scheduledTime": "2027-01-31T00:00:00Z" }),
+            "spec.scheduledTime: Forbidden: is set by the scheduler",
+        ),
+        (
+            json!({ "subject": { "name": "A b" } }),
+            "spec.subject.name: Invalid value: \"A b\": a lowercase RFC 1123 subdomain must consist of lower case \
+             alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+        ),
+    ] {
+        assert_eq!(said("runactions", &object(INSTALL, spec)), [message]);
+    }
+    assert_eq!(said("runactions", &json!({ "metadata": { "name": "x" } })), ["spec: Required value"]);
+}
+
+#[test]
+fn metadata_is_checked_as_the_api_server_would() {
+    let spec = json!({ "restorePointContentRef": { "name": "c" } });
+    for (metadata, message) in [
+        (json!({}), "metadata.name: Required value: name or generateName is required"),
+        (
+            json!({ "name": "x", "finalizers": ["a/b"] }),
+            "metadata.finalizers: Forbidden: objects of this kind are removed by the platform only",
+        ),
+        (
+            json!({ "name": "x", "ownerReferences": [{}] }),
+            "metadata.ownerReferences: Forbidden: objects of this kind are removed by the platform only",
+        ),
+        (
+            json!({ "name": "x", "resourceVersion": "7" }),
+            "metadata.resourceVersion: Forbidden: must not be set on objects to be created",
+        ),
+        (
+            json!({ "name": "x", "labels": { "app": 7 } }),
+            "metadata.labels[app]: Invalid value: 7: must be a string",
+        ),
+        (
+            json!({ "name": "x", "annotations": { "a": "b".repeat(300_000) } }),
+            "metadata.annotations: Too long: may not be more than 262144 bytes",
+        ),
+    ] {
+        assert_eq!(said("restorepoints", &json!({ "metadata": metadata, "spec": spec })), [message]);
+    }
+    let generated = json!({ "metadata": { "generateName": "run-dr-" }, "spec": spec });
+    assert_eq!(said("restorepoints", &generated), Vec::<String>::new());
+}
+
+#[test]
+fn a_backup_captures_no_namespace_but_its_own() {
+    for subject in [json!({ "name": "bank", "namespace": "shop" }), json!({ "name": "bank" })] {
+        assert_eq!(
+            said("backupactions", &object("shop", json!({ "subject": subject }))),
+            ["spec.subject.name: Invalid value: \"bank\": must be the namespace of the object, \"shop\""]
+        );
+    }
+    let subject = json!({ "kind": "RestorePoint", "name": "x1", "namespace": "bank" });
+    let into = object("shop", json!({ "subject": subject, "targetNamespace": "bank" }));
+    assert_eq!(
+        said("restoreactions", &into),
+        ["spec.targetNamespace: Invalid value: \"bank\": must be the namespace of the object, \"shop\""]
+    );
+}
+
+#[test]
+fn an_export_on_demand_belongs_into_the_install_namespace() {
+    let subject = json!({ "kind": "RestorePoint", "name": "x1", "namespace": "shop" });
+    for (namespace, profile, message) in [
+        (
+            "shop",
+            json!({ "name": "p" }),
+            "metadata.namespace: Invalid value: \"shop\": must be \"kasten-io\": \
+             an export on demand is made in the install namespace",
+        ),
+        (INSTALL, json!({ "name": "" }), "spec.profile.name: Required value"),
+        (
+            INSTALL,
+            json!({ "name": "p", "namespace": "shop" }),
+            "spec.profile.namespace: Invalid value: \"shop\": must be the install namespace, \"kasten-io\"",
+        ),
+    ] {
+        let object = object(namespace, json!({ "subject": subject, "profile": profile }));
+        assert_eq!(said("exportactions", &object), [message]);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_and_never_ignored() {
+    let subject = json!({ "kind": "RestorePoint", "name": "x1", "namespace": "shop" });
+    for (field, value) in [
+        ("volumeClones", json!(true)),
+        ("dataOnly", json!(true)),
+        ("transforms", json!([{ "name": "t" }])),
+        ("hooks", json!({ "preHook": { "blueprint": "b", "actionName": "a" } })),
+        ("instantRecovery", json!(true)),
+    ] {
+        let mut spec = json!({ "subject": subject });
+        spec[field] = value;
+        let errors = said("restoreactions", &object("shop", spec));
+        let expected = format!("spec.{field}: Forbidden: not supported: ");
+        assert!(errors.len() == 1 && errors[0].starts_with(&expected), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_recovery_starts_from_a_review_or_from_a_cluster() {
+    let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
+    let id = format!("{}.1.7", "ab".repeat(16));
+    let review = json!({ "kastenDRReviewRef": { "name": "rev", "namespace": INSTALL }, "id": id });
+    let accepted = Vec::<String>::new();
+    let check = |spec: Value| said("kastendrrestores", &object(INSTALL, spec));
+    assert_eq!(check(json!({ "sourceClusterInfo": source, "skipResources": "secrets,profiles" })), accepted);
+    assert_eq!(check(json!({ "kastenDRReviewDetails": review })), accepted);
+    assert_eq!(
+        check(json!({ "sourceClusterInfo": source, "kastenDRReviewDetails": review })),
+        ["spec.sourceClusterInfo: Forbidden: cannot be combined with kastenDRReviewDetails"]
+    );
+    assert_eq!(
+        check(json!({})),
+        ["spec.sourceClusterInfo: Required value: either this or kastenDRReviewDetails is needed"]
+    );
+    assert_eq!(
+        check(json!({ "sourceClusterInfo": source, "skipResources": "catalog" })),
+        [
+            "spec.skipResources: Invalid value: \"catalog\": 'catalog' cannot be skipped; known are 'profiles', \
+          'policies' and 'secrets'"
+        ]
+    );
+    assert_eq!(
+        check(json!({ "sourceClusterInfo": { "profileName": "p", "sourceClusterID": "../x" } })),
+        ["spec.sourceClusterInfo.sourceClusterID: Invalid value: \"../x\": '../x' is not a cluster id \
+          (the UID of namespace 'default')"]
+    );
+    assert_eq!(
+        unknown_fields(kind("kastendrreviews"), &object(INSTALL, json!({ "profileName": "p" }))),
+        ["spec.profileName"]
+    );
+}
+
+#[test]
+fn an_answer_does_not_grow_with_the_request() {
+    let filters: Vec<Value> = (0..100).map(|_| json!({ "resource": 7 })).collect();
+    let spec = json!({ "subject": { "name": "shop" }, "filters": { "includeResources": filters } });
+    assert_eq!(said("backupactions", &object("shop", spec)).len(), ERRORS_MAX);
+    let long = object(INSTALL, json!({ "subject": { "name": "n", "kind": "x".repeat(100_000) } }));
+    assert!(said("runactions", &long)[0].len() < 400);
+}
+
+#[test]
+fn every_error_has_a_reason_that_clients_know() {
+    let errors = validate_create(kind("runactions"), &object(INSTALL, json!({ "subject": {} })), INSTALL);
+    assert_eq!(errors[0].fault.reason(), "FieldValueRequired");
+    assert_eq!(errors[0].detail(), "Required value");
+    assert!(find_kind("actions.kio.kasten.io", "runactions").is_some());
+}

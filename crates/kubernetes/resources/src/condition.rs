@@ -1,0 +1,78 @@
+//! Condition types, reasons and event reasons: the words that scripts and alerts rely on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::parts::Time;
+
+/// Types of conditions in our statuses.
+pub mod kind {
+    /// The object is understood and can be used.
+    pub const VALID: &str = "Valid";
+    /// The location answers and holds what it must.
+    pub const REACHABLE: &str = "Reachable";
+    /// New backups can be written.
+    pub const WRITABLE: &str = "Writable";
+    /// The platform protects itself.
+    pub const PROTECTED: &str = "Protected";
+    /// This instance may process repositories.
+    pub const OWNER: &str = "Owner";
+    /// What the catalog holds is in the location.
+    pub const SHIPPED: &str = "Shipped";
+    /// The work has ended.
+    pub const COMPLETE: &str = "Complete";
+}
+
+/// Reasons of conditions. Failures take theirs from the class of the error.
+pub mod reason {
+    pub const VALIDATED: &str = "Validated";
+    pub const SPEC_INVALID: &str = "SpecInvalid";
+    pub const PROBE_FAILED: &str = "ProbeFailed";
+    pub const READ_ONLY: &str = "ReadOnly";
+    pub const PROFILE_UNFIT: &str = "ProfileUnfit";
+    pub const OWNERSHIP_MISSING: &str = "OwnershipMissing";
+    pub const FOREIGN_OWNER: &str = "ForeignOwner";
+    pub const OWNED: &str = "Owned";
+    pub const SUCCEEDED: &str = "Succeeded";
+    pub const IN_PROGRESS: &str = "InProgress";
+}
+
+/// Reasons of events.
+pub mod event {
+    pub const PROFILE_VALIDATED: &str = "ProfileValidated";
+    pub const PROFILE_FAILED: &str = "ProfileFailed";
+    pub const POLICY_VALIDATED: &str = "PolicyValidated";
+    pub const POLICY_FAILED: &str = "PolicyFailed";
+    pub const RUN_STARTED: &str = "RunStarted";
+    pub const RUN_COMPLETED: &str = "RunCompleted";
+    pub const RUN_FAILED: &str = "RunFailed";
+    pub const RUN_SKIPPED: &str = "RunSkipped";
+    pub const PROTECTION_ENABLED: &str = "ProtectionEnabled";
+    pub const PROTECTION_DISABLED: &str = "ProtectionDisabled";
+    pub const SHIPPING_STOPPED: &str = "ShippingStopped";
+    pub const RECOVERY_STARTED: &str = "RecoveryStarted";
+    pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";
+    pub const RECOVERY_FAILED: &str = "RecoveryFailed";
+    pub const OWNERSHIP_TAKEN: &str = "OwnershipTaken";
+    pub const OWNERSHIP_LOST: &str = "OwnershipLost";
+}
+
+/// One condition of an object, as Kubernetes has them everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Which aspect of the object.
+    pub r#type: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// A word for machines.
+    pub reason: String,
+    /// A sentence for people.
+    #[serde(default)]
+    pub message: String,
+    /// When status last changed.
+    pub last_transition_time: Time,
+    /// The generation of the object that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}

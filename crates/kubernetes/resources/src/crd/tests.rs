@@ -1,0 +1,92 @@
+use super::*;
+
+fn schema(kind: &str) -> Value {
+    let (_, definition) = crds()
+        .into_iter()
+        .find(|(_, definition)| definition["spec"]["names"]["kind"] == kind)
+        .expect("the kind is ours");
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Calls `visit` with every schema inside a schema and its path.
+fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        walk(property, &format!("{path}.{name}"), visit);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            walk(&schema[inner], &format!("{path}[]"), visit);
+        }
+    }
+}
+
+#[test]
+fn a_definition_reads_back_from_its_file() {
+    for (file, definition) in crds() {
+        let text = render_yaml(&definition);
+        let back: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(back, definition, "{file}");
+        assert_eq!(render_yaml(&back), text, "{file}");
+    }
+}
+
+#[test]
+fn definitions_print_status_and_age_and_keep_status_apart() {
+    for (file, definition) in crds() {
+        let version = &definition["spec"]["versions"][0];
+        let columns = version["additionalPrinterColumns"].as_array().unwrap();
+        let names: Vec<_> = columns.iter().map(|column| column["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["Status", "Age"], "{file}");
+        assert_eq!(columns[0]["jsonPath"], ".status.validation");
+        assert!(version["subresources"]["status"].is_object(), "{file}");
+        assert_eq!(definition["spec"]["scope"], "Namespaced");
+    }
+}
+
+/// A null that is not nullable is pruned before any rule sees it.
+#[test]
+fn no_field_takes_a_null() {
+    for (file, definition) in crds() {
+        let text = render_yaml(&definition);
+        assert!(!text.contains("nullable") && !text.contains("- null"), "{file}");
+    }
+}
+
+#[test]
+fn no_definition_fills_in_a_default() {
+    for kind in ["Policy", "Profile"] {
+        walk(&schema(kind)["properties"]["spec"], "spec", &mut |path, schema| {
+            assert!(schema.get("default").is_none(), "{kind} {path} has a default");
+        });
+    }
+}
+
+/// Without bounds on what they look at, the API server takes rules for too dear.
+#[test]
+fn every_list_and_text_of_a_spec_is_bounded() {
+    for kind in ["Policy", "Profile"] {
+        walk(
+            &schema(kind)["properties"]["spec"],
+            "spec",
+            &mut |path, schema| match schema["type"].as_str() {
+                Some("array") => assert!(schema["maxItems"].is_number(), "{kind} {path} has no maxItems"),
+                Some("string") if schema.get("enum").is_none() => {
+                    let inside_map = path.ends_with("[]") && schema.get("maxLength").is_none();
+                    let bounded = schema["maxLength"].is_number() || schema["format"] == "date-time";
+                    assert!(bounded || inside_map, "{kind} {path} has no maxLength");
+                }
+                _ => {}
+            },
+        );
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    for kind in ["Policy", "Profile"] {
+        walk(&schema(kind)["properties"]["spec"], "spec", &mut |path, schema| {
+            assert!(path.ends_with("[]") || schema["description"].is_string(), "{kind} {path}");
+        });
+    }
+}

@@ -1,0 +1,166 @@
+use serde_json::json;
+
+use super::*;
+
+fn kind(name: &str) -> &'static KindInfo {
+    KINDS.iter().find(|kind| kind.kind == name).expect("the kind is ours")
+}
+
+fn headings(kind: &KindInfo, priority: i32) -> Vec<String> {
+    let shown = kind.columns.iter().filter(|column| column.priority <= priority);
+    shown.map(|column| column.name.to_uppercase()).collect()
+}
+
+#[test]
+fn kinds_print_the_documented_columns() {
+    for (name, expected) in [
+        ("RunAction", &["NAME", "CREATED AT", "STATE", "PCT"][..]),
+        ("BackupAction", &["NAME", "AGE"]),
+        ("RestoreAction", &["NAME", "AGE"]),
+        ("ExportAction", &["NAME", "AGE"]),
+        ("RetireAction", &["NAME", "CREATED AT"]),
+        ("RestorePoint", &["NAME", "AGE"]),
+        ("RestorePointContent", &["NAME", "AGE"]),
+        ("Application", &["NAME", "AGE"]),
+        ("KastenDRReview", &["NAME", "SOURCE CLUSTERID", "RESTOREPOINTS", "PHASE", "ERROR", "STATE"]),
+        ("KastenDRRestore", &["NAME", "SOURCECLUSTERID", "PHASE", "STATE", "ERROR"]),
+    ] {
+        assert_eq!(headings(kind(name), 0), expected, "{name}");
+    }
+    assert_eq!(headings(kind("BackupAction"), 1), ["NAME", "AGE", "STATE", "PCT"]);
+}
+
+#[test]
+fn a_row_is_filled_from_the_object() {
+    let run = json!({
+        "metadata": { "name": "run-dr-x", "creationTimestamp": "2026-02-03T04:05:06Z" },
+        "status": { "state": "Running", "progress": 88 },
+    });
+    let now: Timestamp = "2026-02-03T04:10:06Z".parse().unwrap();
+    let row =
+        |name: &str| kind(name).columns.iter().map(|column| column.value(&run, now)).collect::<Vec<_>>();
+    assert_eq!(
+        row("RunAction"),
+        [json!("run-dr-x"), json!("2026-02-03T04:05:06Z"), json!("Running"), json!(88)]
+    );
+    assert_eq!(row("BackupAction")[1], json!("5m"));
+    let empty = json!({});
+    assert_eq!(kind("RunAction").columns[2].value(&empty, now), Value::Null);
+    assert_eq!(kind("BackupAction").columns[1].value(&empty, now), json!("<unknown>"));
+}
+
+#[test]
+fn kinds_are_found_by_path_and_by_row() {
+    for kind in KINDS {
+        assert_eq!(find_kind(kind.group, kind.plural).map(|found| found.kind), Some(kind.kind));
+        assert_eq!(kind_of_row(&kind.row_kind()).map(|found| found.kind), Some(kind.kind));
+        assert_eq!(kind.singular, kind.kind.to_lowercase());
+        assert_eq!(kind.plural, format!("{}s", kind.singular));
+    }
+    assert!(find_kind("apps", "deployments").is_none());
+    assert!(kind_of_row("nonsense").is_none());
+}
+
+#[test]
+fn only_what_clients_may_make_can_be_made() {
+    let creatable: Vec<_> =
+        KINDS.iter().filter(|kind| kind.allows(Verb::Create)).map(|kind| kind.kind).collect();
+    assert_eq!(
+        creatable,
+        [
+            "BackupAction",
+            "ExportAction",
+            "RestoreAction",
+            "RunAction",
+            "RestorePoint",
+            "KastenDRRestore",
+            "KastenDRReview"
+        ]
+    );
+    assert_eq!(kind("Application").verbs, READ_VERBS);
+    assert!(kind("RestorePointContent").allows(Verb::DeleteCollection));
+}
+
+fn check_references(name: &str, spec: Value, expected: &[&str]) {
+    let object = json!({ "metadata": { "name": "x", "namespace": "shop" }, "spec": spec });
+    let references = (kind(name).references)(&object, "kasten-io");
+    let printed: Vec<_> = references
+        .iter()
+        .map(|reference| {
+            let namespace = reference.namespace.as_deref().unwrap_or("*");
+            let name = reference.name.as_deref().unwrap_or("*");
+            format!(
+                "{} {}.{} {namespace}/{name}",
+                reference.verb.as_str(),
+                reference.resource,
+                reference.group
+            )
+        })
+        .collect();
+    assert_eq!(printed, expected, "{name}");
+}
+
+#[test]
+fn everything_an_object_names_needs_a_right_of_its_own() {
+    let point = json!({ "kind": "RestorePoint", "name": "x1", "namespace": "bank" });
+    check_references(
+        "RunAction",
+        json!({ "subject": { "name": "nightly" } }),
+        &["get policies.config.kio.kasten.io shop/nightly"],
+    );
+    check_references(
+        "BackupAction",
+        json!({ "subject": { "name": "shop", "namespace": "shop" } }),
+        &["get applications.apps.kio.kasten.io shop/shop"],
+    );
+    check_references(
+        "ExportAction",
+        json!({ "subject": point, "profile": { "name": "p", "namespace": "elsewhere" } }),
+        &["get restorepoints.apps.kio.kasten.io bank/x1", "get profiles.config.kio.kasten.io kasten-io/p"],
+    );
+    check_references(
+        "RestoreAction",
+        json!({ "subject": point, "targetNamespace": "shop", "artifactOverrideProfile": { "name": "p" } }),
+        &["get restorepoints.apps.kio.kasten.io bank/x1", "get profiles.config.kio.kasten.io kasten-io/p"],
+    );
+    check_references(
+        "RestoreAction",
+        json!({ "subject": point, "targetNamespace": "vault", "transforms": [{ "transformSetRef": { "name": "t" } }] }),
+        &[
+            "get restorepoints.apps.kio.kasten.io bank/x1",
+            "create restoreactions.actions.kio.kasten.io vault/*",
+            "get transformsets.config.kio.kasten.io shop/t",
+        ],
+    );
+    check_references(
+        "RestorePoint",
+        json!({ "restorePointContentRef": { "name": "c" } }),
+        &["get restorepointcontents.apps.kio.kasten.io */c"],
+    );
+    check_references(
+        "KastenDRReview",
+        json!({ "sourceClusterInfo": { "profileName": "p", "sourceClusterID": "c" } }),
+        &["get profiles.config.kio.kasten.io kasten-io/p"],
+    );
+    check_references(
+        "KastenDRRestore",
+        json!({ "kastenDRReviewDetails": { "kastenDRReviewRef": { "name": "rev" }, "id": "i" } }),
+        &["get kastendrreviews.dr.kio.kasten.io kasten-io/rev"],
+    );
+}
+
+#[test]
+fn every_schema_describes_every_field_and_holds_no_reference() {
+    for kind in KINDS {
+        let schema = (kind.schema)();
+        assert!(!schema.to_string().contains("$ref"), "{}", kind.kind);
+        assert!(schema["description"].as_str().is_some_and(|text| text.starts_with(kind.kind)));
+        for part in ["spec", "status"] {
+            let properties =
+                schema["properties"][part]["properties"].as_object().cloned().unwrap_or_default();
+            for (name, property) in properties {
+                assert!(property["description"].is_string(), "{} {part}.{name}", kind.kind);
+            }
+        }
+    }
+}

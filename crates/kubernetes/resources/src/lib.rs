@@ -1,0 +1,29 @@
+//! Our kinds: the custom resources and the aggregated ones, their schemas, columns, checks and conversions.
+//!
+//! Knows how a user writes our objects and how Kubernetes shows them. Knows no storage, talks to no server and
+//! decides no use case: plain values of `keelson-model` come out of it.
+
+mod age;
+mod cel;
+mod check;
+mod fingerprint;
+mod kind;
+mod parts;
+mod schema;
+
+pub mod actions;
+pub mod apps;
+pub mod condition;
+pub mod crd;
+pub mod policy;
+pub mod profile;
+pub mod recovery;
+pub mod roles;
+
+pub use age::human_age;
+pub use check::{FieldError, FieldFault, unknown_fields, validate_create};
+pub use fingerprint::spec_hash;
+pub use kind::{Cell, Column, KINDS, KindInfo, Reference, ResourceScope, Verb, find_kind, kind_of_row};
+pub use parts::{
+    BlueprintHook, FilterEntry, Filters, Hooks, LocalReference, ObjectReference, Requester, Subject, Time,
+};

@@ -1,0 +1,249 @@
+use keelson_model::recovery::DrMode;
+use keelson_model::retention::Retention;
+use keelson_model::schedule::Frequency;
+use serde_json::{Value, json};
+
+use super::parse::{ParsedPolicy, parse};
+
+fn policy(name: &str, namespace: &str, spec: Value) -> Value {
+    json!({ "metadata": { "name": name, "namespace": namespace }, "spec": spec })
+}
+
+fn of_namespaces(namespaces: &[&str]) -> Value {
+    json!({ "matchExpressions": [
+        { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": namespaces },
+    ]})
+}
+
+fn nightly() -> Value {
+    json!({
+        "frequency": "@daily",
+        "retention": { "daily": 7, "weekly": 4 },
+        "selector": of_namespaces(&["shop"]),
+        "actions": [
+            { "action": "backup", "backupParameters": { "ignoreExceptions": false } },
+            {
+                "action": "export",
+                "exportParameters": { "frequency": "@weekly", "profile": { "name": "p", "namespace": "kasten-io" } },
+                "retention": { "weekly": 2 },
+            },
+        ],
+    })
+}
+
+fn dr(configuration: Value) -> Value {
+    let mut spec = json!({
+        "frequency": "@hourly",
+        "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
+        "selector": of_namespaces(&["kasten-io"]),
+        "actions": [
+            { "action": "backup", "backupParameters": { "filters": {}, "profile": { "name": "vaulted-s3" } } },
+        ],
+        "createdBy": "kasten-io:login-sa",
+    });
+    if !configuration.is_null() {
+        spec["kdrSnapshotConfiguration"] = configuration;
+    }
+    spec
+}
+
+fn parse_dr(spec: Value) -> Result<ParsedPolicy, Vec<String>> {
+    parse(&policy("k10-disaster-recovery-policy", "kasten-io", spec))
+}
+
+#[test]
+fn a_policy_becomes_schedule_selector_and_retention() {
+    let parsed = parse(&policy("nightly", "kasten-io", nightly())).unwrap();
+    assert_eq!(parsed.frequency, Frequency::Daily);
+    let after = "2026-02-03T04:05:06Z".parse().unwrap();
+    let next = parsed.schedule.as_ref().and_then(|schedule| schedule.next_after(after));
+    assert_eq!(next.map(|next| next.to_string()).as_deref(), Some("2026-02-04T00:00:00Z"));
+    assert_eq!(parsed.retention_of(false), Retention { daily: 7, weekly: 4, ..Retention::default() });
+    assert_eq!(parsed.retention_of(true), Retention { weekly: 2, ..Retention::default() });
+    assert_eq!(parsed.profiles(), ["p"]);
+    assert!(parsed.selector.as_ref().is_some_and(|selector| selector.is_exactly("shop")));
+    assert_eq!((parsed.paused, parsed.disaster_recovery), (false, None));
+}
+
+#[test]
+fn an_export_without_retention_of_its_own_keeps_what_the_policy_keeps() {
+    let mut spec = nightly();
+    spec["actions"][1].as_object_mut().unwrap().remove("retention");
+    let parsed = parse(&policy("nightly", "kasten-io", spec)).unwrap();
+    assert_eq!(parsed.retention_of(true), parsed.retention_of(false));
+}
+
+#[test]
+fn a_policy_on_demand_has_no_schedule_and_needs_no_retention() {
+    let spec = json!({
+        "frequency": "@onDemand",
+        "selector": of_namespaces(&["*"]),
+        "actions": [{ "action": "backup" }],
+    });
+    let parsed = parse(&policy("by-hand", "kasten-io", spec)).unwrap();
+    assert_eq!((parsed.frequency, parsed.schedule), (Frequency::OnDemand, None));
+}
+
+#[test]
+fn the_dr_policy_carries_its_target_and_mode() {
+    for (configuration, mode) in [
+        (Value::Null, DrMode::Legacy),
+        (json!({}), DrMode::QuickNoSnapshot),
+        (json!({ "takeLocalCatalogSnapshot": true }), DrMode::QuickLocalSnapshot),
+    ] {
+        let parsed = parse_dr(dr(configuration)).unwrap();
+        assert_eq!(parsed.retention, Retention::DISASTER_RECOVERY);
+        let particular = parsed.disaster_recovery.expect("it is the DR policy");
+        assert_eq!((particular.profile.as_str(), particular.mode), ("vaulted-s3", mode));
+    }
+    let mut exported = dr(json!({ "takeLocalCatalogSnapshot": true, "exportCatalogSnapshot": true }));
+    let export = json!({ "action": "export", "exportParameters": {
+        "profile": { "name": "vaulted-s3" }, "exportData": { "enabled": true },
+    }});
+    exported["actions"].as_array_mut().unwrap().push(export);
+    let parsed = parse_dr(exported).unwrap();
+    assert_eq!(parsed.disaster_recovery.map(|dr| dr.mode), Some(DrMode::QuickExportedSnapshot));
+}
+
+#[test]
+fn only_frequency_retention_profile_mode_and_pause_of_the_dr_policy_are_free() {
+    let mut free = dr(json!({}));
+    free["frequency"] = json!("@daily");
+    free["retention"] = json!({ "daily": 3 });
+    free["paused"] = json!(true);
+    free["actions"][0]["backupParameters"]["profile"]["name"] = json!("other");
+    assert!(parse_dr(free).is_ok());
+
+    let mut selector = dr(json!({}));
+    selector["selector"] = of_namespaces(&["*"]);
+    let mut actions = dr(json!({}));
+    actions["actions"].as_array_mut().unwrap().push(json!({
+        "action": "export", "exportParameters": { "profile": { "name": "p" } },
+    }));
+    let mut profile = dr(json!({}));
+    profile["actions"][0] = json!({ "action": "backup" });
+    for (spec, message) in [
+        (
+            selector,
+            "spec.selector of policy 'k10-disaster-recovery-policy' must be \
+             'k10.kasten.io/appNamespace' In ['kasten-io']",
+        ),
+        (actions, "spec.actions of policy 'k10-disaster-recovery-policy' must be backup and nothing else"),
+        (profile, "spec.actions[0].backupParameters.profile is required: it is the target"),
+    ] {
+        assert_eq!(parse_dr(spec).unwrap_err(), [message]);
+    }
+}
+
+#[test]
+fn a_policy_outside_the_install_namespace_reaches_only_its_own() {
+    let placed = |namespace: &str| {
+        parse(&policy("nightly", namespace, nightly())).unwrap().check_placement("kasten-io")
+    };
+    assert_eq!(placed("kasten-io"), Vec::<String>::new());
+    assert_eq!(placed("shop"), Vec::<String>::new());
+    assert_eq!(
+        placed("bank"),
+        ["a policy in namespace 'bank' may select only 'k10.kasten.io/appNamespace' In ['bank']"]
+    );
+    let mut spec = dr(json!({}));
+    spec["selector"] = of_namespaces(&["shop"]);
+    let stray = parse(&policy("k10-disaster-recovery-policy", "shop", spec)).unwrap();
+    assert_eq!(
+        stray.check_placement("kasten-io"),
+        ["policy 'k10-disaster-recovery-policy' belongs into namespace 'kasten-io'"]
+    );
+}
+
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut spec = nightly();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    let parent = spec.pointer_mut(parent).unwrap();
+    match field.parse::<usize>() {
+        Ok(index) => parent[index] = value,
+        Err(_) => parent[field] = value,
+    }
+    spec
+}
+
+fn check_fault(pointer: &str, value: Value, message: &str) {
+    let policy = policy("nightly", "kasten-io", changed(pointer, value));
+    assert_eq!(parse(&policy).unwrap_err(), [message]);
+}
+
+#[test]
+fn a_wrong_schedule_retention_or_selector_is_named() {
+    for (pointer, value, message) in [
+        (
+            "/presetRef",
+            json!({ "name": "gold" }),
+            "spec.presetRef: policy presets are not supported by this version",
+        ),
+        (
+            "/subFrequency",
+            json!({ "minutes": [0, 5] }),
+            "spec.subFrequency.minutes: several values are possible only with @hourly, not with @daily",
+        ),
+        (
+            "/retention",
+            json!({ "hourly": 1, "daily": 7 }),
+            "spec.retention.hourly: a policy with @daily cannot keep a finer tier than its frequency",
+        ),
+        (
+            "/retention",
+            json!({ "daily": 0 }),
+            "spec.retention keeps nothing; give at least one tier a number above 0",
+        ),
+        ("/retention", Value::Null, "spec.retention is required for a policy that backs up on a schedule"),
+        ("/selector", Value::Null, "spec.selector is required for a policy that backs up"),
+        (
+            "/selector",
+            json!({}),
+            "spec.selector: selector is empty; to select every application use \
+             'k10.kasten.io/appNamespace' In ['*']",
+        ),
+        ("/enableStaggering", json!(true), "spec.enableStaggering needs spec.backupWindow"),
+        (
+            "/kdrSnapshotConfiguration",
+            json!({}),
+            "spec.kdrSnapshotConfiguration is for policy 'k10-disaster-recovery-policy' only",
+        ),
+    ] {
+        check_fault(pointer, value, message);
+    }
+}
+
+#[test]
+fn a_wrong_action_is_named() {
+    let hooks = json!({ "hooks": { "preHook": { "blueprint": "b", "actionName": "a" } } });
+    for (pointer, value, message) in [
+        ("/actions/1", json!({ "action": "export" }), "spec.actions[1].exportParameters.profile is required"),
+        (
+            "/actions/1/exportParameters/frequency",
+            json!("@hourly"),
+            "spec.actions[1].exportParameters.frequency '@hourly' does not fit the policy's '@daily'",
+        ),
+        (
+            "/actions/1/retention",
+            json!({ "daily": 1 }),
+            "spec.actions[1].retention.daily: a policy with @weekly cannot keep a finer tier than its frequency",
+        ),
+        (
+            "/actions/1",
+            json!({ "action": "report" }),
+            "spec.actions[1]: action 'report' is not supported by this version",
+        ),
+        ("/actions/1", json!({ "action": "backup" }), "spec.actions[1]: action 'backup' appears twice"),
+        ("/actions/0/backupParameters", hooks, "spec.actions[0]: hooks are not supported by this version"),
+    ] {
+        check_fault(pointer, value, message);
+    }
+}
+
+#[test]
+fn a_policy_without_a_frequency_or_of_another_shape_is_refused() {
+    let policy_of = |spec| parse(&policy("nightly", "kasten-io", spec)).unwrap_err();
+    assert_eq!(policy_of(changed("/frequency", Value::Null)), ["spec.frequency is required"]);
+    let faults = policy_of(json!({ "actions": 3 }));
+    assert!(faults[0].starts_with("spec: invalid type"), "{faults:?}");
+}

@@ -1,0 +1,189 @@
+//! `KastenDRRestore`: brings a lost platform back from a location.
+
+use keelson_model::names::group;
+use keelson_model::recovery::DrPointId;
+use keelson_model::skip::SkipResources;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{RecoveryState, SourceClusterInfo, check_source, recovery_states, source_profile};
+use crate::check::{Checker, FieldError};
+use crate::kind::{ALL_VERBS, CATEGORIES, Column, NAME, STATE, STATE_FIELDS};
+use crate::kind::{KindInfo, Reference, ResourceScope};
+use crate::parts::{ObjectReference, Requester, Time};
+use crate::schema::object_schema;
+
+pub const KIND: KindInfo = KindInfo {
+    group: group::DR,
+    version: group::VERSION,
+    kind: "KastenDRRestore",
+    plural: "kastendrrestores",
+    singular: "kastendrrestore",
+    short_names: &[],
+    categories: CATEGORIES,
+    scope: ResourceScope::Namespaced,
+    verbs: ALL_VERBS,
+    columns: &[
+        NAME,
+        Column::text("SourceClusterID", "/status/sourceClusterID", "The cluster that is brought back"),
+        Column::text("Phase", "/status/phase", "What is being done"),
+        STATE,
+        Column::text("Error", "/status/error", "What went wrong"),
+    ],
+    field_selectors: STATE_FIELDS,
+    details: false,
+    schema: || {
+        object_schema::<KastenDRRestoreSpec, KastenDRRestoreStatus>(
+            "KastenDRRestore brings a lost platform back from a location.",
+        )
+    },
+    references,
+    check,
+};
+
+/// What is brought back: a point of a review, or the latest of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KastenDRRestoreSpec {
+    /// A restore point of a review. Excludes sourceClusterInfo.
+    #[serde(rename = "kastenDRReviewDetails", default, skip_serializing_if = "Option::is_none")]
+    pub review_details: Option<KastenDRReviewDetails>,
+    /// The latest restore point of a cluster, without a review. Excludes kastenDRReviewDetails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster_info: Option<SourceClusterInfo>,
+    /// What is left as it is: a comma list of profiles, policies and secrets.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_resources: Option<String>,
+    /// Replaces resources of the same name. If it is false, a Quick restore point is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_resources: Option<bool>,
+    /// The mode the backup is expected to have been made in. A restore point of another mode is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quick_mode: Option<bool>,
+    /// Confirms that a catalog that already holds restore points is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_catalog: Option<bool>,
+    /// Bounds the whole restore.
+    #[schemars(range(min = 1, max = 10080))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_minutes: Option<u32>,
+}
+
+/// A restore point of a review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KastenDRReviewDetails {
+    /// The review.
+    #[serde(rename = "kastenDRReviewRef")]
+    pub review_ref: ObjectReference,
+    /// The id of the restore point in the review.
+    #[schemars(length(max = 128))]
+    pub id: String,
+}
+
+/// How far the recovery is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KastenDRRestoreStatus {
+    /// Where the recovery stands.
+    #[schemars(schema_with = "recovery_states")]
+    pub state: RecoveryState,
+    /// What is being done, for people.
+    #[serde(default)]
+    pub phase: String,
+    /// What went wrong.
+    #[serde(default)]
+    pub error: String,
+    /// Why it went wrong, innermost reason first.
+    #[serde(default)]
+    pub cause: String,
+    /// The cluster that is brought back.
+    #[serde(rename = "sourceClusterID", default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster_id: Option<String>,
+    /// The restore point that is used.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_point_id: Option<DrPointId>,
+    /// When the recovery began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the recovery ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+    /// What the recovery does, decided before anything is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<PlanLine>,
+    /// The steps in order, with their times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<RecoveryStep>,
+    /// Who asked for the recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Requester>,
+}
+
+/// What happens to one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PlanLine {
+    /// create, replace, keep, skip or refuse.
+    pub action: String,
+    /// Kind of the resource.
+    pub kind: String,
+    /// Name of the resource.
+    pub name: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// One step of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryStep {
+    /// What the step does, for people.
+    pub name: String,
+    /// Where the step stands.
+    #[schemars(schema_with = "recovery_states")]
+    pub state: RecoveryState,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+const REVIEW_REF: &str = "spec.kastenDRReviewDetails.kastenDRReviewRef";
+
+fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {
+    let review = object.pointer("/spec/kastenDRReviewDetails/kastenDRReviewRef/name").and_then(Value::as_str);
+    let review =
+        review.map(|name| Reference::read(group::DR, super::review::KIND.plural, install_namespace, name));
+    source_profile(object, install_namespace).into_iter().chain(review).collect()
+}
+
+fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
+    let mut checker = Checker::new(object);
+    checker.in_namespace(install_namespace, "a recovery is made in the install namespace");
+    match (checker.is_set("spec.kastenDRReviewDetails"), checker.is_set("spec.sourceClusterInfo")) {
+        (true, true) => {
+            checker.forbidden("spec.sourceClusterInfo", "cannot be combined with kastenDRReviewDetails");
+        }
+        (false, false) => {
+            checker.missing("spec.sourceClusterInfo", "either this or kastenDRReviewDetails is needed");
+        }
+        (true, false) => {
+            checker.required_text(&format!("{REVIEW_REF}.name"));
+            checker.profile_namespace(&format!("{REVIEW_REF}.namespace"), install_namespace);
+            checker.required_text("spec.kastenDRReviewDetails.id");
+            checker.parsed("spec.kastenDRReviewDetails.id", |text| text.parse::<DrPointId>().map(drop));
+        }
+        (false, true) => check_source(&mut checker),
+    }
+    checker.parsed("spec.skipResources", |text| text.parse::<SkipResources>().map(drop));
+    checker.finish()
+}

@@ -1,0 +1,3 @@
+//! Our custom resource definitions on a real API server.
+
+mod custom_resources;

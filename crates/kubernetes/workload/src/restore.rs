@@ -1,0 +1,270 @@
+//! Writes an application back, layer by layer, many objects of a layer at once.
+//!
+//! Guarantees: running it again finishes what was left; an object that cannot be restored is reported and the
+//! rest goes on; nothing outside the target namespace is changed, but definitions that are missing are created.
+//! Limits: memory grows by two uids per object, for the owner references.
+
+mod authority;
+mod conflicts;
+mod failure;
+mod finish;
+mod namespace;
+mod owners;
+mod prepare;
+mod report;
+mod write;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt, TryStreamExt};
+use serde_json::Value;
+
+pub use authority::Authority;
+pub use conflicts::{ConflictRule, Conflicts};
+pub use failure::{ObjectFailure, RestoreError};
+pub use report::{OwnerDropped, RestoreProgress, RestoreReport};
+
+use authority::Reviews;
+use failure::Stop;
+use owners::Owners;
+use prepare::{Prepared, Verdict};
+use report::Tally;
+use write::Outcome;
+
+use crate::cluster::{Cluster, ServedKinds, reference};
+use crate::configuration::definition_kind;
+use crate::filters::Filters;
+use crate::format::DecodeObjectsError;
+use crate::kinds::Kind;
+use crate::layers::Layer;
+use crate::names::NamespaceName;
+use crate::objects::{CapturedObject, ObjectRef};
+use crate::request::RequestError;
+
+/// Requests in flight. Sixteen bring a small API server to its limit; it tells when it wants fewer.
+const OBJECTS_AT_ONCE: usize = 16;
+/// A definition that is not established by then has names that clash, or the server is in trouble.
+const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
+/// A new kind shows in discovery a moment after its definition is established.
+const SERVED_WITHIN: Duration = Duration::from_secs(15);
+const SERVED_POLL: Duration = Duration::from_millis(200);
+
+/// Whether claims for volumes are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClaimRule {
+    /// A claim would come back without its data: it is reported, and left to the user.
+    #[default]
+    Report,
+    CreateEmpty,
+}
+
+/// Whether Roles and RoleBindings are restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RbacRule {
+    #[default]
+    Leave,
+    Restore,
+}
+
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// Where the objects were captured.
+    pub original: NamespaceName,
+    /// Where they go.
+    pub target: NamespaceName,
+    pub filters: Filters,
+    pub conflicts: Conflicts,
+    pub claims: ClaimRule,
+    pub rbac: RbacRule,
+    pub authority: Authority,
+    /// How long a namespace that is being deleted is waited for.
+    pub terminating_wait: Duration,
+}
+
+impl RestoreRequest {
+    /// Everything back to where it was, nothing overwritten, with our own rights.
+    pub fn in_place(namespace: NamespaceName) -> Self {
+        Self {
+            original: namespace.clone(),
+            target: namespace,
+            filters: Filters::default(),
+            conflicts: Conflicts::default(),
+            claims: ClaimRule::default(),
+            rbac: RbacRule::default(),
+            authority: Authority::Platform,
+            terminating_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Cluster {
+    /// Restores objects that come in the order of their layers. `progress` is called after every object.
+    pub async fn restore<S>(
+        &self,
+        request: &RestoreRequest,
+        objects: S,
+        progress: &(dyn Fn(RestoreProgress) + Send + Sync),
+    ) -> Result<RestoreReport, RestoreError>
+    where
+        S: Stream<Item = Result<CapturedObject, DecodeObjectsError>> + Send,
+    {
+        namespace::await_usable(self, request).await?;
+        let served = self.discover().await.map_err(|source| RestoreError::Discover { source })?;
+        let run = Run {
+            cluster: self,
+            request,
+            progress,
+            reviews: Reviews::new(self, request),
+            served: Mutex::new(Arc::new(served)),
+            owners: Mutex::default(),
+            tally: Mutex::default(),
+        };
+        run.restore_layers(objects).await?;
+        run.settle_owners().await?;
+        Ok(lock(&run.tally).take_report())
+    }
+}
+
+/// One restore while it runs.
+struct Run<'a> {
+    cluster: &'a Cluster,
+    request: &'a RestoreRequest,
+    progress: &'a (dyn Fn(RestoreProgress) + Send + Sync),
+    reviews: Reviews<'a>,
+    served: Mutex<Arc<ServedKinds>>,
+    owners: Mutex<Owners>,
+    tally: Mutex<Tally>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run<'_> {
+    async fn restore_layers<S>(&self, objects: S) -> Result<(), RestoreError>
+    where
+        S: Stream<Item = Result<CapturedObject, DecodeObjectsError>> + Send,
+    {
+        let mut objects = std::pin::pin!(objects);
+        let mut in_flight = FuturesUnordered::new();
+        let mut layer = Layer::Namespace;
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|source| RestoreError::ReadObjects { source })?;
+            if object.layer < layer {
+                return Err(RestoreError::LayerOrder { object: object.reference(), after: layer });
+            }
+            if object.layer > layer {
+                in_flight.by_ref().try_collect::<()>().await?;
+                self.end_layers(layer, object.layer).await?;
+                layer = object.layer;
+            }
+            if in_flight.len() >= OBJECTS_AT_ONCE {
+                in_flight.try_next().await?;
+            }
+            in_flight.push(self.restore_object(object));
+        }
+        in_flight.try_collect::<()>().await?;
+        // Even a restore of nothing leaves the namespace it was asked for.
+        if layer == Layer::Namespace { self.end_layers(layer, Layer::Definitions).await } else { Ok(()) }
+    }
+
+    /// What must hold before a later layer begins.
+    async fn end_layers(&self, ended: Layer, next: Layer) -> Result<(), RestoreError> {
+        if ended == Layer::Namespace {
+            namespace::ensure(self).await?;
+        }
+        if ended <= Layer::Definitions && next > Layer::Definitions {
+            self.await_definitions().await?;
+        }
+        Ok(())
+    }
+
+    async fn restore_object(&self, object: CapturedObject) -> Result<(), RestoreError> {
+        let layer = object.layer;
+        let outcome = self.try_restore(&object).await;
+        let mut tally = lock(&self.tally);
+        match outcome {
+            Ok(outcome) => tally.count(&object, outcome),
+            Err(Stop::Skip(reason)) => tally.skip(&object.reference(), reason),
+            Err(Stop::Object(error)) => tally.fail(object.reference(), &*error),
+            Err(Stop::Whole(error)) => return Err(*error),
+        }
+        let progress = tally.progress(layer);
+        drop(tally);
+        (self.progress)(progress);
+        Ok(())
+    }
+
+    async fn try_restore(&self, object: &CapturedObject) -> Result<Outcome, Stop> {
+        let prepared = match prepare::prepare(object, self.request)? {
+            Verdict::Restore(prepared) => *prepared,
+            Verdict::Skip(reason) => return Err(Stop::Skip(reason)),
+        };
+        let served = lock(&self.served).clone();
+        let kind = prepare::resolve(&served, &object.kind)?;
+        self.write(&kind, &prepared).await
+    }
+
+    /// Waits until the definitions that this restore created serve their kinds.
+    async fn await_definitions(&self) -> Result<(), RestoreError> {
+        let definitions = std::mem::take(&mut lock(&self.tally).definitions);
+        if definitions.is_empty() {
+            return Ok(());
+        }
+        for definition in &definitions {
+            match self.cluster.wait_established(&definition.name, ESTABLISHED_WITHIN).await {
+                Ok(()) => {}
+                Err(error @ RequestError::ConditionNotMet { .. }) => {
+                    let reference = reference(&definition_kind(), None, &definition.name);
+                    lock(&self.tally).fail(reference, &error);
+                }
+                Err(source) => return Err(RestoreError::Unreachable { source }),
+            }
+        }
+        let end = tokio::time::Instant::now() + SERVED_WITHIN;
+        loop {
+            let served = self.cluster.discover().await.map_err(|source| RestoreError::Discover { source })?;
+            let is_served =
+                |definition: &Definition| served.find(&definition.group, &definition.kind).is_some();
+            let complete = definitions.iter().all(is_served);
+            *lock(&self.served) = Arc::new(served);
+            if complete || tokio::time::Instant::now() > end {
+                return Ok(());
+            }
+            tokio::time::sleep(SERVED_POLL).await;
+        }
+    }
+}
+
+/// A definition that this restore created.
+#[derive(Debug, Clone)]
+struct Definition {
+    name: String,
+    group: String,
+    kind: String,
+}
+
+impl Definition {
+    fn of(prepared: &Prepared) -> Self {
+        let spec = prepared.body.get("spec").unwrap_or(&Value::Null);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self { name: prepared.name.clone(), group: text(&spec["group"]), kind: text(&spec["names"]["kind"]) }
+    }
+}
+
+/// An object where it was written.
+#[derive(Debug, Clone)]
+struct Destination {
+    kind: Arc<Kind>,
+    namespace: Option<String>,
+    name: String,
+    uid: String,
+}
+
+impl Destination {
+    fn reference(&self) -> ObjectRef {
+        reference(&self.kind, self.namespace.as_deref(), &self.name)
+    }
+}

@@ -1,0 +1,9 @@
+//! Capture, restore and configuration against a real control plane.
+
+mod application;
+mod configuration;
+mod conflicts;
+mod refusals;
+mod rights;
+mod round_trip;
+mod throughput;

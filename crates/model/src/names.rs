@@ -1,0 +1,31 @@
+//! The names a user meets, kept as documented: secrets, policies, labels, groups.
+
+pub const DEFAULT_INSTALL_NAMESPACE: &str = "kasten-io";
+
+pub const DR_SECRET: &str = "k10-dr-secret";
+pub const DR_POLICY: &str = "k10-disaster-recovery-policy";
+pub const OWNERSHIP_CONFIG_MAP: &str = "k10-dr-remove-to-get-ownership";
+
+/// The value that stands for cluster-scoped resources where a namespace is expected.
+pub const CLUSTER_SCOPE: &str = "kasten-io-cluster";
+
+pub mod group {
+    pub const ACTIONS: &str = "actions.kio.kasten.io";
+    pub const APPS: &str = "apps.kio.kasten.io";
+    pub const CONFIG: &str = "config.kio.kasten.io";
+    pub const DR: &str = "dr.kio.kasten.io";
+    pub const VERSION: &str = "v1alpha1";
+}
+
+pub mod label {
+    pub const APP_NAME: &str = "k10.kasten.io/appName";
+    pub const APP_NAMESPACE: &str = "k10.kasten.io/appNamespace";
+    pub const APP_TYPE: &str = "k10.kasten.io/appType";
+    pub const POLICY_NAME: &str = "k10.kasten.io/policyName";
+    pub const POLICY_NAMESPACE: &str = "k10.kasten.io/policyNamespace";
+    pub const RUN_ACTION_NAME: &str = "k10.kasten.io/runActionName";
+    pub const RUN_ACTION_NAMESPACE: &str = "k10.kasten.io/runActionNamespace";
+    /// Present on what was exported, whatever its value; absent on what is local.
+    pub const EXPORT_PROFILE: &str = "k10.kasten.io/exportProfile";
+    pub const DO_NOT_RETIRE: &str = "k10.kasten.io/doNotRetire";
+}

@@ -1,0 +1,294 @@
+//! Reading `k10-dr-secret`: where the platform's passphrase comes from, and whether a new one is strong enough.
+//!
+//! Nothing here copies or prints a passphrase: a raw one stays a borrow of the Secret's bytes.
+
+use std::collections::BTreeMap;
+
+use crate::{Classified, ErrorClass};
+
+#[cfg(test)]
+mod tests;
+
+/// Where the passphrase is. Has no `Debug`, since `Raw` borrows the passphrase itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PassphraseSource<'a> {
+    /// The Secret holds it under `key`. Never trimmed.
+    Raw(&'a [u8]),
+    Vault(VaultField<'a>),
+    Aws(AwsSecret<'a>),
+    Azure(AzureSecret<'a>),
+}
+
+/// A field of a secret in HashiCorp Vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VaultField<'a> {
+    pub engine: VaultEngine,
+    pub mount_path: &'a str,
+    pub secret_path: &'a str,
+    pub field: &'a str,
+}
+
+/// The version of Vault's key-value engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VaultEngine {
+    V1,
+    V2,
+}
+
+/// A secret in AWS Secrets Manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AwsSecret<'a> {
+    pub region: &'a str,
+    pub name: &'a str,
+    /// The field of a JSON secret; none means the whole value.
+    pub json_field: Option<&'a str>,
+}
+
+/// A secret in Azure Key Vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AzureSecret<'a> {
+    pub vault_url: &'a str,
+    pub name: &'a str,
+    /// None means the latest.
+    pub version: Option<&'a str>,
+    /// The field of a JSON secret; none means the whole value.
+    pub json_field: Option<&'a str>,
+}
+
+/// The keys of `k10-dr-secret`.
+pub mod key {
+    pub const KEY: &str = "key";
+    pub const SOURCE: &str = "source";
+    pub const VAULT_VERSION: &str = "vault-kv-version";
+    pub const VAULT_MOUNT: &str = "vault-mount-path";
+    pub const VAULT_SECRET: &str = "vault-secret-path";
+    pub const AWS_REGION: &str = "aws-region";
+    pub const AWS_JSON_FIELD: &str = "aws-secret-key";
+    pub const AZURE_URL: &str = "azure-key-vault-url";
+    pub const AZURE_VERSION: &str = "azure-secret-version";
+    pub const AZURE_JSON_FIELD: &str = "azure-secret-json-key";
+}
+
+/// A `k10-dr-secret` that does not say where the passphrase is. Names keys, never values.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PassphraseSecretError {
+    #[error("secret 'k10-dr-secret' does not contain key '{missing}'; it contains {}", list(present))]
+    MissingKey { missing: &'static str, present: Vec<String> },
+    #[error("key '{key}' of secret 'k10-dr-secret' is empty")]
+    EmptyKey { key: &'static str },
+    #[error("key '{key}' of secret 'k10-dr-secret' is not text")]
+    NotText { key: &'static str },
+    #[error("key 'source' of secret 'k10-dr-secret' is none of 'vault', 'aws' and 'azure'")]
+    UnknownSource,
+    #[error("key 'vault-kv-version' of secret 'k10-dr-secret' is neither 'KVv1' nor 'KVv2'")]
+    UnknownVaultEngine,
+}
+
+impl Classified for PassphraseSecretError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Invalid
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::MissingKey { .. } => "passphrase.secret.missing_key",
+            Self::EmptyKey { .. } => "passphrase.secret.empty_key",
+            Self::NotText { .. } => "passphrase.secret.not_text",
+            Self::UnknownSource => "passphrase.secret.unknown_source",
+            Self::UnknownVaultEngine => "passphrase.secret.unknown_vault_engine",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingKey { missing: key::KEY, .. } => Some(
+                "kubectl create secret generic k10-dr-secret --namespace kasten-io --from-literal key=<passphrase>"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn list(keys: &[String]) -> String {
+    let quoted: Vec<_> = keys.iter().map(|key| format!("'{key}'")).collect();
+    if quoted.is_empty() { "no keys".to_owned() } else { quoted.join(", ") }
+}
+
+/// Reads the data of `k10-dr-secret`.
+pub fn parse_dr_secret<V: AsRef<[u8]>>(
+    data: &BTreeMap<String, V>,
+) -> Result<PassphraseSource<'_>, PassphraseSecretError> {
+    let secret = SecretData(data);
+    if !data.contains_key(key::SOURCE) {
+        return secret.bytes(key::KEY).map(PassphraseSource::Raw);
+    }
+    match secret.text(key::SOURCE)? {
+        "vault" => Ok(PassphraseSource::Vault(VaultField {
+            engine: match secret.text(key::VAULT_VERSION)? {
+                "KVv1" => VaultEngine::V1,
+                "KVv2" => VaultEngine::V2,
+                _ => return Err(PassphraseSecretError::UnknownVaultEngine),
+            },
+            mount_path: secret.text(key::VAULT_MOUNT)?,
+            secret_path: secret.text(key::VAULT_SECRET)?,
+            field: secret.text(key::KEY)?,
+        })),
+        "aws" => Ok(PassphraseSource::Aws(AwsSecret {
+            region: secret.text(key::AWS_REGION)?,
+            name: secret.text(key::KEY)?,
+            json_field: secret.optional_text(key::AWS_JSON_FIELD)?,
+        })),
+        "azure" => Ok(PassphraseSource::Azure(AzureSecret {
+            vault_url: secret.text(key::AZURE_URL)?,
+            name: secret.text(key::KEY)?,
+            version: secret.optional_text(key::AZURE_VERSION)?,
+            json_field: secret.optional_text(key::AZURE_JSON_FIELD)?,
+        })),
+        _ => Err(PassphraseSecretError::UnknownSource),
+    }
+}
+
+struct SecretData<'a, V>(&'a BTreeMap<String, V>);
+
+impl<'a, V: AsRef<[u8]>> SecretData<'a, V> {
+    fn bytes(&self, key: &'static str) -> Result<&'a [u8], PassphraseSecretError> {
+        let Some(value) = self.0.get(key).map(AsRef::as_ref) else {
+            let present = self.0.keys().cloned().collect();
+            return Err(PassphraseSecretError::MissingKey { missing: key, present });
+        };
+        if value.is_empty() {
+            return Err(PassphraseSecretError::EmptyKey { key });
+        }
+        Ok(value)
+    }
+
+    fn text(&self, key: &'static str) -> Result<&'a str, PassphraseSecretError> {
+        std::str::from_utf8(self.bytes(key)?).map_err(|_| PassphraseSecretError::NotText { key })
+    }
+
+    fn optional_text(&self, key: &'static str) -> Result<Option<&'a str>, PassphraseSecretError> {
+        let given = self.0.get(key).is_some_and(|value| !value.as_ref().is_empty());
+        if given { self.text(key).map(Some) } else { Ok(None) }
+    }
+}
+
+/// How well a new passphrase resists guessing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PassphraseStrength {
+    /// Taken, with a warning.
+    Short,
+    Good,
+}
+
+/// Why a new passphrase is refused.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+pub enum WeakPassphrase {
+    #[error("the passphrase is shorter than {PASSPHRASE_BYTES_MIN} bytes")]
+    TooShort,
+    #[error("the passphrase is one of the most common passwords")]
+    Common,
+}
+
+impl Classified for WeakPassphrase {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Invalid
+    }
+
+    fn code(&self) -> &'static str {
+        "passphrase.weak"
+    }
+}
+
+/// Below this a new passphrase is refused.
+pub const PASSPHRASE_BYTES_MIN: usize = 8;
+/// Below this a new passphrase is taken with a warning.
+pub const PASSPHRASE_BYTES_GOOD: usize = 14;
+
+/// The most used passwords of at least eight bytes, and the words of our own manuals.
+const COMMON: &[&str] = &[
+    "password",
+    "password1",
+    "password12",
+    "password123",
+    "password1234",
+    "passw0rd",
+    "p@ssw0rd",
+    "p@ssword",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "12341234",
+    "11111111",
+    "00000000",
+    "87654321",
+    "88888888",
+    "qwertyui",
+    "qwertyuiop",
+    "qwerty123",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "1qaz2wsx",
+    "q1w2e3r4",
+    "asdfghjkl",
+    "asdfasdf",
+    "zxcvbnm1",
+    "abcd1234",
+    "abc12345",
+    "a1b2c3d4",
+    "aa123456",
+    "iloveyou",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "superman",
+    "trustno1",
+    "whatever",
+    "starwars",
+    "computer",
+    "michelle",
+    "jennifer",
+    "changeme",
+    "changeit",
+    "welcome1",
+    "welcome123",
+    "letmein1",
+    "admin123",
+    "administrator",
+    "adminadmin",
+    "root1234",
+    "rootroot",
+    "default1",
+    "test1234",
+    "testtest",
+    "secret123",
+    "topsecret",
+    "kubernetes",
+    "kasten-io",
+    "kasten10",
+    "kastenk10",
+    "veeam123",
+    "keelson1",
+    "passphrase",
+    "<passphrase>",
+    "mypassphrase",
+    "disaster-recovery",
+    "disasterrecovery",
+];
+
+/// Judges a passphrase with which protection is to be enabled. A recovery takes anything.
+pub fn check_new_passphrase(passphrase: &[u8]) -> Result<PassphraseStrength, WeakPassphrase> {
+    if passphrase.len() < PASSPHRASE_BYTES_MIN {
+        return Err(WeakPassphrase::TooShort);
+    }
+    if COMMON.iter().any(|common| common.as_bytes().eq_ignore_ascii_case(passphrase)) {
+        return Err(WeakPassphrase::Common);
+    }
+    let first = passphrase[0];
+    if passphrase.iter().all(|byte| *byte == first) {
+        return Err(WeakPassphrase::Common);
+    }
+    let short = passphrase.len() < PASSPHRASE_BYTES_GOOD;
+    Ok(if short { PassphraseStrength::Short } else { PassphraseStrength::Good })
+}

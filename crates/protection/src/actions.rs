@@ -1,0 +1,155 @@
+//! What all actions share: their status, the work list that survives a restart, and how they end.
+//!
+//! An action is a row that clients see. Beside each unfinished one stands a row of kind `work`, of the derived
+//! class: it is how the engine finds what is left to do after a restart, and it is never shipped.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keelson_catalog::{Change, Class, Expect, Row, RowKey, RowKind};
+use keelson_model::action::ActionState;
+use keelson_resources::KindInfo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::records::Record;
+use crate::requester::Requester;
+
+/// The private part of an action.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct ActionInternal {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Requester>,
+    #[serde(default)]
+    pub attempts: u32,
+    /// What only the use case itself reads.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub subject: Value,
+}
+
+pub(crate) fn work_kind() -> RowKind {
+    RowKind::new("work")
+}
+
+/// Puts a new action on the list: the row that clients see and the row that the engine looks for.
+pub(crate) fn submit(mut action: Record, requester: &Requester, subject: Value) -> Vec<Change> {
+    set_state(&mut action, ActionState::Pending);
+    set_status(&mut action, "progress", json!(0));
+    let internal = ActionInternal { requester: Some(requester.clone()), attempts: 0, subject };
+    action.body.internal = serde_json::to_value(internal).expect("plain data");
+    let work = Row {
+        kind: work_kind(),
+        namespace: String::new(),
+        name: action.uid.clone(),
+        uid: action.uid.clone(),
+        labels: BTreeMap::new(),
+        created: action.created,
+        class: Class::Derived,
+        body: serde_json::to_vec(&Work::of(&action)).expect("plain data"),
+    };
+    vec![action.put(Expect::Absent), Change::Put { row: work, expect: Expect::Absent }]
+}
+
+/// Names the action that a work row stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Work {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl Work {
+    fn of(action: &Record) -> Self {
+        Self {
+            kind: action.kind.to_string(),
+            namespace: action.namespace.clone(),
+            name: action.name.clone(),
+            uid: action.uid.clone(),
+        }
+    }
+
+    pub fn action(&self) -> RowKey {
+        RowKey { kind: RowKind::new(&self.kind), namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+}
+
+/// Takes an action off the list: it has ended.
+pub(crate) fn done_with(action: &Record) -> Vec<Change> {
+    let key = RowKey { kind: work_kind(), namespace: String::new(), name: action.uid.clone() };
+    vec![Change::Delete { key, expect: Expect::Any }, Change::DropSteps { run: action.uid.clone() }]
+}
+
+pub(crate) fn state(action: &Record) -> Option<ActionState> {
+    action.body.status.get("state").and_then(Value::as_str).and_then(|word| word.parse().ok())
+}
+
+pub(crate) fn set_state(action: &mut Record, state: ActionState) {
+    set_status(action, "state", json!(state.to_string()));
+}
+
+pub(crate) fn set_status(action: &mut Record, field: &str, value: Value) {
+    if !action.body.status.is_object() {
+        action.body.status = Value::Object(Map::new());
+    }
+    action.body.status[field] = value;
+}
+
+/// How an action ends when nothing failed.
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    /// Fields of the status that only this kind has.
+    pub status: Map<String, Value>,
+    /// What comes into being, or goes, in the same commit that completes the action.
+    pub changes: Vec<Change>,
+    /// What was left out or refused although the action as a whole is complete.
+    pub exceptions: Vec<String>,
+    /// Set when there was nothing to do or no right to do it.
+    pub skipped: Option<String>,
+}
+
+impl Finished {
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Self { skipped: Some(why.into()), ..Self::default() }
+    }
+
+    /// Writes the end into the action.
+    pub fn apply(self, action: &mut Record, now: Timestamp) -> Vec<Change> {
+        let state = if self.skipped.is_some() { ActionState::Skipped } else { ActionState::Complete };
+        set_state(action, state);
+        for (field, value) in self.status {
+            set_status(action, &field, value);
+        }
+        if let Some(why) = self.skipped {
+            set_status(action, "error", json!({ "message": why, "cause": why }));
+        } else {
+            set_status(action, "progress", json!(100));
+        }
+        if !self.exceptions.is_empty() {
+            let list: Vec<_> = self.exceptions.iter().map(|message| json!({ "message": message })).collect();
+            set_status(action, "exceptions", Value::Array(list));
+        }
+        set_status(action, "endTime", json!(now));
+        let mut changes = vec![action.replace()];
+        changes.extend(self.changes);
+        changes.extend(done_with(action));
+        changes
+    }
+}
+
+/// Ends an action that failed for good. The message is for the user, the cause has every layer, innermost last.
+pub(crate) fn fail(action: &mut Record, message: &str, cause: &str, now: Timestamp) -> Vec<Change> {
+    set_state(action, ActionState::Failed);
+    set_status(action, "error", json!({ "message": message, "cause": cause }));
+    set_status(action, "endTime", json!(now));
+    let mut changes = vec![action.replace()];
+    changes.extend(done_with(action));
+    changes
+}
+
+/// A child action of a policy run carries its parent by label, never by owner reference.
+pub(crate) fn new_action(kind: &'static KindInfo, namespace: &str, name: &str, spec: Value, now: Timestamp) -> Record {
+    let mut action = Record::new(kind, namespace, name, now, Class::Local);
+    action.body.spec = spec;
+    action
+}

@@ -1,0 +1,320 @@
+//! Backup: reads an application out of the cluster into a repository on the platform's own volume.
+//!
+//! Guarantees: the restore point and the end of the action are one commit, after the outcome is stored. What was left
+//! out is listed in the outcome and told by the action's exceptions. Limits: volumes are not part of it yet; a claim
+//! is reported.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use keelson_model::names::label;
+use keelson_model::retention::Tiers;
+use keelson_model::{Classified, ErrorClass, RepositoryId, SessionId};
+use keelson_repository::{
+    LoadIndexError, NamedStream, Open, OutcomeDraft, Repository, Session, SessionError, SessionPurpose, StreamRef,
+    WriteError,
+};
+use keelson_workload::{
+    CaptureError, CaptureReport, CaptureRequest, Filters, InvalidName, Layer, NamespaceName, ObjectEncoder,
+    StatusRule,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::actions::Finished;
+use crate::engine::{Failure, Job};
+use crate::policies;
+use crate::restore_points::{self, Artifact, ContentInternal, NewPoint};
+use crate::streams::{PIECES_IN_FLIGHT, from_channel, new_session};
+
+/// Objects between the cluster and the encoders.
+const OBJECTS_IN_FLIGHT: usize = 64;
+
+/// A backup that was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackupError {
+    #[error("'{name}' is no namespace")]
+    Name { name: String, source: InvalidName },
+    #[error("the filters of the backup are not understood")]
+    Filters { source: serde_json::Error },
+    #[error("capture namespace '{namespace}'")]
+    Capture { namespace: NamespaceName, source: CaptureError },
+    #[error("{} of namespace '{namespace}' could not be read: {why}", resource)]
+    Incomplete { namespace: NamespaceName, resource: String, why: String },
+    #[error("load the index of the local repository")]
+    LoadIndex { source: LoadIndexError },
+    #[error("begin a session in the local repository")]
+    Begin { source: SessionError },
+    #[error("store the {layer} of namespace '{namespace}'")]
+    Write { namespace: NamespaceName, layer: &'static str, source: WriteError },
+    #[error("commit the backup of namespace '{namespace}'")]
+    Commit { namespace: NamespaceName, source: keelson_repository::CommitError },
+}
+
+impl Classified for BackupError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Name { .. } | Self::Filters { .. } => ErrorClass::Invalid,
+            Self::Capture { source, .. } => source.class(),
+            Self::Incomplete { .. } => ErrorClass::Unavailable { retry_after: None },
+            Self::LoadIndex { source } => source.class(),
+            Self::Begin { source } => source.class(),
+            Self::Write { source, .. } => source.class(),
+            Self::Commit { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "backup.name",
+            Self::Filters { .. } => "backup.filters",
+            Self::Capture { .. } => "backup.capture",
+            Self::Incomplete { .. } => "backup.incomplete",
+            Self::LoadIndex { .. } => "backup.load_index",
+            Self::Begin { .. } => "backup.begin",
+            Self::Write { .. } => "backup.write",
+            Self::Commit { .. } => "backup.commit",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Capture { source, .. } => source.hint(),
+            Self::Write { source, .. } => source.hint(),
+            Self::Commit { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// What an outcome says of itself, so that a catalog can be rebuilt from the location alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BackupDescription {
+    pub application: String,
+    /// The name that the restore point has or had.
+    pub point: String,
+    pub labels: BTreeMap<String, String>,
+    pub action_time: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_time: Option<Timestamp>,
+    #[serde(default)]
+    pub manual: bool,
+    #[serde(default)]
+    pub tiers: Tiers,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    pub report: CaptureReport,
+    pub bytes: u64,
+}
+
+/// What is recorded once the outcome lies in the repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredBackup {
+    pub repository: RepositoryId,
+    pub outcome: SessionId,
+    pub stored_bytes: u64,
+    pub description: BackupDescription,
+}
+
+pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
+    let stored = match job.recorded::<StoredBackup>("stored")? {
+        Some(stored) => stored,
+        None => {
+            let stored = store(job).await?;
+            job.record("stored", &stored).await?;
+            stored
+        }
+    };
+    let StoredBackup { repository, outcome, stored_bytes, description } = stored;
+    let artifact = Artifact {
+        repository,
+        outcome,
+        exported: None,
+        copy: None,
+        objects: description.report.objects,
+        bytes: description.bytes,
+        stored_bytes,
+    };
+    let point = new_point(&description, artifact, &description.point);
+    let mut finished = Finished::default();
+    finished.changes = restore_points::create(&point, job.platform.clock.now());
+    finished.status.insert(
+        "restorePoint".to_owned(),
+        json!({ "name": point.name, "namespace": point.application }),
+    );
+    finished.exceptions = exceptions(&description.report);
+    Ok(finished)
+}
+
+pub(crate) fn new_point(description: &BackupDescription, artifact: Artifact, name: &str) -> NewPoint {
+    NewPoint {
+        application: description.application.clone(),
+        name: name.to_owned(),
+        labels: description.labels.clone(),
+        action_time: description.action_time,
+        scheduled_time: description.scheduled_time,
+        internal: ContentInternal {
+            artifact,
+            manual: description.manual,
+            tiers: description.tiers,
+            expires_at: description.expires_at,
+            retiring: None,
+        },
+    }
+}
+
+/// Claims are what a user would miss most; other omissions are in the details.
+fn exceptions(report: &CaptureReport) -> Vec<String> {
+    let claims = report.omitted.iter().filter(|omission| omission.resource == "persistentvolumeclaims");
+    claims.map(|omission| format!("{} {}: {}", omission.count, omission.resource, omission.reason)).collect()
+}
+
+async fn store(job: &Job) -> Result<StoredBackup, Failure> {
+    let repository = job.platform.local_repository().await?;
+    let indexed = repository.load_index().await.map_err(|source| BackupError::LoadIndex { source })?;
+    let begin = new_session(SessionPurpose::Backup, job.platform.clock.now());
+    let session = indexed.begin(begin).await.map_err(|source| BackupError::Begin { source })?;
+    let description = match capture(job, &session).await {
+        Ok(captured) => captured,
+        Err(failure) => {
+            // Says that nobody need wait for this session; what it left is garbage to be pruned.
+            drop(session.abort(job.platform.clock.now()).await);
+            return Err(failure);
+        }
+    };
+    commit(job, &repository, session, description).await
+}
+
+async fn commit(
+    job: &Job,
+    repository: &Repository<Open>,
+    session: Session,
+    (description, streams): (BackupDescription, Vec<NamedStream>),
+) -> Result<StoredBackup, Failure> {
+    let sent = session.progress().clone();
+    let draft = OutcomeDraft {
+        created: job.platform.clock.now(),
+        description: serde_json::to_vec(&description).expect("plain data"),
+        streams,
+        retain_until: None,
+    };
+    let namespace = description.application.parse().map_err(|source| BackupError::Name {
+        name: description.application.clone(),
+        source,
+    })?;
+    let outcome = session.commit(draft).await.map_err(|source| BackupError::Commit { namespace, source })?;
+    Ok(StoredBackup {
+        repository: repository.id(),
+        outcome: outcome.id,
+        stored_bytes: sent.read().bytes_sent,
+        description,
+    })
+}
+
+/// Captures the application into the session: one stream a layer, all written at once.
+async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec<NamedStream>), Failure> {
+    let application = application_of(job);
+    let namespace: NamespaceName = application
+        .parse()
+        .map_err(|source| BackupError::Name { name: application.clone(), source })?;
+    let filters = match &job.action.body.spec["filters"] {
+        serde_json::Value::Null => Filters::default(),
+        filters => Filters::deserialize(filters).map_err(|source| BackupError::Filters { source })?,
+    };
+    let request = CaptureRequest { namespace: namespace.clone(), filters, status: StatusRule::Drop };
+    let (objects, received) = mpsc::channel(OBJECTS_IN_FLIGHT);
+    let mut writers = Vec::new();
+    let mut inlets = Vec::new();
+    for layer in Layer::ALL {
+        let (pieces, receiver) = mpsc::channel::<Option<Bytes>>(PIECES_IN_FLIGHT);
+        inlets.push(Inlet { layer, encoder: None, pieces });
+        writers.push(async move { (layer, session.write(from_channel(receiver)).await) });
+    }
+    let capturing = job.platform.cluster.capture(&request, objects);
+    let (report, bytes, written) =
+        tokio::join!(capturing, distribute(received, inlets), futures::future::join_all(writers));
+    let report = report.map_err(|source| BackupError::Capture { namespace: namespace.clone(), source })?;
+    if let Some(failed) = report.failed.first() {
+        let (resource, why) = (failed.resource.clone(), failed.why.clone());
+        return Err(BackupError::Incomplete { namespace, resource, why }.into());
+    }
+    let mut streams = Vec::new();
+    for (layer, reference) in written {
+        let reference: StreamRef = reference.map_err(|source| BackupError::Write {
+            namespace: namespace.clone(),
+            layer: layer.name(),
+            source,
+        })?;
+        if reference.length() > 0 {
+            let name = layer.name().to_owned();
+            streams.push(NamedStream { name, reference, attributes: BTreeMap::new() });
+        }
+    }
+    Ok((describe(job, application, report, bytes).await, streams))
+}
+
+/// Where objects of one layer are turned into bytes.
+struct Inlet {
+    layer: Layer,
+    encoder: Option<ObjectEncoder>,
+    pieces: mpsc::Sender<Option<Bytes>>,
+}
+
+/// Sends each object to its layer's stream, then closes all of them. Returns the bytes sent.
+async fn distribute(
+    mut objects: mpsc::Receiver<keelson_workload::CapturedObject>,
+    mut inlets: Vec<Inlet>,
+) -> u64 {
+    let mut bytes = 0;
+    while let Some(object) = objects.recv().await {
+        let Some(inlet) = inlets.iter_mut().find(|inlet| inlet.layer == object.layer) else { continue };
+        if let Some(piece) = inlet.encoder.get_or_insert_default().push(&object) {
+            bytes += piece.len() as u64;
+            if inlet.pieces.send(Some(piece)).await.is_err() {
+                return bytes;
+            }
+        }
+    }
+    for Inlet { encoder, pieces, .. } in inlets {
+        if let Some(last) = encoder.map(ObjectEncoder::finish) {
+            bytes += last.len() as u64;
+            drop(pieces.send(Some(last)).await);
+        }
+        drop(pieces.send(None).await);
+    }
+    bytes
+}
+
+fn application_of(job: &Job) -> String {
+    let subject = &job.action.body.spec["subject"];
+    let named = subject["namespace"].as_str().or(subject["name"].as_str());
+    named.unwrap_or(&job.action.namespace).to_owned()
+}
+
+async fn describe(job: &Job, application: String, report: CaptureReport, bytes: u64) -> BackupDescription {
+    let action = &job.action;
+    let scheduled_time = action.body.spec["scheduledTime"].as_str().and_then(|text| text.parse().ok());
+    let action_time = scheduled_time.unwrap_or(action.created);
+    let tiers = match (action.labels.get(label::POLICY_NAME), scheduled_time) {
+        (Some(policy), Some(at)) => {
+            let namespace = action.label(label::POLICY_NAMESPACE);
+            policies::tiers_at(&job.platform, namespace, policy, at).await
+        }
+        _ => Tiers::NONE,
+    };
+    BackupDescription {
+        application,
+        point: action.name.clone(),
+        labels: action.labels.clone(),
+        action_time,
+        scheduled_time,
+        manual: scheduled_time.is_none(),
+        tiers,
+        expires_at: action.body.spec["expiresAt"].as_str().and_then(|text| text.parse().ok()),
+        report,
+        bytes,
+    }
+}

@@ -1,0 +1,388 @@
+//! Carries out actions: finds what is unfinished, runs it in bounded slots, tries again, records the end.
+//!
+//! Guarantees: an action that was acknowledged is carried out or ends `Failed` with a reason, across restarts;
+//! its result and its end are one commit. Assumes: the steps of a use case may run again after a kill.
+//! Limits: [`ATTEMPTS_MAX`] attempts, a killed process counting as one; [`SLOTS`] data actions at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use keelson_catalog::{Change, CommitError, Database, Query, RowKey};
+use keelson_model::action::ActionState;
+use keelson_model::{Chain, Classified, ErrorClass};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use crate::kinds;
+use crate::actions::{self, ActionInternal, Finished, Work};
+use crate::platform::{Platform, commit};
+use crate::records::Record;
+use crate::{backup, export, restore, retire, run};
+
+pub(crate) const ATTEMPTS_MAX: u32 = 3;
+/// Data actions at once: each may hold four packs of 16 MiB in flight, so this bounds memory too.
+const SLOTS: usize = 4;
+/// Unfinished actions read from the list at once; the rest waits for the next look.
+const WORK_PAGE: usize = 500;
+const BETWEEN_ATTEMPTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Why an attempt ended without a result.
+#[derive(Debug)]
+pub(crate) struct Failure(Box<dyn Classified>);
+
+impl<E: Classified> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl Failure {
+    fn message(&self) -> String {
+        match self.0.hint() {
+            Some(hint) => format!("{}; hint: {hint}", innermost_last(&*self.0)),
+            None => innermost_last(&*self.0),
+        }
+    }
+}
+
+fn innermost_last(error: &dyn Classified) -> String {
+    Chain(error).to_string()
+}
+
+/// One attempt at one action.
+pub(crate) struct Job {
+    pub platform: Arc<Platform>,
+    pub database: Database,
+    pub action: Record,
+    pub internal: ActionInternal,
+    pub stop: CancellationToken,
+    reported: std::sync::Mutex<tokio::time::Instant>,
+}
+
+/// A step's result could not be kept, or what was kept cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error("record step '{step}' of action '{action}'")]
+    Record { step: &'static str, action: String, source: CommitError },
+    #[error("read the steps of action '{action}'")]
+    Read { action: String, source: keelson_catalog::ReadError },
+    #[error("decode step '{step}' of action '{action}'")]
+    Decode { step: &'static str, action: String, source: serde_json::Error },
+}
+
+impl Classified for StepError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Record { source, .. } => source.class(),
+            Self::Read { source, .. } => source.class(),
+            Self::Decode { .. } => ErrorClass::Corrupt,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Record { .. } => "action.step.record",
+            Self::Read { .. } => "action.step.read",
+            Self::Decode { .. } => "action.step.decode",
+        }
+    }
+}
+
+impl Job {
+    /// What an earlier attempt recorded under this name.
+    pub fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
+        let action = || self.action.name.clone();
+        let steps =
+            self.database.steps(&self.action.uid).map_err(|source| StepError::Read { action: action(), source })?;
+        let Some(found) = steps.into_iter().find(|known| known.name == step) else { return Ok(None) };
+        serde_json::from_slice(&found.result)
+            .map(Some)
+            .map_err(|source| StepError::Decode { step, action: action(), source })
+    }
+
+    pub async fn record<T: Serialize>(&self, step: &'static str, result: &T) -> Result<(), StepError> {
+        let change = Change::RecordStep {
+            run: self.action.uid.clone(),
+            step: step.to_owned(),
+            result: serde_json::to_vec(result).expect("a step's result is plain data"),
+        };
+        commit(&self.database, ACTOR, vec![change])
+            .await
+            .map(drop)
+            .map_err(|source| StepError::Record { step, action: self.action.name.clone(), source })
+    }
+
+    /// The plan of this action: decided once, the same in every later attempt.
+    pub async fn plan<T: Serialize + DeserializeOwned>(&self, decide: impl FnOnce() -> T) -> Result<T, StepError> {
+        if let Some(plan) = self.recorded("plan")? {
+            return Ok(plan);
+        }
+        let plan = decide();
+        self.record("plan", &plan).await?;
+        Ok(plan)
+    }
+
+    /// Shows progress, at most every ten seconds.
+    pub async fn progress(&self, percent: u8) {
+        {
+            let mut reported = self.reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if reported.elapsed() < PROGRESS_EVERY {
+                return;
+            }
+            *reported = tokio::time::Instant::now();
+        }
+        let Ok(Some(mut action)) = read(&self.database, &self.action.key()) else { return };
+        actions::set_status(&mut action, "progress", json!(percent.min(99)));
+        if let Err(error) = commit(&self.database, ACTOR, vec![action.replace()]).await {
+            info!(error = &error as &dyn std::error::Error, "progress was not recorded");
+        }
+    }
+}
+
+const ACTOR: &str = "engine";
+
+/// Runs until stopped. What is in flight then is taken up again by the next process.
+pub(crate) async fn run_actions(platform: Arc<Platform>, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(SLOTS));
+    let mut commits = platform.commits();
+    let mut active: HashSet<String> = HashSet::new();
+    let mut running = JoinSet::new();
+    let mut owner: HashMap<tokio::task::Id, String> = HashMap::new();
+    loop {
+        commits.borrow_and_update();
+        for work in unfinished(&platform) {
+            if active.insert(work.uid.clone()) {
+                let span = info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
+                let uid = work.uid.clone();
+                let task = carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
+                owner.insert(running.spawn(task).id(), uid);
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = commits.changed() => if changed.is_err() { break },
+            Some(ended) = running.join_next_with_id() => {
+                let id = match &ended { Ok((id, ())) => *id, Err(error) => error.id() };
+                if let Err(error) = ended {
+                    error!(error = &error as &dyn std::error::Error, "an action's task ended abnormally");
+                }
+                owner.remove(&id).map(|uid| active.remove(&uid));
+            }
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+fn unfinished(platform: &Platform) -> Vec<Work> {
+    let Ok(database) = platform.catalog() else { return Vec::new() };
+    let query = Query::all(actions::work_kind(), WORK_PAGE);
+    match database.list(&query) {
+        Ok(page) => page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok()).collect(),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "the list of unfinished actions could not be read");
+            Vec::new()
+        }
+    }
+}
+
+pub(crate) fn read(database: &Database, key: &RowKey) -> Result<Option<Record>, ReadRecordError> {
+    let stored = database.read(key).map_err(|source| ReadRecordError::Read { name: key.name.clone(), source })?;
+    stored
+        .map(|stored| Record::parse(&stored))
+        .transpose()
+        .map_err(|source| ReadRecordError::Decode { name: key.name.clone(), source })
+}
+
+/// A row is there but cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadRecordError {
+    #[error("read '{name}' from the catalog")]
+    Read { name: String, source: keelson_catalog::ReadError },
+    #[error("decode '{name}' of the catalog")]
+    Decode { name: String, source: crate::records::DecodeRecordError },
+}
+
+impl Classified for ReadRecordError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Read { source, .. } => source.class(),
+            Self::Decode { .. } => ErrorClass::Corrupt,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "catalog.row.read",
+            Self::Decode { source, .. } => source.code(),
+        }
+    }
+}
+
+/// Attempts one action until it has ended or the process stops.
+async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, stop: CancellationToken) {
+    loop {
+        let Some(_slot) = slot_for(&work, &slots, &stop).await else { return };
+        let Some(job) = begin_attempt(&platform, &work, &stop).await else { return };
+        let attempt = job.internal.attempts;
+        let result = tokio::select! {
+            result = perform(&job) => result,
+            () = stop.cancelled() => return,
+        };
+        let failure = match result {
+            Ok(finished) => return end(&job, finished).await,
+            Err(failure) => failure,
+        };
+        let again = failure.0.class().is_retryable() && attempt < ATTEMPTS_MAX;
+        if !again {
+            return give_up(&job, &failure).await;
+        }
+        note_failed_attempt(&job, &failure).await;
+        let pause = BETWEEN_ATTEMPTS[(attempt as usize - 1).min(BETWEEN_ATTEMPTS.len() - 1)];
+        tokio::select! { () = tokio::time::sleep(pause) => (), () = stop.cancelled() => return }
+    }
+}
+
+/// Policy runs only wait for their children, so they take no slot: otherwise they could take them all.
+async fn slot_for(
+    work: &Work,
+    slots: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<Option<OwnedSemaphorePermit>> {
+    if work.kind == kinds::run_action().row_kind() {
+        return Some(None);
+    }
+    tokio::select! {
+        slot = slots.clone().acquire_owned() => slot.ok().map(Some),
+        () = stop.cancelled() => None,
+    }
+}
+
+/// Counts the attempt before anything is done, so that a crash counts too.
+async fn begin_attempt(platform: &Arc<Platform>, work: &Work, stop: &CancellationToken) -> Option<Job> {
+    let database = platform.catalog().ok()?;
+    let mut action = match read(&database, &work.action()) {
+        Ok(Some(action)) if action.uid == work.uid => action,
+        Ok(_) => return forget(&database, work).await,
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, "an action cannot be read");
+            return None;
+        }
+    };
+    let mut internal: ActionInternal = action.internal().unwrap_or_default();
+    if internal.attempts >= ATTEMPTS_MAX {
+        let message = format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
+        let changes = actions::fail(&mut action, &message, &message, platform.clock.now());
+        log_end(&action, commit(&database, ACTOR, changes).await.map(drop));
+        return None;
+    }
+    internal.attempts += 1;
+    action.body.internal = serde_json::to_value(&internal).expect("plain data");
+    actions::set_state(&mut action, ActionState::Running);
+    if action.body.status.get("startTime").is_none() {
+        actions::set_status(&mut action, "startTime", json!(platform.clock.now()));
+    }
+    let revision = match commit(&database, ACTOR, vec![action.replace()]).await {
+        Ok(revision) => revision,
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "an attempt could not begin");
+            return None;
+        }
+    };
+    action.revision = Some(revision);
+    let reported = std::sync::Mutex::new(tokio::time::Instant::now());
+    Some(Job { platform: platform.clone(), database, action, internal, stop: stop.clone(), reported })
+}
+
+/// The action was deleted: nothing is owed to anybody.
+async fn forget(database: &Database, work: &Work) -> Option<Job> {
+    let key = RowKey { kind: actions::work_kind(), namespace: String::new(), name: work.uid.clone() };
+    let changes = vec![
+        Change::Delete { key, expect: keelson_catalog::Expect::Any },
+        Change::DropSteps { run: work.uid.clone() },
+    ];
+    if let Err(error) = commit(database, ACTOR, changes).await {
+        warn!(error = &error as &dyn std::error::Error, "the work of a deleted action stays on the list");
+    }
+    None
+}
+
+fn perform(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
+    let kind = job.action.kind.as_str();
+    match keelson_resources::kind_of_row(kind).map(|info| info.kind) {
+        Some("RunAction") => run::execute(job).boxed(),
+        Some("BackupAction") => backup::execute(job).boxed(),
+        Some("ExportAction") => export::execute(job).boxed(),
+        Some("RestoreAction") => restore::execute(job).boxed(),
+        Some("RetireAction") => retire::execute(job).boxed(),
+        _ => ready(Err(UnknownAction { kind: kind.to_owned() }.into())).boxed(),
+    }
+}
+
+/// A newer platform wrote an action that this one does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("this version carries out no '{kind}'")]
+struct UnknownAction {
+    kind: String,
+}
+
+impl Classified for UnknownAction {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Invalid
+    }
+
+    fn code(&self) -> &'static str {
+        "action.unknown_kind"
+    }
+}
+
+async fn end(job: &Job, finished: Finished) {
+    let ended = finish(job, |action, now| finished.apply(action, now)).await;
+    log_end(&job.action, ended);
+}
+
+async fn give_up(job: &Job, failure: &Failure) {
+    let (message, cause) = (failure.message(), innermost_last(&*failure.0));
+    warn!(code = failure.0.code(), cause, "action failed");
+    let ended = finish(job, |action, now| actions::fail(action, &message, &cause, now)).await;
+    log_end(&job.action, ended);
+}
+
+async fn note_failed_attempt(job: &Job, failure: &Failure) {
+    warn!(code = failure.0.code(), cause = innermost_last(&*failure.0), "attempt failed, trying again");
+    let noted = finish(job, |action, _| {
+        actions::set_state(action, ActionState::AttemptFailed);
+        let message = failure.message();
+        actions::set_status(action, "error", json!({ "message": message, "cause": message }));
+        vec![action.replace()]
+    });
+    log_end(&job.action, noted.await);
+}
+
+/// Reads the action as it is now (progress may have moved it), changes it, commits.
+async fn finish(
+    job: &Job,
+    change: impl FnOnce(&mut Record, jiff::Timestamp) -> Vec<Change>,
+) -> Result<(), CommitError> {
+    let Ok(Some(mut action)) = read(&job.database, &job.action.key()) else { return Ok(()) };
+    if action.uid != job.action.uid {
+        return Ok(());
+    }
+    let changes = change(&mut action, job.platform.clock.now());
+    commit(&job.database, ACTOR, changes).await.map(drop)
+}
+
+fn log_end(action: &Record, ended: Result<(), CommitError>) {
+    match ended {
+        Ok(()) => info!(action = action.name, "action recorded"),
+        Err(error) => error!(error = &error as &dyn std::error::Error, "the end of an action was not recorded"),
+    }
+}

@@ -1,0 +1,207 @@
+//! Export: copies what a restore point holds from the platform's own volume into a repository in a location.
+//!
+//! Guarantees: a fenced instance exports nothing. The exported restore point and the end of the action are one commit,
+//! after the outcome lies in the location; the outcome says everything that the restore point does, so that a catalog
+//! can be rebuilt from the location alone.
+
+use keelson_catalog::RowKey;
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_repository::{
+    Indexed, LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Repository, SessionError, SessionPurpose,
+    WriteError,
+};
+use keelson_resources::KindInfo;
+use serde_json::json;
+
+use crate::actions::Finished;
+use crate::backup::{BackupDescription, StoredBackup, new_point};
+use crate::engine::{Failure, Job, read};
+use crate::kinds;
+use crate::layout::ClusterFolder;
+use crate::locations;
+use crate::ownership;
+use crate::records::Record;
+use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
+use crate::streams::new_session;
+
+/// An export that was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    #[error("there is no restore point '{namespace}/{name}'")]
+    NoPoint { namespace: String, name: String },
+    #[error("restore point '{namespace}/{name}' has lost its content")]
+    NoContent { namespace: String, name: String },
+    #[error("restore point '{name}' is an export already")]
+    Exported { name: String },
+    #[error("the export names no profile")]
+    NoProfile,
+    #[error("load the index of a repository")]
+    LoadIndex { source: LoadIndexError },
+    #[error("begin a session")]
+    Begin { source: SessionError },
+    #[error("read what is to be exported")]
+    Read { source: ReadError },
+    #[error("decode what the backup says of itself")]
+    Decode { source: serde_json::Error },
+    #[error("write stream '{stream}' to the location")]
+    Write { stream: String, source: WriteError },
+    #[error("commit the export")]
+    Commit { source: keelson_repository::CommitError },
+}
+
+impl Classified for ExportError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoPoint { .. } | Self::NoContent { .. } => ErrorClass::NotFound,
+            Self::Exported { .. } | Self::NoProfile => ErrorClass::Invalid,
+            Self::LoadIndex { source } => source.class(),
+            Self::Begin { source } => source.class(),
+            Self::Read { source } => source.class(),
+            Self::Decode { .. } => ErrorClass::Corrupt,
+            Self::Write { source, .. } => source.class(),
+            Self::Commit { source } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoPoint { .. } => "export.no_point",
+            Self::NoContent { .. } => "export.no_content",
+            Self::Exported { .. } => "export.exported",
+            Self::NoProfile => "export.no_profile",
+            Self::LoadIndex { .. } => "export.load_index",
+            Self::Begin { .. } => "export.begin",
+            Self::Read { .. } => "export.read",
+            Self::Decode { .. } => "export.decode",
+            Self::Write { .. } => "export.write",
+            Self::Commit { .. } => "export.commit",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { source } => source.hint(),
+            Self::Write { source, .. } => source.hint(),
+            Self::Commit { source } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
+    let content = content_of_subject(job)?;
+    let source: ContentInternal = content.internal()?;
+    if source.artifact.exported.is_some() {
+        return Err(ExportError::Exported { name: content.name }.into());
+    }
+    let profile = job.action.body.spec["profile"]["name"].as_str().ok_or(ExportError::NoProfile)?;
+    let location = job.platform.open_writable(profile).await?;
+    let (stored, exported) = match job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
+        Some(stored) => stored,
+        None => {
+            // While ownership is pending, exports go beside the source's; a fenced instance exports nothing.
+            match ownership::prove(&job.platform, &location, &job.platform.cluster_id).await {
+                Ok(_) | Err(ownership::OwnershipError::Pending { .. }) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+            let application = content.label(keelson_model::names::label::APP_NAMESPACE).to_owned();
+            let (row, target) = job.platform.export_repository(&location, &application).await?;
+            let root = ClusterFolder::new(&row.cluster).export_repository(&application, row.repository);
+            let exported = ExportedTo {
+                profile: profile.to_owned(),
+                place: location.place.clone(),
+                root: root.to_string(),
+            };
+            let from = job.platform.local_repository().await?;
+            let stored = copy(job, &from, &target, &source.artifact, &job.action).await?;
+            job.record("stored", &(&stored, &exported)).await?;
+            (stored, exported)
+        }
+    };
+    let artifact = Artifact {
+        repository: stored.repository,
+        outcome: stored.outcome,
+        exported: Some(exported),
+        copy: None,
+        objects: source.artifact.objects,
+        bytes: source.artifact.bytes,
+        stored_bytes: stored.stored_bytes,
+    };
+    let mut point = new_point(&stored.description, artifact, &job.action.name);
+    point.labels.extend(locations::export_labels(profile));
+    let mut finished = Finished::default();
+    finished.changes = restore_points::create(&point, job.platform.clock.now());
+    finished.status.insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
+    finished.status.insert(
+        "progressDetails".to_owned(),
+        json!({ "totalBytes": source.artifact.bytes, "processedBytes": source.artifact.bytes,
+                "transferredBytes": stored.stored_bytes, "totalVolumes": 0, "completedVolumes": 0 }),
+    );
+    Ok(finished)
+}
+
+/// The content behind the restore point that an action names.
+pub(crate) fn content_of_subject(job: &Job) -> Result<Record, Failure> {
+    let subject = &job.action.body.spec["subject"];
+    let name = subject["name"].as_str().unwrap_or_default();
+    let namespace = subject["namespace"].as_str().unwrap_or(&job.action.namespace);
+    let find = |kind: &'static KindInfo, namespace: &str, name: &str| {
+        read(&job.database, &RowKey::new(keelson_catalog::RowKind::new(kind.row_kind()), namespace, name))
+    };
+    let point = find(kinds::restore_point(), namespace, name)?
+        .ok_or_else(|| ExportError::NoPoint { namespace: namespace.to_owned(), name: name.to_owned() })?;
+    let content = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
+    let content = find(kinds::restore_point_content(), "", content)?;
+    content.ok_or_else(|| {
+        ExportError::NoContent { namespace: namespace.to_owned(), name: name.to_owned() }.into()
+    })
+}
+
+/// Copies one outcome from a repository to another: opened, decrypted, sealed under the other's keys.
+pub(crate) async fn copy(
+    job: &Job,
+    from: &Repository<Open>,
+    to: &Repository<Open>,
+    artifact: &Artifact,
+    action: &Record,
+) -> Result<StoredBackup, Failure> {
+    let now = job.platform.clock.now();
+    let load = |source| ExportError::LoadIndex { source };
+    let begin = |source| ExportError::Begin { source };
+    let source: Repository<Indexed> = from.load_index().await.map_err(load)?;
+    let target: Repository<Indexed> = to.load_index().await.map_err(load)?;
+    let reader = source.begin_reading(new_session(SessionPurpose::Restore, now)).await.map_err(begin)?;
+    let session = target.begin(new_session(SessionPurpose::Export, now)).await.map_err(begin)?;
+    let outcome = reader.outcome(artifact.outcome).await.map_err(|source| ExportError::Read { source })?;
+    let mut streams = Vec::new();
+    for (number, stream) in outcome.streams().iter().enumerate() {
+        let written = session.write(reader.read(&stream.reference)).await;
+        let reference =
+            written.map_err(|source| ExportError::Write { stream: stream.name.clone(), source })?;
+        streams.push(NamedStream { reference, ..stream.clone() });
+        job.progress((100 * (number + 1) / outcome.streams().len().max(1)) as u8).await;
+    }
+    let mut description: BackupDescription =
+        serde_json::from_slice(outcome.description()).map_err(|source| ExportError::Decode { source })?;
+    if action.kind == kinds::export_actions() {
+        description.point.clone_from(&action.name);
+        description.labels.extend(action.labels.clone());
+    }
+    let sent = session.progress();
+    let draft = OutcomeDraft {
+        created: now,
+        description: serde_json::to_vec(&description).expect("plain data"),
+        streams,
+        retain_until: None,
+    };
+    let outcome = session.commit(draft).await.map_err(|source| ExportError::Commit { source })?;
+    if let Err(error) = reader.finish(job.platform.clock.now()).await {
+        tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
+    }
+    Ok(StoredBackup {
+        repository: to.id(),
+        outcome: outcome.id,
+        stored_bytes: sent.read().bytes_sent,
+        description,
+    })
+}

@@ -1,0 +1,227 @@
+//! Who this installation is: instance id, lineage, and the keys it holds, wrapped by the instance Secret.
+//!
+//! Kept in the instance file, which is never shipped and never restored: a copy of a catalog cannot mistake itself
+//! for the original.
+
+use std::collections::BTreeMap;
+
+use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
+use keelson_crypto::{CatalogKey, InstanceKey, OpenBoxError, VaultKey, VaultKeyring};
+use keelson_model::{Classified, ClusterId, ErrorClass, Generation, InstanceId, LineageId};
+use keelson_workload::{Cluster, NamespacedName, RequestError, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::platform::commit;
+
+/// Holds the 32 bytes that wrap everything else this installation keeps on its volume.
+pub const INSTANCE_SECRET: &str = "keelson-instance";
+const INSTANCE_SECRET_KEY: &str = "instance-key";
+const CATALOG_KEY_CONTEXT: &[u8] = b"instance";
+
+/// The identity as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub instance: InstanceId,
+    pub lineage: LineageId,
+    /// The cluster whose data this installation took over, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<ClusterId>,
+    /// Vault keys by number, each wrapped by the instance key (hex).
+    vault_keys: BTreeMap<u32, String>,
+    /// Of a recovery that is about to switch generations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adoption: Option<Adoption>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Adoption {
+    generation: u32,
+    lineage: LineageId,
+    origin: ClusterId,
+    vault_keys: BTreeMap<u32, String>,
+}
+
+/// The identity cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("read Secret '{name}' with the instance key")]
+    ReadSecret { name: String, source: RequestError },
+    #[error("Secret '{namespace}/{name}' does not hold a 32-byte '{key}'")]
+    MalformedSecret { namespace: String, name: &'static str, key: &'static str },
+    #[error("the Secret '{namespace}/{name}' is gone, but the volume holds data that only it opens")]
+    LostSecret { namespace: String, name: &'static str },
+    #[error("read the identity of this installation")]
+    Read { source: keelson_catalog::ReadError },
+    #[error("write the identity of this installation")]
+    Write { source: keelson_catalog::CommitError },
+    #[error("decode the identity of this installation")]
+    Decode { source: serde_json::Error },
+    #[error("the identity holds no vault key")]
+    NoVaultKey,
+    #[error("unwrap {what} with the instance key")]
+    Unwrap { what: &'static str, source: OpenBoxError },
+}
+
+impl Classified for IdentityError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::ReadSecret { source, .. } => source.class(),
+            Self::MalformedSecret { .. } => ErrorClass::Invalid,
+            Self::LostSecret { .. } => ErrorClass::NotFound,
+            Self::Read { source } => source.class(),
+            Self::Write { source } => source.class(),
+            Self::Decode { .. } | Self::NoVaultKey | Self::Unwrap { .. } => ErrorClass::Corrupt,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::ReadSecret { .. } => "identity.secret.read",
+            Self::MalformedSecret { .. } => "identity.secret.malformed",
+            Self::LostSecret { .. } => "identity.secret.lost",
+            Self::Read { .. } => "identity.read",
+            Self::Write { .. } => "identity.write",
+            Self::Decode { .. } => "identity.decode",
+            Self::NoVaultKey => "identity.vault_key.absent",
+            Self::Unwrap { .. } => "identity.unwrap",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::LostSecret { .. } | Self::Unwrap { .. } => Some(
+                "put the original Secret back, or start with an empty volume and recover with the cluster id and \
+                 passphrase"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Identity {
+    fn row_key() -> RowKey {
+        RowKey::new(RowKind::new("identity"), "", "self")
+    }
+
+    pub fn read(instance: &Database) -> Result<Option<Self>, IdentityError> {
+        let stored = instance.read(&Self::row_key()).map_err(|source| IdentityError::Read { source })?;
+        stored
+            .map(|stored| serde_json::from_slice(&stored.row.body))
+            .transpose()
+            .map_err(|source| IdentityError::Decode { source })
+    }
+
+    /// A first start: new ids, and a first vault key that no passphrase knows yet.
+    pub fn new(key: &InstanceKey) -> Self {
+        let mut identity = Self {
+            instance: InstanceId::from_bytes(keelson_crypto::random_bytes()),
+            lineage: LineageId::from_bytes(keelson_crypto::random_bytes()),
+            origin: None,
+            vault_keys: BTreeMap::new(),
+            adoption: None,
+        };
+        identity.keep_vault_key(key, &VaultKey::generate(VaultKey::FIRST));
+        identity
+    }
+
+    pub fn keep_vault_key(&mut self, key: &InstanceKey, vault: &VaultKey) {
+        self.vault_keys.insert(vault.number(), hex::encode(vault.wrap(key)));
+    }
+
+    /// Keeps what a recovered generation needs, before that generation is current: a kill on either side of the switch
+    /// finds the keys that belong to the catalog in use.
+    pub fn prepare_adoption(
+        &mut self,
+        key: &InstanceKey,
+        generation: Generation,
+        lineage: LineageId,
+        origin: ClusterId,
+        vault: &VaultKeyring,
+    ) {
+        let vault_keys = vault.iter().map(|vault| (vault.number(), hex::encode(vault.wrap(key)))).collect();
+        self.adoption = Some(Adoption { generation: generation.0, lineage, origin, vault_keys });
+    }
+
+    /// Takes over the lineage and keys that were kept for this generation. Says whether there were any.
+    pub fn complete_adoption(&mut self, current: Generation) -> bool {
+        let Some(adoption) = self.adoption.take_if(|adoption| adoption.generation == current.0) else {
+            return false;
+        };
+        self.lineage = adoption.lineage;
+        self.origin = Some(adoption.origin);
+        self.vault_keys = adoption.vault_keys;
+        true
+    }
+
+    pub fn vault_keys(&self, key: &InstanceKey) -> Result<VaultKeyring, IdentityError> {
+        let mut ring: Option<VaultKeyring> = None;
+        for (number, wrapped) in &self.vault_keys {
+            let bytes = hex::decode(wrapped).unwrap_or_default();
+            let vault = VaultKey::unwrap(*number, key, &bytes)
+                .map_err(|source| IdentityError::Unwrap { what: "a vault key", source })?;
+            match &mut ring {
+                Some(ring) => ring.insert(vault),
+                None => ring = Some(VaultKeyring::new(vault)),
+            }
+        }
+        ring.ok_or(IdentityError::NoVaultKey)
+    }
+
+    pub fn put(&self, now: jiff::Timestamp) -> Change {
+        let key = Self::row_key();
+        let row = Row {
+            kind: key.kind,
+            namespace: key.namespace,
+            name: key.name,
+            uid: self.instance.to_string(),
+            labels: BTreeMap::new(),
+            created: now,
+            class: Class::Local,
+            body: serde_json::to_vec(self).expect("plain data"),
+        };
+        Change::Put { row, expect: Expect::Any }
+    }
+
+    pub async fn write(&self, instance: &Database, now: jiff::Timestamp) -> Result<(), IdentityError> {
+        commit(instance, "identity", vec![self.put(now)])
+            .await
+            .map(drop)
+            .map_err(|source| IdentityError::Write { source })
+    }
+}
+
+/// The catalog key as this installation keeps it beside the catalog.
+pub(crate) fn wrap_catalog_key(key: &InstanceKey, catalog: &CatalogKey) -> Vec<u8> {
+    catalog.wrap(key, CATALOG_KEY_CONTEXT)
+}
+
+pub(crate) fn unwrap_catalog_key(key: &InstanceKey, wrapped: &[u8]) -> Result<CatalogKey, IdentityError> {
+    CatalogKey::unwrap(key, CATALOG_KEY_CONTEXT, wrapped)
+        .map_err(|source| IdentityError::Unwrap { what: "the catalog key", source })
+}
+
+/// Reads the instance key, or makes one where nothing was ever kept under it.
+pub(crate) async fn instance_key(
+    cluster: &Cluster,
+    namespace: &str,
+    has_identity: bool,
+) -> Result<InstanceKey, IdentityError> {
+    let at = NamespacedName::new(namespace, INSTANCE_SECRET);
+    let failed = |source| IdentityError::ReadSecret { name: INSTANCE_SECRET.to_owned(), source };
+    if let Some(secret) = cluster.read_secret(&at).await.map_err(failed)? {
+        let bytes = secret.data.get(INSTANCE_SECRET_KEY).map_or(&[][..], |value| &value[..]);
+        return InstanceKey::from_slice(bytes).map_err(|_| IdentityError::MalformedSecret {
+            namespace: namespace.to_owned(),
+            name: INSTANCE_SECRET,
+            key: INSTANCE_SECRET_KEY,
+        });
+    }
+    if has_identity {
+        return Err(IdentityError::LostSecret { namespace: namespace.to_owned(), name: INSTANCE_SECRET });
+    }
+    let key = InstanceKey::generate();
+    let secret = Secret::opaque(at, [(INSTANCE_SECRET_KEY.to_owned(), key.expose().to_vec())]);
+    cluster.create_secret(&secret).await.map_err(failed)?;
+    Ok(key)
+}

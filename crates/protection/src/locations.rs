@@ -1,0 +1,273 @@
+//! From a profile to an opened store: which directory or bucket, with which credentials, rooted at the profile's path.
+//!
+//! Reads the profile and its Secret from the cluster each time, so that a changed credential counts at once.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use keelson_crypto::Sha256;
+use keelson_model::location::{
+    DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider, ProfileHealth,
+    ProfileKind, check_dr_target,
+};
+use keelson_model::{Classified, ErrorClass};
+use keelson_resources::profile;
+use keelson_store::decorators::{Limit, Limits, Prefixed, Retry};
+use keelson_store::providers::filesystem::FilesystemStore;
+use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Trust};
+use keelson_store::{ParsePathError, Store, StoreError, StorePath};
+use keelson_workload::{NamespacedName, RequestError, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::kinds;
+use crate::platform::Platform;
+
+/// A small object store answers this many calls at once without queueing them.
+const LIMITS: Limits =
+    Limits { calls_max: NonZeroUsize::new(32).expect("32 is not zero"), bytes_per_second_max: None };
+
+/// A store opened through a profile.
+#[derive(Debug, Clone)]
+pub struct Location {
+    pub profile: String,
+    pub store: Arc<dyn Store>,
+    /// Tells places apart: two profiles of one bucket and path have the same.
+    pub place: Place,
+}
+
+/// Where a location is, without credentials: what a restore point records of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Place {
+    FileStore { claim: String, path: String },
+    ObjectStore { endpoint: String, bucket: String, path: String },
+}
+
+impl Place {
+    fn of(spec: &LocationSpec) -> Self {
+        match spec {
+            LocationSpec::FileStore(file) => {
+                Self::FileStore { claim: file.claim.clone(), path: file.path.clone() }
+            }
+            LocationSpec::ObjectStore(object) => Self::ObjectStore {
+                endpoint: object.endpoint.clone().unwrap_or_default(),
+                bucket: object.bucket.clone(),
+                path: object.path.clone(),
+            },
+        }
+    }
+
+    /// A short name for rows about this place.
+    pub fn key(&self) -> String {
+        let json = serde_json::to_vec(self).expect("plain data");
+        Sha256::of(&json).to_string()[..32].to_owned()
+    }
+}
+
+/// A profile as far as it can be told without touching its location.
+#[derive(Debug, Clone)]
+pub struct KnownProfile {
+    pub name: String,
+    pub kind: ProfileKind,
+    pub health: ProfileHealth,
+    pub spec: Option<LocationSpec>,
+}
+
+/// A profile leads to no store.
+#[derive(Debug, thiserror::Error)]
+pub enum LocationError {
+    #[error("read profile '{profile}'")]
+    ReadProfile { profile: String, source: RequestError },
+    #[error("there is no profile '{profile}' in namespace '{namespace}'")]
+    NoProfile { profile: String, namespace: String },
+    #[error("profile '{profile}' is not usable: {}", faults.join("; "))]
+    MalformedProfile { profile: String, faults: Vec<String> },
+    #[error("profile '{profile}' describes no location")]
+    NoLocation { profile: String },
+    #[error("profile '{profile}' cannot be used here: {refusal}")]
+    Refused { profile: String, refusal: DrTargetRefusal },
+    #[error("read Secret '{secret}' of profile '{profile}'")]
+    ReadSecret { profile: String, secret: NamespacedName, source: RequestError },
+    #[error("Secret '{secret}' of profile '{profile}' does not exist")]
+    NoSecret { profile: String, secret: NamespacedName },
+    #[error("Secret '{secret}' of profile '{profile}' has no key '{missing}'; it has {}", present.join(", "))]
+    MissingKey { profile: String, secret: NamespacedName, missing: &'static str, present: Vec<String> },
+    #[error("profile '{profile}' names a provider that this version cannot use: {provider:?}")]
+    Provider { profile: String, provider: ObjectStoreProvider },
+    #[error("claim '{claim}' of profile '{profile}' is not mounted at '{}'", directory.display())]
+    NotMounted { profile: String, claim: String, directory: std::path::PathBuf },
+    #[error("path '{path}' of profile '{profile}'")]
+    Path { profile: String, path: String, source: ParsePathError },
+    #[error("open the location of profile '{profile}'")]
+    Open { profile: String, source: StoreError },
+}
+
+impl Classified for LocationError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::ReadProfile { source, .. } | Self::ReadSecret { source, .. } => source.class(),
+            Self::NoProfile { .. } | Self::NoSecret { .. } | Self::NotMounted { .. } => ErrorClass::NotFound,
+            Self::MalformedProfile { .. }
+            | Self::NoLocation { .. }
+            | Self::Refused { .. }
+            | Self::MissingKey { .. }
+            | Self::Provider { .. }
+            | Self::Path { .. } => ErrorClass::Invalid,
+            Self::Open { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::ReadProfile { .. } => "location.profile.read",
+            Self::NoProfile { .. } => "location.profile.absent",
+            Self::MalformedProfile { .. } => "location.profile.malformed",
+            Self::NoLocation { .. } => "location.profile.no_location",
+            Self::Refused { .. } => "location.profile.refused",
+            Self::ReadSecret { .. } => "location.secret.read",
+            Self::NoSecret { .. } => "location.secret.absent",
+            Self::MissingKey { .. } => "location.secret.missing_key",
+            Self::Provider { .. } => "location.provider",
+            Self::NotMounted { .. } => "location.claim.not_mounted",
+            Self::Path { .. } => "location.path",
+            Self::Open { .. } => "location.open",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open { source, .. } => source.hint(),
+            Self::NotMounted { claim, .. } => Some(format!(
+                "mount the claim into the platform, or start it with --claim {claim}=<directory>"
+            )),
+            Self::NoProfile { .. } => Some("kubectl get profiles -n <install namespace> lists them".to_owned()),
+            Self::NoSecret { .. } | Self::MissingKey { .. } => {
+                Some("create the Secret with the credentials that the profile's type needs".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Platform {
+    /// What a profile says of itself. `NoProfile` where it does not exist.
+    pub async fn profile(&self, name: &str) -> Result<KnownProfile, LocationError> {
+        let namespace = &self.settings.install_namespace;
+        let object = self
+            .cluster
+            .read_object(&kinds::profile(), Some(namespace), name)
+            .await
+            .map_err(|source| LocationError::ReadProfile { profile: name.to_owned(), source })?
+            .ok_or_else(|| LocationError::NoProfile {
+                profile: name.to_owned(),
+                namespace: namespace.clone(),
+            })?;
+        known_profile(name, &object)
+    }
+
+    /// Opens the location of a profile, whatever it is good for.
+    pub async fn open_location(&self, profile: &str) -> Result<Location, LocationError> {
+        let known = self.profile(profile).await?;
+        let spec = known.spec.ok_or_else(|| LocationError::NoLocation { profile: profile.to_owned() })?;
+        self.open_spec(profile, &spec).await
+    }
+
+    /// Opens a location that must take new backups.
+    pub async fn open_writable(&self, profile: &str) -> Result<Location, LocationError> {
+        let known = self.profile(profile).await?;
+        check_dr_target(known.kind, known.health)
+            .map_err(|refusal| LocationError::Refused { profile: profile.to_owned(), refusal })?;
+        let spec = known.spec.ok_or_else(|| LocationError::NoLocation { profile: profile.to_owned() })?;
+        self.open_spec(profile, &spec).await
+    }
+
+    pub(crate) async fn open_spec(&self, profile: &str, spec: &LocationSpec) -> Result<Location, LocationError> {
+        let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
+        let (store, path): (Arc<dyn Store>, &str) = match spec {
+            LocationSpec::FileStore(file) => (self.open_claim(profile, file).await?, &file.path),
+            LocationSpec::ObjectStore(object) => {
+                let settings = self.s3_settings(profile, object).await?;
+                (Arc::new(S3Store::connect(settings).await.map_err(failed)?), &object.path)
+            }
+        };
+        let store: Arc<dyn Store> = Arc::new(Retry::new(Arc::new(Limit::new(store, LIMITS))));
+        let root = path.parse::<StorePath>().map_err(|source| LocationError::Path {
+            profile: profile.to_owned(),
+            path: path.to_owned(),
+            source,
+        })?;
+        let store = if root.is_root() { store } else { Arc::new(Prefixed::new(store, root)) };
+        Ok(Location { profile: profile.to_owned(), store, place: Place::of(spec) })
+    }
+
+    async fn open_claim(&self, profile: &str, file: &FileStoreLocation) -> Result<Arc<dyn Store>, LocationError> {
+        let directory = match self.settings.claims.get(&file.claim) {
+            Some(directory) => directory.clone(),
+            None => self.settings.mounts.join(&file.claim),
+        };
+        if !directory.is_dir() {
+            return Err(LocationError::NotMounted {
+                profile: profile.to_owned(),
+                claim: file.claim.clone(),
+                directory,
+            });
+        }
+        let store = FilesystemStore::open(&directory)
+            .await
+            .map_err(|source| LocationError::Open { profile: profile.to_owned(), source })?;
+        Ok(Arc::new(store))
+    }
+
+    async fn s3_settings(
+        &self,
+        profile: &str,
+        object: &ObjectStoreLocation,
+    ) -> Result<S3Settings, LocationError> {
+        if object.provider != ObjectStoreProvider::S3 {
+            return Err(LocationError::Provider { profile: profile.to_owned(), provider: object.provider });
+        }
+        let at = NamespacedName::new(&object.credential.namespace, &object.credential.name);
+        let secret = self
+            .cluster
+            .read_secret(&at)
+            .await
+            .map_err(|source| LocationError::ReadSecret {
+                profile: profile.to_owned(),
+                secret: at.clone(),
+                source,
+            })?
+            .ok_or_else(|| LocationError::NoSecret { profile: profile.to_owned(), secret: at.clone() })?;
+        let field = |missing: &'static str| text_field(profile, &secret, missing);
+        Ok(S3Settings {
+            bucket: object.bucket.clone(),
+            endpoint: object.endpoint.clone(),
+            region: Some(object.region.clone()).filter(|region| !region.is_empty()),
+            access_key: field("aws_access_key_id")?,
+            secret_key: keelson_store::providers::s3::Secret::new(field("aws_secret_access_key")?),
+            trust: if object.skip_tls_verify { Trust::Anyone } else { Trust::default() },
+            lock_mode: LockMode::default(),
+        })
+    }
+}
+
+fn text_field(profile: &str, secret: &Secret, key: &'static str) -> Result<String, LocationError> {
+    let text = secret.data.get(key).and_then(|value| std::str::from_utf8(value).ok());
+    text.map(str::to_owned).ok_or_else(|| LocationError::MissingKey {
+        profile: profile.to_owned(),
+        secret: secret.at.clone(),
+        missing: key,
+        present: secret.data.keys().cloned().collect(),
+    })
+}
+
+pub(crate) fn known_profile(name: &str, object: &serde_json::Value) -> Result<KnownProfile, LocationError> {
+    let parsed = profile::parse(object)
+        .map_err(|faults| LocationError::MalformedProfile { profile: name.to_owned(), faults })?;
+    Ok(KnownProfile { name: name.to_owned(), kind: parsed.kind, health: parsed.health, spec: parsed.location })
+}
+
+/// Labels that tell which profile an exported thing lies behind.
+pub(crate) fn export_labels(profile: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(keelson_model::names::label::EXPORT_PROFILE.to_owned(), profile.to_owned())])
+}

@@ -1,0 +1,268 @@
+//! Who may maintain stored backups: exactly one instance of a lineage, and how that changes hands.
+//!
+//! A recovered instance owns nothing while the ConfigMap `k10-dr-remove-to-get-ownership` exists. Once it has been
+//! gone for a while by live reads, the next epoch is claimed in every location that the catalog knows. An instance
+//! that finds a higher epoch than its own is *fenced*: it stops maintenance and exports there.
+//!
+//! Guarantees: nothing in `retired/` is created without a proof made here. What decides is the location, never a
+//! cached belief: each proof reads the claims anew.
+
+mod take;
+
+use std::collections::BTreeMap;
+
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, Row, RowKey, RowKind};
+use keelson_crypto::Keyring;
+use keelson_model::{Classified, ClusterId, ErrorClass};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use take::run_ownership;
+
+use crate::epochs::{self, EpochError};
+use crate::layout::{ClusterFolder, Epoch};
+use crate::locations::{Location, Place};
+use crate::platform::{Platform, commit};
+
+/// What this instance believes it owns. Kept in the instance file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ownership {
+    /// Set by a recovery, cleared when ownership was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// By place and cluster id.
+    #[serde(default)]
+    pub held: BTreeMap<String, Held>,
+}
+
+/// A recovery has happened and nobody has confirmed yet that the original is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub source: ClusterId,
+    pub since: Timestamp,
+}
+
+/// An epoch claimed in one location for one cluster id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub profile: String,
+    pub place: Place,
+    pub cluster: ClusterId,
+    pub epoch: Epoch,
+    /// Another instance has claimed a higher epoch since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced_by: Option<Epoch>,
+}
+
+/// This instance may not do what only an owner may.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnershipError {
+    #[error("this instance was recovered from cluster {source_cluster} and does not own its backups yet")]
+    Pending { source_cluster: ClusterId },
+    #[error("another instance has claimed epoch {theirs} of '{profile}'; ours is {ours}")]
+    Fenced { profile: String, ours: Epoch, theirs: Epoch },
+    #[error("the backups of cluster {cluster} in '{profile}' belong to another instance of this lineage")]
+    NotOurs { profile: String, cluster: ClusterId },
+    #[error("read or make the claim of ownership in '{profile}'")]
+    Claims { profile: String, source: EpochError },
+    #[error("the keys of this lineage are not at hand")]
+    Keys,
+    #[error("read what this instance owns")]
+    Read { source: ReadError },
+    #[error("decode what this instance owns")]
+    Decode { source: serde_json::Error },
+    #[error("record what this instance owns")]
+    Record { source: CommitError },
+}
+
+impl Classified for OwnershipError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Pending { .. } | Self::Fenced { .. } | Self::NotOurs { .. } => ErrorClass::Denied,
+            Self::Claims { source, .. } => source.class(),
+            Self::Keys => ErrorClass::Bug,
+            Self::Read { source } => source.class(),
+            Self::Decode { .. } => ErrorClass::Corrupt,
+            Self::Record { source } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "ownership.pending",
+            Self::Fenced { .. } => "ownership.fenced",
+            Self::NotOurs { .. } => "ownership.not_ours",
+            Self::Claims { .. } => "ownership.claims",
+            Self::Keys => "ownership.keys",
+            Self::Read { .. } => "ownership.read",
+            Self::Decode { .. } => "ownership.decode",
+            Self::Record { .. } => "ownership.record",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pending { .. } => Some(format!(
+                "if the original is gone for good: kubectl delete configmap {}",
+                keelson_model::names::OWNERSHIP_CONFIG_MAP
+            )),
+            Self::Fenced { .. } | Self::NotOurs { .. } => {
+                Some("shut this instance down, or recover again to take the backups over".to_owned())
+            }
+            Self::Claims { source, .. } => source.hint(),
+            Self::Keys | Self::Read { .. } | Self::Decode { .. } | Self::Record { .. } => None,
+        }
+    }
+}
+
+fn row_key() -> RowKey {
+    RowKey::new(RowKind::new("ownership"), "", "self")
+}
+
+pub(crate) fn read(instance: &Database) -> Result<Ownership, OwnershipError> {
+    let stored = instance.read(&row_key()).map_err(|source| OwnershipError::Read { source })?;
+    let Some(stored) = stored else { return Ok(Ownership::default()) };
+    serde_json::from_slice(&stored.row.body).map_err(|source| OwnershipError::Decode { source })
+}
+
+/// Changes what is recorded, in one read and write that nobody else gets between.
+pub(crate) async fn update(
+    platform: &Platform,
+    change: impl Fn(&mut Ownership) + Send,
+) -> Result<Ownership, OwnershipError> {
+    loop {
+        let instance = &platform.instance;
+        let stored = instance.read(&row_key()).map_err(|source| OwnershipError::Read { source })?;
+        let expect = stored.as_ref().map_or(Expect::Absent, |stored| Expect::At(stored.revision));
+        let mut ownership = read(instance)?;
+        change(&mut ownership);
+        let key = row_key();
+        let row = Row {
+            kind: key.kind,
+            namespace: key.namespace,
+            name: key.name,
+            uid: String::new(),
+            labels: BTreeMap::new(),
+            created: platform.clock.now(),
+            class: Class::Local,
+            body: serde_json::to_vec(&ownership).expect("plain data"),
+        };
+        match commit(instance, "ownership", vec![Change::Put { row, expect }]).await {
+            Ok(_) => return Ok(ownership),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(source) => return Err(OwnershipError::Record { source }),
+        }
+    }
+}
+
+/// Why nothing may be retired now, in words for a person; none where this instance owns its backups.
+pub(crate) fn forbids_maintenance(platform: &Platform) -> Option<String> {
+    match read(&platform.instance) {
+        Ok(Ownership { pending: Some(pending), .. }) => {
+            Some(OwnershipError::Pending { source_cluster: pending.source }.to_string())
+        }
+        Ok(Ownership { held, .. }) => {
+            let fenced = held.values().find(|held| held.fenced_by.is_some())?;
+            let theirs = fenced.fenced_by.unwrap_or(fenced.epoch);
+            let profile = fenced.profile.clone();
+            Some(OwnershipError::Fenced { profile, ours: fenced.epoch, theirs }.to_string())
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn held_key(place: &Place, cluster: &ClusterId) -> String {
+    format!("{}/{cluster}", place.key())
+}
+
+/// The keys under which this lineage's claims are sealed.
+pub(crate) fn lineage_keys(platform: &Platform) -> Result<Keyring, OwnershipError> {
+    Keyring::of_lineage(&platform.vault(), platform.identity().lineage).ok_or(OwnershipError::Keys)
+}
+
+/// Proves that this instance owns a cluster's backups in a location, claiming them where nobody of its lineage has.
+///
+/// Every proof reads the claims in the location. Finding a higher epoch than its own, it records that it is fenced.
+pub(crate) async fn prove(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+) -> Result<Epoch, OwnershipError> {
+    let ownership = read(&platform.instance)?;
+    let key = held_key(&location.place, cluster);
+    // What this instance makes under its own cluster id was never the source's.
+    if let Some(pending) = ownership.pending.as_ref().filter(|pending| pending.source == *cluster) {
+        return Err(OwnershipError::Pending { source_cluster: pending.source.clone() });
+    }
+    let (folder, lineage, keys) =
+        (ClusterFolder::new(cluster), platform.identity().lineage, lineage_keys(platform)?);
+    let failed = |source| OwnershipError::Claims { profile: location.profile.clone(), source };
+    let claims = epochs::read_claims(&*location.store, &folder, lineage, &keys).await.map_err(failed)?;
+    if !claims.strangers.is_empty() {
+        tracing::warn!(profile = location.profile, strangers = ?claims.strangers, "foreign objects among the claims of ownership");
+    }
+    let newest = claims.holder.map(|holder| (holder.epoch, holder.claim.instance));
+    match (ownership.held.get(&key), newest) {
+        (Some(held), Some((epoch, _))) if epoch == held.epoch => Ok(epoch),
+        (Some(held), Some((theirs, _))) if theirs > held.epoch => {
+            note_fenced(platform, &key, theirs).await?;
+            let profile = location.profile.clone();
+            Err(OwnershipError::Fenced { profile, ours: held.epoch, theirs })
+        }
+        // Claimed by ourselves, and the process ended before it was recorded.
+        (None, Some((epoch, instance))) if instance == platform.identity().instance => {
+            record(platform, location, cluster, epoch).await
+        }
+        (None, Some(_)) => {
+            Err(OwnershipError::NotOurs { profile: location.profile.clone(), cluster: cluster.clone() })
+        }
+        (_, None) | (Some(_), Some(_)) => claim(platform, location, cluster).await,
+    }
+}
+
+/// Claims the next epoch and records it.
+pub(crate) async fn claim(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+) -> Result<Epoch, OwnershipError> {
+    let identity = platform.identity();
+    let keys = lineage_keys(platform)?;
+    let folder = ClusterFolder::new(cluster);
+    let claimant = (identity.instance, platform.cluster_id.clone());
+    let epoch =
+        epochs::claim(&*location.store, &folder, identity.lineage, &keys, claimant, platform.clock.now())
+            .await
+            .map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })?;
+    record(platform, location, cluster, epoch).await
+}
+
+async fn record(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+    epoch: Epoch,
+) -> Result<Epoch, OwnershipError> {
+    let key = held_key(&location.place, cluster);
+    let held = Held {
+        profile: location.profile.clone(),
+        place: location.place.clone(),
+        cluster: cluster.clone(),
+        epoch,
+        fenced_by: None,
+    };
+    tracing::info!(profile = location.profile, %cluster, %epoch, "ownership claimed");
+    update(platform, |ownership| drop(ownership.held.insert(key.clone(), held.clone()))).await?;
+    Ok(epoch)
+}
+
+async fn note_fenced(platform: &Platform, key: &str, theirs: Epoch) -> Result<(), OwnershipError> {
+    tracing::error!(%theirs, "another instance owns these backups now; maintenance and exports stop here");
+    update(platform, |ownership| {
+        if let Some(held) = ownership.held.get_mut(key) {
+            held.fenced_by = Some(theirs);
+        }
+    })
+    .await
+    .map(drop)
+}

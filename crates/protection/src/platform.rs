@@ -1,0 +1,319 @@
+//! What every use case stands on: settings, clock, cluster, the two database files, and the keys.
+//!
+//! Opening a platform reads or makes its identity. It starts nothing: `service.rs` owns the tasks.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use keelson_catalog::{
+    Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Subscription,
+};
+use keelson_crypto::{CatalogKey, InstanceKey, VaultKeyring};
+use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Revision};
+use keelson_resources::KindInfo;
+use keelson_workload::{Cluster, ConnectError};
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::identity::{self, Identity, IdentityError};
+use crate::recovery::ship::Shipper;
+
+/// What an operator decides about one installation.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The namespace that holds profiles, policies and secrets of the platform.
+    pub install_namespace: String,
+    /// The platform's own volume.
+    pub data: PathBuf,
+    /// Where the claims of file-store profiles are mounted: `<mounts>/<claim>`.
+    pub mounts: PathBuf,
+    /// Claims that lie elsewhere, for a platform that runs outside a cluster.
+    pub claims: BTreeMap<String, PathBuf>,
+    /// How long the ownership ConfigMap must have been gone before ownership is claimed.
+    pub ownership_grace: Duration,
+    /// Legacy or Quick, for a DR policy that does not say.
+    pub quick_mode: bool,
+}
+
+/// A ConfigMap may vanish for a moment while its namespace is torn down or a tool re-applies it.
+pub const OWNERSHIP_GRACE: Duration = Duration::from_secs(60);
+
+/// The catalog cannot be read or written at the moment.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the catalog is not available: {why}")]
+pub struct CatalogAway {
+    pub why: String,
+    pub hint: Option<String>,
+}
+
+impl Classified for CatalogAway {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Unavailable { retry_after: None }
+    }
+
+    fn code(&self) -> &'static str {
+        "platform.catalog_away"
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+/// A platform that cannot start. Only what no degraded service could survive is one of these.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenPlatformError {
+    #[error("read the cluster's id, the UID of namespace 'default'")]
+    ClusterId { source: ConnectError },
+    #[error("open the data directory '{}'", path.display())]
+    DataDir { path: PathBuf, source: DataDirError },
+    #[error("read which catalog is current in '{}'", path.display())]
+    Current { path: PathBuf, source: OpenCatalogError },
+    #[error("open the instance file in '{}'", path.display())]
+    Instance { path: PathBuf, source: OpenCatalogError },
+    #[error("establish the identity of this installation")]
+    Identity { source: IdentityError },
+    #[error("create the first catalog in '{}'", path.display())]
+    CreateCatalog { path: PathBuf, source: OpenCatalogError },
+}
+
+impl Classified for OpenPlatformError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::ClusterId { source } => source.class(),
+            Self::DataDir { source, .. } => source.class(),
+            Self::Current { source, .. } | Self::Instance { source, .. } | Self::CreateCatalog { source, .. } => {
+                source.class()
+            }
+            Self::Identity { source } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::ClusterId { .. } => "platform.open.cluster_id",
+            Self::DataDir { .. } => "platform.open.data_dir",
+            Self::Current { .. } => "platform.open.current",
+            Self::Instance { .. } => "platform.open.instance",
+            Self::Identity { .. } => "platform.open.identity",
+            Self::CreateCatalog { .. } => "platform.open.create_catalog",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::DataDir { source, .. } => source.hint(),
+            Self::Identity { source } => source.hint(),
+            Self::ClusterId { .. } | Self::Current { .. } | Self::Instance { .. } | Self::CreateCatalog { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// One running installation.
+pub struct Platform {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cluster: Cluster,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) data: DataDir,
+    pub(crate) instance: Database,
+    pub(crate) instance_key: InstanceKey,
+    /// Ships the journal; held while a run of the DR policy needs the chain to stand still.
+    pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
+    identity: RwLock<Identity>,
+    vault: RwLock<VaultKeyring>,
+    catalog: ArcSwap<CatalogSlot>,
+    commits: watch::Sender<Revision>,
+    /// Small tasks of use cases; awaited when the service stops.
+    tasks: TaskTracker,
+    _instance_commits: Subscription,
+}
+
+/// The catalog in use, or why there is none.
+struct CatalogSlot {
+    catalog: Result<(Database, CatalogKey), CatalogAway>,
+    _commits: Option<Subscription>,
+}
+
+impl Platform {
+    /// Opens an installation, or makes one on an empty volume.
+    ///
+    /// A catalog that cannot be opened does not stop the platform: it starts without one and says why.
+    pub async fn open(
+        settings: Settings,
+        cluster: Cluster,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, OpenPlatformError> {
+        let cluster_id = cluster.cluster_id().await.map_err(|source| OpenPlatformError::ClusterId { source })?;
+        let path = settings.data.clone();
+        let data = DataDir::open(&path, clock.clone())
+            .map_err(|source| OpenPlatformError::DataDir { path: path.clone(), source })?;
+        let current =
+            data.current_generation().map_err(|source| OpenPlatformError::Current { path: path.clone(), source })?;
+        let failed = |source| OpenPlatformError::Identity { source };
+        let is_new = current.is_none() && data.instance_wrapped_key().is_err();
+        let key =
+            identity::instance_key(&cluster, &settings.install_namespace, !is_new).await.map_err(failed)?;
+        let instance = open_instance(&data, &key)
+            .map_err(|source| OpenPlatformError::Instance { path: path.clone(), source })?;
+        let identity = match Identity::read(&instance).map_err(failed)? {
+            Some(mut identity) => {
+                if current.is_some_and(|generation| identity.complete_adoption(generation)) {
+                    identity.write(&instance, clock.now()).await.map_err(failed)?;
+                }
+                identity
+            }
+            None => {
+                let identity = Identity::new(&key);
+                identity.write(&instance, clock.now()).await.map_err(failed)?;
+                identity
+            }
+        };
+        let vault = identity.vault_keys(&key).map_err(failed)?;
+        let catalog = match current {
+            None => {
+                let catalog_key = CatalogKey::generate();
+                let database = data
+                    .create_first(&catalog_key, &identity::wrap_catalog_key(&key, &catalog_key))
+                    .map_err(|source| OpenPlatformError::CreateCatalog { path, source })?;
+                Ok((database, catalog_key))
+            }
+            Some(_) => open_current(&data, &key),
+        };
+        let (commits, _) = watch::channel(instance.head().revision);
+        let instance_commits = instance.subscribe(announce(&commits));
+        let slot = CatalogSlot::new(catalog, &commits);
+        Ok(Arc::new(Self {
+            shipper: tokio::sync::Mutex::new(None),
+            settings,
+            clock,
+            cluster,
+            cluster_id,
+            data,
+            instance,
+            instance_key: key,
+            identity: RwLock::new(identity),
+            vault: RwLock::new(vault),
+            catalog: ArcSwap::from_pointee(slot),
+            commits,
+            tasks: TaskTracker::new(),
+            _instance_commits: instance_commits,
+        }))
+    }
+
+    /// The database that holds a kind: recovery's own kinds outlive the catalog that they replace.
+    pub fn database(&self, kind: &KindInfo) -> Result<Database, CatalogAway> {
+        if kind.group == keelson_model::names::group::DR { Ok(self.instance.clone()) } else { self.catalog() }
+    }
+
+    pub fn catalog(&self) -> Result<Database, CatalogAway> {
+        let slot = self.catalog.load();
+        slot.catalog.as_ref().map(|(database, _)| database.clone()).map_err(CatalogAway::clone)
+    }
+
+    /// Opens nothing, closes nothing: from here on everybody works with this catalog.
+    pub(crate) fn use_catalog(&self, database: Database, key: CatalogKey) {
+        self.catalog.store(Arc::new(CatalogSlot::new(Ok((database, key)), &self.commits)));
+        self.commits.send_modify(|_| ());
+    }
+
+    /// Wakes up after every commit to either file. Only the wake-up counts; the value may be of either.
+    pub fn commits(&self) -> watch::Receiver<Revision> {
+        self.commits.subscribe()
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub fn cluster_id(&self) -> &ClusterId {
+        &self.cluster_id
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn vault(&self) -> VaultKeyring {
+        self.vault.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Works with the key that seals secret fields of the catalog in use.
+    pub(crate) fn with_catalog_key<T>(&self, work: impl FnOnce(&CatalogKey) -> T) -> Result<T, CatalogAway> {
+        let slot = self.catalog.load();
+        slot.catalog.as_ref().map(|(_, key)| work(key)).map_err(CatalogAway::clone)
+    }
+
+    /// Writes a changed identity and works with it from here on.
+    pub(crate) async fn become_identity(&self, identity: Identity) -> Result<(), IdentityError> {
+        let vault = identity.vault_keys(&self.instance_key)?;
+        identity.write(&self.instance, self.clock.now()).await?;
+        *self.identity.write().unwrap_or_else(std::sync::PoisonError::into_inner) = identity;
+        *self.vault.write().unwrap_or_else(std::sync::PoisonError::into_inner) = vault;
+        Ok(())
+    }
+}
+
+impl CatalogSlot {
+    fn new(catalog: Result<(Database, CatalogKey), CatalogAway>, commits: &watch::Sender<Revision>) -> Self {
+        let subscription = catalog.as_ref().ok().map(|(database, _)| database.subscribe(announce(commits)));
+        Self { catalog, _commits: subscription }
+    }
+}
+
+/// The instance file is made at the first start, by a process that may be killed right after.
+fn open_instance(data: &DataDir, key: &InstanceKey) -> Result<Database, OpenCatalogError> {
+    let derived = CatalogKey::derive_instance(key);
+    match data.open_instance(&derived) {
+        // Its key follows from the instance key: there is nothing to keep beside it.
+        Err(OpenCatalogError::Absent { .. }) => data.create_instance(&derived, &[]),
+        opened => opened,
+    }
+}
+
+fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {
+    let commits = commits.clone();
+    Box::new(move |revision| {
+        commits.send_replace(revision);
+    })
+}
+
+/// A catalog that does not open leaves the platform without one: discovery answers, data answers 503.
+fn open_current(data: &DataDir, key: &InstanceKey) -> Result<(Database, CatalogKey), CatalogAway> {
+    fn away<E: Classified>(error: E) -> CatalogAway {
+        tracing::error!(error = &error as &dyn std::error::Error, "the catalog does not open; serving without it");
+        CatalogAway { why: Chain(&error).to_string(), hint: error.hint() }
+    }
+    let wrapped = data.current_wrapped_key().map_err(away)?;
+    let catalog_key = identity::unwrap_catalog_key(key, &wrapped).map_err(away)?;
+    let database = data.open_current(&catalog_key).map_err(away)?;
+    Ok((database, catalog_key))
+}
+
+/// Commits without blocking the runtime: the writer thread answers through a channel.
+pub(crate) async fn commit(
+    database: &Database,
+    actor: &str,
+    changes: Vec<Change>,
+) -> Result<Revision, CommitError> {
+    let (reply, answer) = oneshot::channel();
+    database.commit_with(&Actor::new(actor), changes, Box::new(move |result| drop(reply.send(result))));
+    answer.await.expect("the writer answers each commit before it drops the callback")
+}

@@ -1,0 +1,22 @@
+//! Protecting and recovering the platform itself.
+//!
+//! `enable` makes the platform's own repository in a location; `ship` sends every change of the catalog there within
+//! a second or two; `run` writes a manifest that names a point of what was shipped. `review` reads a location, `plan`
+//! says what a recovery would do, `execute` does it.
+
+pub(crate) mod chain;
+pub(crate) mod documents;
+pub mod enable;
+mod error;
+pub(crate) mod execute;
+pub(crate) mod open;
+pub mod plan;
+pub mod review;
+pub(crate) mod run;
+pub(crate) mod service;
+pub(crate) mod ship;
+pub mod state;
+
+pub use documents::{BaseDocument, CardDocument, ManifestDocument, StartDocument};
+pub use error::RecoveryError;
+pub(crate) use state::{is_unfinished, newest_slots, recovered_through};

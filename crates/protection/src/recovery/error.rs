@@ -1,0 +1,235 @@
+//! What can go wrong while the platform protects or recovers itself.
+
+use keelson_catalog::{CommitError, ReadError, RebuildError, ShipError};
+use keelson_crypto::{OpenBoxError, SealSlotError};
+use keelson_model::passphrase::WeakPassphrase;
+use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
+use keelson_repository::{
+    CreateRepositoryError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,
+};
+use keelson_store::{StoreError, StorePath};
+use keelson_workload::RequestError;
+
+use crate::documents::DocumentError;
+use crate::identity::IdentityError;
+use crate::layout::Position;
+use crate::locations::LocationError;
+use crate::ownership::OwnershipError;
+use crate::passphrases::PassphraseError;
+use crate::platform::CatalogAway;
+use crate::recovery::chain::UnreachablePoint;
+use crate::repositories::RepositoriesError;
+
+/// Protecting or recovering the platform has not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error("open the location for disaster recovery")]
+    Location { source: LocationError },
+    #[error("get the passphrase of disaster recovery")]
+    Passphrase { source: PassphraseError },
+    #[error("the passphrase is too easy to guess")]
+    WeakPassphrase { source: WeakPassphrase },
+    #[error("seal a passphrase slot")]
+    SealSlot { source: SealSlotError },
+    #[error("establish who owns the backups")]
+    Ownership { source: OwnershipError },
+    #[error("use the identity of this installation")]
+    Identity { source: IdentityError },
+    #[error("make the platform's own repository")]
+    Repository { source: RepositoriesError },
+    #[error("add the passphrase slot to repository '{root}'")]
+    AddSlot { root: String, source: CreateRepositoryError },
+    #[error("use the catalog")]
+    Away { source: CatalogAway },
+    #[error("read the state of disaster recovery")]
+    ReadState { source: ReadError },
+    #[error("decode the state of disaster recovery")]
+    DecodeState { source: serde_json::Error },
+    #[error("write the state of disaster recovery")]
+    WriteState { source: CommitError },
+    #[error("disaster recovery is not enabled")]
+    NotEnabled,
+    #[error("read '{path}'")]
+    Fetch { path: StorePath, source: StoreError },
+    #[error("list '{folder}'")]
+    List { folder: StorePath, source: StoreError },
+    #[error("write '{path}'")]
+    Put { path: StorePath, source: StoreError },
+    #[error("handle a document of disaster recovery")]
+    Document { source: DocumentError },
+    #[error("read the journal to ship it")]
+    Ship { source: ShipError },
+    #[error("the path of the platform's own repository is too long")]
+    Root { source: StoreError },
+    #[error("load the index of the platform's own repository")]
+    LoadIndex { source: LoadIndexError },
+    #[error("list or state what was retired in the platform's own repository")]
+    ListRetired { source: RetireError },
+    #[error("begin a session in the platform's own repository")]
+    Begin { source: SessionError },
+    #[error("write to the platform's own repository")]
+    WriteStream { source: WriteError },
+    #[error("commit to the platform's own repository")]
+    CommitOutcome { source: keelson_repository::CommitError },
+    #[error("the chain in the store ends at {stored}, ahead of this catalog at {ours}")]
+    ChainAhead { stored: Position, ours: Position },
+    #[error("the location holds nothing of cluster {cluster}; it holds {}", list(known))]
+    UnknownCluster { cluster: ClusterId, known: Vec<String> },
+    #[error("disaster recovery was never enabled for cluster {cluster}: there is no 'dr/' below it")]
+    NeverRan { cluster: ClusterId },
+    #[error("none of the {} repositories of cluster {cluster} opens with this passphrase", repositories.len())]
+    WrongPassphrase { cluster: ClusterId, repositories: Vec<RepositoryId> },
+    #[error("open repository {repository} of cluster {cluster}")]
+    Open { cluster: ClusterId, repository: RepositoryId, source: OpenRepositoryError },
+    #[error("repository {repository} of cluster {cluster} holds no complete base: its first run has not ended")]
+    NoBase { cluster: ClusterId, repository: RepositoryId },
+    #[error("there is no DR restore point '{id}'; the newest is '{newest}'")]
+    NoPoint { id: String, newest: String },
+    #[error("'{id}' is not the id of a DR restore point")]
+    PointId { id: String },
+    #[error("reach the point asked for")]
+    Unreachable { source: UnreachablePoint },
+    #[error("a point in time needs a location that keeps versions; this one does not")]
+    PointInTime,
+    #[error("read the outcome that holds a base")]
+    FetchOutcome { source: keelson_repository::ReadError },
+    #[error("read the outcome of a run")]
+    FetchObject { source: ObjectError },
+    #[error("read a base")]
+    ReadStream { source: keelson_repository::ReadError },
+    #[error("unwrap the catalog key of a base")]
+    CatalogKey { source: OpenBoxError },
+    #[error("rebuild the catalog")]
+    Rebuild { source: RebuildError },
+    #[error("the recovered state is not what was shipped: {what}")]
+    Mismatch { what: String },
+    #[error("write {what} to the cluster")]
+    Cluster { what: String, source: RequestError },
+    #[error("the restore did not end within {minutes} minutes")]
+    TimedOut { minutes: u64 },
+    #[error("the work was interrupted")]
+    Interrupted,
+    #[error("{what} was not understood: {why}")]
+    Request { what: &'static str, why: String },
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { "no cluster at all".to_owned() } else { known.join(", ") }
+}
+
+impl Classified for RecoveryError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Location { source } => source.class(),
+            Self::Passphrase { source } => source.class(),
+            Self::SealSlot { .. } => ErrorClass::Bug,
+            Self::Ownership { source } => source.class(),
+            Self::Identity { source } => source.class(),
+            Self::Repository { source } => source.class(),
+            Self::AddSlot { source, .. } => source.class(),
+            Self::Away { source } => source.class(),
+            Self::ReadState { source } => source.class(),
+            Self::WriteState { source } => source.class(),
+            Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => source.class(),
+            Self::Document { source } => source.class(),
+            Self::Ship { source } => source.class(),
+            Self::Root { source } => source.class(),
+            Self::LoadIndex { source } => source.class(),
+            Self::ListRetired { source } => source.class(),
+            Self::Begin { source } => source.class(),
+            Self::WriteStream { source } => source.class(),
+            Self::CommitOutcome { source } => source.class(),
+            Self::Open { source, .. } => source.class(),
+            Self::FetchOutcome { source } => source.class(),
+            Self::FetchObject { source } => source.class(),
+            Self::ReadStream { source } => source.class(),
+            Self::Rebuild { source } => source.class(),
+            Self::Cluster { source, .. } => source.class(),
+            Self::UnknownCluster { .. }
+            | Self::NeverRan { .. }
+            | Self::NoBase { .. }
+            | Self::NoPoint { .. }
+            | Self::NotEnabled => ErrorClass::NotFound,
+            Self::WeakPassphrase { .. }
+            | Self::PointId { .. }
+            | Self::Unreachable { .. }
+            | Self::PointInTime
+            | Self::Request { .. } => ErrorClass::Invalid,
+            Self::WrongPassphrase { .. } => ErrorClass::Denied,
+            Self::ChainAhead { .. } => ErrorClass::Conflict,
+            Self::DecodeState { .. } | Self::CatalogKey { .. } | Self::Mismatch { .. } => ErrorClass::Corrupt,
+            Self::TimedOut { .. } | Self::Interrupted => ErrorClass::Cancelled,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Location { .. } => "recovery.location",
+            Self::Passphrase { .. } => "recovery.passphrase",
+            Self::WeakPassphrase { .. } => "recovery.weak_passphrase",
+            Self::SealSlot { .. } => "recovery.seal_slot",
+            Self::Ownership { .. } => "recovery.ownership",
+            Self::Identity { .. } => "recovery.identity",
+            Self::Repository { .. } => "recovery.repository",
+            Self::AddSlot { .. } => "recovery.add_slot",
+            Self::Away { .. } => "recovery.catalog_away",
+            Self::ReadState { .. } => "recovery.state.read",
+            Self::DecodeState { .. } => "recovery.state.decode",
+            Self::WriteState { .. } => "recovery.state.write",
+            Self::NotEnabled => "recovery.not_enabled",
+            Self::Fetch { .. } => "recovery.fetch",
+            Self::List { .. } => "recovery.list",
+            Self::Put { .. } => "recovery.put",
+            Self::Document { .. } => "recovery.document",
+            Self::Ship { .. } => "recovery.ship",
+            Self::Root { .. } => "recovery.root",
+            Self::LoadIndex { .. } => "recovery.load_index",
+            Self::ListRetired { .. } => "recovery.list_retired",
+            Self::Begin { .. } => "recovery.begin",
+            Self::WriteStream { .. } => "recovery.write_stream",
+            Self::CommitOutcome { .. } => "recovery.commit_outcome",
+            Self::ChainAhead { .. } => "recovery.chain_ahead",
+            Self::UnknownCluster { .. } => "recovery.unknown_cluster",
+            Self::NeverRan { .. } => "recovery.never_ran",
+            Self::WrongPassphrase { .. } => "recovery.wrong_passphrase",
+            Self::Open { .. } => "recovery.open",
+            Self::NoBase { .. } => "recovery.no_base",
+            Self::NoPoint { .. } => "recovery.no_point",
+            Self::PointId { .. } => "recovery.point_id",
+            Self::Unreachable { .. } => "recovery.unreachable",
+            Self::PointInTime => "recovery.point_in_time",
+            Self::FetchOutcome { .. } => "recovery.fetch_outcome",
+            Self::FetchObject { .. } => "recovery.fetch_object",
+            Self::ReadStream { .. } => "recovery.read_stream",
+            Self::CatalogKey { .. } => "recovery.catalog_key",
+            Self::Rebuild { .. } => "recovery.rebuild",
+            Self::Mismatch { .. } => "recovery.mismatch",
+            Self::Cluster { .. } => "recovery.cluster",
+            Self::TimedOut { .. } => "recovery.timed_out",
+            Self::Interrupted => "recovery.interrupted",
+            Self::Request { .. } => "recovery.request",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Location { source } => source.hint(),
+            Self::Passphrase { source } => source.hint(),
+            Self::Ownership { source } => source.hint(),
+            Self::Repository { source } => source.hint(),
+            Self::Open { source, .. } => source.hint(),
+            Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => source.hint(),
+            Self::UnknownCluster { .. } => {
+                Some("the cluster id is the UID of namespace 'default' of the lost cluster".to_owned())
+            }
+            Self::NeverRan { .. } | Self::NoBase { .. } => Some(
+                "its exports can still be read: keelson tools rebuild-catalog makes a catalog from them".to_owned(),
+            ),
+            Self::WrongPassphrase { .. } => Some(
+                "put the passphrase that was used when disaster recovery was enabled into k10-dr-secret".to_owned(),
+            ),
+            Self::NotEnabled => Some("keelson dr enable --profile <name>".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Builds the catalog of the new generation from what was shipped, and its first transaction.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use keelson_catalog::{
+    Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Until,
+};
+use keelson_crypto::{CatalogKey, ObjectKind, open_object};
+use keelson_model::action::ActionState;
+use keelson_repository::SessionPurpose;
+use keelson_store::StoreExt;
+use tokio::sync::mpsc;
+
+use crate::actions;
+use crate::identity::wrap_catalog_key;
+use crate::kinds;
+use crate::layout::Position;
+use crate::platform::Platform;
+use crate::records::Record;
+use crate::recovery::RecoveryError;
+use crate::recovery::documents::{BaseDocument, StateSummary};
+use crate::recovery::open::{OpenChain, read_document};
+use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::ship::summary_of;
+use crate::recovery::ship::base::ROWS;
+use crate::restore_points;
+use crate::streams::{PIECES_IN_FLIGHT, new_session};
+
+const PAGE: usize = 500;
+
+pub(crate) async fn base_document(open: &OpenChain, at: Position) -> Result<BaseDocument, RecoveryError> {
+    let path = open.folder.base(at);
+    read_document(&**open.repository.store(), &open.repository, ObjectKind::Base, &path).await
+}
+
+/// Reads base and segments, applies them, compares, and ends with the first transaction of the new generation.
+pub(crate) async fn rebuild(
+    platform: &Platform,
+    plan: &RecoveryPlan,
+    open: &OpenChain,
+    key: &CatalogKey,
+) -> Result<(Prepared, StateSummary), RecoveryError> {
+    let failed = |source| RecoveryError::Rebuild { source };
+    let wrapped = wrap_catalog_key(&platform.instance_key, key);
+    let mut rebuild = platform.data.begin_recovery(plan.generation, key, &wrapped).map_err(failed)?;
+    let base = base_document(open, plan.base).await?;
+    rebuild = put_base(rebuild, open, &base, platform).await?;
+    for at in &plan.segments {
+        rebuild = apply_segment(rebuild, open, *at, plan).await?;
+    }
+    let head = rebuild.head().ok_or(RecoveryError::Mismatch { what: "no base was read".to_owned() })?;
+    compare(&head, plan, open)?;
+    let state = summary_of(&head, rebuild.scope(), base.state.counts.clone());
+    let namespaces = present_namespaces(platform).await?;
+    let source = plan.source.to_string();
+    let now = platform.clock.now();
+    let prepared = tokio::task::spawn_blocking(move || {
+        rebuild.finish(&Actor::new("recovery"), |transaction| {
+            fail_unfinished(transaction, &source, now)?;
+            unbind_absent(transaction, &namespaces)
+        })
+    });
+    let prepared = prepared.await.map_err(|_| RecoveryError::Interrupted)??;
+    Ok((prepared, state))
+}
+
+/// Feeds the base's rows from the repository into the database, a few pieces in memory at a time.
+async fn put_base(
+    mut rebuild: Rebuild,
+    open: &OpenChain,
+    base: &BaseDocument,
+    platform: &Platform,
+) -> Result<Rebuild, RecoveryError> {
+    let failed = |source| RecoveryError::FetchOutcome { source };
+    let indexed =
+        open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
+    let session = new_session(SessionPurpose::Restore, platform.clock.now());
+    let reader =
+        indexed.begin_reading(session).await.map_err(|source| RecoveryError::Begin { source })?;
+    let outcome = reader.outcome(base.outcome).await.map_err(failed)?;
+    let rows = outcome.stream(ROWS).map(|stream| stream.reference);
+    let rows = rows.ok_or_else(|| RecoveryError::Mismatch { what: "the base's outcome holds no rows".to_owned() })?;
+    let (pieces, receiver) = mpsc::channel(PIECES_IN_FLIGHT);
+    let loading = tokio::task::spawn_blocking(move || {
+        let mut source = PieceReader { pieces: receiver, current: Bytes::new() };
+        rebuild.put_base(&mut source).map(|_| rebuild)
+    });
+    let mut stream = std::pin::pin!(reader.read(&rows));
+    let mut broken = None;
+    while let Some(piece) = stream.next().await {
+        match piece {
+            Ok(piece) => {
+                if pieces.send(piece).await.is_err() {
+                    break;
+                }
+            }
+            Err(source) => {
+                broken = Some(RecoveryError::ReadStream { source });
+                break;
+            }
+        }
+    }
+    drop(pieces);
+    let loaded = loading.await.map_err(|_| RecoveryError::Interrupted)?;
+    // A stream that broke also looks truncated to the loader; the stream's own error says why.
+    if let Some(broken) = broken {
+        return Err(broken);
+    }
+    loaded.map_err(|source| RecoveryError::Rebuild { source })
+}
+
+/// Gives a blocking reader what an asynchronous stream brings.
+struct PieceReader {
+    pieces: mpsc::Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Read for PieceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.current = piece,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        buffer[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}
+
+async fn apply_segment(
+    mut rebuild: Rebuild,
+    open: &OpenChain,
+    at: Position,
+    plan: &RecoveryPlan,
+) -> Result<Rebuild, RecoveryError> {
+    let path = open.folder.segment(at);
+    let store = open.repository.store();
+    let bytes =
+        store.fetch_all(&path).await.map_err(|source| RecoveryError::Fetch { path: path.clone(), source })?;
+    let opened = open_object(open.repository.keyring(), ObjectKind::Segment, &bytes);
+    let opened = opened.map_err(|source| RecoveryError::Document {
+        source: crate::documents::DocumentError::Open { path: path.clone(), source },
+    })?;
+    let entries = opened.part(0).map_err(|source| RecoveryError::Document {
+        source: crate::documents::DocumentError::Open { path: path.clone(), source },
+    })?;
+    let through = plan.through;
+    let applied =
+        tokio::task::spawn_blocking(move || rebuild.apply_segment_until(&entries, Until::Sequence(through)).map(|_| rebuild));
+    applied.await.map_err(|_| RecoveryError::Interrupted)?.map_err(|source| RecoveryError::Rebuild { source })
+}
+
+/// The rebuilt state is the shipped one: at the point itself, and in the digests of the run that named the point.
+fn compare(head: &Head, plan: &RecoveryPlan, open: &OpenChain) -> Result<(), RecoveryError> {
+    if head.revision.sequence() != plan.through {
+        let what = format!("the chain ends at {} instead of {}", head.revision.sequence().0, plan.through.0);
+        return Err(RecoveryError::Mismatch { what });
+    }
+    let at = |manifest: &&crate::recovery::ManifestDocument| manifest.at.sequence == plan.through;
+    let Some(manifest) = open.manifests.iter().find(at) else { return Ok(()) };
+    if manifest.at.generation == head.revision.generation() && manifest.state.chain != hex::encode(head.chain) {
+        let what = "the journal's chain differs from the one that the run recorded".to_owned();
+        return Err(RecoveryError::Mismatch { what });
+    }
+    Ok(())
+}
+
+async fn present_namespaces(platform: &Platform) -> Result<HashSet<String>, RecoveryError> {
+    let namespaces = platform.cluster.namespaces().await;
+    let namespaces =
+        namespaces.map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })?;
+    Ok(namespaces.into_iter().map(|state| state.name).collect())
+}
+
+/// Nothing of the lost instance resumes here: what had not ended has failed.
+fn fail_unfinished(
+    transaction: &mut FirstTransaction<'_>,
+    source: &str,
+    now: jiff::Timestamp,
+) -> Result<(), RecoveryError> {
+    let message = format!("interrupted by the loss of {source}");
+    for kind in [
+        kinds::run_actions(),
+        kinds::backup_actions(),
+        kinds::export_actions(),
+        kinds::restore_actions(),
+        kinds::retire_actions(),
+    ] {
+        each(transaction, kind, |action| {
+            let unfinished = actions::state(&action).is_some_and(|state: ActionState| !state.is_finished());
+            let mut action = action;
+            if unfinished { actions::fail(&mut action, &message, &message, now) } else { Vec::new() }
+        })?;
+    }
+    each(transaction, kinds::restore_point_contents(), |mut content| {
+        if !restore_points::is_retiring(&content) {
+            return Vec::new();
+        }
+        restore_points::clear_retiring(&mut content);
+        vec![content.replace()]
+    })
+}
+
+/// A restore point needs its namespace; its content does not.
+fn unbind_absent(
+    transaction: &mut FirstTransaction<'_>,
+    namespaces: &HashSet<String>,
+) -> Result<(), RecoveryError> {
+    each(transaction, kinds::restore_points(), |point| {
+        if namespaces.contains(&point.namespace) {
+            return Vec::new();
+        }
+        vec![keelson_catalog::Change::delete(point.key())]
+    })?;
+    each(transaction, kinds::restore_point_contents(), |mut content| {
+        let absent =
+            |bound: restore_points::BoundTo| !namespaces.contains(&bound.namespace);
+        if !restore_points::bound_to(&content).is_some_and(absent) {
+            return Vec::new();
+        }
+        restore_points::unbind(&mut content);
+        vec![content.replace()]
+    })
+}
+
+fn each(
+    transaction: &mut FirstTransaction<'_>,
+    kind: RowKind,
+    mut decide: impl FnMut(Record) -> Vec<keelson_catalog::Change>,
+) -> Result<(), RecoveryError> {
+    let mut query = Query::all(kind, PAGE);
+    loop {
+        let page = transaction.list(&query)?;
+        for stored in &page.rows {
+            let Ok(record) = Record::parse(stored) else { continue };
+            for change in decide(record) {
+                transaction.change(change)?;
+            }
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+impl From<RebuildError> for RecoveryError {
+    fn from(source: RebuildError) -> Self {
+        Self::Rebuild { source }
+    }
+}

@@ -1,0 +1,248 @@
+//! Carries out KastenDRReviews and KastenDRRestores, which are rows of the instance file, one of each kind at a time.
+//!
+//! Guarantees: what was asked for is carried out or ends `failed` with a reason, across restarts. A restore keeps the
+//! point that it chose: after a kill before the switch it begins again for the same point, after the switch it goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_catalog::{Database, Query};
+use keelson_model::skip::SkipResources;
+use keelson_model::{Chain, Classified};
+use keelson_resources::KindInfo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::engine::read;
+use crate::kinds;
+use crate::platform::{Platform, commit};
+use crate::records::Record;
+use crate::recovery::RecoveryError;
+use crate::recovery::execute::{self, RecoveryReport, RecoveryRequest};
+use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::review::{Source, review};
+use crate::recovery::state;
+
+const ACTOR: &str = "recovery";
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The documented bound of a restore.
+const RESTORE_MINUTES: u64 = 90;
+const REVIEW_MINUTES: u64 = 30;
+
+pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut commits = platform.commits();
+    loop {
+        commits.borrow_and_update();
+        for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)] {
+            let Some(request) = waiting(&platform.instance, kind) else { continue };
+            tokio::select! {
+                () = carry_out(&platform, kind, request, minutes) => (),
+                // Taken up again by the next process: its row says `running`.
+                () = stop.cancelled() => return,
+            }
+        }
+        tokio::select! {
+            _ = commits.changed() => (),
+            () = tokio::time::sleep(LOOK_EVERY) => (),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// The object of a kind that has not ended.
+fn waiting(instance: &Database, kind: &'static KindInfo) -> Option<Record> {
+    let page = instance.list(&Query::all(keelson_catalog::RowKind::new(kind.row_kind()), 10)).ok()?;
+    page.rows
+        .iter()
+        .filter_map(|stored| Record::parse(stored).ok())
+        .find(|record| !matches!(record.body.status["state"].as_str(), Some("success" | "failed")))
+}
+
+async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
+    let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
+    info!(kind = kind.kind, name = request.name, "recovery request begins");
+    note(platform, &request, &[("state", json!("running")), ("startTime", json!(platform.clock.now()))]).await;
+    let work = async {
+        match kind.kind {
+            "KastenDRReview" => run_review(platform, &request).await,
+            _ => run_restore(platform, &request).await,
+        }
+    };
+    let limit = Duration::from_secs(minutes * 60);
+    let result = match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(RecoveryError::TimedOut { minutes }),
+    };
+    let ended = ("endTime", json!(platform.clock.now()));
+    match result {
+        Ok(fields) => {
+            let mut fields: Vec<_> = fields.into_iter().collect();
+            fields.extend([("state", json!("success")), ("error", json!("")), ("cause", json!("")), ended]);
+            note(platform, &request, &fields).await;
+            info!(kind = kind.kind, name = request.name, "recovery request succeeded");
+        }
+        Err(failure) => {
+            let cause = Chain(&failure).to_string();
+            let message = match failure.hint() {
+                Some(hint) => format!("{cause}; hint: {hint}"),
+                None => cause.clone(),
+            };
+            warn!(kind = kind.kind, name = request.name, code = failure.code(), cause, "recovery request failed");
+            let fields = [("state", json!("failed")), ("error", json!(message)), ("cause", json!(cause)), ended];
+            note(platform, &request, &fields).await;
+        }
+    }
+}
+
+/// Merges fields into the request's status. A request that was deleted meanwhile is not brought back.
+async fn note(platform: &Platform, request: &Record, fields: &[(&str, Value)]) {
+    for _ in 0..5 {
+        let Ok(Some(mut record)) = read(&platform.instance, &request.key()) else { return };
+        if record.uid != request.uid {
+            return;
+        }
+        for (field, value) in fields {
+            record.body.status[*field] = value.clone();
+        }
+        match commit(&platform.instance, ACTOR, vec![record.replace()]).await {
+            Ok(_) => return,
+            Err(keelson_catalog::CommitError::Conflict { .. }) => {}
+            Err(failure) => {
+                error!(error = &failure as &dyn std::error::Error, "the state of a recovery was not recorded");
+                return;
+            }
+        }
+    }
+}
+
+type Fields = Vec<(&'static str, Value)>;
+
+async fn run_review(platform: &Platform, request: &Record) -> Result<Fields, RecoveryError> {
+    let source = source_of(&request.body.spec["sourceClusterInfo"])?;
+    note(platform, request, &[("phase", json!("Fetching data from storage"))]).await;
+    let reviewed = review(platform, &source).await?;
+    let points = serde_json::to_value(&reviewed.points).expect("plain data");
+    Ok(vec![
+        ("phase", json!("Successfully fetched data from storage")),
+        ("restorePoints", json!({ "count": reviewed.points.len(), "restorePointList": points })),
+    ])
+}
+
+fn source_of(value: &Value) -> Result<Source, RecoveryError> {
+    Source::deserialize(value).map_err(|source| RecoveryError::Request {
+        what: "sourceClusterInfo",
+        why: source.to_string(),
+    })
+}
+
+async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Fields, RecoveryError> {
+    let phase = phases(platform, request);
+    if let Some(plan) = switched_plan(platform, request)? {
+        let notes = execute::finish(platform, &plan, &phase).await?;
+        return Ok(report_fields(&plan, &RecoveryReport { notes, ..RecoveryReport::default() }));
+    }
+    let wanted = wanted(platform, request)?;
+    phase("Reading the location");
+    let (plan, reviewed) = execute::make_plan(platform, &wanted).await?;
+    check_confirmations(request, &plan)?;
+    keep_plan(platform, request, &plan).await?;
+    let report = execute::execute(platform, &plan, &reviewed, &phase).await?;
+    Ok(report_fields(&plan, &report))
+}
+
+/// Phases reach the row in the order in which they began; the recovery does not wait for them.
+fn phases(platform: &Arc<Platform>, request: &Record) -> impl Fn(&str) + Send + Sync + use<> {
+    let (platform, request) = (platform.clone(), request.clone());
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<String>();
+    let tasks = platform.tasks().clone();
+    tasks.spawn(async move {
+        while let Some(phase) = receiver.recv().await {
+            note(&platform, &request, &[("phase", json!(phase))]).await;
+        }
+    });
+    move |phase: &str| {
+        info!(phase, "recovery");
+        drop(sender.send(phase.to_owned()));
+    }
+}
+
+/// The plan of this request, if it has switched catalogs already.
+fn switched_plan(platform: &Platform, request: &Record) -> Result<Option<RecoveryPlan>, RecoveryError> {
+    let plan: Option<RecoveryPlan> =
+        request.body.internal.get("plan").and_then(|plan| RecoveryPlan::deserialize(plan).ok());
+    let Some(plan) = plan else { return Ok(None) };
+    let switched = state::recovered(platform)?
+        .is_some_and(|recovered| recovered.point == plan.point && recovered.switched);
+    let is_current = platform.catalog().is_ok_and(|catalog| catalog.generation() == plan.generation);
+    Ok((switched && is_current).then_some(plan))
+}
+
+/// What to recover. A point that was chosen before a kill stays chosen.
+fn wanted(platform: &Platform, request: &Record) -> Result<RecoveryRequest, RecoveryError> {
+    let spec = &request.body.spec;
+    let skip: SkipResources =
+        spec["skipResources"].as_str().unwrap_or_default().parse().map_err(|error| RecoveryError::Request {
+            what: "skipResources",
+            why: format!("{error}"),
+        })?;
+    let details = &spec["kastenDRReviewDetails"];
+    let (source, point) = match details["id"].as_str() {
+        None => (source_of(&spec["sourceClusterInfo"])?, None),
+        Some(id) => {
+            let name = details["kastenDRReviewRef"]["name"].as_str().unwrap_or_default();
+            let key = keelson_catalog::RowKey::new(kinds::dr_reviews(), request.namespace.clone(), name);
+            let review = read(&platform.instance, &key).ok().flatten();
+            let review = review.ok_or_else(|| RecoveryError::Request {
+                what: "kastenDRReviewDetails",
+                why: format!("there is no KastenDRReview '{name}'"),
+            })?;
+            (source_of(&review.body.spec["sourceClusterInfo"])?, Some(id.to_owned()))
+        }
+    };
+    let chosen = request.body.internal["plan"]["point"].as_str().map(str::to_owned);
+    Ok(RecoveryRequest { source, point: chosen.or(point), skip })
+}
+
+/// What a person must have said yes to.
+fn check_confirmations(request: &Record, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
+    let spec = &request.body.spec;
+    let refuse = |what: &'static str, why: String| Err(RecoveryError::Request { what, why });
+    if let Some(quick) = spec["quickMode"].as_bool().filter(|quick| *quick != plan.mode.is_quick()) {
+        let right = if quick { "false" } else { "true" };
+        let why = format!("this restore point was made by {}; set quickMode to {right}", plan.mode.title());
+        return refuse("quickMode", why);
+    }
+    if plan.mode.is_quick() && spec["overrideResources"] == false {
+        let why = "a Quick restore point creates or replaces resources; set overrideResources to true".to_owned();
+        return refuse("overrideResources", why);
+    }
+    Ok(())
+}
+
+async fn keep_plan(platform: &Platform, request: &Record, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
+    let read_request = || read(&platform.instance, &request.key()).ok().flatten();
+    loop {
+        let Some(mut record) = read_request() else { return Err(RecoveryError::Interrupted) };
+        record.body.internal["plan"] = serde_json::to_value(plan).expect("plain data");
+        record.body.status["sourceClusterID"] = json!(plan.source);
+        record.body.status["plan"] = json!(plan.to_string().lines().collect::<Vec<_>>());
+        match commit(&platform.instance, ACTOR, vec![record.replace()]).await {
+            Ok(_) => return Ok(()),
+            Err(keelson_catalog::CommitError::Conflict { .. }) => {}
+            Err(source) => return Err(RecoveryError::WriteState { source }),
+        }
+    }
+}
+
+fn report_fields(plan: &RecoveryPlan, report: &RecoveryReport) -> Fields {
+    vec![
+        ("phase", json!("Successfully restored resources")),
+        ("restorePoint", json!(plan.point)),
+        ("generation", json!(plan.generation)),
+        ("recovered", serde_json::to_value(&report.state).expect("plain data")),
+        ("steps", serde_json::to_value(&report.steps).expect("plain data")),
+        ("notes", json!(report.notes)),
+    ]
+}

@@ -1,0 +1,118 @@
+//! What the instance file knows of disaster recovery: where it is enabled to, and a recovery that is under way.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
+use keelson_crypto::Slot;
+use keelson_model::recovery::DrMode;
+use keelson_model::{ClusterId, RepositoryId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::locations::Place;
+use crate::platform::{Platform, commit};
+use crate::recovery::RecoveryError;
+use crate::recovery::documents::Fork;
+
+/// Where and how the platform protects itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enabled {
+    pub profile: String,
+    pub place: Place,
+    pub repository: RepositoryId,
+    pub mode: DrMode,
+    pub enabled_at: Timestamp,
+    /// The passphrase slot (hex) that every repository of ours carries.
+    pub slot: String,
+    /// Set until the first base of a recovered instance says where it left its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Fork>,
+}
+
+/// A recovery of this instance: the last one, done or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovered {
+    pub profile: String,
+    pub source: ClusterId,
+    pub point: String,
+    pub parent: Fork,
+    /// The new catalog is current: from here on the run only rolls forward.
+    pub switched: bool,
+    pub finished: bool,
+}
+
+const ENABLED: &str = "enabled";
+const RECOVERED: &str = "recovered";
+
+fn key(name: &str) -> RowKey {
+    RowKey::new(RowKind::new("disaster-recovery"), "", name)
+}
+
+fn read<T: DeserializeOwned>(instance: &Database, name: &str) -> Result<Option<T>, RecoveryError> {
+    let stored = instance.read(&key(name)).map_err(|source| RecoveryError::ReadState { source })?;
+    stored
+        .map(|stored| serde_json::from_slice(&stored.row.body))
+        .transpose()
+        .map_err(|source| RecoveryError::DecodeState { source })
+}
+
+fn put<T: Serialize>(name: &str, state: &T, now: Timestamp) -> Change {
+    let key = key(name);
+    let row = Row {
+        kind: key.kind,
+        namespace: key.namespace,
+        name: key.name,
+        uid: String::new(),
+        labels: BTreeMap::new(),
+        created: now,
+        class: Class::Local,
+        body: serde_json::to_vec(state).expect("plain data"),
+    };
+    Change::Put { row, expect: Expect::Any }
+}
+
+async fn write(platform: &Platform, change: Change) -> Result<(), RecoveryError> {
+    let written = commit(&platform.instance, "disaster recovery", vec![change]).await;
+    written.map(drop).map_err(|source| RecoveryError::WriteState { source })
+}
+
+/// Where disaster recovery is enabled to, if it is.
+pub fn enabled(platform: &Platform) -> Result<Option<Enabled>, RecoveryError> {
+    read(&platform.instance, ENABLED)
+}
+
+pub(crate) async fn write_enabled(platform: &Platform, state: &Enabled) -> Result<(), RecoveryError> {
+    write(platform, put(ENABLED, state, platform.clock.now())).await
+}
+
+pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {
+    write(platform, Change::delete(key(ENABLED))).await
+}
+
+/// The last recovery of this instance.
+pub fn recovered(platform: &Platform) -> Result<Option<Recovered>, RecoveryError> {
+    read(&platform.instance, RECOVERED)
+}
+
+pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> Result<(), RecoveryError> {
+    write(platform, put(RECOVERED, state, platform.clock.now())).await
+}
+
+/// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.
+pub(crate) fn is_unfinished(platform: &Platform) -> bool {
+    recovered(platform).map_or(true, |state| state.is_some_and(|state| state.switched && !state.finished))
+}
+
+/// The profile that the last recovery was read through.
+pub(crate) fn recovered_through(platform: &Platform) -> Option<String> {
+    recovered(platform).ok().flatten().map(|state| state.profile)
+}
+
+/// The slots that a new repository gets, so that location and passphrase open it. None before DR is enabled.
+pub(crate) fn newest_slots(platform: &Platform) -> Vec<Slot> {
+    let slot = enabled(platform).ok().flatten().and_then(|state| hex::decode(state.slot).ok());
+    slot.and_then(|bytes| Slot::from_bytes(&bytes).ok()).into_iter().collect()
+}

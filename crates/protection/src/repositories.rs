@@ -1,0 +1,270 @@
+//! Which repository an application's backups go to, made on first use: one on the platform's volume for what is not
+//! exported, one for each application in each location.
+//!
+//! The row that names a repository is committed before the repository is created, so that no repository exists that
+//! the catalog does not know; creating it again after a kill finds it there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keelson_catalog::{Change, Class, CommitError, Expect, ReadError, Row, RowKey, RowKind};
+use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
+use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
+use keelson_repository::{
+    ChunkSizes, CreateRepositoryError, Locked, NewRepository, Open, OpenRepositoryError, Repository, Unlock,
+};
+use keelson_store::providers::filesystem::FilesystemStore;
+use keelson_store::{ParsePathError, Store, StoreError, StorePath};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::ClusterFolder;
+use crate::locations::{Location, LocationError, Place};
+use crate::ownership;
+use crate::platform::{CatalogAway, Platform, commit};
+use crate::recovery;
+use crate::restore_points::Artifact;
+
+/// Below the data directory.
+const LOCAL_FOLDER: &str = "local";
+const ACTOR: &str = "repositories";
+
+/// A repository in a location, as the catalog knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RepositoryRow {
+    pub application: String,
+    pub profile: String,
+    pub place: Place,
+    /// Under whose folder it lies.
+    pub cluster: ClusterId,
+    pub repository: RepositoryId,
+}
+
+impl RepositoryRow {
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
+pub(crate) fn row_kind() -> RowKind {
+    RowKind::new("repositories")
+}
+
+/// A repository cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RepositoriesError {
+    #[error("make the folder '{}' of local backups", folder.display())]
+    MakeFolder { folder: std::path::PathBuf, source: std::io::Error },
+    #[error("open the folder of local backups")]
+    OpenFolder { source: StoreError },
+    #[error("create repository '{root}' in '{profile}'")]
+    Create { root: String, profile: String, source: CreateRepositoryError },
+    #[error("open repository '{root}' in '{profile}'")]
+    Open { root: String, profile: String, source: OpenRepositoryError },
+    #[error("'{root}' names no folder of a repository")]
+    Root { root: String, source: ParsePathError },
+    #[error("use the catalog")]
+    Away { source: CatalogAway },
+    #[error("read which repository '{application}' is exported to")]
+    Read { application: String, source: ReadError },
+    #[error("record the repository of '{application}'")]
+    Record { application: String, source: CommitError },
+    #[error("open the location of a restore point")]
+    Location { source: LocationError },
+    #[error("profile '{profile}' leads elsewhere than where this restore point was exported to")]
+    OtherPlace { profile: String },
+    #[error("this backup was local to the lost cluster and no copy of it was shipped")]
+    LostWithItsCluster,
+}
+
+impl Classified for RepositoriesError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::MakeFolder { .. } => ErrorClass::Unavailable { retry_after: None },
+            Self::OpenFolder { source } => source.class(),
+            Self::Create { source, .. } => source.class(),
+            Self::Open { source, .. } => source.class(),
+            Self::Root { .. } => ErrorClass::Corrupt,
+            Self::Away { source } => source.class(),
+            Self::Read { source, .. } => source.class(),
+            Self::Record { source, .. } => source.class(),
+            Self::Location { source } => source.class(),
+            Self::OtherPlace { .. } => ErrorClass::Invalid,
+            Self::LostWithItsCluster => ErrorClass::NotFound,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::MakeFolder { .. } => "repositories.make_folder",
+            Self::OpenFolder { .. } => "repositories.open_folder",
+            Self::Create { .. } => "repositories.create",
+            Self::Open { .. } => "repositories.open",
+            Self::Root { .. } => "repositories.root",
+            Self::Away { .. } => "repositories.catalog_away",
+            Self::Read { .. } => "repositories.read",
+            Self::Record { .. } => "repositories.record",
+            Self::Location { .. } => "repositories.location",
+            Self::OtherPlace { .. } => "repositories.other_place",
+            Self::LostWithItsCluster => "repositories.lost",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Location { source } => source.hint(),
+            Self::Open { source, .. } => source.hint(),
+            Self::OpenFolder { source } => source.hint(),
+            Self::OtherPlace { .. } => {
+                Some("name a profile of the original location in spec.artifactOverrideProfile".to_owned())
+            }
+            Self::LostWithItsCluster => Some("choose an exported restore point".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Creates a repository, or opens the one that an earlier try has made.
+pub(crate) async fn create_or_open(
+    store: Arc<dyn Store>,
+    root: &StorePath,
+    id: RepositoryId,
+    vault: &VaultKeyring,
+    profile: &str,
+    slots: &[keelson_crypto::Slot],
+) -> Result<Repository<Open>, RepositoriesError> {
+    let locked = || {
+        Repository::<Locked>::at(store.clone(), root.clone())
+            .map_err(|source| RepositoriesError::OpenFolder { source })
+    };
+    match locked()?.open(Unlock::Vault(vault)).await {
+        Ok(open) => return Ok(open),
+        Err(OpenRepositoryError::Absent { .. }) => {}
+        Err(source) => {
+            return Err(RepositoriesError::Open { root: root.to_string(), profile: profile.to_owned(), source });
+        }
+    }
+    let new = NewRepository { id, vault, slots, chunks: ChunkSizes::default() };
+    locked()?.create(new).await.map_err(|source| RepositoriesError::Create {
+        root: root.to_string(),
+        profile: profile.to_owned(),
+        source,
+    })
+}
+
+impl Platform {
+    /// The repository on the platform's own volume. The instance Secret alone opens it.
+    pub(crate) async fn local_repository(&self) -> Result<Repository<Open>, RepositoriesError> {
+        let folder = self.settings.data.join(LOCAL_FOLDER);
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| RepositoriesError::MakeFolder { folder: folder.clone(), source })?;
+        let store = FilesystemStore::open(&folder).await;
+        let store: Arc<dyn Store> =
+            Arc::new(store.map_err(|source| RepositoriesError::OpenFolder { source })?);
+        let vault = VaultKeyring::new(VaultKey::derive_local(&self.instance_key));
+        let id = RepositoryId::from_bytes(*self.identity().instance.as_bytes());
+        create_or_open(store, &StorePath::root(), id, &vault, "the platform's volume", &[]).await
+    }
+
+    /// The repository that an application is exported to through this location, made on first use.
+    pub(crate) async fn export_repository(
+        &self,
+        location: &Location,
+        application: &str,
+    ) -> Result<(RepositoryRow, Repository<Open>), RepositoriesError> {
+        let row = self.choose_export_repository(location, application).await?;
+        let root = ClusterFolder::new(&row.cluster).export_repository(application, row.repository);
+        let slots = recovery::newest_slots(self);
+        let open =
+            create_or_open(location.store.clone(), &root, row.repository, &self.vault(), &location.profile, &slots)
+                .await?;
+        Ok((row, open))
+    }
+
+    async fn choose_export_repository(
+        &self,
+        location: &Location,
+        application: &str,
+    ) -> Result<RepositoryRow, RepositoriesError> {
+        let catalog = self.catalog().map_err(|source| RepositoriesError::Away { source })?;
+        let key = RowKey::new(row_kind(), application, self.repository_row_name(location));
+        let read = || {
+            catalog.read(&key).map_err(|source| RepositoriesError::Read { application: application.into(), source })
+        };
+        if let Some(row) = read()?.and_then(|stored| RepositoryRow::parse(&stored.row.body)) {
+            return Ok(row);
+        }
+        let fresh = RepositoryRow {
+            application: application.to_owned(),
+            profile: location.profile.clone(),
+            place: location.place.clone(),
+            cluster: self.cluster_id.clone(),
+            repository: RepositoryId::from_bytes(random_bytes()),
+        };
+        let row = Row {
+            kind: key.kind.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: fresh.repository.to_string(),
+            labels: BTreeMap::new(),
+            created: self.clock.now(),
+            class: Class::Configuration,
+            body: serde_json::to_vec(&fresh).expect("plain data"),
+        };
+        match commit(&catalog, ACTOR, vec![Change::Put { row, expect: Expect::Absent }]).await {
+            Ok(_) => Ok(fresh),
+            // Another export of the same application was a moment faster.
+            Err(CommitError::Conflict { .. }) => Ok(read()?
+                .and_then(|stored| RepositoryRow::parse(&stored.row.body))
+                .unwrap_or(fresh)),
+            Err(source) => Err(RepositoriesError::Record { application: application.to_owned(), source }),
+        }
+    }
+
+    /// While this instance owns nothing it exports beside the source's repositories, never into them.
+    fn repository_row_name(&self, location: &Location) -> String {
+        let place = location.place.key();
+        let pending = ownership::read(&self.instance).ok().and_then(|ownership| ownership.pending);
+        match pending {
+            None => place,
+            Some(pending) => format!("{place}-beside-{}", pending.since.as_second()),
+        }
+    }
+
+    /// Opens the repository that holds an artifact, the copy of it where the original is out of reach.
+    pub(crate) async fn open_artifact(
+        &self,
+        artifact: &Artifact,
+        override_profile: Option<&str>,
+    ) -> Result<(Repository<Open>, Artifact), RepositoriesError> {
+        if let Some(exported) = &artifact.exported {
+            let profile = override_profile.unwrap_or(&exported.profile);
+            let location = self
+                .open_location(profile)
+                .await
+                .map_err(|source| RepositoriesError::Location { source })?;
+            if override_profile.is_none() && location.place != exported.place {
+                return Err(RepositoriesError::OtherPlace { profile: profile.to_owned() });
+            }
+            let root = parse_root(&exported.root)?;
+            let locked = Repository::<Locked>::at(location.store, root)
+                .map_err(|source| RepositoriesError::OpenFolder { source })?;
+            let open = locked.open(Unlock::Vault(&self.vault())).await;
+            let open = open.map_err(|source| RepositoriesError::Open {
+                root: exported.root.clone(),
+                profile: profile.to_owned(),
+                source,
+            })?;
+            return Ok((open, artifact.clone()));
+        }
+        let local = self.local_repository().await?;
+        if local.id() == artifact.repository {
+            return Ok((local, artifact.clone()));
+        }
+        let copy = artifact.copy.as_deref().ok_or(RepositoriesError::LostWithItsCluster)?;
+        Box::pin(self.open_artifact(copy, override_profile)).await
+    }
+}
+
+fn parse_root(root: &str) -> Result<StorePath, RepositoriesError> {
+    root.parse().map_err(|source| RepositoriesError::Root { root: root.to_owned(), source })
+}

@@ -1,0 +1,107 @@
+//! The doors' way in: what may be created, deleted and looked into, and what that means for the platform.
+//!
+//! A door has already authenticated the requester, checked the schema and reviewed the requester's access to every
+//! reference. What depends on the state of the platform is decided here.
+
+mod create;
+mod delete;
+mod details;
+
+use std::collections::BTreeMap;
+
+use keelson_catalog::{CommitError, ReadError};
+use keelson_model::{Classified, ErrorClass, Revision};
+use serde_json::Value;
+
+pub(crate) use create::application_labels;
+pub use create::create;
+pub use delete::delete;
+pub use details::details;
+
+use crate::platform::CatalogAway;
+use crate::records::DecodeRecordError;
+
+/// An object as a client sent it, after the door has parsed it and chosen its name.
+#[derive(Debug, Clone)]
+pub struct NewObject {
+    pub namespace: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub spec: Value,
+}
+
+/// Whether a request is carried out or only tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    Apply,
+    DryRun,
+}
+
+/// What the object must still be when it is deleted.
+#[derive(Debug, Clone, Default)]
+pub struct Preconditions {
+    pub uid: Option<String>,
+    pub revision: Option<Revision>,
+}
+
+/// A request that is not carried out. The message is meant for the client.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("{kind} '{name}' already exists")]
+    AlreadyExists { kind: &'static str, name: String },
+    #[error("{kind} '{name}' was not found")]
+    NotFound { kind: &'static str, name: String },
+    /// A field of the object is wrong in a way that only the state of the platform shows.
+    #[error("{field}: {message}")]
+    InvalidField { field: &'static str, message: String },
+    /// The precondition or the state of the object forbids it.
+    #[error("{message}")]
+    Conflict { message: String },
+    #[error("{kind} '{name}' is not made or removed by clients")]
+    NotByClients { kind: &'static str, name: String },
+    #[error(transparent)]
+    Away(CatalogAway),
+    #[error("read the catalog")]
+    Read { source: ReadError },
+    #[error("decode the catalog")]
+    Decode { source: DecodeRecordError },
+    #[error("write the catalog")]
+    Commit { source: CommitError },
+}
+
+impl Classified for RequestError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::AlreadyExists { .. } | Self::Conflict { .. } => ErrorClass::Conflict,
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::InvalidField { .. } => ErrorClass::Invalid,
+            Self::NotByClients { .. } => ErrorClass::Denied,
+            Self::Away(source) => source.class(),
+            Self::Read { source } => source.class(),
+            Self::Decode { .. } => ErrorClass::Corrupt,
+            Self::Commit { source } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyExists { .. } => "request.already_exists",
+            Self::NotFound { .. } => "request.not_found",
+            Self::InvalidField { .. } => "request.invalid_field",
+            Self::Conflict { .. } => "request.conflict",
+            Self::NotByClients { .. } => "request.not_by_clients",
+            Self::Away(_) => "request.catalog_away",
+            Self::Read { .. } => "request.read",
+            Self::Decode { .. } => "request.decode",
+            Self::Commit { .. } => "request.commit",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Away(source) => source.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Creating: one function a kind says what the new row holds and which other rows change with it.
+
+use std::collections::BTreeMap;
+
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, Stored, RowKind};
+use keelson_model::names::label;
+use keelson_resources::KindInfo;
+use serde_json::{Value, json};
+
+use crate::actions;
+use crate::kinds;
+use crate::platform::{Platform, commit};
+use crate::records::Record;
+use crate::requester::Requester;
+use crate::requests::{Effect, NewObject, RequestError};
+use crate::restore_points;
+
+/// Creates one object of a kind that clients may create.
+pub async fn create(
+    platform: &Platform,
+    requester: &Requester,
+    kind: &'static KindInfo,
+    object: NewObject,
+    effect: Effect,
+) -> Result<Stored, RequestError> {
+    let database = platform.database(kind).map_err(RequestError::Away)?;
+    let name = object.name.clone();
+    let now = platform.clock.now();
+    let mut record = Record::new(kind, &object.namespace, &name, now, Class::Local);
+    record.labels = object.labels;
+    record.body.annotations = object.annotations;
+    record.body.spec = object.spec;
+    let changes = match kind.kind {
+        "RunAction" => run_action(platform, &database, requester, &mut record).await?,
+        "BackupAction" => backup_action(requester, &mut record),
+        "ExportAction" | "RestoreAction" => point_action(&database, requester, &mut record)?,
+        "RestorePoint" => restore_point(&database, &mut record)?,
+        "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
+        _ => return Err(RequestError::NotByClients { kind: kind.kind, name }),
+    };
+    if effect == Effect::DryRun {
+        let taken = database.read(&record.key()).map_err(|source| RequestError::Read { source })?.is_some();
+        let stored = stored(&record, &changes, database.head().revision);
+        return if taken { Err(RequestError::AlreadyExists { kind: kind.kind, name }) } else { Ok(stored) };
+    }
+    match commit(&database, &requester.name, changes.clone()).await {
+        Ok(revision) => Ok(stored(&record, &changes, revision)),
+        Err(CommitError::Conflict { key, .. }) if key == record.key() => {
+            Err(RequestError::AlreadyExists { kind: kind.kind, name })
+        }
+        Err(source) => Err(RequestError::Commit { source }),
+    }
+}
+
+/// The row of the record itself among the changes, as it was written.
+fn stored(record: &Record, changes: &[Change], revision: keelson_model::Revision) -> Stored {
+    let row = changes.iter().find_map(|change| match change {
+        Change::Put { row, .. } if row.key() == record.key() => Some(row.clone()),
+        _ => None,
+    });
+    Stored { row: row.expect("a create always puts its own row"), revision }
+}
+
+async fn run_action(
+    platform: &Platform,
+    database: &Database,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let policy = record.body.spec["subject"]["name"].as_str().unwrap_or_default().to_owned();
+    let namespace = record.body.spec["subject"]["namespace"].as_str().unwrap_or(&record.namespace).to_owned();
+    let known = RowKey::new(kinds::policies(), namespace.clone(), policy.clone());
+    let mirrored = database.read(&known).map_err(|source| RequestError::Read { source })?.is_some();
+    if !mirrored && !policy_exists(platform, &namespace, &policy).await {
+        return Err(RequestError::InvalidField {
+            field: "spec.subject.name",
+            message: format!("there is no policy '{policy}' in namespace '{namespace}'"),
+        });
+    }
+    record.labels.insert(label::POLICY_NAME.to_owned(), policy);
+    record.labels.insert(label::POLICY_NAMESPACE.to_owned(), namespace);
+    Ok(actions::submit(record.clone(), requester, Value::Null))
+}
+
+/// A policy made a moment ago may not be mirrored yet.
+async fn policy_exists(platform: &Platform, namespace: &str, name: &str) -> bool {
+    let found = platform.cluster.read_object(&kinds::policy(), Some(namespace), name).await;
+    matches!(found, Ok(Some(_)))
+}
+
+fn backup_action(requester: &Requester, record: &mut Record) -> Vec<Change> {
+    let application = record.body.spec["subject"]["name"].as_str().unwrap_or(&record.namespace).to_owned();
+    record.labels.extend(application_labels(&application));
+    actions::submit(record.clone(), requester, Value::Null)
+}
+
+pub(crate) fn application_labels(application: &str) -> BTreeMap<String, String> {
+    [(label::APP_NAME, application), (label::APP_NAMESPACE, application), (label::APP_TYPE, "namespace")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// Export and restore start from a restore point, which must be there when they are asked for.
+fn point_action(
+    database: &Database,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let name = record.body.spec["subject"]["name"].as_str().unwrap_or_default().to_owned();
+    let namespace = record.body.spec["subject"]["namespace"].as_str().unwrap_or(&record.namespace).to_owned();
+    let key = RowKey::new(kinds::restore_points(), namespace.clone(), name.clone());
+    let point = database.read(&key).map_err(|source| RequestError::Read { source })?.ok_or_else(|| {
+        RequestError::InvalidField {
+            field: "spec.subject.name",
+            message: format!("there is no restore point '{name}' in namespace '{namespace}'"),
+        }
+    })?;
+    for key in [label::APP_NAME, label::APP_NAMESPACE, label::APP_TYPE] {
+        if let Some(value) = point.row.labels.get(key) {
+            record.labels.insert(key.to_owned(), value.clone());
+        }
+    }
+    Ok(actions::submit(record.clone(), requester, Value::Null))
+}
+
+/// A restore point made by hand binds a content that no other restore point is bound to.
+fn restore_point(database: &Database, record: &mut Record) -> Result<Vec<Change>, RequestError> {
+    let field = "spec.restorePointContentRef.name";
+    let name = record.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default().to_owned();
+    let key = RowKey::new(kinds::restore_point_contents(), "", name.clone());
+    let content = database.read(&key).map_err(|source| RequestError::Read { source })?;
+    let content = content.ok_or_else(|| RequestError::InvalidField {
+        field,
+        message: format!("there is no restore point content '{name}'"),
+    })?;
+    let mut content = Record::parse(&content).map_err(|source| RequestError::Decode { source })?;
+    if let Some(bound) = restore_points::bound_to(&content) {
+        return Err(RequestError::InvalidField {
+            field,
+            message: format!("'{name}' is bound to restore point '{}/{}' already", bound.namespace, bound.name),
+        });
+    }
+    restore_points::bind(&mut content, record);
+    Ok(vec![record.put(Expect::Absent), content.replace()])
+}
+
+/// At most one object of each kind of recovery exists.
+fn recovery_request(
+    database: &Database,
+    kind: &'static KindInfo,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let page = database.list(&Query::all(RowKind::new(kind.row_kind()), 1)).map_err(|source| RequestError::Read { source })?;
+    if let Some(other) = page.rows.first().filter(|other| other.row.name != record.name) {
+        return Err(RequestError::Conflict {
+            message: format!(
+                "{} '{}' exists already and only one may; wait until it has ended and delete it first",
+                kind.kind, other.row.name
+            ),
+        });
+    }
+    record.body.status = json!({ "state": "none", "phase": "Waiting to start" });
+    record.body.internal = json!({ "requester": requester });
+    Ok(vec![record.put(Expect::Absent)])
+}

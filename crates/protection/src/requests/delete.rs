@@ -1,0 +1,118 @@
+//! Deleting: what goes with an object, and what has to be cleaned up behind it.
+
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, RowKey, Stored, RowKind};
+use keelson_resources::KindInfo;
+use serde_json::json;
+
+use crate::actions;
+use crate::kinds;
+use crate::ownership;
+use crate::platform::{Platform, commit};
+use crate::records::{Record, random_suffix};
+use crate::requester::Requester;
+use crate::requests::{Effect, Preconditions, RequestError};
+use crate::restore_points;
+
+/// Tries when rows that go with the object change in between.
+const TRIES_MAX: usize = 5;
+
+/// Deletes one object and returns it as it last was.
+pub async fn delete(
+    platform: &Platform,
+    requester: &Requester,
+    kind: &'static KindInfo,
+    namespace: &str,
+    name: &str,
+    preconditions: &Preconditions,
+    effect: Effect,
+) -> Result<Stored, RequestError> {
+    let database = platform.database(kind).map_err(RequestError::Away)?;
+    let key = RowKey::new(RowKind::new(kind.row_kind()), namespace, name);
+    let mut tries = 0;
+    loop {
+        let found = database.read(&key).map_err(|source| RequestError::Read { source })?;
+        let found = found.ok_or_else(|| RequestError::NotFound { kind: kind.kind, name: name.to_owned() })?;
+        check(preconditions, kind, &found)?;
+        let record = Record::parse(&found).map_err(|source| RequestError::Decode { source })?;
+        let changes = changes_for(platform, &database, requester, kind, &record)?;
+        if effect == Effect::DryRun {
+            return Ok(found);
+        }
+        match commit(&database, &requester.name, changes).await {
+            Ok(_) => return Ok(found),
+            Err(CommitError::Conflict { .. }) if tries < TRIES_MAX => tries += 1,
+            Err(source) => return Err(RequestError::Commit { source }),
+        }
+    }
+}
+
+fn check(preconditions: &Preconditions, kind: &KindInfo, found: &Stored) -> Result<(), RequestError> {
+    let Preconditions { uid, revision } = preconditions;
+    let row = &found.row;
+    if uid.as_ref().is_some_and(|uid| *uid != row.uid) {
+        let message = format!("the uid of {} '{}' is {}, not the one asked for", kind.kind, row.name, row.uid);
+        return Err(RequestError::Conflict { message });
+    }
+    if revision.is_some_and(|revision| revision != found.revision) {
+        let message = format!("{} '{}' has changed; it is at {} now", kind.kind, row.name, found.revision);
+        return Err(RequestError::Conflict { message });
+    }
+    Ok(())
+}
+
+fn changes_for(
+    platform: &Platform,
+    database: &Database,
+    requester: &Requester,
+    kind: &'static KindInfo,
+    record: &Record,
+) -> Result<Vec<Change>, RequestError> {
+    let own = |record: &Record| {
+        let expect = record.revision.map_or(Expect::Present, Expect::At);
+        Change::Delete { key: record.key(), expect }
+    };
+    match kind.kind {
+        "Application" => {
+            Err(RequestError::NotByClients { kind: kind.kind, name: record.name.clone() })
+        }
+        "RestorePoint" => {
+            let mut changes = vec![own(record)];
+            changes.extend(restore_points::unbind_content_of(database, record)?);
+            Ok(changes)
+        }
+        "RestorePointContent" => retire_content(platform, requester, record),
+        "KastenDRReview" | "KastenDRRestore" => Ok(vec![own(record)]),
+        _ => {
+            // An action's result stays; a running action notices that it is gone and stops.
+            let mut changes = vec![own(record)];
+            changes.extend(actions::done_with(record));
+            Ok(changes)
+        }
+    }
+}
+
+/// Deleting a content frees what it holds, by a RetireAction; the rows go when that has succeeded.
+fn retire_content(
+    platform: &Platform,
+    requester: &Requester,
+    content: &Record,
+) -> Result<Vec<Change>, RequestError> {
+    if let Some(reason) = ownership::forbids_maintenance(platform) {
+        return Err(RequestError::Conflict {
+            message: format!("'{}' cannot be deleted now: {reason}", content.name),
+        });
+    }
+    if restore_points::is_retiring(content) {
+        return Err(RequestError::Conflict { message: format!("'{}' is being deleted already", content.name) });
+    }
+    let now = platform.clock.now();
+    let name = format!("retire-{}-{}", content.name, random_suffix());
+    let mut action = Record::new(kinds::retire_action(), "", &name, now, Class::Local);
+    action.labels.clone_from(&content.labels);
+    action.body.spec = json!({ "scheduledTime": now });
+    let mut content = content.clone();
+    restore_points::mark_retiring(&mut content, &name);
+    let mut changes = actions::submit(action, requester, json!({ "content": content.name, "uid": content.uid }));
+    changes.push(content.replace());
+    Ok(changes)
+}

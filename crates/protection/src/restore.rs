@@ -1,0 +1,196 @@
+//! Restore: puts what a restore point holds back into a namespace, as the requester may.
+//!
+//! Guarantees: an object that the API server refuses is reported and the others are restored; the action is complete
+//! with exceptions then, and failed only if nothing could be restored. Limits: volumes are not part of it yet.
+
+use std::time::Duration;
+
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_repository::{LoadIndexError, ReadError, SessionError, SessionPurpose};
+use keelson_workload::{
+    Authority, Conflicts, Filters, Impersonation, InvalidName, NamespaceName, RbacRule, RestoreError,
+    RestoreReport, RestoreRequest,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::actions::Finished;
+use crate::engine::{Failure, Job};
+use crate::export::content_of_subject;
+use crate::requester::Requester;
+use crate::restore_points::ContentInternal;
+use crate::streams::{new_session, stored_objects};
+
+/// Failures that are told one by one; the rest is counted.
+const EXCEPTIONS_MAX: usize = 100;
+const TERMINATING_WAIT: Duration = Duration::from_secs(60);
+
+/// A restore that was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreActionError {
+    #[error("'{name}' is no namespace")]
+    Name { name: String, source: InvalidName },
+    #[error("the filters of the restore are not understood")]
+    Filters { source: serde_json::Error },
+    #[error("load the index of the repository")]
+    LoadIndex { source: LoadIndexError },
+    #[error("begin a session in the repository")]
+    Begin { source: SessionError },
+    #[error("read what is to be restored")]
+    Read { source: ReadError },
+    #[error("restore into namespace '{target}'")]
+    Restore { target: NamespaceName, source: RestoreError },
+    #[error("none of {all} objects could be restored; the first: {first}")]
+    NothingRestored { all: u64, first: String },
+}
+
+impl Classified for RestoreActionError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Name { .. } | Self::Filters { .. } | Self::NothingRestored { .. } => ErrorClass::Invalid,
+            Self::LoadIndex { source } => source.class(),
+            Self::Begin { source } => source.class(),
+            Self::Read { source } => source.class(),
+            Self::Restore { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "restore.name",
+            Self::Filters { .. } => "restore.filters",
+            Self::LoadIndex { .. } => "restore.load_index",
+            Self::Begin { .. } => "restore.begin",
+            Self::Read { .. } => "restore.read",
+            Self::Restore { .. } => "restore.restore",
+            Self::NothingRestored { .. } => "restore.nothing_restored",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { source } => source.hint(),
+            Self::Restore { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
+    let content = content_of_subject(job)?;
+    let internal: ContentInternal = content.internal()?;
+    let request = request(job, content.label(keelson_model::names::label::APP_NAMESPACE))?;
+    let other_profile = job.action.body.spec["artifactOverrideProfile"]["name"].as_str();
+    let (repository, artifact) = job.platform.open_artifact(&internal.artifact, other_profile).await?;
+    let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
+    let session = new_session(SessionPurpose::Restore, job.platform.clock.now());
+    let reader =
+        indexed.begin_reading(session).await.map_err(|source| RestoreActionError::Begin { source })?;
+    let outcome =
+        reader.outcome(artifact.outcome).await.map_err(|source| RestoreActionError::Read { source })?;
+    let total = artifact.objects.max(1);
+    let done = std::sync::atomic::AtomicU64::new(0);
+    let note = |progress: keelson_workload::RestoreProgress| {
+        done.store(progress.done, std::sync::atomic::Ordering::Relaxed);
+    };
+    let restoring = job.platform.cluster.restore(&request, stored_objects(&reader, &outcome), &note);
+    let showing = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            job.progress((100 * done.load(std::sync::atomic::Ordering::Relaxed) / total).min(99) as u8).await;
+        }
+    };
+    let report = tokio::select! {
+        report = restoring => report,
+        () = showing => unreachable!("progress is shown for as long as the restore runs"),
+    };
+    let target = request.target.clone();
+    let report = report.map_err(|source| RestoreActionError::Restore { target, source })?;
+    if let Err(error) = reader.finish(job.platform.clock.now()).await {
+        tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
+    }
+    summarise(&report)
+}
+
+fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
+    let spec = &job.action.body.spec;
+    let name = |text: &str| -> Result<NamespaceName, RestoreActionError> {
+        text.parse().map_err(|source| RestoreActionError::Name { name: text.to_owned(), source })
+    };
+    let target = spec["targetNamespace"].as_str().unwrap_or(&job.action.namespace);
+    let filters = match &spec["filters"] {
+        serde_json::Value::Null => Filters::default(),
+        filters => {
+            Filters::deserialize(filters).map_err(|source| RestoreActionError::Filters { source })?
+        }
+    };
+    let asks_for_rights = |filter: &keelson_workload::ResourceFilter| {
+        filter.group == "rbac.authorization.k8s.io"
+            || ["roles", "rolebindings"].contains(&filter.resource.as_str())
+    };
+    let rbac = match filters.include_resources.iter().any(asks_for_rights) {
+        true => RbacRule::Restore,
+        false => RbacRule::Leave,
+    };
+    let conflicts = Conflicts {
+        overwrite_existing: spec["overwriteExisting"].as_bool().unwrap_or(false),
+        ..Conflicts::default()
+    };
+    Ok(RestoreRequest {
+        original: name(original)?,
+        target: name(target)?,
+        filters,
+        conflicts,
+        rbac,
+        authority: authority(job),
+        terminating_wait: TERMINATING_WAIT,
+        ..RestoreRequest::in_place(name(target)?)
+    })
+}
+
+/// A restore does what its requester may do; what the platform does by itself it does with its own rights.
+fn authority(job: &Job) -> Authority {
+    let requester = job.internal.requester.clone().unwrap_or_else(Requester::platform);
+    if requester.is_platform() {
+        return Authority::Platform;
+    }
+    let requester: keelson_workload::Requester = requester.into();
+    match Impersonation::try_from(&requester) {
+        Ok(impersonation) => Authority::OnBehalfOf(impersonation),
+        Err(_) => Authority::Reviewed(requester),
+    }
+}
+
+fn summarise(report: &RestoreReport) -> Result<Finished, Failure> {
+    let restored = report.created + report.replaced + report.recreated + report.unchanged;
+    let told = |failure: &keelson_workload::ObjectFailure| format!("{}: {}", failure.object, failure.why);
+    if restored == 0 && report.failed > 0 {
+        let first = report.failures.first().map(told).unwrap_or_default();
+        return Err(RestoreActionError::NothingRestored { all: report.failed, first }.into());
+    }
+    let mut finished = Finished::default();
+    finished.exceptions.extend(report.failures.iter().take(EXCEPTIONS_MAX).map(told));
+    finished.exceptions.extend(
+        report.owners_dropped.iter().take(EXCEPTIONS_MAX).map(|dropped| {
+            format!("{}: its owner {} was not restored and does not exist", dropped.object, dropped.owner)
+        }),
+    );
+    let more = report.failed.saturating_sub(EXCEPTIONS_MAX as u64);
+    if more > 0 {
+        finished.exceptions.push(format!("{more} more objects could not be restored"));
+    }
+    finished.exceptions.extend(
+        report
+            .omitted
+            .iter()
+            .map(|omission| format!("{} {}: {}", omission.count, omission.resource, omission.reason)),
+    );
+    finished.status.insert(
+        "restoreDetails".to_owned(),
+        json!({
+            "created": report.created, "replaced": report.replaced, "recreated": report.recreated,
+            "unchanged": report.unchanged, "skipped": report.skipped, "failed": report.failed,
+        }),
+    );
+    Ok(finished)
+}

@@ -1,0 +1,178 @@
+//! Restore points and their contents: how a backup or export becomes one, and how the two are bound.
+//!
+//! A content is cluster-scoped and owns the stored data. A restore point lives in the application's namespace and
+//! only refers to a content, so that it can go with the namespace and leave the content *Unbound*.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keelson_catalog::{Change, Class, Database, Expect, RowKey};
+use keelson_model::retention::Tiers;
+use keelson_model::{RepositoryId, SessionId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::kinds;
+use crate::layout::ClusterFolder;
+use crate::locations::Place;
+use crate::records::Record;
+use crate::requests::RequestError;
+
+/// Where the data of a restore point lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    pub repository: RepositoryId,
+    pub outcome: SessionId,
+    /// Absent for what lies on the platform's own volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<ExportedTo>,
+    /// Where disaster recovery keeps a copy of what lies on the platform's own volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Box<Artifact>>,
+    pub objects: u64,
+    pub bytes: u64,
+    pub stored_bytes: u64,
+}
+
+/// Which location, and where in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedTo {
+    /// The profile that leads there. Another one of the same place does as well.
+    pub profile: String,
+    pub place: Place,
+    /// The repository's folder below the profile's path.
+    pub root: String,
+}
+
+/// The private part of a restore point content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ContentInternal {
+    pub artifact: Artifact,
+    /// Whether a person asked for it: retention leaves it alone.
+    #[serde(default)]
+    pub manual: bool,
+    /// The tiers of retention that its run counted for.
+    #[serde(default)]
+    pub tiers: Tiers,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The RetireAction that frees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<String>,
+}
+
+/// What describes a new restore point.
+#[derive(Debug, Clone)]
+pub(crate) struct NewPoint {
+    pub application: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub action_time: Timestamp,
+    pub scheduled_time: Option<Timestamp>,
+    pub internal: ContentInternal,
+}
+
+/// The rows of a new restore point: the content and, where its namespace is there, the point bound to it.
+pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
+    let class =
+        if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
+    let artifact = &point.internal.artifact;
+    let content_name = format!("{}-{}", point.application, point.name);
+    let mut content = Record::new(kinds::restore_point_content(), "", &content_name, created, class);
+    content.labels.clone_from(&point.labels);
+    content.body.status = json!({
+        "state": "Unbound",
+        "actionTime": point.action_time,
+        "scheduledTime": point.scheduled_time,
+    });
+    content.body.internal = serde_json::to_value(&point.internal).expect("plain data");
+
+    let mut record = Record::new(kinds::restore_point(), &point.application, &point.name, created, class);
+    record.labels.clone_from(&point.labels);
+    record.body.spec = json!({ "restorePointContentRef": { "name": content_name } });
+    bind(&mut content, &mut record);
+    record.body.status["logicalSizeBytes"] = json!(artifact.bytes);
+    record.body.status["physicalSizeBytes"] = json!(artifact.stored_bytes);
+    vec![content.put(Expect::Absent), record.put(Expect::Absent)]
+}
+
+/// The restore point that a content is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct BoundTo {
+    pub namespace: String,
+    pub name: String,
+}
+
+pub(crate) fn bound_to(content: &Record) -> Option<BoundTo> {
+    content.body.status.get("restorePointRef").and_then(|reference| BoundTo::deserialize(reference).ok())
+}
+
+/// Binds both ways; the caller commits both rows.
+pub(crate) fn bind(content: &mut Record, point: &mut Record) {
+    content.body.status["state"] = json!("Bound");
+    content.body.status["restorePointRef"] = json!({ "namespace": point.namespace, "name": point.name });
+    let carried = |field: &str| content.body.status.get(field).cloned().unwrap_or(Value::Null);
+    point.body.status = json!({
+        "state": "Bound",
+        "actionTime": carried("actionTime"),
+        "scheduledTime": carried("scheduledTime"),
+        "logicalSizeBytes": content.body.internal["artifact"]["bytes"],
+        "physicalSizeBytes": content.body.internal["artifact"]["storedBytes"],
+    });
+    point.class = content.class;
+    for (key, value) in &content.labels {
+        point.labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+pub(crate) fn unbind(content: &mut Record) {
+    content.body.status["state"] = json!("Unbound");
+    if let Some(status) = content.body.status.as_object_mut() {
+        status.remove("restorePointRef");
+    }
+}
+
+/// When a restore point goes, its content stays and is free to be bound again.
+pub(crate) fn unbind_content_of(database: &Database, point: &Record) -> Result<Option<Change>, RequestError> {
+    let name = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
+    let key = RowKey::new(kinds::restore_point_contents(), "", name);
+    let found = database.read(&key).map_err(|source| RequestError::Read { source })?;
+    let Some(found) = found else { return Ok(None) };
+    let mut content = Record::parse(&found).map_err(|source| RequestError::Decode { source })?;
+    let mine = |bound: &BoundTo| bound.namespace == point.namespace && bound.name == point.name;
+    if !bound_to(&content).as_ref().is_some_and(mine) {
+        return Ok(None);
+    }
+    unbind(&mut content);
+    Ok(Some(content.replace()))
+}
+
+pub(crate) fn is_retiring(content: &Record) -> bool {
+    content.body.internal.get("retiring").is_some_and(Value::is_string)
+}
+
+pub(crate) fn mark_retiring(content: &mut Record, action: &str) {
+    content.body.internal["retiring"] = json!(action);
+}
+
+pub(crate) fn clear_retiring(content: &mut Record) {
+    if let Some(internal) = content.body.internal.as_object_mut() {
+        internal.remove("retiring");
+    }
+}
+
+/// What the details of a content say: what it holds and which policies made it.
+pub(crate) fn details(content: &Record) -> Value {
+    let policy = content.labels.get(keelson_model::names::label::POLICY_NAME);
+    json!({
+        "artifacts": [content.body.internal.get("artifact")],
+        "originatingPolicies": policy.into_iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
+    })
+}
+
+/// The folder of one application's exports in a location, below the profile's path.
+pub(crate) fn export_root(cluster: &ClusterFolder, application: &str, id: RepositoryId) -> String {
+    cluster.export_repository(application, id).to_string()
+}

@@ -1,0 +1,109 @@
+//! Retire: states that what a restore point content holds is to be removed, then forgets the content.
+//!
+//! Guarantees: nothing is stated without a proof of ownership made at that moment; without one the action ends
+//! `Skipped` with the reason and the content stays. Storage is freed later, by pruning.
+
+use keelson_catalog::{Change, Expect, RowKey};
+use keelson_model::{Classified, ErrorClass};
+use keelson_repository::{Ownership, RetireError};
+use serde::Deserialize;
+
+use crate::actions::Finished;
+use crate::engine::{Failure, Job, read};
+use crate::kinds;
+use crate::layout::Epoch;
+use crate::ownership;
+use crate::records::Record;
+use crate::repositories::RepositoriesError;
+use crate::restore_points::{self, Artifact, ContentInternal};
+
+/// A content that was not retired.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RetireActionError {
+    #[error("the action does not say what to retire")]
+    NoSubject { source: serde_json::Error },
+    #[error("retire the outcome of content '{content}'")]
+    Retire { content: String, source: RetireError },
+}
+
+impl Classified for RetireActionError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoSubject { .. } => ErrorClass::Corrupt,
+            Self::Retire { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoSubject { .. } => "retire.no_subject",
+            Self::Retire { .. } => "retire.retire",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    content: String,
+    uid: String,
+}
+
+pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
+    let subject = Subject::deserialize(&job.internal.subject)
+        .map_err(|source| RetireActionError::NoSubject { source })?;
+    let key = RowKey::new(kinds::restore_point_contents(), "", subject.content);
+    let content = read(&job.database, &key)?.filter(|content| content.uid == subject.uid);
+    let Some(content) = content else { return Ok(Finished::default()) };
+    let internal: ContentInternal = content.internal()?;
+    match retire(job, &content.name, &internal.artifact).await? {
+        Some(refusal) => Ok(keep(content, refusal)),
+        None => forget(job, &content),
+    }
+}
+
+/// Why it may not be retired by this instance, or nothing once it is.
+async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<String>, Failure> {
+    let lineage = job.platform.identity().lineage;
+    let proof = match &artifact.exported {
+        // Nobody else can reach the platform's own volume.
+        None => Ownership::proven_by_newest_epoch(lineage, 1),
+        Some(exported) => {
+            let location = job.platform.open_location(&exported.profile).await?;
+            let cluster = exported.root.split('/').nth(1).and_then(|id| id.parse().ok());
+            let cluster = cluster.unwrap_or_else(|| job.platform.cluster_id.clone());
+            match ownership::prove(&job.platform, &location, &cluster).await {
+                Ok(Epoch(epoch)) => Ownership::proven_by_newest_epoch(lineage, u64::from(epoch)),
+                Err(refusal) if refusal.class() == ErrorClass::Denied => return Ok(Some(refusal.to_string())),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    };
+    let (repository, artifact) = match job.platform.open_artifact(artifact, None).await {
+        Ok(opened) => opened,
+        // It was local to a cluster that is gone: there is nothing to free.
+        Err(RepositoriesError::LostWithItsCluster) => return Ok(None),
+        Err(failure) => return Err(failure.into()),
+    };
+    match repository.retire(artifact.outcome, &proof, job.platform.clock.now()).await {
+        Ok(_) | Err(RetireError::Absent { .. }) => Ok(None),
+        Err(source) => Err(RetireActionError::Retire { content: content.to_owned(), source }.into()),
+    }
+}
+
+fn keep(mut content: Record, reason: String) -> Finished {
+    restore_points::clear_retiring(&mut content);
+    Finished { changes: vec![content.replace()], ..Finished::skipped(reason) }
+}
+
+fn forget(job: &Job, content: &Record) -> Result<Finished, Failure> {
+    let gone = |record: &Record| Change::Delete {
+        key: record.key(),
+        expect: record.revision.map_or(Expect::Any, Expect::At),
+    };
+    let mut changes = vec![gone(content)];
+    if let Some(bound) = restore_points::bound_to(content) {
+        let key = RowKey::new(kinds::restore_points(), bound.namespace, bound.name);
+        changes.extend(read(&job.database, &key)?.as_ref().map(gone));
+    }
+    Ok(Finished { changes, ..Finished::default() })
+}

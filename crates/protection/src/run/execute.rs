@@ -1,0 +1,174 @@
+//! Makes the children of a run, waits for them, then lets retention decide what goes.
+
+use std::time::Duration;
+
+use keelson_catalog::{CommitError, RowKey};
+use keelson_model::action::ActionState;
+use keelson_model::names::DR_POLICY;
+use keelson_model::{Classified, ErrorClass};
+use serde_json::{Value, json};
+
+use crate::actions::{self, Finished};
+use crate::engine::{Failure, Job, read};
+use crate::kinds;
+use crate::platform::commit;
+use crate::policies;
+use crate::records::{Record, random_suffix};
+use crate::recovery;
+use crate::requester::Requester;
+use crate::retention;
+use crate::run::plan::{self, RunPlan};
+
+/// Children are looked at after every commit, and at least this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// A run that cannot be carried out as a whole.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("policy '{policy}' selects no application that exists")]
+    NothingSelected { policy: String },
+    #[error("{failed} of {all} actions of this run failed; the first: {first}")]
+    ChildrenFailed { failed: usize, all: usize, first: String },
+    #[error("make action '{name}'")]
+    Submit { name: String, source: CommitError },
+}
+
+impl Classified for RunError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NothingSelected { .. } => ErrorClass::NotFound,
+            Self::ChildrenFailed { .. } => ErrorClass::Invalid,
+            Self::Submit { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NothingSelected { .. } => "run.nothing_selected",
+            Self::ChildrenFailed { .. } => "run.children_failed",
+            Self::Submit { .. } => "run.submit",
+        }
+    }
+}
+
+/// How one child ended.
+struct Ended {
+    state: ActionState,
+    record: Option<Record>,
+}
+
+pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
+    let subject = &job.action.body.spec["subject"];
+    let name = subject["name"].as_str().unwrap_or_default();
+    let namespace = subject["namespace"].as_str().unwrap_or(&job.action.namespace);
+    let policy = policies::fetch_valid(&job.platform, namespace, name).await?;
+    if name == DR_POLICY && namespace == job.platform.settings.install_namespace {
+        return recovery::run::execute(job, &policy).await;
+    }
+    let plan: RunPlan = match job.recorded("plan")? {
+        Some(plan) => plan,
+        None => {
+            let applications = policies::select_applications(&job.platform, &policy).await?;
+            if applications.is_empty() {
+                return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
+            }
+            let spec = policy.object["spec"].clone();
+            job.plan(|| plan::plan((namespace, name), &spec, &applications, random_suffix)).await?
+        }
+    };
+    let children = carry_out(job, &plan).await?;
+    retention::apply(&job.platform, &job.database, &policy).await?;
+    summarise(&plan, &policy.object, &children)
+}
+
+async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
+    let scheduled = &job.action.body.spec["scheduledTime"];
+    let mut backups = Vec::new();
+    for run in &plan.applications {
+        let spec = plan::backup_spec(plan, &run.application, scheduled);
+        let key = submit(job, plan, kinds::backup_action(), &run.application, &run.backup, spec).await?;
+        backups.push((run, key));
+    }
+    let mut ended = Vec::new();
+    let mut exports = Vec::new();
+    for (run, key) in backups {
+        let backup = wait(job, &key).await?;
+        let point = backup.record.as_ref().and_then(|record| {
+            record.body.status["restorePoint"]["name"].as_str().map(str::to_owned)
+        });
+        if let (Some(export), Some(point)) = (&plan.export, point) {
+            let spec = plan::export_spec(export, &run.application, &point);
+            exports.push(submit(job, plan, kinds::export_action(), &run.application, &run.export, spec).await?);
+        }
+        ended.push(backup);
+    }
+    for key in exports {
+        ended.push(wait(job, &key).await?);
+    }
+    Ok(ended)
+}
+
+/// Makes a child, unless an earlier attempt has made it.
+async fn submit(
+    job: &Job,
+    plan: &RunPlan,
+    kind: &'static keelson_resources::KindInfo,
+    application: &str,
+    name: &str,
+    spec: Value,
+) -> Result<RowKey, Failure> {
+    let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
+    child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
+    let key = child.key();
+    let requester = job.internal.requester.clone().unwrap_or_else(Requester::platform);
+    let subject = json!({ "scheduled": !job.action.body.spec["scheduledTime"].is_null() });
+    match commit(&job.database, "policy run", actions::submit(child, &requester, subject)).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(key),
+        Err(source) => Err(RunError::Submit { name: name.to_owned(), source }.into()),
+    }
+}
+
+async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
+    let mut commits = job.platform.commits();
+    loop {
+        commits.borrow_and_update();
+        match read(&job.database, child)? {
+            // Somebody deleted it: nothing more will come of it.
+            None => return Ok(Ended { state: ActionState::Cancelled, record: None }),
+            Some(record) => {
+                let state = actions::state(&record).unwrap_or(ActionState::Pending);
+                if state.is_finished() {
+                    return Ok(Ended { state, record: Some(record) });
+                }
+            }
+        }
+        let _ = tokio::time::timeout(LOOK_EVERY, commits.changed()).await;
+    }
+}
+
+fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finished, Failure> {
+    let failed: Vec<&Ended> =
+        children.iter().filter(|child| !matches!(child.state, ActionState::Complete | ActionState::Skipped)).collect();
+    if let Some(first) = failed.first() {
+        let message = |record: &Record| {
+            let why = record.body.status["error"]["message"].as_str().unwrap_or("no reason was recorded");
+            format!("{} of '{}': {why}", record.kind, record.namespace)
+        };
+        let first = first.record.as_ref().map_or_else(|| "an action was deleted".to_owned(), message);
+        return Err(RunError::ChildrenFailed { failed: failed.len(), all: children.len(), first }.into());
+    }
+    let mut finished = Finished::default();
+    finished.status.insert("policySpec".to_owned(), json!({
+        "actions": policy["spec"]["actions"],
+        "selector": policy["spec"]["selector"],
+    }));
+    finished.exceptions = children
+        .iter()
+        .filter_map(|child| child.record.as_ref())
+        .filter_map(|record| record.body.status["exceptions"].as_array())
+        .flatten()
+        .filter_map(|exception| exception["message"].as_str().map(str::to_owned))
+        .collect();
+    debug_assert!(!plan.applications.is_empty());
+    Ok(finished)
+}

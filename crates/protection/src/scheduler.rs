@@ -1,0 +1,172 @@
+//! Starts policies when they are due. One place keeps the next time of each: a row of the instance file.
+//!
+//! A time that passed while the platform was down is not made up: the policy runs once, at the next moment that the
+//! scheduler looks, and then at its next due time. After a recovery every policy waits for its next due time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, Row, RowKey, RowKind};
+use keelson_model::names::label;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::actions;
+use crate::kinds;
+use crate::mirror;
+use crate::platform::{Platform, commit};
+use crate::policies::{self, Policy};
+use crate::records::{Record, random_suffix};
+use crate::requester::Requester;
+
+/// How often the clock is looked at; schedules are made of minutes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const PAGE: usize = 500;
+const ACTOR: &str = "scheduler";
+
+/// When a policy runs next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Due {
+    /// Of the policy: a new one of the same name starts afresh.
+    uid: String,
+    /// Changes when the policy's schedule does.
+    schedule: String,
+    next: Timestamp,
+}
+
+pub(crate) async fn run_scheduler(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        let Ok(catalog) = platform.catalog() else { continue };
+        if let Err(fault) = start_due(&platform, &catalog).await {
+            warn!(error = &fault as &dyn std::error::Error, "due policies could not be started");
+        }
+    }
+}
+
+/// One look: starts what is due and remembers when it is due next.
+pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result<(), CommitOrRead> {
+    let now = platform.clock.now();
+    let mut known = HashSet::new();
+    let mut query = Query::all(kinds::policies(), PAGE);
+    loop {
+        let page = catalog.list(&query).map_err(CommitOrRead::Read)?;
+        for stored in &page.rows {
+            known.insert(stored.row.uid.clone());
+            let Some(policy) = runnable(&stored.row.body) else { continue };
+            consider(platform, catalog, &policy, &stored.row.uid, now).await?;
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return forget_gone(platform, &known).await,
+        }
+    }
+}
+
+/// Only a policy that was found valid and is not paused runs by itself.
+fn runnable(body: &[u8]) -> Option<Policy> {
+    let object = mirror::object_of(body)?;
+    let valid = object["status"]["validation"] == "Success";
+    let paused = object["spec"]["paused"] == true;
+    (valid && !paused).then(|| policies::parse(object).ok()).flatten()
+}
+
+async fn consider(
+    platform: &Platform,
+    catalog: &Database,
+    policy: &Policy,
+    uid: &str,
+    now: Timestamp,
+) -> Result<(), CommitOrRead> {
+    let Some(schedule) = &policy.parsed.schedule else { return Ok(()) };
+    let key = due_key(policy);
+    let fingerprint = format!("{schedule:?}");
+    let known: Option<Due> = platform
+        .instance
+        .read(&key)
+        .map_err(CommitOrRead::Read)?
+        .and_then(|stored| serde_json::from_slice(&stored.row.body).ok())
+        .filter(|due: &Due| due.uid == uid && due.schedule == fingerprint);
+    let due_now = known.as_ref().filter(|due| due.next <= now).map(|due| due.next);
+    if known.is_some() && due_now.is_none() {
+        return Ok(());
+    }
+    if let Some(at) = due_now {
+        start(platform, catalog, policy, at).await?;
+    }
+    let Some(next) = schedule.next_after(now) else { return Ok(()) };
+    remember(platform, key, &Due { uid: uid.to_owned(), schedule: fingerprint, next }).await
+}
+
+async fn start(
+    platform: &Platform,
+    catalog: &Database,
+    policy: &Policy,
+    at: Timestamp,
+) -> Result<(), CommitOrRead> {
+    let name = format!("scheduled-{}", random_suffix());
+    let now = platform.clock.now();
+    let mut run = Record::new(kinds::run_action(), &policy.namespace, &name, now, Class::Local);
+    run.labels.insert(label::POLICY_NAME.to_owned(), policy.name.clone());
+    run.labels.insert(label::POLICY_NAMESPACE.to_owned(), policy.namespace.clone());
+    run.body.spec = json!({
+        "subject": { "kind": "Policy", "name": policy.name, "namespace": policy.namespace },
+        "scheduledTime": at,
+    });
+    info!(policy = policy.name, run = name, scheduled = %at, "policy is due");
+    let changes = actions::submit(run, &Requester::platform(), serde_json::Value::Null);
+    commit(catalog, ACTOR, changes).await.map(drop).map_err(CommitOrRead::Commit)
+}
+
+fn due_kind() -> RowKind {
+    RowKind::new("schedules")
+}
+
+fn due_key(policy: &Policy) -> RowKey {
+    RowKey::new(due_kind(), policy.namespace.clone(), policy.name.clone())
+}
+
+async fn remember(platform: &Platform, key: RowKey, due: &Due) -> Result<(), CommitOrRead> {
+    let row = Row {
+        kind: key.kind,
+        namespace: key.namespace,
+        name: key.name,
+        uid: due.uid.clone(),
+        labels: BTreeMap::new(),
+        created: platform.clock.now(),
+        class: Class::Derived,
+        body: serde_json::to_vec(due).expect("plain data"),
+    };
+    let change = Change::Put { row, expect: Expect::Any };
+    commit(&platform.instance, ACTOR, vec![change]).await.map(drop).map_err(CommitOrRead::Commit)
+}
+
+/// Rows of policies that are gone would pile up.
+async fn forget_gone(platform: &Platform, known: &HashSet<String>) -> Result<(), CommitOrRead> {
+    let page = platform.instance.list(&Query::all(due_kind(), PAGE)).map_err(CommitOrRead::Read)?;
+    let gone: Vec<Change> = page
+        .rows
+        .iter()
+        .filter(|stored| !known.contains(&stored.row.uid))
+        .map(|stored| Change::delete(stored.row.key()))
+        .collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    commit(&platform.instance, ACTOR, gone).await.map(drop).map_err(CommitOrRead::Commit)
+}
+
+/// A look at the schedules that did not come to its end; the next one starts over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitOrRead {
+    #[error("read the schedules")]
+    Read(#[source] keelson_catalog::ReadError),
+    #[error("write the schedules")]
+    Commit(#[source] CommitError),
+}

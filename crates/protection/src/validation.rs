@@ -1,0 +1,104 @@
+//! Validation of profiles and policies: what their status says, decided by looking, not by believing.
+
+use keelson_model::location::{DrTargetRefusal, ProfileHealth, ProfileKind};
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_resources::policy::ParsedPolicy;
+use keelson_store::probe::{Dialect, probe};
+use serde_json::Value;
+
+use crate::locations::{self, LocationError};
+use crate::platform::Platform;
+use crate::records::random_suffix;
+use crate::recovery::enable;
+
+/// What was found out about a profile.
+#[derive(Debug, Clone)]
+pub enum ProfileVerdict {
+    Writable(Option<Dialect>),
+    /// Enough to import and to restore.
+    ReadOnly { reason: String },
+    Failed { errors: Vec<String>, class: ErrorClass },
+}
+
+/// What was found out about a policy.
+#[derive(Debug, Clone)]
+pub enum PolicyVerdict {
+    Sound,
+    Failed { errors: Vec<String>, class: ErrorClass },
+}
+
+/// Opens the profile's location and tries what a location must be able to do.
+pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVerdict {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let failed = |error: &LocationError| {
+        ProfileVerdict::Failed { errors: vec![told(error)], class: error.class() }
+    };
+    let known = match locations::known_profile(name, object) {
+        Ok(known) => known,
+        Err(LocationError::MalformedProfile { faults, .. }) => {
+            return ProfileVerdict::Failed { errors: faults, class: ErrorClass::Invalid };
+        }
+        Err(error) => return failed(&error),
+    };
+    let spec = match (known.kind, known.spec) {
+        (ProfileKind::Vbr | ProfileKind::Infra, _) => return ProfileVerdict::Writable(None),
+        (_, Some(spec)) => spec,
+        (_, None) => return failed(&LocationError::NoLocation { profile: name.to_owned() }),
+    };
+    let location = match platform.open_spec(name, &spec).await {
+        Ok(location) => location,
+        Err(error) => return failed(&error),
+    };
+    match probe(&*location.store, &random_suffix(), platform.clock.now()).await {
+        Ok(dialect) => match dialect.unfit().as_slice() {
+            [] => ProfileVerdict::Writable(Some(dialect)),
+            unfit => {
+                let reasons: Vec<_> = unfit.iter().map(ToString::to_string).chain(dialect.reason).collect();
+                ProfileVerdict::ReadOnly { reason: reasons.join("; ") }
+            }
+        },
+        Err(error) => ProfileVerdict::Failed { errors: vec![told(&error)], class: error.class() },
+    }
+}
+
+fn told(error: &dyn Classified) -> String {
+    match error.hint() {
+        Some(hint) => format!("{}; hint: {hint}", Chain(error)),
+        None => Chain(error).to_string(),
+    }
+}
+
+/// Checks what a policy names; of the DR policy it also makes the protection that it asks for.
+pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> PolicyVerdict {
+    let misplaced = policy.check_placement(&platform.settings.install_namespace);
+    if !misplaced.is_empty() {
+        return PolicyVerdict::Failed { errors: misplaced, class: ErrorClass::Invalid };
+    }
+    let mut errors = Vec::new();
+    let mut class = ErrorClass::Invalid;
+    for profile in policy.profiles() {
+        if let Err(error) = check_profile(platform, profile).await {
+            class = error.class();
+            errors.push(told(&error));
+        }
+    }
+    if errors.is_empty()
+        && let Some(dr) = policy.disaster_recovery.as_ref()
+    {
+        let mode = enable::mode_of(platform, dr);
+        if let Err(error) = enable::enable(platform, &dr.profile, mode).await {
+            class = error.class();
+            errors.push(told(&error));
+        }
+    }
+    if errors.is_empty() { PolicyVerdict::Sound } else { PolicyVerdict::Failed { errors, class } }
+}
+
+/// A profile that backups are to be written through.
+async fn check_profile(platform: &Platform, name: &str) -> Result<(), LocationError> {
+    let known = platform.profile(name).await?;
+    keelson_model::location::check_dr_target(known.kind, known.health)
+        .map_err(|refusal: DrTargetRefusal| LocationError::Refused { profile: name.to_owned(), refusal })?;
+    debug_assert!(matches!(known.health, ProfileHealth::Writable));
+    Ok(())
+}

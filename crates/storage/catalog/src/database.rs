@@ -1,0 +1,230 @@
+//! One catalog file: journal and tables, one writer thread, a pool of readers. Nothing in here is async.
+//!
+//! Guarantees: a commit that was acknowledged is on the disk; it happened whole, as one journal entry of its own;
+//! every read sees one state. Limits: `limits`.
+
+pub(crate) mod draft;
+mod journal;
+pub(crate) mod lookup;
+pub(crate) mod open;
+mod readers;
+pub(crate) mod schema;
+mod shipping;
+mod subscribers;
+pub(crate) mod tables;
+mod verify;
+pub(crate) mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use keelson_model::{Generation, Revision, Sequence};
+
+use self::lookup::query_error;
+use self::readers::Readers;
+use self::tables::find_head;
+use self::writer::{Job, Published, WriterHandle};
+use crate::change::{Actor, Change, Step};
+use crate::digest::{Digests, Head, Proof};
+use crate::error::{CommitError, ReadError, ShipError, VerifyError};
+use crate::format::base::Origin;
+use crate::query::{Backlog, Changes, JournalEntry, Page, PageKey, Query};
+use crate::row::{RowKey, RowKind, Scope, Stored};
+
+pub use self::shipping::{BaseSummary, Segment, SinkError};
+pub use self::subscribers::{Subscriber, Subscription};
+pub use self::writer::Done;
+
+/// A catalog that is open. Clones are the same catalog; the last one closes it, after what was queued is written.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+/// Readers go before the writer, whose connection is then the last and checkpoints the file.
+struct Inner {
+    readers: Readers,
+    published: Arc<Published>,
+    proof: Arc<Proof>,
+    writer: WriterHandle,
+}
+
+impl Database {
+    /// Writes all changes as one journal entry, or none. Blocks until they are on the disk.
+    ///
+    /// Commits of several callers share an fsync. A commit that changes nothing leaves no entry.
+    pub fn commit(&self, actor: &Actor, changes: Vec<Change>) -> Result<Revision, CommitError> {
+        changes.iter().try_for_each(draft::check)?;
+        let (answer, answered) = sync_channel(1);
+        let done: Done = Box::new(move |outcome| {
+            // The receiver waits below.
+            let _ = answer.send(outcome);
+        });
+        self.0.writer.send(Job::Commit { actor: actor.clone(), changes, done })?;
+        answered.recv().unwrap_or(Err(CommitError::Stopped))
+    }
+
+    /// Like `commit`, but returns at once; `done` is called from the writer's thread and must neither block nor panic.
+    ///
+    /// Where the queue is full, `done` gets `CommitError::Busy`. It is dropped uncalled if the writer dies.
+    pub fn commit_with(&self, actor: &Actor, changes: Vec<Change>, done: Done) {
+        if let Err(error) = changes.iter().try_for_each(draft::check) {
+            return done(Err(error));
+        }
+        let job = Job::Commit { actor: actor.clone(), changes, done };
+        if let Some((Job::Commit { done, .. }, error)) = self.0.writer.offer(job) {
+            done(Err(error));
+        }
+    }
+
+    /// One row, if it is there.
+    pub fn read(&self, key: &RowKey) -> Result<Option<Stored>, ReadError> {
+        self.0.readers.read(|transaction, bodies| lookup::read(transaction, bodies, key))
+    }
+
+    /// One page of a kind, in the order of namespace and name.
+    pub fn list(&self, query: &Query) -> Result<Page, ReadError> {
+        self.0.readers.read(|transaction, bodies| {
+            let revision = find_head(transaction).map_err(query_error)?.revision;
+            lookup::list(transaction, bodies, query, revision)
+        })
+    }
+
+    /// How many rows a kind has.
+    pub fn count(&self, kind: &RowKind) -> Result<u64, ReadError> {
+        let first = PageKey { namespace: String::new(), name: String::new() };
+        self.0
+            .readers
+            .read(|transaction, _| lookup::count_after(transaction, kind, None, &first).map_err(query_error))
+    }
+
+    /// The steps that a run has recorded, in order.
+    pub fn steps(&self, run: &str) -> Result<Vec<Step>, ReadError> {
+        self.0.readers.read(|transaction, bodies| lookup::steps(transaction, bodies, run))
+    }
+
+    /// What happened to a kind after `since`, at most about `limit` events. Ask again from `Changes::through`.
+    ///
+    /// A revision of an older generation or of the cut prefix is `Expired`; one after the head is `AheadOfUs`.
+    pub fn changes(
+        &self,
+        kind: &RowKind,
+        namespace: Option<&str>,
+        since: Revision,
+        limit: usize,
+    ) -> Result<Changes, ReadError> {
+        self.0
+            .readers
+            .read(|transaction, bodies| journal::changes(transaction, bodies, kind, namespace, since, limit))
+    }
+
+    /// The audit trail after a sequence number: at least one entry where there is one.
+    pub fn entries(&self, after: Sequence, bytes_max: usize) -> Result<Vec<JournalEntry>, ReadError> {
+        self.0.readers.read(|transaction, _| journal::entries(transaction, after, bytes_max))
+    }
+
+    /// Where the catalog stands: the last acknowledged commit.
+    pub fn head(&self) -> Head {
+        self.0.published.head()
+    }
+
+    /// The digests of the last acknowledged commit.
+    pub fn digests(&self) -> Digests {
+        self.head().digests
+    }
+
+    /// The generation of this catalog.
+    pub fn generation(&self) -> Generation {
+        self.head().revision.generation()
+    }
+
+    /// What this catalog was recovered from, if it was.
+    pub fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        self.0.readers.read(|transaction, _| shipping::find_origin(transaction).map_err(query_error))
+    }
+
+    /// Has `subscriber` called with every new head.
+    pub fn subscribe(&self, subscriber: Subscriber) -> Subscription {
+        self.0.published.subscribers.add(subscriber)
+    }
+
+    /// Adds up all rows and compares with the head's digests. Reads everything.
+    pub fn verify_digests(&self) -> Result<Head, VerifyError> {
+        let mut reader = self.0.readers.open()?;
+        reader.read(|transaction, _| verify::verify_digests(transaction, &self.0.proof))
+    }
+
+    /// Follows the chain through the whole journal.
+    pub fn verify_chain(&self) -> Result<Head, VerifyError> {
+        let mut reader = self.0.readers.open()?;
+        reader.read(|transaction, _| verify::verify_chain(transaction, &self.0.proof))
+    }
+
+    /// Lets SQLite check the file. Reads everything.
+    pub fn check_file(&self) -> Result<(), VerifyError> {
+        let mut reader = self.0.readers.open()?;
+        reader.read(|transaction, _| verify::check_file(transaction))
+    }
+
+    /// The entries after a sequence number, as many as fit `bytes_max` before compression, at least one. Nothing
+    /// where there are none; `BaseNeeded` where they were cut.
+    pub fn segment_after(
+        &self,
+        after: Sequence,
+        scope: Scope,
+        bytes_max: usize,
+    ) -> Result<Option<Segment>, ShipError> {
+        self.0.readers.read(|transaction, _| {
+            shipping::segment_after(transaction, &self.0.proof, after, scope, bytes_max)
+        })
+    }
+
+    /// How much waits to be shipped after a sequence number.
+    pub fn backlog(&self, after: Sequence) -> Result<Backlog, ReadError> {
+        self.0.readers.read(|transaction, _| shipping::backlog(transaction, after))
+    }
+
+    /// Streams a base of the scope from one snapshot, in frames of about 256 KiB.
+    ///
+    /// `wrapped_key` is the catalog key as the caller sealed it for whoever will recover.
+    pub fn base(
+        &self,
+        scope: Scope,
+        wrapped_key: &[u8],
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), SinkError>,
+    ) -> Result<BaseSummary, ShipError> {
+        let mut reader = self.0.readers.open()?;
+        reader.read(|transaction, _| shipping::base(transaction, &self.0.proof, scope, wrapped_key, sink))
+    }
+
+    /// Cuts the journal's entries up to `through`, except the window that watches need. Answers with the last
+    /// entry that is cut.
+    pub fn cut_prefix(&self, through: Sequence) -> Result<Sequence, CommitError> {
+        loop {
+            let (answer, answered) = sync_channel(1);
+            let done = Box::new(move |outcome| {
+                let _ = answer.send(outcome);
+            });
+            self.0.writer.send(Job::Cut { through, done })?;
+            let step = answered.recv().unwrap_or(Err(CommitError::Stopped))?;
+            if !step.more {
+                return Ok(step.cut);
+            }
+        }
+    }
+
+    /// Replaces the wrapped catalog key that the file carries, after its wrapper was rotated.
+    pub fn rewrap(&self, wrapped_key: Vec<u8>) -> Result<(), CommitError> {
+        let (answer, answered) = sync_channel(1);
+        let done = Box::new(move |outcome| {
+            let _ = answer.send(outcome);
+        });
+        self.0.writer.send(Job::Rewrap { wrapped_key, done })?;
+        answered.recv().unwrap_or(Err(CommitError::Stopped))
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("revision", &self.head().revision).finish_non_exhaustive()
+    }
+}

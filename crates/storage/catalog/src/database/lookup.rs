@@ -1,0 +1,166 @@
+//! Reads of the tables, on whatever connection and in whatever transaction the caller holds.
+
+use keelson_model::Revision;
+use keelson_model::selector::{LabelOperator, LabelRequirement};
+use rusqlite::{Connection, Params, params};
+
+use super::tables::{Found, count_label, decode_fault, find_row, hash_label, read_row};
+use crate::change::Step;
+use crate::error::{ReadError, sqlite};
+use crate::format::Malformed;
+use crate::format::body::BodyDecoder;
+use crate::format::record::Record;
+use crate::limits::{LABEL_INDEX_ROWS_MAX, PAGE_ROWS_MAX};
+use crate::query::{Page, PageKey, Query};
+use crate::row::{RowKey, RowKind, Stored};
+
+pub(crate) fn query_error(error: rusqlite::Error) -> ReadError {
+    match decode_fault(&error) {
+        Some(source) => ReadError::Decode { source },
+        None => ReadError::Query { source: sqlite(error) },
+    }
+}
+
+pub(crate) fn decode_error(source: Malformed) -> ReadError {
+    ReadError::Decode { source }
+}
+
+pub(crate) fn read(
+    connection: &Connection,
+    bodies: &mut BodyDecoder,
+    key: &RowKey,
+) -> Result<Option<Stored>, ReadError> {
+    let found = find_row(connection, key).map_err(query_error)?;
+    found.map(|found| found.record.into_stored(bodies).map_err(decode_error)).transpose()
+}
+
+/// One page. Reads one row more than it gives, to know whether another page follows.
+pub(crate) fn list(
+    connection: &Connection,
+    bodies: &mut BodyDecoder,
+    query: &Query,
+    revision: Revision,
+) -> Result<Page, ReadError> {
+    let limit = query.limit.clamp(1, PAGE_ROWS_MAX);
+    let mut records = select(connection, query, limit + 1).map_err(query_error)?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next = records
+        .last()
+        .filter(|_| more)
+        .map(|last| PageKey { namespace: last.key.namespace.clone(), name: last.key.name.clone() });
+    // Counting takes longer than reading a page, so that it is done once a list.
+    let remaining = match &next {
+        None => Some(0),
+        Some(next) if query.after.is_none() && query.labels.is_everything() => {
+            let count = count_after(connection, &query.kind, query.namespace.as_deref(), next);
+            Some(count.map_err(query_error)?)
+        }
+        Some(_) => None,
+    };
+    let rows = records.into_iter().map(|record| record.into_stored(bodies).map_err(decode_error));
+    Ok(Page { rows: rows.collect::<Result<_, _>>()?, next, revision, remaining })
+}
+
+/// The rows after `query.after` that match, at most `limit`, in key order.
+fn select(connection: &Connection, query: &Query, limit: usize) -> rusqlite::Result<Vec<Record>> {
+    let kind = query.kind.as_str();
+    let (namespace, name) =
+        query.after.as_ref().map_or(("", ""), |after| (after.namespace.as_str(), after.name.as_str()));
+    let is_wanted = |record: &Record| {
+        query.namespace.as_ref().is_none_or(|namespace| *namespace == record.key.namespace)
+            && query.labels.matches(&record.labels)
+    };
+    if let Some(label) = choose_label(connection, query)? {
+        let statement = include_str!("../sql/objects/list_label.sql");
+        return collect(connection, statement, params![label, kind, namespace, name], is_wanted, limit);
+    }
+    match query.namespace.as_deref() {
+        None => {
+            let statement = include_str!("../sql/objects/list_kind.sql");
+            collect(connection, statement, params![kind, namespace, name], is_wanted, limit)
+        }
+        Some(only) => {
+            // A page that ended in another namespace has passed all of this one, or none of it.
+            let after = match only.cmp(namespace) {
+                std::cmp::Ordering::Less => return Ok(Vec::new()),
+                std::cmp::Ordering::Equal => name,
+                std::cmp::Ordering::Greater => "",
+            };
+            let statement = include_str!("../sql/objects/list_namespace.sql");
+            collect(connection, statement, params![kind, only, after], is_wanted, limit)
+        }
+    }
+}
+
+fn collect(
+    connection: &Connection,
+    statement: &str,
+    parameters: impl Params,
+    is_wanted: impl Fn(&Record) -> bool,
+    limit: usize,
+) -> rusqlite::Result<Vec<Record>> {
+    let mut statement = connection.prepare_cached(statement)?;
+    let mut rows = statement.query(parameters)?;
+    let mut records = Vec::new();
+    while records.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let Found { id: _, record } = read_row(row)?;
+        if is_wanted(&record) {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// The label of an equality that the fewest rows bear, if they are few. Where all labels are frequent, reading in
+/// key order finds a page sooner than sorting what the index names.
+fn choose_label(connection: &Connection, query: &Query) -> rusqlite::Result<Option<i64>> {
+    let mut best = None;
+    for LabelRequirement { key, operator } in query.labels.requirements() {
+        let LabelOperator::In(values) = operator else { continue };
+        let (1, Some(value)) = (values.len(), values.first()) else { continue };
+        let label = hash_label(&query.kind, key, value);
+        let rows = count_label(connection, label, LABEL_INDEX_ROWS_MAX + 1)?;
+        if rows <= LABEL_INDEX_ROWS_MAX && best.is_none_or(|(fewest, _)| rows < fewest) {
+            best = Some((rows, label));
+        }
+    }
+    Ok(best.map(|(_, label)| label))
+}
+
+pub(crate) fn count_after(
+    connection: &Connection,
+    kind: &RowKind,
+    namespace: Option<&str>,
+    after: &PageKey,
+) -> rusqlite::Result<u64> {
+    let count: i64 = match namespace {
+        None => connection
+            .prepare_cached(include_str!("../sql/objects/count_kind.sql"))?
+            .query_row([kind.as_str(), &after.namespace, &after.name], |row| row.get(0))?,
+        Some(namespace) => connection
+            .prepare_cached(include_str!("../sql/objects/count_namespace.sql"))?
+            .query_row([kind.as_str(), namespace, &after.name], |row| row.get(0))?,
+    };
+    Ok(count.unsigned_abs())
+}
+
+/// The steps of a run, in the order in which they were recorded.
+pub(crate) fn steps(
+    connection: &Connection,
+    bodies: &mut BodyDecoder,
+    run: &str,
+) -> Result<Vec<Step>, ReadError> {
+    let statement = include_str!("../sql/objects/list_namespace.sql");
+    let parameters = [RowKind::STEPS, run, ""];
+    let mut records =
+        collect(connection, statement, parameters, |_| true, usize::MAX).map_err(query_error)?;
+    records.sort_by_key(|record| record.revision);
+    let step = |record: Record| {
+        let Stored { row, revision } = record.into_stored(bodies).map_err(decode_error)?;
+        Ok(Step { name: row.name, result: row.body, revision })
+    };
+    records.into_iter().map(step).collect()
+}

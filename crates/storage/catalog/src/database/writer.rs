@@ -1,0 +1,285 @@
+//! The one writer: a thread that owns the writing connection.
+//!
+//! 1. Takes what waits in the queue: that is a group.
+//! 2. Applies each commit under a savepoint of its own; a conflict undoes that one alone.
+//! 3. Notes the head and commits: one fsync for the group.
+//! 4. Publishes the head, answers every commit, then wakes the subscribers.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use keelson_model::{Clock, Revision, Sequence};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::draft::{Applier, Draft, write_error};
+use super::subscribers::Subscribers;
+use super::tables::{find_cut, meta, put_head, put_meta};
+use crate::change::{Actor, Change};
+use crate::digest::{Head, Proof};
+use crate::error::{CommitError, Sqlite, sqlite};
+use crate::format::body::BodyEncoder;
+use crate::limits::{
+    CUT_ENTRIES_PER_TRANSACTION, GROUP_BYTES, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, WATCH_WINDOW_BYTES,
+    WATCH_WINDOW_ENTRIES,
+};
+
+/// Answers a commit, from the writer's thread. It must neither block nor panic.
+pub type Done = Box<dyn FnOnce(Result<Revision, CommitError>) + Send>;
+
+/// How far a step of cutting came.
+pub(super) struct CutStep {
+    pub(super) cut: Sequence,
+    pub(super) more: bool,
+}
+
+pub(super) enum Job {
+    Commit { actor: Actor, changes: Vec<Change>, done: Done },
+    Cut { through: Sequence, done: Box<dyn FnOnce(Result<CutStep, CommitError>) + Send> },
+    Rewrap { wrapped_key: Vec<u8>, done: Box<dyn FnOnce(Result<(), CommitError>) + Send> },
+}
+
+/// What the writer shares with readers.
+#[derive(Debug)]
+pub(super) struct Published {
+    head: RwLock<Head>,
+    pub(super) subscribers: Arc<Subscribers>,
+}
+
+impl Published {
+    pub(super) fn new(head: Head) -> Self {
+        Self { head: RwLock::new(head), subscribers: Arc::default() }
+    }
+
+    pub(super) fn head(&self) -> Head {
+        *self.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_head(&self, head: Head) {
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+}
+
+/// The door to the writer's thread. Dropping it lets the thread finish what is queued, and waits for it.
+#[derive(Debug)]
+pub(super) struct WriterHandle {
+    jobs: Option<SyncSender<Job>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl WriterHandle {
+    pub(super) fn start(
+        connection: Connection,
+        proof: Arc<Proof>,
+        clock: Arc<dyn Clock>,
+        published: Arc<Published>,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel(QUEUE_COMMITS_MAX);
+        let head = published.head();
+        let writer = Writer { connection, proof, clock, bodies: BodyEncoder::new(), head, published };
+        let thread =
+            thread::Builder::new().name("catalog-writer".into()).spawn(move || writer.run(&queue))?;
+        Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Waits for a place in the queue.
+    pub(super) fn send(&self, job: Job) -> Result<(), CommitError> {
+        self.jobs.as_ref().ok_or(CommitError::Stopped)?.send(job).map_err(|_| CommitError::Stopped)
+    }
+
+    /// Does not wait: gives the job back where it cannot be queued, with the reason.
+    pub(super) fn offer(&self, job: Job) -> Option<(Job, CommitError)> {
+        let Some(jobs) = &self.jobs else { return Some((job, CommitError::Stopped)) };
+        match jobs.try_send(job) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job)) => Some((job, CommitError::Busy)),
+            Err(TrySendError::Disconnected(job)) => Some((job, CommitError::Stopped)),
+        }
+    }
+}
+
+impl Drop for WriterHandle {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // The last handle may be dropped by a callback, which runs on the writer's own thread.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // A panic of the writer has already answered every waiting commit with `Stopped`.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    proof: Arc<Proof>,
+    clock: Arc<dyn Clock>,
+    bodies: BodyEncoder,
+    head: Head,
+    published: Arc<Published>,
+}
+
+struct Commit {
+    actor: Actor,
+    changes: Vec<Change>,
+    done: Done,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Job>) {
+        let mut held = None;
+        while let Some(job) = held.take().or_else(|| queue.recv().ok()) {
+            match job {
+                Job::Commit { actor, changes, done } => {
+                    let first = Commit { actor, changes, done };
+                    let (group, next) = gather(first, queue);
+                    held = next;
+                    self.commit(group);
+                }
+                Job::Cut { through, done } => done(self.cut(through).map_err(write_error)),
+                Job::Rewrap { wrapped_key, done } => {
+                    done(put_meta(&self.connection, meta::WRAPPED_KEY, &wrapped_key).map_err(write_error));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Commit>) {
+        let before = self.head;
+        let (requests, answers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|Commit { actor, changes, done }| ((actor, changes), done)).unzip();
+        match self.write(requests) {
+            Ok(outcomes) => {
+                self.published.set_head(self.head);
+                for (done, outcome) in answers.into_iter().zip(outcomes) {
+                    done(outcome);
+                }
+            }
+            Err(source) => {
+                for done in answers {
+                    done(Err(CommitError::Write { source: Arc::clone(&source) }));
+                }
+            }
+        }
+        if self.head.revision != before.revision {
+            self.published.subscribers.notify(self.head.revision);
+        }
+    }
+
+    /// One transaction for the group. An error of the database undoes all of it; the head moves only with the
+    /// transaction.
+    fn write(
+        &mut self,
+        requests: Vec<(Actor, Vec<Change>)>,
+    ) -> Result<Vec<Result<Revision, CommitError>>, Sqlite> {
+        let mut head = self.head;
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        for (actor, changes) in requests {
+            let savepoint = transaction.savepoint().map_err(sqlite)?;
+            let applier = Applier { connection: &savepoint, proof: &self.proof, bodies: &mut self.bodies };
+            match append(applier, head, self.clock.now().as_microsecond(), &actor, changes) {
+                Ok(after) => {
+                    savepoint.commit().map_err(sqlite)?;
+                    head = after;
+                    outcomes.push(Ok(after.revision));
+                }
+                Err(CommitError::Write { source }) => return Err(source),
+                Err(error) => {
+                    savepoint.finish().map_err(sqlite)?;
+                    outcomes.push(Err(error));
+                }
+            }
+        }
+        if head.revision != self.head.revision {
+            put_head(&transaction, &head).map_err(sqlite)?;
+        }
+        transaction.commit().map_err(sqlite)?;
+        self.head = head;
+        Ok(outcomes)
+    }
+
+    /// Cuts a bounded number of entries off the journal's front, and leaves the window of watches.
+    fn cut(&mut self, through: Sequence) -> rusqlite::Result<CutStep> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let cut = find_cut(&transaction)?;
+        let last = through.0.min(find_window_start(&transaction)?);
+        let step = last.min(cut + CUT_ENTRIES_PER_TRANSACTION);
+        if step <= cut {
+            return Ok(CutStep { cut: Sequence(cut), more: false });
+        }
+        transaction.prepare_cached(include_str!("../sql/journal/cut.sql"))?.execute([step as i64])?;
+        put_meta(&transaction, meta::CUT, &step.to_le_bytes())?;
+        transaction.commit()?;
+        Ok(CutStep { cut: Sequence(step), more: step < last })
+    }
+}
+
+/// The commits that share a transaction, and the job behind them that is not one of them.
+fn gather(first: Commit, queue: &Receiver<Job>) -> (Vec<Commit>, Option<Job>) {
+    let mut bytes = body_bytes(&first.changes);
+    let mut group = vec![first];
+    while group.len() < GROUP_COMMITS_MAX && bytes < GROUP_BYTES {
+        match queue.try_recv() {
+            Ok(Job::Commit { actor, changes, done }) => {
+                bytes += body_bytes(&changes);
+                group.push(Commit { actor, changes, done });
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+fn body_bytes(changes: &[Change]) -> usize {
+    let bytes = |change: &Change| match change {
+        Change::Put { row, expect: _ } => row.body.len(),
+        Change::RecordStep { run: _, step: _, result } => result.len(),
+        Change::Delete { .. } | Change::DropSteps { .. } => 0,
+    };
+    changes.iter().map(bytes).sum()
+}
+
+/// Applies one commit as one entry. A commit that changes nothing leaves no entry and answers with the head.
+fn append(
+    mut applier: Applier<'_>,
+    head: Head,
+    at: i64,
+    actor: &Actor,
+    changes: Vec<Change>,
+) -> Result<Head, CommitError> {
+    let mut draft = Draft::new(next_revision(head.revision)?, head.digests);
+    for change in changes {
+        draft.apply(&mut applier, change)?;
+    }
+    if draft.bytes() == 0 {
+        return Ok(head);
+    }
+    draft.append(&applier, head.chain, at, actor)
+}
+
+pub(crate) fn next_revision(head: Revision) -> Result<Revision, CommitError> {
+    let generation = head.generation();
+    if head.sequence() >= Sequence::MAX {
+        return Err(CommitError::OutOfSequence { generation });
+    }
+    Ok(Revision::new(generation, Sequence(head.sequence().0 + 1)))
+}
+
+/// The newest entry that watches can do without. The newest of all is never cut: the head is checked with it.
+fn find_window_start(connection: &Connection) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached(include_str!("../sql/journal/list_sizes.sql"))?;
+    let mut rows = statement.query([])?;
+    let (mut entries, mut bytes) = (0, 0);
+    while let Some(row) = rows.next()? {
+        let (sequence, length): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if entries >= WATCH_WINDOW_ENTRIES || (entries > 0 && bytes >= WATCH_WINDOW_BYTES) {
+            return Ok(sequence.unsigned_abs());
+        }
+        entries += 1;
+        bytes += length.unsigned_abs();
+    }
+    Ok(0)
+}

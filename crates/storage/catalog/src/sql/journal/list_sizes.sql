@@ -1,0 +1,1 @@
+SELECT seq, length(changes) FROM journal ORDER BY seq DESC

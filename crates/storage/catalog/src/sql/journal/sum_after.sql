@@ -1,0 +1,1 @@
+SELECT count(*), coalesce(sum(length(changes)), 0), min(at) FROM journal WHERE seq > ?1

@@ -1,0 +1,1 @@
+DELETE FROM object_labels WHERE label = ?1 AND object = ?2

@@ -1,0 +1,22 @@
+//! What an open repository consists of, shared by its sessions and readers.
+
+use std::sync::Arc;
+
+use keelson_crypto::{ChunkIdentity, Keyring, VaultKeyring};
+use keelson_store::Store;
+
+use crate::chunk::Chunker;
+use crate::format::repository_file::RepositorySummary;
+use crate::paths::Paths;
+
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) paths: Paths,
+    pub(crate) summary: RepositorySummary,
+    pub(crate) vault: VaultKeyring,
+    pub(crate) keys: Keyring,
+    /// The highest number in `keys/`; its key may not be at hand.
+    pub(crate) newest_key: u32,
+    pub(crate) chunker: Chunker,
+    pub(crate) identity: ChunkIdentity,
+}

@@ -1,0 +1,61 @@
+//! Every bound of the repository, in one place, with its reason.
+
+/// A pack is one PUT, and four of them in flight must fit the memory gate.
+pub(crate) const PACK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Packs being sealed or sent at once by a session.
+pub(crate) const UPLOADS_IN_FLIGHT: usize = 4;
+/// Chunks may be this long at most, so that a pack holds at least one.
+pub(crate) const CHUNK_BYTES_MAX: u32 = 8 * 1024 * 1024;
+/// Below this an entry in the index outweighs its chunk.
+pub(crate) const CHUNK_BYTES_MIN: u32 = 64;
+/// Groups of chunks being hashed and compressed at once, per stream.
+pub(crate) const PREPARED_IN_FLIGHT: usize = 2;
+/// Chunks that wait for the packer. Each is at most a chunk long.
+pub(crate) const CHUNKS_QUEUED: usize = 4;
+/// What one task on the blocking pool hashes and compresses: enough to outweigh the hand-over.
+pub(crate) const PREPARE_BYTES: usize = 1024 * 1024;
+
+/// An index object is written whenever its entries reach this, and keeps far below an object's bound.
+pub(crate) const INDEX_BYTES_TARGET: usize = 8 * 1024 * 1024;
+/// Index objects read at once.
+pub(crate) const INDEX_READS_IN_FLIGHT: usize = 8;
+
+/// Children of a tree node: 160 KiB of them.
+pub(crate) const NODE_CHILDREN_MAX: usize = 4096;
+/// A node has at least so many, its level's last one excepted, so that every level is far shorter than the one below.
+pub(crate) const NODE_CHILDREN_MIN: usize = 128;
+/// Levels above the chunks: 128^7 chunks are more than a 64-bit length can fill.
+pub(crate) const TREE_DEPTH_MAX: u8 = 9;
+
+/// Sealed bytes of neighbouring chunks that one request reads.
+pub(crate) const READ_SEALED_BYTES: u32 = 4 * 1024 * 1024;
+/// What one request may unpack to, a single chunk excepted.
+pub(crate) const READ_PLAIN_BYTES: u32 = 8 * 1024 * 1024;
+/// Requests in flight per stream that is read.
+pub(crate) const READS_IN_FLIGHT: usize = 4;
+
+/// No store that we know has longer ones.
+pub(crate) const VERSION_ID_BYTES_MAX: usize = 1024;
+/// What the caller may say of an outcome.
+pub(crate) const DESCRIPTION_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Streams of one outcome.
+pub(crate) const STREAMS_MAX: usize = 65_536;
+/// A stream's name.
+pub(crate) const STREAM_NAME_BYTES_MAX: usize = 1024;
+/// Attributes of a stream.
+pub(crate) const ATTRIBUTES_MAX: usize = 64;
+/// Name or value of an attribute.
+pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 4096;
+
+/// Slots and keys of a repository. Opening a slot is costly on purpose, so a location full of them must not stop us.
+pub(crate) const SLOTS_MAX: usize = 32;
+/// A repository gets a key with each changed passphrase.
+pub(crate) const KEYS_MAX: usize = 1024;
+/// Outcomes read at once when all are wanted.
+pub(crate) const OUTCOME_READS_IN_FLIGHT: usize = 8;
+/// Retentions extended at once.
+pub(crate) const RETENTIONS_IN_FLIGHT: usize = 8;
+/// Packs verified at once.
+pub(crate) const VERIFIES_IN_FLIGHT: usize = 3;
+/// Damaged objects that a report names; it counts all.
+pub(crate) const FINDINGS_MAX: usize = 10_000;

@@ -1,0 +1,82 @@
+//! Which ranges of which packs a stream needs, in its order: neighbours in a pack become one request.
+
+use futures::{Stream, TryStreamExt, stream};
+
+use super::{ChunkReader, ReadError};
+use crate::format::tree_node::Child;
+use crate::index::ChunkPlace;
+use crate::limits::{READ_PLAIN_BYTES, READ_SEALED_BYTES};
+use crate::tree::{StreamRef, TreeCursor, WalkStep};
+
+/// Chunks that follow each other both in the stream and in one pack. Never empty.
+pub(super) struct ChunkGroup {
+    pub(super) places: Vec<ChunkPlace>,
+}
+
+struct Planner {
+    chunks: ChunkReader,
+    cursor: TreeCursor,
+    /// The chunk that did not fit the group before.
+    carried: Option<ChunkPlace>,
+}
+
+pub(super) fn plan_groups(
+    chunks: ChunkReader,
+    reference: &StreamRef,
+) -> impl Stream<Item = Result<ChunkGroup, ReadError>> + Send + use<> {
+    let planner = Planner { chunks, cursor: TreeCursor::new(reference), carried: None };
+    stream::try_unfold(planner, |mut planner| async move {
+        let group = planner.next_group().await?;
+        Ok(group.map(|group| (group, planner)))
+    })
+}
+
+/// Walks a stream without reading its chunks: every node is read, every chunk found in the index.
+pub(crate) fn walk_chunks(
+    chunks: ChunkReader,
+    reference: &StreamRef,
+) -> impl Stream<Item = Result<(), ReadError>> + Send + use<> {
+    plan_groups(chunks, reference).map_ok(drop)
+}
+
+impl Planner {
+    async fn next_group(&mut self) -> Result<Option<ChunkGroup>, ReadError> {
+        let mut group = ChunkGroup { places: Vec::from_iter(self.carried.take()) };
+        while let Some(chunk) = self.next_chunk().await? {
+            let place = self.chunks.locate(&chunk, group.places.last())?;
+            if !group.continues_with(&place) {
+                self.carried = Some(place);
+                return Ok(Some(group));
+            }
+            group.places.push(place);
+        }
+        Ok((!group.places.is_empty()).then_some(group))
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Child>, ReadError> {
+        loop {
+            match self.cursor.advance() {
+                WalkStep::End => return Ok(None),
+                WalkStep::Chunk(chunk) => return Ok(Some(chunk)),
+                WalkStep::Node { node, height } => {
+                    let content = self.chunks.fetch(node.id).await?;
+                    self.cursor
+                        .enter(&node, height, &content)
+                        .map_err(|source| ReadError::Node { chunk: node.id, source })?;
+                }
+            }
+        }
+    }
+}
+
+impl ChunkGroup {
+    fn continues_with(&self, next: &ChunkPlace) -> bool {
+        let Some(last) = self.places.last() else { return true };
+        let sealed: u32 = self.places.iter().map(|place| place.sealed_bytes).sum();
+        let plain: u32 = self.places.iter().map(|place| place.chunk.plain_bytes).sum();
+        next.pack == last.pack
+            && next.position == last.position + 1
+            && sealed.saturating_add(next.sealed_bytes) <= READ_SEALED_BYTES
+            && plain.saturating_add(next.chunk.plain_bytes) <= READ_PLAIN_BYTES
+    }
+}

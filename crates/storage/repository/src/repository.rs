@@ -1,0 +1,231 @@
+//! `Repository<Locked>` → `Repository<Open>` → `Repository<Indexed>`: what can be done follows from what is at hand.
+
+mod create;
+mod unlock;
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, StreamExt, stream};
+use keelson_crypto::{
+    Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, VaultKeyring,
+    open_object,
+};
+use keelson_model::{RepositoryId, SessionId};
+use keelson_store::{Store, StoreError, StoreExt, StorePath};
+
+pub use create::{CreateRepositoryError, NewRepository};
+pub use unlock::{OpenRepositoryError, Unlock};
+
+use crate::core::Core;
+use crate::format::outcome_record::SessionResult;
+use crate::index::{Index, LoadIndexError, refresh};
+use crate::limits::OUTCOME_READS_IN_FLIGHT;
+use crate::object::ObjectError;
+use crate::outcome::{Outcome, fetch_outcome};
+use crate::paths::{self, Paths};
+use crate::read::Reader;
+use crate::session::{NewSession, Session, SessionError};
+
+/// A repository in a folder of a store.
+pub struct Repository<S> {
+    state: S,
+}
+
+/// Only its place is known.
+pub struct Locked {
+    store: Arc<dyn Store>,
+    paths: Paths,
+}
+
+/// Its keys are at hand.
+pub struct Open {
+    core: Arc<Core>,
+}
+
+/// Its index was loaded; every session and reader brings it up to date. What an open one can, it can too.
+pub struct Indexed {
+    open: Repository<Open>,
+    index: Mutex<Arc<Index>>,
+}
+
+impl Deref for Repository<Indexed> {
+    type Target = Repository<Open>;
+
+    fn deref(&self) -> &Repository<Open> {
+        &self.state.open
+    }
+}
+
+impl Repository<Locked> {
+    /// Names a repository. Nothing is read yet.
+    ///
+    /// # Errors
+    ///
+    /// `NameObject` if the root leaves no room for the names of objects.
+    pub fn at(store: Arc<dyn Store>, root: StorePath) -> Result<Self, StoreError> {
+        Ok(Self { state: Locked { store, paths: Paths::new(root)? } })
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &StorePath {
+        self.state.paths.root()
+    }
+}
+
+impl Repository<Open> {
+    pub(crate) fn opened(core: Core) -> Self {
+        Self { state: Open { core: Arc::new(core) } }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.state.core
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RepositoryId {
+        self.core().summary.id
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &StorePath {
+        self.core().paths.root()
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.core().store
+    }
+
+    /// The vault keys that opened it, and all older ones.
+    pub fn vault_keys(&self) -> &VaultKeyring {
+        &self.core().vault
+    }
+
+    /// Its data keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.core().keys
+    }
+
+    /// Seals an object that lies beside the repository, under its newest key.
+    pub fn seal(
+        &self,
+        kind: ObjectKind,
+        parts: &[&[u8]],
+        directory: &[u8],
+    ) -> Result<SealedObject, SealObjectError> {
+        let mut sealer = Sealer::new(self.keyring().newest(), kind);
+        for part in parts {
+            sealer.part(part)?;
+        }
+        sealer.finish(directory)
+    }
+
+    /// Opens what [`Self::seal`] made.
+    pub fn open_sealed<'a>(
+        &self,
+        kind: ObjectKind,
+        bytes: &'a [u8],
+    ) -> Result<OpenedObject<'a>, OpenObjectError> {
+        open_object(self.keyring(), kind, bytes)
+    }
+
+    /// Names every outcome, of whatever result, retired or not.
+    pub async fn list_outcomes(&self) -> Result<Vec<SessionId>, StoreError> {
+        let folder = self.core().paths.join(paths::OUTCOMES);
+        let mut objects = self.core().store.stream(&folder);
+        let mut ids = Vec::new();
+        while let Some(object) = objects.next().await {
+            ids.extend(paths::parse_name::<SessionId>(&object?.path));
+        }
+        Ok(ids)
+    }
+
+    /// Reads one outcome of any result, retired or not. Its absence is `ObjectError::Missing`.
+    pub async fn fetch_outcome(&self, id: SessionId) -> Result<Outcome, ObjectError> {
+        fetch_outcome(self.core(), id, None).await
+    }
+
+    /// Reads all committed outcomes, several at a time and in no order. One that is damaged is an error among the
+    /// others, not their end.
+    pub fn committed_outcomes(
+        &self,
+        ids: Vec<SessionId>,
+    ) -> impl Stream<Item = Result<Outcome, ObjectError>> + Send + use<> {
+        let core = Arc::clone(self.core());
+        stream::iter(ids)
+            .map(move |id| {
+                let core = Arc::clone(&core);
+                async move { fetch_outcome(&core, id, None).await }
+            })
+            .buffer_unordered(OUTCOME_READS_IN_FLIGHT)
+            .filter(|outcome| {
+                let committed =
+                    outcome.as_ref().is_ok_and(|outcome| outcome.result() == SessionResult::Committed);
+                std::future::ready(committed || outcome.is_err())
+            })
+    }
+
+    /// Loads the index. Index objects that are damaged are skipped with a warning; verification names them.
+    pub async fn load_index(&self) -> Result<Repository<Indexed>, LoadIndexError> {
+        let index = refresh(self.core(), &Arc::default()).await?;
+        Ok(Repository { state: Indexed { open: self.clone(), index: Mutex::new(index) } })
+    }
+}
+
+impl Repository<Indexed> {
+    /// Begins a writer's session.
+    pub async fn begin(&self, new: NewSession) -> Result<Session, SessionError> {
+        let (session, index) = Session::begin(self.core(), &self.index(), new).await?;
+        self.keep(index);
+        Ok(session)
+    }
+
+    /// Begins a reader's session.
+    pub async fn begin_reading(&self, new: NewSession) -> Result<Reader, SessionError> {
+        let (reader, index) = Reader::begin(self.core(), &self.index(), Some(new)).await?;
+        self.keep(index);
+        Ok(reader)
+    }
+
+    /// Begins to read without announcing it: for locations that cannot be written. Maintenance does not wait for
+    /// such a reader, which may then find packs missing.
+    pub async fn begin_reading_unannounced(&self) -> Result<Reader, SessionError> {
+        let (reader, index) = Reader::begin(self.core(), &self.index(), None).await?;
+        self.keep(index);
+        Ok(reader)
+    }
+
+    pub(crate) fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.state.index.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn keep(&self, index: Arc<Index>) {
+        *self.state.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
+    }
+}
+
+impl Clone for Repository<Open> {
+    fn clone(&self) -> Self {
+        Self { state: Open { core: Arc::clone(self.core()) } }
+    }
+}
+
+impl fmt::Debug for Repository<Locked> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository<Locked>({})", self.root().as_str())
+    }
+}
+
+impl fmt::Debug for Repository<Open> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository<Open>({}, {})", self.id(), self.root().as_str())
+    }
+}
+
+impl fmt::Debug for Repository<Indexed> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository<Indexed>({}, {})", self.id(), self.root().as_str())
+    }
+}

@@ -1,0 +1,202 @@
+//! The end of a writer's session: everything it needs is there and locked before its outcome says so.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use keelson_model::{Classified, ErrorClass, SessionId};
+use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
+
+use super::{Session, WriteError};
+use crate::format::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
+use crate::limits::RETENTIONS_IN_FLIGHT;
+use crate::object::{ObjectError, WriteObjectError};
+use crate::outcome::{Outcome, OutcomeDraft, fetch_outcome};
+use crate::pack::WrittenPack;
+use crate::paths;
+
+/// A session could not be committed. Nothing names what it wrote.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The description or a stream is beyond its bound.
+    #[error("the {field} of the outcome is too large")]
+    Draft {
+        /// What is.
+        field: &'static str,
+    },
+    /// A stream of this session was not written to its end.
+    #[error("complete what session '{session}' wrote")]
+    Write {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: WriteError,
+    },
+    /// What the outcome needs could not be listed in order to lock it.
+    #[error("list '{folder}' in order to lock it")]
+    ListRetained {
+        /// The folder.
+        folder: StorePath,
+        /// Why not.
+        source: StoreError,
+    },
+    /// Something that the outcome needs could not be locked long enough.
+    #[error("lock '{path}' until {until}")]
+    Retain {
+        /// The object.
+        path: StorePath,
+        /// Until when.
+        until: Timestamp,
+        /// Why not.
+        source: StoreError,
+    },
+    /// Maintenance ended the session, whose stated life had passed. What it wrote may be gone.
+    #[error("session '{session}' was ended by maintenance before it could commit")]
+    Ended {
+        /// The session.
+        session: SessionId,
+    },
+    /// Somebody else's outcome lies where this session's should be.
+    #[error("the outcome of session '{session}' was made by somebody else")]
+    Taken {
+        /// The session.
+        session: SessionId,
+    },
+    /// The outcome could not be written.
+    #[error("create the outcome of session '{session}'")]
+    Create {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: WriteObjectError,
+    },
+    /// Another outcome lies there, and it cannot be read.
+    #[error("read the outcome that ended session '{session}'")]
+    ReadEnd {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: ObjectError,
+    },
+}
+
+impl Classified for CommitError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Draft { .. } => ErrorClass::Invalid,
+            Self::Write { source, .. } => source.class(),
+            Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.class(),
+            Self::Ended { .. } => ErrorClass::Conflict,
+            Self::Taken { .. } => ErrorClass::Corrupt,
+            Self::Create { source, .. } => source.class(),
+            Self::ReadEnd { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Draft { .. } => "repository.commit.draft",
+            Self::Write { source, .. } => source.code(),
+            Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.code(),
+            Self::Ended { .. } => "repository.commit.ended",
+            Self::Taken { .. } => "repository.commit.taken",
+            Self::Create { source, .. } => source.code(),
+            Self::ReadEnd { source, .. } => source.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Draft { .. } | Self::Taken { .. } => None,
+            Self::Ended { .. } => Some("start again with a new session".to_owned()),
+            Self::Write { source, .. } => source.hint(),
+            Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.hint(),
+            Self::Create { source, .. } => source.hint(),
+            Self::ReadEnd { source, .. } => source.hint(),
+        }
+    }
+}
+
+impl Session {
+    /// Steps 3 to 5 of the session's order. Only afterwards can anybody see what was written.
+    ///
+    /// # Errors
+    ///
+    /// `Ended` if maintenance was first: start again with a new session.
+    pub async fn commit(mut self, draft: OutcomeDraft) -> Result<Outcome, CommitError> {
+        let session = self.id();
+        let OutcomeDraft { created, description, streams, retain_until } = draft;
+        let mut record = OutcomeRecord {
+            description,
+            streams,
+            retain_until,
+            ..OutcomeRecord::bare(SessionResult::Committed, self.marker.new_session().purpose, created)
+        };
+        if let Some(field) = record.find_excess() {
+            return Err(CommitError::Draft { field });
+        }
+        let write_error = |source| CommitError::Write { session, source };
+        // The packer ends when nobody can send to it any more.
+        drop(std::mem::replace(&mut self.queue, tokio::sync::mpsc::channel(1).0));
+        let report = self.join_packer().await.map_err(write_error)?;
+        if self.shared.broken.load(Ordering::Acquire) {
+            return Err(write_error(WriteError::Broken));
+        }
+        record.packs = self.shared.claims.named_packs(&report.packs);
+        record.indexes = report.indexes;
+        if let Some(until) = retain_until {
+            self.retain(&record.indexes, &report.packs, until).await?;
+        }
+        match self.marker.create_outcome(record.clone(), retain_until).await {
+            Ok(_) => Ok(Outcome::new(session, record)),
+            Err(WriteObjectError::Put { source: StoreError::AlreadyExists { .. }, .. }) => {
+                Err(self.explain_end().await)
+            }
+            Err(source) => Err(CommitError::Create { session, source }),
+        }
+    }
+
+    async fn explain_end(&self) -> CommitError {
+        let session = self.id();
+        match fetch_outcome(&self.shared.core, session, None).await {
+            Ok(outcome) if outcome.result() == SessionResult::Aborted => CommitError::Ended { session },
+            Ok(_) => CommitError::Taken { session },
+            Err(source) => CommitError::ReadEnd { session, source },
+        }
+    }
+
+    /// Extends the retention of all that the outcome needs. It only ever lengthens.
+    async fn retain(
+        &self,
+        indexes: &[IndexReference],
+        written: &[WrittenPack],
+        until: Timestamp,
+    ) -> Result<(), CommitError> {
+        let core = &self.shared.core;
+        let mut needed: HashMap<StorePath, Option<VersionId>> = HashMap::new();
+        for pack in self.shared.claims.reused() {
+            needed.insert(core.paths.pack(pack.record.id), pack.record.version.clone());
+            needed.insert(core.paths.index(pack.source.id), pack.source.version.clone());
+        }
+        for IndexReference { id, version } in indexes {
+            needed.insert(core.paths.index(*id), version.clone());
+        }
+        for pack in written {
+            needed.insert(core.paths.pack(pack.id), pack.version.clone());
+        }
+        needed.insert(core.paths.format(), None);
+        for folder in [paths::SLOTS, paths::KEYS] {
+            let folder = core.paths.join(folder);
+            let listed = core.store.list_all(&folder).await;
+            let listed = listed.map_err(|source| CommitError::ListRetained { folder, source })?;
+            needed.extend(listed.into_iter().map(|object| (object.path, object.version)));
+        }
+        let extensions = stream::iter(needed).map(|(path, version)| async move {
+            let extended = core.store.extend_retention(&path, version.as_ref(), until).await;
+            extended.map_err(|source| CommitError::Retain { path, until, source })
+        });
+        extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect().await
+    }
+}

@@ -1,0 +1,91 @@
+//! The announced presence of a session: its records under `sessions/<id>/` and its end under `outcomes/<id>`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::Timestamp;
+use keelson_crypto::{ObjectId, ObjectKind, random_bytes};
+use keelson_model::SessionId;
+use keelson_store::{PutOptions, StoreError, StorePath, Written};
+
+use super::{NewSession, SessionError};
+use crate::core::Core;
+use crate::format::outcome_record::{OutcomeRecord, SessionResult};
+use crate::format::session_record::SessionRecord;
+use crate::object::{WriteObjectError, offload, seal_record};
+
+pub(crate) struct SessionMarker {
+    core: Arc<Core>,
+    id: SessionId,
+    new: NewSession,
+    renewals: AtomicU32,
+}
+
+impl SessionMarker {
+    /// Creates `sessions/<id>/0`.
+    pub(crate) async fn announce(core: &Arc<Core>, new: NewSession) -> Result<Self, SessionError> {
+        let id = SessionId::from_bytes(random_bytes());
+        let marker = Self { core: Arc::clone(core), id, new, renewals: AtomicU32::new(0) };
+        marker.write(0, new.lives_until).await?;
+        Ok(marker)
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn new_session(&self) -> NewSession {
+        self.new
+    }
+
+    pub(crate) async fn renew(&self, lives_until: Timestamp) -> Result<(), SessionError> {
+        let renewal = self.renewals.fetch_add(1, Ordering::Relaxed) + 1;
+        self.write(renewal, lives_until).await
+    }
+
+    /// Creates `outcomes/<id>` without content. Whoever ended the session first has ended it.
+    pub(crate) async fn end(&self, result: SessionResult, now: Timestamp) -> Result<(), SessionError> {
+        let record = OutcomeRecord::bare(result, self.new.purpose, now);
+        match self.create_outcome(record, None).await {
+            Ok(_) | Err(WriteObjectError::Put { source: StoreError::AlreadyExists { .. }, .. }) => Ok(()),
+            Err(source) => Err(SessionError::End { session: self.id, source }),
+        }
+    }
+
+    /// Creates `outcomes/<id>`; create-only decides against whoever ends the session at the same time.
+    pub(crate) async fn create_outcome(
+        &self,
+        record: OutcomeRecord,
+        retain_until: Option<Timestamp>,
+    ) -> Result<Written, WriteObjectError> {
+        let path = self.core.paths.outcome(self.id);
+        let (core, id) = (Arc::clone(&self.core), ObjectId::from_bytes(*self.id.as_bytes()));
+        let object =
+            offload(move || seal_record(&core.keys, ObjectKind::Outcome, id, &record.encode())).await;
+        let bytes = object.map_err(|source| WriteObjectError::Seal { path: path.clone(), source })?.bytes;
+        let options = PutOptions::create().retained(retain_until);
+        let written = self.core.store.put(&path, bytes, options).await;
+        written.map_err(|source| WriteObjectError::Put { path, source })
+    }
+
+    async fn write(&self, renewal: u32, lives_until: Timestamp) -> Result<(), SessionError> {
+        let path = self.core.paths.session(self.id, renewal);
+        self.try_write(&path, renewal, lives_until)
+            .await
+            .map_err(|source| SessionError::Announce { session: self.id, source })
+    }
+
+    async fn try_write(
+        &self,
+        path: &StorePath,
+        renewal: u32,
+        lives_until: Timestamp,
+    ) -> Result<(), WriteObjectError> {
+        let record = SessionRecord { purpose: self.new.purpose, renewal, started: self.new.now, lives_until };
+        let id = ObjectId::from_bytes(*self.id.as_bytes());
+        let object = seal_record(&self.core.keys, ObjectKind::Session, id, &record.encode())
+            .map_err(|source| WriteObjectError::Seal { path: path.clone(), source })?;
+        let written = self.core.store.put(path, object.bytes, PutOptions::create_unique()).await;
+        written.map(drop).map_err(|source| WriteObjectError::Put { path: path.clone(), source })
+    }
+}

@@ -1,0 +1,118 @@
+//! The rule by which writers meet pruning: a pack is named again only if every mark that names it has a verdict
+//! keeping it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use keelson_crypto::{ObjectId, ObjectKind};
+use keelson_model::PackId;
+use keelson_store::{ObjectMeta, StoreExt};
+
+use super::SessionError;
+use crate::core::Core;
+use crate::format::mark_record::{MarkRecord, VerdictRecord};
+use crate::object::{Expected, ObjectError};
+use crate::paths;
+
+/// Packs that a session must not name unless it writes them itself.
+pub(super) struct Condemned(HashSet<PackId>);
+
+impl Condemned {
+    pub(super) fn contains(&self, pack: &PackId) -> bool {
+        self.0.contains(pack)
+    }
+
+    /// Pure: from the packs of each mark and of each verdict that keeps some.
+    fn decide(marks: HashMap<ObjectId, Vec<PackId>>, kept: &HashMap<ObjectId, HashSet<PackId>>) -> Self {
+        let mut condemned = HashSet::new();
+        for (mark, packs) in marks {
+            let keeps = kept.get(&mark);
+            condemned
+                .extend(packs.into_iter().filter(|pack| !keeps.is_some_and(|keeps| keeps.contains(pack))));
+        }
+        Self(condemned)
+    }
+}
+
+/// Reads all marks, then all verdicts. A mark that appears after this was made by a prune that waits for us.
+pub(super) async fn find_condemned(core: &Arc<Core>) -> Result<Condemned, SessionError> {
+    let mut marks = HashMap::new();
+    for object in list(core, paths::MARKS).await? {
+        let Some((id, body)) = read(core, ObjectKind::Mark, &object).await? else { continue };
+        let mark = MarkRecord::decode(&body).map_err(|source| decode_error(&object, source))?;
+        marks.insert(id, mark.packs);
+    }
+    if marks.is_empty() {
+        return Ok(Condemned(HashSet::new()));
+    }
+    let mut kept = HashMap::new();
+    for object in list(core, paths::VERDICTS).await? {
+        let Some((id, body)) = read(core, ObjectKind::Verdict, &object).await? else { continue };
+        let verdict = VerdictRecord::decode(&body).map_err(|source| decode_error(&object, source))?;
+        kept.insert(id, verdict.kept.into_iter().collect());
+    }
+    Ok(Condemned::decide(marks, &kept))
+}
+
+async fn list(core: &Core, name: &str) -> Result<Vec<ObjectMeta>, SessionError> {
+    let folder = core.paths.join(name);
+    let mut stream = core.store.stream(&folder);
+    let mut objects = Vec::new();
+    while let Some(object) = stream.next().await {
+        objects.push(object.map_err(|source| SessionError::List { folder: folder.clone(), source })?);
+    }
+    Ok(objects)
+}
+
+/// `None` for an object that maintenance has removed since it was listed: it decides nothing any more.
+async fn read(
+    core: &Core,
+    kind: ObjectKind,
+    object: &ObjectMeta,
+) -> Result<Option<(ObjectId, Vec<u8>)>, SessionError> {
+    let Some(id) = paths::parse_object_id(&object.path) else { return Ok(None) };
+    let expected = Expected { kind, id, path: object.path.clone() };
+    let bytes = match expected.fetch(core.store.as_ref(), object.version.clone()).await {
+        Ok(bytes) => bytes,
+        Err(ObjectError::Missing { .. }) => return Ok(None),
+        Err(source) => return Err(SessionError::ReadDecision { source }),
+    };
+    let body = expected.open_record(&core.keys, &bytes);
+    Ok(Some((id, body.map_err(|source| SessionError::ReadDecision { source })?)))
+}
+
+fn decode_error(object: &ObjectMeta, source: crate::format::DecodeError) -> SessionError {
+    let path = object.path.clone();
+    SessionError::ReadDecision { source: ObjectError::Decode { path, source } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pack(byte: u8) -> PackId {
+        PackId::from_bytes([byte; 16])
+    }
+
+    fn mark(byte: u8) -> ObjectId {
+        ObjectId::from_bytes([byte; 16])
+    }
+
+    #[test]
+    fn a_pack_is_named_again_only_if_every_mark_that_names_it_has_a_verdict_keeping_it() {
+        let check = |marks: &[(u8, &[u8])], verdicts: &[(u8, &[u8])], expected: &[u8]| {
+            let marks = marks.iter().map(|(m, packs)| (mark(*m), packs.iter().copied().map(pack).collect()));
+            let kept = verdicts.iter().map(|(m, kept)| (mark(*m), kept.iter().copied().map(pack).collect()));
+            let condemned = Condemned::decide(marks.collect(), &kept.collect());
+            let expected: HashSet<_> = expected.iter().copied().map(pack).collect();
+            assert_eq!(condemned.0, expected);
+        };
+        check(&[], &[], &[]);
+        check(&[(1, &[10, 11])], &[], &[10, 11]);
+        check(&[(1, &[10, 11])], &[(1, &[10])], &[11]);
+        check(&[(1, &[10]), (2, &[10])], &[(1, &[10])], &[10]);
+        check(&[(1, &[10]), (2, &[10])], &[(1, &[10]), (2, &[10])], &[]);
+        check(&[(1, &[10])], &[(2, &[10])], &[10]);
+    }
+}

@@ -1,0 +1,11 @@
+//! The repository as its callers see it, over a store in memory and over a directory.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test did not expect ends it")]
+
+mod crash;
+mod damage;
+mod golden;
+mod keys;
+mod model;
+mod protocol;
+mod world;

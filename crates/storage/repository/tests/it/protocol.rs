@@ -1,0 +1,115 @@
+//! Sessions, readers and retirement as others see them.
+
+use keelson_model::{Classified, ErrorClass, LineageId};
+use keelson_repository::{Ownership, ReadError, RetireError, Retired, SessionPurpose, SessionResult};
+
+use crate::world::*;
+
+#[tokio::test]
+async fn nothing_is_seen_of_a_session_before_its_commit() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let repository = create_indexed(&store).await;
+        let session = repository.begin(new_session(SessionPurpose::Backup)).await.unwrap();
+        assert_eq!(site.keys("sessions").await.len(), 1);
+        let reference = session.write(pieces(b"content")).await.unwrap();
+        assert!(site.keys("outcomes").await.is_empty());
+        let id = session.id();
+        session.renew(now()).await.unwrap();
+        session.commit(draft(vec![named("data", reference)])).await.unwrap();
+        assert_eq!(repository.list_outcomes().await.unwrap(), [id]);
+        assert_eq!(site.keys("sessions").await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_aborted_session_leaves_an_outcome_that_cannot_be_read() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let repository = create_indexed(&store).await;
+        let session = repository.begin(new_session(SessionPurpose::Backup)).await.unwrap();
+        session.write(pieces(&noise(1, 10_000))).await.unwrap();
+        let id = session.id();
+        session.abort(now()).await.unwrap();
+        assert_eq!(repository.fetch_outcome(id).await.unwrap().result(), SessionResult::Aborted);
+        let error = fresh_reader(&store).await.outcome(id).await.unwrap_err();
+        assert!(matches!(error, ReadError::NotCommitted { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_reader_announces_itself_and_says_when_it_is_done() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let repository = create_indexed(&store).await;
+        let outcome = back_up(&repository, b"content").await.unwrap();
+        let reader = repository.begin_reading(new_session(SessionPurpose::Restore)).await.unwrap();
+        assert_eq!(site.keys("sessions").await.len(), 2);
+        let reference = reader.outcome(outcome.id).await.unwrap().streams()[0].reference;
+        assert_eq!(read(&reader, &reference).await.unwrap(), b"content");
+        reader.finish(now()).await.unwrap();
+        let mut results = Vec::new();
+        for id in repository.list_outcomes().await.unwrap() {
+            results.push(repository.fetch_outcome(id).await.unwrap().result());
+        }
+        results.sort_by_key(|result| *result as u8);
+        assert_eq!(results, [SessionResult::Committed, SessionResult::Done]);
+    }
+}
+
+#[tokio::test]
+async fn readers_refuse_a_retired_outcome_and_packs_stay() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let repository = create_indexed(&store).await;
+        let outcome = back_up(&repository, b"content").await.unwrap();
+        let packs = site.keys("packs").await;
+        let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 4);
+        assert_eq!(repository.retire(outcome.id, &proof, now()).await.unwrap(), Retired::Now);
+        assert_eq!(repository.retire(outcome.id, &proof, now()).await.unwrap(), Retired::Before);
+
+        let error = read_back(&store, outcome.id).await.unwrap_err();
+        assert!(matches!(error, ReadError::Retired { .. }));
+        assert_eq!(error.class(), ErrorClass::NotFound);
+        assert_eq!(site.keys("packs").await, packs);
+        let retired = repository.list_retired().await.unwrap();
+        assert_eq!((retired[0].outcome, retired[0].epoch, retired[0].at), (outcome.id, 4, now()));
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_cannot_be_retired() {
+    for site in Site::both() {
+        let repository = create_indexed(&site.store().await).await;
+        let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 1);
+        let id = keelson_model::SessionId::from_bytes([1; 16]);
+        let error = repository.retire(id, &proof, now()).await.unwrap_err();
+        assert!(matches!(error, RetireError::Absent { .. }));
+        assert!(site.keys("retired").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_locked_outcome_locks_all_that_it_needs() {
+    let memory = keelson_store::providers::memory::MemoryStore::versioned();
+    let store: std::sync::Arc<dyn keelson_store::Store> = std::sync::Arc::new(memory);
+    let repository = create_indexed(&store).await;
+    back_up(&repository, &noise(1, 50_000)).await.unwrap();
+    let until = store.time().await.unwrap() + std::time::Duration::from_secs(86_400);
+    let session = repository.begin(new_session(SessionPurpose::Export)).await.unwrap();
+    let content = [noise(1, 50_000), noise(2, 50_000)].concat();
+    let reference = session.write(pieces(&content)).await.unwrap();
+    let mut locked = draft(vec![named("data", reference)]);
+    locked.retain_until = Some(until);
+    let outcome = session.commit(locked).await.unwrap();
+    assert_eq!(outcome.packs().len(), 2);
+
+    use keelson_store::StoreExt;
+    for object in store.list_all(&root()).await.unwrap() {
+        let meta = store.head(&object.path, object.version.as_ref()).await.unwrap();
+        let text = object.path.as_str();
+        let needed = !text.contains("/sessions/")
+            && (!text.contains("/outcomes/") || text.ends_with(&outcome.id.to_string()));
+        assert_eq!(meta.retain_until, needed.then_some(until), "{text}");
+    }
+}

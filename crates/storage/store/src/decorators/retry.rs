@@ -1,0 +1,203 @@
+//! `Retry`: asks again when the store was busy or out of reach, a bounded number of times.
+//!
+//! Repeating is safe: creates recognise their own bytes, deletes and extensions are idempotent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use keelson_model::{Classified, ErrorClass};
+
+use crate::{
+    Capabilities, ListPage, Listing, ObjectMeta, PutOptions, Read, Store, StoreError, StorePath, VersionId,
+    VersionListing, VersionPage, VersionScope, Written,
+};
+
+/// How often and how soon to ask again.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// The first one included.
+    pub attempts_max: u32,
+    /// Before the second attempt; doubles from one to the next.
+    pub first: Duration,
+    /// No pause is longer, and a store that wants a longer one is not asked again.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { attempts_max: 6, first: Duration::from_millis(200), longest: Duration::from_secs(10) }
+    }
+}
+
+impl Backoff {
+    /// How long to pause after the attempt of that number, counted from 1; nothing if there is no use in another.
+    fn pause(&self, error: &StoreError, attempt: u32, jitter: f64) -> Option<Duration> {
+        if attempt >= self.attempts_max || matches!(error, StoreError::Unanswered { .. }) {
+            return None;
+        }
+        let ErrorClass::Unavailable { retry_after } = error.class() else { return None };
+        let doubled = self.first.saturating_mul(1 << (attempt - 1).min(16)).min(self.longest);
+        let jittered = doubled.mul_f64(0.5 + jitter / 2.0);
+        let wanted = retry_after.unwrap_or_default();
+        (wanted <= self.longest).then(|| jittered.max(wanted))
+    }
+}
+
+/// A store that is asked again.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    inner: Arc<dyn Store>,
+    backoff: Backoff,
+}
+
+impl Retry {
+    /// Around `inner`, with the usual pauses.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self::with_backoff(inner, Backoff::default())
+    }
+
+    /// Around `inner`.
+    pub fn with_backoff(inner: Arc<dyn Store>, backoff: Backoff) -> Self {
+        Self { inner, backoff }
+    }
+
+    async fn attempt<T, F>(&self, mut work: impl FnMut() -> F + Send) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let mut attempt = 1;
+        loop {
+            let error = match work().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let Some(pause) = self.backoff.pause(&error, attempt, crate::random::fraction()) else {
+                return Err(error);
+            };
+            tracing::debug!(
+                attempt,
+                ?pause,
+                error = &error as &dyn std::error::Error,
+                "store is asked again"
+            );
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Retry {
+    async fn put(&self, path: &StorePath, body: Bytes, options: PutOptions) -> Result<Written, StoreError> {
+        self.attempt(|| self.inner.put(path, body.clone(), options)).await
+    }
+
+    async fn fetch(&self, path: &StorePath, read: Read) -> Result<Bytes, StoreError> {
+        self.attempt(|| self.inner.fetch(path, read.clone())).await
+    }
+
+    async fn head(&self, path: &StorePath, version: Option<&VersionId>) -> Result<ObjectMeta, StoreError> {
+        self.attempt(|| self.inner.head(path, version)).await
+    }
+
+    async fn list(&self, folder: &StorePath, page: &ListPage) -> Result<Listing, StoreError> {
+        self.attempt(|| self.inner.list(folder, page)).await
+    }
+
+    async fn list_folders(&self, folder: &StorePath) -> Result<Vec<String>, StoreError> {
+        self.attempt(|| self.inner.list_folders(folder)).await
+    }
+
+    async fn list_versions(
+        &self,
+        scope: &VersionScope,
+        page: &VersionPage,
+    ) -> Result<VersionListing, StoreError> {
+        self.attempt(|| self.inner.list_versions(scope, page)).await
+    }
+
+    async fn delete(&self, path: &StorePath, version: Option<&VersionId>) -> Result<(), StoreError> {
+        self.attempt(|| self.inner.delete(path, version)).await
+    }
+
+    async fn extend_retention(
+        &self,
+        path: &StorePath,
+        version: Option<&VersionId>,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.attempt(|| self.inner.extend_retention(path, version, until)).await
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.attempt(|| self.inner.time()).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn location(&self) -> &str {
+        self.inner.location()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NetworkFault, Operation};
+
+    fn busy(retry_after: Option<Duration>) -> StoreError {
+        StoreError::Busy {
+            operation: Operation::List,
+            path: StorePath::root(),
+            location: "here".to_owned(),
+            retry_after,
+            source: "slow down".into(),
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_end() {
+        let backoff =
+            Backoff { attempts_max: 5, first: Duration::from_secs(1), longest: Duration::from_secs(3) };
+        let pauses: Vec<_> = (1..=5).map(|attempt| backoff.pause(&busy(None), attempt, 1.0)).collect();
+        let expected = [Some(1), Some(2), Some(3), Some(3), None].map(|s| s.map(Duration::from_secs));
+        assert_eq!(pauses, expected);
+        assert_eq!(backoff.pause(&busy(None), 1, 0.0), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn the_store_says_how_long_and_too_long_ends_it() {
+        let backoff = Backoff::default();
+        let soon = Duration::from_secs(7);
+        assert_eq!(backoff.pause(&busy(Some(soon)), 1, 0.0), Some(soon));
+        assert_eq!(backoff.pause(&busy(Some(Duration::from_secs(60))), 1, 0.0), None);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let backoff = Backoff::default();
+        let (path, location, operation) = (StorePath::root(), "here".to_owned(), Operation::Put);
+        let unreachable = StoreError::Unreachable {
+            operation,
+            location: location.clone(),
+            fault: NetworkFault::Refused,
+            source: "refused".into(),
+        };
+        assert!(backoff.pause(&unreachable, 1, 0.0).is_some());
+        let waited = Duration::from_secs(30);
+        for error in [
+            StoreError::AlreadyExists { path: path.clone() },
+            StoreError::NotFound { operation, path: path.clone() },
+            StoreError::Full { operation, path: path.clone(), location: location.clone(), source: "".into() },
+            StoreError::Unanswered { operation, path, location, waited },
+        ] {
+            assert_eq!(backoff.pause(&error, 1, 0.0), None, "{error}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A whole Kubernetes control plane in a temporary directory: etcd, API server, controller manager.
+//!
+//! No node and no scheduler: pods stay pending. Everything the API does by itself is real: RBAC, admission,
+//! aggregation, garbage collection, namespaces' end. Nothing needs root, and nothing is left behind
+//! (`supervisor`). An extension server on loopback is reached through a Service of type `ExternalName`.
+
+mod kubeconfig;
+mod pki;
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use tokio::sync::OnceCell;
+
+pub use self::pki::ClientCertificate;
+use self::pki::Pki;
+use crate::ports::free_port;
+use crate::programs::Programs;
+use crate::supervisor::{Detached, Program, Supervisor};
+
+const ETCD: &str = "etcd";
+const API_SERVER: &str = "kube-apiserver";
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+
+/// A start takes three seconds on an idle machine; a loaded one with two cores may need twenty times that.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(50);
+/// Ports are free when looked at; another program may still be quicker.
+const START_ATTEMPTS: usize = 3;
+
+/// Controllers that look after nodes, clouds and volumes' attachment, none of which exist here.
+const CONTROLLERS: &str = "*,-cloud-node-lifecycle-controller,-node-ipam-controller,-node-lifecycle-controller,\
+    -node-route-controller,-service-lb-controller,-taint-eviction-controller,-device-taint-eviction-controller,\
+    -persistentvolume-attach-detach-controller,-persistentvolume-expander-controller,\
+    -horizontal-pod-autoscaler-controller,-service-cidr-controller,-legacy-serviceaccount-token-cleaner-controller";
+
+/// A running control plane. Dropping it kills its servers and deletes its data.
+pub struct ControlPlane {
+    supervisor: Supervisor,
+    programs: Programs,
+    pki: Pki,
+    url: String,
+    kubeconfig: PathBuf,
+}
+
+impl ControlPlane {
+    /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
+    pub async fn start() -> Result<Self> {
+        let programs = Programs::locate()?;
+        for _ in 1..START_ATTEMPTS {
+            match Self::start_with(programs.clone(), Supervisor::start("control-plane")?).await {
+                Err(error) if format!("{error:#}").contains("address already in use") => {}
+                other => return other,
+            }
+        }
+        Self::start_with(programs, Supervisor::start("control-plane")?).await
+    }
+
+    /// Starts one in `directory`, which it owns from now on.
+    pub async fn start_in(directory: PathBuf) -> Result<Self> {
+        Self::start_with(Programs::locate()?, Supervisor::start_in(directory)?).await
+    }
+
+    /// The one that all tests of this process share; each works in namespaces of its own.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    async fn start_with(programs: Programs, supervisor: Supervisor) -> Result<Self> {
+        let port = free_port()?;
+        let url = format!("https://{}:{port}", Ipv4Addr::LOCALHOST);
+        let pki = Pki::create(supervisor.directory().join("pki"))?;
+        let admin = pki.sign_client("admin", Some("system:masters"))?;
+        let kubeconfig = supervisor.directory().join("kubeconfig");
+        kubeconfig::write(&kubeconfig, &url, &pki.authority(), &admin)?;
+
+        let mut plane = Self { supervisor, programs, pki, url, kubeconfig };
+        let (etcd, etcd_url) = plane.etcd()?;
+        plane.supervisor.run(ETCD, &etcd)?;
+        plane.supervisor.run(API_SERVER, &plane.api_server(port, &etcd_url))?;
+        let client = plane.client().await?;
+        plane.wait_for_readiness(&client, &[ETCD, API_SERVER]).await?;
+        // Started only now: it gives up when it finds no API server within ten seconds.
+        plane.supervisor.run(CONTROLLER_MANAGER, &plane.controller_manager())?;
+        plane.wait_for_service_account(&client).await?;
+        Ok(plane)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The administrator's kubeconfig (group `system:masters`).
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A new client of the administrator. Connections belong to the calling runtime: one client a test.
+    pub async fn client(&self) -> Result<Client> {
+        client_of(&self.kubeconfig).await
+    }
+
+    /// Writes a kubeconfig for another user, who has the rights that RBAC gives to the name and the group.
+    pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
+        let certificate = self.client_certificate(user, group)?;
+        let path = self.directory().join(format!("kubeconfig-{}", user.replace('/', "_")));
+        kubeconfig::write(&path, &self.url, &self.pki.authority(), &certificate)?;
+        Ok(path)
+    }
+
+    pub async fn client_for(&self, user: &str, group: Option<&str>) -> Result<Client> {
+        client_of(&self.kubeconfig_for(user, group)?).await
+    }
+
+    pub fn client_certificate(&self, user: &str, group: Option<&str>) -> Result<ClientCertificate> {
+        self.pki.sign_client(user, group)
+    }
+
+    /// The authority that signs the API server and its clients, in PEM.
+    pub fn authority(&self) -> String {
+        self.pki.authority()
+    }
+
+    /// `kubectl` as the administrator.
+    pub fn kubectl(&self) -> Command {
+        let mut kubectl = Command::new(&self.programs.kubectl);
+        kubectl.arg("--kubeconfig").arg(&self.kubeconfig);
+        // Its discovery cache is keyed by host and port, which other control planes reuse.
+        kubectl.arg("--cache-dir").arg(self.directory().join("kubectl-cache"));
+        kubectl
+    }
+
+    /// Where the servers keep their data, logs (`kube-apiserver.log`, …) and certificates.
+    pub fn directory(&self) -> &Path {
+        self.supervisor.directory()
+    }
+
+    /// Kills the servers with SIGKILL, deletes their data and returns when both are gone. Dropping does the same.
+    pub async fn stop(self) -> Result<()> {
+        tokio::task::spawn_blocking(move || drop(self)).await.context("stop the control plane")
+    }
+
+    /// Kills the API server alone; `resume` brings it back with its data.
+    pub fn interrupt(&self) -> Result<()> {
+        self.supervisor.kill(API_SERVER)
+    }
+
+    /// Starts again, with the data they had, whichever servers do not run.
+    pub async fn resume(&mut self) -> Result<()> {
+        for name in [ETCD, API_SERVER, CONTROLLER_MANAGER] {
+            if !self.supervisor.is_running(name) {
+                self.supervisor.rerun(name)?;
+            }
+        }
+        self.wait_for_readiness(&self.client().await?, &[ETCD, API_SERVER]).await
+    }
+
+    /// Lets the servers outlive this process.
+    pub fn detach(self) -> Result<Detached> {
+        self.supervisor.detach()
+    }
+
+    fn etcd(&self) -> Result<(Program, String)> {
+        let client = format!("http://127.0.0.1:{}", free_port()?);
+        let peer = format!("http://127.0.0.1:{}", free_port()?);
+        let program = Program::new(&self.programs.etcd)
+            .arg("--data-dir")
+            .arg(self.directory().join("etcd"))
+            .arg(format!("--listen-client-urls={client}"))
+            .arg(format!("--advertise-client-urls={client}"))
+            .arg(format!("--listen-peer-urls={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--initial-cluster=default={peer}"))
+            .args(["--unsafe-no-fsync", "--log-level=warn"]);
+        Ok((program, client))
+    }
+
+    fn api_server(&self, port: u16, etcd_url: &str) -> Program {
+        let file = |flag: &str, name: &str| {
+            let mut word = OsString::from(format!("--{flag}="));
+            word.push(self.pki.file(name));
+            word
+        };
+        Program::new(&self.programs.kube_apiserver)
+            .arg(format!("--etcd-servers={etcd_url}"))
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+            .arg(format!("--secure-port={port}"))
+            // A Service may not point at loopback, so `kubernetes.default` stays without endpoints.
+            .args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.0.0.0/16"])
+            .args(["--authorization-mode=RBAC", "--allow-privileged=true", "--profiling=false"])
+            .arg(file("tls-cert-file", "apiserver.crt"))
+            .arg(file("tls-private-key-file", "apiserver.key"))
+            .arg(file("client-ca-file", "ca.crt"))
+            .arg(file("service-account-key-file", "service-accounts.pub"))
+            .arg(file("service-account-signing-key-file", "service-accounts.key"))
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .arg(file("requestheader-client-ca-file", "front-proxy-ca.crt"))
+            .args(["--requestheader-allowed-names=front-proxy-client"])
+            .args(["--requestheader-username-headers=X-Remote-User"])
+            .args(["--requestheader-group-headers=X-Remote-Group"])
+            .args(["--requestheader-extra-headers-prefix=X-Remote-Extra-"])
+            .arg(file("proxy-client-cert-file", "front-proxy.crt"))
+            .arg(file("proxy-client-key-file", "front-proxy.key"))
+            // Resolves the Service itself and not its endpoints, which is what makes `ExternalName` work.
+            .arg("--enable-aggregator-routing=false")
+    }
+
+    fn controller_manager(&self) -> Program {
+        Program::new(&self.programs.kube_controller_manager)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .arg("--service-account-private-key-file")
+            .arg(self.pki.file("service-accounts.key"))
+            .arg("--root-ca-file")
+            .arg(self.pki.file("ca.crt"))
+            .arg(format!("--controllers={CONTROLLERS}"))
+            .args(["--leader-elect=false", "--secure-port=0"])
+    }
+
+    async fn wait_for_readiness(&self, client: &Client, servers: &[&str]) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            if client.request_text(request).await.is_ok() {
+                return Ok(());
+            }
+            self.pause(deadline, servers).await?;
+        }
+    }
+
+    /// A namespace without its service account refuses pods; a person's cluster is past that moment.
+    async fn wait_for_service_account(&self, client: &Client) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        while accounts.get_opt("default").await.context("look for the default service account")?.is_none() {
+            self.pause(deadline, &[ETCD, API_SERVER, CONTROLLER_MANAGER]).await?;
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, deadline: Instant, servers: &[&str]) -> Result<()> {
+        for server in servers {
+            if !self.supervisor.is_running(server) {
+                bail!("{server} ended:\n{}", self.supervisor.log_tail(server));
+            }
+        }
+        if Instant::now() > deadline {
+            let log = servers.last().map(|server| self.supervisor.log_tail(server)).unwrap_or_default();
+            bail!("the control plane is not ready after {} s:\n{log}", START_TIMEOUT.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
+        Ok(())
+    }
+}
+
+async fn client_of(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).context("read the kubeconfig")?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Client::try_from(config).context("build a client")
+}

@@ -1,0 +1,44 @@
+//! Writes kubeconfig files that carry everything in themselves.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::pki::ClientCertificate;
+
+const CLUSTER: &str = "keelson-testbed";
+
+/// Writes JSON, which is YAML too.
+pub(super) fn write(path: &Path, url: &str, authority: &str, client: &ClientCertificate) -> Result<()> {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": CLUSTER,
+            "cluster": { "server": url, "certificate-authority-data": STANDARD.encode(authority) },
+        }],
+        "users": [{
+            "name": CLUSTER,
+            "user": {
+                "client-certificate-data": STANDARD.encode(&client.certificate),
+                "client-key-data": STANDARD.encode(&client.key),
+            },
+        }],
+        "contexts": [{ "name": CLUSTER, "context": { "cluster": CLUSTER, "user": CLUSTER } }],
+        "current-context": CLUSTER,
+    });
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("create {}", path.display()))?;
+    file.write_all(format!("{config:#}\n").as_bytes()).with_context(|| format!("write {}", path.display()))
+}

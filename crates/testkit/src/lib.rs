@@ -1,0 +1,21 @@
+//! What tests stand on: a real control plane, a real S3 server, stores that fail on demand, conformance suites.
+//!
+//! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
+//! servers, their ports and their files go with it (`supervisor`).
+
+mod control_plane;
+mod eventually;
+mod faulty_store;
+mod minio;
+mod ports;
+mod programs;
+pub mod store_conformance;
+mod supervisor;
+
+pub use control_plane::{ClientCertificate, ControlPlane};
+pub use eventually::eventually;
+pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
+pub use minio::{BucketProtection, Minio};
+pub use ports::{free_port, random_hex};
+pub use programs::{Programs, testbed_program};
+pub use supervisor::{Detached, Program, Supervisor, processes_in};

@@ -1,0 +1,161 @@
+//! A real S3 server for tests: MinIO as a process of its own, with random credentials and its own directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+
+use crate::ports::{free_port, random_hex};
+use crate::programs::testbed_program;
+use crate::supervisor::{Detached, Program, Supervisor};
+
+const MINIO: &str = "minio";
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What a bucket does when an object is overwritten or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketProtection {
+    /// The old bytes are gone.
+    None,
+    /// The old version stays beside the new one.
+    Versioning,
+    /// Versions stay, and may carry a date before which nobody deletes them.
+    ObjectLock,
+}
+
+/// A running server. Dropping it kills it and deletes its data.
+pub struct Minio {
+    supervisor: Supervisor,
+    port: u16,
+    access_key: String,
+    secret_key: String,
+}
+
+impl Minio {
+    /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(Supervisor::start(MINIO)?).await
+    }
+
+    /// Starts one in `directory`, which it owns from now on.
+    pub async fn start_in(directory: PathBuf) -> Result<Self> {
+        Self::start_with(Supervisor::start_in(directory)?).await
+    }
+
+    async fn start_with(supervisor: Supervisor) -> Result<Self> {
+        let (access_key, secret_key) = (random_hex::<8>(), random_hex::<16>());
+        let mut minio = Self { supervisor, port: free_port()?, access_key, secret_key };
+        let data = minio.data();
+        fs::create_dir_all(&data).context("create the directory of buckets")?;
+        let server = Program::new(testbed_program(MINIO)?)
+            .args(["server", "--quiet", "--address"])
+            .arg(format!("127.0.0.1:{}", minio.port))
+            .arg(data)
+            .env("MINIO_ROOT_USER", &minio.access_key)
+            .env("MINIO_ROOT_PASSWORD", &minio.secret_key)
+            .env("MINIO_BROWSER", "off")
+            .env("MINIO_UPDATE", "off");
+        minio.supervisor.run(MINIO, &server)?;
+        minio.wait_for_readiness().await?;
+        Ok(minio)
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn region(&self) -> &'static str {
+        "us-east-1"
+    }
+
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    pub fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    /// A client with all rights, for what a test does behind the back of the code under test.
+    pub fn client(&self) -> Client {
+        let credentials = Credentials::new(&self.access_key, &self.secret_key, None, None, "testkit");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .endpoint_url(self.endpoint())
+            .credentials_provider(credentials)
+            .force_path_style(true)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        Client::from_conf(config)
+    }
+
+    pub async fn create_bucket(&self, name: &str, protection: BucketProtection) -> Result<()> {
+        let client = self.client();
+        client
+            .create_bucket()
+            .bucket(name)
+            .object_lock_enabled_for_bucket(protection == BucketProtection::ObjectLock)
+            .send()
+            .await
+            .with_context(|| format!("create bucket {name}"))?;
+        if protection == BucketProtection::Versioning {
+            let versioning =
+                VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+            client
+                .put_bucket_versioning()
+                .bucket(name)
+                .versioning_configuration(versioning)
+                .send()
+                .await
+                .with_context(|| format!("switch on versions of bucket {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Kills the server; `resume` brings it back with its data and address.
+    pub fn interrupt(&self) -> Result<()> {
+        self.supervisor.kill(MINIO)
+    }
+
+    pub async fn resume(&mut self) -> Result<()> {
+        self.supervisor.rerun(MINIO)?;
+        self.wait_for_readiness().await
+    }
+
+    /// Kills the server, deletes its data and returns when both are gone. Dropping does the same.
+    pub async fn stop(self) -> Result<()> {
+        tokio::task::spawn_blocking(move || drop(self)).await.context("stop MinIO")
+    }
+
+    /// Lets the server outlive this process.
+    pub fn detach(self) -> Result<Detached> {
+        self.supervisor.detach()
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.supervisor.directory()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.supervisor.directory().join("data")
+    }
+
+    async fn wait_for_readiness(&self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let client = self.client();
+        while client.list_buckets().send().await.is_err() {
+            if !self.supervisor.is_running(MINIO) {
+                bail!("MinIO ended:\n{}", self.supervisor.log_tail(MINIO));
+            }
+            ensure!(Instant::now() < deadline, "MinIO is not ready after {} s", START_TIMEOUT.as_secs());
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Where the servers' executables are: `KUBEBUILDER_ASSETS` first, then what `testbed/build` has built.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+
+const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/build");
+
+/// The executables of a control plane.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    pub etcd: PathBuf,
+    pub kube_apiserver: PathBuf,
+    pub kube_controller_manager: PathBuf,
+    pub kubectl: PathBuf,
+}
+
+impl Programs {
+    /// Builds what is missing; on a fresh machine that takes minutes, once.
+    pub fn locate() -> Result<Self> {
+        Ok(Self {
+            etcd: testbed_program("etcd")?,
+            kube_apiserver: testbed_program("kube-apiserver")?,
+            kube_controller_manager: testbed_program("kube-controller-manager")?,
+            kubectl: testbed_program("kubectl")?,
+        })
+    }
+}
+
+/// The executable called `name`, built if need be.
+pub fn testbed_program(name: &str) -> Result<PathBuf> {
+    let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    if let Some(program) = in_assets(assets.as_deref(), name) {
+        return Ok(program);
+    }
+    let program = cache()?.join(name);
+    if !program.is_file() {
+        build(&[name])?;
+    }
+    ensure!(program.is_file(), "testbed/build has not built {}", program.display());
+    Ok(program)
+}
+
+/// Assets need not hold everything: the usual ones have no controller manager.
+fn in_assets(assets: Option<&Path>, name: &str) -> Option<PathBuf> {
+    assets.map(|assets| assets.join(name)).filter(|program| program.is_file())
+}
+
+/// The cache's directory, asked for once a process: the answer cannot change under a running test.
+fn cache() -> Result<PathBuf> {
+    static CACHE: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(cache) = CACHE.get() {
+        return Ok(cache.clone());
+    }
+    let cache = build(&["--where"])?;
+    Ok(CACHE.get_or_init(|| cache).clone())
+}
+
+fn build(arguments: &[&str]) -> Result<PathBuf> {
+    let output =
+        Command::new(BUILD).args(arguments).stderr(Stdio::inherit()).output().context("run testbed/build")?;
+    ensure!(output.status.success(), "testbed/build {} failed", arguments.join(" "));
+    let path = String::from_utf8(output.stdout).context("read the answer of testbed/build")?;
+    Ok(PathBuf::from(path.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assets_are_used_for_what_they_hold() -> Result<()> {
+        let assets = tempfile::tempdir()?;
+        let etcd = assets.path().join("etcd");
+        std::fs::write(&etcd, "")?;
+        assert_eq!(in_assets(Some(assets.path()), "etcd"), Some(etcd));
+        assert_eq!(in_assets(Some(assets.path()), "kubectl"), None);
+        assert_eq!(in_assets(None, "etcd"), None);
+        Ok(())
+    }
+}

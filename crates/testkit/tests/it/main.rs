@@ -1,0 +1,7 @@
+//! The test kit proves itself: what it starts is real, and nothing of it stays.
+
+mod aggregation;
+mod control_plane;
+mod faulty_store;
+mod minio;
+mod supervision;

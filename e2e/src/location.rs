@@ -1,0 +1,68 @@
+//! What lies in a location that is a directory, to show that a refused request has changed nothing there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+/// Every object of a location with its length and the time of its last change. Two are equal if nothing was written,
+/// changed or removed between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    objects: BTreeMap<PathBuf, (u64, SystemTime)>,
+}
+
+impl Listing {
+    pub fn of(location: &Path) -> Result<Self> {
+        let mut objects = BTreeMap::new();
+        collect(location, location, &mut objects)
+            .with_context(|| format!("list the location {}", location.display()))?;
+        Ok(Self { objects })
+    }
+
+    /// Paths relative to the location, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.objects.keys().map(PathBuf::as_path)
+    }
+}
+
+fn collect(root: &Path, folder: &Path, objects: &mut BTreeMap<PathBuf, (u64, SystemTime)>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let metadata = fs::symlink_metadata(&path)?;
+        if metadata.is_dir() {
+            collect(root, &path, objects)?;
+        } else {
+            let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
+            objects.insert(relative, (metadata.len(), metadata.modified()?));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_notices_what_was_written_changed_and_removed() -> Result<()> {
+        let location = tempfile::tempdir()?;
+        let file = location.path().join("folder/object");
+        fs::create_dir(location.path().join("folder"))?;
+        fs::write(&file, "one")?;
+        let before = Listing::of(location.path())?;
+        assert_eq!(before, Listing::of(location.path())?);
+        assert_eq!(before.paths().collect::<Vec<_>>(), [Path::new("folder/object")]);
+
+        fs::write(&file, "longer")?;
+        let changed = Listing::of(location.path())?;
+        assert_ne!(before, changed);
+        fs::write(location.path().join("new"), "")?;
+        assert_ne!(changed, Listing::of(location.path())?);
+        fs::remove_file(location.path().join("new"))?;
+        assert_eq!(changed, Listing::of(location.path())?);
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Runs `keelson`: a command and its answer, or `serve` until it is killed.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+use keelson_testkit::{Program, Supervisor, eventually};
+
+const SERVE: &str = "keelson";
+
+/// What a command said and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `keelson` with `arguments` to its end.
+pub fn answer<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<Answer> {
+    let output = Command::new(program()?).args(arguments).output().context("run keelson")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().context("keelson was killed")?;
+    Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
+}
+
+/// A `keelson serve` in a directory of its own. Dropping it kills the process and deletes the directory.
+pub struct Instance {
+    supervisor: Supervisor,
+}
+
+impl Instance {
+    /// Starts it against the cluster of `kubeconfig`; what the directory is for is `arguments`' to say.
+    pub fn serve<W: AsRef<OsStr>>(
+        kubeconfig: &Path,
+        arguments: impl FnOnce(&Path) -> Vec<W>,
+    ) -> Result<Self> {
+        let mut supervisor = Supervisor::start("serve")?;
+        let arguments = arguments(supervisor.directory());
+        let program = Program::new(program()?)
+            .args(["serve", "--kubeconfig"])
+            .arg(kubeconfig)
+            .args(arguments.iter().map(AsRef::as_ref));
+        supervisor.run(SERVE, &program)?;
+        Ok(Self { supervisor })
+    }
+
+    /// Waits until `check` holds; fails at once, with the end of the log, when the process has ended.
+    pub async fn wait_until<T>(
+        &self,
+        what: &str,
+        mut check: impl AsyncFnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        eventually(what, async || {
+            ensure!(self.supervisor.is_running(SERVE), "keelson serve ended:\n{}", self.log_tail());
+            check().await
+        })
+        .await
+    }
+
+    /// SIGKILL, in the middle of whatever it does. Its files stay.
+    pub fn kill(&self) -> Result<()> {
+        self.supervisor.kill(SERVE)
+    }
+
+    /// Starts again what was killed or has ended, on the same files.
+    pub fn restart(&mut self) -> Result<()> {
+        self.supervisor.rerun(SERVE)
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.supervisor.is_running(SERVE)
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.supervisor.directory()
+    }
+
+    pub fn log_tail(&self) -> String {
+        self.supervisor.log_tail(SERVE)
+    }
+}
+
+/// The executable: `KEELSON_PROGRAM`, or else what cargo builds from this tree now.
+fn program() -> Result<PathBuf> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program.clone());
+    }
+    let program = match env::var_os("KEELSON_PROGRAM") {
+        Some(program) => PathBuf::from(program),
+        None => build()?,
+    };
+    ensure!(program.is_file(), "there is no program {}", program.display());
+    Ok(PROGRAM.get_or_init(|| program).clone())
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--package", "keelson", "--bin", "keelson"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .status()
+        .context("run cargo build")?;
+    ensure!(status.success(), "cargo build failed");
+    // Test executables lie in `deps`, programs beside it.
+    let test = env::current_exe().context("find this test's executable")?;
+    let profile = test.parent().and_then(Path::parent).context("find the folder of programs")?;
+    Ok(profile.join("keelson"))
+}

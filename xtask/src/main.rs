@@ -1,0 +1,79 @@
+//! `cargo xtask`: the project's own chores. What ships is elsewhere; what watches over the tree is here.
+
+#![expect(clippy::print_stdout, reason = "a command answers on standard output")]
+
+mod codegen;
+mod finding;
+mod promises;
+mod source;
+mod testbed;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::finding::Finding;
+use crate::tree::Tree;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of this project", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check the rules that no compiler knows: layers, confined crates, sizes, names, fresh generated files
+    Tidy,
+    /// Write the generated files: `CustomResourceDefinitions` and the list of error codes
+    Codegen,
+    /// Print what the project promises and what proves it
+    Promises,
+    /// Start, stop or show a Kubernetes control plane for trying things out
+    #[command(subcommand)]
+    Testbed(testbed::Command),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<ExitCode> {
+    match chore {
+        Chore::Tidy => Ok(print_findings("tidy", &tidy::check(&Tree::here()?))),
+        Chore::Codegen => {
+            for path in codegen::write(&Tree::here()?)? {
+                println!("wrote {path}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Chore::Promises => {
+            let tree = Tree::here()?;
+            let promises = promises::read(&tree)?;
+            print!("{}", promises.table());
+            Ok(print_findings("promises", &promises.check(&tree)))
+        }
+        Chore::Testbed(command) => testbed::run(&command),
+    }
+}
+
+fn print_findings(chore: &str, findings: &[Finding]) -> ExitCode {
+    for finding in findings {
+        println!("{finding}");
+    }
+    if findings.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("{chore}: {} to mend", findings.len());
+    ExitCode::FAILURE
+}
