@@ -3,6 +3,7 @@
 //! Control planes and S3 servers come from the test kit. Nothing here reaches into the program: a story sees what a
 //! user sees.
 
+pub mod demo;
 mod location;
 mod program;
 

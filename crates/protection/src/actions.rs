@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Expect, Row, RowKey, RowKind};
+use keelson_model::ErrorClass;
 use keelson_model::action::ActionState;
 use keelson_resources::KindInfo;
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,7 @@ impl Work {
         }
     }
 
-    pub fn action(&self) -> RowKey {
+    pub(crate) fn action(&self) -> RowKey {
         RowKey { kind: RowKind::new(&self.kind), namespace: self.namespace.clone(), name: self.name.clone() }
     }
 }
@@ -109,12 +110,12 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    pub fn skipped(why: impl Into<String>) -> Self {
+    pub(crate) fn skipped(why: impl Into<String>) -> Self {
         Self { skipped: Some(why.into()), ..Self::default() }
     }
 
     /// Writes the end into the action.
-    pub fn apply(self, action: &mut Record, now: Timestamp) -> Vec<Change> {
+    pub(crate) fn apply(self, action: &mut Record, now: Timestamp) -> Vec<Change> {
         let state = if self.skipped.is_some() { ActionState::Skipped } else { ActionState::Complete };
         set_state(action, state);
         for (field, value) in self.status {
@@ -137,10 +138,30 @@ impl Finished {
     }
 }
 
-/// Ends an action that failed for good. The message is for the user, the cause has every layer, innermost last.
-pub(crate) fn fail(action: &mut Record, message: &str, cause: &str, now: Timestamp) -> Vec<Change> {
+/// A failure in the words of a status.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    /// For the user, with a hint where there is one.
+    pub message: String,
+    /// Every layer, innermost last.
+    pub cause: String,
+    pub class: ErrorClass,
+}
+
+impl Told {
+    pub(crate) fn plain(message: &str, class: ErrorClass) -> Self {
+        Self { message: message.to_owned(), cause: message.to_owned(), class }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({ "message": self.message, "cause": self.cause, "class": self.class.reason() })
+    }
+}
+
+/// Ends an action that failed for good.
+pub(crate) fn fail(action: &mut Record, failure: &Told, now: Timestamp) -> Vec<Change> {
     set_state(action, ActionState::Failed);
-    set_status(action, "error", json!({ "message": message, "cause": cause }));
+    set_status(action, "error", failure.to_json());
     set_status(action, "endTime", json!(now));
     let mut changes = vec![action.replace()];
     changes.extend(done_with(action));

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::kinds;
-use crate::actions::{self, ActionInternal, Finished, Work};
+use crate::actions::{self, ActionInternal, Finished, Told, Work};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::{backup, export, restore, retire, run};
@@ -46,16 +46,14 @@ impl<E: Classified> From<E> for Failure {
 }
 
 impl Failure {
-    fn message(&self) -> String {
-        match self.0.hint() {
-            Some(hint) => format!("{}; hint: {hint}", innermost_last(&*self.0)),
-            None => innermost_last(&*self.0),
-        }
+    fn told(&self) -> Told {
+        let cause = Chain(&*self.0).to_string();
+        let message = match self.0.hint() {
+            Some(hint) => format!("{cause}; hint: {hint}"),
+            None => cause.clone(),
+        };
+        Told { message, cause, class: self.0.class() }
     }
-}
-
-fn innermost_last(error: &dyn Classified) -> String {
-    Chain(error).to_string()
 }
 
 /// One attempt at one action.
@@ -64,7 +62,6 @@ pub(crate) struct Job {
     pub database: Database,
     pub action: Record,
     pub internal: ActionInternal,
-    pub stop: CancellationToken,
     reported: std::sync::Mutex<tokio::time::Instant>,
 }
 
@@ -99,7 +96,7 @@ impl Classified for StepError {
 
 impl Job {
     /// What an earlier attempt recorded under this name.
-    pub fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
+    pub(crate) fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
         let action = || self.action.name.clone();
         let steps =
             self.database.steps(&self.action.uid).map_err(|source| StepError::Read { action: action(), source })?;
@@ -109,7 +106,7 @@ impl Job {
             .map_err(|source| StepError::Decode { step, action: action(), source })
     }
 
-    pub async fn record<T: Serialize>(&self, step: &'static str, result: &T) -> Result<(), StepError> {
+    pub(crate) async fn record<T: Serialize>(&self, step: &'static str, result: &T) -> Result<(), StepError> {
         let change = Change::RecordStep {
             run: self.action.uid.clone(),
             step: step.to_owned(),
@@ -122,7 +119,7 @@ impl Job {
     }
 
     /// The plan of this action: decided once, the same in every later attempt.
-    pub async fn plan<T: Serialize + DeserializeOwned>(&self, decide: impl FnOnce() -> T) -> Result<T, StepError> {
+    pub(crate) async fn plan<T: Serialize + DeserializeOwned>(&self, decide: impl FnOnce() -> T) -> Result<T, StepError> {
         if let Some(plan) = self.recorded("plan")? {
             return Ok(plan);
         }
@@ -132,7 +129,7 @@ impl Job {
     }
 
     /// Shows progress, at most every ten seconds.
-    pub async fn progress(&self, percent: u8) {
+    pub(crate) async fn progress(&self, percent: u8) {
         {
             let mut reported = self.reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if reported.elapsed() < PROGRESS_EVERY {
@@ -204,7 +201,7 @@ pub(crate) fn read(database: &Database, key: &RowKey) -> Result<Option<Record>, 
 
 /// A row is there but cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadRecordError {
+pub(crate) enum ReadRecordError {
     #[error("read '{name}' from the catalog")]
     Read { name: String, source: keelson_catalog::ReadError },
     #[error("decode '{name}' of the catalog")]
@@ -231,7 +228,7 @@ impl Classified for ReadRecordError {
 async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, stop: CancellationToken) {
     loop {
         let Some(_slot) = slot_for(&work, &slots, &stop).await else { return };
-        let Some(job) = begin_attempt(&platform, &work, &stop).await else { return };
+        let Some(job) = begin_attempt(&platform, &work).await else { return };
         let attempt = job.internal.attempts;
         let result = tokio::select! {
             result = perform(&job) => result,
@@ -267,7 +264,7 @@ async fn slot_for(
 }
 
 /// Counts the attempt before anything is done, so that a crash counts too.
-async fn begin_attempt(platform: &Arc<Platform>, work: &Work, stop: &CancellationToken) -> Option<Job> {
+async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
     let database = platform.catalog().ok()?;
     let mut action = match read(&database, &work.action()) {
         Ok(Some(action)) if action.uid == work.uid => action,
@@ -280,7 +277,8 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work, stop: &Cancellatio
     let mut internal: ActionInternal = action.internal().unwrap_or_default();
     if internal.attempts >= ATTEMPTS_MAX {
         let message = format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
-        let changes = actions::fail(&mut action, &message, &message, platform.clock.now());
+        let told = Told::plain(&message, ErrorClass::Cancelled);
+        let changes = actions::fail(&mut action, &told, platform.clock.now());
         log_end(&action, commit(&database, ACTOR, changes).await.map(drop));
         return None;
     }
@@ -299,7 +297,7 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work, stop: &Cancellatio
     };
     action.revision = Some(revision);
     let reported = std::sync::Mutex::new(tokio::time::Instant::now());
-    Some(Job { platform: platform.clone(), database, action, internal, stop: stop.clone(), reported })
+    Some(Job { platform: platform.clone(), database, action, internal, reported })
 }
 
 /// The action was deleted: nothing is owed to anybody.
@@ -350,18 +348,18 @@ async fn end(job: &Job, finished: Finished) {
 }
 
 async fn give_up(job: &Job, failure: &Failure) {
-    let (message, cause) = (failure.message(), innermost_last(&*failure.0));
-    warn!(code = failure.0.code(), cause, "action failed");
-    let ended = finish(job, |action, now| actions::fail(action, &message, &cause, now)).await;
+    let told = failure.told();
+    warn!(code = failure.0.code(), cause = told.cause, "action failed");
+    let ended = finish(job, |action, now| actions::fail(action, &told, now)).await;
     log_end(&job.action, ended);
 }
 
 async fn note_failed_attempt(job: &Job, failure: &Failure) {
-    warn!(code = failure.0.code(), cause = innermost_last(&*failure.0), "attempt failed, trying again");
+    let told = failure.told();
+    warn!(code = failure.0.code(), cause = told.cause, "attempt failed, trying again");
     let noted = finish(job, |action, _| {
         actions::set_state(action, ActionState::AttemptFailed);
-        let message = failure.message();
-        actions::set_status(action, "error", json!({ "message": message, "cause": message }));
+        actions::set_status(action, "error", told.to_json());
         vec![action.replace()]
     });
     log_end(&job.action, noted.await);

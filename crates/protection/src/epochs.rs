@@ -20,7 +20,7 @@ const CLAIMS_MAX: usize = 10_000;
 
 /// What a claim says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub(crate) struct Claim {
     pub instance: InstanceId,
     /// The cluster on which the claimant runs.
     pub cluster: ClusterId,
@@ -31,7 +31,7 @@ pub struct Claim {
 
 /// The newest claim that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     pub epoch: Epoch,
     pub claim: Claim,
     digest: String,
@@ -39,7 +39,7 @@ pub struct Holder {
 
 /// What an epochs folder says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
+pub(crate) struct Claims {
     pub holder: Option<Holder>,
     /// Objects that nobody of this lineage wrote.
     pub strangers: Vec<String>,
@@ -96,7 +96,7 @@ impl Classified for EpochError {
 }
 
 /// Reads the chain of claims of a lineage.
-pub async fn read_claims(
+pub(crate) async fn read_claims(
     store: &dyn Store,
     cluster: &ClusterFolder,
     lineage: LineageId,
@@ -143,7 +143,7 @@ fn continue_chain(
 }
 
 /// Claims the next epoch. Fails with `Lost` if somebody of the lineage was faster.
-pub async fn claim(
+pub(crate) async fn claim(
     store: &dyn Store,
     cluster: &ClusterFolder,
     lineage: LineageId,

@@ -104,7 +104,7 @@ impl Identity {
         RowKey::new(RowKind::new("identity"), "", "self")
     }
 
-    pub fn read(instance: &Database) -> Result<Option<Self>, IdentityError> {
+    pub(crate) fn read(instance: &Database) -> Result<Option<Self>, IdentityError> {
         let stored = instance.read(&Self::row_key()).map_err(|source| IdentityError::Read { source })?;
         stored
             .map(|stored| serde_json::from_slice(&stored.row.body))
@@ -113,7 +113,7 @@ impl Identity {
     }
 
     /// A first start: new ids, and a first vault key that no passphrase knows yet.
-    pub fn new(key: &InstanceKey) -> Self {
+    pub(crate) fn new(key: &InstanceKey) -> Self {
         let mut identity = Self {
             instance: InstanceId::from_bytes(keelson_crypto::random_bytes()),
             lineage: LineageId::from_bytes(keelson_crypto::random_bytes()),
@@ -125,13 +125,13 @@ impl Identity {
         identity
     }
 
-    pub fn keep_vault_key(&mut self, key: &InstanceKey, vault: &VaultKey) {
+    pub(crate) fn keep_vault_key(&mut self, key: &InstanceKey, vault: &VaultKey) {
         self.vault_keys.insert(vault.number(), hex::encode(vault.wrap(key)));
     }
 
     /// Keeps what a recovered generation needs, before that generation is current: a kill on either side of the switch
     /// finds the keys that belong to the catalog in use.
-    pub fn prepare_adoption(
+    pub(crate) fn prepare_adoption(
         &mut self,
         key: &InstanceKey,
         generation: Generation,
@@ -144,7 +144,7 @@ impl Identity {
     }
 
     /// Takes over the lineage and keys that were kept for this generation. Says whether there were any.
-    pub fn complete_adoption(&mut self, current: Generation) -> bool {
+    pub(crate) fn complete_adoption(&mut self, current: Generation) -> bool {
         let Some(adoption) = self.adoption.take_if(|adoption| adoption.generation == current.0) else {
             return false;
         };
@@ -154,7 +154,7 @@ impl Identity {
         true
     }
 
-    pub fn vault_keys(&self, key: &InstanceKey) -> Result<VaultKeyring, IdentityError> {
+    pub(crate) fn vault_keys(&self, key: &InstanceKey) -> Result<VaultKeyring, IdentityError> {
         let mut ring: Option<VaultKeyring> = None;
         for (number, wrapped) in &self.vault_keys {
             let bytes = hex::decode(wrapped).unwrap_or_default();
@@ -168,7 +168,7 @@ impl Identity {
         ring.ok_or(IdentityError::NoVaultKey)
     }
 
-    pub fn put(&self, now: jiff::Timestamp) -> Change {
+    pub(crate) fn put(&self, now: jiff::Timestamp) -> Change {
         let key = Self::row_key();
         let row = Row {
             kind: key.kind,
@@ -183,7 +183,7 @@ impl Identity {
         Change::Put { row, expect: Expect::Any }
     }
 
-    pub async fn write(&self, instance: &Database, now: jiff::Timestamp) -> Result<(), IdentityError> {
+    pub(crate) async fn write(&self, instance: &Database, now: jiff::Timestamp) -> Result<(), IdentityError> {
         commit(instance, "identity", vec![self.put(now)])
             .await
             .map(drop)

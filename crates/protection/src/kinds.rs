@@ -9,31 +9,44 @@ fn info(kind: &str) -> &'static KindInfo {
     KINDS.iter().find(|info| info.kind == kind).expect("the table of resources holds every kind of ours")
 }
 
-macro_rules! aggregated {
-    ($($name:ident, $rows:ident = $kind:literal;)*) => {
-        $(
-            pub(crate) fn $name() -> &'static KindInfo {
-                info($kind)
-            }
-
-            pub(crate) fn $rows() -> RowKind {
-                RowKind::new(info($kind).row_kind())
-            }
-        )*
+macro_rules! kinds {
+    ($($name:ident = $kind:literal;)*) => {
+        $(pub(crate) fn $name() -> &'static KindInfo {
+            info($kind)
+        })*
     };
 }
 
-aggregated! {
-    run_action, run_actions = "RunAction";
-    backup_action, backup_actions = "BackupAction";
-    export_action, export_actions = "ExportAction";
-    restore_action, restore_actions = "RestoreAction";
-    retire_action, retire_actions = "RetireAction";
-    application, applications = "Application";
-    restore_point, restore_points = "RestorePoint";
-    restore_point_content, restore_point_contents = "RestorePointContent";
-    dr_review, dr_reviews = "KastenDRReview";
-    dr_restore, dr_restores = "KastenDRRestore";
+kinds! {
+    run_action = "RunAction";
+    backup_action = "BackupAction";
+    export_action = "ExportAction";
+    retire_action = "RetireAction";
+    application = "Application";
+    restore_point = "RestorePoint";
+    restore_point_content = "RestorePointContent";
+    dr_review = "KastenDRReview";
+    dr_restore = "KastenDRRestore";
+}
+
+macro_rules! rows {
+    ($($name:ident = $kind:literal;)*) => {
+        $(pub(crate) fn $name() -> RowKind {
+            RowKind::new(info($kind).row_kind())
+        })*
+    };
+}
+
+rows! {
+    run_actions = "RunAction";
+    backup_actions = "BackupAction";
+    export_actions = "ExportAction";
+    restore_actions = "RestoreAction";
+    retire_actions = "RetireAction";
+    applications = "Application";
+    restore_points = "RestorePoint";
+    restore_point_contents = "RestorePointContent";
+    dr_reviews = "KastenDRReview";
 }
 
 pub(crate) fn profile() -> Kind {

@@ -10,7 +10,7 @@ use keelson_store::StorePath;
 use serde::{Deserialize, Serialize};
 
 /// The folder `k10`, whose children are cluster ids.
-pub fn clusters() -> StorePath {
+pub(crate) fn clusters() -> StorePath {
     child(&StorePath::root(), "k10")
 }
 
@@ -21,89 +21,89 @@ fn child(folder: &StorePath, name: &str) -> StorePath {
 
 /// Everything of one cluster: `k10/<cluster id>/`.
 #[derive(Debug, Clone)]
-pub struct ClusterFolder(StorePath);
+pub(crate) struct ClusterFolder(StorePath);
 
 impl ClusterFolder {
-    pub fn new(cluster: &ClusterId) -> Self {
+    pub(crate) fn new(cluster: &ClusterId) -> Self {
         Self(child(&clusters(), cluster.as_str()))
     }
 
-    pub fn cards(&self) -> StorePath {
+    pub(crate) fn cards(&self) -> StorePath {
         child(&self.0, "cards")
     }
 
-    pub fn card(&self, number: u64) -> StorePath {
+    pub(crate) fn card(&self, number: u64) -> StorePath {
         child(&self.cards(), &format!("{number:08}"))
     }
 
-    pub fn epochs(&self, lineage: LineageId) -> StorePath {
+    pub(crate) fn epochs(&self, lineage: LineageId) -> StorePath {
         child(&self.lineages(), &lineage.to_string())
     }
 
-    pub fn lineages(&self) -> StorePath {
+    pub(crate) fn lineages(&self) -> StorePath {
         child(&self.0, "epochs")
     }
 
-    pub fn epoch(&self, lineage: LineageId, epoch: Epoch) -> StorePath {
+    pub(crate) fn epoch(&self, lineage: LineageId, epoch: Epoch) -> StorePath {
         child(&self.epochs(lineage), &epoch.to_string())
     }
 
-    pub fn dr(&self) -> StorePath {
+    pub(crate) fn dr(&self) -> StorePath {
         child(&self.0, "dr")
     }
 
-    pub fn dr_repository(&self, id: RepositoryId) -> DrFolder {
+    pub(crate) fn dr_repository(&self, id: RepositoryId) -> DrFolder {
         DrFolder(child(&self.dr(), &id.to_string()))
     }
 
-    pub fn exports(&self) -> StorePath {
+    pub(crate) fn exports(&self) -> StorePath {
         child(&self.0, "exports")
     }
 
-    pub fn export_repository(&self, application: &str, id: RepositoryId) -> StorePath {
+    pub(crate) fn export_repository(&self, application: &str, id: RepositoryId) -> StorePath {
         child(&child(&self.exports(), application), &id.to_string())
     }
 }
 
 /// The platform's own repository, with the shipped chain beside the repository's folders.
 #[derive(Debug, Clone)]
-pub struct DrFolder(StorePath);
+pub(crate) struct DrFolder(StorePath);
 
 impl DrFolder {
-    pub fn repository(&self) -> &StorePath {
+    pub(crate) fn repository(&self) -> &StorePath {
         &self.0
     }
 
-    pub fn bases(&self) -> StorePath {
+    pub(crate) fn bases(&self) -> StorePath {
         child(&self.0, "bases")
     }
 
-    pub fn base(&self, at: Position) -> StorePath {
+    pub(crate) fn base(&self, at: Position) -> StorePath {
         child(&self.bases(), &at.to_string())
     }
 
-    pub fn segments(&self) -> StorePath {
+    pub(crate) fn segments(&self) -> StorePath {
         child(&self.0, "segments")
     }
 
     /// A segment is named after its first entry.
-    pub fn segment(&self, first: Position) -> StorePath {
+    pub(crate) fn segment(&self, first: Position) -> StorePath {
         child(&self.segments(), &first.to_string())
     }
 
-    pub fn manifests(&self) -> StorePath {
+    pub(crate) fn manifests(&self) -> StorePath {
         child(&self.0, "manifests")
     }
 
-    pub fn manifest(&self, at: Position) -> StorePath {
+    pub(crate) fn manifest(&self, at: Position) -> StorePath {
         child(&self.manifests(), &at.to_string())
     }
 
-    pub fn starts(&self) -> StorePath {
+    pub(crate) fn starts(&self) -> StorePath {
         child(&self.0, "starts")
     }
 
-    pub fn start(&self, number: u64) -> StorePath {
+    pub(crate) fn start(&self, number: u64) -> StorePath {
         child(&self.starts(), &format!("{number:08}"))
     }
 }
@@ -170,7 +170,7 @@ impl FromStr for Position {
 }
 
 /// The last segment of a path, parsed.
-pub fn name_of<T: FromStr>(path: &StorePath) -> Option<T> {
+pub(crate) fn name_of<T: FromStr>(path: &StorePath) -> Option<T> {
     path.name().parse().ok()
 }
 

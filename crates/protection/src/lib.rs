@@ -38,6 +38,7 @@ pub mod passphrases;
 pub mod recovery;
 
 mod service;
+pub mod status;
 
 pub use identity::{IdentityError, INSTANCE_SECRET};
 pub use layout::{Epoch, Position};
@@ -45,5 +46,6 @@ pub use locations::{Location, LocationError, Place};
 pub use ownership::OwnershipError;
 pub use platform::{CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, Settings};
 pub use records::{Body, DecodeRecordError, Record, random_suffix};
+pub use repositories::RepositoriesError;
 pub use requester::Requester;
 pub use service::run;

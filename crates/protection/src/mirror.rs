@@ -139,7 +139,7 @@ fn is_current(catalog: &Database, row: &Row) -> Result<bool, keelson_catalog::Re
     Ok(stored.is_some_and(|stored| stored.row.body == row.body && stored.row.labels == row.labels))
 }
 
-/// What of an object is its user's: specification, labels, annotations; and the status, which tells if it is valid.
+/// What of an object is its user's: specification, labels, annotations; and whether it was found valid.
 fn kept(object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut annotations = metadata["annotations"].clone();
@@ -156,7 +156,7 @@ fn kept(object: &Value) -> Value {
             "annotations": annotations,
         },
         "spec": object["spec"],
-        "status": object["status"],
+        "status": { "validation": object["status"]["validation"], "error": object["status"]["error"] },
     })
 }
 

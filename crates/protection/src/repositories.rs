@@ -40,7 +40,7 @@ pub(crate) struct RepositoryRow {
 }
 
 impl RepositoryRow {
-    pub fn parse(body: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
 }
@@ -51,7 +51,7 @@ pub(crate) fn row_kind() -> RowKind {
 
 /// A repository cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RepositoriesError {
+pub enum RepositoriesError {
     #[error("make the folder '{}' of local backups", folder.display())]
     MakeFolder { folder: std::path::PathBuf, source: std::io::Error },
     #[error("open the folder of local backups")]

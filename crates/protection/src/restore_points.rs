@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::kinds;
-use crate::layout::ClusterFolder;
 use crate::locations::Place;
 use crate::records::Record;
 use crate::requests::RequestError;
@@ -21,7 +20,7 @@ use crate::requests::RequestError;
 /// Where the data of a restore point lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Artifact {
+pub(crate) struct Artifact {
     pub repository: RepositoryId,
     pub outcome: SessionId,
     /// Absent for what lies on the platform's own volume.
@@ -37,7 +36,7 @@ pub struct Artifact {
 
 /// Which location, and where in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportedTo {
+pub(crate) struct ExportedTo {
     /// The profile that leads there. Another one of the same place does as well.
     pub profile: String,
     pub place: Place,
@@ -170,9 +169,4 @@ pub(crate) fn details(content: &Record) -> Value {
         "artifacts": [content.body.internal.get("artifact")],
         "originatingPolicies": policy.into_iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
     })
-}
-
-/// The folder of one application's exports in a location, below the profile's path.
-pub(crate) fn export_root(cluster: &ClusterFolder, application: &str, id: RepositoryId) -> String {
-    cluster.export_repository(application, id).to_string()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{applications, engine, mirror, ownership, platform::Platform, recovery, scheduler};
+use crate::{applications, engine, mirror, ownership, platform::Platform, recovery, scheduler, status};
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
 pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
@@ -16,6 +16,7 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
         recovery::ship::run_shipping(platform.clone(), stop.clone()),
         recovery::service::run_recovery(platform.clone(), stop.clone()),
         ownership::run_ownership(platform.clone(), stop.clone()),
+        status::run_status(platform.clone(), stop.clone()),
     );
     platform.tasks().close();
     platform.tasks().wait().await;

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The reconcilers of our custom resources: they look at profiles and policies and say in the status what they found.
+//!
+//! Each kind is five steps in five files. What to look at and what it means is decided in `keelson-protection`.
+
+mod disaster_recovery;
+mod follow;
+mod looks;
+mod policy;
+mod profile;
+mod publish;
+mod status;
+mod subject;
+
+use std::sync::Arc;
+
+use keelson_protection::Platform;
+use tokio_util::sync::CancellationToken;
+
+/// Reconciles profiles and policies until `stop`, then waits for what is in flight.
+pub async fn run(platform: Arc<Platform>, client: kube::Client, stop: CancellationToken) {
+    tokio::join!(
+        profile::run(platform.clone(), client.clone(), stop.clone()),
+        policy::run(platform.clone(), client, stop.clone()),
+        disaster_recovery::run(platform, stop),
+    );
+}

@@ -35,6 +35,9 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const WATCH_TIMEOUT_LEAST: Duration = Duration::from_secs(30 * 60);
 pub(crate) const WATCH_TIMEOUT_MOST: Duration = Duration::from_secs(60 * 60);
 
+/// A watch that names a longer timeout ends after a day; clients begin the next one by themselves.
+pub(crate) const WATCH_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A bookmark is due this often, so that a client's version stays ahead of the cut of the journal.
 pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 

@@ -19,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::reader::{Progress, Reader};
-use crate::limits::{BOOKMARK_INTERVAL, COMMITS_TOGETHER, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MOST};
+use crate::limits::{
+    BOOKMARK_INTERVAL, COMMITS_TOGETHER, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MAX, WATCH_TIMEOUT_MOST,
+};
 use crate::options::{WatchOptions, WatchStart};
 use crate::refusal::Refusal;
 use crate::response::json_stream;
@@ -57,7 +59,7 @@ pub(crate) async fn watch(
         reader: Some(reader),
         behind: true,
         bookmark_due: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
-        ends: now + options.timeout.unwrap_or_else(spread_timeout),
+        ends: now + options.timeout.unwrap_or_else(spread_timeout).min(WATCH_TIMEOUT_MAX),
         commits,
         _permit: permit,
     };

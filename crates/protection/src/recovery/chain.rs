@@ -7,7 +7,7 @@ use crate::recovery::documents::Fork;
 
 /// The shipped chain of one repository, as its listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShippedChain {
+pub(crate) struct ShippedChain {
     pub repository: RepositoryId,
     /// Ascending.
     pub bases: Vec<Position>,
@@ -20,7 +20,7 @@ pub struct ShippedChain {
 
 /// What has to be read to reach a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replay {
+pub(crate) struct Replay {
     pub base: Position,
     /// Names of the segments, in order. The first may begin before the base's end.
     pub segments: Vec<Position>,
@@ -38,7 +38,7 @@ pub enum UnreachablePoint {
 
 impl ShippedChain {
     /// The newest point that can be reached.
-    pub fn latest(&self) -> Option<Position> {
+    pub(crate) fn latest(&self) -> Option<Position> {
         let base = self.bases.last().copied()?;
         // Segments without a base of their generation lead nowhere.
         let end = self.end.filter(|end| self.bases.iter().any(|base| base.generation == end.generation));
@@ -46,7 +46,7 @@ impl ShippedChain {
     }
 
     /// Of a generation, the base at or before the point and the segments after it.
-    pub fn replay(&self, generation: Generation, through: Sequence) -> Result<Replay, UnreachablePoint> {
+    pub(crate) fn replay(&self, generation: Generation, through: Sequence) -> Result<Replay, UnreachablePoint> {
         let mine = |at: &&Position| at.generation == generation;
         let base = self.bases.iter().filter(mine).rfind(|base| base.sequence <= through).copied();
         let base = base.ok_or_else(|| UnreachablePoint::NoBase {
@@ -86,7 +86,7 @@ impl ShippedChain {
 
 /// Which of several chains holds the latest state: the highest position, except that a chain which left another one
 /// counts only while its parent has nothing beyond the fork.
-pub fn latest_chain(chains: &[ShippedChain]) -> Option<&ShippedChain> {
+pub(crate) fn latest_chain(chains: &[ShippedChain]) -> Option<&ShippedChain> {
     let superseded = |child: &ShippedChain| {
         child.parent.as_ref().is_some_and(|fork| {
             chains

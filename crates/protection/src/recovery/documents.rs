@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::layout::Position;
 
 /// The version of all documents here. A release refuses version 0 data of its predecessors and says so.
-pub const DOCUMENT_VERSION: u32 = 0;
+pub(crate) const DOCUMENT_VERSION: u32 = 0;
 
 /// `bases/<position>`: all rows of the shipped classes at one position lie in one outcome of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ pub struct StartDocument {
 
 /// The directory of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SegmentDirectory {
+pub(crate) struct SegmentDirectory {
     pub version: u32,
     pub first: Position,
     pub last: Position,

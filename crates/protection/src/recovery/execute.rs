@@ -35,7 +35,7 @@ use crate::recovery::{RecoveryError, ship};
 /// What a recovery did, and how long each step took.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RecoveryReport {
+pub(crate) struct RecoveryReport {
     /// The state as it was shipped and as it was rebuilt: the same, or there is no report.
     pub state: StateSummary,
     pub generation: u32,
@@ -45,7 +45,7 @@ pub struct RecoveryReport {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepReport {
+pub(crate) struct StepReport {
     pub name: String,
     pub seconds: f64,
 }

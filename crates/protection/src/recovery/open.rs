@@ -32,7 +32,7 @@ pub(crate) struct OpenChain {
 }
 
 /// The clusters whose folders lie in a location.
-pub async fn list_clusters(location: &Location) -> Result<Vec<String>, RecoveryError> {
+pub(crate) async fn list_clusters(location: &Location) -> Result<Vec<String>, RecoveryError> {
     let folder = layout::clusters();
     location.store.list_folders(&folder).await.map_err(|source| RecoveryError::List { folder, source })
 }
@@ -150,11 +150,11 @@ pub(crate) async fn segment_end(
 
 impl OpenChain {
     /// The vault keys that the slots of this repository wrap.
-    pub fn vault_keys(&self) -> &VaultKeyring {
+    pub(crate) fn vault_keys(&self) -> &VaultKeyring {
         self.repository.vault_keys()
     }
 
-    pub fn mode(&self) -> DrMode {
+    pub(crate) fn mode(&self) -> DrMode {
         self.base.mode
     }
 }

@@ -102,7 +102,7 @@ fn point(repository: RepositoryId, at: Position, mode: DrMode, created: Timestam
 
 impl Reviewed {
     /// The chain that a point lies on.
-    pub fn find(&self, id: &str) -> Result<(&OpenChain, Generation, Sequence), RecoveryError> {
+    pub(crate) fn find(&self, id: &str) -> Result<(&OpenChain, Generation, Sequence), RecoveryError> {
         let wanted: DrPointId = id.parse().map_err(|_| RecoveryError::PointId { id: id.to_owned() })?;
         let newest = || self.points.first().map_or_else(String::new, |point| point.id.clone());
         let open = self.chains.iter().find(|open| open.chain.repository == wanted.repository);

@@ -22,7 +22,7 @@ use crate::records::Record;
 use crate::recovery::RecoveryError;
 use crate::recovery::execute::{self, RecoveryReport, RecoveryRequest};
 use crate::recovery::plan::RecoveryPlan;
-use crate::recovery::review::{Source, review};
+use crate::recovery::review::Source;
 use crate::recovery::state;
 
 const ACTOR: &str = "recovery";
@@ -90,7 +90,9 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
                 None => cause.clone(),
             };
             warn!(kind = kind.kind, name = request.name, code = failure.code(), cause, "recovery request failed");
-            let fields = [("state", json!("failed")), ("error", json!(message)), ("cause", json!(cause)), ended];
+            let class = ("errorClass", json!(failure.class().reason()));
+            let fields =
+                [("state", json!("failed")), ("error", json!(message)), ("cause", json!(cause)), class, ended];
             note(platform, &request, &fields).await;
         }
     }
@@ -122,10 +124,12 @@ type Fields = Vec<(&'static str, Value)>;
 async fn run_review(platform: &Platform, request: &Record) -> Result<Fields, RecoveryError> {
     let source = source_of(&request.body.spec["sourceClusterInfo"])?;
     note(platform, request, &[("phase", json!("Fetching data from storage"))]).await;
-    let reviewed = review(platform, &source).await?;
+    let newest = RecoveryRequest { source, point: None, skip: SkipResources::default() };
+    let (plan, reviewed) = execute::make_plan(platform, &newest).await?;
     let points = serde_json::to_value(&reviewed.points).expect("plain data");
     Ok(vec![
         ("phase", json!("Successfully fetched data from storage")),
+        ("plan", json!(plan.to_string().lines().collect::<Vec<_>>())),
         ("restorePoints", json!({ "count": reviewed.points.len(), "restorePointList": points })),
     ])
 }

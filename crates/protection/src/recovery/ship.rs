@@ -197,23 +197,23 @@ impl Shipper {
         Ok(())
     }
 
-    pub fn position(&self, sequence: Sequence) -> Position {
+    pub(crate) fn position(&self, sequence: Sequence) -> Position {
         Position { epoch: self.epoch, generation: self.generation, sequence }
     }
 
-    pub fn shipped(&self) -> Sequence {
+    pub(crate) fn shipped(&self) -> Sequence {
         self.shipped
     }
 
-    pub fn mode(&self) -> DrMode {
+    pub(crate) fn mode(&self) -> DrMode {
         self.enabled.mode
     }
 
-    pub fn folder(&self) -> &DrFolder {
+    pub(crate) fn folder(&self) -> &DrFolder {
         &self.folder
     }
 
-    pub fn store(&self) -> &Arc<dyn Store> {
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
@@ -243,7 +243,7 @@ impl Shipper {
     }
 
     /// Ships everything up to the head, and a base where one is due. Returns the head that was reached.
-    pub async fn ship(&mut self, platform: &Platform) -> Result<Head, RecoveryError> {
+    pub(crate) async fn ship(&mut self, platform: &Platform) -> Result<Head, RecoveryError> {
         let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
         if catalog.generation() != self.generation {
             return Err(RecoveryError::Interrupted);

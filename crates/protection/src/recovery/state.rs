@@ -102,7 +102,7 @@ pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> R
 }
 
 /// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.
-pub(crate) fn is_unfinished(platform: &Platform) -> bool {
+pub fn is_unfinished(platform: &Platform) -> bool {
     recovered(platform).map_or(true, |state| state.is_some_and(|state| state.switched && !state.finished))
 }
 

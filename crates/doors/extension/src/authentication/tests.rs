@@ -1,3 +1,5 @@
+//! Which certificates are the front proxy's, and what its headers say. The handshake itself is in `tests/it`.
+
 use std::collections::BTreeMap;
 
 use http::HeaderValue;

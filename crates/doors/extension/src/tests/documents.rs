@@ -1,12 +1,12 @@
 //! Discovery, schemas and health, which everybody may read.
 
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use keelson_resources::KINDS;
 use serde_json::{Value, json};
 
-use super::harness::{Answer, World};
+use super::harness::{Answer, POINTS, World};
 
 const AGGREGATED: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
@@ -93,6 +93,28 @@ async fn schemas_lead_from_the_index_to_every_field() {
         let name = reference.strip_prefix("#/components/schemas/").unwrap();
         assert!(document["components"]["schemas"][name].is_object(), "{reference}");
     }
+}
+
+#[tokio::test]
+async fn discovery_answers_while_the_catalog_is_away() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], json!({}));
+    let world =
+        world.restart(|data| std::fs::write(data.join("1/catalog.sqlite"), "no catalog").unwrap()).await;
+    for path in ["/apis", "/apis/apps.kio.kasten.io/v1alpha1", "/openapi/v3", "/livez"] {
+        assert_eq!(anonymous(&world, path, &[]).await.code, StatusCode::OK, "{path}");
+    }
+    for query in ["", "?watch=1", "?limit=5"] {
+        let answer = world.get(&format!("{POINTS}{query}")).await;
+        assert_eq!(
+            (answer.code, &answer.json["reason"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("ServiceUnavailable"))
+        );
+        assert!(answer.headers.contains_key(RETRY_AFTER), "{query}");
+        assert!(answer.message().contains("catalog"), "{}", answer.message());
+    }
+    assert_eq!(world.delete(&format!("{POINTS}/a"), "").await.code, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.delete(POINTS, "").await.code, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 fn all_references(value: &Value) -> Vec<&str> {

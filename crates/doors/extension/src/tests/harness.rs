@@ -1,6 +1,7 @@
 //! A platform in a temporary directory, an API server of a few paths, and requests as the front proxy sends them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -46,7 +47,7 @@ pub(super) struct World {
     pub(super) beliefs: Arc<Mutex<Beliefs>>,
     pub(super) clock: Arc<ManualClock>,
     pub(super) shutdown: CancellationToken,
-    _data: TempDir,
+    data: TempDir,
 }
 
 /// What came back.
@@ -78,14 +79,26 @@ impl World {
         let mut beliefs = Beliefs::default();
         beliefs.namespaces.extend([("shop".to_owned(), false), ("kasten-io".to_owned(), false)]);
         beliefs.namespaces.insert("dying".to_owned(), true);
-        let beliefs = Arc::new(Mutex::new(beliefs));
+        Self::open(Arc::new(Mutex::new(beliefs)), tempfile::tempdir().expect("a directory")).await
+    }
+
+    /// Ends the platform, lets its data be tampered with, and starts another one on it.
+    pub(super) async fn restart(self, tamper: impl FnOnce(&Path)) -> Self {
+        let Self { extension, platform, beliefs, data, .. } = self;
+        drop((extension, platform));
+        tamper(data.path());
+        Self::open(beliefs, data).await
+    }
+
+    async fn open(beliefs: Arc<Mutex<Beliefs>>, data: TempDir) -> Self {
         let client = fake_client(Arc::clone(&beliefs));
-        let data = tempfile::tempdir().expect("a directory");
         let settings = Settings {
             install_namespace: "kasten-io".to_owned(),
             data: data.path().to_owned(),
             mounts: data.path().to_owned(),
             claims: BTreeMap::new(),
+            ownership_grace: std::time::Duration::from_secs(60),
+            quick_mode: false,
         };
         let start: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
         let clock = Arc::new(ManualClock::new(start));
@@ -95,7 +108,7 @@ impl World {
             .expect("a platform");
         let shutdown = CancellationToken::new();
         let extension = Extension::new(Arc::clone(&platform), client, shutdown.clone());
-        Self { extension, platform, beliefs, clock, shutdown, _data: data }
+        Self { extension, platform, beliefs, clock, shutdown, data }
     }
 
     pub(super) fn believe(&self) -> std::sync::MutexGuard<'_, Beliefs> {

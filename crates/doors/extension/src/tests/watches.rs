@@ -150,7 +150,8 @@ async fn a_watch_ends_at_its_timeout_and_with_the_server() {
     let world = World::start().await;
     let mut timed = world.watch(&format!("{POINTS}?watch=1&timeoutSeconds=5")).await;
     assert_eq!(timed.next().await, None);
-    let mut endless = world.watch(&format!("{POINTS}?watch=1")).await;
+    let longest = i64::MAX;
+    let mut endless = world.watch(&format!("{POINTS}?watch=1&timeoutSeconds={longest}")).await;
     world.shutdown.cancel();
     assert_eq!(endless.next().await, None);
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Row, RowKind};
@@ -21,16 +21,16 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 const INSTALL_NAMESPACE: &str = "kasten-io";
-/// The controllers of a cluster look for new kinds every thirty seconds.
-const PATIENCE: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(200);
+/// The controllers of a cluster look for new kinds every thirty seconds, and on a busy machine take their time.
+const ROUNDS: usize = 3;
 
 pub(crate) struct Environment {
     pub(crate) plane: ControlPlane,
     pub(crate) port: u16,
     /// What a client must trust to reach the server directly.
     pub(crate) authority: PathBuf,
-    pub(crate) runtime: Runtime,
+    /// Serves as long as the process lives.
+    _runtime: Runtime,
     platform: Arc<Platform>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn environment() -> &'static Environment {
     ENVIRONMENT.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let (plane, port, authority, platform) = runtime.block_on(start());
-        let environment = Environment { plane, port, authority, runtime, platform };
+        let environment = Environment { plane, port, authority, _runtime: runtime, platform };
         eventually("the API server finds us", || {
             let list = environment.try_kubectl(&["get", "restorepoints.apps.kio.kasten.io", "-A"], "");
             list.is_ok().then_some(())
@@ -74,6 +74,8 @@ async fn start() -> (ControlPlane, u16, PathBuf, Arc<Platform>) {
         install_namespace: INSTALL_NAMESPACE.to_owned(),
         mounts: data.join("mounts"),
         claims: BTreeMap::new(),
+        ownership_grace: Duration::from_secs(60),
+        quick_mode: false,
         data,
     };
     let cluster = Cluster::connect(&access).await.unwrap();
@@ -157,13 +159,8 @@ fn run(command: &mut std::process::Command, stdin: &str) -> Result<String, Strin
 
 /// Asks until there is an answer.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let clock = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        clock.block_on(async { tokio::time::sleep(POLL).await });
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let found = (0..ROUNDS)
+        .find_map(|_| runtime.block_on(keelson_testkit::eventually(what, async || Ok(ask()))).ok());
+    found.unwrap_or_else(|| panic!("waited in vain: {what}"))
 }

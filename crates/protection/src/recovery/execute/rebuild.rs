@@ -9,12 +9,13 @@ use keelson_catalog::{
     Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Until,
 };
 use keelson_crypto::{CatalogKey, ObjectKind, open_object};
+use keelson_model::ErrorClass;
 use keelson_model::action::ActionState;
 use keelson_repository::SessionPurpose;
 use keelson_store::StoreExt;
 use tokio::sync::mpsc;
 
-use crate::actions;
+use crate::actions::{self, Told};
 use crate::identity::wrap_catalog_key;
 use crate::kinds;
 use crate::layout::Position;
@@ -183,7 +184,7 @@ fn fail_unfinished(
     source: &str,
     now: jiff::Timestamp,
 ) -> Result<(), RecoveryError> {
-    let message = format!("interrupted by the loss of {source}");
+    let told = Told::plain(&format!("interrupted by the loss of {source}"), ErrorClass::Cancelled);
     for kind in [
         kinds::run_actions(),
         kinds::backup_actions(),
@@ -194,7 +195,7 @@ fn fail_unfinished(
         each(transaction, kind, |action| {
             let unfinished = actions::state(&action).is_some_and(|state: ActionState| !state.is_finished());
             let mut action = action;
-            if unfinished { actions::fail(&mut action, &message, &message, now) } else { Vec::new() }
+            if unfinished { actions::fail(&mut action, &told, now) } else { Vec::new() }
         })?;
     }
     each(transaction, kinds::restore_point_contents(), |mut content| {

@@ -33,16 +33,16 @@ pub(crate) struct Newest {
 
 impl Newest {
     /// After a restart the segments since then are not counted again; the next base comes a little later.
-    pub fn from_document(document: &BaseDocument) -> Self {
+    pub(crate) fn from_document(document: &BaseDocument) -> Self {
         Self { document: document.clone(), bytes: document.bytes, segment_bytes: 0, segments: 0 }
     }
 
-    pub fn grow(&mut self, bytes: u64) {
+    pub(crate) fn grow(&mut self, bytes: u64) {
         self.segment_bytes += bytes;
         self.segments += 1;
     }
 
-    pub fn is_outgrown(&self) -> bool {
+    pub(crate) fn is_outgrown(&self) -> bool {
         self.segments >= SEGMENTS_MAX
             || (self.segment_bytes >= SEGMENT_BYTES_MIN && self.segment_bytes > self.bytes / 4)
     }

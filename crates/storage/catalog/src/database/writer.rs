@@ -283,3 +283,68 @@ fn find_window_start(connection: &Connection) -> rusqlite::Result<u64> {
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use keelson_crypto::CatalogKey;
+    use keelson_model::{Classified, ErrorClass, Generation, ManualClock};
+    use rusqlite::OpenFlags;
+
+    use super::*;
+    use crate::database::open::Opening;
+    use crate::database::schema;
+    use crate::row::{Class, Labels, Row, RowKind};
+
+    fn row(number: usize) -> Row {
+        Row {
+            kind: RowKind::new("kind"),
+            namespace: String::new(),
+            name: number.to_string(),
+            uid: String::new(),
+            labels: Labels::new(),
+            created: Timestamp::UNIX_EPOCH,
+            class: Class::Local,
+            body: (0..4_000).map(|at| (at * number * 131 % 251) as u8).collect(),
+        }
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_commit_and_leaves_the_catalog_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.sqlite");
+        let key = CatalogKey::generate();
+        let opening = || Opening {
+            path: &path,
+            proof: Arc::new(Proof::new(&key)),
+            clock: Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)),
+        };
+        let head = opening().create(Generation(1), b"").unwrap().head();
+        let connection = schema::open_writer(&path, OpenFlags::empty()).unwrap();
+        schema::make_durable(&connection).unwrap();
+        connection.pragma_update(None, "max_page_count", 60).unwrap();
+        let database = opening().start(connection, head).unwrap();
+
+        let actor = Actor::new("test");
+        let commit = |number| database.commit(&actor, vec![Change::create(row(number))]);
+        let mut stored = 0;
+        let error = loop {
+            match commit(stored + 1) {
+                Ok(revision) => stored = revision.sequence().0 as usize,
+                Err(error) => break error,
+            }
+        };
+        assert!(stored > 2, "{stored}");
+        assert!(matches!(error, CommitError::Write { .. }), "{error}");
+        assert!(matches!(error.class(), ErrorClass::Unavailable { .. }));
+        assert_eq!(error.hint().as_deref(), Some("free space on the catalog's volume"));
+        assert!(matches!(commit(1).unwrap_err(), CommitError::Conflict { .. }), "the writer goes on");
+        assert_eq!(database.head().revision.sequence(), Sequence(stored as u64));
+        database.verify_digests().unwrap();
+        database.verify_chain().unwrap();
+        drop(database);
+        let database = opening().open(Generation(1)).unwrap();
+        assert_eq!(database.head().revision.sequence(), Sequence(stored as u64));
+        database.commit(&actor, vec![Change::create(row(stored + 1))]).unwrap();
+    }
+}

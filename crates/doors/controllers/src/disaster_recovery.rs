@@ -1,0 +1,156 @@
+//! Turns disaster recovery off once its policy is gone: deleted, or absent from a full list.
+//!
+//! Being gone is a state and not an event: it is looked at again and again, so that a stop between the deletion and
+//! turning off, or an enabling that was under way, changes nothing in the end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use keelson_model::names::DR_POLICY;
+use keelson_protection::Platform;
+use keelson_protection::recovery::{RecoveryError, enable, state};
+use keelson_resources::condition::event;
+use keelson_resources::policy::Policy;
+use keelson_workload::{ChangeKind, ConfigEvent, EventSeverity, Kind, NamespacedName};
+use kube::discovery::ApiResource;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::publish::{Note, record};
+use crate::subject::{Subject, plain_kind};
+
+/// Tools replace an object by deleting and creating it.
+const GRACE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is known of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// Nothing, before the first full list.
+    Unknown,
+    Listing {
+        seen: bool,
+    },
+    Present,
+    Absent {
+        since: Timestamp,
+    },
+}
+
+impl Presence {
+    fn after(self, change: ChangeKind, name: &str, now: Timestamp) -> Self {
+        match (change, self) {
+            (ChangeKind::Restarted, _) => Self::Listing { seen: false },
+            (ChangeKind::Listed, Self::Listing { seen: false }) => Self::Absent { since: now },
+            (ChangeKind::Listed, Self::Listing { seen: true }) => Self::Present,
+            (ChangeKind::Applied, Self::Listing { .. }) if name == DR_POLICY => Self::Listing { seen: true },
+            (ChangeKind::Applied, _) if name == DR_POLICY => Self::Present,
+            (ChangeKind::Deleted, _) if name == DR_POLICY => Self::Absent { since: now },
+            (ChangeKind::Listed | ChangeKind::Applied | ChangeKind::Deleted, same) => same,
+        }
+    }
+
+    fn is_gone(self, now: Timestamp) -> bool {
+        match self {
+            Self::Unknown | Self::Listing { .. } | Self::Present => false,
+            Self::Absent { since } => now.duration_since(since).unsigned_abs() >= GRACE,
+        }
+    }
+}
+
+pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
+    let kind = plain_kind(&ApiResource::erase::<Policy>(&()));
+    let namespace = platform.settings().install_namespace.clone();
+    let mut events = pin!(platform.cluster().watch(vec![kind.clone()], Some(&namespace)));
+    let mut tick = interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut presence = Presence::Unknown;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.next() => match event {
+                Some(Ok(ConfigEvent { change, name, .. })) => {
+                    presence = presence.after(change, &name, platform.clock().now());
+                }
+                Some(Err(error)) => {
+                    debug!(error = &error as &dyn std::error::Error, "the watch of policies was interrupted");
+                }
+                None => return,
+            },
+            _ = tick.tick() => if presence.is_gone(platform.clock().now()) {
+                disable(&platform, &kind, &namespace).await;
+            },
+        }
+    }
+}
+
+async fn disable(platform: &Platform, kind: &Kind, namespace: &str) {
+    match disable_enabled(platform).await {
+        Ok(Changed::No) => {}
+        Ok(Changed::Disabled) => {
+            info!(policy = DR_POLICY, "disaster recovery is off: its policy is gone");
+            let at = NamespacedName::new(namespace, DR_POLICY);
+            let subject = Subject::of(json!({ "metadata": { "name": at.name, "namespace": at.namespace } }));
+            let text = "the policy is gone: the platform protects itself no longer; what was stored stays";
+            let reason = event::PROTECTION_DISABLED;
+            let note = Note { severity: EventSeverity::Warning, reason, text: text.to_owned() };
+            record(platform, kind, &subject, &note).await;
+        }
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "disaster recovery is not turned off yet; trying again"
+            );
+        }
+    }
+}
+
+enum Changed {
+    No,
+    Disabled,
+}
+
+async fn disable_enabled(platform: &Platform) -> Result<Changed, RecoveryError> {
+    // A recovered platform gets its policies back one by one.
+    if state::is_unfinished(platform) || state::enabled(platform)?.is_none() {
+        return Ok(Changed::No);
+    }
+    enable::disable(platform).await?;
+    Ok(Changed::Disabled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_list_or_a_deletion_shows_that_the_policy_is_gone() {
+        use ChangeKind::*;
+        let check = |events: &[(ChangeKind, &str)], gone: bool| {
+            let now = Timestamp::UNIX_EPOCH;
+            let start = Presence::Unknown;
+            let presence =
+                events.iter().fold(start, |presence, (change, name)| presence.after(*change, name, now));
+            assert_eq!(presence.is_gone(now + GRACE), gone, "{events:?}");
+            assert!(!presence.is_gone(now), "{events:?}");
+        };
+        check(&[], false);
+        check(&[(Applied, "other")], false);
+        check(&[(Restarted, ""), (Applied, "other")], false);
+        check(&[(Restarted, ""), (Applied, "other"), (Listed, "")], true);
+        check(&[(Restarted, ""), (Applied, DR_POLICY), (Applied, "other"), (Listed, "")], false);
+        let present = [(Restarted, ""), (Applied, DR_POLICY), (Listed, "")];
+        let then = |more: &[(ChangeKind, &'static str)]| [&present, more].concat();
+        check(&then(&[(Deleted, "other")]), false);
+        check(&then(&[(Deleted, DR_POLICY)]), true);
+        check(&then(&[(Deleted, DR_POLICY), (Applied, "other")]), true);
+        check(&then(&[(Deleted, DR_POLICY), (Applied, DR_POLICY)]), false);
+        check(&then(&[(Restarted, "")]), false);
+        check(&then(&[(Restarted, ""), (Listed, "")]), true);
+    }
+}

@@ -1,0 +1,30 @@
+//! Follows objects that the verdict on others depends on, without asking the API server at each look.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use futures::{Stream, StreamExt, future};
+use kube::Resource;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use tracing::debug;
+
+/// A store that is up to date whenever the stream yields. A watch that fails tries again by itself.
+pub(crate) fn follow<K>(
+    watch: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+    kind: K::DynamicType,
+) -> (Store<K>, impl Stream<Item = ()> + Send)
+where
+    K: Resource + Clone + Debug + Send + Sync + 'static,
+    K::DynamicType: Debug + Eq + Hash + Clone + Send + Sync,
+{
+    let writer = reflector::store::Writer::new(kind);
+    let store = writer.as_reader();
+    let touched = watch.default_backoff().reflect(writer).touched_objects().filter_map(|touched| {
+        if let Err(error) = &touched {
+            debug!(error = error as &dyn std::error::Error, "a watch was interrupted");
+        }
+        future::ready(touched.ok().map(drop))
+    });
+    (store, touched)
+}

@@ -1,0 +1,103 @@
+//! Reconciles `Policy`: checks what it says and names, so that only a sound policy runs.
+
+mod act;
+mod decide;
+mod observe;
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use keelson_protection::Platform;
+use keelson_resources::policy::Policy;
+use keelson_resources::profile::Profile;
+use keelson_workload::Kind;
+use kube::core::DynamicObject;
+use kube::discovery::ApiResource;
+use kube::runtime::controller::{Action, Error};
+use kube::runtime::reflector::Store;
+use kube::runtime::{Controller, controller, watcher};
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::follow::follow;
+use crate::looks::{Look, Looks};
+use crate::publish::{ReconcileError, publish, retry};
+use crate::subject::{plain_kind, reference};
+use act::act;
+use decide::{Decision, decide};
+use observe::{Basis, observe};
+use report::report;
+
+/// Policies that are checked at once.
+const CONCURRENCY: u16 = 4;
+
+struct Context {
+    platform: Arc<Platform>,
+    resource: ApiResource,
+    kind: Kind,
+    profile_resource: ApiResource,
+    /// Of the install namespace.
+    profiles: Store<DynamicObject>,
+    looks: Looks<Basis>,
+    stop: CancellationToken,
+}
+
+pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: CancellationToken) {
+    let resource = ApiResource::erase::<Policy>(&());
+    let profile_resource = ApiResource::erase::<Profile>(&());
+    let profiles = Api::<DynamicObject>::namespaced_with(
+        client.clone(),
+        &platform.settings().install_namespace,
+        &profile_resource,
+    );
+    let profiles = watcher(profiles, watcher::Config::default());
+    let (profiles, profile_touched) = follow(profiles, profile_resource.clone());
+    let context = Arc::new(Context {
+        platform,
+        kind: plain_kind(&resource),
+        resource: resource.clone(),
+        profile_resource,
+        profiles,
+        looks: Looks::new(),
+        stop: stop.clone(),
+    });
+    let policies = Api::<DynamicObject>::all_with(client, &resource);
+    Controller::new_with(policies, watcher::Config::default(), resource)
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_all_on(profile_touched)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, |_, error, _| retry(error), context.clone())
+        .for_each(async |reconciled| match reconciled {
+            Ok(_) => (),
+            Err(Error::ObjectNotFound(at)) => context.looks.forget(&at),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "a policy was not reconciled; trying again");
+            }
+        })
+        .await;
+}
+
+async fn reconcile(policy: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let platform = &context.platform;
+    let at = reference(&policy, &context.resource);
+    let observed = observe(&context, &policy);
+    let step = match decide(&observed, platform.clock().now()) {
+        Decision::Wait(pause) => return Ok(pause.map_or_else(Action::await_change, Action::requeue)),
+        Decision::Look(step) => step,
+    };
+    let Some(verdict) = context.stop.run_until_cancelled(act(platform, step)).await else {
+        return Ok(Action::await_change());
+    };
+    let now = platform.clock().now();
+    let report = report(&observed, &verdict, now);
+    publish(platform, &context.kind, &observed.subject, &report).await?;
+    let look = Look::next(observed.last.as_ref(), observed.basis, now, report.found);
+    let pause = look.again_after();
+    context.looks.remember(at, look);
+    Ok(Action::requeue(pause))
+}

@@ -1,0 +1,66 @@
+//! Reads what the decision about a policy needs.
+
+use keelson_model::location::ProfileHealth;
+use keelson_resources::policy::{self, ParsedPolicy, PolicyStatus};
+use keelson_resources::profile;
+use kube::core::DynamicObject;
+use kube::runtime::reflector::ObjectRef;
+use serde::Deserialize;
+
+use super::Context;
+use crate::looks::Look;
+use crate::subject::{Subject, reference};
+
+/// A policy and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Observed {
+    pub subject: Subject,
+    /// The specification, or what is wrong with it.
+    pub parsed: Result<ParsedPolicy, Vec<String>>,
+    /// What the status says now; nothing where it is malformed.
+    pub status: PolicyStatus,
+    pub basis: Basis,
+    pub last: Option<Look<Basis>>,
+}
+
+/// What a verdict rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Basis {
+    pub uid: String,
+    pub hash: u32,
+    /// Each profile that the policy names.
+    pub profiles: Vec<NamedProfile>,
+}
+
+/// A profile by name, as it was found last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NamedProfile {
+    pub name: String,
+    /// Generation and health; none where there is no such profile.
+    pub found: Option<(Option<i64>, ProfileHealth)>,
+}
+
+pub(super) fn observe(context: &Context, policy: &DynamicObject) -> Observed {
+    let object = serde_json::to_value(policy).expect("an object of the cluster is plain JSON");
+    let subject = Subject::of(object);
+    let parsed = policy::parse(&subject.object);
+    let names = parsed.as_ref().map(ParsedPolicy::profiles).unwrap_or_default();
+    let profiles = names.into_iter().map(|name| observe_profile(context, name)).collect();
+    Observed {
+        status: PolicyStatus::deserialize(&subject.object["status"]).unwrap_or_default(),
+        basis: Basis { uid: subject.uid.clone(), hash: subject.hash, profiles },
+        last: context.looks.last(&reference(policy, &context.resource)),
+        parsed,
+        subject,
+    }
+}
+
+fn observe_profile(context: &Context, name: &str) -> NamedProfile {
+    let at = ObjectRef::new_with(name, context.profile_resource.clone())
+        .within(&context.platform.settings().install_namespace);
+    let found = context.profiles.get(&at).map(|profile| {
+        let object = serde_json::to_value(&*profile).expect("an object of the cluster is plain JSON");
+        (profile.metadata.generation, profile::health_of(&object))
+    });
+    NamedProfile { name: name.to_owned(), found }
+}

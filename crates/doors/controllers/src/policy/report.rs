@@ -1,0 +1,91 @@
+//! Says in a policy's status what was found. Pure.
+
+use jiff::Timestamp;
+use keelson_model::ErrorClass;
+use keelson_model::location::ProfileHealth;
+use keelson_model::names::DR_POLICY;
+use keelson_protection::validation::PolicyVerdict;
+use keelson_resources::Time;
+use keelson_resources::condition::{Condition, event, kind, reason};
+use keelson_resources::policy::PolicyStatus;
+use keelson_workload::EventSeverity;
+
+use super::observe::Observed;
+use crate::looks::Found;
+use crate::publish::{Note, Report};
+use crate::status::{Conditions, FAILED, SUCCESS, Truth, bounded};
+
+pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> Report {
+    let subject = &observed.subject;
+    let before = &observed.status;
+    let hash = Some(i64::from(subject.hash));
+    let (found, validation, error) = match verdict {
+        PolicyVerdict::Sound => (Found::Sound, SUCCESS, None),
+        PolicyVerdict::Failed { errors, class: _ } => (Found::Failed, FAILED, bounded(errors)),
+    };
+    let unchanged_since = before.spec_modified_time.filter(|_| before.hash == hash);
+    let status = PolicyStatus {
+        validation: Some(validation.to_owned()),
+        error,
+        hash,
+        spec_modified_time: Some(unchanged_since.unwrap_or(Time(now))),
+        observed_generation: subject.generation,
+        conditions: conditions(observed, verdict, now),
+    };
+    let changed = before.validation != status.validation;
+    let events = if changed { notes(observed, verdict) } else { Vec::new() };
+    Report { status: serde_json::to_value(&status).expect("plain data"), events, found }
+}
+
+fn protects_the_platform(observed: &Observed) -> bool {
+    observed.parsed.as_ref().is_ok_and(|policy| policy.disaster_recovery.is_some())
+}
+
+fn notes(observed: &Observed, verdict: &PolicyVerdict) -> Vec<Note> {
+    let normal = |reason, text: &str| Note { severity: EventSeverity::Normal, reason, text: text.to_owned() };
+    match verdict {
+        PolicyVerdict::Sound => {
+            let mut notes = vec![normal(event::POLICY_VALIDATED, "the policy can run")];
+            if protects_the_platform(observed) {
+                notes.push(normal(event::PROTECTION_ENABLED, "the platform protects itself"));
+            }
+            notes
+        }
+        PolicyVerdict::Failed { errors, class: _ } => vec![Note {
+            severity: EventSeverity::Warning,
+            reason: event::POLICY_FAILED,
+            text: errors.join("; "),
+        }],
+    }
+}
+
+fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> Vec<Condition> {
+    let (truth, reason, message) = match verdict {
+        PolicyVerdict::Sound => (Truth::True, reason::VALIDATED, String::new()),
+        PolicyVerdict::Failed { errors, class } => {
+            (Truth::False, failure_reason(observed, *class), errors.join("; "))
+        }
+    };
+    let conditions = Conditions::after(&observed.status.conditions, observed.subject.generation, now).with(
+        kind::VALID,
+        truth,
+        reason,
+        &message,
+    );
+    if observed.subject.at.name == DR_POLICY {
+        conditions.with(kind::PROTECTED, truth, reason, &message).list()
+    } else {
+        conditions.list()
+    }
+}
+
+fn failure_reason(observed: &Observed, class: ErrorClass) -> &'static str {
+    let is_unfit = |health| health != Some(ProfileHealth::Writable);
+    let unfit =
+        observed.basis.profiles.iter().any(|profile| is_unfit(profile.found.map(|(_, health)| health)));
+    match class {
+        _ if observed.parsed.is_err() => reason::SPEC_INVALID,
+        _ if unfit => reason::PROFILE_UNFIT,
+        class => class.reason(),
+    }
+}

@@ -1,0 +1,154 @@
+//! Tables over `decide` and `report`.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keelson_model::ErrorClass;
+use keelson_model::location::ProfileHealth;
+use keelson_model::names::DR_POLICY;
+use keelson_protection::validation::PolicyVerdict;
+use keelson_resources::Time;
+use keelson_resources::condition::event;
+use keelson_resources::policy::{self, PolicyStatus};
+use serde_json::{Value, json};
+
+use super::decide::{Decision, Step, decide};
+use super::observe::{Basis, NamedProfile, Observed};
+use super::report::report;
+use crate::looks::Look;
+use crate::status::{FAILED, SUCCESS};
+use crate::subject::{Lifetime, Subject};
+
+const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
+
+fn named(health: ProfileHealth) -> NamedProfile {
+    NamedProfile { name: "vaulted".to_owned(), found: Some((Some(1), health)) }
+}
+
+/// A policy of this name that was found sound a minute ago.
+fn observed(name: &str) -> Observed {
+    let reference = json!({"name": "vaulted", "namespace": "kasten-io"});
+    let namespace = if name == DR_POLICY { "kasten-io" } else { "shop" };
+    let expression = json!({"key": "k10.kasten.io/appNamespace", "operator": "In", "values": [namespace]});
+    let subject = Subject::of(json!({
+        "metadata": {"namespace": "kasten-io", "name": name, "uid": "u-1", "generation": 2},
+        "spec": {
+            "frequency": "@hourly",
+            "retention": {"hourly": 4},
+            "selector": {"matchExpressions": [expression]},
+            "actions": [{"action": "backup", "backupParameters": {"profile": reference}}],
+        },
+    }));
+    let parsed = policy::parse(&subject.object);
+    assert_eq!(parsed.as_ref().err(), None);
+    let profiles = vec![named(ProfileHealth::Writable)];
+    let basis = Basis { uid: subject.uid.clone(), hash: subject.hash, profiles };
+    let status = PolicyStatus {
+        validation: Some(SUCCESS.to_owned()),
+        hash: Some(i64::from(subject.hash)),
+        spec_modified_time: Some(Time(Timestamp::UNIX_EPOCH)),
+        observed_generation: Some(2),
+        ..PolicyStatus::default()
+    };
+    let last = Some(Look { basis: basis.clone(), at: NOW - SignedDuration::from_secs(60), failures: 0 });
+    Observed { subject, parsed, status, basis, last }
+}
+
+#[test]
+fn a_policy_is_checked_when_it_or_a_profile_it_names_changed() {
+    let check = |what: &str, change: fn(&mut Observed), is_checked: bool| {
+        let mut observed = observed("nightly");
+        change(&mut observed);
+        let decision = decide(&observed, NOW);
+        assert_eq!(matches!(decision, Decision::Look(Step::Validate(_))), is_checked, "{what}: {decision:?}");
+    };
+    check("nothing changed", |_| (), false);
+    check("the process is new", |observed| observed.last = None, true);
+    check("another spec", |observed| observed.basis.hash += 1, true);
+    check(
+        "its profile failed",
+        |observed| observed.basis.profiles = vec![named(ProfileHealth::Failed)],
+        true,
+    );
+    check("its profile is gone", |observed| observed.basis.profiles[0].found = None, true);
+    check(
+        "its profile changed",
+        |observed| observed.basis.profiles[0].found.as_mut().unwrap().0 = None,
+        true,
+    );
+    check("no status", |observed| observed.status = PolicyStatus::default(), true);
+    check("on its way out", |observed| observed.subject.lifetime = Lifetime::BeingDeleted, false);
+    let pause = decide(&observed("nightly"), NOW);
+    assert_eq!(pause, Decision::Wait(Some(Duration::from_secs(540))));
+}
+
+#[test]
+fn a_policy_that_does_not_parse_is_refused_with_its_faults() {
+    let mut observed = observed("nightly");
+    observed.parsed = Err(vec!["spec.frequency is required".to_owned()]);
+    observed.last = None;
+    let errors = vec!["spec.frequency is required".to_owned()];
+    assert_eq!(decide(&observed, NOW), Decision::Look(Step::Refuse { errors }));
+}
+
+fn conditions(status: &Value) -> Vec<String> {
+    let text = |condition: &Value, field: &str| condition[field].as_str().unwrap().to_owned();
+    let list = status["conditions"].as_array().unwrap().iter();
+    list.map(|one| format!("{}={}/{}", text(one, "type"), text(one, "status"), text(one, "reason"))).collect()
+}
+
+fn failed(class: ErrorClass) -> PolicyVerdict {
+    PolicyVerdict::Failed { errors: vec!["not like this".to_owned()], class }
+}
+
+#[test]
+fn a_failure_is_named_after_its_cause() {
+    let check = |change: fn(&mut Observed), class: ErrorClass, expected: &[&str]| {
+        let mut observed = observed(DR_POLICY);
+        change(&mut observed);
+        let status = report(&observed, &failed(class), NOW).status;
+        assert_eq!(status["validation"], FAILED);
+        assert_eq!(status["error"], json!(["not like this"]));
+        assert_eq!(conditions(&status), expected);
+    };
+    check(
+        |observed| observed.parsed = Err(Vec::new()),
+        ErrorClass::Invalid,
+        &["Valid=False/SpecInvalid", "Protected=False/SpecInvalid"],
+    );
+    check(
+        |observed| observed.basis.profiles[0].found = None,
+        ErrorClass::NotFound,
+        &["Valid=False/ProfileUnfit", "Protected=False/ProfileUnfit"],
+    );
+    check(|_| (), ErrorClass::Denied, &["Valid=False/Denied", "Protected=False/Denied"]);
+}
+
+#[test]
+fn an_event_tells_of_a_verdict_that_changed_and_of_no_other() {
+    let check = |name: &str, before: &str, verdict: &PolicyVerdict, expected: &[&str]| {
+        let mut observed = observed(name);
+        observed.status.validation = Some(before.to_owned());
+        let events = report(&observed, verdict, NOW).events;
+        let reasons: Vec<_> = events.iter().map(|note| note.reason).collect();
+        assert_eq!(reasons, expected, "{name} {before} {verdict:?}");
+    };
+    let sound = PolicyVerdict::Sound;
+    let failed = failed(ErrorClass::NotFound);
+    check("nightly", SUCCESS, &sound, &[]);
+    check("nightly", FAILED, &failed, &[]);
+    check("nightly", FAILED, &sound, &[event::POLICY_VALIDATED]);
+    check("nightly", "", &failed, &[event::POLICY_FAILED]);
+    check(DR_POLICY, "", &sound, &[event::POLICY_VALIDATED, event::PROTECTION_ENABLED]);
+}
+
+#[test]
+fn the_time_of_a_change_stays_until_the_next_change() {
+    let mut observed = observed("nightly");
+    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    assert_eq!(status["specModifiedTime"], "1970-01-01T00:00:00Z");
+    assert_eq!(conditions(&status), ["Valid=True/Validated"]);
+    observed.status.hash = Some(1);
+    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    assert_eq!(status["specModifiedTime"], Time(NOW).to_string());
+}

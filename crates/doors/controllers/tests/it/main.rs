@@ -1,0 +1,215 @@
+//! The reconcilers beside a real API server: what a user writes, and the status that appears.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keelson_model::Clock;
+use keelson_model::names::{DR_POLICY, DR_SECRET};
+use keelson_protection::recovery::state;
+use keelson_protection::{OWNERSHIP_GRACE, Platform, Settings};
+use keelson_resources::crd::crds;
+use keelson_testkit::{ControlPlane, eventually};
+use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const NAMESPACE: &str = "kasten-io";
+
+#[derive(Debug)]
+struct WallClock;
+
+impl Clock for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "the server beside us lives by the system's clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// A cluster, a platform on it, and the reconcilers at work.
+struct Scene {
+    plane: ControlPlane,
+    cluster: Cluster,
+    platform: Arc<Platform>,
+    mounts: PathBuf,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Scene {
+    async fn set() -> Result<Self> {
+        let plane = ControlPlane::start().await?;
+        let client = plane.client().await?;
+        let cluster = Cluster::from_client(client.clone());
+        for (_, definition) in crds() {
+            cluster.apply_manifest(&definition).await?;
+            let name = definition["metadata"]["name"].as_str().context("a name")?;
+            cluster.wait_established(name, Duration::from_secs(30)).await?;
+        }
+        for name in [NAMESPACE, "elsewhere"] {
+            let namespace = json!({"metadata": {"name": name}});
+            cluster.create_object(&Kind::cluster("v1", "Namespace", "namespaces"), &namespace).await?;
+        }
+        let data = plane.directory().join("keelson");
+        let mounts = data.join("mounts");
+        let settings = Settings {
+            install_namespace: NAMESPACE.to_owned(),
+            data,
+            mounts: mounts.clone(),
+            claims: BTreeMap::new(),
+            ownership_grace: OWNERSHIP_GRACE,
+            quick_mode: true,
+        };
+        let platform = Platform::open(settings, cluster.clone(), Arc::new(WallClock)).await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(keelson_controllers::run(platform.clone(), client, stop.clone()));
+        Ok(Self { plane, cluster, platform, mounts, stop, tasks })
+    }
+
+    async fn apply(&self, kind: &Kind, object: &Value) -> Result<()> {
+        self.cluster.apply_object(kind, object).await?;
+        Ok(())
+    }
+
+    /// Waits until the object's status says so, and returns the status.
+    async fn status(&self, kind: &Kind, namespace: &str, name: &str, validation: &str) -> Result<Value> {
+        eventually(&format!("'{name}' is {validation}"), async || {
+            let object = self.cluster.read_object(kind, Some(namespace), name).await?;
+            let status = object.context("it was made")?["status"].take();
+            Ok(Some(status).filter(|status| status["validation"] == validation))
+        })
+        .await
+    }
+
+    async fn end(self) -> Result<()> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        drop(self.platform);
+        self.plane.stop().await
+    }
+}
+
+fn profiles() -> Kind {
+    Kind::namespaced("config.kio.kasten.io/v1alpha1", "Profile", "profiles")
+}
+
+fn policies() -> Kind {
+    Kind::namespaced("config.kio.kasten.io/v1alpha1", "Policy", "policies")
+}
+
+fn profile(namespace: &str, name: &str) -> Value {
+    let location = json!({"type": "FileStore", "fileStore": {"claimName": name}});
+    json!({
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"type": "Location", "locationSpec": location},
+    })
+}
+
+fn policy(name: &str, application: &str, profile: &str) -> Value {
+    let expression = json!({"key": "k10.kasten.io/appNamespace", "operator": "In", "values": [application]});
+    let profile = json!({"name": profile, "namespace": NAMESPACE});
+    json!({
+        "metadata": {"namespace": NAMESPACE, "name": name},
+        "spec": {
+            "frequency": "@hourly",
+            "retention": {"hourly": 4},
+            "selector": {"matchExpressions": [expression]},
+            "actions": [{"action": "backup", "backupParameters": {"profile": profile}}],
+        },
+    })
+}
+
+async fn event_reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
+    let kind = Kind::namespaced("events.k8s.io/v1", "Event", "events");
+    let events = scene.cluster.list_objects(&kind, Some(NAMESPACE), None).await?;
+    let mut about: Vec<_> = events.iter().filter(|event| event["regarding"]["name"] == name).collect();
+    about.sort_by_key(|event| event["eventTime"].as_str().map(str::to_owned));
+    Ok(about.iter().filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_follow_what_is_there_and_the_policy_of_the_platform_switches_its_protection() -> Result<()>
+{
+    let scene = Scene::set().await?;
+    profiles_and_policies_converge(&scene).await?;
+    nothing_is_written_without_a_change(&scene).await?;
+    protection_follows_its_policy(&scene).await?;
+    scene.end().await
+}
+
+async fn profiles_and_policies_converge(scene: &Scene) -> Result<()> {
+    scene.apply(&policies(), &policy("nightly", "shop", "share")).await?;
+    let status = scene.status(&policies(), NAMESPACE, "nightly", "Failed").await?;
+    ensure!(status["error"].to_string().contains("there is no profile 'share'"), "{status}");
+
+    scene.apply(&profiles(), &profile(NAMESPACE, "share")).await?;
+    let status = scene.status(&profiles(), NAMESPACE, "share", "Failed").await?;
+    ensure!(status["error"].to_string().contains("hint: mount the claim"), "{status}");
+
+    std::fs::create_dir_all(scene.mounts.join("share"))?;
+    // A label is no reason to look; a changed specification is.
+    let mut changed = profile(NAMESPACE, "share");
+    changed["spec"]["locationSpec"]["fileStore"]["path"] = json!("/");
+    scene.apply(&profiles(), &changed).await?;
+    let status = scene.status(&profiles(), NAMESPACE, "share", "Success").await?;
+    ensure!(status.get("error").is_none(), "{status}");
+    scene.status(&policies(), NAMESPACE, "nightly", "Success").await?;
+
+    scene.apply(&profiles(), &profile("elsewhere", "lost")).await?;
+    let status = scene.status(&profiles(), "elsewhere", "lost", "Failed").await?;
+    ensure!(status["error"].to_string().contains("only in namespace 'kasten-io'"), "{status}");
+
+    scene.cluster.delete_object(&profiles(), Some(NAMESPACE), "share").await?;
+    scene.status(&policies(), NAMESPACE, "nightly", "Failed").await?;
+    scene.apply(&profiles(), &changed).await?;
+    scene.status(&profiles(), NAMESPACE, "share", "Success").await?;
+    scene.status(&policies(), NAMESPACE, "nightly", "Success").await?;
+    eventually("events tell of each change", async || {
+        let reasons = event_reasons(scene, "nightly").await?;
+        let expected = ["PolicyFailed", "PolicyValidated", "PolicyFailed", "PolicyValidated"];
+        Ok((reasons == expected).then_some(()))
+    })
+    .await
+}
+
+/// Another object's changes make both kinds be considered again; none of it may end in a write.
+async fn nothing_is_written_without_a_change(scene: &Scene) -> Result<()> {
+    let version = async || {
+        let share = scene.cluster.read_object(&profiles(), Some(NAMESPACE), "share").await?;
+        let nightly = scene.cluster.read_object(&policies(), Some(NAMESPACE), "nightly").await?;
+        let version =
+            |object: Option<Value>| object.map(|object| object["metadata"]["resourceVersion"].clone());
+        anyhow::Ok((version(share), version(nightly)))
+    };
+    let before = version().await?;
+    scene.apply(&profiles(), &profile(NAMESPACE, "other")).await?;
+    scene.status(&profiles(), NAMESPACE, "other", "Failed").await?;
+    scene.apply(&policies(), &policy("weekly", "shop", "other")).await?;
+    scene.status(&policies(), NAMESPACE, "weekly", "Failed").await?;
+    ensure!(before == version().await?, "a status was written that says the same");
+    Ok(())
+}
+
+async fn protection_follows_its_policy(scene: &Scene) -> Result<()> {
+    let at = NamespacedName::new(NAMESPACE, DR_SECRET);
+    let passphrase = b"correct horse battery staple".to_vec();
+    scene.cluster.create_secret(&Secret::opaque(at, [("key".to_owned(), passphrase)])).await?;
+    scene.apply(&policies(), &policy(DR_POLICY, NAMESPACE, "share")).await?;
+    scene.status(&policies(), NAMESPACE, DR_POLICY, "Success").await?;
+    ensure!(state::enabled(&scene.platform)?.is_some(), "the policy protects the platform");
+    scene.cluster.delete_object(&policies(), Some(NAMESPACE), DR_POLICY).await?;
+    eventually("disaster recovery is off", async || {
+        Ok(state::enabled(&scene.platform)?.is_none().then_some(()))
+    })
+    .await?;
+    eventually("an event tells of it", async || {
+        let reasons = event_reasons(scene, DR_POLICY).await?;
+        Ok(reasons.contains(&"ProtectionDisabled".to_owned()).then_some(()))
+    })
+    .await
+}

@@ -1,0 +1,43 @@
+//! The command line: names, help, examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::EXIT_CODES;
+use crate::output::Format;
+use crate::{dr, restore, serve, tools};
+
+/// Protects the applications of a Kubernetes cluster and, before all else, itself.
+#[derive(Debug, Parser)]
+#[command(name = "keelson", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the platform: catalog, API server, controllers, scheduler.
+    Serve(serve::Serve),
+    /// Protect and recover the platform itself.
+    Dr(dr::Dr),
+    /// Restore an application.
+    Restore(restore::Restore),
+    /// Look into a location without a platform.
+    Tools(tools::Tools),
+}
+
+/// Which cluster, and how to print.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// Of the cluster that the platform runs on; without it the pod's own account is used.
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the platform is installed.
+    #[arg(long, short, default_value = keelson_model::names::DEFAULT_INSTALL_NAMESPACE)]
+    pub namespace: String,
+    /// How to print the result.
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}

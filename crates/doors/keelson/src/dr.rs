@@ -1,0 +1,127 @@
+//! `keelson dr`: the commands by which the platform protects and recovers itself. Each makes the same resources that a
+//! dashboard, a chart or `kubectl` would, and follows them.
+
+mod enable;
+mod recover;
+mod status;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use keelson_model::names::group;
+use keelson_workload::{Cluster, Kind};
+
+use crate::arguments::Common;
+use crate::serve::connect;
+
+/// Protect and recover the platform itself.
+#[derive(Debug, Args)]
+pub(crate) struct Dr {
+    #[command(subcommand)]
+    command: DrCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DrCommand {
+    /// Enable disaster recovery to a location profile.
+    #[command(after_help = "Example:\n  keelson dr enable --profile vault --passphrase-file ./passphrase")]
+    Enable(EnableArguments),
+    /// Disable disaster recovery. What was stored stays.
+    Disable(Common),
+    /// Show how the platform is protected and who owns its backups.
+    Status(Common),
+    /// Run the DR policy once and follow it.
+    Run(Common),
+    /// List the restore points of a source cluster.
+    #[command(after_help = "Example:\n  keelson dr review --profile vault --source-cluster-id 0c3e8c52-…")]
+    Review(SourceArguments),
+    /// Show what a recovery would do, and touch nothing.
+    Plan(SourceArguments),
+    /// Recover the platform.
+    #[command(after_help = "Example:\n  keelson dr restore --profile vault --source-cluster-id 0c3e8c52-… \
+        --skip-resource profiles,policies")]
+    Restore(RestoreArguments),
+}
+
+#[derive(Debug, Args)]
+struct EnableArguments {
+    #[command(flatten)]
+    common: Common,
+    /// The location profile that takes the platform's backups.
+    #[arg(long)]
+    profile: String,
+    /// Holds the passphrase; '-' reads it from stdin. Without it the Secret k10-dr-secret must be there.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Ship configuration and exported restore points only.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Debug, Args)]
+struct SourceArguments {
+    #[command(flatten)]
+    common: Common,
+    /// The location profile that leads to the backups.
+    #[arg(long)]
+    profile: String,
+    /// The UID of namespace 'default' of the lost cluster.
+    #[arg(long, value_name = "ID")]
+    source_cluster_id: String,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// The restore point; the latest if none is given.
+    #[arg(long, value_name = "ID")]
+    point: Option<String>,
+    /// What is left as it is: profiles, policies, secrets.
+    #[arg(long, value_name = "LIST")]
+    skip_resource: Option<String>,
+    /// Bounds the whole restore, in minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 90)]
+    timeout: u64,
+}
+
+pub(crate) async fn run(dr: Dr) -> Result<()> {
+    match dr.command {
+        DrCommand::Enable(arguments) => enable::enable(arguments).await,
+        DrCommand::Disable(common) => enable::disable(common).await,
+        DrCommand::Status(common) => status::status(common).await,
+        DrCommand::Run(common) => enable::run_once(common).await,
+        DrCommand::Review(arguments) => recover::review(arguments).await,
+        DrCommand::Plan(arguments) => recover::plan(arguments).await,
+        DrCommand::Restore(arguments) => recover::restore(arguments).await,
+    }
+}
+
+/// A recovery request is answered within this beyond its own bound.
+const GRACE: Duration = Duration::from_secs(60);
+
+async fn cluster(common: &Common) -> Result<Cluster> {
+    Ok(Cluster::from_client(connect(common.kubeconfig.as_deref()).await?))
+}
+
+fn kind(api_group: &str, kind: &str, resource: &str) -> Kind {
+    Kind::namespaced(&format!("{api_group}/{}", group::VERSION), kind, resource)
+}
+
+fn policy_kind() -> Kind {
+    kind(group::CONFIG, "Policy", "policies")
+}
+
+fn run_action_kind() -> Kind {
+    kind(group::ACTIONS, "RunAction", "runactions")
+}
+
+fn review_kind() -> Kind {
+    kind(group::DR, "KastenDRReview", "kastendrreviews")
+}
+
+fn restore_kind() -> Kind {
+    kind(group::DR, "KastenDRRestore", "kastendrrestores")
+}

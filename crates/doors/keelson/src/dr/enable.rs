@@ -1,0 +1,136 @@
+//! `dr enable`, `dr disable`, `dr run`.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keelson_model::ErrorClass;
+use keelson_model::names::{DR_POLICY, DR_SECRET};
+use keelson_protection::random_suffix;
+use keelson_workload::{Cluster, NamespacedName, Secret};
+use serde_json::{Value, json};
+
+use super::{EnableArguments, cluster, policy_kind, run_action_kind};
+use crate::arguments::Common;
+use crate::failure::{failed, refuse, refuse_with};
+use crate::follow;
+use crate::output::{data, say};
+
+const VALIDATED_WITHIN: Duration = Duration::from_secs(120);
+const RUN_WITHIN: Duration = Duration::from_secs(3600);
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
+    let EnableArguments { common, profile, passphrase_file, quick } = arguments;
+    let cluster = cluster(&common).await?;
+    if let Some(file) = passphrase_file {
+        write_secret(&cluster, &common.namespace, &read_passphrase(&file)?).await?;
+    }
+    let policy = dr_policy(&common.namespace, &profile, quick);
+    let applied = cluster.apply_object(&policy_kind(), &policy).await.map_err(failed)?;
+    let generation = applied["metadata"]["generation"].as_i64().unwrap_or(0);
+    let policy = validated(&cluster, &common.namespace, generation).await?;
+    let errors: Vec<&str> =
+        policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if policy["status"]["validation"] != "Success" {
+        return Err(refuse(ErrorClass::Invalid, format!("disaster recovery was not enabled: {}", errors.join("; "))));
+    }
+    let cluster_id = cluster.cluster_id().await.map_err(failed)?;
+    say("Keep outside this cluster: the cluster ID, the passphrase, and the location with its credentials.");
+    data(common.output, &json!({ "clusterID": cluster_id, "profile": profile }), |_| {
+        format!("disaster recovery is enabled\ncluster ID: {cluster_id}")
+    });
+    Ok(())
+}
+
+/// Never trimmed but for one line end, which editors add.
+fn read_passphrase(file: &std::path::Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut bytes).context("read the passphrase from stdin")?;
+    } else {
+        bytes = std::fs::read(file).with_context(|| format!("read the passphrase from '{}'", file.display()))?;
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+async fn write_secret(cluster: &Cluster, namespace: &str, passphrase: &[u8]) -> Result<()> {
+    let at = NamespacedName::new(namespace, DR_SECRET);
+    let secret = Secret::opaque(at, [("key".to_owned(), passphrase.to_vec())]);
+    cluster.apply_secret(&secret).await.map_err(failed)
+}
+
+fn dr_policy(namespace: &str, profile: &str, quick: bool) -> Value {
+    let mut spec = json!({
+        "frequency": "@hourly",
+        "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
+        "selector": { "matchExpressions": [
+            { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [namespace] }
+        ]},
+        "actions": [{
+            "action": "backup",
+            "backupParameters": { "filters": {}, "profile": { "name": profile, "namespace": namespace } }
+        }],
+    });
+    if quick {
+        spec["kdrSnapshotConfiguration"] = json!({});
+    }
+    json!({
+        "apiVersion": policy_kind().api_version(), "kind": "Policy",
+        "metadata": { "name": DR_POLICY, "namespace": namespace }, "spec": spec,
+    })
+}
+
+async fn validated(cluster: &Cluster, namespace: &str, generation: i64) -> Result<Value> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let policy = cluster.read_object(&policy_kind(), Some(namespace), DR_POLICY).await.map_err(failed)?;
+        let policy = policy.unwrap_or_default();
+        let observed = policy["status"]["observedGeneration"].as_i64().unwrap_or(-1);
+        let verdict = policy["status"]["validation"].as_str();
+        if observed >= generation && matches!(verdict, Some("Success" | "Failed")) {
+            return Ok(policy);
+        }
+        if began.elapsed() > VALIDATED_WITHIN {
+            return Err(refuse_with(
+                ErrorClass::Unavailable { retry_after: None },
+                "the DR policy was not validated in time",
+                "is keelson serve running?",
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+pub(super) async fn disable(common: Common) -> Result<()> {
+    let cluster = cluster(&common).await?;
+    let kind = policy_kind();
+    let there = cluster.read_object(&kind, Some(&common.namespace), DR_POLICY).await.map_err(failed)?;
+    if there.is_none() {
+        return Err(refuse(ErrorClass::NotFound, "disaster recovery is not enabled"));
+    }
+    cluster.delete_object(&kind, Some(&common.namespace), DR_POLICY).await.map_err(failed)?;
+    data(common.output, &json!({ "disabled": true }), |_| {
+        "disaster recovery is disabled; what was stored stays".to_owned()
+    });
+    Ok(())
+}
+
+pub(super) async fn run_once(common: Common) -> Result<()> {
+    let cluster = cluster(&common).await?;
+    let (kind, namespace) = (run_action_kind(), common.namespace.as_str());
+    let name = format!("run-dr-{}", random_suffix());
+    let action = json!({
+        "apiVersion": kind.api_version(), "kind": "RunAction",
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": { "subject": { "kind": "Policy", "name": DR_POLICY, "namespace": namespace } },
+    });
+    cluster.create_object(&kind, &action).await.map_err(failed)?;
+    let ended = follow::to_the_end(&cluster, &kind, namespace, &name, RUN_WITHIN).await?;
+    follow::check(&ended)?;
+    data(common.output, &ended["status"], |_| format!("{name} is complete"));
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! `dr review`, `dr plan`, `dr restore`: make the resource, follow it, print what it found or did.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use keelson_model::ErrorClass;
+use keelson_protection::random_suffix;
+use keelson_workload::{Cluster, Creation, Kind};
+use serde_json::{Value, json};
+
+use super::{GRACE, RestoreArguments, SourceArguments, cluster, restore_kind, review_kind};
+use crate::failure::{failed, refuse_with};
+use crate::follow;
+use crate::output::data;
+
+const REVIEW_WITHIN: Duration = Duration::from_secs(30 * 60);
+
+pub(super) async fn review(arguments: SourceArguments) -> Result<()> {
+    let reviewed = make_review(&arguments).await?;
+    data(arguments.common.output, &reviewed["status"]["restorePoints"], |points| {
+        let line = |point: &Value| {
+            let text = |field: &str| point[field].as_str().unwrap_or_default().to_owned();
+            format!("{}  {}  {}", text("id"), text("version"), text("creationTime"))
+        };
+        let list = points["restorePointList"].as_array().cloned().unwrap_or_default();
+        list.iter().map(line).collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
+}
+
+pub(super) async fn plan(arguments: SourceArguments) -> Result<()> {
+    let reviewed = make_review(&arguments).await?;
+    data(arguments.common.output, &reviewed["status"]["plan"], |plan| {
+        let lines = plan.as_array().into_iter().flatten().filter_map(Value::as_str);
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
+}
+
+/// A review is made, read and removed again.
+async fn make_review(arguments: &SourceArguments) -> Result<Value> {
+    let SourceArguments { common, profile, source_cluster_id } = arguments;
+    let cluster = cluster(common).await?;
+    let (kind, namespace) = (review_kind(), common.namespace.as_str());
+    let name = format!("review-{}", random_suffix());
+    let spec = json!({ "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source_cluster_id } });
+    create(&cluster, &kind, namespace, &name, spec).await?;
+    let ended = follow::to_the_end(&cluster, &kind, namespace, &name, REVIEW_WITHIN).await;
+    cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;
+    let ended = ended?;
+    follow::check(&ended)?;
+    Ok(ended)
+}
+
+pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
+    let RestoreArguments { source, point, skip_resource, timeout } = arguments;
+    let SourceArguments { common, profile, source_cluster_id } = &source;
+    let cluster = cluster(common).await?;
+    let (kind, namespace) = (restore_kind(), common.namespace.as_str());
+    let info = json!({ "profileName": profile, "sourceClusterID": source_cluster_id });
+    let mut spec = json!({ "timeoutMinutes": timeout });
+    let mut review = None;
+    match point {
+        None => spec["sourceClusterInfo"] = info,
+        Some(point) => {
+            let name = format!("review-{}", random_suffix());
+            create(&cluster, &review_kind(), namespace, &name, json!({ "sourceClusterInfo": info })).await?;
+            let ended = follow::to_the_end(&cluster, &review_kind(), namespace, &name, REVIEW_WITHIN).await?;
+            follow::check(&ended)?;
+            spec["kastenDRReviewDetails"] =
+                json!({ "kastenDRReviewRef": { "name": name, "namespace": namespace }, "id": point });
+            review = Some(name);
+        }
+    }
+    if let Some(skip) = skip_resource {
+        spec["skipResources"] = json!(skip);
+    }
+    remove_finished(&cluster, &kind, namespace).await?;
+    let name = format!("restore-{}", random_suffix());
+    create(&cluster, &kind, namespace, &name, spec).await?;
+    let within = Duration::from_secs(timeout * 60) + GRACE;
+    let ended = follow::to_the_end(&cluster, &kind, namespace, &name, within).await?;
+    if let Some(review) = review {
+        cluster.delete_object(&review_kind(), Some(namespace), &review).await.map_err(failed)?;
+    }
+    follow::check(&ended)?;
+    data(common.output, &ended["status"], |status| {
+        let notes = status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut lines: Vec<String> = notes.map(|note| format!("note: {note}")).collect();
+        lines.push("the platform is recovered".to_owned());
+        lines.push(format!(
+            "when no other instance uses the same backups: kubectl delete configmap --namespace={namespace} {}",
+            keelson_model::names::OWNERSHIP_CONFIG_MAP
+        ));
+        lines.join("\n")
+    });
+    Ok(())
+}
+
+async fn create(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str, spec: Value) -> Result<()> {
+    let object = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind,
+        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
+    });
+    match cluster.create_object(kind, &object).await.map_err(failed)? {
+        Creation::Created(_) => Ok(()),
+        Creation::Existed => Err(refuse_with(
+            ErrorClass::Conflict,
+            format!("another {} exists", kind.kind),
+            "wait until it has ended, or delete it",
+        )),
+    }
+}
+
+/// A finished request of an earlier try makes room for this one.
+async fn remove_finished(cluster: &Cluster, kind: &Kind, namespace: &str) -> Result<()> {
+    for object in cluster.list_objects(kind, Some(namespace), None).await.map_err(failed)? {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if matches!(object["status"]["state"].as_str(), Some("success" | "failed")) {
+            cluster.delete_object(kind, Some(namespace), name).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}

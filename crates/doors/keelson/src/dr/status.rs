@@ -1,0 +1,54 @@
+//! `dr status`: what the platform says of itself.
+
+use anyhow::Result;
+use keelson_model::ErrorClass;
+use keelson_protection::status::{InstanceStatus, STATUS_CONFIG_MAP, STATUS_KEY};
+use keelson_workload::NamespacedName;
+
+use super::cluster;
+use crate::arguments::Common;
+use crate::failure::{failed, refuse_with};
+use crate::output::data;
+
+pub(super) async fn status(common: Common) -> Result<()> {
+    let cluster = cluster(&common).await?;
+    let at = NamespacedName::new(&common.namespace, STATUS_CONFIG_MAP);
+    let map = cluster.read_config_map(&at).await.map_err(failed)?;
+    let text = map.and_then(|map| map.data.get(STATUS_KEY).cloned());
+    let status: Option<InstanceStatus> = text.and_then(|text| serde_json::from_str(&text).ok());
+    let Some(status) = status else {
+        return Err(refuse_with(
+            ErrorClass::NotFound,
+            format!("no platform has reported its status in namespace '{}'", common.namespace),
+            "is keelson serve running there?",
+        ));
+    };
+    data(common.output, &status, print);
+    Ok(())
+}
+
+fn print(status: &InstanceStatus) -> String {
+    let mut lines = vec![format!("cluster ID   {}", status.cluster_id)];
+    match (&status.catalog, &status.problem) {
+        (Some(catalog), _) => lines.push(format!("catalog      at {}.{}", catalog.generation, catalog.sequence)),
+        (None, problem) => lines.push(format!("catalog      away: {}", problem.as_deref().unwrap_or("?"))),
+    }
+    match &status.disaster_recovery {
+        None => lines.push("protection   disaster recovery is not enabled".to_owned()),
+        Some(dr) => {
+            lines.push(format!("protection   to profile '{}', mode {}, repository {}", dr.profile, dr.mode, dr.repository));
+            lines.push(match &dr.shipped {
+                Some(shipped) => {
+                    format!("shipped      through {} (epoch {}), {} entries behind", shipped.through, shipped.epoch, shipped.behind)
+                }
+                None => "shipped      not yet known".to_owned(),
+            });
+        }
+    }
+    let source = status.ownership.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();
+    lines.push(format!("ownership    {}{source}", status.ownership.state));
+    for claim in &status.ownership.claims {
+        lines.push(format!("  claim      epoch {} of {} in '{}'", claim.epoch, claim.cluster, claim.profile));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,28 @@
+//! What a command prints: data on stdout, talk on stderr, JSON where asked for.
+
+use serde::Serialize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// Prints one result: as JSON, or as `text` says it.
+#[expect(clippy::print_stdout, reason = "data goes to stdout, from here only")]
+pub(crate) fn data<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) {
+    match format {
+        Format::Json => {
+            println!("{}", serde_json::to_string_pretty(value).expect("plain data always serializes"));
+        }
+        Format::Text => println!("{}", text(value).trim_end()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "talk goes to stderr, from here only")]
+pub(crate) fn say(message: &str) {
+    eprintln!("{message}");
+}

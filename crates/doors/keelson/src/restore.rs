@@ -1,0 +1,141 @@
+//! `keelson restore`: brings an application back from a restore point, into its namespace or another.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use keelson_model::ErrorClass;
+use keelson_model::names::{group, label};
+use keelson_protection::random_suffix;
+use keelson_workload::{Cluster, Creation, Kind, NamespaceName};
+use serde_json::{Value, json};
+
+use crate::arguments::Common;
+use crate::failure::{failed, refuse, refuse_with};
+use crate::follow;
+use crate::output::{data, say};
+use crate::serve::connect;
+
+const RESTORE_WITHIN: Duration = Duration::from_secs(6 * 3600);
+
+/// Restore an application.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  keelson restore shop\n  keelson restore shop --point shop-scheduled-x1b2c \
+    --target-namespace shop-copy --include-rbac")]
+pub(crate) struct Restore {
+    /// The application: the namespace it had.
+    application: String,
+    #[command(flatten)]
+    common: Common,
+    /// The restore point content; the newest exported one, or else the newest, if none is given.
+    #[arg(long, value_name = "NAME")]
+    point: Option<String>,
+    /// Restore into another namespace.
+    #[arg(long, value_name = "NAMESPACE")]
+    target_namespace: Option<String>,
+    /// Overwrite what exists and differs.
+    #[arg(long)]
+    overwrite_existing: bool,
+    /// Restore Roles and RoleBindings too.
+    #[arg(long)]
+    include_rbac: bool,
+}
+
+fn apps(kind: &str, resource: &str) -> Kind {
+    Kind::namespaced(&format!("{}/{}", group::APPS, group::VERSION), kind, resource)
+}
+
+pub(crate) async fn run(restore: Restore) -> Result<()> {
+    let cluster = Cluster::from_client(connect(restore.common.kubeconfig.as_deref()).await?);
+    let target = restore.target_namespace.clone().unwrap_or_else(|| restore.application.clone());
+    let content = choose_content(&cluster, &restore).await?;
+    ensure_namespace(&cluster, &target).await?;
+    let point = bind(&cluster, &content, &restore.application, &target).await?;
+    let (namespace, point) = point;
+    let action = restore_action(&restore, &namespace, &point, &target);
+    let kind = Kind::namespaced(&format!("{}/{}", group::ACTIONS, group::VERSION), "RestoreAction", "restoreactions");
+    let name = action["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    cluster.create_object(&kind, &action).await.map_err(failed)?;
+    let ended = follow::to_the_end(&cluster, &kind, &target, &name, RESTORE_WITHIN).await?;
+    follow::check(&ended)?;
+    for exception in ended["status"]["exceptions"].as_array().into_iter().flatten() {
+        say(&format!("note: {}", exception["message"].as_str().unwrap_or_default()));
+    }
+    data(restore.common.output, &ended["status"], |_| {
+        format!("'{}' is restored into namespace '{target}'", restore.application)
+    });
+    Ok(())
+}
+
+async fn choose_content(cluster: &Cluster, restore: &Restore) -> Result<Value> {
+    let kind = Kind::cluster(
+        &format!("{}/{}", group::APPS, group::VERSION),
+        "RestorePointContent",
+        "restorepointcontents",
+    );
+    if let Some(name) = &restore.point {
+        let found = cluster.read_object(&kind, None, name).await.map_err(failed)?;
+        return found.ok_or_else(|| {
+            refuse(ErrorClass::NotFound, format!("there is no restore point content '{name}'"))
+        });
+    }
+    let selector = format!("{}={}", label::APP_NAMESPACE, restore.application);
+    let contents = cluster.list_objects(&kind, None, Some(&selector)).await.map_err(failed)?;
+    let exported = |content: &Value| content["metadata"]["labels"].get(label::EXPORT_PROFILE).is_some();
+    let time = |content: &Value| content["status"]["actionTime"].as_str().unwrap_or_default().to_owned();
+    contents.into_iter().max_by_key(|content| (exported(content), time(content))).ok_or_else(|| {
+        refuse_with(
+            ErrorClass::NotFound,
+            format!("there is no restore point of application '{}'", restore.application),
+            "kubectl get restorepointcontents lists all",
+        )
+    })
+}
+
+async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<()> {
+    let parsed: NamespaceName =
+        name.parse().map_err(|error| refuse(ErrorClass::Invalid, format!("'{name}': {error}")))?;
+    if cluster.namespace_state(&parsed).await.map_err(failed)?.is_some() {
+        return Ok(());
+    }
+    let kind = Kind::cluster("v1", "Namespace", "namespaces");
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    cluster.create_object(&kind, &namespace).await.map(drop).map_err(failed)
+}
+
+/// The restore point to restore from: the one that the content is bound to, or a new one.
+async fn bind(cluster: &Cluster, content: &Value, application: &str, target: &str) -> Result<(String, String)> {
+    let bound = &content["status"]["restorePointRef"];
+    if let (Some(namespace), Some(name)) = (bound["namespace"].as_str(), bound["name"].as_str()) {
+        return Ok((namespace.to_owned(), name.to_owned()));
+    }
+    let kind = apps("RestorePoint", "restorepoints");
+    let name = format!("{application}-{}", random_suffix());
+    let point = json!({
+        "apiVersion": kind.api_version(), "kind": "RestorePoint",
+        "metadata": { "name": name, "namespace": target },
+        "spec": { "restorePointContentRef": { "name": content["metadata"]["name"] } },
+    });
+    match cluster.create_object(&kind, &point).await.map_err(failed)? {
+        Creation::Created(_) => Ok((target.to_owned(), name)),
+        Creation::Existed => Err(refuse(ErrorClass::Conflict, format!("restore point '{name}' exists"))),
+    }
+}
+
+fn restore_action(restore: &Restore, namespace: &str, point: &str, target: &str) -> Value {
+    let mut spec = json!({
+        "subject": { "kind": "RestorePoint", "name": point, "namespace": namespace },
+        "targetNamespace": target,
+        "overwriteExisting": restore.overwrite_existing,
+    });
+    if restore.include_rbac {
+        let rights = |resource: &str| json!({ "group": "rbac.authorization.k8s.io", "resource": resource });
+        let defaults = json!({ "group": group::ACTIONS, "resource": "defaults" });
+        spec["filters"] = json!({ "includeResources": [defaults, rights("roles"), rights("rolebindings")] });
+    }
+    json!({
+        "apiVersion": format!("{}/{}", group::ACTIONS, group::VERSION), "kind": "RestoreAction",
+        "metadata": { "name": format!("restore-{}-{}", restore.application, random_suffix()), "namespace": target },
+        "spec": spec,
+    })
+}

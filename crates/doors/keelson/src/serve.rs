@@ -1,0 +1,174 @@
+//! `keelson serve`: opens the platform, makes itself known to the cluster, and runs until it is told to stop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
+use keelson_model::Clock;
+use keelson_protection::{OWNERSHIP_GRACE, Platform, Settings};
+use keelson_workload::Cluster;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::SystemClock;
+use crate::failure::failed;
+
+const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
+const SERVICE: &str = "keelson-api";
+
+/// Run the platform: catalog, API server, controllers, scheduler.
+#[derive(Debug, Args)]
+#[command(after_help = "Example, outside a cluster:\n  keelson serve --kubeconfig admin.conf --data ./data \
+    --claim dr-share=/mnt/share --listen 127.0.0.1:0")]
+pub(crate) struct Serve {
+    /// Run outside the cluster, with these credentials.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The namespace of the installation.
+    #[arg(long, short, default_value = keelson_model::names::DEFAULT_INSTALL_NAMESPACE)]
+    namespace: String,
+    /// The platform's own volume. Must not lie on a network file system.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where claims of file-store profiles are mounted: <DIR>/<claim>.
+    #[arg(long, value_name = "DIR", default_value = "/mnt/claims")]
+    mounts: PathBuf,
+    /// Where one claim lies instead; may be repeated.
+    #[arg(long = "claim", value_name = "CLAIM=DIR", value_parser = parse_claim)]
+    claims: Vec<(String, PathBuf)>,
+    /// Where the extension API server listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:10250")]
+    listen: SocketAddr,
+    /// The host under which the API server of the cluster reaches us, outside a cluster.
+    #[arg(long, value_name = "HOST", default_value = "localhost")]
+    advertise: String,
+    /// How long the ownership ConfigMap must be gone before ownership is claimed, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = OWNERSHIP_GRACE.as_secs())]
+    ownership_grace: u64,
+    /// Quick disaster recovery for a DR policy that does not say.
+    #[arg(long)]
+    quick_mode: bool,
+    /// Log lines as JSON.
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn parse_claim(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((claim, directory)) if !claim.is_empty() && !directory.is_empty() => {
+            Ok((claim.to_owned(), directory.into()))
+        }
+        _ => Err("expected <claim>=<directory>".to_owned()),
+    }
+}
+
+pub(crate) async fn run(serve: Serve) -> Result<()> {
+    init_logs(serve.log_json);
+    let client = connect(serve.kubeconfig.as_deref()).await?;
+    let cluster = Cluster::from_client(client.clone());
+    prepare_cluster(&cluster, &serve.namespace).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let settings = Settings {
+        install_namespace: serve.namespace.clone(),
+        data: serve.data.clone(),
+        mounts: serve.mounts.clone(),
+        claims: serve.claims.iter().cloned().collect::<BTreeMap<_, _>>(),
+        ownership_grace: Duration::from_secs(serve.ownership_grace),
+        quick_mode: serve.quick_mode,
+    };
+    let platform = Platform::open(settings, cluster, clock.clone()).await.map_err(failed)?;
+    let stop = CancellationToken::new();
+    let listener = TcpListener::bind(serve.listen)
+        .await
+        .with_context(|| format!("listen on {}", serve.listen))?;
+    let registration = registration(&serve, listener.local_addr()?.port());
+    let certificates = Arc::new(
+        ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?,
+    );
+    let extension = Extension::new(platform.clone(), client.clone(), stop.clone());
+    extension.read_trust().await.map_err(failed)?;
+    let serving = extension.serve(listener, certificates.clone());
+    let registering = async {
+        match registration.register(&client, certificates.authority_pem()).await {
+            Ok(()) => info!(port = registration.port, "serving"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "registering failed"),
+        }
+    };
+    let stopping = async {
+        wait_for_signal().await;
+        info!("stopping");
+        stop.cancel();
+    };
+    tokio::join!(
+        serving,
+        registering,
+        stopping,
+        keelson_protection::run(platform.clone(), stop.clone()),
+        keelson_controllers::run(platform.clone(), client.clone(), stop.clone()),
+    );
+    info!("stopped");
+    Ok(())
+}
+
+fn init_logs(json: bool) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn,tower=warn,aws_=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { builder.json().init() } else { builder.with_ansi(false).init() }
+}
+
+/// A client for the whole process. Requests decide themselves what may be sent again.
+pub(crate) async fn connect(kubeconfig: Option<&std::path::Path>) -> Result<kube::Client> {
+    let config = match kubeconfig {
+        None => kube::Config::incluster().context("read the service account of this pod")?,
+        Some(path) => {
+            let kubeconfig = kube::config::Kubeconfig::read_from(path)
+                .with_context(|| format!("read kubeconfig '{}'", path.display()))?;
+            kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+                .await
+                .with_context(|| format!("use kubeconfig '{}'", path.display()))?
+        }
+    };
+    kube::Client::try_from(config).context("set up the connection to the cluster")
+}
+
+/// The namespace and the definitions of our configuration kinds.
+async fn prepare_cluster(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+    cluster.apply_manifest(&manifest).await.map_err(failed)?;
+    let definitions = keelson_resources::crd::crds();
+    for (_, definition) in &definitions {
+        cluster.apply_manifest(definition).await.map_err(failed)?;
+    }
+    for (_, definition) in &definitions {
+        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        cluster.wait_established(name, ESTABLISHED_WITHIN).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn registration(serve: &Serve, port: u16) -> Registration {
+    let reach = match serve.kubeconfig {
+        Some(_) => Reach::Host { name: serve.advertise.clone() },
+        None => Reach::Pods {
+            selector: BTreeMap::from([("component".to_owned(), "crypto".to_owned())]),
+            target_port: port,
+        },
+    };
+    Registration { namespace: serve.namespace.clone(), service: SERVICE.to_owned(), port, reach }
+}
+
+async fn wait_for_signal() {
+    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime handles signals");
+    tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
+}

@@ -1,0 +1,108 @@
+//! `keelson tools`: looks into a location without a platform and without a cluster.
+
+mod list;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use keelson_crypto::Passphrase;
+use keelson_model::ErrorClass;
+use keelson_store::decorators::{Prefixed, Retry};
+use keelson_store::providers::filesystem::FilesystemStore;
+use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
+use keelson_store::{Store, StorePath};
+
+use crate::failure::{failed, refuse};
+use crate::output::Format;
+
+/// Look into a location without a platform.
+#[derive(Debug, Args)]
+pub(crate) struct Tools {
+    #[command(subcommand)]
+    command: ToolsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ToolsCommand {
+    /// List what a location holds. With a passphrase, also what lies in each repository.
+    #[command(after_help = "Examples:\n  keelson tools list --directory /mnt/share\n  \
+        keelson tools list --bucket vault --endpoint https://s3.example.com --passphrase-file ./passphrase")]
+    List(Place),
+    /// Read every repository that the passphrase opens and check every byte.
+    Verify(verify::Verify),
+}
+
+/// Where the location is. Credentials of a bucket come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+#[derive(Debug, Clone, Args)]
+#[group(id = "place", required = true, args = ["directory", "bucket"])]
+struct Place {
+    /// A directory or a mounted share.
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    #[arg(long, value_name = "NAME", requires = "access_key", requires = "secret_key")]
+    bucket: Option<String>,
+    /// Of a store that speaks S3; without it AWS.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    #[arg(long)]
+    region: Option<String>,
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    access_key: Option<String>,
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    secret_key: Option<String>,
+    /// Below the directory or bucket: the profile's path.
+    #[arg(long, default_value = "")]
+    path: String,
+    /// Holds the passphrase of disaster recovery.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+impl Place {
+    async fn open(&self) -> Result<Arc<dyn Store>> {
+        let store: Arc<dyn Store> = match (&self.directory, &self.bucket) {
+            (Some(directory), _) => Arc::new(FilesystemStore::open(directory).await.map_err(failed)?),
+            (None, Some(bucket)) => {
+                let settings = S3Settings {
+                    bucket: bucket.clone(),
+                    endpoint: self.endpoint.clone(),
+                    region: self.region.clone(),
+                    access_key: self.access_key.clone().unwrap_or_default(),
+                    secret_key: Secret::new(self.secret_key.clone().unwrap_or_default()),
+                    trust: Trust::System,
+                    lock_mode: LockMode::default(),
+                };
+                Arc::new(S3Store::connect(settings).await.map_err(failed)?)
+            }
+            (None, None) => return Err(refuse(ErrorClass::Invalid, "no location was named")),
+        };
+        let root: StorePath = self
+            .path
+            .parse()
+            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
+        let store: Arc<dyn Store> = Arc::new(Retry::new(store));
+        Ok(if root.is_root() { store } else { Arc::new(Prefixed::new(store, root)) })
+    }
+
+    fn passphrase(&self) -> Result<Option<Arc<Passphrase>>> {
+        let Some(file) = &self.passphrase_file else { return Ok(None) };
+        let mut bytes = std::fs::read(file)
+            .with_context(|| format!("read the passphrase from '{}'", file.display()))?;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        Ok(Some(Arc::new(Passphrase::new(bytes))))
+    }
+}
+
+pub(crate) async fn run(tools: Tools) -> Result<()> {
+    match tools.command {
+        ToolsCommand::List(place) => list::list(place).await,
+        ToolsCommand::Verify(verify) => verify::verify(verify).await,
+    }
+}

@@ -1,0 +1,137 @@
+//! `tools list`: cards and folders without a passphrase; with one, which repositories open and what they hold.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use keelson_crypto::Passphrase;
+use keelson_model::RepositoryId;
+use keelson_repository::{Locked, OpenRepositoryError, Repository, SessionResult, Unlock};
+use keelson_store::{Store, StoreExt, StorePath};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Place;
+use crate::failure::failed;
+use crate::output::data;
+
+/// What one cluster left in a location.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterListing {
+    #[serde(rename = "clusterID")]
+    cluster_id: String,
+    cards: Vec<Value>,
+    repositories: Vec<RepositoryListing>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RepositoryListing {
+    pub path: String,
+    /// `dr`, or the application.
+    pub of: String,
+    pub id: RepositoryId,
+    /// Whether the passphrase opens it; absent where none was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<usize>,
+}
+
+pub(super) async fn list(place: Place) -> Result<()> {
+    let store = place.open().await?;
+    let passphrase = place.passphrase()?;
+    let mut clusters = Vec::new();
+    let root = path("k10")?;
+    for cluster_id in store.list_folders(&root).await.map_err(failed)? {
+        let folder = child(&root, &cluster_id)?;
+        let mut repositories = find_repositories(&*store, &folder).await?;
+        if let Some(passphrase) = &passphrase {
+            for repository in &mut repositories {
+                look_into(&store, repository, passphrase).await?;
+            }
+        }
+        let cards = read_cards(&*store, &child(&folder, "cards")?).await?;
+        clusters.push(ClusterListing { cluster_id, cards, repositories });
+    }
+    data(place.output, &clusters, |clusters| clusters.iter().map(print).collect::<Vec<_>>().join("\n"));
+    Ok(())
+}
+
+fn path(text: &str) -> Result<StorePath> {
+    Ok(text.parse()?)
+}
+
+fn child(folder: &StorePath, name: &str) -> Result<StorePath> {
+    Ok(folder.join(name)?)
+}
+
+async fn read_cards(store: &dyn Store, folder: &StorePath) -> Result<Vec<Value>> {
+    let mut cards = Vec::new();
+    for object in store.list_all(folder).await.map_err(failed)? {
+        let bytes = store.fetch_all(&object.path).await.map_err(failed)?;
+        // Cards are cleartext: a hint by anybody who can write here, not a fact.
+        cards.extend(serde_json::from_slice::<Value>(&bytes).ok());
+    }
+    Ok(cards)
+}
+
+/// Every folder that is named like a repository, below `dr/` and below each application of `exports/`.
+pub(super) async fn find_repositories(store: &dyn Store, cluster: &StorePath) -> Result<Vec<RepositoryListing>> {
+    let mut places = vec![("dr".to_owned(), child(cluster, "dr")?)];
+    let exports = child(cluster, "exports")?;
+    for application in store.list_folders(&exports).await.map_err(failed)? {
+        places.push((application.clone(), child(&exports, &application)?));
+    }
+    let mut found = Vec::new();
+    for (of, folder) in places {
+        for name in store.list_folders(&folder).await.map_err(failed)? {
+            let Ok(id) = name.parse() else { continue };
+            let path = child(&folder, &name)?.to_string();
+            found.push(RepositoryListing { path, of: of.clone(), id, opens: None, outcomes: None });
+        }
+    }
+    Ok(found)
+}
+
+async fn look_into(
+    store: &Arc<dyn Store>,
+    listing: &mut RepositoryListing,
+    passphrase: &Arc<Passphrase>,
+) -> Result<()> {
+    let locked = Repository::<Locked>::at(store.clone(), path(&listing.path)?).map_err(failed)?;
+    match locked.open(Unlock::Passphrase(passphrase)).await {
+        Ok(repository) => {
+            let mut committed = 0;
+            for id in repository.list_outcomes().await.map_err(failed)? {
+                let outcome = repository.fetch_outcome(id).await.map_err(failed)?;
+                committed += usize::from(outcome.result() == SessionResult::Committed);
+            }
+            listing.opens = Some(true);
+            listing.outcomes = Some(committed);
+            Ok(())
+        }
+        Err(OpenRepositoryError::WrongPassphrase { .. } | OpenRepositoryError::Absent { .. }) => {
+            listing.opens = Some(false);
+            Ok(())
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn print(cluster: &ClusterListing) -> String {
+    let mut lines = vec![format!("cluster {}", cluster.cluster_id)];
+    for card in &cluster.cards {
+        let text = |field: &str| card[field].as_str().unwrap_or("?").to_owned();
+        lines.push(format!("  card        version {}, made {}", text("productVersion"), text("created")));
+    }
+    for repository in &cluster.repositories {
+        let opens = match (repository.opens, repository.outcomes) {
+            (None, _) => String::new(),
+            (Some(false), _) => "  does not open with this passphrase".to_owned(),
+            (Some(true), outcomes) => format!("  opens, {} outcomes", outcomes.unwrap_or(0)),
+        };
+        lines.push(format!("  repository  {} of {}{opens}", repository.id, repository.of));
+    }
+    lines.join("\n")
+}

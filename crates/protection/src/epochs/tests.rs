@@ -1,0 +1,80 @@
+//! Claims against a store in memory: who wins, who is ignored.
+
+use std::sync::Arc;
+
+use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
+use keelson_store::providers::memory::MemoryStore;
+
+use super::*;
+
+struct Lineage {
+    id: LineageId,
+    keys: Keyring,
+}
+
+fn lineage() -> Lineage {
+    let id = LineageId::from_bytes(random_bytes());
+    let vault = VaultKeyring::new(VaultKey::generate(VaultKey::FIRST));
+    Lineage { id, keys: Keyring::of_lineage(&vault, id).unwrap() }
+}
+
+fn cluster() -> ClusterId {
+    "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa".parse().unwrap()
+}
+
+fn instance() -> InstanceId {
+    InstanceId::from_bytes(random_bytes())
+}
+
+async fn claim_by(store: &MemoryStore, lineage: &Lineage, instance: InstanceId) -> Result<Epoch, EpochError> {
+    let folder = ClusterFolder::new(&cluster());
+    claim(store, &folder, lineage.id, &lineage.keys, (instance, cluster()), Timestamp::UNIX_EPOCH).await
+}
+
+async fn claims_of(store: &MemoryStore, lineage: &Lineage) -> Claims {
+    read_claims(store, &ClusterFolder::new(&cluster()), lineage.id, &lineage.keys).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_next_claim_takes_over_from_the_one_before() {
+    let (store, lineage, first, second) = (MemoryStore::new(), lineage(), instance(), instance());
+    assert_eq!(claim_by(&store, &lineage, first).await.unwrap(), Epoch(1));
+    assert_eq!(claim_by(&store, &lineage, second).await.unwrap(), Epoch(2));
+    let claims = claims_of(&store, &lineage).await;
+    assert_eq!(claims.holder.unwrap().claim.instance, second);
+    assert!(claims.strangers.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_stranger_wrote_counts_for_nothing_and_is_reported() {
+    let (store, ours, theirs) = (MemoryStore::new(), lineage(), lineage());
+    let holder = instance();
+    claim_by(&store, &ours, holder).await.unwrap();
+    let forged = Claim { instance: instance(), cluster: cluster(), claimed_at: Timestamp::UNIX_EPOCH, previous: None };
+    for epoch in [Epoch(2), Epoch(9)] {
+        let path = ClusterFolder::new(&cluster()).epoch(ours.id, epoch);
+        let bytes = documents::seal(theirs.keys.newest(), ObjectKind::Epoch, &path, &forged).unwrap();
+        store.create(&path, bytes).await.unwrap();
+    }
+    let claims = claims_of(&store, &ours).await;
+    assert_eq!(claims.holder.unwrap().claim.instance, holder);
+    assert_eq!(claims.strangers, [Epoch(2).to_string(), Epoch(9).to_string()]);
+    let next = instance();
+    assert_eq!(claim_by(&store, &ours, next).await.unwrap(), Epoch(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_racing_claimants_each_epoch_has_one_holder() {
+    let (store, lineage) = (Arc::new(MemoryStore::new()), Arc::new(lineage()));
+    let racers = (0..8).map(|_| {
+        let (store, lineage) = (store.clone(), lineage.clone());
+        async move { claim_by(&store, &lineage, instance()).await }
+    });
+    let results = futures::future::join_all(racers).await;
+    let mut won: Vec<Epoch> = results.into_iter().filter_map(Result::ok).collect();
+    let count = won.len();
+    won.sort_unstable();
+    won.dedup();
+    assert_eq!(won.len(), count, "no epoch was won twice");
+    assert!(claims_of(&store, &lineage).await.holder.is_some());
+}

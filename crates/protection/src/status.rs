@@ -1,0 +1,183 @@
+//! What this instance says of itself: a ConfigMap that people, `keelson dr status` and dashboards read.
+//!
+//! Written when something changed, at most every two seconds. Nothing reads it back to decide anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_catalog::Class;
+use keelson_model::ClusterId;
+use keelson_workload::{ConfigMap, NamespacedName};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::ownership;
+use crate::platform::Platform;
+use crate::recovery::state;
+
+pub const STATUS_CONFIG_MAP: &str = "keelson-status";
+/// The key that holds the whole report as JSON.
+pub const STATUS_KEY: &str = "status.json";
+const WRITE_EVERY: Duration = Duration::from_secs(2);
+
+/// How an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceStatus {
+    #[serde(rename = "clusterID")]
+    pub cluster_id: ClusterId,
+    pub instance: String,
+    pub lineage: String,
+    pub version: String,
+    /// Absent while the catalog is away; `problem` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<CatalogStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disaster_recovery: Option<DisasterRecoveryStatus>,
+    pub ownership: OwnershipStatus,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogStatus {
+    pub generation: u32,
+    pub sequence: u64,
+    pub chain: String,
+    /// By class.
+    pub digests: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisasterRecoveryStatus {
+    pub profile: String,
+    pub mode: String,
+    pub repository: String,
+    /// Absent while nothing is shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipped: Option<ShippedStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShippedStatus {
+    pub epoch: u32,
+    pub through: u64,
+    /// Entries of the journal that are not in the location yet.
+    pub behind: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnershipStatus {
+    /// `Owned`, `Pending` or `Fenced`.
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ClusterId>,
+    pub claims: Vec<ClaimStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimStatus {
+    pub profile: String,
+    pub cluster: ClusterId,
+    pub epoch: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced_by: Option<u32>,
+}
+
+pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut written = None;
+    let mut tick = tokio::time::interval(WRITE_EVERY);
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        let status = observe(&platform);
+        if written.as_ref() == Some(&status) {
+            continue;
+        }
+        match write(&platform, &status).await {
+            Ok(()) => written = Some(status),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the status was not written");
+            }
+        }
+    }
+}
+
+fn observe(platform: &Platform) -> InstanceStatus {
+    let identity = platform.identity();
+    let catalog = platform.catalog();
+    let head = catalog.as_ref().ok().map(keelson_catalog::Database::head);
+    let catalog_status = head.as_ref().map(|head| CatalogStatus {
+        generation: head.revision.generation().0,
+        sequence: head.revision.sequence().0,
+        chain: hex::encode(head.chain),
+        digests: Class::ALL.map(|class| (class.to_string(), head.digests.of(class).to_string())).into(),
+    });
+    let enabled = state::enabled(platform).ok().flatten();
+    let disaster_recovery = enabled.map(|enabled| DisasterRecoveryStatus {
+        profile: enabled.profile,
+        mode: enabled.mode.to_string(),
+        repository: enabled.repository.to_string(),
+        shipped: platform.shipper.try_lock().ok().and_then(|slot| {
+            let shipper = slot.as_ref()?;
+            let at = shipper.position(shipper.shipped());
+            let head = head.as_ref().map_or(at.sequence.0, |head| head.revision.sequence().0);
+            Some(ShippedStatus {
+                epoch: at.epoch.0,
+                through: at.sequence.0,
+                behind: head.saturating_sub(at.sequence.0),
+                base: shipper.base.as_ref().map(|base| base.document.at.sequence.0),
+            })
+        }),
+    });
+    InstanceStatus {
+        cluster_id: platform.cluster_id.clone(),
+        instance: identity.instance.to_string(),
+        lineage: identity.lineage.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        catalog: catalog_status,
+        problem: catalog.err().map(|away| away.why),
+        disaster_recovery,
+        ownership: observe_ownership(platform),
+    }
+}
+
+fn observe_ownership(platform: &Platform) -> OwnershipStatus {
+    let ownership = ownership::read(&platform.instance).unwrap_or_default();
+    let claims: Vec<ClaimStatus> = ownership
+        .held
+        .values()
+        .map(|held| ClaimStatus {
+            profile: held.profile.clone(),
+            cluster: held.cluster.clone(),
+            epoch: held.epoch.0,
+            fenced_by: held.fenced_by.map(|epoch| epoch.0),
+        })
+        .collect();
+    let fenced = claims.iter().any(|claim| claim.fenced_by.is_some());
+    let word = match (&ownership.pending, fenced) {
+        (Some(_), _) => "Pending",
+        (None, true) => "Fenced",
+        (None, false) => "Owned",
+    };
+    OwnershipStatus {
+        state: word.to_owned(),
+        source: ownership.pending.map(|pending| pending.source),
+        claims,
+    }
+}
+
+async fn write(platform: &Platform, status: &InstanceStatus) -> Result<(), keelson_workload::RequestError> {
+    let at = NamespacedName::new(&platform.settings.install_namespace, STATUS_CONFIG_MAP);
+    let json = serde_json::to_string_pretty(status).expect("plain data");
+    let mut map = ConfigMap::new(at, BTreeMap::from([(STATUS_KEY.to_owned(), json)]));
+    map.labels.insert("app.kubernetes.io/part-of".to_owned(), "k10".to_owned());
+    platform.cluster.apply_config_map(&map).await
+}
