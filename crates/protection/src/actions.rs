@@ -97,7 +97,7 @@ pub(crate) fn set_status(action: &mut Record, field: &str, value: Value) {
 }
 
 /// How an action ends when nothing failed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Finished {
     /// Fields of the status that only this kind has.
     pub status: Map<String, Value>,
@@ -169,7 +169,13 @@ pub(crate) fn fail(action: &mut Record, failure: &Told, now: Timestamp) -> Vec<C
 }
 
 /// A child action of a policy run carries its parent by label, never by owner reference.
-pub(crate) fn new_action(kind: &'static KindInfo, namespace: &str, name: &str, spec: Value, now: Timestamp) -> Record {
+pub(crate) fn new_action(
+    kind: &'static KindInfo,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+    now: Timestamp,
+) -> Record {
     let mut action = Record::new(kind, namespace, name, now, Class::Local);
     action.body.spec = spec;
     action

@@ -1,13 +1,13 @@
 //! Applications as rows of the derived class: every namespace is one, and so is every namespace that is gone but left
 //! restore point contents behind. Nothing here is truth; all of it can be computed again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use keelson_catalog::{Change, Class, Database, Expect, Query, RowKind};
+use keelson_catalog::{Change, Class, Database, Expect, PageKey, Query, RowKind};
 use keelson_model::names::label;
 use keelson_workload::Kind;
 use serde_json::json;
@@ -22,6 +22,8 @@ use crate::restore_points;
 
 const ACTOR: &str = "applications";
 const PAGE: usize = 500;
+/// Sorts after every name that Kubernetes allows.
+const AFTER_ALL_NAMES: &str = "~";
 /// Changes of this long are looked at together.
 const GATHER: Duration = Duration::from_millis(500);
 
@@ -157,21 +159,38 @@ async fn unbind_gone(
     catalog: &Database,
     namespaces: &BTreeMap<String, String>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let gone = |name: &str| !namespaces.contains_key(name) && !EXCLUDED_NAMESPACES.contains(&name);
-    let mut empty_namespaces = BTreeSet::new();
-    for point in all(catalog, kinds::restore_points())? {
-        if !gone(&point.namespace) {
-            continue;
+    let mut query = Query::all(kinds::restore_points(), 1);
+    // One row of each namespace is read, however many restore points it has.
+    while let Some(first) = catalog.list(&query)?.rows.pop() {
+        let namespace = first.row.namespace;
+        if !namespaces.contains_key(&namespace) && !EXCLUDED_NAMESPACES.contains(&namespace.as_str()) {
+            unbind_all(catalog, &namespace).await?;
+            tracing::info!(namespace, "restore points of a namespace that is gone were unbound");
         }
-        empty_namespaces.insert(point.namespace.clone());
-        let mut changes = vec![Change::delete(point.key())];
-        changes.extend(restore_points::unbind_content_of(catalog, &point)?);
-        commit(catalog, ACTOR, changes).await?;
-    }
-    if !empty_namespaces.is_empty() {
-        tracing::info!(namespaces = ?empty_namespaces, "restore points of namespaces that are gone were unbound");
+        query.after = Some(PageKey { namespace, name: AFTER_ALL_NAMES.to_owned() });
     }
     Ok(())
+}
+
+async fn unbind_all(
+    catalog: &Database,
+    namespace: &str,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut query =
+        Query { namespace: Some(namespace.to_owned()), ..Query::all(kinds::restore_points(), PAGE) };
+    loop {
+        let page = catalog.list(&query)?;
+        for stored in &page.rows {
+            let Ok(point) = Record::parse(stored) else { continue };
+            let mut changes = vec![Change::delete(point.key())];
+            changes.extend(restore_points::unbind_content_of(catalog, &point)?);
+            commit(catalog, ACTOR, changes).await?;
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(()),
+        }
+    }
 }
 
 fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, keelson_catalog::ReadError> {

@@ -12,8 +12,8 @@ use keelson_model::names::label;
 use keelson_model::retention::Tiers;
 use keelson_model::{Classified, ErrorClass, RepositoryId, SessionId};
 use keelson_repository::{
-    LoadIndexError, NamedStream, Open, OutcomeDraft, Repository, Session, SessionError, SessionPurpose, StreamRef,
-    WriteError,
+    LoadIndexError, NamedStream, Open, OutcomeDraft, Repository, Session, SessionError, SessionPurpose,
+    StreamRef, WriteError,
 };
 use keelson_workload::{
     CaptureError, CaptureReport, CaptureRequest, Filters, InvalidName, Layer, NamespaceName, ObjectEncoder,
@@ -139,12 +139,11 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         stored_bytes,
     };
     let point = new_point(&description, artifact, &description.point);
-    let mut finished = Finished::default();
-    finished.changes = restore_points::create(&point, job.platform.clock.now());
-    finished.status.insert(
-        "restorePoint".to_owned(),
-        json!({ "name": point.name, "namespace": point.application }),
-    );
+    let changes = restore_points::create(&point, job.platform.clock.now());
+    let mut finished = Finished { changes, ..Finished::default() };
+    finished
+        .status
+        .insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
     finished.exceptions = exceptions(&description.report);
     Ok(finished)
 }
@@ -201,10 +200,10 @@ async fn commit(
         streams,
         retain_until: None,
     };
-    let namespace = description.application.parse().map_err(|source| BackupError::Name {
-        name: description.application.clone(),
-        source,
-    })?;
+    let namespace = description
+        .application
+        .parse()
+        .map_err(|source| BackupError::Name { name: description.application.clone(), source })?;
     let outcome = session.commit(draft).await.map_err(|source| BackupError::Commit { namespace, source })?;
     Ok(StoredBackup {
         repository: repository.id(),
@@ -217,9 +216,8 @@ async fn commit(
 /// Captures the application into the session: one stream a layer, all written at once.
 async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec<NamedStream>), Failure> {
     let application = application_of(job);
-    let namespace: NamespaceName = application
-        .parse()
-        .map_err(|source| BackupError::Name { name: application.clone(), source })?;
+    let namespace: NamespaceName =
+        application.parse().map_err(|source| BackupError::Name { name: application.clone(), source })?;
     let filters = match &job.action.body.spec["filters"] {
         serde_json::Value::Null => Filters::default(),
         filters => Filters::deserialize(filters).map_err(|source| BackupError::Filters { source })?,

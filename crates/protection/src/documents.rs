@@ -63,8 +63,8 @@ pub(crate) fn open<T: DeserializeOwned>(
     path: &StorePath,
     bytes: &[u8],
 ) -> Result<T, DocumentError> {
-    let opened =
-        open_object(keys, kind, bytes).map_err(|source| DocumentError::Open { path: path.clone(), source })?;
+    let opened = open_object(keys, kind, bytes)
+        .map_err(|source| DocumentError::Open { path: path.clone(), source })?;
     serde_json::from_slice(opened.directory())
         .map_err(|source| DocumentError::Decode { path: path.clone(), source })
 }

@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::kinds;
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
+use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::{backup, export, restore, retire, run};
@@ -33,6 +33,8 @@ const SLOTS: usize = 4;
 /// Unfinished actions read from the list at once; the rest waits for the next look.
 const WORK_PAGE: usize = 500;
 const BETWEEN_ATTEMPTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// Of writing the end of an action that changes meanwhile.
+const FINISH_TRIES_MAX: u32 = 5;
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Why an attempt ended without a result.
@@ -98,12 +100,16 @@ impl Job {
     /// What an earlier attempt recorded under this name.
     pub(crate) fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
         let action = || self.action.name.clone();
-        let steps =
-            self.database.steps(&self.action.uid).map_err(|source| StepError::Read { action: action(), source })?;
+        let steps = self
+            .database
+            .steps(&self.action.uid)
+            .map_err(|source| StepError::Read { action: action(), source })?;
         let Some(found) = steps.into_iter().find(|known| known.name == step) else { return Ok(None) };
-        serde_json::from_slice(&found.result)
-            .map(Some)
-            .map_err(|source| StepError::Decode { step, action: action(), source })
+        serde_json::from_slice(&found.result).map(Some).map_err(|source| StepError::Decode {
+            step,
+            action: action(),
+            source,
+        })
     }
 
     pub(crate) async fn record<T: Serialize>(&self, step: &'static str, result: &T) -> Result<(), StepError> {
@@ -112,14 +118,18 @@ impl Job {
             step: step.to_owned(),
             result: serde_json::to_vec(result).expect("a step's result is plain data"),
         };
-        commit(&self.database, ACTOR, vec![change])
-            .await
-            .map(drop)
-            .map_err(|source| StepError::Record { step, action: self.action.name.clone(), source })
+        commit(&self.database, ACTOR, vec![change]).await.map(drop).map_err(|source| StepError::Record {
+            step,
+            action: self.action.name.clone(),
+            source,
+        })
     }
 
     /// The plan of this action: decided once, the same in every later attempt.
-    pub(crate) async fn plan<T: Serialize + DeserializeOwned>(&self, decide: impl FnOnce() -> T) -> Result<T, StepError> {
+    pub(crate) async fn plan<T: Serialize + DeserializeOwned>(
+        &self,
+        decide: impl FnOnce() -> T,
+    ) -> Result<T, StepError> {
         if let Some(plan) = self.recorded("plan")? {
             return Ok(plan);
         }
@@ -158,9 +168,11 @@ pub(crate) async fn run_actions(platform: Arc<Platform>, stop: CancellationToken
         commits.borrow_and_update();
         for work in unfinished(&platform) {
             if active.insert(work.uid.clone()) {
-                let span = info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
+                let span =
+                    info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
                 let uid = work.uid.clone();
-                let task = carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
+                let task =
+                    carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
                 owner.insert(running.spawn(task).id(), uid);
             }
         }
@@ -183,16 +195,22 @@ fn unfinished(platform: &Platform) -> Vec<Work> {
     let Ok(database) = platform.catalog() else { return Vec::new() };
     let query = Query::all(actions::work_kind(), WORK_PAGE);
     match database.list(&query) {
-        Ok(page) => page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok()).collect(),
+        Ok(page) => {
+            page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok()).collect()
+        }
         Err(error) => {
-            warn!(error = &error as &dyn std::error::Error, "the list of unfinished actions could not be read");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the list of unfinished actions could not be read"
+            );
             Vec::new()
         }
     }
 }
 
 pub(crate) fn read(database: &Database, key: &RowKey) -> Result<Option<Record>, ReadRecordError> {
-    let stored = database.read(key).map_err(|source| ReadRecordError::Read { name: key.name.clone(), source })?;
+    let stored =
+        database.read(key).map_err(|source| ReadRecordError::Read { name: key.name.clone(), source })?;
     stored
         .map(|stored| Record::parse(&stored))
         .transpose()
@@ -276,7 +294,8 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
     };
     let mut internal: ActionInternal = action.internal().unwrap_or_default();
     if internal.attempts >= ATTEMPTS_MAX {
-        let message = format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
+        let message =
+            format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
         let told = Told::plain(&message, ErrorClass::Cancelled);
         let changes = actions::fail(&mut action, &told, platform.clock.now());
         log_end(&action, commit(&database, ACTOR, changes).await.map(drop));
@@ -343,7 +362,7 @@ impl Classified for UnknownAction {
 }
 
 async fn end(job: &Job, finished: Finished) {
-    let ended = finish(job, |action, now| finished.apply(action, now)).await;
+    let ended = finish(job, |action, now| finished.clone().apply(action, now)).await;
     log_end(&job.action, ended);
 }
 
@@ -365,22 +384,33 @@ async fn note_failed_attempt(job: &Job, failure: &Failure) {
     log_end(&job.action, noted.await);
 }
 
-/// Reads the action as it is now (progress may have moved it), changes it, commits.
+/// Reads the action as it is now, changes it, commits. Progress may move it in between: then once more.
 async fn finish(
     job: &Job,
-    change: impl FnOnce(&mut Record, jiff::Timestamp) -> Vec<Change>,
+    mut change: impl FnMut(&mut Record, jiff::Timestamp) -> Vec<Change>,
 ) -> Result<(), CommitError> {
-    let Ok(Some(mut action)) = read(&job.database, &job.action.key()) else { return Ok(()) };
-    if action.uid != job.action.uid {
-        return Ok(());
+    let mut tries = 0;
+    loop {
+        let Ok(Some(mut action)) = read(&job.database, &job.action.key()) else { return Ok(()) };
+        if action.uid != job.action.uid {
+            return Ok(());
+        }
+        let changes = change(&mut action, job.platform.clock.now());
+        match commit(&job.database, ACTOR, changes).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::Conflict { key, .. }) if key == action.key() && tries < FINISH_TRIES_MAX => {
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let changes = change(&mut action, job.platform.clock.now());
-    commit(&job.database, ACTOR, changes).await.map(drop)
 }
 
 fn log_end(action: &Record, ended: Result<(), CommitError>) {
     match ended {
         Ok(()) => info!(action = action.name, "action recorded"),
-        Err(error) => error!(error = &error as &dyn std::error::Error, "the end of an action was not recorded"),
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, "the end of an action was not recorded")
+        }
     }
 }

@@ -67,7 +67,9 @@ pub enum EpochError {
 impl Classified for EpochError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => source.class(),
+            Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
+                source.class()
+            }
             Self::Seal { source } => source.class(),
             Self::Lost { .. } => ErrorClass::Conflict,
             Self::TooMany { .. } | Self::Exhausted { .. } => ErrorClass::Corrupt,
@@ -88,7 +90,9 @@ impl Classified for EpochError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => source.hint(),
+            Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
+                source.hint()
+            }
             Self::Lost { .. } => Some("another instance owns this data now; only one may".to_owned()),
             Self::Seal { .. } | Self::TooMany { .. } | Self::Exhausted { .. } => None,
         }
@@ -103,15 +107,18 @@ pub(crate) async fn read_claims(
     keys: &Keyring,
 ) -> Result<Claims, EpochError> {
     let folder = cluster.epochs(lineage);
-    let objects =
-        store.list_all(&folder).await.map_err(|source| EpochError::List { folder: folder.clone(), source })?;
+    let objects = store
+        .list_all(&folder)
+        .await
+        .map_err(|source| EpochError::List { folder: folder.clone(), source })?;
     if objects.len() > CLAIMS_MAX {
         return Err(EpochError::TooMany { folder, limit: CLAIMS_MAX });
     }
     let mut claims = Claims::default();
     for object in objects {
         let path = object.path;
-        let Some(epoch) = name_of::<u32>(&path).map(Epoch).filter(|epoch| path.name() == epoch.to_string()) else {
+        let Some(epoch) = name_of::<u32>(&path).map(Epoch).filter(|epoch| path.name() == epoch.to_string())
+        else {
             claims.strangers.push(path.name().to_owned());
             continue;
         };

@@ -7,8 +7,8 @@
 use keelson_catalog::RowKey;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_repository::{
-    Indexed, LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Repository, SessionError, SessionPurpose,
-    WriteError,
+    Indexed, LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Repository, SessionError,
+    SessionPurpose, WriteError,
 };
 use keelson_resources::KindInfo;
 use serde_json::json;
@@ -129,9 +129,11 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     };
     let mut point = new_point(&stored.description, artifact, &job.action.name);
     point.labels.extend(locations::export_labels(profile));
-    let mut finished = Finished::default();
-    finished.changes = restore_points::create(&point, job.platform.clock.now());
-    finished.status.insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
+    let changes = restore_points::create(&point, job.platform.clock.now());
+    let mut finished = Finished { changes, ..Finished::default() };
+    finished
+        .status
+        .insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
     finished.status.insert(
         "progressDetails".to_owned(),
         json!({ "totalBytes": source.artifact.bytes, "processedBytes": source.artifact.bytes,

@@ -156,7 +156,8 @@ impl FromStr for Position {
         let error = || ParsePositionError(text.chars().take(80).collect());
         let mut parts = text.splitn(3, '-');
         let mut number = |width: usize| {
-            let digits = parts.next().filter(|part| part.len() == width && part.bytes().all(|b| b.is_ascii_digit()));
+            let digits =
+                parts.next().filter(|part| part.len() == width && part.bytes().all(|b| b.is_ascii_digit()));
             digits.and_then(|part| part.parse::<u64>().ok()).ok_or_else(error)
         };
         let (epoch, generation, sequence) = (number(8)?, number(8)?, number(14)?);
@@ -184,7 +185,8 @@ mod tests {
 
     #[test]
     fn names_of_positions_order_as_positions_do() {
-        let ordered = [position(1, 1, 9), position(1, 1, 10), position(1, 2, 1), position(2, 1, 1), position(10, 1, 1)];
+        let ordered =
+            [position(1, 1, 9), position(1, 1, 10), position(1, 2, 1), position(2, 1, 1), position(10, 1, 1)];
         for pair in ordered.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_string() < pair[1].to_string());
         }
@@ -195,7 +197,14 @@ mod tests {
 
     #[test]
     fn a_foreign_name_is_no_position() {
-        for text in ["", "1-1-1", "00000001-00000001", "00000001-99999999-00000000000001", "-", "0000000x-00000001-00000000000001"] {
+        for text in [
+            "",
+            "1-1-1",
+            "00000001-00000001",
+            "00000001-99999999-00000000000001",
+            "-",
+            "0000000x-00000001-00000000000001",
+        ] {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
     }

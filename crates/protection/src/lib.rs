@@ -4,33 +4,33 @@
 //! Knows no HTTP, no command line and none of kube's types: doors hand in plain requests, `workload` hands in
 //! plain objects. Every door ends in the same functions here.
 
-mod platform;
-mod requester;
-mod records;
 mod kinds;
+mod platform;
+mod records;
+mod requester;
 pub mod requests;
 
 mod actions;
-mod engine;
-mod streams;
 mod backup;
+mod engine;
 mod export;
+mod repositories;
 mod restore;
+mod restore_points;
+mod retention;
 mod retire;
 mod run;
-mod retention;
-mod restore_points;
-mod repositories;
+mod streams;
 
+mod applications;
+mod mirror;
 mod policies;
 mod scheduler;
-mod mirror;
-mod applications;
 pub mod validation;
 
-mod identity;
 mod documents;
 mod epochs;
+mod identity;
 mod layout;
 mod locations;
 mod ownership;
@@ -39,8 +39,9 @@ pub mod recovery;
 
 mod service;
 pub mod status;
+mod upkeep;
 
-pub use identity::{IdentityError, INSTANCE_SECRET};
+pub use identity::{INSTANCE_SECRET, IdentityError};
 pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};
 pub use ownership::OwnershipError;

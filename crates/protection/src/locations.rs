@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use keelson_crypto::Sha256;
 use keelson_model::location::{
-    DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider, ProfileHealth,
-    ProfileKind, check_dr_target,
+    DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider,
+    ProfileHealth, ProfileKind, check_dr_target,
 };
 use keelson_model::{Classified, ErrorClass};
 use keelson_resources::profile;
@@ -141,7 +141,9 @@ impl Classified for LocationError {
             Self::NotMounted { claim, .. } => Some(format!(
                 "mount the claim into the platform, or start it with --claim {claim}=<directory>"
             )),
-            Self::NoProfile { .. } => Some("kubectl get profiles -n <install namespace> lists them".to_owned()),
+            Self::NoProfile { .. } => {
+                Some("kubectl get profiles -n <install namespace> lists them".to_owned())
+            }
             Self::NoSecret { .. } | Self::MissingKey { .. } => {
                 Some("create the Secret with the credentials that the profile's type needs".to_owned())
             }
@@ -182,7 +184,11 @@ impl Platform {
         self.open_spec(profile, &spec).await
     }
 
-    pub(crate) async fn open_spec(&self, profile: &str, spec: &LocationSpec) -> Result<Location, LocationError> {
+    pub(crate) async fn open_spec(
+        &self,
+        profile: &str,
+        spec: &LocationSpec,
+    ) -> Result<Location, LocationError> {
         let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
         let (store, path): (Arc<dyn Store>, &str) = match spec {
             LocationSpec::FileStore(file) => (self.open_claim(profile, file).await?, &file.path),
@@ -201,7 +207,11 @@ impl Platform {
         Ok(Location { profile: profile.to_owned(), store, place: Place::of(spec) })
     }
 
-    async fn open_claim(&self, profile: &str, file: &FileStoreLocation) -> Result<Arc<dyn Store>, LocationError> {
+    async fn open_claim(
+        &self,
+        profile: &str,
+        file: &FileStoreLocation,
+    ) -> Result<Arc<dyn Store>, LocationError> {
         let directory = match self.settings.claims.get(&file.claim) {
             Some(directory) => directory.clone(),
             None => self.settings.mounts.join(&file.claim),
@@ -264,7 +274,12 @@ fn text_field(profile: &str, secret: &Secret, key: &'static str) -> Result<Strin
 pub(crate) fn known_profile(name: &str, object: &serde_json::Value) -> Result<KnownProfile, LocationError> {
     let parsed = profile::parse(object)
         .map_err(|faults| LocationError::MalformedProfile { profile: name.to_owned(), faults })?;
-    Ok(KnownProfile { name: name.to_owned(), kind: parsed.kind, health: parsed.health, spec: parsed.location })
+    Ok(KnownProfile {
+        name: name.to_owned(),
+        kind: parsed.kind,
+        health: parsed.health,
+        spec: parsed.location,
+    })
 }
 
 /// Labels that tell which profile an exported thing lies behind.

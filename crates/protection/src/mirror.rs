@@ -54,7 +54,9 @@ pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken)
         };
         match event {
             None => return,
-            Some(Err(error)) => debug!(error = &error as &dyn std::error::Error, "the watch of configuration was interrupted"),
+            Some(Err(error)) => {
+                debug!(error = &error as &dyn std::error::Error, "the watch of configuration was interrupted")
+            }
             Some(Ok(event)) => take(&platform, &namespace, event, &mut seen).await,
         }
     }
@@ -83,11 +85,17 @@ async fn take(
         }
         ChangeKind::Listed => {
             let known = known.clone();
-            remove(platform, row_kind, |key| !known.contains(&format!("{}/{}", key.namespace, key.name))).await
+            remove(platform, row_kind, |key| !known.contains(&format!("{}/{}", key.namespace, key.name)))
+                .await
         }
     };
     if let Err(error) = result {
-        warn!(error = &*error, kind = event.kind.kind, name = event.name, "configuration could not be mirrored");
+        warn!(
+            error = &*error,
+            kind = event.kind.kind,
+            name = event.name,
+            "configuration could not be mirrored"
+        );
     }
 }
 
@@ -182,7 +190,9 @@ async fn secret_of(
     }
     let at = NamespacedName::new(install_namespace, name);
     let Some(secret) = platform.cluster.read_secret(&at).await? else { return Ok(None) };
-    if secret.secret_type.starts_with("helm.sh/") || secret.secret_type == "kubernetes.io/service-account-token" {
+    if secret.secret_type.starts_with("helm.sh/")
+        || secret.secret_type == "kubernetes.io/service-account-token"
+    {
         return Ok(None);
     }
     let catalog = platform.catalog()?;
@@ -192,7 +202,10 @@ async fn secret_of(
     {
         return Ok(None);
     }
-    Ok(Some(Change::Put { row: seal_secret(platform, key, &secret, platform.clock.now())?, expect: Expect::Any }))
+    Ok(Some(Change::Put {
+        row: seal_secret(platform, key, &secret, platform.clock.now())?,
+        expect: Expect::Any,
+    }))
 }
 
 fn seal_secret(
@@ -208,11 +221,8 @@ fn seal_secret(
         };
         secret.data.iter().map(seal).collect()
     })?;
-    let mirrored = MirroredSecret {
-        secret_type: secret.secret_type.clone(),
-        data,
-        labels: secret.labels.clone(),
-    };
+    let mirrored =
+        MirroredSecret { secret_type: secret.secret_type.clone(), data, labels: secret.labels.clone() };
     Ok(Row {
         kind: key.kind.clone(),
         namespace: key.namespace.clone(),
@@ -232,7 +242,9 @@ fn opens_to(platform: &Platform, row: &Row, secret: &Secret) -> bool {
         return false;
     }
     match open_secret(platform, &row.namespace, &row.name, &mirrored) {
-        Some(data) => data.iter().all(|(key, value)| secret.data.get(key).is_some_and(|known| **known == **value)),
+        Some(data) => {
+            data.iter().all(|(key, value)| secret.data.get(key).is_some_and(|known| **known == **value))
+        }
         None => false,
     }
 }

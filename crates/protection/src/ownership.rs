@@ -11,10 +11,10 @@ mod take;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, Row, RowKey, RowKind};
 use keelson_crypto::Keyring;
 use keelson_model::{Classified, ClusterId, ErrorClass};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use take::run_ownership;

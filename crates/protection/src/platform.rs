@@ -85,9 +85,9 @@ impl Classified for OpenPlatformError {
         match self {
             Self::ClusterId { source } => source.class(),
             Self::DataDir { source, .. } => source.class(),
-            Self::Current { source, .. } | Self::Instance { source, .. } | Self::CreateCatalog { source, .. } => {
-                source.class()
-            }
+            Self::Current { source, .. }
+            | Self::Instance { source, .. }
+            | Self::CreateCatalog { source, .. } => source.class(),
             Self::Identity { source } => source.class(),
         }
     }
@@ -107,9 +107,10 @@ impl Classified for OpenPlatformError {
         match self {
             Self::DataDir { source, .. } => source.hint(),
             Self::Identity { source } => source.hint(),
-            Self::ClusterId { .. } | Self::Current { .. } | Self::Instance { .. } | Self::CreateCatalog { .. } => {
-                None
-            }
+            Self::ClusterId { .. }
+            | Self::Current { .. }
+            | Self::Instance { .. }
+            | Self::CreateCatalog { .. } => None,
         }
     }
 }
@@ -149,12 +150,14 @@ impl Platform {
         cluster: Cluster,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, OpenPlatformError> {
-        let cluster_id = cluster.cluster_id().await.map_err(|source| OpenPlatformError::ClusterId { source })?;
+        let cluster_id =
+            cluster.cluster_id().await.map_err(|source| OpenPlatformError::ClusterId { source })?;
         let path = settings.data.clone();
         let data = DataDir::open(&path, clock.clone())
             .map_err(|source| OpenPlatformError::DataDir { path: path.clone(), source })?;
-        let current =
-            data.current_generation().map_err(|source| OpenPlatformError::Current { path: path.clone(), source })?;
+        let current = data
+            .current_generation()
+            .map_err(|source| OpenPlatformError::Current { path: path.clone(), source })?;
         let failed = |source| OpenPlatformError::Identity { source };
         let is_new = current.is_none() && data.instance_wrapped_key().is_err();
         let key =
@@ -298,7 +301,10 @@ fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {
 /// A catalog that does not open leaves the platform without one: discovery answers, data answers 503.
 fn open_current(data: &DataDir, key: &InstanceKey) -> Result<(Database, CatalogKey), CatalogAway> {
     fn away<E: Classified>(error: E) -> CatalogAway {
-        tracing::error!(error = &error as &dyn std::error::Error, "the catalog does not open; serving without it");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the catalog does not open; serving without it"
+        );
         CatalogAway { why: Chain(&error).to_string(), hint: error.hint() }
     }
     let wrapped = data.current_wrapped_key().map_err(away)?;

@@ -14,7 +14,8 @@ use crate::kinds;
 use crate::platform::Platform;
 
 /// Namespaces of the cluster itself: no application lives there.
-pub(crate) const EXCLUDED_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
+pub(crate) const EXCLUDED_NAMESPACES: [&str; 4] =
+    ["kube-system", "kube-public", "kube-node-lease", "default"];
 
 /// A policy whose specification was found sound.
 #[derive(Debug, Clone)]

@@ -140,7 +140,11 @@ pub(crate) async fn create_or_open(
         Ok(open) => return Ok(open),
         Err(OpenRepositoryError::Absent { .. }) => {}
         Err(source) => {
-            return Err(RepositoriesError::Open { root: root.to_string(), profile: profile.to_owned(), source });
+            return Err(RepositoriesError::Open {
+                root: root.to_string(),
+                profile: profile.to_owned(),
+                source,
+            });
         }
     }
     let new = NewRepository { id, vault, slots, chunks: ChunkSizes::default() };
@@ -174,9 +178,15 @@ impl Platform {
         let row = self.choose_export_repository(location, application).await?;
         let root = ClusterFolder::new(&row.cluster).export_repository(application, row.repository);
         let slots = recovery::newest_slots(self);
-        let open =
-            create_or_open(location.store.clone(), &root, row.repository, &self.vault(), &location.profile, &slots)
-                .await?;
+        let open = create_or_open(
+            location.store.clone(),
+            &root,
+            row.repository,
+            &self.vault(),
+            &location.profile,
+            &slots,
+        )
+        .await?;
         Ok((row, open))
     }
 
@@ -188,7 +198,9 @@ impl Platform {
         let catalog = self.catalog().map_err(|source| RepositoriesError::Away { source })?;
         let key = RowKey::new(row_kind(), application, self.repository_row_name(location));
         let read = || {
-            catalog.read(&key).map_err(|source| RepositoriesError::Read { application: application.into(), source })
+            catalog
+                .read(&key)
+                .map_err(|source| RepositoriesError::Read { application: application.into(), source })
         };
         if let Some(row) = read()?.and_then(|stored| RepositoryRow::parse(&stored.row.body)) {
             return Ok(row);
@@ -213,9 +225,9 @@ impl Platform {
         match commit(&catalog, ACTOR, vec![Change::Put { row, expect: Expect::Absent }]).await {
             Ok(_) => Ok(fresh),
             // Another export of the same application was a moment faster.
-            Err(CommitError::Conflict { .. }) => Ok(read()?
-                .and_then(|stored| RepositoryRow::parse(&stored.row.body))
-                .unwrap_or(fresh)),
+            Err(CommitError::Conflict { .. }) => {
+                Ok(read()?.and_then(|stored| RepositoryRow::parse(&stored.row.body)).unwrap_or(fresh))
+            }
             Err(source) => Err(RepositoriesError::Record { application: application.to_owned(), source }),
         }
     }
@@ -238,10 +250,8 @@ impl Platform {
     ) -> Result<(Repository<Open>, Artifact), RepositoriesError> {
         if let Some(exported) = &artifact.exported {
             let profile = override_profile.unwrap_or(&exported.profile);
-            let location = self
-                .open_location(profile)
-                .await
-                .map_err(|source| RepositoriesError::Location { source })?;
+            let location =
+                self.open_location(profile).await.map_err(|source| RepositoriesError::Location { source })?;
             if override_profile.is_none() && location.place != exported.place {
                 return Err(RepositoriesError::OtherPlace { profile: profile.to_owned() });
             }

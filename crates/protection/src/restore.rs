@@ -120,9 +120,7 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
     let target = spec["targetNamespace"].as_str().unwrap_or(&job.action.namespace);
     let filters = match &spec["filters"] {
         serde_json::Value::Null => Filters::default(),
-        filters => {
-            Filters::deserialize(filters).map_err(|source| RestoreActionError::Filters { source })?
-        }
+        filters => Filters::deserialize(filters).map_err(|source| RestoreActionError::Filters { source })?,
     };
     let asks_for_rights = |filter: &keelson_workload::ResourceFilter| {
         filter.group == "rbac.authorization.k8s.io"
@@ -170,11 +168,9 @@ fn summarise(report: &RestoreReport) -> Result<Finished, Failure> {
     }
     let mut finished = Finished::default();
     finished.exceptions.extend(report.failures.iter().take(EXCEPTIONS_MAX).map(told));
-    finished.exceptions.extend(
-        report.owners_dropped.iter().take(EXCEPTIONS_MAX).map(|dropped| {
-            format!("{}: its owner {} was not restored and does not exist", dropped.object, dropped.owner)
-        }),
-    );
+    finished.exceptions.extend(report.owners_dropped.iter().take(EXCEPTIONS_MAX).map(|dropped| {
+        format!("{}: its owner {} was not restored and does not exist", dropped.object, dropped.owner)
+    }));
     let more = report.failed.saturating_sub(EXCEPTIONS_MAX as u64);
     if more > 0 {
         finished.exceptions.push(format!("{more} more objects could not be restored"));

@@ -12,9 +12,11 @@ use keelson_model::{RepositoryId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::actions;
 use crate::kinds;
 use crate::locations::Place;
-use crate::records::Record;
+use crate::records::{Record, random_suffix};
+use crate::requester::Requester;
 use crate::requests::RequestError;
 
 /// Where the data of a restore point lies.
@@ -75,8 +77,7 @@ pub(crate) struct NewPoint {
 
 /// The rows of a new restore point: the content and, where its namespace is there, the point bound to it.
 pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
-    let class =
-        if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
+    let class = if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
     let artifact = &point.internal.artifact;
     let content_name = format!("{}-{}", point.application, point.name);
     let mut content = Record::new(kinds::restore_point_content(), "", &content_name, created, class);
@@ -152,8 +153,21 @@ pub(crate) fn is_retiring(content: &Record) -> bool {
     content.body.internal.get("retiring").is_some_and(Value::is_string)
 }
 
-pub(crate) fn mark_retiring(content: &mut Record, action: &str) {
+fn mark_retiring(content: &mut Record, action: &str) {
     content.body.internal["retiring"] = json!(action);
+}
+
+/// The RetireAction of one content, and the mark that says so.
+pub(crate) fn retirement(content: &mut Record, requester: &Requester, now: Timestamp) -> Vec<Change> {
+    let name = format!("retire-{}-{}", content.name, random_suffix());
+    let mut action = Record::new(kinds::retire_action(), "", &name, now, Class::Local);
+    action.labels.clone_from(&content.labels);
+    action.body.spec = json!({ "scheduledTime": now });
+    mark_retiring(content, &name);
+    let mut changes =
+        actions::submit(action, requester, json!({ "content": content.name, "uid": content.uid }));
+    changes.push(content.replace());
+    changes
 }
 
 pub(crate) fn clear_retiring(content: &mut Record) {

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use keelson_catalog::{Class, CommitError, Database, Query, ReadError};
+use keelson_catalog::{CommitError, Database, Query, ReadError, RowKey};
 use keelson_model::names::label;
-use keelson_model::retention::{Origin, Point, Retention, RunResult, decide_retired};
+use keelson_model::retention::{Origin, Point, RunResult, decide_retired};
 use keelson_model::selector::LabelSelector;
 use keelson_model::{Classified, ErrorClass};
-use serde_json::json;
 
-use crate::actions;
+use crate::engine::read;
 use crate::kinds;
 use crate::ownership;
 use crate::platform::{Platform, commit};
 use crate::policies::Policy;
-use crate::records::{Record, random_suffix};
+use crate::records::Record;
 use crate::requester::Requester;
 use crate::restore_points::{self, ContentInternal};
 
@@ -55,79 +54,60 @@ pub(crate) async fn apply(
         tracing::info!(policy = policy.name, reason, "retention waits");
         return Ok(());
     }
-    let contents = contents_of(database, policy)?;
-    for ((_, exported), points) in group(&contents) {
+    for ((_, exported), points) in points_of(database, policy)? {
         let retention = policy.parsed.retention_of(exported);
-        for index in decide(&points, &retention) {
-            retire(platform, database, contents[index].clone()).await?;
+        for name in decide_retired(&points, &retention) {
+            retire(platform, database, &name).await?;
         }
     }
     Ok(())
 }
 
-fn contents_of(database: &Database, policy: &Policy) -> Result<Vec<Record>, RetentionError> {
+/// By application, local and exported points apart: each kind is kept by tiers of its own.
+type Groups = BTreeMap<(String, bool), Vec<Point<String>>>;
+
+/// What the policy made, a few words of each content: the contents themselves are not kept.
+fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionError> {
     let failed = |source| RetentionError::List { policy: policy.name.clone(), source };
     let selector =
         format!("{}={},{}={}", label::POLICY_NAME, policy.name, label::POLICY_NAMESPACE, policy.namespace);
     let mut query = Query::all(kinds::restore_point_contents(), PAGE);
     query.labels = LabelSelector::parse(&selector).expect("names of policies are label values");
-    let mut contents = Vec::new();
+    let mut groups = Groups::new();
     loop {
         let page = database.list(&query).map_err(failed)?;
-        contents.extend(page.rows.iter().filter_map(|row| Record::parse(row).ok()));
+        for content in page.rows.iter().filter_map(|row| Record::parse(row).ok()) {
+            let Ok(internal) = content.internal::<ContentInternal>() else { continue };
+            if restore_points::is_retiring(&content) {
+                continue;
+            }
+            let time = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
+            let key =
+                (content.label(label::APP_NAMESPACE).to_owned(), internal.artifact.exported.is_some());
+            groups.entry(key).or_default().push(Point {
+                time: time.unwrap_or(content.created),
+                id: content.name,
+                origin: if internal.manual { Origin::Manual } else { Origin::Schedule },
+                result: RunResult::Succeeded,
+                tiers: internal.tiers,
+            });
+        }
         match page.next {
             Some(next) => query.after = Some(next),
-            None => return Ok(contents),
+            None => return Ok(groups),
         }
     }
-}
-
-type Group = BTreeMap<(String, bool), Vec<(usize, Point<String>)>>;
-
-/// Local and exported points of each application are kept by tiers of their own.
-fn group(contents: &[Record]) -> Group {
-    let mut groups = Group::new();
-    for (index, content) in contents.iter().enumerate() {
-        let Ok(internal) = content.internal::<ContentInternal>() else { continue };
-        if restore_points::is_retiring(content) {
-            continue;
-        }
-        let time = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
-        let point = Point {
-            id: content.name.clone(),
-            time: time.unwrap_or(content.created),
-            origin: if internal.manual { Origin::Manual } else { Origin::Schedule },
-            result: RunResult::Succeeded,
-            tiers: internal.tiers,
-        };
-        let exported = internal.artifact.exported.is_some();
-        let key = (content.label(label::APP_NAMESPACE).to_owned(), exported);
-        groups.entry(key).or_default().push((index, point));
-    }
-    groups
-}
-
-fn decide(points: &[(usize, Point<String>)], retention: &Retention) -> Vec<usize> {
-    let plain: Vec<_> = points.iter().map(|(_, point)| point.clone()).collect();
-    let retired = decide_retired(&plain, retention);
-    points.iter().filter(|(_, point)| retired.contains(&point.id)).map(|(index, _)| *index).collect()
 }
 
 /// Makes the RetireAction of one content. One that is being retired already is left alone.
-pub(crate) async fn retire(
-    platform: &Platform,
-    database: &Database,
-    mut content: Record,
-) -> Result<(), RetentionError> {
+async fn retire(platform: &Platform, database: &Database, content: &str) -> Result<(), RetentionError> {
+    let key = RowKey::new(kinds::restore_point_contents(), "", content);
+    let Ok(Some(mut content)) = read(database, &key) else { return Ok(()) };
+    if restore_points::is_retiring(&content) {
+        return Ok(());
+    }
     let now = platform.clock.now();
-    let name = format!("retire-{}-{}", content.name, random_suffix());
-    let mut action = Record::new(kinds::retire_action(), "", &name, now, Class::Local);
-    action.labels.clone_from(&content.labels);
-    action.body.spec = json!({ "scheduledTime": now });
-    restore_points::mark_retiring(&mut content, &name);
-    let subject = json!({ "content": content.name, "uid": content.uid });
-    let mut changes = actions::submit(action, &Requester::platform(), subject);
-    changes.push(content.replace());
+    let changes = restore_points::retirement(&mut content, &Requester::platform(), now);
     match commit(database, "retention", changes).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(source) => Err(RetentionError::Submit { content: content.name, source }),

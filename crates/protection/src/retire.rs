@@ -73,7 +73,9 @@ async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<
             let cluster = cluster.unwrap_or_else(|| job.platform.cluster_id.clone());
             match ownership::prove(&job.platform, &location, &cluster).await {
                 Ok(Epoch(epoch)) => Ownership::proven_by_newest_epoch(lineage, u64::from(epoch)),
-                Err(refusal) if refusal.class() == ErrorClass::Denied => return Ok(Some(refusal.to_string())),
+                Err(refusal) if refusal.class() == ErrorClass::Denied => {
+                    return Ok(Some(refusal.to_string()));
+                }
                 Err(failure) => return Err(failure.into()),
             }
         }

@@ -2,22 +2,31 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{applications, engine, mirror, ownership, platform::Platform, recovery, scheduler, status};
+use crate::{applications, engine, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep};
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
+///
+/// Each service is a task of its own: one that computes or waits on a disk must not hold up the others.
 pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
-    tokio::join!(
-        engine::run_actions(platform.clone(), stop.clone()),
-        scheduler::run_scheduler(platform.clone(), stop.clone()),
-        mirror::run_mirror(platform.clone(), stop.clone()),
-        applications::run_applications(platform.clone(), stop.clone()),
-        recovery::ship::run_shipping(platform.clone(), stop.clone()),
-        recovery::service::run_recovery(platform.clone(), stop.clone()),
-        ownership::run_ownership(platform.clone(), stop.clone()),
-        status::run_status(platform.clone(), stop.clone()),
-    );
+    let mut services = JoinSet::new();
+    services.spawn(engine::run_actions(platform.clone(), stop.clone()));
+    services.spawn(scheduler::run_scheduler(platform.clone(), stop.clone()));
+    services.spawn(mirror::run_mirror(platform.clone(), stop.clone()));
+    services.spawn(applications::run_applications(platform.clone(), stop.clone()));
+    services.spawn(recovery::ship::run_shipping(platform.clone(), stop.clone()));
+    services.spawn(recovery::service::run_recovery(platform.clone(), stop.clone()));
+    services.spawn(ownership::run_ownership(platform.clone(), stop.clone()));
+    services.spawn(status::run_status(platform.clone(), stop.clone()));
+    services.spawn(upkeep::run_upkeep(platform.clone(), stop.clone()));
+    while let Some(ended) = services.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(error = &error as &dyn std::error::Error, "a service ended abnormally; stopping");
+            stop.cancel();
+        }
+    }
     platform.tasks().close();
     platform.tasks().wait().await;
 }

@@ -16,8 +16,13 @@ use crate::recovery::enable;
 pub enum ProfileVerdict {
     Writable(Option<Dialect>),
     /// Enough to import and to restore.
-    ReadOnly { reason: String },
-    Failed { errors: Vec<String>, class: ErrorClass },
+    ReadOnly {
+        reason: String,
+    },
+    Failed {
+        errors: Vec<String>,
+        class: ErrorClass,
+    },
 }
 
 /// What was found out about a policy.
@@ -30,9 +35,8 @@ pub enum PolicyVerdict {
 /// Opens the profile's location and tries what a location must be able to do.
 pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVerdict {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let failed = |error: &LocationError| {
-        ProfileVerdict::Failed { errors: vec![told(error)], class: error.class() }
-    };
+    let failed =
+        |error: &LocationError| ProfileVerdict::Failed { errors: vec![told(error)], class: error.class() };
     let known = match locations::known_profile(name, object) {
         Ok(known) => known,
         Err(LocationError::MalformedProfile { faults, .. }) => {

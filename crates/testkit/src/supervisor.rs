@@ -140,6 +140,11 @@ impl Supervisor {
         self.pid(name).is_some()
     }
 
+    /// Process id of a program that runs.
+    pub fn process_id(&self, name: &str) -> Option<u32> {
+        self.pid(name).and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok())
+    }
+
     /// The end of a program's output, for the error that tells of its failure.
     pub fn log_tail(&self, name: &str) -> String {
         let log = fs::read(self.directory.join(format!("{name}.log"))).unwrap_or_default();

@@ -36,7 +36,8 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Lists everything in a namespace, the namespace itself, and the definitions of its custom kinds.
+    /// Lists everything in a namespace and the definitions of its custom kinds. The namespace itself is made by the
+    /// user, who is told that it was kept as it is.
     pub(super) async fn of(cluster: &Cluster, namespace: &str) -> Result<Self> {
         let client = cluster.client();
         let discovery = Discovery::new(client.clone()).run_aggregated().await.context("discover kinds")?;
@@ -56,8 +57,6 @@ impl Objects {
             .try_collect()
             .await?;
         let mut listed: Vec<_> = lists.into_iter().flatten().collect();
-        let namespace_path = format!("/api/v1/namespaces/{namespace}");
-        listed.extend(cluster.read(&namespace_path).await?.map(|it| (format!("Namespace/{namespace}"), it)));
         listed.extend(definitions(cluster, &listed).await?);
         Ok(Self::from_listed(listed))
     }
@@ -67,8 +66,8 @@ impl Objects {
             .iter()
             .filter_map(|(name, object)| Some((object["metadata"]["uid"].as_str()?.to_owned(), name.clone())))
             .collect();
-        let strip = |(name, object)| {
-            let stripped = strip(object, &names_by_uid);
+        let strip = |(name, object): (String, Value)| {
+            let stripped = strip(&name, object, &names_by_uid);
             (name, stripped)
         };
         Self { by_name: listed.into_iter().map(strip).collect() }
@@ -127,21 +126,17 @@ async fn definitions(cluster: &Cluster, listed: &[(String, Value)]) -> Result<Ve
     Ok(all.into_iter().filter(is_used).map(|definition| (name(&definition), definition)).collect())
 }
 
-/// Takes out what a cluster gives anew. An owner's uid is replaced by the owner it leads to, if it leads to one: a
-/// reference that leads nowhere, or to another object, is a difference.
-fn strip(mut object: Value, names_by_uid: &BTreeMap<String, String>) -> Value {
+/// Takes out what a cluster gives anew. An owner's uid is replaced by the owner it leads to. One that leads nowhere
+/// stays, and so differs from that of the other cluster.
+fn strip(name: &str, mut object: Value, names_by_uid: &BTreeMap<String, String>) -> Value {
     let Some(fields) = object.as_object_mut() else { return object };
     fields.remove("status");
-    // Lists leave it out of their items.
-    fields.remove("apiVersion");
-    let kind = fields.remove("kind").unwrap_or_default();
-    if kind == "Namespace" {
-        fields.remove("spec");
-    }
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         strip_metadata(metadata, names_by_uid);
     }
-    if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut).filter(|_| kind == "Service") {
+    if let Some(spec) =
+        fields.get_mut("spec").and_then(Value::as_object_mut).filter(|_| name.starts_with("Service/"))
+    {
         // An address is the cluster's gift, "None" is the user's wish.
         if spec.get("clusterIP").is_some_and(|address| address != "None") {
             spec.remove("clusterIP");
@@ -152,17 +147,45 @@ fn strip(mut object: Value, names_by_uid: &BTreeMap<String, String>) -> Value {
 }
 
 fn strip_metadata(metadata: &mut Map<String, Value>, names_by_uid: &BTreeMap<String, String>) {
-    for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
+    for field in ["uid", "resourceVersion", "generation", "creationTimestamp"] {
         metadata.remove(field);
+    }
+    if let Some(managers) = metadata.remove("managedFields") {
+        metadata.insert("managedFields".to_owned(), comparable_managers(managers, names_by_uid));
     }
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove("deployment.kubernetes.io/revision");
     }
     let owners = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut);
     for owner in owners.into_iter().flatten() {
-        let leads_to = owner["uid"].as_str().and_then(|uid| names_by_uid.get(uid));
-        owner["uid"] = leads_to.map_or_else(|| "leads nowhere".into(), |name| name.clone().into());
+        if let Some(name) = owner["uid"].as_str().and_then(|uid| names_by_uid.get(uid)) {
+            owner["uid"] = name.clone().into();
+        }
     }
+}
+
+/// Who owns which field, but for the status and for the time of it. Owner references are named by uid there, too.
+fn comparable_managers(managers: Value, names_by_uid: &BTreeMap<String, String>) -> Value {
+    let Value::Array(managers) = managers else { return managers };
+    let owners_of_fields = managers.into_iter().filter(|manager| manager["subresource"].is_null());
+    let mut texts: Vec<String> = owners_of_fields
+        .map(|mut manager| {
+            manager.as_object_mut().map(|manager| manager.remove("time"));
+            let text = manager.to_string();
+            match uid_key(&text).and_then(|uid| Some((uid, names_by_uid.get(uid)?))) {
+                Some((uid, name)) => text.replace(uid, name),
+                None => text,
+            }
+        })
+        .collect();
+    texts.sort();
+    texts.into()
+}
+
+/// The uid in the first key `k:{"uid":"…"}`, with quotes as they are inside a JSON string. Nothing here has two owners.
+fn uid_key(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once(r#"k:{\"uid\":\""#)?;
+    after.split_once('\\').map(|(uid, _)| uid)
 }
 
 /// Compares two sets of named values.
@@ -235,6 +258,19 @@ mod tests {
     fn an_owner_reference_that_leads_nowhere_is_a_difference() {
         let told = listed("1", 5).differences("shop", &listed("2", 5));
         assert_eq!(told, ["shop: ConfigMap/b differs at /metadata/ownerReferences"]);
+    }
+
+    #[test]
+    fn who_owns_a_reference_is_compared_by_the_object_it_leads_to() {
+        let managers = |uid: &str| {
+            let key = format!("k:{{\"uid\":\"{uid}\"}}");
+            json!([{ "manager": "m", "time": uid, "fieldsV1": { "f:ownerReferences": { key: {} } } }])
+        };
+        let names = |uid: &str| [(uid.to_owned(), "Shop.example.com/a".to_owned())].into();
+        let (here, there) = ("4f0c2a9e-here", "81b7d3f6-there");
+        let original = comparable_managers(managers(here), &names(here));
+        assert_eq!(original, comparable_managers(managers(there), &names(there)));
+        assert_ne!(original, comparable_managers(managers(here), &names(there)));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl PlatformRecord {
             (format!("{} {what}", expected.len()), differences(what, expected, found))
         };
         [
-            judged("restore point contents", &self.contents, &found.contents),
+            judged("restore points, by their contents", &self.contents, &found.contents),
             judged("profiles", &self.profiles, &found.profiles),
             judged("policies", &self.policies, &found.policies),
             judged("actions, with their states and times", &self.actions, &found.actions),
@@ -95,11 +95,38 @@ fn content(object: &Value) -> Value {
     kept
 }
 
-/// What the user has said; uid and status are the new cluster's.
+/// What the user has said; uid and status are the new cluster's, one annotation is a note of `kubectl` to itself.
 fn configuration(object: &Value) -> Value {
     let metadata = &object["metadata"];
-    json!({
-        "metadata": { "labels": metadata["labels"], "annotations": metadata["annotations"] },
-        "spec": object["spec"],
-    })
+    let mut annotations = metadata["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    json!({ "metadata": { "labels": metadata["labels"], "annotations": annotations }, "spec": object["spec"] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(actions: &[(&str, &str)]) -> PlatformRecord {
+        let action = |(name, created): &(&str, &str)| {
+            ((*name).to_owned(), json!({ "metadata": { "creationTimestamp": created } }))
+        };
+        PlatformRecord {
+            contents: Named::new(),
+            profiles: Named::new(),
+            policies: Named::new(),
+            actions: actions.iter().map(action).collect(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_began_after_the_loss_is_no_difference_and_an_older_one_is() {
+        let before = record(&[("a", "2026-02-03T04:05:06Z")]);
+        let told =
+            |found: PlatformRecord| before.differences(found).map(|(_, differences)| differences).concat();
+        let later = record(&[("a", "2026-02-03T04:05:06Z"), ("b", "2026-02-03T05:00:00Z")]);
+        assert_eq!(told(later), Vec::<String>::new());
+        let older = record(&[("a", "2026-02-03T04:05:06Z"), ("b", "2026-02-03T04:00:00Z")]);
+        assert_eq!(told(older), ["actions, with their states and times: b was not there before"]);
+    }
 }

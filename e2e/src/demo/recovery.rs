@@ -77,7 +77,11 @@ async fn review(story: &Story, platform: &Platform, lost: &Lost) -> Result<(Stri
         story.say(format!("{}  {}  {}", text("creationTime"), text("version"), text("id")));
     }
     let newest = points.first().and_then(|point| point["id"].as_str());
-    Ok((name, newest.context("the review lists no restore points")?.to_owned()))
+    let newest = newest.context("the review lists no restore points")?;
+    let through = lost.shipped_through;
+    let reaches_the_end = newest.ends_with(&format!(".{through}"));
+    ensure!(reaches_the_end, "the newest point is {newest}; entry {through} was shipped");
+    Ok((name, newest.to_owned()))
 }
 
 async fn restore(platform: &Platform, review: &str, point: &str) -> Result<Value> {
@@ -109,7 +113,8 @@ async fn compare(story: &mut Story, platform: &Platform, lost: &Lost, restored: 
     if digests.is_empty() {
         differences.push("the restore tells no digests".to_owned());
     }
-    story.judge(&format!("digests of {:?}", digests.keys().collect::<Vec<_>>()), differences);
+    let classes: Vec<_> = digests.keys().map(String::as_str).collect();
+    story.judge(&format!("digests of the journal's chain and of {}", classes.join(", ")), differences);
 
     let found = PlatformRecord::of(&platform.cluster).await?;
     for (what, differences) in lost.platform.differences(found) {

@@ -26,6 +26,8 @@ pub(super) struct Lost {
     pub(super) passphrase: String,
     pub(super) applications: BTreeMap<&'static str, Objects>,
     pub(super) platform: PlatformRecord,
+    /// The last entry of the journal that reached the location.
+    pub(super) shipped_through: u64,
     /// Digest of the journal's last entry, and of each class of rows.
     pub(super) chain: String,
     pub(super) digests: BTreeMap<String, String>,
@@ -58,8 +60,10 @@ pub(super) async fn play(story: &mut Story, vault: &Vault, passphrase: &str) -> 
     let status = wait_until_shipped(&platform).await?;
     let lost = write_down(&platform, &status, passphrase).await?;
     story.say(format!("cluster ID: {}", lost.cluster_id));
-    let shipped = &status["disasterRecovery"]["shipped"]["through"];
-    story.say(format!("shipped through entry {shipped} of the journal; digests {:?}", lost.digests));
+    story.say(format!("shipped through entry {} of the journal", lost.shipped_through));
+    for (class, digest) in &lost.digests {
+        story.say(format!("digest of {class}: {digest}"));
+    }
 
     story.phase("disaster: kill -9, cluster and data directory deleted");
     platform.destroy().await?;
@@ -186,6 +190,9 @@ async fn write_down(platform: &Platform, status: &Value, passphrase: &str) -> Re
         passphrase: passphrase.to_owned(),
         applications,
         platform: PlatformRecord::of(cluster).await?,
+        shipped_through: status["disasterRecovery"]["shipped"]["through"]
+            .as_u64()
+            .context("the status tells no shipped position")?,
         chain: catalog["chain"].as_str().context("the status holds no chain digest")?.to_owned(),
         digests: digests_of(&catalog["digests"]),
     })

@@ -23,7 +23,11 @@ pub(crate) fn refuse(class: ErrorClass, message: impl Into<String>) -> anyhow::E
     Failed { class, message: message.into(), hint: None }.into()
 }
 
-pub(crate) fn refuse_with(class: ErrorClass, message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+pub(crate) fn refuse_with(
+    class: ErrorClass,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> anyhow::Error {
     Failed { class, message: message.into(), hint: Some(hint.into()) }.into()
 }
 

@@ -39,7 +39,10 @@ pub(crate) async fn to_the_end(
                 }
             }
             Ok(None) => {
-                return Err(refuse(ErrorClass::NotFound, format!("{} '{name}' was deleted meanwhile", kind.kind)));
+                return Err(refuse(
+                    ErrorClass::NotFound,
+                    format!("{} '{name}' was deleted meanwhile", kind.kind),
+                ));
             }
             Err(error) => {
                 let since = *away_since.get_or_insert_with(tokio::time::Instant::now);
@@ -61,7 +64,8 @@ fn progress_bar(name: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(100);
-    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos:>3}% {msg}").expect("a fixed template");
+    let style =
+        ProgressStyle::with_template("{prefix} [{bar:30}] {pos:>3}% {msg}").expect("a fixed template");
     bar.set_style(style);
     bar.set_prefix(name.to_owned());
     bar

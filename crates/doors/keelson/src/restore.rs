@@ -20,8 +20,10 @@ const RESTORE_WITHIN: Duration = Duration::from_secs(6 * 3600);
 
 /// Restore an application.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  keelson restore shop\n  keelson restore shop --point shop-scheduled-x1b2c \
-    --target-namespace shop-copy --include-rbac")]
+#[command(
+    after_help = "Examples:\n  keelson restore shop\n  keelson restore shop --point shop-scheduled-x1b2c \
+    --target-namespace shop-copy --include-rbac"
+)]
 pub(crate) struct Restore {
     /// The application: the namespace it had.
     application: String,
@@ -53,7 +55,11 @@ pub(crate) async fn run(restore: Restore) -> Result<()> {
     let point = bind(&cluster, &content, &restore.application, &target).await?;
     let (namespace, point) = point;
     let action = restore_action(&restore, &namespace, &point, &target);
-    let kind = Kind::namespaced(&format!("{}/{}", group::ACTIONS, group::VERSION), "RestoreAction", "restoreactions");
+    let kind = Kind::namespaced(
+        &format!("{}/{}", group::ACTIONS, group::VERSION),
+        "RestoreAction",
+        "restoreactions",
+    );
     let name = action["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     cluster.create_object(&kind, &action).await.map_err(failed)?;
     let ended = follow::to_the_end(&cluster, &kind, &target, &name, RESTORE_WITHIN).await?;
@@ -104,7 +110,12 @@ async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<()> {
 }
 
 /// The restore point to restore from: the one that the content is bound to, or a new one.
-async fn bind(cluster: &Cluster, content: &Value, application: &str, target: &str) -> Result<(String, String)> {
+async fn bind(
+    cluster: &Cluster,
+    content: &Value,
+    application: &str,
+    target: &str,
+) -> Result<(String, String)> {
     let bound = &content["status"]["restorePointRef"];
     if let (Some(namespace), Some(name)) = (bound["namespace"].as_str(), bound["name"].as_str()) {
         return Ok((namespace.to_owned(), name.to_owned()));

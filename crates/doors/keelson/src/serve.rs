@@ -14,6 +14,7 @@ use keelson_protection::{OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::Cluster;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -87,34 +88,27 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     };
     let platform = Platform::open(settings, cluster, clock.clone()).await.map_err(failed)?;
     let stop = CancellationToken::new();
-    let listener = TcpListener::bind(serve.listen)
-        .await
-        .with_context(|| format!("listen on {}", serve.listen))?;
+    let listener =
+        TcpListener::bind(serve.listen).await.with_context(|| format!("listen on {}", serve.listen))?;
     let registration = registration(&serve, listener.local_addr()?.port());
-    let certificates = Arc::new(
-        ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?,
-    );
+    let certificates =
+        Arc::new(ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?);
     let extension = Extension::new(platform.clone(), client.clone(), stop.clone());
     extension.read_trust().await.map_err(failed)?;
-    let serving = extension.serve(listener, certificates.clone());
-    let registering = async {
-        match registration.register(&client, certificates.authority_pem()).await {
-            Ok(()) => info!(port = registration.port, "serving"),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "registering failed"),
-        }
-    };
-    let stopping = async {
-        wait_for_signal().await;
-        info!("stopping");
-        stop.cancel();
-    };
-    tokio::join!(
-        serving,
-        registering,
-        stopping,
-        keelson_protection::run(platform.clone(), stop.clone()),
-        keelson_controllers::run(platform.clone(), client.clone(), stop.clone()),
-    );
+    let authority = certificates.authority_pem().to_owned();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { extension.serve(listener, certificates).await });
+    tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
+    tasks.spawn(keelson_controllers::run(platform.clone(), client.clone(), stop.clone()));
+    registration.register(&client, &authority).await.map_err(failed)?;
+    info!(port = registration.port, "serving");
+    tokio::select! {
+        () = wait_for_signal() => info!("stopping"),
+        // Nothing of it ends by itself.
+        _ = tasks.join_next() => tracing::error!("a part of the platform ended by itself; stopping"),
+    }
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
     info!("stopped");
     Ok(())
 }

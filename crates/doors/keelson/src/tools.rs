@@ -91,8 +91,8 @@ impl Place {
 
     fn passphrase(&self) -> Result<Option<Arc<Passphrase>>> {
         let Some(file) = &self.passphrase_file else { return Ok(None) };
-        let mut bytes = std::fs::read(file)
-            .with_context(|| format!("read the passphrase from '{}'", file.display()))?;
+        let mut bytes =
+            std::fs::read(file).with_context(|| format!("read the passphrase from '{}'", file.display()))?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         }

@@ -50,7 +50,8 @@ async fn what_a_stranger_wrote_counts_for_nothing_and_is_reported() {
     let (store, ours, theirs) = (MemoryStore::new(), lineage(), lineage());
     let holder = instance();
     claim_by(&store, &ours, holder).await.unwrap();
-    let forged = Claim { instance: instance(), cluster: cluster(), claimed_at: Timestamp::UNIX_EPOCH, previous: None };
+    let forged =
+        Claim { instance: instance(), cluster: cluster(), claimed_at: Timestamp::UNIX_EPOCH, previous: None };
     for epoch in [Epoch(2), Epoch(9)] {
         let path = ClusterFolder::new(&cluster()).epoch(ours.id, epoch);
         let bytes = documents::seal(theirs.keys.newest(), ObjectKind::Epoch, &path, &forged).unwrap();

@@ -60,7 +60,8 @@ async fn take(platform: &Platform, pending: &Pending) {
     let mut failed = 0;
     for (profile, cluster) in places(platform, pending) {
         let claimed = async {
-            let location = platform.open_location(&profile).await.map_err(|error| Chain(&error).to_string())?;
+            let location =
+                platform.open_location(&profile).await.map_err(|error| Chain(&error).to_string())?;
             ownership::claim(platform, &location, &cluster).await.map_err(|error| Chain(&error).to_string())
         };
         match claimed.await {

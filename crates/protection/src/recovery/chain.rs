@@ -46,7 +46,11 @@ impl ShippedChain {
     }
 
     /// Of a generation, the base at or before the point and the segments after it.
-    pub(crate) fn replay(&self, generation: Generation, through: Sequence) -> Result<Replay, UnreachablePoint> {
+    pub(crate) fn replay(
+        &self,
+        generation: Generation,
+        through: Sequence,
+    ) -> Result<Replay, UnreachablePoint> {
         let mine = |at: &&Position| at.generation == generation;
         let base = self.bases.iter().filter(mine).rfind(|base| base.sequence <= through).copied();
         let base = base.ok_or_else(|| UnreachablePoint::NoBase {
@@ -95,7 +99,10 @@ pub(crate) fn latest_chain(chains: &[ShippedChain]) -> Option<&ShippedChain> {
                 .any(|parent| parent.latest().is_some_and(|latest| latest > fork.at))
         })
     };
-    chains.iter().filter(|chain| chain.latest().is_some() && !superseded(chain)).max_by_key(|chain| chain.latest())
+    chains
+        .iter()
+        .filter(|chain| chain.latest().is_some() && !superseded(chain))
+        .max_by_key(|chain| chain.latest())
 }
 
 #[cfg(test)]

@@ -107,10 +107,14 @@ async fn opens(enabled: &Enabled, passphrase: &Passphrase) -> bool {
 
 fn check_strength(passphrase: &Passphrase) -> Result<(), RecoveryError> {
     match passphrase.strength() {
-        PassphraseStrength::TooShort => Err(RecoveryError::WeakPassphrase { source: WeakPassphrase::TooShort }),
+        PassphraseStrength::TooShort => {
+            Err(RecoveryError::WeakPassphrase { source: WeakPassphrase::TooShort })
+        }
         PassphraseStrength::Common => Err(RecoveryError::WeakPassphrase { source: WeakPassphrase::Common }),
         PassphraseStrength::Weak => {
-            tracing::warn!("the passphrase of disaster recovery is short; 14 characters or more resist guessing");
+            tracing::warn!(
+                "the passphrase of disaster recovery is short; 14 characters or more resist guessing"
+            );
             Ok(())
         }
         PassphraseStrength::Fair => Ok(()),

@@ -5,7 +5,8 @@ use keelson_crypto::{OpenBoxError, SealSlotError};
 use keelson_model::passphrase::WeakPassphrase;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
 use keelson_repository::{
-    CreateRepositoryError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,
+    CreateRepositoryError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError,
+    WriteError,
 };
 use keelson_store::{StoreError, StorePath};
 use keelson_workload::RequestError;
@@ -81,7 +82,9 @@ pub enum RecoveryError {
     WrongPassphrase { cluster: ClusterId, repositories: Vec<RepositoryId> },
     #[error("open repository {repository} of cluster {cluster}")]
     Open { cluster: ClusterId, repository: RepositoryId, source: OpenRepositoryError },
-    #[error("repository {repository} of cluster {cluster} holds no complete base: its first run has not ended")]
+    #[error(
+        "repository {repository} of cluster {cluster} holds no complete base: its first run has not ended"
+    )]
     NoBase { cluster: ClusterId, repository: RepositoryId },
     #[error("there is no DR restore point '{id}'; the newest is '{newest}'")]
     NoPoint { id: String, newest: String },
@@ -130,7 +133,9 @@ impl Classified for RecoveryError {
             Self::Away { source } => source.class(),
             Self::ReadState { source } => source.class(),
             Self::WriteState { source } => source.class(),
-            Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => source.class(),
+            Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => {
+                source.class()
+            }
             Self::Document { source } => source.class(),
             Self::Ship { source } => source.class(),
             Self::Root { source } => source.class(),
@@ -218,15 +223,19 @@ impl Classified for RecoveryError {
             Self::Ownership { source } => source.hint(),
             Self::Repository { source } => source.hint(),
             Self::Open { source, .. } => source.hint(),
-            Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => source.hint(),
+            Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => {
+                source.hint()
+            }
             Self::UnknownCluster { .. } => {
                 Some("the cluster id is the UID of namespace 'default' of the lost cluster".to_owned())
             }
             Self::NeverRan { .. } | Self::NoBase { .. } => Some(
-                "its exports can still be read: keelson tools rebuild-catalog makes a catalog from them".to_owned(),
+                "its exports can still be read: keelson tools rebuild-catalog makes a catalog from them"
+                    .to_owned(),
             ),
             Self::WrongPassphrase { .. } => Some(
-                "put the passphrase that was used when disaster recovery was enabled into k10-dr-secret".to_owned(),
+                "put the passphrase that was used when disaster recovery was enabled into k10-dr-secret"
+                    .to_owned(),
             ),
             Self::NotEnabled => Some("keelson dr enable --profile <name>".to_owned()),
             _ => None,

@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use keelson_crypto::{CatalogKey, VaultKeyring};
+use keelson_model::Generation;
 use keelson_model::names::{DR_POLICY, OWNERSHIP_CONFIG_MAP};
 use keelson_model::skip::SkipResources;
-use keelson_model::Generation;
 use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,8 @@ pub(crate) async fn make_plan(
     let point = reviewed.points.iter().find(|point| point.id == id);
     let seen = reviewed.chains.iter().flat_map(|open| open.chain.bases.iter().chain(&open.chain.segments));
     let highest = seen.map(|at| at.generation).max().unwrap_or(Generation(0));
-    let present = platform.catalog().ok().and_then(|catalog| catalog.count(&kinds::restore_point_contents()).ok());
+    let present =
+        platform.catalog().ok().and_then(|catalog| catalog.count(&kinds::restore_point_contents()).ok());
     let own = platform.catalog().map_or(Generation(0), |catalog| catalog.generation());
     let plan = plan::decide(Observed {
         profile: &request.source.profile_name,
@@ -165,11 +166,10 @@ async fn place_config_map(platform: &Platform, plan: &RecoveryPlan) -> Result<()
     })
     .await
     .map_err(|source| RecoveryError::Ownership { source })?;
-    platform
-        .cluster
-        .apply_config_map(&map)
-        .await
-        .map_err(|source| RecoveryError::Cluster { what: format!("ConfigMap '{OWNERSHIP_CONFIG_MAP}'"), source })
+    platform.cluster.apply_config_map(&map).await.map_err(|source| RecoveryError::Cluster {
+        what: format!("ConfigMap '{OWNERSHIP_CONFIG_MAP}'"),
+        source,
+    })
 }
 
 /// The catalog key stands in the base, wrapped by the vault key that the passphrase has opened.

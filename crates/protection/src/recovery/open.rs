@@ -100,7 +100,8 @@ async fn read_chain(
     let bases = positions(store, &folder.bases()).await?;
     let Some(newest) = bases.last().copied() else { return Ok(None) };
     let segments = positions(store, &folder.segments()).await?;
-    let base: BaseDocument = read_document(store, &repository, ObjectKind::Base, &folder.base(newest)).await?;
+    let base: BaseDocument =
+        read_document(store, &repository, ObjectKind::Base, &folder.base(newest)).await?;
     let end = match segments.last() {
         Some(last) => Some(segment_end(store, &repository, &folder, *last).await?),
         None => None,
@@ -110,12 +111,14 @@ async fn read_chain(
     let retired: HashSet<_> = retired.into_iter().map(|retirement| retirement.outcome).collect();
     for at in positions(store, &folder.manifests()).await?.into_iter().rev() {
         let path = folder.manifest(at);
-        let manifest: ManifestDocument = read_document(store, &repository, ObjectKind::Manifest, &path).await?;
+        let manifest: ManifestDocument =
+            read_document(store, &repository, ObjectKind::Manifest, &path).await?;
         if !retired.contains(&manifest.outcome) {
             manifests.push(manifest);
         }
     }
-    let chain = ShippedChain { repository: repository.id(), bases, segments, end, parent: base.parent.clone() };
+    let chain =
+        ShippedChain { repository: repository.id(), bases, segments, end, parent: base.parent.clone() };
     Ok(Some(OpenChain { repository, folder, chain, base, manifests }))
 }
 
@@ -133,7 +136,8 @@ pub(crate) async fn read_document<T: serde::de::DeserializeOwned>(
 ) -> Result<T, RecoveryError> {
     let bytes =
         store.fetch_all(path).await.map_err(|source| RecoveryError::Fetch { path: path.clone(), source })?;
-    documents::open(repository.keyring(), kind, path, &bytes).map_err(|source| RecoveryError::Document { source })
+    documents::open(repository.keyring(), kind, path, &bytes)
+        .map_err(|source| RecoveryError::Document { source })
 }
 
 /// A segment's name tells its first entry; its directory tells the last.

@@ -70,14 +70,17 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         created,
     } = observed;
     let generation = Generation(highest_generation.0 + 1);
-    let skipped: Vec<String> = [("profiles", skip.profiles), ("policies", skip.policies), ("secrets", skip.secrets)]
-        .into_iter()
-        .filter(|(_, skip)| *skip)
-        .map(|(word, _)| word.to_owned())
-        .collect();
+    let skipped: Vec<String> =
+        [("profiles", skip.profiles), ("policies", skip.policies), ("secrets", skip.secrets)]
+            .into_iter()
+            .filter(|(_, skip)| *skip)
+            .map(|(word, _)| word.to_owned())
+            .collect();
     let mut warnings = Vec::new();
     if present > 0 {
-        warnings.push(format!("the catalog of this instance holds {present} restore point contents; it is replaced"));
+        warnings.push(format!(
+            "the catalog of this instance holds {present} restore point contents; it is replaced"
+        ));
     }
     if mode.is_quick() {
         warnings.push("Quick DR holds no local restore points and no history of actions".to_owned());
@@ -92,7 +95,12 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
     };
     let steps = vec![
         "place ConfigMap k10-dr-remove-to-get-ownership".to_owned(),
-        format!("build the catalog of generation {}: base {} and {} segments", generation.0, replay.base, replay.segments.len()),
+        format!(
+            "build the catalog of generation {}: base {} and {} segments",
+            generation.0,
+            replay.base,
+            replay.segments.len()
+        ),
         "compare the digests, fail unfinished actions, unbind restore points of absent namespaces".to_owned(),
         "switch to the new catalog".to_owned(),
         put_back("secrets", skip.secrets),

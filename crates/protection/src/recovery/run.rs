@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use keelson_catalog::{Class, Head, Query};
+use keelson_crypto::ObjectKind;
 use keelson_model::recovery::DrMode;
 use keelson_model::retention::{Origin, Point, RunResult, decide_retired};
 use keelson_model::{SessionId, retention::Tiers};
 use keelson_repository::{OutcomeDraft, Ownership, RetireError, SessionPurpose};
-use keelson_crypto::ObjectKind;
 use keelson_store::{StoreError, StoreExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -48,11 +48,8 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     let dr = policy.parsed.disaster_recovery.as_ref().ok_or(RecoveryError::NotEnabled)?;
     let (profile, mode) = (dr.profile.as_str(), enable::mode_of(&job.platform, dr));
     enable::enable(&job.platform, profile, mode).await?;
-    let location = job
-        .platform
-        .open_writable(profile)
-        .await
-        .map_err(|source| RecoveryError::Location { source })?;
+    let location =
+        job.platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
     if mode == DrMode::Legacy {
         copy_local_points(job, &location).await?;
     }
@@ -181,8 +178,7 @@ async fn copy_local_point(
         (shipper.repository.clone(), shipper.folder().repository().to_string())
     };
     let stored = export::copy(job, &from, &repository, &internal.artifact, &content).await?;
-    let exported =
-        ExportedTo { profile: location.profile.clone(), place: location.place.clone(), root };
+    let exported = ExportedTo { profile: location.profile.clone(), place: location.place.clone(), root };
     internal.artifact.copy = Some(Box::new(Artifact {
         repository: stored.repository,
         outcome: stored.outcome,

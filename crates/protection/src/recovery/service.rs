@@ -35,7 +35,8 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
     let mut commits = platform.commits();
     loop {
         commits.borrow_and_update();
-        for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)] {
+        for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)]
+        {
             let Some(request) = waiting(&platform.instance, kind) else { continue };
             tokio::select! {
                 () = carry_out(&platform, kind, request, minutes) => (),
@@ -63,7 +64,8 @@ fn waiting(instance: &Database, kind: &'static KindInfo) -> Option<Record> {
 async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
     let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
     info!(kind = kind.kind, name = request.name, "recovery request begins");
-    note(platform, &request, &[("state", json!("running")), ("startTime", json!(platform.clock.now()))]).await;
+    note(platform, &request, &[("state", json!("running")), ("startTime", json!(platform.clock.now()))])
+        .await;
     let work = async {
         match kind.kind {
             "KastenDRReview" => run_review(platform, &request).await,
@@ -89,10 +91,21 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
                 Some(hint) => format!("{cause}; hint: {hint}"),
                 None => cause.clone(),
             };
-            warn!(kind = kind.kind, name = request.name, code = failure.code(), cause, "recovery request failed");
+            warn!(
+                kind = kind.kind,
+                name = request.name,
+                code = failure.code(),
+                cause,
+                "recovery request failed"
+            );
             let class = ("errorClass", json!(failure.class().reason()));
-            let fields =
-                [("state", json!("failed")), ("error", json!(message)), ("cause", json!(cause)), class, ended];
+            let fields = [
+                ("state", json!("failed")),
+                ("error", json!(message)),
+                ("cause", json!(cause)),
+                class,
+                ended,
+            ];
             note(platform, &request, &fields).await;
         }
     }
@@ -112,7 +125,10 @@ async fn note(platform: &Platform, request: &Record, fields: &[(&str, Value)]) {
             Ok(_) => return,
             Err(keelson_catalog::CommitError::Conflict { .. }) => {}
             Err(failure) => {
-                error!(error = &failure as &dyn std::error::Error, "the state of a recovery was not recorded");
+                error!(
+                    error = &failure as &dyn std::error::Error,
+                    "the state of a recovery was not recorded"
+                );
                 return;
             }
         }
@@ -135,10 +151,8 @@ async fn run_review(platform: &Platform, request: &Record) -> Result<Fields, Rec
 }
 
 fn source_of(value: &Value) -> Result<Source, RecoveryError> {
-    Source::deserialize(value).map_err(|source| RecoveryError::Request {
-        what: "sourceClusterInfo",
-        why: source.to_string(),
-    })
+    Source::deserialize(value)
+        .map_err(|source| RecoveryError::Request { what: "sourceClusterInfo", why: source.to_string() })
 }
 
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Fields, RecoveryError> {
@@ -186,11 +200,11 @@ fn switched_plan(platform: &Platform, request: &Record) -> Result<Option<Recover
 /// What to recover. A point that was chosen before a kill stays chosen.
 fn wanted(platform: &Platform, request: &Record) -> Result<RecoveryRequest, RecoveryError> {
     let spec = &request.body.spec;
-    let skip: SkipResources =
-        spec["skipResources"].as_str().unwrap_or_default().parse().map_err(|error| RecoveryError::Request {
-            what: "skipResources",
-            why: format!("{error}"),
-        })?;
+    let skip: SkipResources = spec["skipResources"]
+        .as_str()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| RecoveryError::Request { what: "skipResources", why: format!("{error}") })?;
     let details = &spec["kastenDRReviewDetails"];
     let (source, point) = match details["id"].as_str() {
         None => (source_of(&spec["sourceClusterInfo"])?, None),
@@ -219,7 +233,8 @@ fn check_confirmations(request: &Record, plan: &RecoveryPlan) -> Result<(), Reco
         return refuse("quickMode", why);
     }
     if plan.mode.is_quick() && spec["overrideResources"] == false {
-        let why = "a Quick restore point creates or replaces resources; set overrideResources to true".to_owned();
+        let why =
+            "a Quick restore point creates or replaces resources; set overrideResources to true".to_owned();
         return refuse("overrideResources", why);
     }
     Ok(())

@@ -272,9 +272,8 @@ impl Shipper {
     async fn next_segment(&mut self, catalog: &Database) -> Result<bool, RecoveryError> {
         let scope = scope_of(self.enabled.mode);
         let (after, reader) = (self.shipped, catalog.clone());
-        let segment = tokio::task::spawn_blocking(move || {
-            reader.segment_after(after, scope, SEGMENT_BYTES_MAX)
-        });
+        let segment =
+            tokio::task::spawn_blocking(move || reader.segment_after(after, scope, SEGMENT_BYTES_MAX));
         let segment = segment
             .await
             .map_err(|_| RecoveryError::Interrupted)?

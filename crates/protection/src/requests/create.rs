@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, Stored, RowKind};
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, RowKind, Stored};
 use keelson_model::names::label;
 use keelson_resources::KindInfo;
 use serde_json::{Value, json};
@@ -137,7 +137,10 @@ fn restore_point(database: &Database, record: &mut Record) -> Result<Vec<Change>
     if let Some(bound) = restore_points::bound_to(&content) {
         return Err(RequestError::InvalidField {
             field,
-            message: format!("'{name}' is bound to restore point '{}/{}' already", bound.namespace, bound.name),
+            message: format!(
+                "'{name}' is bound to restore point '{}/{}' already",
+                bound.namespace, bound.name
+            ),
         });
     }
     restore_points::bind(&mut content, record);
@@ -151,7 +154,9 @@ fn recovery_request(
     requester: &Requester,
     record: &mut Record,
 ) -> Result<Vec<Change>, RequestError> {
-    let page = database.list(&Query::all(RowKind::new(kind.row_kind()), 1)).map_err(|source| RequestError::Read { source })?;
+    let page = database
+        .list(&Query::all(RowKind::new(kind.row_kind()), 1))
+        .map_err(|source| RequestError::Read { source })?;
     if let Some(other) = page.rows.first().filter(|other| other.row.name != record.name) {
         return Err(RequestError::Conflict {
             message: format!(

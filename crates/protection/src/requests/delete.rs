@@ -1,14 +1,12 @@
 //! Deleting: what goes with an object, and what has to be cleaned up behind it.
 
-use keelson_catalog::{Change, Class, CommitError, Database, Expect, RowKey, Stored, RowKind};
+use keelson_catalog::{Change, CommitError, Database, Expect, RowKey, RowKind, Stored};
 use keelson_resources::KindInfo;
-use serde_json::json;
 
 use crate::actions;
-use crate::kinds;
 use crate::ownership;
 use crate::platform::{Platform, commit};
-use crate::records::{Record, random_suffix};
+use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Effect, Preconditions, RequestError};
 use crate::restore_points;
@@ -35,7 +33,7 @@ pub async fn delete(
         check(preconditions, kind, &found)?;
         let record = Record::parse(&found).map_err(|source| RequestError::Decode { source })?;
         let changes = changes_for(platform, &database, requester, kind, &record)?;
-        if effect == Effect::DryRun {
+        if effect == Effect::DryRun || changes.is_empty() {
             return Ok(found);
         }
         match commit(&database, &requester.name, changes).await {
@@ -50,7 +48,8 @@ fn check(preconditions: &Preconditions, kind: &KindInfo, found: &Stored) -> Resu
     let Preconditions { uid, revision } = preconditions;
     let row = &found.row;
     if uid.as_ref().is_some_and(|uid| *uid != row.uid) {
-        let message = format!("the uid of {} '{}' is {}, not the one asked for", kind.kind, row.name, row.uid);
+        let message =
+            format!("the uid of {} '{}' is {}, not the one asked for", kind.kind, row.name, row.uid);
         return Err(RequestError::Conflict { message });
     }
     if revision.is_some_and(|revision| revision != found.revision) {
@@ -72,9 +71,7 @@ fn changes_for(
         Change::Delete { key: record.key(), expect }
     };
     match kind.kind {
-        "Application" => {
-            Err(RequestError::NotByClients { kind: kind.kind, name: record.name.clone() })
-        }
+        "Application" => Err(RequestError::NotByClients { kind: kind.kind, name: record.name.clone() }),
         "RestorePoint" => {
             let mut changes = vec![own(record)];
             changes.extend(restore_points::unbind_content_of(database, record)?);
@@ -103,16 +100,9 @@ fn retire_content(
         });
     }
     if restore_points::is_retiring(content) {
-        return Err(RequestError::Conflict { message: format!("'{}' is being deleted already", content.name) });
+        // Asked for already: it goes when the action has ended.
+        return Ok(Vec::new());
     }
-    let now = platform.clock.now();
-    let name = format!("retire-{}-{}", content.name, random_suffix());
-    let mut action = Record::new(kinds::retire_action(), "", &name, now, Class::Local);
-    action.labels.clone_from(&content.labels);
-    action.body.spec = json!({ "scheduledTime": now });
     let mut content = content.clone();
-    restore_points::mark_retiring(&mut content, &name);
-    let mut changes = actions::submit(action, requester, json!({ "content": content.name, "uid": content.uid }));
-    changes.push(content.replace());
-    Ok(changes)
+    Ok(restore_points::retirement(&mut content, requester, platform.clock.now()))
 }

@@ -93,12 +93,14 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
     let mut exports = Vec::new();
     for (run, key) in backups {
         let backup = wait(job, &key).await?;
-        let point = backup.record.as_ref().and_then(|record| {
-            record.body.status["restorePoint"]["name"].as_str().map(str::to_owned)
-        });
+        let point = backup
+            .record
+            .as_ref()
+            .and_then(|record| record.body.status["restorePoint"]["name"].as_str().map(str::to_owned));
         if let (Some(export), Some(point)) = (&plan.export, point) {
             let spec = plan::export_spec(export, &run.application, &point);
-            exports.push(submit(job, plan, kinds::export_action(), &run.application, &run.export, spec).await?);
+            exports
+                .push(submit(job, plan, kinds::export_action(), &run.application, &run.export, spec).await?);
         }
         ended.push(backup);
     }
@@ -147,8 +149,10 @@ async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
 }
 
 fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finished, Failure> {
-    let failed: Vec<&Ended> =
-        children.iter().filter(|child| !matches!(child.state, ActionState::Complete | ActionState::Skipped)).collect();
+    let failed: Vec<&Ended> = children
+        .iter()
+        .filter(|child| !matches!(child.state, ActionState::Complete | ActionState::Skipped))
+        .collect();
     if let Some(first) = failed.first() {
         let message = |record: &Record| {
             let why = record.body.status["error"]["message"].as_str().unwrap_or("no reason was recorded");
@@ -158,10 +162,13 @@ fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finis
         return Err(RunError::ChildrenFailed { failed: failed.len(), all: children.len(), first }.into());
     }
     let mut finished = Finished::default();
-    finished.status.insert("policySpec".to_owned(), json!({
-        "actions": policy["spec"]["actions"],
-        "selector": policy["spec"]["selector"],
-    }));
+    finished.status.insert(
+        "policySpec".to_owned(),
+        json!({
+            "actions": policy["spec"]["actions"],
+            "selector": policy["spec"]["selector"],
+        }),
+    );
     finished.exceptions = children
         .iter()
         .filter_map(|child| child.record.as_ref())

@@ -61,7 +61,8 @@ pub(crate) fn plan(
         actions.into_iter().find(|action| action["action"] == kind).cloned()
     };
     let backup = action("backup").unwrap_or(Value::Null);
-    let export = action("export").map(|export| ExportStep { profile: export["exportParameters"]["profile"].clone() });
+    let export =
+        action("export").map(|export| ExportStep { profile: export["exportParameters"]["profile"].clone() });
     RunPlan {
         policy: policy.1.to_owned(),
         policy_namespace: policy.0.to_owned(),
@@ -111,7 +112,8 @@ mod tests {
             number += 1;
             number.to_string()
         });
-        let names: Vec<_> = plan.applications.iter().map(|run| (&*run.application, &*run.backup, &*run.export)).collect();
+        let names: Vec<_> =
+            plan.applications.iter().map(|run| (&*run.application, &*run.backup, &*run.export)).collect();
         assert_eq!(names, [("shop", "scheduled-1", "scheduled-2"), ("wiki", "scheduled-3", "scheduled-4")]);
         assert_eq!(plan.export.unwrap().profile["name"], "nfs");
     }

@@ -33,7 +33,10 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
     let errors: Vec<&str> =
         policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if policy["status"]["validation"] != "Success" {
-        return Err(refuse(ErrorClass::Invalid, format!("disaster recovery was not enabled: {}", errors.join("; "))));
+        return Err(refuse(
+            ErrorClass::Invalid,
+            format!("disaster recovery was not enabled: {}", errors.join("; ")),
+        ));
     }
     let cluster_id = cluster.cluster_id().await.map_err(failed)?;
     say("Keep outside this cluster: the cluster ID, the passphrase, and the location with its credentials.");
@@ -49,7 +52,8 @@ fn read_passphrase(file: &std::path::Path) -> Result<Vec<u8>> {
     if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut bytes).context("read the passphrase from stdin")?;
     } else {
-        bytes = std::fs::read(file).with_context(|| format!("read the passphrase from '{}'", file.display()))?;
+        bytes =
+            std::fs::read(file).with_context(|| format!("read the passphrase from '{}'", file.display()))?;
     }
     if bytes.last() == Some(&b'\n') {
         bytes.pop();

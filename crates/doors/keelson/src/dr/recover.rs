@@ -43,7 +43,8 @@ async fn make_review(arguments: &SourceArguments) -> Result<Value> {
     let cluster = cluster(common).await?;
     let (kind, namespace) = (review_kind(), common.namespace.as_str());
     let name = format!("review-{}", random_suffix());
-    let spec = json!({ "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source_cluster_id } });
+    let spec =
+        json!({ "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source_cluster_id } });
     create(&cluster, &kind, namespace, &name, spec).await?;
     let ended = follow::to_the_end(&cluster, &kind, namespace, &name, REVIEW_WITHIN).await;
     cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;

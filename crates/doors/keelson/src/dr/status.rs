@@ -30,16 +30,24 @@ pub(super) async fn status(common: Common) -> Result<()> {
 fn print(status: &InstanceStatus) -> String {
     let mut lines = vec![format!("cluster ID   {}", status.cluster_id)];
     match (&status.catalog, &status.problem) {
-        (Some(catalog), _) => lines.push(format!("catalog      at {}.{}", catalog.generation, catalog.sequence)),
+        (Some(catalog), _) => {
+            lines.push(format!("catalog      at {}.{}", catalog.generation, catalog.sequence))
+        }
         (None, problem) => lines.push(format!("catalog      away: {}", problem.as_deref().unwrap_or("?"))),
     }
     match &status.disaster_recovery {
         None => lines.push("protection   disaster recovery is not enabled".to_owned()),
         Some(dr) => {
-            lines.push(format!("protection   to profile '{}', mode {}, repository {}", dr.profile, dr.mode, dr.repository));
+            lines.push(format!(
+                "protection   to profile '{}', mode {}, repository {}",
+                dr.profile, dr.mode, dr.repository
+            ));
             lines.push(match &dr.shipped {
                 Some(shipped) => {
-                    format!("shipped      through {} (epoch {}), {} entries behind", shipped.through, shipped.epoch, shipped.behind)
+                    format!(
+                        "shipped      through {} (epoch {}), {} entries behind",
+                        shipped.through, shipped.epoch, shipped.behind
+                    )
                 }
                 None => "shipped      not yet known".to_owned(),
             });

@@ -77,7 +77,10 @@ async fn read_cards(store: &dyn Store, folder: &StorePath) -> Result<Vec<Value>>
 }
 
 /// Every folder that is named like a repository, below `dr/` and below each application of `exports/`.
-pub(super) async fn find_repositories(store: &dyn Store, cluster: &StorePath) -> Result<Vec<RepositoryListing>> {
+pub(super) async fn find_repositories(
+    store: &dyn Store,
+    cluster: &StorePath,
+) -> Result<Vec<RepositoryListing>> {
     let mut places = vec![("dr".to_owned(), child(cluster, "dr")?)];
     let exports = child(cluster, "exports")?;
     for application in store.list_folders(&exports).await.map_err(failed)? {

@@ -42,8 +42,7 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
     let clusters: keelson_store::StorePath = "k10".parse()?;
     for cluster in store.list_folders(&clusters).await.map_err(failed)? {
         for listing in find_repositories(&*store, &clusters.join(&cluster)?).await? {
-            let locked =
-                Repository::<Locked>::at(store.clone(), listing.path.parse()?).map_err(failed)?;
+            let locked = Repository::<Locked>::at(store.clone(), listing.path.parse()?).map_err(failed)?;
             let repository = match locked.open(Unlock::Passphrase(&passphrase)).await {
                 Ok(repository) => repository,
                 Err(OpenRepositoryError::WrongPassphrase { .. } | OpenRepositoryError::Absent { .. }) => {
@@ -71,7 +70,9 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
     match (verified.is_empty(), damaged) {
         (true, _) => Err(refuse(ErrorClass::NotFound, "no repository here opens with this passphrase")),
         (false, 0) => Ok(()),
-        (false, damaged) => Err(refuse(ErrorClass::Corrupt, format!("{damaged} objects are damaged or lost"))),
+        (false, damaged) => {
+            Err(refuse(ErrorClass::Corrupt, format!("{damaged} objects are damaged or lost")))
+        }
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) async fn put_back(
     phase: Phase<'_>,
 ) -> Result<Vec<String>, RecoveryError> {
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let mut writer = Writer { platform, plan, notes: Vec::new(), own_secret: own_secret(platform, plan).await };
+    let mut writer =
+        Writer { platform, plan, notes: Vec::new(), own_secret: own_secret(platform, plan).await };
     if !plan.skips("secrets") {
         phase("Restoring secrets");
         for row in rows(&catalog, kinds::secrets())? {
@@ -64,7 +65,8 @@ fn rows(catalog: &Database, kind: RowKind) -> Result<Vec<Stored>, RecoveryError>
 /// The Secret that the profile in use names.
 async fn own_secret(platform: &Platform, plan: &RecoveryPlan) -> Option<String> {
     let namespace = &platform.settings.install_namespace;
-    let profile = platform.cluster.read_object(&kinds::profile(), Some(namespace), &plan.profile).await.ok()??;
+    let profile =
+        platform.cluster.read_object(&kinds::profile(), Some(namespace), &plan.profile).await.ok()??;
     profile["spec"]["locationSpec"]["credential"]["secret"]["name"].as_str().map(str::to_owned)
 }
 
@@ -145,7 +147,8 @@ impl Writer<'_> {
             Err(_) => false,
         };
         if !listed {
-            self.notes.push(format!("Profile '{name}' was kept: the backed-up one does not open the location"));
+            self.notes
+                .push(format!("Profile '{name}' was kept: the backed-up one does not open the location"));
         }
         listed
     }

@@ -25,8 +25,8 @@ use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::open::{OpenChain, read_document};
 use crate::recovery::plan::RecoveryPlan;
-use crate::recovery::ship::summary_of;
 use crate::recovery::ship::base::ROWS;
+use crate::recovery::ship::summary_of;
 use crate::restore_points;
 use crate::streams::{PIECES_IN_FLIGHT, new_session};
 
@@ -76,14 +76,13 @@ async fn put_base(
     platform: &Platform,
 ) -> Result<Rebuild, RecoveryError> {
     let failed = |source| RecoveryError::FetchOutcome { source };
-    let indexed =
-        open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
+    let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
     let session = new_session(SessionPurpose::Restore, platform.clock.now());
-    let reader =
-        indexed.begin_reading(session).await.map_err(|source| RecoveryError::Begin { source })?;
+    let reader = indexed.begin_reading(session).await.map_err(|source| RecoveryError::Begin { source })?;
     let outcome = reader.outcome(base.outcome).await.map_err(failed)?;
     let rows = outcome.stream(ROWS).map(|stream| stream.reference);
-    let rows = rows.ok_or_else(|| RecoveryError::Mismatch { what: "the base's outcome holds no rows".to_owned() })?;
+    let rows =
+        rows.ok_or_else(|| RecoveryError::Mismatch { what: "the base's outcome holds no rows".to_owned() })?;
     let (pieces, receiver) = mpsc::channel(PIECES_IN_FLIGHT);
     let loading = tokio::task::spawn_blocking(move || {
         let mut source = PieceReader { pieces: receiver, current: Bytes::new() };
@@ -151,8 +150,9 @@ async fn apply_segment(
         source: crate::documents::DocumentError::Open { path: path.clone(), source },
     })?;
     let through = plan.through;
-    let applied =
-        tokio::task::spawn_blocking(move || rebuild.apply_segment_until(&entries, Until::Sequence(through)).map(|_| rebuild));
+    let applied = tokio::task::spawn_blocking(move || {
+        rebuild.apply_segment_until(&entries, Until::Sequence(through)).map(|_| rebuild)
+    });
     applied.await.map_err(|_| RecoveryError::Interrupted)?.map_err(|source| RecoveryError::Rebuild { source })
 }
 
@@ -164,7 +164,8 @@ fn compare(head: &Head, plan: &RecoveryPlan, open: &OpenChain) -> Result<(), Rec
     }
     let at = |manifest: &&crate::recovery::ManifestDocument| manifest.at.sequence == plan.through;
     let Some(manifest) = open.manifests.iter().find(at) else { return Ok(()) };
-    if manifest.at.generation == head.revision.generation() && manifest.state.chain != hex::encode(head.chain) {
+    if manifest.at.generation == head.revision.generation() && manifest.state.chain != hex::encode(head.chain)
+    {
         let what = "the journal's chain differs from the one that the run recorded".to_owned();
         return Err(RecoveryError::Mismatch { what });
     }
@@ -173,8 +174,8 @@ fn compare(head: &Head, plan: &RecoveryPlan, open: &OpenChain) -> Result<(), Rec
 
 async fn present_namespaces(platform: &Platform) -> Result<HashSet<String>, RecoveryError> {
     let namespaces = platform.cluster.namespaces().await;
-    let namespaces =
-        namespaces.map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })?;
+    let namespaces = namespaces
+        .map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })?;
     Ok(namespaces.into_iter().map(|state| state.name).collect())
 }
 
@@ -219,8 +220,7 @@ fn unbind_absent(
         vec![keelson_catalog::Change::delete(point.key())]
     })?;
     each(transaction, kinds::restore_point_contents(), |mut content| {
-        let absent =
-            |bound: restore_points::BoundTo| !namespaces.contains(&bound.namespace);
+        let absent = |bound: restore_points::BoundTo| !namespaces.contains(&bound.namespace);
         if !restore_points::bound_to(&content).is_some_and(absent) {
             return Vec::new();
         }

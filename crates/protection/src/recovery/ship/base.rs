@@ -72,21 +72,30 @@ impl Shipper {
         let (pieces, receiver) = mpsc::channel::<Option<Bytes>>(PIECES_IN_FLIGHT);
         let (reader, in_base) = (catalog.clone(), wrapped.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            let send = |piece: Option<Bytes>| pieces.blocking_send(piece).map_err(|_| "the base's writer has stopped");
+            let send = |piece: Option<Bytes>| {
+                pieces.blocking_send(piece).map_err(|_| "the base's writer has stopped")
+            };
             let summary = reader.base(scope, &in_base, &mut |piece| {
                 send(Some(Bytes::copy_from_slice(piece))).map_err(Into::into)
             })?;
-            drop(send(None));
+            // If nobody takes the end, the write has failed already and says why.
+            send(None).ok();
             Ok(summary)
         });
         let written = session.write(from_channel(receiver)).await;
-        let summary: Result<BaseSummary, ShipError> = reading.await.map_err(|_| RecoveryError::Interrupted)?;
-        let BaseSummary { head, counts, bytes, origin: _ } = summary.map_err(|source| RecoveryError::Ship { source })?;
+        let summary: Result<BaseSummary, ShipError> =
+            reading.await.map_err(|_| RecoveryError::Interrupted)?;
+        let BaseSummary { head, counts, bytes, origin: _ } =
+            summary.map_err(|source| RecoveryError::Ship { source })?;
         let reference = written.map_err(|source| RecoveryError::WriteStream { source })?;
 
         let rows = NamedStream { name: ROWS.to_owned(), reference, attributes: BTreeMap::new() };
-        let draft =
-            OutcomeDraft { created: now, description: b"base".to_vec(), streams: vec![rows], retain_until: None };
+        let draft = OutcomeDraft {
+            created: now,
+            description: b"base".to_vec(),
+            streams: vec![rows],
+            retain_until: None,
+        };
         let outcome =
             session.commit(draft).await.map_err(|source| RecoveryError::CommitOutcome { source })?;
         let identity = platform.identity();

@@ -1,0 +1,164 @@
+//! What was measured: printed, kept as JSON, and held against the gates.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{BASE, LATER, SourceFigures};
+
+const MEMORY_GATE: u64 = 256 << 20;
+/// An aim and no gate: it says as much of the machine as of the program.
+const SERVING_AIM: Duration = Duration::from_secs(60);
+
+/// Objects in the location and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Shipped {
+    pub objects: u64,
+    pub bytes: u64,
+}
+
+impl Shipped {
+    pub(super) fn segments(share: &Path) -> Result<Self> {
+        Self::of(share, |path| is_segment(path))
+    }
+
+    pub(super) fn without_segments(share: &Path) -> Result<Self> {
+        Self::of(share, |path| !is_segment(path))
+    }
+
+    fn of(folder: &Path, counts: impl Fn(&Path) -> bool + Copy) -> Result<Self> {
+        let mut sum = Self::default();
+        for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                let below = Self::of(&path, counts)?;
+                sum = Self { objects: sum.objects + below.objects, bytes: sum.bytes + below.bytes };
+            } else if counts(&path) {
+                let length = fs::metadata(&path)?.len();
+                sum = Self { objects: sum.objects + 1, bytes: sum.bytes + length };
+            }
+        }
+        Ok(sum)
+    }
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("segments"))
+}
+
+pub(crate) struct Figures {
+    pub(super) source: SourceFigures,
+    /// From the start of the process until it takes requests.
+    pub(super) ready: Duration,
+    /// From the start of the process until the first page of what was lost.
+    pub(super) serving: Duration,
+    /// All contents in pages of 500, by kubectl.
+    pub(super) listing: Duration,
+    /// What `dr restore` said.
+    pub(super) restore: Value,
+    pub(super) contents: usize,
+    /// Peak of the recovering process, in bytes.
+    pub(super) memory: u64,
+}
+
+impl Figures {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.report()).context("write figures as JSON")?;
+        let written =
+            path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text + "\n"));
+        written.with_context(|| format!("write {}", path.display()))
+    }
+
+    /// What was promised and is not so.
+    pub(crate) fn missed_gates(&self) -> Vec<String> {
+        let peaks = [("the source", self.source.memory), ("the recovery", self.memory)];
+        let above = peaks.into_iter().filter(|(_, peak)| *peak > MEMORY_GATE);
+        above
+            .map(|(who, peak)| format!("{who} took {} of memory, gate {}", mib(peak), mib(MEMORY_GATE)))
+            .collect()
+    }
+
+    /// Segments, per byte of the base, for five percent more restore points and actions.
+    fn overhead(&self) -> f64 {
+        self.source.segments.bytes as f64 / self.source.base.bytes.max(1) as f64
+    }
+
+    fn report(&self) -> Value {
+        let source = &self.source;
+        json!({
+            "restorePoints": BASE.points, "actions": BASE.actions,
+            "laterRestorePoints": LATER.points, "laterActions": LATER.actions, "laterEntries": source.entries,
+            "base": { "bytes": source.base.bytes, "objects": source.base.objects },
+            "segments": { "bytes": source.segments.bytes, "objects": source.segments.objects,
+                          "ofBase": self.overhead() },
+            "seconds": {
+                "enable": source.enabling.as_secs_f64(), "drRun": source.dr_run.as_secs_f64(),
+                "ready": self.ready.as_secs_f64(), "serving": self.serving.as_secs_f64(),
+                "listing": self.listing.as_secs_f64(),
+            },
+            "aims": { "servingSeconds": SERVING_AIM.as_secs(), "met": self.serving <= SERVING_AIM },
+            "peakMemory": { "source": source.memory, "recovery": self.memory, "gate": MEMORY_GATE },
+            "contents": self.contents,
+            "recovered": self.restore,
+            "missed": self.missed_gates(),
+        })
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = &self.source;
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+        let aim = if self.serving <= SERVING_AIM { "met" } else { "missed" };
+        writeln!(f, "catalog                 {} restore points, {} actions", BASE.points, BASE.actions)?;
+        writeln!(f, "base                    {} in {} objects", mib(source.base.bytes), source.base.objects)?;
+        writeln!(
+            f,
+            "segments                {} in {} objects for {} entries ({:.1} % of the base)",
+            mib(source.segments.bytes),
+            source.segments.objects,
+            source.entries,
+            100.0 * self.overhead()
+        )?;
+        writeln!(f, "enable, with the base   {}", seconds(source.enabling))?;
+        writeln!(f, "DR run after 5 % more   {}", seconds(source.dr_run))?;
+        writeln!(f, "empty directory to requests taken  {}", seconds(self.ready))?;
+        writeln!(
+            f,
+            "empty directory to serving         {} (aim {}: {aim})",
+            seconds(self.serving),
+            seconds(SERVING_AIM)
+        )?;
+        writeln!(f, "all {} contents listed         {}", self.contents, seconds(self.listing))?;
+        writeln!(f, "peak memory, source     {}", mib(source.memory))?;
+        write!(f, "peak memory, recovery   {} (gate {})", mib(self.memory), mib(MEMORY_GATE))
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_counted_apart_from_the_rest() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("keelson-bench-{}", std::process::id()));
+        fs::create_dir_all(folder.join("dr/segments"))?;
+        fs::write(folder.join("dr/segments/1"), "12345")?;
+        fs::write(folder.join("dr/base"), "123")?;
+        let found = (Shipped::segments(&folder), Shipped::without_segments(&folder));
+        fs::remove_dir_all(&folder)?;
+        assert_eq!(
+            (found.0?, found.1?),
+            (Shipped { objects: 1, bytes: 5 }, Shipped { objects: 1, bytes: 3 })
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! A location whose objects were harmed: verifying names the object, and a recovery from it is refused before the
+//! switch, so that the platform keeps the catalog that it has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use keelson_e2e::{Answer, Listing, answer};
+
+use crate::stage::assert_said;
+use crate::world::{PASSPHRASE, World, enter};
+
+/// Verifies a copy with the passphrase, outside of any cluster.
+fn verify(world: &World, copy: &str) -> Result<Answer> {
+    let passphrase = world.share.directory().join("passphrase");
+    fs::write(&passphrase, PASSPHRASE)?;
+    let (passphrase, folder) = (passphrase.display().to_string(), world.folder(copy).display().to_string());
+    answer(["tools", "verify", "--directory", &folder, "--passphrase-file", &passphrase])
+}
+
+/// Verifying ends with 8 and tells each of `words`; it changes nothing.
+#[track_caller]
+fn assert_found(world: &World, copy: &str, words: &[&str]) -> Result<()> {
+    let before = Listing::of(&world.folder(copy))?;
+    let said = verify(world, copy)?;
+    assert_eq!(said.code, 8, "{said:?}");
+    let told = format!("{}{}", said.stdout, said.stderr);
+    for word in words {
+        assert!(told.contains(word), "'{word}' is not in: {told}");
+    }
+    assert_eq!(Listing::of(&world.folder(copy))?, before);
+    Ok(())
+}
+
+/// A review does not read packs, so only the restore is refused.
+#[track_caller]
+fn assert_found_and_refused(world: &World, copy: &str, words: &[&str]) -> Result<()> {
+    assert_found(world, copy, words)?;
+    world.assert_restore_refused(copy, &world.source_id, 8, words)
+}
+
+/// The files below a folder, largest first.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = Listing::of(folder)?.paths().map(|path| folder.join(path)).collect();
+    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).map_or(0, |metadata| metadata.len())));
+    ensure!(!files.is_empty(), "{} is empty", folder.display());
+    Ok(files)
+}
+
+fn name(path: &Path) -> Result<&str> {
+    path.file_name().and_then(|name| name.to_str()).context("a name")
+}
+
+/// The packs of the lost platform's own repository: its bases lie in them.
+fn packs(world: &World, copy: &str) -> Result<Vec<PathBuf>> {
+    files(&world.chain_folder(copy)?.join("packs"))
+}
+
+fn flip(path: &Path, at: impl FnOnce(usize) -> usize) -> Result<()> {
+    let mut bytes = fs::read(path)?;
+    let at = at(bytes.len());
+    bytes[at] ^= 1;
+    fs::write(path, bytes).context("write it back")
+}
+
+#[test]
+fn a_whole_location_verifies() -> Result<()> {
+    let world = enter()?;
+    let said = verify(&world, "whole")?;
+    assert_eq!(said.code, 0, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_truncated_pack_is_named_and_the_recovery_is_refused() -> Result<()> {
+    let world = enter()?;
+    for pack in packs(&world, "pack-truncated")? {
+        let bytes = fs::read(&pack)?;
+        fs::write(&pack, &bytes[..bytes.len() / 2])?;
+    }
+    let pack = packs(&world, "pack-truncated")?.remove(0);
+    assert_found(&world, "pack-truncated", &[name(&pack)?])?;
+    world.assert_restore_refused("pack-truncated", &world.source_id, 8, &["pack"])
+}
+
+#[test]
+fn one_flipped_bit_in_a_pack_is_named_and_the_recovery_is_refused() -> Result<()> {
+    let world = enter()?;
+    let packs = packs(&world, "pack-flipped")?;
+    for pack in &packs {
+        flip(pack, |length| length / 3)?;
+    }
+    assert_found(&world, "pack-flipped", &[name(&packs[0])?])?;
+    world.assert_restore_refused("pack-flipped", &world.source_id, 8, &["pack"])
+}
+
+#[test]
+fn packs_swapped_with_each_other_are_named_and_the_recovery_is_refused() -> Result<()> {
+    let world = enter()?;
+    let packs = packs(&world, "pack-swapped")?;
+    ensure!(packs.len() > 1, "there is one pack only");
+    let contents = packs.iter().map(fs::read).collect::<std::io::Result<Vec<_>>>()?;
+    for (pack, content) in packs.iter().zip(contents.iter().cycle().skip(1)) {
+        fs::write(pack, content)?;
+    }
+    assert_found(&world, "pack-swapped", &[name(&packs[0])?])?;
+    world.assert_restore_refused("pack-swapped", &world.source_id, 8, &["pack"])
+}
+
+#[test]
+fn a_deleted_pack_is_named_and_the_recovery_is_refused() -> Result<()> {
+    let world = enter()?;
+    let packs = packs(&world, "pack-deleted")?;
+    for pack in &packs {
+        fs::remove_file(pack)?;
+    }
+    assert_found(&world, "pack-deleted", &[name(&packs[0])?, "missing"])?;
+    world.assert_restore_refused("pack-deleted", &world.source_id, 8, &["missing"])
+}
+
+#[test]
+fn a_lost_outcome_is_named_and_the_recovery_is_refused() -> Result<()> {
+    let world = enter()?;
+    for outcome in files(&world.chain_folder("outcome-lost")?.join("outcomes"))? {
+        fs::remove_file(outcome)?;
+    }
+    world.assert_restore_refused("outcome-lost", &world.source_id, 8, &["there is no outcome"])
+}
+
+#[test]
+fn a_lost_index_is_named_and_the_recovery_is_refused() -> Result<()> {
+    let world = enter()?;
+    for index in files(&world.chain_folder("index-lost")?.join("index"))? {
+        fs::remove_file(index)?;
+    }
+    assert_found_and_refused(&world, "index-lost", &["index"])
+}
+
+#[test]
+fn an_altered_segment_breaks_the_journal_before_the_switch() -> Result<()> {
+    let world = enter()?;
+    let segments = files(&world.chain_folder("chain-broken")?.join("segments"))?;
+    for segment in &segments {
+        flip(segment, |length| length / 2)?;
+    }
+    world.assert_restore_refused("chain-broken", &world.source_id, 8, &["segment"])
+}

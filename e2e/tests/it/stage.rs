@@ -1,0 +1,254 @@
+//! A control plane with a `keelson serve` beside it, and what a user does with the two.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use keelson_e2e::{Answer, Instance, answer};
+use keelson_testkit::ControlPlane;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+pub(crate) const NAMESPACE: &str = "kasten-io";
+/// The claim under which every stage finds the directory of all locations.
+pub(crate) const CLAIM: &str = "share";
+pub(crate) const CONFIG: &str = "config.kio.kasten.io/v1alpha1";
+pub(crate) const ACTIONS: &str = "actions.kio.kasten.io/v1alpha1";
+pub(crate) const APPS: &str = "apps.kio.kasten.io/v1alpha1";
+pub(crate) const RECOVERY: &str = "dr.kio.kasten.io/v1alpha1";
+
+/// No commit for this long, and the instance is believed to have nothing left to do.
+const QUIET: Duration = Duration::from_millis(1500);
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(work)
+}
+
+pub(crate) struct Stage {
+    pub(crate) instance: Instance,
+    plane: ControlPlane,
+}
+
+/// What must not have changed after a refusal: the catalog's digests, and the revision that the API tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    digests: Value,
+    revision: String,
+}
+
+impl Stage {
+    /// An empty cluster and a fresh platform that finds `share` and further claims.
+    pub(crate) fn raise(share: &Path, claims: &[(&str, &Path)]) -> Result<Self> {
+        let plane = block_on(ControlPlane::start())?;
+        let instance = Instance::serve(plane.kubeconfig(), |directory| {
+            let mut arguments: Vec<String> =
+                ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]
+                    .map(str::to_owned)
+                    .into();
+            arguments.extend(["--data".to_owned(), directory.join("data").display().to_string()]);
+            for (claim, directory) in [(CLAIM, share)].iter().chain(claims) {
+                arguments.extend(["--claim".to_owned(), format!("{claim}={}", directory.display())]);
+            }
+            arguments
+        })?;
+        let stage = Self { instance, plane };
+        stage.wait_until_served()?;
+        Ok(stage)
+    }
+
+    pub(crate) fn wait_until_served(&self) -> Result<()> {
+        for group in ["actions", "apps", "dr"] {
+            let name = format!("v1alpha1.{group}.kio.kasten.io");
+            self.until(&format!("{name} is served"), || {
+                let service = self.get(&["apiservice", &name])?.unwrap_or_default();
+                let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let is_available = |it: &Value| it["type"] == "Available" && it["status"] == "True";
+                Ok(conditions.iter().any(is_available).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Kills `serve` and starts it on the same files.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
+        self.instance.kill()?;
+        self.instance.restart()?;
+        self.wait_until_served()
+    }
+
+    pub(crate) fn until<T>(&self, what: &str, mut check: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        block_on(self.instance.wait_until(what, async || check()))
+            .with_context(|| format!("the end of the log:\n{}", self.instance.log_tail()))
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.instance.directory().join("data")
+    }
+
+    /// Runs `keelson` against this cluster, whatever comes of it.
+    pub(crate) fn keelson(&self, words: &[&str]) -> Result<Answer> {
+        let kubeconfig = self.plane.kubeconfig().display().to_string();
+        answer(words.iter().copied().chain(["--kubeconfig", &kubeconfig]))
+    }
+
+    /// Runs `kubectl`, whatever comes of it.
+    pub(crate) fn try_kubectl(&self, words: &[&str], input: &str) -> Result<Answer> {
+        let mut command = self.plane.kubectl();
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("start kubectl")?;
+        child.stdin.take().context("kubectl has no input")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output().context("wait for kubectl")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().context("kubectl was killed")?;
+        Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
+    }
+
+    pub(crate) fn kubectl(&self, words: &[&str], input: &str) -> Result<String> {
+        let said = self.try_kubectl(words, input)?;
+        ensure!(said.code == 0, "kubectl {}: {}", words.join(" "), said.stderr.trim());
+        Ok(said.stdout)
+    }
+
+    /// `kubectl get`: one object, or none.
+    pub(crate) fn get(&self, words: &[&str]) -> Result<Option<Value>> {
+        let said = self.try_kubectl(&[&["get", "-o", "json"], words].concat(), "")?;
+        match said.code {
+            0 => Ok(Some(serde_json::from_str(&said.stdout)?)),
+            _ if said.stderr.contains("NotFound") => Ok(None),
+            _ => bail!("kubectl get {}: {}", words.join(" "), said.stderr.trim()),
+        }
+    }
+
+    pub(crate) fn apply(&self, object: &Value) -> Result<()> {
+        self.kubectl(&["apply", "-f", "-"], &object.to_string()).map(drop)
+    }
+
+    pub(crate) fn create(&self, object: &Value) -> Result<String> {
+        let name = self.kubectl(&["create", "-f", "-", "-o", "name"], &object.to_string())?;
+        Ok(name.trim().rsplit('/').next().unwrap_or_default().to_owned())
+    }
+
+    pub(crate) fn delete(&self, words: &[&str]) -> Result<()> {
+        self.kubectl(&[&["delete", "--ignore-not-found"], words].concat(), "").map(drop)
+    }
+
+    pub(crate) fn namespace(&self, name: &str) -> Result<()> {
+        self.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
+    }
+
+    pub(crate) fn cluster_id(&self) -> Result<String> {
+        self.kubectl(&["get", "namespace", "default", "-o", "jsonpath={.metadata.uid}"], "")
+    }
+
+    /// A profile of the directory `path` below `share`.
+    pub(crate) fn profile(&self, name: &str, path: &str) -> Result<()> {
+        let spec = json!({ "type": "FileStore", "fileStore": { "claimName": CLAIM, "path": path } });
+        self.apply(&profile(name, &json!({ "type": "Location", "locationSpec": spec })))
+    }
+
+    /// The status of a profile or policy once it was looked at.
+    pub(crate) fn validation(&self, resource: &str, name: &str) -> Result<Value> {
+        self.until(&format!("{resource}/{name} is looked at"), || {
+            let object = self.get(&[resource, name, "-n", NAMESPACE])?;
+            let mut object = object.with_context(|| format!("{resource}/{name} is gone"))?;
+            let observed = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            let decided = matches!(object["status"]["validation"].as_str(), Some("Success" | "Failed"));
+            Ok((observed && decided).then(|| object["status"].take()))
+        })
+    }
+
+    pub(crate) fn wait_valid(&self, resource: &str, name: &str) -> Result<()> {
+        let status = self.validation(resource, name)?;
+        ensure!(status["validation"] == "Success", "{resource}/{name} is not valid: {status}");
+        Ok(())
+    }
+
+    /// Puts the Secret `k10-dr-secret` in place, with these fields and no others.
+    pub(crate) fn passphrase(&self, fields: &[(&str, &str)]) -> Result<()> {
+        self.delete(&["secret", "k10-dr-secret", "-n", NAMESPACE])?;
+        let fields: serde_json::Map<_, _> =
+            fields.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": "k10-dr-secret", "namespace": NAMESPACE }, "stringData": fields,
+        }))
+    }
+
+    /// An action that has ended, whichever way.
+    pub(crate) fn ended(&self, resource: &str, namespace: &str, name: &str) -> Result<Value> {
+        self.until(&format!("{resource}/{name} ends"), || {
+            let object = self.get(&[resource, name, "-n", namespace])?;
+            let object = object.with_context(|| format!("{resource}/{name} is gone"))?;
+            let ends = ["Complete", "Failed", "Skipped", "Cancelled", "success", "failed"];
+            let state = object["status"]["state"].as_str().unwrap_or_default();
+            Ok(ends.contains(&state).then_some(object))
+        })
+    }
+
+    /// An action that has ended well.
+    pub(crate) fn complete(&self, resource: &str, namespace: &str, name: &str) -> Result<Value> {
+        let action = self.ended(resource, namespace, name)?;
+        let state = &action["status"]["state"];
+        ensure!(state == "Complete" || state == "success", "{resource}/{name} ended: {}", action["status"]);
+        Ok(action)
+    }
+
+    /// What `keelson dr status` says.
+    pub(crate) fn status(&self) -> Result<Value> {
+        let said = self.keelson(&["dr", "status", "--output", "json"])?;
+        ensure!(said.code == 0, "dr status ended with {}: {}", said.code, said.stderr);
+        serde_json::from_str(&said.stdout).context("read the status")
+    }
+
+    fn revision(&self) -> Result<String> {
+        let path = format!("/apis/{APPS}/restorepointcontents?limit=1");
+        let list: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", &path], "")?)?;
+        Ok(list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The state once nothing changes any more and the status has caught up with it.
+    pub(crate) fn state(&self) -> Result<State> {
+        let mut seen = (String::new(), Instant::now());
+        self.until("the catalog is quiet", || {
+            let revision = self.revision()?;
+            if revision != seen.0 {
+                seen = (revision, Instant::now());
+                return Ok(None);
+            }
+            if seen.1.elapsed() < QUIET {
+                return Ok(None);
+            }
+            let status = self.status()?;
+            let catalog = &status["catalog"];
+            let (generation, sequence) = (catalog["generation"].as_u64(), catalog["sequence"].as_u64());
+            let told = revision_of(generation.unwrap_or(0), sequence.unwrap_or(0));
+            Ok((told == seen.0).then(|| State { digests: catalog["digests"].clone(), revision }))
+        })
+    }
+}
+
+/// As the API writes it: the generation above 40 bits of sequence.
+fn revision_of(generation: u64, sequence: u64) -> String {
+    ((generation << 40) | sequence).to_string()
+}
+
+pub(crate) fn profile(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": CONFIG, "kind": "Profile",
+        "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
+    })
+}
+
+/// Asserts how a command ended and that it said each of `words`.
+#[track_caller]
+pub(crate) fn assert_said(said: &Answer, code: i32, words: &[&str]) {
+    assert_eq!(said.code, code, "{said:?}");
+    for word in words {
+        assert!(said.stderr.contains(word), "'{word}' is not in: {}", said.stderr);
+    }
+}

@@ -1,0 +1,253 @@
+//! What all stories of recovery share: a platform that protected an application and itself and was killed, copies of
+//! what it left, and a fresh platform that can reach each copy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use keelson_e2e::{Answer, Listing};
+use keelson_testkit::Supervisor;
+use serde_json::{Value, json};
+
+use crate::stage::{ACTIONS, NAMESPACE, RECOVERY, Stage, State, assert_said};
+
+pub(crate) const PASSPHRASE: &str = "kept outside the cluster";
+pub(crate) const ORIGIN: &str = "origin";
+pub(crate) const APPLICATION: &str = "shop";
+const LINES: usize = 800;
+
+/// Each case of damage has a copy of its own, and a profile of the same name.
+pub(crate) const COPIES: [&str; 11] = [
+    "whole",
+    "never-ran",
+    "newer-format",
+    "newer-base",
+    "pack-truncated",
+    "pack-flipped",
+    "pack-swapped",
+    "pack-deleted",
+    "outcome-lost",
+    "index-lost",
+    "chain-broken",
+];
+
+pub(crate) struct World {
+    /// All locations lie in it, one folder each.
+    pub(crate) share: Supervisor,
+    pub(crate) source_id: String,
+    pub(crate) stage: Stage,
+}
+
+/// The world, for one test at a time.
+pub(crate) fn enter() -> Result<MutexGuard<'static, World>> {
+    static WORLD: OnceLock<Result<Mutex<World>>> = OnceLock::new();
+    match WORLD.get_or_init(|| World::create().map(Mutex::new)) {
+        Ok(world) => Ok(world.lock().unwrap_or_else(PoisonError::into_inner)),
+        Err(error) => anyhow::bail!("the world was not made: {error:#}"),
+    }
+}
+
+impl World {
+    fn create() -> Result<Self> {
+        let share = Supervisor::start("share")?;
+        let source = raise_source(share.directory(), ORIGIN)?;
+        let source_id = source.cluster_id()?;
+        source.instance.kill()?;
+        drop(source);
+        for copy in COPIES {
+            copy_folder(&share.directory().join(ORIGIN), &share.directory().join(copy))?;
+        }
+        let stage = Stage::raise(share.directory(), &[])?;
+        for copy in COPIES {
+            stage.profile(copy, copy)?;
+        }
+        for copy in COPIES {
+            stage.wait_valid("profile", copy)?;
+        }
+        stage.passphrase(&[("key", PASSPHRASE)])?;
+        Ok(Self { share, source_id, stage })
+    }
+
+    pub(crate) fn folder(&self, copy: &str) -> PathBuf {
+        self.share.directory().join(copy)
+    }
+
+    /// The folder of the lost cluster in a copy.
+    pub(crate) fn source_folder(&self, copy: &str) -> PathBuf {
+        self.folder(copy).join("k10").join(&self.source_id)
+    }
+
+    /// The lost platform's own repository in a copy.
+    pub(crate) fn chain_folder(&self, copy: &str) -> Result<PathBuf> {
+        only_child(&self.source_folder(copy).join("dr"))
+    }
+
+    /// The application's repository in a copy.
+    pub(crate) fn export_folder(&self, copy: &str) -> Result<PathBuf> {
+        only_child(&self.source_folder(copy).join("exports").join(APPLICATION))
+    }
+
+    pub(crate) fn state_of(&self, copy: &str) -> Result<(Listing, State)> {
+        Ok((Listing::of(&self.folder(copy))?, self.stage.state()?))
+    }
+
+    pub(crate) fn recover(&self, verb: &str, profile: &str, cluster: &str) -> Result<Answer> {
+        self.stage.keelson(&["dr", verb, "--profile", profile, "--source-cluster-id", cluster])
+    }
+
+    /// Review and restore are refused alike, and neither the copy nor the catalog has changed.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, copy: &str, code: i32, words: &[&str]) -> Result<()> {
+        self.assert_refused_for(copy, &self.source_id, code, words)
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_refused_for(
+        &self,
+        copy: &str,
+        cluster: &str,
+        code: i32,
+        words: &[&str],
+    ) -> Result<()> {
+        let before = self.state_of(copy)?;
+        assert_said(&self.recover("review", copy, cluster)?, code, words);
+        self.assert_restore_refused(copy, cluster, code, words)?;
+        assert_eq!(self.state_of(copy)?, before);
+        Ok(())
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_restore_refused(
+        &self,
+        copy: &str,
+        cluster: &str,
+        code: i32,
+        words: &[&str],
+    ) -> Result<()> {
+        let before = self.state_of(copy)?;
+        let said = self.recover("restore", copy, cluster)?;
+        let left = self.stage.kubectl(&["get", "kastendrrestores", "-n", NAMESPACE, "-o", "name"], "")?;
+        self.stage.delete(&["kastendrrestores", "--all", "-n", NAMESPACE])?;
+        ensure!(left.lines().count() == 1, "the refused restore is there to be read: {left}");
+        assert_said(&said, code, words);
+        assert_eq!(self.state_of(copy)?, before);
+        Ok(())
+    }
+}
+
+/// A platform with an application, its export, and disaster recovery to the folder `path`; everything is shipped.
+pub(crate) fn raise_source(share: &Path, path: &str) -> Result<Stage> {
+    fs::create_dir_all(share.join(path))?;
+    let stage = Stage::raise(share, &[])?;
+    stage.profile("vault", path)?;
+    stage.wait_valid("profile", "vault")?;
+    create_application(&stage)?;
+    stage.passphrase(&[("key", PASSPHRASE)])?;
+    let said = stage.keelson(&["dr", "enable", "--profile", "vault"])?;
+    ensure!(said.code == 0, "{said:?}");
+    back_up(&stage, "first")?;
+    export(&stage, "first")?;
+    change_application(&stage)?;
+    back_up(&stage, "second")?;
+    export(&stage, "second")?;
+    let said = stage.keelson(&["dr", "run"])?;
+    ensure!(said.code == 0, "{said:?}");
+    // What comes after the run lies in segments alone.
+    stage.profile("late", "late")?;
+    stage.wait_valid("profile", "late")?;
+    wait_until_shipped(&stage)?;
+    Ok(stage)
+}
+
+pub(crate) fn wait_until_shipped(stage: &Stage) -> Result<()> {
+    stage.state()?;
+    stage.until("everything is shipped", || {
+        Ok((stage.status()?["disasterRecovery"]["shipped"]["behind"] == 0).then_some(()))
+    })
+}
+
+fn create_application(stage: &Stage) -> Result<()> {
+    stage.namespace(APPLICATION)?;
+    for name in ["orders", "prices"] {
+        stage.create(&config_map(name))?;
+    }
+    Ok(())
+}
+
+fn change_application(stage: &Stage) -> Result<()> {
+    for name in ["customers", "parcels"] {
+        stage.create(&config_map(name))?;
+    }
+    Ok(())
+}
+
+/// Content that does not compress, so that packs have a body to be damaged.
+pub(crate) fn config_map(name: &str) -> Value {
+    let lines: Vec<_> = (0..LINES).map(|_| keelson_testkit::random_hex::<128>()).collect();
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": name, "namespace": APPLICATION },
+        "data": { "content": lines.join("\n") },
+    })
+}
+
+pub(crate) fn action(kind: &str, name: &str, namespace: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": ACTIONS, "kind": kind,
+        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
+    })
+}
+
+/// Backs the application up and names the restore point after the backup.
+pub(crate) fn back_up(stage: &Stage, name: &str) -> Result<String> {
+    let subject = json!({ "subject": { "name": APPLICATION, "namespace": APPLICATION } });
+    stage.create(&action("BackupAction", name, APPLICATION, subject))?;
+    restore_point_of(&stage.complete("backupaction", APPLICATION, name)?)
+}
+
+pub(crate) fn restore_point_of(backup: &Value) -> Result<String> {
+    let point = backup["status"]["restorePoint"]["name"].as_str();
+    point.map(str::to_owned).with_context(|| format!("no restore point in {}", backup["status"]))
+}
+
+pub(crate) fn export_action(name: &str, point: &str) -> Value {
+    let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": APPLICATION });
+    let profile = json!({ "name": "vault", "namespace": NAMESPACE });
+    // An export on demand is made in the install namespace.
+    action("ExportAction", name, NAMESPACE, json!({ "subject": subject, "profile": profile }))
+}
+
+fn export(stage: &Stage, backup: &str) -> Result<()> {
+    let action = stage.get(&["backupaction", backup, "-n", APPLICATION])?.context("the backup is gone")?;
+    let name = format!("{backup}-export");
+    stage.create(&export_action(&name, &restore_point_of(&action)?))?;
+    stage.complete("exportaction", NAMESPACE, &name).map(drop)
+}
+
+pub(crate) fn recovery_request(kind: &str, name: &str, profile: &str, cluster: &str) -> Value {
+    json!({
+        "apiVersion": RECOVERY, "kind": kind, "metadata": { "name": name, "namespace": NAMESPACE },
+        "spec": { "sourceClusterInfo": { "profileName": profile, "sourceClusterID": cluster } },
+    })
+}
+
+fn only_child(folder: &Path) -> Result<PathBuf> {
+    let mut children: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    ensure!(children.len() == 1, "{} holds {children:?}", folder.display());
+    children.pop().context("no child")
+}
+
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let copy = to.join(path.file_name().context("a name")?);
+        if path.is_dir() {
+            copy_folder(&path, &copy)?;
+        } else {
+            fs::copy(&path, &copy)?;
+        }
+    }
+    Ok(())
+}
