@@ -1,3 +1,5 @@
+//! Secrets that say where a passphrase is, and passphrases that are too easy to guess.
+
 use super::*;
 
 fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {

@@ -1,3 +1,5 @@
+//! Tables and properties of what retention lets go.
+
 use proptest::prelude::*;
 
 use super::*;

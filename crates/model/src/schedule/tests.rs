@@ -1,3 +1,5 @@
+//! Tables and properties of when a schedule runs, and for which tiers.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tables of what a create refuses, field by field, and of fields that nobody knows.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The definitions as they are rendered: stable, and without what a server would refuse.
+
 use super::*;
 
 fn schema(kind: &str) -> Value {

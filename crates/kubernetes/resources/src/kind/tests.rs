@@ -1,3 +1,5 @@
+//! The table of kinds: documented columns, references, and schemas that hold together.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Policies as users write them: what parses, and each fault with its sentence.
+
 use keelson_model::recovery::DrMode;
 use keelson_model::retention::Retention;
 use keelson_model::schedule::Frequency;

@@ -1,3 +1,5 @@
+//! Profiles as users write them: what parses, what their status means, and each fault with its sentence.
+
 use keelson_model::location::{LocationSpec, ObjectStoreProvider, ProfileHealth, ProfileKind};
 use serde_json::{Value, json};
 

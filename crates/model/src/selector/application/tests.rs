@@ -1,3 +1,5 @@
+//! Which applications a policy's selector takes, and what it refuses.
+
 use super::*;
 
 fn expression(key: &str, operator: MatchOperator, values: &[&str]) -> MatchExpression {
