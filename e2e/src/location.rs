@@ -1,6 +1,6 @@
 //! What lies in a location that is a directory, to show that a refused request has changed nothing there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,6 +20,19 @@ impl Listing {
         collect(location, location, &mut objects)
             .with_context(|| format!("list the location {}", location.display()))?;
         Ok(Self { objects })
+    }
+
+    /// The same without all that lies in folders of this name.
+    pub fn without(mut self, folder: &str) -> Self {
+        self.objects.retain(|path, _| path.iter().all(|name| name != folder));
+        self
+    }
+
+    /// What differs between two listings, for a message that can be read.
+    pub fn differences(&self, other: &Self) -> Vec<PathBuf> {
+        let all = self.objects.keys().chain(other.objects.keys());
+        let differs = |path: &&PathBuf| self.objects.get(*path) != other.objects.get(*path);
+        all.filter(differs).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Paths relative to the location, in order.
@@ -59,6 +72,8 @@ mod tests {
         fs::write(&file, "longer")?;
         let changed = Listing::of(location.path())?;
         assert_ne!(before, changed);
+        assert_eq!(before.differences(&changed), [Path::new("folder/object")]);
+        assert_eq!(before.without("folder"), changed.clone().without("folder"));
         fs::write(location.path().join("new"), "")?;
         assert_ne!(changed, Listing::of(location.path())?);
         fs::remove_file(location.path().join("new"))?;

@@ -24,8 +24,8 @@ use crate::say;
 const PROFILE: &str = "vault";
 const PASSPHRASE: &str = "a passphrase of a bench, kept nowhere";
 /// Rows of the base, and what is added afterwards and only segments carry.
-const BASE: Size = Size { points: 4_000, actions: 12_000 };
-const LATER: Size = Size { points: 200, actions: 600 };
+const BASE: Size = Size { points: 100_000, actions: 300_000 };
+const LATER: Size = Size { points: 5_000, actions: 15_000 };
 
 /// What outlives the source.
 struct Lost {

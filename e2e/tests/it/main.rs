@@ -3,5 +3,7 @@
 mod damage;
 mod kills;
 mod recovery_refusals;
+mod refusals;
 mod stage;
+mod whole_story;
 mod world;

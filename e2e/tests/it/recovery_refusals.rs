@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use keelson_e2e::Listing;
+use keelson_testkit::{BucketProtection, Minio, free_port};
+use serde_json::json;
 
-use crate::stage::NAMESPACE;
-use crate::world::{PASSPHRASE, enter};
+use crate::stage::{NAMESPACE, Stage, assert_said, block_on, profile};
+use crate::world::{PASSPHRASE, World, enter, recovery_request};
 
 const NO_CLUSTER: &str = "0c3e8c52-3a5f-4f0e-9f0b-6f2f8c1d7e10";
 
@@ -65,4 +68,121 @@ fn a_cluster_whose_dr_never_ran_is_told_from_an_unknown_one() -> Result<()> {
     }
     let words = ["disaster recovery was never enabled for cluster", "hint: its exports can still be read"];
     world.assert_refused("never-ran", 4, &words)
+}
+
+#[test]
+fn a_base_of_a_newer_format_says_so_with_a_hint() -> Result<()> {
+    let world = enter()?;
+    let bases = world.chain_folder("newer-base")?.join("bases");
+    for base in Listing::of(&bases)?.paths() {
+        let mut bytes = fs::read(bases.join(base))?;
+        // The version follows eight bytes of magic.
+        bytes[8] = 99;
+        fs::write(bases.join(base), bytes)?;
+    }
+    world.assert_refused(
+        "newer-base",
+        3,
+        &["/bases/", "newer than this release knows", "hint: use the release"],
+    )
+}
+
+/// An S3 profile whose status is known; the Secret with its credentials has the same name.
+fn bucket_profile(
+    stage: &Stage,
+    name: &str,
+    endpoint: &str,
+    bucket: &str,
+    keys: [&str; 2],
+) -> Result<String> {
+    stage.apply(&json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": NAMESPACE },
+        "stringData": { "aws_access_key_id": keys[0], "aws_secret_access_key": keys[1] },
+    }))?;
+    stage.apply(&profile(name, &json!({ "type": "Location", "locationSpec": {
+        "type": "ObjectStore",
+        "objectStore": {
+            "objectStoreType": "S3", "name": bucket, "region": "us-east-1", "endpoint": endpoint, "path": "",
+            "pathType": "Directory",
+        },
+        "credential": { "secretType": "AwsAccessKey", "secret": {
+            "apiVersion": "v1", "kind": "Secret", "name": name, "namespace": NAMESPACE,
+        }},
+    }})))?;
+    let status = stage.validation("profile", name)?;
+    assert_eq!(status["validation"], "Failed", "{status}");
+    Ok(status["error"].to_string())
+}
+
+/// The profile's status, a review and a restore say the same; the catalog has not changed.
+#[track_caller]
+fn assert_unreachable(world: &World, name: &str, told: &str, code: i32, words: &[&str]) -> Result<()> {
+    let before = world.stage.state()?;
+    for word in words {
+        assert!(told.contains(word), "'{word}' is not in {told}");
+    }
+    for verb in ["review", "restore"] {
+        assert_said(&world.recover(verb, name, &world.source_id)?, code, words);
+    }
+    world.stage.delete(&["kastendrrestores", "--all", "-n", NAMESPACE])?;
+    assert_eq!(world.stage.state()?, before);
+    world.stage.delete(&["profile", name, "-n", NAMESPACE])
+}
+
+#[test]
+fn a_location_that_cannot_be_reached_is_told_with_the_reason() -> Result<()> {
+    let world = enter()?;
+    let endpoint = format!("http://127.0.0.1:{}", free_port()?);
+    let told = bucket_profile(&world.stage, "nobody-there", &endpoint, "vault", ["key", "secret"])?;
+    assert_unreachable(&world, "nobody-there", &told, 7, &["vault", "refused"])
+}
+
+#[test]
+fn refused_credentials_are_told_as_such() -> Result<()> {
+    let world = enter()?;
+    let minio = block_on(Minio::start())?;
+    block_on(minio.create_bucket("vault", BucketProtection::None))?;
+    let told = bucket_profile(
+        &world.stage,
+        "not-let-in",
+        &minio.endpoint(),
+        "vault",
+        [minio.access_key(), "wrong"],
+    )?;
+    assert_unreachable(&world, "not-let-in", &told, 6, &["vault", "credentials"])
+}
+
+#[test]
+fn a_missing_bucket_is_told_by_name() -> Result<()> {
+    let world = enter()?;
+    let minio = block_on(Minio::start())?;
+    let keys = [minio.access_key(), minio.secret_key()];
+    let told = bucket_profile(&world.stage, "no-bucket", &minio.endpoint(), "nowhere", keys)?;
+    assert_unreachable(&world, "no-bucket", &told, 4, &["nowhere", "bucket"])
+}
+
+#[test]
+fn a_second_review_or_restore_is_a_conflict_that_names_the_first() -> Result<()> {
+    let world = enter()?;
+    let before = world.state_of("whole")?;
+    for kind in ["KastenDRReview", "KastenDRRestore"] {
+        world.stage.create(&recovery_request(kind, "the-first", "whole", NO_CLUSTER))?;
+        let second = recovery_request(kind, "the-second", "whole", NO_CLUSTER).to_string();
+        let said = world.stage.try_kubectl(&["create", "-f", "-"], &second)?;
+        assert_said(
+            &said,
+            1,
+            &["(Conflict)", &format!("{kind} 'the-first' exists already and only one may")],
+        );
+    }
+    let said = world.recover("review", "whole", &world.source_id)?;
+    assert_said(&said, 5, &["KastenDRReview 'the-first' exists already"]);
+    let restore = world.stage.ended("kastendrrestore", NAMESPACE, "the-first")?;
+    let told = restore["status"]["error"].as_str().context("no reason")?;
+    assert!(told.contains("holds nothing of cluster"), "{told}");
+    for kind in ["kastendrreviews", "kastendrrestores"] {
+        world.stage.delete(&[kind, "--all", "-n", NAMESPACE])?;
+    }
+    assert_eq!(world.state_of("whole")?, before);
+    Ok(())
 }

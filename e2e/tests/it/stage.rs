@@ -81,6 +81,7 @@ impl Stage {
         self.wait_until_served()
     }
 
+    /// Asks until there is an answer; fails at once when `serve` has ended.
     pub(crate) fn until<T>(&self, what: &str, mut check: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         block_on(self.instance.wait_until(what, async || check()))
             .with_context(|| format!("the end of the log:\n{}", self.instance.log_tail()))
@@ -108,15 +109,23 @@ impl Stage {
         Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
     }
 
+    /// Runs `kubectl`, again while the cluster has not noticed yet that a killed `serve` is back.
+    fn patient_kubectl(&self, words: &[&str], input: &str) -> Result<Answer> {
+        self.until("the API is served", || {
+            let said = self.try_kubectl(words, input)?;
+            Ok((!said.stderr.contains("(ServiceUnavailable)")).then_some(said))
+        })
+    }
+
     pub(crate) fn kubectl(&self, words: &[&str], input: &str) -> Result<String> {
-        let said = self.try_kubectl(words, input)?;
+        let said = self.patient_kubectl(words, input)?;
         ensure!(said.code == 0, "kubectl {}: {}", words.join(" "), said.stderr.trim());
         Ok(said.stdout)
     }
 
     /// `kubectl get`: one object, or none.
     pub(crate) fn get(&self, words: &[&str]) -> Result<Option<Value>> {
-        let said = self.try_kubectl(&[&["get", "-o", "json"], words].concat(), "")?;
+        let said = self.patient_kubectl(&[&["get", "-o", "json"], words].concat(), "")?;
         match said.code {
             0 => Ok(Some(serde_json::from_str(&said.stdout)?)),
             _ if said.stderr.contains("NotFound") => Ok(None),

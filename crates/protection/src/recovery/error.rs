@@ -145,7 +145,11 @@ impl Classified for RecoveryError {
             Self::WriteStream { source } => source.class(),
             Self::CommitOutcome { source } => source.class(),
             Self::Open { source, .. } => source.class(),
-            Self::FetchOutcome { source } => source.class(),
+            // A base or a manifest names it: what is not there is lost.
+            Self::FetchOutcome { source } => match source.class() {
+                ErrorClass::NotFound => ErrorClass::Corrupt,
+                class => class,
+            },
             Self::FetchObject { source } => source.class(),
             Self::ReadStream { source } => source.class(),
             Self::Rebuild { source } => source.class(),
@@ -223,6 +227,7 @@ impl Classified for RecoveryError {
             Self::Ownership { source } => source.hint(),
             Self::Repository { source } => source.hint(),
             Self::Open { source, .. } => source.hint(),
+            Self::Document { source } => source.hint(),
             Self::Fetch { source, .. } | Self::List { source, .. } | Self::Put { source, .. } => {
                 source.hint()
             }

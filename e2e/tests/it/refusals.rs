@@ -1,0 +1,231 @@
+//! Profiles, policies and restores that cannot work: the status says so, and nothing is made of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use keelson_e2e::Listing;
+use serde_json::{Value, json};
+
+use crate::stage::{CONFIG, NAMESPACE, Stage, assert_said, profile};
+use crate::world::{World, action, enter};
+
+const DR_POLICY: &str = "k10-disaster-recovery-policy";
+
+fn policy(name: &str, namespace: &str, parameters: Value) -> Value {
+    json!({
+        "apiVersion": CONFIG, "kind": "Policy", "metadata": { "name": name, "namespace": NAMESPACE },
+        "spec": {
+            "frequency": "@hourly", "retention": { "hourly": 4 },
+            "selector": { "matchExpressions": [
+                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [namespace] },
+            ]},
+            "actions": parameters,
+        },
+    })
+}
+
+fn exporting(name: &str, profile: &str) -> Value {
+    let export = json!({ "frequency": "@hourly", "profile": { "name": profile, "namespace": NAMESPACE } });
+    policy(
+        name,
+        "shop",
+        json!([
+            { "action": "backup" }, { "action": "export", "exportParameters": export },
+        ]),
+    )
+}
+
+/// The policy's status says Failed with each of `words`.
+#[track_caller]
+fn assert_policy_refused(stage: &Stage, policy: &Value, words: &[&str]) -> Result<()> {
+    let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+    stage.apply(policy)?;
+    let status = stage.validation("policy", name)?;
+    stage.delete(&["policy", name, "-n", NAMESPACE])?;
+    assert_eq!(status["validation"], "Failed", "{status}");
+    let told = status["error"].to_string();
+    for word in words {
+        assert!(told.contains(word), "'{word}' is not in {told}");
+    }
+    Ok(())
+}
+
+/// Refused as the target of disaster recovery by the command and by the policy; nothing is written to the location.
+#[track_caller]
+fn assert_no_target(world: &World, profile: &str, location: Option<&Path>, words: &[&str]) -> Result<()> {
+    let listing = || location.map(Listing::of).transpose();
+    let before = listing()?;
+    let said = world.stage.keelson(&["dr", "enable", "--profile", profile])?;
+    world.stage.delete(&["policy", DR_POLICY, "-n", NAMESPACE])?;
+    assert_said(&said, 3, &[&["disaster recovery was not enabled"], words].concat());
+    let parameters = json!({ "filters": {}, "profile": { "name": profile, "namespace": NAMESPACE } });
+    let policy =
+        policy(DR_POLICY, NAMESPACE, json!([{ "action": "backup", "backupParameters": parameters }]));
+    assert_policy_refused(&world.stage, &policy, words)?;
+    let status = world.stage.status()?;
+    assert!(status["disasterRecovery"].is_null(), "{status}");
+    assert_eq!(listing()?, before);
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_names_no_profile_there_is_fails_with_its_name() -> Result<()> {
+    let world = enter()?;
+    assert_policy_refused(
+        &world.stage,
+        &exporting("to-nowhere", "nowhere"),
+        &["there is no profile 'nowhere'"],
+    )
+}
+
+#[test]
+fn a_policy_that_exports_without_a_profile_is_refused() -> Result<()> {
+    let world = enter()?;
+    let mut policy = exporting("without", "any");
+    policy["spec"]["actions"][1]["exportParameters"] = json!({ "frequency": "@hourly" });
+    let said = world.stage.try_kubectl(&["apply", "-f", "-"], &policy.to_string())?;
+    if said.code != 0 {
+        assert_said(&said, 1, &["profile"]);
+        return Ok(());
+    }
+    assert_policy_refused(&world.stage, &policy, &["profile"])
+}
+
+#[test]
+fn a_policy_that_names_a_failed_profile_fails() -> Result<()> {
+    let world = enter()?;
+    let location = json!({ "type": "FileStore", "fileStore": { "claimName": "not-mounted", "path": "" } });
+    world.stage.apply(&profile("failed", &json!({ "type": "Location", "locationSpec": location })))?;
+    let status = world.stage.validation("profile", "failed")?;
+    assert!(status["error"].to_string().contains("claim 'not-mounted'"), "{status}");
+    assert_policy_refused(
+        &world.stage,
+        &exporting("to-failed", "failed"),
+        &["'failed'", "validation failed"],
+    )?;
+    assert_no_target(&world, "failed", None, &["the profile's validation failed"])?;
+    world.stage.delete(&["profile", "failed", "-n", NAMESPACE])
+}
+
+#[test]
+fn a_vbr_profile_is_refused_as_target_of_disaster_recovery() -> Result<()> {
+    let world = enter()?;
+    let location = json!({
+        "type": "VBR",
+        "vbr": { "serverAddress": "vbr.acme.test", "serverPort": 9419, "repoName": "repository" },
+        "credential": { "secretType": "VBRKey", "secret": {
+            "apiVersion": "v1", "kind": "Secret", "name": "vbr", "namespace": NAMESPACE,
+        }},
+    });
+    world.stage.apply(&profile("vbr", &json!({ "type": "Location", "locationSpec": location })))?;
+    world.stage.validation("profile", "vbr")?;
+    assert_no_target(&world, "vbr", None, &["a VBR profile holds volume data only"])?;
+    world.stage.delete(&["profile", "vbr", "-n", NAMESPACE])
+}
+
+/// A file system of its own, for as long as it lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None where the kernel does not let us; that is printed.
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+    fn new(folder: PathBuf, options: &str) -> Result<Option<Self>> {
+        std::fs::create_dir_all(&folder)?;
+        let mut command = Command::new("mount");
+        let output = command.args(["-t", "tmpfs", "-o", options, "none"]).arg(&folder).output()?;
+        if output.status.success() {
+            return Ok(Some(Self(folder)));
+        }
+        println!("skipped, no mounts without privilege: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(None)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_read_only_directory_is_told_and_refused_as_target_of_disaster_recovery() -> Result<()> {
+    let world = enter()?;
+    let Some(mounted) = Mounted::new(world.folder("read-only"), "ro")? else { return Ok(()) };
+    world.stage.profile("read-only", "read-only")?;
+    let status = world.stage.validation("profile", "read-only")?;
+    assert_eq!(status["readOnly"], true, "{status}");
+    assert_no_target(&world, "read-only", Some(&mounted.0), &["location cannot be written to"])?;
+    world.stage.delete(&["profile", "read-only", "-n", NAMESPACE])
+}
+
+#[test]
+fn a_full_disk_is_told_and_refused_as_target_of_disaster_recovery() -> Result<()> {
+    let world = enter()?;
+    let Some(mounted) = Mounted::new(world.folder("full"), "size=64k")? else { return Ok(()) };
+    // Written until nothing more fits.
+    let filled = std::fs::write(mounted.0.join("ballast"), vec![0; 128 * 1024]);
+    assert!(filled.is_err(), "the disk is not full");
+    world.stage.profile("full", "full")?;
+    let status = world.stage.validation("profile", "full")?;
+    assert_eq!(status["validation"], "Failed", "{status}");
+    assert!(status["error"].to_string().contains("full"), "{status}");
+    assert_no_target(&world, "full", Some(&mounted.0), &["the profile's validation failed"])?;
+    world.stage.delete(&["profile", "full", "-n", NAMESPACE])
+}
+
+#[test]
+fn an_object_the_api_server_refuses_is_an_exception_of_a_complete_restore() -> Result<()> {
+    let world = enter()?;
+    let stage = &world.stage;
+    stage.namespace("quota")?;
+    for name in ["one", "two"] {
+        stage.create(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "quota" },
+        }))?;
+    }
+    let subject = json!({ "subject": { "name": "quota", "namespace": "quota" } });
+    stage.create(&action("BackupAction", "before", "quota", subject))?;
+    stage.complete("backupaction", "quota", "before")?;
+    stage.delete(&["configmap", "one", "-n", "quota"])?;
+    stage.apply(&forbid_config_map("one"))?;
+    let said = stage.until("the admission policy is in force", || {
+        let said =
+            stage.try_kubectl(&["create", "configmap", "one", "-n", "quota", "--dry-run=server"], "")?;
+        Ok((said.code != 0).then_some(said))
+    })?;
+    assert_said(&said, 1, &["not while the test runs"]);
+
+    let said = stage.keelson(&["restore", "quota", "--overwrite-existing"])?;
+    stage.delete(&["validatingadmissionpolicy,validatingadmissionpolicybinding", "keelson-test"])?;
+    assert_said(&said, 0, &["note: ", "one", "not while the test runs"]);
+    assert!(stage.get(&["configmap", "one", "-n", "quota"])?.is_none());
+    let restores = stage.get(&["restoreactions", "-n", "quota"])?.unwrap_or_default();
+    let status = &restores["items"][0]["status"];
+    assert_eq!(status["state"], "Complete", "{status}");
+    assert!(status["exceptions"][0]["message"].to_string().contains("one"), "{status}");
+    Ok(())
+}
+
+fn forbid_config_map(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": "keelson-test" },
+            "spec": {
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
+                }]},
+                "validations": [{
+                    "expression": format!("object.metadata.name != '{name}'"),
+                    "message": "not while the test runs",
+                }],
+            },
+        },
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": "keelson-test" },
+            "spec": { "policyName": "keelson-test", "validationActions": ["Deny"] },
+        },
+    ]})
+}
