@@ -44,8 +44,9 @@ pub(crate) fn secret_context(namespace: &str, name: &str, key: &str) -> Vec<u8> 
 
 pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken) {
     let namespace = platform.settings.install_namespace.clone();
-    let kinds = vec![kinds::profile(), kinds::policy()];
-    let mut events = pin!(platform.cluster.watch(kinds, None));
+    let configuration = platform.cluster.watch(vec![kinds::profile(), kinds::policy()], None);
+    let secrets = platform.cluster.watch(vec![secret_kind()], Some(&namespace));
+    let mut events = pin!(futures::stream::select(configuration, secrets));
     let mut seen: BTreeMap<String, HashSet<String>> = BTreeMap::new();
     loop {
         let event = tokio::select! {
@@ -68,7 +69,14 @@ async fn take(
     event: ConfigEvent,
     seen: &mut BTreeMap<String, HashSet<String>>,
 ) {
-    let Some(row_kind) = row_kind(&event.kind) else { return };
+    let Some(row_kind) = row_kind(&event.kind) else {
+        if event.change == ChangeKind::Applied
+            && let Err(error) = refresh_secret(platform, install_namespace, &event.name).await
+        {
+            warn!(error = &*error, name = event.name, "a changed Secret could not be mirrored");
+        }
+        return;
+    };
     let known = seen.entry(row_kind.to_string()).or_default();
     let result = match event.change {
         ChangeKind::Restarted => {
@@ -188,6 +196,32 @@ async fn secret_of(
     if [DR_SECRET, INSTANCE_SECRET].contains(&name) {
         return Ok(None);
     }
+    sealed_change(platform, install_namespace, name).await
+}
+
+fn secret_kind() -> Kind {
+    Kind::namespaced("v1", "Secret", "secrets")
+}
+
+/// A Secret that a profile named when it was last seen is mirrored already, and changes with the original.
+async fn refresh_secret(platform: &Platform, install_namespace: &str, name: &str) -> MirrorResult {
+    let catalog = platform.catalog()?;
+    let key = RowKey::new(kinds::secrets(), install_namespace, name);
+    if catalog.read(&key)?.is_none() {
+        return Ok(());
+    }
+    if let Some(change) = sealed_change(platform, install_namespace, name).await? {
+        commit(&catalog, ACTOR, vec![change]).await?;
+    }
+    Ok(())
+}
+
+/// The row of a Secret as it is now; none where it is absent, not ours to keep, or mirrored as it is.
+async fn sealed_change(
+    platform: &Platform,
+    install_namespace: &str,
+    name: &str,
+) -> Result<Option<Change>, Box<dyn std::error::Error + Send + Sync>> {
     let at = NamespacedName::new(install_namespace, name);
     let Some(secret) = platform.cluster.read_secret(&at).await? else { return Ok(None) };
     if secret.secret_type.starts_with("helm.sh/")

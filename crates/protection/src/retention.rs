@@ -82,8 +82,7 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
                 continue;
             }
             let time = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
-            let key =
-                (content.label(label::APP_NAMESPACE).to_owned(), internal.artifact.exported.is_some());
+            let key = (content.label(label::APP_NAMESPACE).to_owned(), internal.artifact.exported.is_some());
             groups.entry(key).or_default().push(Point {
                 time: time.unwrap_or(content.created),
                 id: content.name,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{applications, engine, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep};
+use crate::{
+    applications, engine, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep,
+};
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
 ///

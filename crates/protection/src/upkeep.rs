@@ -36,11 +36,15 @@ async fn coverable(platform: &Platform, catalog: &Database) -> Sequence {
     }
     let slot = platform.shipper.lock().await;
     let base = slot.as_ref().and_then(|shipper| shipper.base.as_ref()).map(|base| base.document.at);
-    let covered = base.filter(|at| at.generation == catalog.generation()).map_or(Sequence(0), |at| at.sequence);
+    let covered =
+        base.filter(|at| at.generation == catalog.generation()).map_or(Sequence(0), |at| at.sequence);
     let shipped = slot.as_ref().map_or(covered, |shipper| shipper.shipped()).max(covered);
     match catalog.backlog(shipped) {
         Ok(backlog) if backlog.bytes > UNSHIPPED_BYTES_MAX => {
-            tracing::error!(entries = backlog.entries, "too much was not shipped; it is dropped and a base will be needed");
+            tracing::error!(
+                entries = backlog.entries,
+                "too much was not shipped; it is dropped and a base will be needed"
+            );
             head
         }
         _ => covered,
@@ -52,7 +56,9 @@ async fn cut(database: Database, through: Sequence) {
     match cutting.await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => note(&error),
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cutting a journal ended abnormally"),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cutting a journal ended abnormally")
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use keelson_e2e::{Answer, Instance, answer};
 use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 pub(crate) const NAMESPACE: &str = "kasten-io";
 /// The claim under which every stage finds the directory of all locations.
@@ -25,8 +25,12 @@ const QUIET: Duration = Duration::from_millis(1500);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
+/// Also from within what another call waits for.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
-    RUNTIME.block_on(work)
+    match Handle::try_current() {
+        Ok(handle) => tokio::task::block_in_place(|| handle.block_on(work)),
+        Err(_) => RUNTIME.block_on(work),
+    }
 }
 
 pub(crate) struct Stage {

@@ -23,7 +23,7 @@ pub(super) struct Shipped {
 
 impl Shipped {
     pub(super) fn segments(share: &Path) -> Result<Self> {
-        Self::of(share, |path| is_segment(path))
+        Self::of(share, is_segment)
     }
 
     pub(super) fn without_segments(share: &Path) -> Result<Self> {

@@ -119,11 +119,13 @@ impl Clock for WallClock {
     }
 }
 
+type Answer = Result<Revision, CommitError>;
+
 /// Sends commits to the writer, a window of them at a time.
 struct Commits {
     catalog: Database,
     actor: Actor,
-    answers: (Sender<Result<Revision, CommitError>>, Receiver<Result<Revision, CommitError>>),
+    answers: (Sender<Answer>, Receiver<Answer>),
     in_flight: usize,
     count: u64,
 }

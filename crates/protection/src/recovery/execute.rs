@@ -119,7 +119,7 @@ pub(crate) async fn execute(
     steps.done("rebuild");
 
     phase("Switching to the recovered catalog");
-    switch(platform, plan, open, key, prepared).await?;
+    switch(platform, plan, open, key, (prepared, state.clone())).await?;
     steps.done("switch");
 
     let notes = finish(platform, plan, phase).await?;
@@ -190,7 +190,7 @@ async fn switch(
     plan: &RecoveryPlan,
     open: &OpenChain,
     key: CatalogKey,
-    prepared: keelson_catalog::Prepared,
+    (prepared, state): (keelson_catalog::Prepared, StateSummary),
 ) -> Result<(), RecoveryError> {
     let failed = |source| RecoveryError::Identity { source };
     let mut identity = platform.identity();
@@ -207,6 +207,7 @@ async fn switch(
         source: plan.source.clone(),
         point: plan.point.clone(),
         parent: plan.fork(),
+        state,
         switched: true,
         finished: false,
     };

@@ -158,8 +158,11 @@ fn source_of(value: &Value) -> Result<Source, RecoveryError> {
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Fields, RecoveryError> {
     let phase = phases(platform, request);
     if let Some(plan) = switched_plan(platform, request)? {
+        let state = state::recovered(platform)?.map(|recovered| recovered.state).unwrap_or_default();
         let notes = execute::finish(platform, &plan, &phase).await?;
-        return Ok(report_fields(&plan, &RecoveryReport { notes, ..RecoveryReport::default() }));
+        let report =
+            RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
+        return Ok(report_fields(&plan, &report));
     }
     let wanted = wanted(platform, request)?;
     phase("Reading the location");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::locations::Place;
 use crate::platform::{Platform, commit};
 use crate::recovery::RecoveryError;
-use crate::recovery::documents::Fork;
+use crate::recovery::documents::{Fork, StateSummary};
 
 /// Where and how the platform protects itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct Recovered {
     pub source: ClusterId,
     pub point: String,
     pub parent: Fork,
+    /// The state as it was shipped and rebuilt.
+    #[serde(default)]
+    pub state: StateSummary,
     /// The new catalog is current: from here on the run only rolls forward.
     pub switched: bool,
     pub finished: bool,

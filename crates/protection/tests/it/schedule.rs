@@ -1,0 +1,155 @@
+//! The policy that protects the platform runs by its schedule and lets go of what its retention does not keep.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keelson_catalog::{Query, RowKind};
+use keelson_model::names::{DR_POLICY, DR_SECRET};
+use keelson_model::{Clock, ManualClock};
+use keelson_protection::validation::{PolicyVerdict, ProfileVerdict, validate_policy, validate_profile};
+use keelson_protection::{Platform, Record, Settings};
+use keelson_resources::spec_hash;
+use keelson_testkit::{ControlPlane, eventually};
+use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const NAMESPACE: &str = "kasten-io";
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn config(kind: &str, resource: &str) -> Kind {
+    Kind::namespaced("config.kio.kasten.io/v1alpha1", kind, resource)
+}
+
+async fn prepare(cluster: &Cluster) -> Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    cluster.apply_manifest(&namespace).await?;
+    for (_, definition) in keelson_resources::crd::crds() {
+        cluster.apply_manifest(&definition).await?;
+        let name = definition["metadata"]["name"].as_str().context("a name")?;
+        cluster.wait_established(name, Duration::from_secs(30)).await?;
+    }
+    let at = NamespacedName::new(NAMESPACE, DR_SECRET);
+    cluster.apply_secret(&Secret::opaque(at, [("key".to_owned(), b"a long enough phrase".to_vec())])).await?;
+    Ok(())
+}
+
+fn settings(data: &Path, share: &Path) -> Settings {
+    Settings {
+        install_namespace: NAMESPACE.to_owned(),
+        data: data.to_owned(),
+        mounts: "/nowhere".into(),
+        claims: BTreeMap::from([("share".to_owned(), share.to_owned())]),
+        ownership_grace: Duration::from_secs(60),
+        quick_mode: false,
+    }
+}
+
+/// What the controllers would do: validate, and say so in the status.
+async fn make_valid(platform: &Platform, kind: &Kind, object: &Value) -> Result<()> {
+    let cluster = platform.cluster();
+    let applied = cluster.apply_object(kind, object).await?;
+    let name = applied["metadata"]["name"].as_str().context("a name")?;
+    if kind.kind == "Profile" {
+        ensure!(matches!(validate_profile(platform, &applied).await, ProfileVerdict::Writable(Some(_))));
+    } else {
+        let parsed =
+            keelson_resources::policy::parse(&applied).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        ensure!(matches!(validate_policy(platform, &parsed).await, PolicyVerdict::Sound));
+    }
+    let status = json!({ "validation": "Success", "hash": spec_hash(&applied["spec"]) });
+    cluster.patch_status(kind, Some(NAMESPACE), name, &status).await?;
+    Ok(())
+}
+
+fn profile() -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Profile",
+        "metadata": { "name": "vault", "namespace": NAMESPACE },
+        "spec": { "type": "Location", "locationSpec": {
+            "type": "FileStore", "fileStore": { "claimName": "share" } } },
+    })
+}
+
+fn policy() -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
+        "metadata": { "name": DR_POLICY, "namespace": NAMESPACE },
+        "spec": {
+            "frequency": "@hourly",
+            "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
+            "selector": { "matchExpressions": [
+                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [NAMESPACE] } ] },
+            "actions": [{ "action": "backup", "backupParameters": {
+                "filters": {}, "profile": { "name": "vault", "namespace": NAMESPACE } } }],
+        },
+    })
+}
+
+/// Runs that ended well, by their scheduled time.
+fn complete_runs(platform: &Platform) -> Result<Vec<String>> {
+    let runs = RowKind::new("runactions.actions.kio.kasten.io");
+    let page = platform.catalog()?.list(&Query::all(runs, 100))?;
+    let mut times = Vec::new();
+    for stored in &page.rows {
+        let run = Record::parse(stored)?;
+        ensure!(run.body.status["state"] != "Failed", "a run failed: {}", run.body.status);
+        if run.body.status["state"] == "Complete" {
+            times.extend(run.body.spec["scheduledTime"].as_str().map(str::to_owned));
+        }
+    }
+    times.sort();
+    Ok(times)
+}
+
+fn count_files(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, |entries| entries.count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()> {
+    let plane = ControlPlane::start().await?;
+    let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let cluster = Cluster::from_client(plane.client().await?);
+    prepare(&cluster).await?;
+    let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
+    let clock = Arc::new(ManualClock::new(start));
+    let shared: Arc<dyn Clock> = clock.clone();
+    let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
+    let stop = CancellationToken::new();
+    let mut services = tokio::task::JoinSet::new();
+    services.spawn(keelson_protection::run(platform.clone(), stop.clone()));
+
+    make_valid(&platform, &config("Profile", "profiles"), &profile()).await?;
+    make_valid(&platform, &config("Policy", "policies"), &policy()).await?;
+    eventually("the policy's next time is known", async || {
+        let review =
+            keelson_resources::find_kind("dr.kio.kasten.io", "kastendrreviews").context("the kind")?;
+        let due = platform.database(review)?.count(&RowKind::new("schedules"))?;
+        Ok((due > 0).then_some(()))
+    })
+    .await?;
+    for hour in 1..=7 {
+        clock.advance(HOUR);
+        let runs = eventually("the hourly run is complete", async || {
+            let runs = complete_runs(&platform)?;
+            Ok((runs.len() == hour).then_some(runs))
+        })
+        .await?;
+        let newest: Timestamp = runs.last().context("a run")?.parse()?;
+        ensure!(newest <= clock.now() && newest > clock.now() - HOUR, "{newest} is not this hour's");
+    }
+
+    let dr = share.path().join("k10").join(platform.cluster_id().as_str()).join("dr");
+    let repository = std::fs::read_dir(&dr)?.next().context("the platform's repository")??.path();
+    assert_eq!(count_files(&repository.join("manifests")), 7, "every run wrote its manifest");
+    assert_eq!(count_files(&repository.join("retired")), 3, "four hourly runs are kept");
+    stop.cancel();
+    while services.join_next().await.is_some() {}
+    plane.stop().await?;
+    Ok(())
+}
