@@ -234,6 +234,23 @@ pub(crate) async fn finish(
     if let Some(recovered) = state::recovered(platform)? {
         state::write_recovered(platform, &Recovered { finished: true, ..recovered }).await?;
     }
+    drop_older_generations(platform);
     tracing::info!(point = plan.point, policy = DR_POLICY, "platform recovered");
     Ok(notes)
+}
+
+/// The catalogs that were replaced are of no use any more. One that cannot be removed now only takes room.
+fn drop_older_generations(platform: &Platform) {
+    let Ok(catalog) = platform.catalog() else { return };
+    let current = catalog.generation();
+    let older = platform.data.generations().unwrap_or_default().into_iter().filter(|known| *known < current);
+    for generation in older {
+        if let Err(error) = platform.data.drop_generation(generation) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                generation = generation.0,
+                "an old catalog stays"
+            );
+        }
+    }
 }
