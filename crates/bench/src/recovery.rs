@@ -119,6 +119,7 @@ async fn recover(program: &Path, share: &Path, lost: Lost) -> Result<Figures> {
     let page = cluster.count("restorepointcontents", Some(500)).await?;
     ensure!(page == 500, "the first page has {page} contents");
     let serving = began.elapsed();
+    let memory = instance.peak_memory()?;
     let restore: serde_json::Value = serde_json::from_str(&said).context("read what dr restore said")?;
 
     let began = Instant::now();
@@ -126,10 +127,10 @@ async fn recover(program: &Path, share: &Path, lost: Lost) -> Result<Figures> {
     let listing = began.elapsed();
     let expected = BASE.points + LATER.points;
     ensure!(contents == expected, "{contents} contents came back instead of {expected}");
-    let memory = instance.peak_memory()?;
+    let memory_listing = instance.peak_memory()?;
     instance.destroy().await?;
     cluster.destroy().await?;
-    Ok(Figures { source: lost.source, ready, serving, listing, restore, contents, memory })
+    Ok(Figures { source: lost.source, ready, serving, listing, restore, contents, memory, memory_listing })
 }
 
 /// Where the data of one platform lies in its own directory.

@@ -2,14 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use keelson_catalog::{Actor, Change, Class, DataDir, Database, Labels, Row, RowKey, RowKind};
+use keelson_catalog::{Actor, Change, Class, DataDir, DataDirError, Database, Labels, Row, RowKey, RowKind};
 use keelson_crypto::CatalogKey;
 use keelson_model::{Clock, ManualClock, Revision};
 
 pub(crate) const POINTS: &str = "restorepoints.apps.kio.kasten.io";
 pub(crate) const ACTIONS: &str = "backupactions.actions.kio.kasten.io";
+
+/// Far longer than any fork takes.
+const LOCK_COPY_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,
@@ -35,8 +40,15 @@ impl Fixture {
         self.path().join(generation.to_string()).join("catalog.sqlite")
     }
 
+    /// Another test that starts a process holds a copy of our lock from its fork to its exec: a moment.
     pub(crate) fn data_dir(&self) -> DataDir {
-        DataDir::open(&self.path(), self.clock()).unwrap()
+        let begun = Instant::now();
+        loop {
+            match DataDir::open(&self.path(), self.clock()) {
+                Err(DataDirError::Locked { .. }) if begun.elapsed() < LOCK_COPY_WAIT => yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// A first catalog. The directory's lock is held as long as the directory is.
