@@ -126,8 +126,12 @@ fn an_old_instance_that_comes_back_after_a_new_owner_claimed_is_fenced() -> Resu
 
     let new = recover(&share, &source_id, &[])?;
     new.delete(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;
+    // The claim itself: a status may still be the one from before the recovery.
     new.until("the new instance owns the backups", || {
-        Ok((new.status()?["ownership"]["state"] == "Owned").then_some(()))
+        let ownership = new.status()?["ownership"].clone();
+        let claims = ownership["claims"].as_array().cloned().unwrap_or_default();
+        let taken = claims.iter().any(|claim| claim["cluster"] == source_id.as_str() && claim["epoch"] == 2);
+        Ok((ownership["state"] == "Owned" && taken).then_some(()))
     })?;
     new.state()?;
     new.instance.kill()?;
