@@ -167,8 +167,9 @@ async fn a_backup_and_a_restore_keep_to_their_budget_of_requests() {
     assert!(read_back(&store, outcome.id).await.unwrap() == content);
     let restore = meter.tally();
     assert_eq!(restore.lists - backup.lists, 5);
-    // Format, key, slot, index, outcome, a few tree nodes, and one request for 4 MiB of neighbours.
-    assert!(restore.fetches - backup.fetches <= 5 + 14 + 2, "{restore:?}");
+    // Format, key, slot, index, outcome, the tree's nodes, and one request for 4 MiB of neighbours. Nodes are cut by
+    // content under a random key: ten of them for these 12,000 chunks as a rule, and practically never forty.
+    assert!(restore.fetches - backup.fetches <= 5 + 40 + 2, "{restore:?}");
     assert_eq!(restore.puts, backup.puts);
 }
 
