@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, Row, RowKey, RowKind};
 use keelson_crypto::Keyring;
-use keelson_model::{Classified, ClusterId, ErrorClass};
+use keelson_model::{Classified, ClusterId, ErrorClass, Generation};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use take::run_ownership;
@@ -40,6 +40,11 @@ pub(crate) struct Ownership {
 pub(crate) struct Pending {
     pub source: ClusterId,
     pub since: Timestamp,
+    /// The generation that the recovery opens. If it never comes, the recovery did not happen.
+    pub generation: Generation,
+    /// What was pending before, to be put back then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Pending>>,
 }
 
 /// An epoch claimed in one location for one cluster id.
@@ -153,6 +158,53 @@ pub(crate) async fn update(
             Err(source) => return Err(OwnershipError::Record { source }),
         }
     }
+}
+
+/// From here on this instance owns nothing of `source`, until people say so.
+pub(crate) async fn await_release(
+    platform: &Platform,
+    source: &ClusterId,
+    generation: Generation,
+) -> Result<(), OwnershipError> {
+    let since = platform.clock.now();
+    let changed = update(platform, |ownership| {
+        let before = ownership.pending.take().and_then(|pending| {
+            if pending.generation == generation { pending.before } else { Some(Box::new(pending)) }
+        });
+        ownership.pending = Some(Pending { source: source.clone(), since, generation, before });
+    });
+    changed.await.map(drop)
+}
+
+/// What came of taking a pending ownership back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// There was none, or its recovery took place.
+    Nothing,
+    /// An earlier one is pending again.
+    StillPending,
+    /// This instance owns its backups as before.
+    OwnsAgain,
+}
+
+/// Takes back what is pending for a recovery that did not come to its switch.
+pub(crate) async fn withdraw_release(
+    platform: &Platform,
+    current: Generation,
+) -> Result<Withdrawn, OwnershipError> {
+    let Some(pending) = read(&platform.instance)?.pending.filter(|pending| pending.generation > current)
+    else {
+        return Ok(Withdrawn::Nothing);
+    };
+    let before = pending.before.map(|before| *before);
+    let withdrawn = if before.is_some() { Withdrawn::StillPending } else { Withdrawn::OwnsAgain };
+    update(platform, |ownership| ownership.pending.clone_from(&before)).await?;
+    Ok(withdrawn)
+}
+
+/// Forgets what the replaced catalog's lineage had claimed.
+pub(crate) async fn forget_held(platform: &Platform) -> Result<(), OwnershipError> {
+    update(platform, |ownership| ownership.held.clear()).await.map(drop)
 }
 
 /// Why nothing may be retired now, in words for a person; none where this instance owns its backups.

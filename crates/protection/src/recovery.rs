@@ -9,6 +9,7 @@ pub(crate) mod documents;
 pub mod enable;
 mod error;
 pub(crate) mod execute;
+pub(crate) mod exports;
 pub(crate) mod open;
 pub mod plan;
 pub mod review;

@@ -43,6 +43,22 @@ impl RepositoryRow {
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
+
+    /// The change that records it under a name that tells the place.
+    pub(crate) fn put(&self, name: &str, created: jiff::Timestamp, expect: Expect) -> Change {
+        let key = RowKey::new(row_kind(), &self.application, name);
+        let row = Row {
+            kind: key.kind,
+            namespace: key.namespace,
+            name: key.name,
+            uid: self.repository.to_string(),
+            labels: BTreeMap::new(),
+            created,
+            class: Class::Configuration,
+            body: serde_json::to_vec(self).expect("plain data"),
+        };
+        Change::Put { row, expect }
+    }
 }
 
 pub(crate) fn row_kind() -> RowKind {
@@ -212,17 +228,8 @@ impl Platform {
             cluster: self.cluster_id.clone(),
             repository: RepositoryId::from_bytes(random_bytes()),
         };
-        let row = Row {
-            kind: key.kind.clone(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            uid: fresh.repository.to_string(),
-            labels: BTreeMap::new(),
-            created: self.clock.now(),
-            class: Class::Configuration,
-            body: serde_json::to_vec(&fresh).expect("plain data"),
-        };
-        match commit(&catalog, ACTOR, vec![Change::Put { row, expect: Expect::Absent }]).await {
+        let put = fresh.put(&key.name, self.clock.now(), Expect::Absent);
+        match commit(&catalog, ACTOR, vec![put]).await {
             Ok(_) => Ok(fresh),
             // Another export of the same application was a moment faster.
             Err(CommitError::Conflict { .. }) => {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use keelson_model::{Chain, Classified, ErrorClass};
-use keelson_repository::{LoadIndexError, ReadError, SessionError, SessionPurpose};
+use keelson_repository::{LoadIndexError, ReadError, SessionError};
 use keelson_workload::{
     Authority, Conflicts, Filters, Impersonation, InvalidName, NamespaceName, RbacRule, RestoreError,
     RestoreReport, RestoreRequest,
@@ -19,7 +19,7 @@ use crate::engine::{Failure, Job};
 use crate::export::content_of_subject;
 use crate::requester::Requester;
 use crate::restore_points::ContentInternal;
-use crate::streams::{new_session, stored_objects};
+use crate::streams::{begin_reading, stored_objects};
 
 /// Failures that are told one by one; the rest is counted.
 const EXCEPTIONS_MAX: usize = 100;
@@ -83,9 +83,8 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let other_profile = job.action.body.spec["artifactOverrideProfile"]["name"].as_str();
     let (repository, artifact) = job.platform.open_artifact(&internal.artifact, other_profile).await?;
     let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
-    let session = new_session(SessionPurpose::Restore, job.platform.clock.now());
-    let reader =
-        indexed.begin_reading(session).await.map_err(|source| RestoreActionError::Begin { source })?;
+    let reader = begin_reading(&indexed, job.platform.clock.now()).await;
+    let reader = reader.map_err(|source| RestoreActionError::Begin { source })?;
     let outcome =
         reader.outcome(artifact.outcome).await.map_err(|source| RestoreActionError::Read { source })?;
     let total = artifact.objects.max(1);

@@ -75,11 +75,16 @@ pub(crate) struct NewPoint {
     pub internal: ContentInternal,
 }
 
-/// The rows of a new restore point: the content and, where its namespace is there, the point bound to it.
+/// The rows of a new restore point: the content, and the point bound to it.
 pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
+    create_where_present(point, created, true)
+}
+
+/// The same; without its namespace there is only a content, bound to nothing.
+pub(crate) fn create_where_present(point: &NewPoint, created: Timestamp, is_present: bool) -> Vec<Change> {
     let class = if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
     let artifact = &point.internal.artifact;
-    let content_name = format!("{}-{}", point.application, point.name);
+    let content_name = content_name(point);
     let mut content = Record::new(kinds::restore_point_content(), "", &content_name, created, class);
     content.labels.clone_from(&point.labels);
     content.body.status = json!({
@@ -88,6 +93,9 @@ pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
         "scheduledTime": point.scheduled_time,
     });
     content.body.internal = serde_json::to_value(&point.internal).expect("plain data");
+    if !is_present {
+        return vec![content.put(Expect::Absent)];
+    }
 
     let mut record = Record::new(kinds::restore_point(), &point.application, &point.name, created, class);
     record.labels.clone_from(&point.labels);
@@ -96,6 +104,15 @@ pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
     record.body.status["logicalSizeBytes"] = json!(artifact.bytes);
     record.body.status["physicalSizeBytes"] = json!(artifact.stored_bytes);
     vec![content.put(Expect::Absent), record.put(Expect::Absent)]
+}
+
+fn content_name(point: &NewPoint) -> String {
+    format!("{}-{}", point.application, point.name)
+}
+
+/// Where the content of a point lies in the catalog.
+pub(crate) fn content_key(point: &NewPoint) -> RowKey {
+    RowKey::new(kinds::restore_point_contents(), "", content_name(point))
 }
 
 /// The restore point that a content is bound to.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use keelson_model::{Classified, ErrorClass};
-use keelson_repository::{NewSession, Outcome, ReadError, Reader, SessionPurpose};
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_repository::{
+    Indexed, NewSession, Outcome, ReadError, Reader, Repository, SessionError, SessionPurpose,
+};
 use keelson_workload::Layer;
 use tokio::sync::mpsc;
 
@@ -18,6 +20,21 @@ pub(crate) const PIECES_IN_FLIGHT: usize = 8;
 pub(crate) fn new_session(purpose: SessionPurpose, now: Timestamp) -> NewSession {
     let lives_until = now.saturating_add(SESSION_LIFE).expect("a Duration is never calendar-based");
     NewSession { purpose, lives_until, now }
+}
+
+/// Begins to read. Where the location takes no announcement, because it is read-only, full, or only readable with these
+/// credentials, it is read without one: maintenance then does not wait for this reader.
+pub(crate) async fn begin_reading(
+    repository: &Repository<Indexed>,
+    now: Timestamp,
+) -> Result<Reader, SessionError> {
+    match repository.begin_reading(new_session(SessionPurpose::Restore, now)).await {
+        Err(error) if error.is_not_writable() => {
+            tracing::warn!(cause = %Chain(&error), "the location takes no announcement; reading without one");
+            repository.begin_reading_unannounced().await
+        }
+        begun => begun,
+    }
 }
 
 /// The writing end of a stream went away before the stream was whole.

@@ -2,6 +2,7 @@
 
 mod damage;
 mod kills;
+mod rebuild;
 mod recovery_refusals;
 mod refusals;
 mod stage;

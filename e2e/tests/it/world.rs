@@ -122,6 +122,7 @@ impl World {
         words: &[&str],
     ) -> Result<()> {
         let before = self.state_of(copy)?;
+        let ownership = self.stage.status()?["ownership"].clone();
         let said = self.recover("restore", copy, cluster)?;
         let left = self.stage.kubectl(&["get", "kastendrrestores", "-n", NAMESPACE, "-o", "name"], "")?;
         self.stage.delete(&["kastendrrestores", "--all", "-n", NAMESPACE])?;
@@ -132,6 +133,9 @@ impl World {
         let [before_objects, objects] = [before.0, after.0].map(|listing| listing.without("sessions"));
         assert_eq!(before_objects.differences(&objects), Vec::<PathBuf>::new());
         assert_eq!(before.1, after.1);
+        // What a recovery places in the cluster is not there either.
+        let map = self.stage.get(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;
+        assert_eq!((map, &self.stage.status()?["ownership"]), (None, &ownership));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! dashboard, a chart or `kubectl` would, and follows them.
 
 mod enable;
-mod recover;
+pub(crate) mod recover;
 mod status;
 
 use std::path::PathBuf;
@@ -82,7 +82,22 @@ struct RestoreArguments {
     /// What is left as it is: profiles, policies, secrets.
     #[arg(long, value_name = "LIST")]
     skip_resource: Option<String>,
+    /// Confirms that a catalog which holds restore points already is replaced.
+    #[arg(long)]
+    replace_catalog: bool,
     /// Bounds the whole restore, in minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 90)]
+    timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// Confirms that a catalog which holds restore points already is replaced.
+    #[arg(long)]
+    replace_catalog: bool,
+    /// Bounds the whole work, in minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 90)]
     timeout: u64,
 }

@@ -1,4 +1,4 @@
-//! `keelson tools`: looks into a location without a platform and without a cluster.
+//! `keelson tools`: looks into a location without a platform and without a cluster, and makes a catalog from it.
 
 mod list;
 mod verify;
@@ -15,6 +15,8 @@ use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
 use keelson_store::{Store, StorePath};
 
+use crate::dr::RebuildArguments;
+use crate::dr::recover::rebuild_from_exports;
 use crate::failure::{failed, refuse};
 use crate::output::Format;
 
@@ -33,6 +35,10 @@ enum ToolsCommand {
     List(Place),
     /// Read every repository that the passphrase opens and check every byte.
     Verify(verify::Verify),
+    /// Make a catalog from the exports in a location, where nothing that disaster recovery shipped is left. Needs a
+    /// running platform, a location profile, and the Secret k10-dr-secret.
+    #[command(after_help = "Example:\n  keelson tools rebuild-catalog --profile vault --source-cluster-id 0c3e8c52-…")]
+    RebuildCatalog(RebuildArguments),
 }
 
 /// Where the location is. Credentials of a bucket come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
@@ -104,5 +110,6 @@ pub(crate) async fn run(tools: Tools) -> Result<()> {
     match tools.command {
         ToolsCommand::List(place) => list::list(place).await,
         ToolsCommand::Verify(verify) => verify::verify(verify).await,
+        ToolsCommand::RebuildCatalog(arguments) => rebuild_from_exports(arguments).await,
     }
 }

@@ -48,7 +48,7 @@ pub async fn enable(platform: &Platform, profile: &str, mode: DrMode) -> Result<
     write_card(platform, &location).await?;
 
     let slot = seal_slot(platform, passphrase).await?;
-    let parent = state::recovered(platform)?.map(|recovered| recovered.parent);
+    let parent = state::recovered(platform)?.and_then(|recovered| recovered.plan.fork());
     let enabled = Enabled {
         profile: profile.to_owned(),
         place: location.place.clone(),

@@ -12,6 +12,7 @@ use keelson_store::{StoreError, StorePath};
 use keelson_workload::RequestError;
 
 use crate::documents::DocumentError;
+use crate::epochs::EpochError;
 use crate::identity::IdentityError;
 use crate::layout::Position;
 use crate::locations::LocationError;
@@ -78,6 +79,12 @@ pub enum RecoveryError {
     UnknownCluster { cluster: ClusterId, known: Vec<String> },
     #[error("disaster recovery was never enabled for cluster {cluster}: there is no 'dr/' below it")]
     NeverRan { cluster: ClusterId },
+    #[error("nothing was exported from cluster {cluster}: there is no 'exports/' below it")]
+    NoExports { cluster: ClusterId },
+    #[error("read the claims of ownership")]
+    Claims { source: EpochError },
+    #[error("the recovery of '{point}' has switched catalogs and not ended yet")]
+    Unfinished { point: String },
     #[error("none of the {} repositories of cluster {cluster} opens with this passphrase", repositories.len())]
     WrongPassphrase { cluster: ClusterId, repositories: Vec<RepositoryId> },
     #[error("open repository {repository} of cluster {cluster}")]
@@ -154,7 +161,9 @@ impl Classified for RecoveryError {
             Self::ReadStream { source } => source.class(),
             Self::Rebuild { source } => source.class(),
             Self::Cluster { source, .. } => source.class(),
+            Self::Claims { source } => source.class(),
             Self::UnknownCluster { .. }
+            | Self::NoExports { .. }
             | Self::NeverRan { .. }
             | Self::NoBase { .. }
             | Self::NoPoint { .. }
@@ -165,7 +174,7 @@ impl Classified for RecoveryError {
             | Self::PointInTime
             | Self::Request { .. } => ErrorClass::Invalid,
             Self::WrongPassphrase { .. } => ErrorClass::Denied,
-            Self::ChainAhead { .. } => ErrorClass::Conflict,
+            Self::ChainAhead { .. } | Self::Unfinished { .. } => ErrorClass::Conflict,
             Self::DecodeState { .. } | Self::CatalogKey { .. } | Self::Mismatch { .. } => ErrorClass::Corrupt,
             Self::TimedOut { .. } | Self::Interrupted => ErrorClass::Cancelled,
         }
@@ -200,6 +209,9 @@ impl Classified for RecoveryError {
             Self::ChainAhead { .. } => "recovery.chain_ahead",
             Self::UnknownCluster { .. } => "recovery.unknown_cluster",
             Self::NeverRan { .. } => "recovery.never_ran",
+            Self::NoExports { .. } => "recovery.no_exports",
+            Self::Claims { .. } => "recovery.claims",
+            Self::Unfinished { .. } => "recovery.unfinished",
             Self::WrongPassphrase { .. } => "recovery.wrong_passphrase",
             Self::Open { .. } => "recovery.open",
             Self::NoBase { .. } => "recovery.no_base",
@@ -233,6 +245,10 @@ impl Classified for RecoveryError {
             }
             Self::UnknownCluster { .. } => {
                 Some("the cluster id is the UID of namespace 'default' of the lost cluster".to_owned())
+            }
+            Self::Claims { source } => source.hint(),
+            Self::Unfinished { .. } => {
+                Some("restore the same point again: it goes on at the first step that is not done".to_owned())
             }
             Self::NeverRan { .. } | Self::NoBase { .. } => Some(
                 "its exports can still be read: keelson tools rebuild-catalog makes a catalog from them"

@@ -1,33 +1,41 @@
 //! Carries a recovery out.
 //!
-//! The order: 1 the ownership ConfigMap is placed and this instance owns nothing of its source; 2 the new generation
-//! is built beside the old, from a base and its segments, and compared; 3 its first transaction fails what was
-//! unfinished and unbinds restore points of absent namespaces; 4 the keys of the lineage are kept for the new generation;
-//! 5 `CURRENT` names the new generation; 6 this instance adopts the lineage; 7 secrets, profiles and policies are
-//! put back.
+//! The order: 1 the new generation is built beside the old, from a base and its segments or from the exports, and
+//! compared; 2 its first transaction fails what was unfinished and unbinds restore points of absent namespaces; 3 the
+//! ownership ConfigMap is placed and this instance owns nothing of its source; 4 the keys of the lineage are kept for
+//! the new generation; 5 `CURRENT` names the new generation; 6 this instance adopts the lineage and forgets what it
+//! believed before; 7 secrets, profiles and policies are put back.
 //!
-//! Guarantees: before 5 a stop, a timeout or a kill leaves the old catalog in use and everything can begin again.
-//! From 5 on the run only rolls forward: after a restart it goes on at the first step that is not done.
+//! Guarantees: before 5 a stop, a timeout or a kill leaves the old catalog in use and everything can begin again; what
+//! 3 placed is withdrawn. 5 and 6 are not stopped half-way. From 5 on the run only rolls forward: after a restart, and
+//! for the next restore of the same point, it goes on at the first step that is not done.
 
 mod configuration;
 mod rebuild;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use keelson_catalog::Prepared;
 use keelson_crypto::{CatalogKey, VaultKeyring};
-use keelson_model::Generation;
-use keelson_model::names::{DR_POLICY, OWNERSHIP_CONFIG_MAP};
+use keelson_model::names::OWNERSHIP_CONFIG_MAP;
+use keelson_model::recovery::DrMode;
 use keelson_model::skip::SkipResources;
+use keelson_model::{Chain, Generation, LineageId};
 use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Identity;
 use crate::kinds;
-use crate::ownership::{self, Pending};
+use crate::locations::Location;
+use crate::ownership;
+use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::documents::StateSummary;
+use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
-use crate::recovery::plan::{self, Observed, RecoveryPlan};
+use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
 use crate::recovery::review::{Reviewed, Source, review};
 use crate::recovery::state::{self, Recovered};
 use crate::recovery::{RecoveryError, ship};
@@ -50,13 +58,30 @@ pub(crate) struct StepReport {
     pub seconds: f64,
 }
 
-/// What is asked for: a source, a point of it or the latest, and what to leave out.
+/// What is asked for: a source, what to take of it, and what to leave out.
 #[derive(Debug, Clone)]
 pub(crate) struct RecoveryRequest {
     pub source: Source,
-    /// The latest where absent.
-    pub point: Option<String>,
+    pub wanted: Wanted,
     pub skip: SkipResources,
+}
+
+/// Which state of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Latest,
+    Point(String),
+    /// What the exports say, without anything that was shipped.
+    Exports,
+}
+
+/// The point that a catalog made from exports is said to come from.
+pub(crate) const EXPORTS: &str = "exports";
+
+/// A location, opened for a plan.
+pub(crate) enum Opened {
+    Chains(Reviewed),
+    Exports(Location, Exports),
 }
 
 /// Tells a door which step has begun.
@@ -66,11 +91,23 @@ pub(crate) type Phase<'a> = &'a (dyn Fn(&str) + Send + Sync);
 pub(crate) async fn make_plan(
     platform: &Platform,
     request: &RecoveryRequest,
-) -> Result<(RecoveryPlan, Reviewed), RecoveryError> {
+) -> Result<(RecoveryPlan, Opened), RecoveryError> {
+    if request.wanted == Wanted::Exports {
+        return plan_from_exports(platform, request).await;
+    }
     let reviewed = review(platform, &request.source).await?;
-    let id = match &request.point {
-        Some(id) => id.clone(),
-        None => reviewed.points[0].id.clone(),
+    let plan = plan_from_chain(platform, request, &reviewed)?;
+    Ok((plan, Opened::Chains(reviewed)))
+}
+
+pub(crate) fn plan_from_chain(
+    platform: &Platform,
+    request: &RecoveryRequest,
+    reviewed: &Reviewed,
+) -> Result<RecoveryPlan, RecoveryError> {
+    let id = match &request.wanted {
+        Wanted::Point(id) => id.clone(),
+        Wanted::Latest | Wanted::Exports => reviewed.points[0].id.clone(),
     };
     let (open, generation, through) = reviewed.find(&id)?;
     let replay =
@@ -78,53 +115,114 @@ pub(crate) async fn make_plan(
     let point = reviewed.points.iter().find(|point| point.id == id);
     let seen = reviewed.chains.iter().flat_map(|open| open.chain.bases.iter().chain(&open.chain.segments));
     let highest = seen.map(|at| at.generation).max().unwrap_or(Generation(0));
-    let present =
-        platform.catalog().ok().and_then(|catalog| catalog.count(&kinds::restore_point_contents()).ok());
-    let own = platform.catalog().map_or(Generation(0), |catalog| catalog.generation());
-    let plan = plan::decide(Observed {
+    Ok(plan::decide(Observed {
         profile: &request.source.profile_name,
         source: &request.source.source_cluster_id,
         target: &platform.cluster_id,
         point: &id,
-        repository: open.chain.repository,
         mode: open.mode(),
-        replay,
-        highest_generation: highest.max(own),
-        state: &open.base.state,
+        material: Material::of_chain(open.chain.repository, replay),
+        highest_generation: highest.max(own_generation(platform)),
+        counts: open.base.state.counts.clone(),
         skip: request.skip,
-        present: present.unwrap_or(0),
+        present: present_contents(platform),
         created: point.map_or(open.base.created, |point| point.creation_time),
-    });
-    Ok((plan, reviewed))
+        warnings: Vec::new(),
+    }))
 }
 
-/// Steps 1 to 5: everything that a stop leaves as it was, and the switch.
-pub(crate) async fn execute(
+async fn plan_from_exports(
     platform: &Platform,
+    request: &RecoveryRequest,
+) -> Result<(RecoveryPlan, Opened), RecoveryError> {
+    let profile = &request.source.profile_name;
+    let location =
+        platform.open_location(profile).await.map_err(|source| RecoveryError::Location { source })?;
+    let passphrase =
+        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+    let source = &request.source.source_cluster_id;
+    let exports = exports::survey(&location, source, &Arc::new(passphrase)).await?;
+    let plan = plan::decide(Observed {
+        profile,
+        source,
+        target: &platform.cluster_id,
+        point: EXPORTS,
+        mode: DrMode::QuickNoSnapshot,
+        material: Material::Exports,
+        highest_generation: own_generation(platform),
+        counts: BTreeMap::from([
+            ("repositories".to_owned(), exports.repositories.len() as u64),
+            (kinds::restore_point_contents().to_string(), exports.outcomes),
+        ]),
+        skip: request.skip,
+        present: present_contents(platform),
+        created: platform.clock.now(),
+        warnings: exports.warnings.clone(),
+    });
+    Ok((plan, Opened::Exports(location, exports)))
+}
+
+fn own_generation(platform: &Platform) -> Generation {
+    platform.data.current_generation().ok().flatten().unwrap_or(Generation(0))
+}
+
+fn present_contents(platform: &Platform) -> u64 {
+    let count = |catalog: keelson_catalog::Database| catalog.count(&kinds::restore_point_contents()).ok();
+    platform.catalog().ok().and_then(count).unwrap_or(0)
+}
+
+/// A new catalog, and what this instance needs to become its own.
+struct Built {
+    prepared: Prepared,
+    key: CatalogKey,
+    lineage: LineageId,
+    vault: VaultKeyring,
+    state: StateSummary,
+    notes: Vec<String>,
+}
+
+/// Steps 1 to 7.
+pub(crate) async fn execute(
+    platform: &Arc<Platform>,
     plan: &RecoveryPlan,
-    reviewed: &Reviewed,
+    opened: &Opened,
     phase: Phase<'_>,
 ) -> Result<RecoveryReport, RecoveryError> {
     let mut steps = Steps::default();
-    let (open, ..) = reviewed.find(&plan.point)?;
+    phase("Rebuilding the catalog");
+    let built = build(platform, plan, opened).await?;
+    let (state, mut notes) = (built.state.clone(), built.notes.clone());
+    steps.done("rebuild");
 
     phase("Placing the ownership ConfigMap");
     place_config_map(platform, plan).await?;
     steps.done("ownership");
 
-    phase("Rebuilding the catalog");
-    let vault = open.vault_keys().clone();
-    let key = catalog_key(open, &vault, plan).await?;
-    let (prepared, state) = rebuild::rebuild(platform, plan, open, &key).await?;
-    steps.done("rebuild");
-
     phase("Switching to the recovered catalog");
-    switch(platform, plan, open, key, (prepared, state.clone())).await?;
+    switch(platform, plan, built).await?;
     steps.done("switch");
 
-    let notes = finish(platform, plan, phase).await?;
+    notes.extend(finish(platform, plan, phase).await?);
     steps.done("configuration");
     Ok(RecoveryReport { state, generation: plan.generation.0, steps: steps.list, notes })
+}
+
+async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Result<Built, RecoveryError> {
+    match opened {
+        Opened::Chains(reviewed) => {
+            let (open, ..) = reviewed.find(&plan.point)?;
+            let (lineage, vault) = (open.base.lineage, open.vault_keys().clone());
+            let key = catalog_key(open, &vault, plan).await?;
+            let (prepared, state) = rebuild::from_chain(platform, plan, open, &key).await?;
+            Ok(Built { prepared, key, lineage, vault, state, notes: Vec::new() })
+        }
+        Opened::Exports(location, exports) => {
+            let (lineage, vault) = (exports.lineage, exports.vault.clone());
+            let key = CatalogKey::generate();
+            let (prepared, state, notes) = rebuild::from_exports(platform, plan, location, exports, &key).await?;
+            Ok(Built { prepared, key, lineage, vault, state, notes })
+        }
+    }
 }
 
 #[derive(Default)]
@@ -158,16 +256,25 @@ async fn place_config_map(platform: &Platform, plan: &RecoveryPlan) -> Result<()
     ]);
     let mut map = ConfigMap::new(at, data);
     map.labels.insert("app.kubernetes.io/part-of".to_owned(), "k10".to_owned());
-    let pending = Pending { source: plan.source.clone(), since: now };
-    ownership::update(platform, |ownership| {
-        ownership.pending = Some(pending.clone());
-        // What was claimed as another lineage says nothing about the one that is recovered.
-        ownership.held.clear();
-    })
-    .await
-    .map_err(|source| RecoveryError::Ownership { source })?;
+    ownership::await_release(platform, &plan.source, plan.generation)
+        .await
+        .map_err(|source| RecoveryError::Ownership { source })?;
     platform.cluster.apply_config_map(&map).await.map_err(|source| RecoveryError::Cluster {
         what: format!("ConfigMap '{OWNERSHIP_CONFIG_MAP}'"),
+        source,
+    })
+}
+
+/// Takes back what a recovery placed that did not come to its switch.
+pub(crate) async fn withdraw(platform: &Platform) -> Result<(), RecoveryError> {
+    let withdrawn = ownership::withdraw_release(platform, own_generation(platform)).await;
+    let withdrawn = withdrawn.map_err(|source| RecoveryError::Ownership { source })?;
+    if withdrawn != ownership::Withdrawn::OwnsAgain {
+        return Ok(());
+    }
+    let at = NamespacedName::new(&platform.settings.install_namespace, OWNERSHIP_CONFIG_MAP);
+    platform.cluster.delete_config_map(&at).await.map_err(|source| RecoveryError::Cluster {
+        what: format!("ConfigMap '{OWNERSHIP_CONFIG_MAP}', to be removed again"),
         source,
     })
 }
@@ -178,79 +285,81 @@ async fn catalog_key(
     vault: &VaultKeyring,
     plan: &RecoveryPlan,
 ) -> Result<CatalogKey, RecoveryError> {
-    let base = rebuild::base_document(open, plan.base).await?;
+    let Material::Chain { base, .. } = &plan.material else { return Err(RecoveryError::Interrupted) };
+    let base = rebuild::base_document(open, *base).await?;
     let wrapped = hex::decode(&base.catalog_key).unwrap_or_default();
     let wrapper = vault.find(base.vault_key).unwrap_or_else(|| vault.newest());
     CatalogKey::unwrap(wrapper, &ship::catalog_key_context(open.chain.repository), &wrapped)
         .map_err(|source| RecoveryError::CatalogKey { source })
 }
 
-async fn switch(
-    platform: &Platform,
-    plan: &RecoveryPlan,
-    open: &OpenChain,
-    key: CatalogKey,
-    (prepared, state): (keelson_catalog::Prepared, StateSummary),
-) -> Result<(), RecoveryError> {
-    let failed = |source| RecoveryError::Identity { source };
-    let mut identity = platform.identity();
-    identity.prepare_adoption(
-        &platform.instance_key,
-        plan.generation,
-        open.base.lineage,
-        plan.source.clone(),
-        open.vault_keys(),
-    );
-    platform.become_identity(identity).await.map_err(failed)?;
-    let recovered = Recovered {
-        profile: plan.profile.clone(),
-        source: plan.source.clone(),
-        point: plan.point.clone(),
-        parent: plan.fork(),
-        state,
-        switched: true,
-        finished: false,
-    };
-    ship::stop(platform).await;
-    state::forget_enabled(platform).await?;
-    // Counts only once `CURRENT` names the new generation: see `resume`.
-    state::write_recovered(platform, &recovered).await?;
-    let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));
-    let database = switched.map_err(|source| RecoveryError::Rebuild { source })?;
-    let mut identity = platform.identity();
-    identity.complete_adoption(database.generation());
-    platform.become_identity(identity).await.map_err(failed)?;
-    platform.use_catalog(database, key);
-    Ok(())
+/// Steps 4 to 6. In a task of its own, which a timeout of the restore does not stop half-way.
+async fn switch(platform: &Arc<Platform>, plan: &RecoveryPlan, built: Built) -> Result<(), RecoveryError> {
+    let (platform, plan) = (platform.clone(), plan.clone());
+    let tasks = platform.tasks().clone();
+    let switching = tasks.spawn(async move {
+        let Built { prepared, key, lineage, vault, state, notes: _ } = built;
+        let mut identity = platform.identity();
+        let (own_key, generation) = (&platform.instance_key, plan.generation);
+        identity.prepare_adoption(own_key, generation, lineage, plan.source.clone(), &vault);
+        let written = identity.write(&platform.instance, platform.clock.now()).await;
+        written.map_err(|source| RecoveryError::Identity { source })?;
+        let recovered = Recovered { plan, state, settled: false, finished: false };
+        state::write_recovered(&platform, &recovered).await?;
+        ship::stop(&platform).await;
+        let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));
+        let database = switched.map_err(|source| RecoveryError::Rebuild { source })?;
+        platform.use_catalog(database, key);
+        settle(&platform, identity).await
+    });
+    switching.await.map_err(|_| RecoveryError::Interrupted)?
 }
 
-/// Step 7, and again after a restart: every object is written as if for the first time.
+/// Step 6: what follows from the new generation being in use. Repeated until it was done once.
+async fn settle(platform: &Platform, mut identity: Identity) -> Result<(), RecoveryError> {
+    let Some(recovered) = state::recovered(platform)?.filter(|recovered| !recovered.settled) else {
+        return Ok(());
+    };
+    if identity.complete_adoption(recovered.plan.generation) {
+        platform
+            .become_identity(identity)
+            .await
+            .map_err(|source| RecoveryError::Identity { source })?;
+    }
+    // What was claimed as another lineage says nothing about the one that is recovered.
+    ownership::forget_held(platform).await.map_err(|source| RecoveryError::Ownership { source })?;
+    ship::stop(platform).await;
+    state::forget_enabled(platform).await?;
+    state::write_recovered(platform, &Recovered { settled: true, ..recovered }).await
+}
+
+/// Steps 6 and 7, and again after a restart: every object is written as if for the first time.
 pub(crate) async fn finish(
     platform: &Platform,
     plan: &RecoveryPlan,
     phase: Phase<'_>,
 ) -> Result<Vec<String>, RecoveryError> {
-    let notes = configuration::put_back(platform, plan, phase).await?;
+    settle(platform, platform.identity()).await?;
+    let mut notes = configuration::put_back(platform, plan, phase).await?;
     if let Some(recovered) = state::recovered(platform)? {
         state::write_recovered(platform, &Recovered { finished: true, ..recovered }).await?;
     }
     drop_older_generations(platform);
-    tracing::info!(point = plan.point, policy = DR_POLICY, "platform recovered");
+    // Policies look at themselves from time to time; until then nothing would be shipped.
+    notes.extend(configuration::protect_again(platform).await);
+    tracing::info!(point = plan.point, "platform recovered");
+    phase("Successfully restored resources");
     Ok(notes)
 }
 
 /// The catalogs that were replaced are of no use any more. One that cannot be removed now only takes room.
 fn drop_older_generations(platform: &Platform) {
-    let Ok(catalog) = platform.catalog() else { return };
-    let current = catalog.generation();
+    let current = own_generation(platform);
     let older = platform.data.generations().unwrap_or_default().into_iter().filter(|known| *known < current);
     for generation in older {
         if let Err(error) = platform.data.drop_generation(generation) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                generation = generation.0,
-                "an old catalog stays"
-            );
+            let cause = Chain(&error);
+            tracing::warn!(%cause, generation = generation.0, "an old catalog stays");
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::Position;
 use crate::recovery::chain::Replay;
-use crate::recovery::documents::{Fork, StateSummary};
+use crate::recovery::documents::Fork;
 
 /// What a recovery will do, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,19 +22,34 @@ pub struct RecoveryPlan {
     pub target: ClusterId,
     pub point: String,
     pub mode: DrMode,
-    pub repository: RepositoryId,
     pub created: Timestamp,
-    /// The base that is read, and the segments replayed on it.
-    pub base: Position,
-    pub segments: Vec<Position>,
-    pub through: Sequence,
+    pub material: Material,
     /// The generation that is opened, one above any seen.
     pub generation: Generation,
     pub skip: Vec<String>,
     /// What the newest base counts, as an estimate of what will be there.
     pub counts: BTreeMap<String, u64>,
+    /// Restore point contents in the catalog that is replaced.
+    pub present: u64,
     pub steps: Vec<String>,
     pub warnings: Vec<String>,
+}
+
+/// What the new catalog is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "camelCase")]
+pub enum Material {
+    /// What was shipped: a base, and the segments replayed on it.
+    Chain { repository: RepositoryId, base: Position, segments: Vec<Position>, through: Sequence },
+    /// What the exports say of themselves, where nothing that was shipped is left.
+    Exports,
+}
+
+impl Material {
+    pub(crate) fn of_chain(repository: RepositoryId, replay: Replay) -> Self {
+        let Replay { base, segments, through } = replay;
+        Self::Chain { repository, base, segments, through }
+    }
 }
 
 /// What a plan is decided from.
@@ -43,15 +58,16 @@ pub(crate) struct Observed<'a> {
     pub source: &'a ClusterId,
     pub target: &'a ClusterId,
     pub point: &'a str,
-    pub repository: RepositoryId,
     pub mode: DrMode,
-    pub replay: Replay,
+    pub material: Material,
     pub highest_generation: Generation,
-    pub state: &'a StateSummary,
+    pub counts: BTreeMap<String, u64>,
     pub skip: SkipResources,
-    /// Rows in the catalog that is replaced.
+    /// Restore point contents in the catalog that is replaced.
     pub present: u64,
     pub created: Timestamp,
+    /// What was found on the way and does not stand against the plan.
+    pub warnings: Vec<String>,
 }
 
 pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
@@ -60,77 +76,108 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         source,
         target,
         point,
-        repository,
         mode,
-        replay,
+        material,
         highest_generation,
-        state,
+        counts,
         skip,
         present,
         created,
+        mut warnings,
     } = observed;
     let generation = Generation(highest_generation.0 + 1);
-    let skipped: Vec<String> =
-        [("profiles", skip.profiles), ("policies", skip.policies), ("secrets", skip.secrets)]
-            .into_iter()
-            .filter(|(_, skip)| *skip)
-            .map(|(word, _)| word.to_owned())
-            .collect();
-    let mut warnings = Vec::new();
     if present > 0 {
         warnings.push(format!(
-            "the catalog of this instance holds {present} restore point contents; it is replaced"
+            "the catalog of this instance holds {present} restore point contents; it is replaced, which spec.replaceCatalog \
+             must confirm"
         ));
     }
-    if mode.is_quick() {
-        warnings.push("Quick DR holds no local restore points and no history of actions".to_owned());
-    }
+    warnings.extend(lacks(&material, mode));
     warnings.push(
         "policies run after the recovery, but nothing is retired until ConfigMap \
          k10-dr-remove-to-get-ownership is deleted"
             .to_owned(),
     );
-    let put_back = |word: &str, skip: bool| {
-        if skip { format!("leave out {word}, as asked") } else { format!("create or replace {word}") }
-    };
-    let steps = vec![
-        "place ConfigMap k10-dr-remove-to-get-ownership".to_owned(),
-        format!(
-            "build the catalog of generation {}: base {} and {} segments",
-            generation.0,
-            replay.base,
-            replay.segments.len()
-        ),
-        "compare the digests, fail unfinished actions, unbind restore points of absent namespaces".to_owned(),
-        "switch to the new catalog".to_owned(),
-        put_back("secrets", skip.secrets),
-        put_back("profiles", skip.profiles),
-        put_back("policies", skip.policies),
-    ];
     RecoveryPlan {
         profile: profile.to_owned(),
         source: source.clone(),
         target: target.clone(),
         point: point.to_owned(),
         mode,
-        repository,
         created,
-        base: replay.base,
-        segments: replay.segments,
-        through: replay.through,
+        steps: steps(&material, generation, mode, skip),
+        material,
         generation,
-        skip: skipped,
-        counts: state.counts.clone(),
-        steps,
+        skip: skipped_words(skip),
+        counts,
+        present,
         warnings,
     }
 }
 
+fn lacks(material: &Material, mode: DrMode) -> Option<String> {
+    match material {
+        Material::Exports => Some(
+            "exports hold restore points alone: profiles, policies, secrets and the history of actions are not among them"
+                .to_owned(),
+        ),
+        Material::Chain { .. } if mode.is_quick() => {
+            Some("Quick DR holds no local restore points and no history of actions".to_owned())
+        }
+        Material::Chain { .. } => None,
+    }
+}
+
+fn skipped_words(skip: SkipResources) -> Vec<String> {
+    [("profiles", skip.profiles), ("policies", skip.policies), ("secrets", skip.secrets)]
+        .into_iter()
+        .filter(|(_, skip)| *skip)
+        .map(|(word, _)| word.to_owned())
+        .collect()
+}
+
+fn steps(material: &Material, generation: Generation, mode: DrMode, skip: SkipResources) -> Vec<String> {
+    let build = match material {
+        Material::Chain { base, segments, .. } => {
+            format!("build the catalog of generation {}: base {base} and {} segments", generation.0, segments.len())
+        }
+        Material::Exports => {
+            format!("build the catalog of generation {} from what the exports say of themselves", generation.0)
+        }
+    };
+    let mut steps = vec![
+        build,
+        "compare the digests, fail unfinished actions, unbind restore points of absent namespaces".to_owned(),
+        "place ConfigMap k10-dr-remove-to-get-ownership".to_owned(),
+        "switch to the new catalog".to_owned(),
+    ];
+    if matches!(material, Material::Chain { .. }) {
+        let existing = if mode.is_quick() { "create or replace" } else { "create missing" };
+        let put_back = |word: &str, skip: bool| {
+            if skip { format!("leave out {word}, as asked") } else { format!("{existing} {word}") }
+        };
+        steps.extend([
+            put_back("secrets", skip.secrets),
+            put_back("profiles", skip.profiles),
+            put_back("policies", skip.policies),
+        ]);
+    }
+    steps
+}
+
 impl RecoveryPlan {
     /// The point of the source's chain that the new one leaves from.
-    pub fn fork(&self) -> Fork {
-        let at = Position { sequence: self.through, ..self.base };
-        Fork { cluster: self.source.clone(), repository: self.repository, at }
+    pub fn fork(&self) -> Option<Fork> {
+        let Material::Chain { repository, base, segments, through } = &self.material else { return None };
+        // Whoever holds the ownership may have changed since the base was written.
+        let last = segments.last().unwrap_or(base);
+        let at = Position { sequence: *through, ..*last };
+        Some(Fork { cluster: self.source.clone(), repository: *repository, at })
+    }
+
+    /// The same plan, leaving out something else.
+    pub(crate) fn skipping(self, skip: SkipResources) -> Self {
+        Self { skip: skipped_words(skip), ..self }
     }
 
     pub fn skips(&self, word: &str) -> bool {

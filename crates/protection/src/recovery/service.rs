@@ -20,9 +20,10 @@ use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::RecoveryError;
-use crate::recovery::execute::{self, RecoveryReport, RecoveryRequest};
+use crate::recovery::execute::{self, EXPORTS, Opened, RecoveryReport, RecoveryRequest, Wanted};
 use crate::recovery::plan::RecoveryPlan;
-use crate::recovery::review::Source;
+use crate::recovery::review::{Source, review};
+use crate::recovery::documents::StateSummary;
 use crate::recovery::state;
 
 const ACTOR: &str = "recovery";
@@ -33,6 +34,9 @@ const REVIEW_MINUTES: u64 = 30;
 
 pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToken) {
     let mut commits = platform.commits();
+    if waiting(&platform.instance, kinds::dr_restore()).is_none() {
+        withdraw(&platform).await;
+    }
     loop {
         commits.borrow_and_update();
         for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)]
@@ -61,6 +65,13 @@ fn waiting(instance: &Database, kind: &'static KindInfo) -> Option<Record> {
         .find(|record| !matches!(record.body.status["state"].as_str(), Some("success" | "failed")))
 }
 
+/// A recovery that did not come to its switch leaves nothing behind.
+async fn withdraw(platform: &Platform) {
+    if let Err(error) = execute::withdraw(platform).await {
+        warn!(cause = %Chain(&error), "what a recovery had placed could not be taken back; it is tried again at the next start");
+    }
+}
+
 async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
     let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
     info!(kind = kind.kind, name = request.name, "recovery request begins");
@@ -86,6 +97,7 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
             info!(kind = kind.kind, name = request.name, "recovery request succeeded");
         }
         Err(failure) => {
+            withdraw(platform).await;
             let cause = Chain(&failure).to_string();
             let message = match failure.hint() {
                 Some(hint) => format!("{cause}; hint: {hint}"),
@@ -140,8 +152,9 @@ type Fields = Vec<(&'static str, Value)>;
 async fn run_review(platform: &Platform, request: &Record) -> Result<Fields, RecoveryError> {
     let source = source_of(&request.body.spec["sourceClusterInfo"])?;
     note(platform, request, &[("phase", json!("Fetching data from storage"))]).await;
-    let newest = RecoveryRequest { source, point: None, skip: SkipResources::default() };
-    let (plan, reviewed) = execute::make_plan(platform, &newest).await?;
+    let newest = RecoveryRequest { source, wanted: Wanted::Latest, skip: SkipResources::default() };
+    let reviewed = review(platform, &newest.source).await?;
+    let plan = execute::plan_from_chain(platform, &newest, &reviewed)?;
     let points = serde_json::to_value(&reviewed.points).expect("plain data");
     Ok(vec![
         ("phase", json!("Successfully fetched data from storage")),
@@ -157,19 +170,20 @@ fn source_of(value: &Value) -> Result<Source, RecoveryError> {
 
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Fields, RecoveryError> {
     let phase = phases(platform, request);
-    if let Some(plan) = switched_plan(platform, request)? {
-        let state = state::recovered(platform)?.map(|recovered| recovered.state).unwrap_or_default();
+    let wanted = wanted(platform, request)?;
+    if let Some((plan, state)) = unfinished(platform, &wanted)? {
+        phase("Going on after the switch");
+        keep_plan(platform, request, &plan).await?;
         let notes = execute::finish(platform, &plan, &phase).await?;
         let report =
             RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
         return Ok(report_fields(&plan, &report));
     }
-    let wanted = wanted(platform, request)?;
     phase("Reading the location");
-    let (plan, reviewed) = execute::make_plan(platform, &wanted).await?;
-    check_confirmations(request, &plan)?;
+    let (plan, opened) = execute::make_plan(platform, &wanted).await?;
+    check_confirmations(request, &plan, &opened)?;
     keep_plan(platform, request, &plan).await?;
-    let report = execute::execute(platform, &plan, &reviewed, &phase).await?;
+    let report = execute::execute(platform, &plan, &opened, &phase).await?;
     Ok(report_fields(&plan, &report))
 }
 
@@ -189,15 +203,25 @@ fn phases(platform: &Arc<Platform>, request: &Record) -> impl Fn(&str) + Send + 
     }
 }
 
-/// The plan of this request, if it has switched catalogs already.
-fn switched_plan(platform: &Platform, request: &Record) -> Result<Option<RecoveryPlan>, RecoveryError> {
-    let plan: Option<RecoveryPlan> =
-        request.body.internal.get("plan").and_then(|plan| RecoveryPlan::deserialize(plan).ok());
-    let Some(plan) = plan else { return Ok(None) };
-    let switched = state::recovered(platform)?
-        .is_some_and(|recovered| recovered.point == plan.point && recovered.switched);
-    let is_current = platform.catalog().is_ok_and(|catalog| catalog.generation() == plan.generation);
-    Ok((switched && is_current).then_some(plan))
+/// The plan of a recovery that has switched catalogs and not ended: this request goes on with it, or waits for it.
+fn unfinished(
+    platform: &Platform,
+    wanted: &RecoveryRequest,
+) -> Result<Option<(RecoveryPlan, StateSummary)>, RecoveryError> {
+    let Some(recovered) = state::recovered(platform)?.filter(|recovered| !recovered.finished) else {
+        return Ok(None);
+    };
+    let plan = recovered.plan;
+    let same = match &wanted.wanted {
+        Wanted::Latest => plan.point != EXPORTS,
+        Wanted::Point(point) => plan.point == *point,
+        Wanted::Exports => plan.point == EXPORTS,
+    };
+    if !same || plan.source != wanted.source.source_cluster_id {
+        return Err(RecoveryError::Unfinished { point: plan.point });
+    }
+    // What could not be put back may be left out now.
+    Ok(Some((plan.skipping(wanted.skip), recovered.state)))
 }
 
 /// What to recover. A point that was chosen before a kill stays chosen.
@@ -209,6 +233,7 @@ fn wanted(platform: &Platform, request: &Record) -> Result<RecoveryRequest, Reco
         .parse()
         .map_err(|error| RecoveryError::Request { what: "skipResources", why: format!("{error}") })?;
     let details = &spec["kastenDRReviewDetails"];
+    let exports = spec["rebuildFromExports"].as_bool().unwrap_or(false);
     let (source, point) = match details["id"].as_str() {
         None => (source_of(&spec["sourceClusterInfo"])?, None),
         Some(id) => {
@@ -223,13 +248,33 @@ fn wanted(platform: &Platform, request: &Record) -> Result<RecoveryRequest, Reco
         }
     };
     let chosen = request.body.internal["plan"]["point"].as_str().map(str::to_owned);
-    Ok(RecoveryRequest { source, point: chosen.or(point), skip })
+    let wanted = match chosen.or(point) {
+        _ if exports => Wanted::Exports,
+        Some(point) => Wanted::Point(point),
+        None => Wanted::Latest,
+    };
+    Ok(RecoveryRequest { source, wanted, skip })
 }
 
 /// What a person must have said yes to.
-fn check_confirmations(request: &Record, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
+fn check_confirmations(
+    request: &Record,
+    plan: &RecoveryPlan,
+    opened: &Opened,
+) -> Result<(), RecoveryError> {
     let spec = &request.body.spec;
     let refuse = |what: &'static str, why: String| Err(RecoveryError::Request { what, why });
+    if plan.present > 0 && spec["replaceCatalog"] != true {
+        let why = format!(
+            "the catalog of this instance holds {} restore point contents, which a recovery replaces; set replaceCatalog \
+             to true",
+            plan.present
+        );
+        return refuse("replaceCatalog", why);
+    }
+    if matches!(opened, Opened::Exports(..)) {
+        return Ok(());
+    }
     if let Some(quick) = spec["quickMode"].as_bool().filter(|quick| *quick != plan.mode.is_quick()) {
         let right = if quick { "false" } else { "true" };
         let why = format!("this restore point was made by {}; set quickMode to {right}", plan.mode.title());

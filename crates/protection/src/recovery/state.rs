@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
 use keelson_crypto::Slot;
 use keelson_model::recovery::DrMode;
-use keelson_model::{ClusterId, RepositoryId};
+use keelson_model::RepositoryId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use crate::locations::Place;
 use crate::platform::{Platform, commit};
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{Fork, StateSummary};
+use crate::recovery::plan::RecoveryPlan;
 
 /// Where and how the platform protects itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,18 +33,18 @@ pub struct Enabled {
 }
 
 /// A recovery of this instance: the last one, done or not.
+///
+/// Written just before the switch, and counts once `CURRENT` names its generation: from then on the run only rolls
+/// forward.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recovered {
-    pub profile: String,
-    pub source: ClusterId,
-    pub point: String,
-    pub parent: Fork,
+    pub plan: RecoveryPlan,
     /// The state as it was shipped and rebuilt.
     #[serde(default)]
     pub state: StateSummary,
-    /// The new catalog is current: from here on the run only rolls forward.
-    pub switched: bool,
+    /// What the replaced catalog believed was forgotten: where it was enabled to, and what it owned.
+    pub settled: bool,
     pub finished: bool,
 }
 
@@ -95,9 +96,11 @@ pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryEr
     write(platform, Change::delete(key(ENABLED))).await
 }
 
-/// The last recovery of this instance.
+/// The last recovery of this instance that switched catalogs.
 pub fn recovered(platform: &Platform) -> Result<Option<Recovered>, RecoveryError> {
-    read(&platform.instance, RECOVERED)
+    let recovered: Option<Recovered> = read(&platform.instance, RECOVERED)?;
+    let current = platform.data.current_generation().ok().flatten();
+    Ok(recovered.filter(|recovered| current.is_some_and(|current| recovered.plan.generation <= current)))
 }
 
 pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> Result<(), RecoveryError> {
@@ -106,12 +109,12 @@ pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> R
 
 /// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.
 pub fn is_unfinished(platform: &Platform) -> bool {
-    recovered(platform).map_or(true, |state| state.is_some_and(|state| state.switched && !state.finished))
+    recovered(platform).map_or(true, |state| state.is_some_and(|state| !state.finished))
 }
 
 /// The profile that the last recovery was read through.
 pub(crate) fn recovered_through(platform: &Platform) -> Option<String> {
-    recovered(platform).ok().flatten().map(|state| state.profile)
+    recovered(platform).ok().flatten().map(|state| state.plan.profile)
 }
 
 /// The slots that a new repository gets, so that location and passphrase open it. None before DR is enabled.

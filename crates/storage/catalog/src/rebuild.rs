@@ -140,6 +140,20 @@ impl Rebuild {
         self.source.map(|source| source.scope)
     }
 
+    /// Takes over nothing, where no base is left: the new generation begins with what its first transaction brings.
+    pub fn start_empty(&mut self) -> Result<(), RebuildError> {
+        if self.source.is_some() {
+            return Err(RebuildError::Order);
+        }
+        let head = Head {
+            revision: Revision::new(self.generation, Sequence(0)),
+            digests: Digests::default(),
+            chain: self.proof.genesis(self.generation),
+        };
+        self.source = Some(Source { scope: Scope::ConfigurationAndLocal, head });
+        Ok(())
+    }
+
     /// Loads the rows of a base and proves them against its head. Memory is a frame.
     pub fn put_base(&mut self, base: &mut dyn Read) -> Result<Head, RebuildError> {
         if self.source.is_some() {
@@ -301,9 +315,12 @@ impl Rebuild {
 
     fn seal(self, source: Source, head: Head) -> Result<Prepared, RebuildError> {
         let Self { path, generation, connection, proof, clock, wrapped_key, source: _, building } = self;
-        let origin = Origin { revision: source.head.revision, chain: source.head.chain };
         put_head(&connection, &head).map_err(write_error)?;
-        put_meta(&connection, meta::ORIGIN, &encode_origin(Some(&origin))).map_err(write_error)?;
+        let Head { revision, digests: _, chain } = source.head;
+        if revision.generation() != generation {
+            let origin = Origin { revision, chain };
+            put_meta(&connection, meta::ORIGIN, &encode_origin(Some(&origin))).map_err(write_error)?;
+        }
         put_meta(&connection, meta::FINGERPRINT, &proof.fingerprint()).map_err(write_error)?;
         put_meta(&connection, meta::WRAPPED_KEY, &wrapped_key).map_err(write_error)?;
         connection.execute_batch("COMMIT").map_err(write_error)?;

@@ -95,6 +95,14 @@ pub enum SessionError {
     },
 }
 
+impl SessionError {
+    /// Whether the location is such that nothing can be announced in it, while it may well be read.
+    pub fn is_not_writable(&self) -> bool {
+        let Self::Announce { source: WriteObjectError::Put { source, .. }, .. } = self else { return false };
+        matches!(source, StoreError::ReadOnly { .. } | StoreError::Full { .. } | StoreError::Forbidden { .. })
+    }
+}
+
 impl Classified for SessionError {
     fn class(&self) -> ErrorClass {
         match self {

@@ -8,7 +8,10 @@ use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation, Kind};
 use serde_json::{Value, json};
 
-use super::{GRACE, RestoreArguments, SourceArguments, cluster, restore_kind, review_kind};
+use super::{
+    GRACE, RebuildArguments, RestoreArguments, SourceArguments, cluster, restore_kind, review_kind,
+};
+use crate::arguments::Common;
 use crate::failure::{failed, refuse_with};
 use crate::follow;
 use crate::output::data;
@@ -54,20 +57,23 @@ async fn make_review(arguments: &SourceArguments) -> Result<Value> {
 }
 
 pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
-    let RestoreArguments { source, point, skip_resource, timeout } = arguments;
+    let RestoreArguments { source, point, skip_resource, replace_catalog, timeout } = arguments;
     let SourceArguments { common, profile, source_cluster_id } = &source;
     let cluster = cluster(common).await?;
-    let (kind, namespace) = (restore_kind(), common.namespace.as_str());
+    let namespace = common.namespace.as_str();
     let info = json!({ "profileName": profile, "sourceClusterID": source_cluster_id });
-    let mut spec = json!({ "timeoutMinutes": timeout });
+    let mut spec = json!({ "timeoutMinutes": timeout, "replaceCatalog": replace_catalog });
     let mut review = None;
     match point {
         None => spec["sourceClusterInfo"] = info,
         Some(point) => {
             let name = format!("review-{}", random_suffix());
             create(&cluster, &review_kind(), namespace, &name, json!({ "sourceClusterInfo": info })).await?;
-            let ended = follow::to_the_end(&cluster, &review_kind(), namespace, &name, REVIEW_WITHIN).await?;
-            follow::check(&ended)?;
+            let ended = follow::to_the_end(&cluster, &review_kind(), namespace, &name, REVIEW_WITHIN).await;
+            if let Err(error) = ended.and_then(|ended| follow::check(&ended)) {
+                cluster.delete_object(&review_kind(), Some(namespace), &name).await.map_err(failed)?;
+                return Err(error);
+            }
             spec["kastenDRReviewDetails"] =
                 json!({ "kastenDRReviewRef": { "name": name, "namespace": namespace }, "id": point });
             review = Some(name);
@@ -76,26 +82,52 @@ pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
     if let Some(skip) = skip_resource {
         spec["skipResources"] = json!(skip);
     }
-    remove_finished(&cluster, &kind, namespace).await?;
-    let name = format!("restore-{}", random_suffix());
-    create(&cluster, &kind, namespace, &name, spec).await?;
-    let within = Duration::from_secs(timeout * 60) + GRACE;
-    let ended = follow::to_the_end(&cluster, &kind, namespace, &name, within).await?;
+    let restored = follow_restore(&cluster, common, spec, timeout).await;
     if let Some(review) = review {
         cluster.delete_object(&review_kind(), Some(namespace), &review).await.map_err(failed)?;
     }
+    print_restored(common, &restored?, "the platform is recovered");
+    Ok(())
+}
+
+/// Makes the catalog from the exports alone.
+pub(crate) async fn rebuild_from_exports(arguments: RebuildArguments) -> Result<()> {
+    let RebuildArguments { source, replace_catalog, timeout } = arguments;
+    let SourceArguments { common, profile, source_cluster_id } = &source;
+    let cluster = cluster(common).await?;
+    let spec = json!({
+        "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source_cluster_id },
+        "rebuildFromExports": true, "replaceCatalog": replace_catalog, "timeoutMinutes": timeout,
+    });
+    let restored = follow_restore(&cluster, common, spec, timeout).await?;
+    print_restored(common, &restored, "the catalog is made from the exports");
+    Ok(())
+}
+
+/// Makes a KastenDRRestore and follows it to its end.
+async fn follow_restore(cluster: &Cluster, common: &Common, spec: Value, timeout: u64) -> Result<Value> {
+    let (kind, namespace) = (restore_kind(), common.namespace.as_str());
+    remove_finished(cluster, &kind, namespace).await?;
+    let name = format!("restore-{}", random_suffix());
+    create(cluster, &kind, namespace, &name, spec).await?;
+    let within = Duration::from_secs(timeout * 60) + GRACE;
+    let ended = follow::to_the_end(cluster, &kind, namespace, &name, within).await?;
     follow::check(&ended)?;
-    data(common.output, &ended["status"], |status| {
+    Ok(ended)
+}
+
+fn print_restored(common: &Common, restored: &Value, outcome: &str) {
+    let namespace = common.namespace.as_str();
+    data(common.output, &restored["status"], |status| {
         let notes = status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let mut lines: Vec<String> = notes.map(|note| format!("note: {note}")).collect();
-        lines.push("the platform is recovered".to_owned());
+        lines.push(outcome.to_owned());
         lines.push(format!(
             "when no other instance uses the same backups: kubectl delete configmap --namespace={namespace} {}",
             keelson_model::names::OWNERSHIP_CONFIG_MAP
         ));
         lines.join("\n")
     });
-    Ok(())
 }
 
 async fn create(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str, spec: Value) -> Result<()> {

@@ -65,6 +65,10 @@ pub struct KastenDRRestoreSpec {
     /// Confirms that a catalog that already holds restore points is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_catalog: Option<bool>,
+    /// Makes the catalog from what the exports in the location say of themselves, where nothing that disaster recovery
+    /// shipped is left. Restore points come back, nothing else. Needs sourceClusterInfo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild_from_exports: Option<bool>,
     /// Bounds the whole restore.
     #[schemars(range(min = 1, max = 10080))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,6 +187,11 @@ fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
             checker.parsed("spec.kastenDRReviewDetails.id", |text| text.parse::<DrPointId>().map(drop));
         }
         (false, true) => check_source(&mut checker),
+    }
+    if object.pointer("/spec/rebuildFromExports") == Some(&Value::Bool(true))
+        && checker.is_set("spec.kastenDRReviewDetails")
+    {
+        checker.forbidden("spec.rebuildFromExports", "cannot be combined with kastenDRReviewDetails");
     }
     checker.parsed("spec.skipResources", |text| text.parse::<SkipResources>().map(drop));
     checker.finish()

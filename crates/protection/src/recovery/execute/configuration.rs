@@ -5,6 +5,7 @@
 
 use keelson_catalog::{Database, Query, RowKind, Stored};
 use keelson_model::Chain;
+use keelson_model::names::DR_POLICY;
 use keelson_workload::{Kind, NamespacedName, Secret};
 use serde_json::Value;
 
@@ -12,7 +13,9 @@ use crate::kinds;
 use crate::locations;
 use crate::mirror::{self, MirroredSecret};
 use crate::platform::Platform;
+use crate::policies;
 use crate::recovery::RecoveryError;
+use crate::recovery::enable;
 use crate::recovery::execute::Phase;
 use crate::recovery::plan::RecoveryPlan;
 
@@ -44,8 +47,22 @@ pub(crate) async fn put_back(
             writer.object(&row, &kinds::policy()).await?;
         }
     }
-    phase("Successfully restored resources");
     Ok(writer.notes)
+}
+
+/// Protects the platform as its policy asks, if it has one. Returns why it is not protected.
+pub(crate) async fn protect_again(platform: &Platform) -> Option<String> {
+    let namespace = &platform.settings.install_namespace;
+    let protecting = async {
+        let policy = platform.cluster.read_object(&kinds::policy(), Some(namespace), DR_POLICY).await;
+        let Some(policy) = policy.map_err(|error| Chain(&error).to_string())? else { return Ok(()) };
+        let Ok(policy) = policies::parse(policy) else { return Ok(()) };
+        let Some(dr) = policy.parsed.disaster_recovery.as_ref() else { return Ok(()) };
+        let enabled = enable::enable(platform, &dr.profile, enable::mode_of(platform, dr)).await;
+        enabled.map(drop).map_err(|error| Chain(&error).to_string())
+    };
+    let protected: Result<(), String> = protecting.await;
+    protected.err().map(|why| format!("the recovered platform does not protect itself yet: {why}"))
 }
 
 /// Configuration is made by people and few; it is read whole, kind by kind.
@@ -93,12 +110,26 @@ impl Writer<'_> {
             return Ok(());
         };
         let at = NamespacedName::new(&self.platform.settings.install_namespace, name);
+        let failed = |source| RecoveryError::Cluster { what: format!("Secret '{name}'"), source };
+        let present = self.platform.cluster.read_secret(&at).await.map_err(failed)?;
+        if let Some(present) = present.filter(|_| !self.plan.mode.is_quick()) {
+            if present.data != data {
+                self.notes.push(format!("Secret '{name}' exists already and differs; it was kept"));
+            }
+            return Ok(());
+        }
         let mut secret = Secret::opaque(at, []);
         secret.secret_type = mirrored.secret_type;
         secret.labels = mirrored.labels;
         secret.data = data;
-        let applied = self.platform.cluster.apply_secret(&secret).await;
-        applied.map_err(|source| RecoveryError::Cluster { what: format!("Secret '{name}'"), source })
+        match self.platform.cluster.apply_secret(&secret).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.refusal().is_some() => {
+                self.notes.push(format!("Secret '{name}' was refused: {}", Chain(&error)));
+                Ok(())
+            }
+            Err(source) => Err(failed(source)),
+        }
     }
 
     async fn object(&mut self, row: &Stored, kind: &Kind) -> Result<(), RecoveryError> {

@@ -1,17 +1,16 @@
 //! Builds the catalog of the new generation from what was shipped, and its first transaction.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use keelson_catalog::{
-    Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Until,
+    Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Scope, Until,
 };
 use keelson_crypto::{CatalogKey, ObjectKind, open_object};
-use keelson_model::ErrorClass;
+use keelson_model::{ErrorClass, Sequence};
 use keelson_model::action::ActionState;
-use keelson_repository::SessionPurpose;
 use keelson_store::StoreExt;
 use tokio::sync::mpsc;
 
@@ -19,16 +18,18 @@ use crate::actions::{self, Told};
 use crate::identity::wrap_catalog_key;
 use crate::kinds;
 use crate::layout::Position;
+use crate::locations::Location;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, StateSummary};
+use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::{OpenChain, read_document};
-use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::plan::{Material, RecoveryPlan};
 use crate::recovery::ship::base::ROWS;
 use crate::recovery::ship::summary_of;
 use crate::restore_points;
-use crate::streams::{PIECES_IN_FLIGHT, new_session};
+use crate::streams::{PIECES_IN_FLIGHT, begin_reading};
 
 const PAGE: usize = 500;
 
@@ -37,23 +38,30 @@ pub(crate) async fn base_document(open: &OpenChain, at: Position) -> Result<Base
     read_document(&**open.repository.store(), &open.repository, ObjectKind::Base, &path).await
 }
 
+fn begin(platform: &Platform, plan: &RecoveryPlan, key: &CatalogKey) -> Result<Rebuild, RecoveryError> {
+    let wrapped = wrap_catalog_key(&platform.instance_key, key);
+    let begun = platform.data.begin_recovery(plan.generation, key, &wrapped);
+    begun.map_err(|source| RecoveryError::Rebuild { source })
+}
+
 /// Reads base and segments, applies them, compares, and ends with the first transaction of the new generation.
-pub(crate) async fn rebuild(
+pub(crate) async fn from_chain(
     platform: &Platform,
     plan: &RecoveryPlan,
     open: &OpenChain,
     key: &CatalogKey,
 ) -> Result<(Prepared, StateSummary), RecoveryError> {
-    let failed = |source| RecoveryError::Rebuild { source };
-    let wrapped = wrap_catalog_key(&platform.instance_key, key);
-    let mut rebuild = platform.data.begin_recovery(plan.generation, key, &wrapped).map_err(failed)?;
-    let base = base_document(open, plan.base).await?;
+    let Material::Chain { base, segments, through, repository: _ } = &plan.material else {
+        return Err(RecoveryError::Mismatch { what: "the plan names no base".to_owned() });
+    };
+    let mut rebuild = begin(platform, plan, key)?;
+    let base = base_document(open, *base).await?;
     rebuild = put_base(rebuild, open, &base, platform).await?;
-    for at in &plan.segments {
-        rebuild = apply_segment(rebuild, open, *at, plan).await?;
+    for at in segments {
+        rebuild = apply_segment(rebuild, open, *at, *through).await?;
     }
     let head = rebuild.head().ok_or(RecoveryError::Mismatch { what: "no base was read".to_owned() })?;
-    compare(&head, plan, open)?;
+    compare(&head, *through, open)?;
     let state = summary_of(&head, rebuild.scope(), base.state.counts.clone());
     let namespaces = present_namespaces(platform).await?;
     let source = plan.source.to_string();
@@ -68,6 +76,35 @@ pub(crate) async fn rebuild(
     Ok((prepared, state))
 }
 
+/// Reads what every export says of itself into the first transaction of the new generation.
+pub(crate) async fn from_exports(
+    platform: &Platform,
+    plan: &RecoveryPlan,
+    location: &Location,
+    exports: &Exports,
+    key: &CatalogKey,
+) -> Result<(Prepared, StateSummary, Vec<String>), RecoveryError> {
+    let mut rebuild = begin(platform, plan, key)?;
+    rebuild.start_empty().map_err(|source| RecoveryError::Rebuild { source })?;
+    let namespaces = present_namespaces(platform).await?;
+    let now = platform.clock.now();
+    let (sender, receiver) = mpsc::channel(exports::POINTS_IN_FLIGHT);
+    let building = tokio::task::spawn_blocking(move || {
+        let mut taken = 0;
+        let prepared = rebuild.finish(&Actor::new("recovery"), |transaction| {
+            taken = exports::take_in(transaction, receiver, &namespaces, now)?;
+            Ok::<_, RecoveryError>(())
+        })?;
+        Ok::<_, RecoveryError>((prepared, taken))
+    });
+    let notes = exports::send_all(exports, location, &plan.source, sender).await;
+    let (prepared, taken) = building.await.map_err(|_| RecoveryError::Interrupted)??;
+    let head = prepared.database().head();
+    let counts = BTreeMap::from([(kinds::restore_point_contents().to_string(), taken)]);
+    let state = summary_of(&head, Some(Scope::ConfigurationAndLocal), counts);
+    Ok((prepared, state, notes))
+}
+
 /// Feeds the base's rows from the repository into the database, a few pieces in memory at a time.
 async fn put_base(
     mut rebuild: Rebuild,
@@ -77,8 +114,8 @@ async fn put_base(
 ) -> Result<Rebuild, RecoveryError> {
     let failed = |source| RecoveryError::FetchOutcome { source };
     let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
-    let session = new_session(SessionPurpose::Restore, platform.clock.now());
-    let reader = indexed.begin_reading(session).await.map_err(|source| RecoveryError::Begin { source })?;
+    let reader = begin_reading(&indexed, platform.clock.now()).await;
+    let reader = reader.map_err(|source| RecoveryError::Begin { source })?;
     let outcome = reader.outcome(base.outcome).await.map_err(failed)?;
     let rows = outcome.stream(ROWS).map(|stream| stream.reference);
     let rows =
@@ -136,7 +173,7 @@ async fn apply_segment(
     mut rebuild: Rebuild,
     open: &OpenChain,
     at: Position,
-    plan: &RecoveryPlan,
+    through: Sequence,
 ) -> Result<Rebuild, RecoveryError> {
     let path = open.folder.segment(at);
     let store = open.repository.store();
@@ -149,7 +186,6 @@ async fn apply_segment(
     let entries = opened.part(0).map_err(|source| RecoveryError::Document {
         source: crate::documents::DocumentError::Open { path: path.clone(), source },
     })?;
-    let through = plan.through;
     let applied = tokio::task::spawn_blocking(move || {
         rebuild.apply_segment_until(&entries, Until::Sequence(through)).map(|_| rebuild)
     });
@@ -157,12 +193,12 @@ async fn apply_segment(
 }
 
 /// The rebuilt state is the shipped one: at the point itself, and in the digests of the run that named the point.
-fn compare(head: &Head, plan: &RecoveryPlan, open: &OpenChain) -> Result<(), RecoveryError> {
-    if head.revision.sequence() != plan.through {
-        let what = format!("the chain ends at {} instead of {}", head.revision.sequence().0, plan.through.0);
+fn compare(head: &Head, through: Sequence, open: &OpenChain) -> Result<(), RecoveryError> {
+    if head.revision.sequence() != through {
+        let what = format!("the chain ends at {} instead of {}", head.revision.sequence().0, through.0);
         return Err(RecoveryError::Mismatch { what });
     }
-    let at = |manifest: &&crate::recovery::ManifestDocument| manifest.at.sequence == plan.through;
+    let at = |manifest: &&crate::recovery::ManifestDocument| manifest.at.sequence == through;
     let Some(manifest) = open.manifests.iter().find(at) else { return Ok(()) };
     if manifest.at.generation == head.revision.generation() && manifest.state.chain != hex::encode(head.chain)
     {
