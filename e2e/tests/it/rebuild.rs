@@ -54,9 +54,12 @@ fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_the_application_comes_
         assert_eq!(content["status"]["state"], "Unbound", "{content}");
         assert_eq!(content["metadata"]["labels"]["k10.kasten.io/exportProfile"], "vault", "{content}");
     }
-    let status = stage.status()?;
-    assert_eq!(status["ownership"]["state"], "Pending", "{status}");
-    assert_eq!(status["ownership"]["source"], source_id.as_str(), "{status}");
+    // The status is written a moment later.
+    stage.until("the rebuilt instance waits for ownership", || {
+        let ownership = stage.status()?["ownership"].clone();
+        let waits = ownership["state"] == "Pending" && ownership["source"] == source_id.as_str();
+        Ok(waits.then_some(()))
+    })?;
 
     let said = stage.keelson(&["restore", APPLICATION])?;
     assert_eq!(said.code, 0, "{said:?}");

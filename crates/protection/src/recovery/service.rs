@@ -171,7 +171,7 @@ fn source_of(value: &Value) -> Result<Source, RecoveryError> {
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Fields, RecoveryError> {
     let phase = phases(platform, request);
     let wanted = wanted(platform, request)?;
-    if let Some((plan, state)) = unfinished(platform, &wanted)? {
+    if let Some((plan, state)) = switched(platform, request, &wanted)? {
         phase("Going on after the switch");
         keep_plan(platform, request, &plan).await?;
         let notes = execute::finish(platform, &plan, &phase).await?;
@@ -203,14 +203,22 @@ fn phases(platform: &Arc<Platform>, request: &Record) -> impl Fn(&str) + Send + 
     }
 }
 
-/// The plan of a recovery that has switched catalogs and not ended: this request goes on with it, or waits for it.
-fn unfinished(
+/// The plan of a recovery that has switched catalogs already, and that this request goes on with: its own, or one that
+/// an earlier request has not ended.
+fn switched(
     platform: &Platform,
+    request: &Record,
     wanted: &RecoveryRequest,
 ) -> Result<Option<(RecoveryPlan, StateSummary)>, RecoveryError> {
-    let Some(recovered) = state::recovered(platform)?.filter(|recovered| !recovered.finished) else {
+    let Some(recovered) = state::recovered(platform)? else { return Ok(None) };
+    // Ended, and killed before the request could say so.
+    let own = request.body.internal.get("plan").and_then(|plan| RecoveryPlan::deserialize(plan).ok());
+    if own.is_some_and(|own| own.generation == recovered.plan.generation) {
+        return Ok(Some((recovered.plan, recovered.state)));
+    }
+    if recovered.finished {
         return Ok(None);
-    };
+    }
     let plan = recovered.plan;
     let same = match &wanted.wanted {
         Wanted::Latest => plan.point != EXPORTS,
