@@ -5,6 +5,7 @@
 //! Limits: memory grows by two uids per object, for the owner references.
 
 mod authority;
+mod belongings;
 mod conflicts;
 mod failure;
 mod finish;

@@ -47,8 +47,9 @@ impl Conflicts {
     }
 }
 
-/// Kinds that may be deleted and made anew without losing what they stand for. A claim is its data, a namespace
-/// is its contents, a service is its address, a definition is its objects: those never.
+/// Kinds that may be deleted and made anew without losing what they stand for. A claim is its data, a stateful set
+/// takes its claims with it when it says so, a namespace is its contents, a service is its address, a definition is
+/// its objects: those never.
 const RECREATABLE: &[(&str, &str)] = &[
     ("", "Secret"),
     ("", "ConfigMap"),
@@ -56,7 +57,6 @@ const RECREATABLE: &[(&str, &str)] = &[
     ("", "PodTemplate"),
     ("", "ReplicationController"),
     ("apps", "Deployment"),
-    ("apps", "StatefulSet"),
     ("apps", "DaemonSet"),
     ("apps", "ReplicaSet"),
     ("batch", "Job"),
@@ -67,14 +67,27 @@ const RECREATABLE: &[(&str, &str)] = &[
 /// Whether a refused overwrite is tried as deletion and creation: only when the server says that the object
 /// cannot be changed. An object that is plainly wrong would be refused again, after the old one was gone.
 pub(super) fn is_recreated_after(kind: &Kind, refusal: &Refusal) -> bool {
-    const IMMUTABLE: &[&str] =
-        &["immutable", "may not change", "may not be changed", "updates to", "cannot change"];
-    let recreatable = RECREATABLE.iter().any(|row| kind.is(row.0, row.1));
-    recreatable && refusal.status == 422 && IMMUTABLE.iter().any(|word| refusal.message.contains(word))
+    is_built_in_recreatable(kind) && says_immutable(refusal)
 }
 
 pub(super) fn may_recreate(kind: &Kind) -> bool {
-    RECREATABLE.iter().any(|row| kind.is(row.0, row.1)) || Layer::of(kind) == Layer::Custom
+    is_built_in_recreatable(kind) || Layer::of(kind) == Layer::Custom
+}
+
+fn is_built_in_recreatable(kind: &Kind) -> bool {
+    RECREATABLE.iter().any(|row| kind.is(row.0, row.1))
+}
+
+pub(super) fn says_immutable(refusal: &Refusal) -> bool {
+    const IMMUTABLE: &[&str] =
+        &["immutable", "may not change", "may not be changed", "updates to", "cannot change"];
+    refusal.status == 422 && IMMUTABLE.iter().any(|word| refusal.message.contains(word))
+}
+
+/// What becomes of the objects that belong to one that is made anew. The pods of a workload must go with it, or
+/// the old ones would run beside the new. Whatever belongs to another object may be data, and stays.
+pub(super) fn propagation(kind: &Kind) -> &'static str {
+    if Layer::of(kind) == Layer::Workloads { "Background" } else { "Orphan" }
 }
 
 #[cfg(test)]
@@ -127,6 +140,8 @@ mod tests {
         assert!(is_recreated_after(&secret, &immutable));
         assert!(!is_recreated_after(&secret, &wrong));
         assert!(!is_recreated_after(&claim, &immutable));
+        let stateful = Kind::namespaced("apps/v1", "StatefulSet", "statefulsets");
+        assert!(!is_recreated_after(&stateful, &immutable) && !may_recreate(&stateful));
         assert!(!is_recreated_after(&secret, &refusal(403, "immutable")));
     }
 }

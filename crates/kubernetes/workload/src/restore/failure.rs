@@ -96,6 +96,12 @@ pub(crate) enum ObjectError {
     KeepsChanging,
     #[error("the former object is still being deleted after {seconds} s")]
     StillDeleted { seconds: u64 },
+    #[error("it cannot be changed and is never deleted to be made anew; it differs in {differs}")]
+    NotRecreated { differs: String, source: RequestError },
+    #[error("it is not deleted to be made anew, because claim '{claim}' belongs to it and would go with it")]
+    HoldsClaim { claim: String },
+    #[error("it is not deleted to be made anew, because its finalizers let others act on that: {finalizers}")]
+    HoldsFinalizers { finalizers: String },
     #[error("the former object was deleted to be made anew, was refused, and was put back")]
     PutBack { source: RequestError },
     #[error("the former object was deleted to be made anew, was refused, and could not be put back")]

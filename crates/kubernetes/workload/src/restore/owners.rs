@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::failure::ObjectError;
 use super::{Destination, OBJECTS_AT_ONCE, RestoreError, Run, lock};
-use crate::kinds::{Scope, split_api_version};
+use crate::kinds::split_api_version;
 use crate::request::RequestError;
 
 /// Field managers kept in memory for objects that wait for their owners; what is beyond is written at once.
@@ -109,12 +109,7 @@ impl Run<'_> {
     }
 
     async fn find_owner(&self, owner: &Value) -> Result<Option<String>, RequestError> {
-        let text = |key: &str| owner[key].as_str().unwrap_or_default();
-        let (group, _) = split_api_version(text("apiVersion"));
-        let served = lock(&self.served).clone();
-        let Some(served) = served.find(group, text("kind")) else { return Ok(None) };
-        let namespace = (served.kind.scope == Scope::Namespaced).then_some(self.request.target.as_str());
-        let live = self.cluster.read_object(&served.kind, namespace, text("name")).await?;
+        let live = self.read_owner(owner).await?;
         let alive = live.filter(|live| live["metadata"]["deletionTimestamp"].is_null());
         Ok(alive.and_then(|live| live["metadata"]["uid"].as_str().map(str::to_owned)))
     }

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::conflicts::{ConflictRule, is_recreated_after, may_recreate};
+use super::belongings::differences;
+use super::conflicts::{ConflictRule, is_recreated_after, may_recreate, propagation, says_immutable};
 use super::failure::{ObjectError, RestoreError, Stop};
 use super::finish::RESTORE_MANAGER;
 use super::prepare::Prepared;
@@ -95,7 +96,7 @@ impl Run<'_> {
     }
 
     /// What an error of one write means for the restore.
-    async fn stop(&self, source: RequestError) -> Stop {
+    pub(super) async fn stop(&self, source: RequestError) -> Stop {
         let refusal = source.refusal();
         if refusal.is_some_and(|refusal| refusal.causes.iter().any(|cause| cause == "NamespaceTerminating")) {
             match namespace::terminating(self.cluster, &self.request.target).await {
@@ -178,6 +179,10 @@ impl Run<'_> {
                 if cannot_change && rule == ConflictRule::Replace {
                     return self.recreate(kind, prepared, live).await;
                 }
+                if !may_recreate(kind) && error.refusal().is_some_and(says_immutable) {
+                    let differs = differences(&comparable_live(kind, live), &prepared.comparable());
+                    return Err(ObjectError::NotRecreated { differs, source: error }.into());
+                }
                 Err(self.stop(error).await)
             }
         }
@@ -190,6 +195,7 @@ impl Run<'_> {
         live: &Value,
     ) -> Result<Option<Outcome>, Stop> {
         self.reviews.check("delete", kind).await?;
+        self.check_recreatable(kind, live).await?;
         let target = prepared.reference(kind);
         let url =
             named(Verb::Delete, &target, kind.object_url(prepared.namespace.as_deref(), &prepared.name))
@@ -198,7 +204,7 @@ impl Run<'_> {
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
+            "propagationPolicy": propagation(kind),
             "preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
         });
         let call = Call::new(Verb::Delete, &target, url)

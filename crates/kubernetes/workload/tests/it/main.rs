@@ -3,6 +3,7 @@
 mod application;
 mod configuration;
 mod conflicts;
+mod recreate;
 mod refusals;
 mod rights;
 mod round_trip;
