@@ -305,7 +305,7 @@ async fn describe(job: &Job, application: String, report: CaptureReport, bytes: 
     };
     BackupDescription {
         application,
-        point: action.name.clone(),
+        point: restore_points::point_name(action),
         labels: action.labels.clone(),
         action_time,
         scheduled_time,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use keelson_catalog::{Change, CommitError, Database, Query, RowKey};
+use keelson_catalog::{Change, CommitError, Database, Expect, Query, RowKey};
 use keelson_model::action::ActionState;
 use keelson_model::{Chain, Classified, ErrorClass};
 use serde::Serialize;
@@ -252,10 +252,11 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
             result = perform(&job) => result,
             () = stop.cancelled() => return,
         };
-        let failure = match result {
-            Ok(finished) => return end(&job, finished).await,
-            Err(failure) => failure,
+        let ended = match result {
+            Ok(finished) => end(&job, finished).await,
+            Err(failure) => Err(failure),
         };
+        let Err(failure) = ended else { return };
         let again = failure.0.class().is_retryable() && attempt < ATTEMPTS_MAX;
         if !again {
             return give_up(&job, &failure).await;
@@ -323,7 +324,7 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
 async fn forget(database: &Database, work: &Work) -> Option<Job> {
     let key = RowKey { kind: actions::work_kind(), namespace: String::new(), name: work.uid.clone() };
     let changes = vec![
-        Change::Delete { key, expect: keelson_catalog::Expect::Any },
+        Change::Delete { key, expect: Expect::Any },
         Change::DropSteps { run: work.uid.clone() },
     ];
     if let Err(error) = commit(database, ACTOR, changes).await {
@@ -361,9 +362,44 @@ impl Classified for UnknownAction {
     }
 }
 
-async fn end(job: &Job, finished: Finished) {
+/// Writes the end and what the action made. Where that cannot be written the action has failed, and says why.
+async fn end(job: &Job, finished: Finished) -> Result<(), Failure> {
     let ended = finish(job, |action, now| finished.clone().apply(action, now)).await;
-    log_end(&job.action, ended);
+    match ended {
+        Ok(()) => {
+            log_end(&job.action, Ok(()));
+            Ok(())
+        }
+        Err(CommitError::Conflict { key, expected: Expect::Absent, .. }) => {
+            Err(EndError::Taken { key: key.to_string() }.into())
+        }
+        Err(source) => Err(EndError::Record { action: job.action.name.clone(), source }.into()),
+    }
+}
+
+/// What an action made cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+enum EndError {
+    #[error("{key} exists already and is not of this action")]
+    Taken { key: String },
+    #[error("record the end of action '{action}'")]
+    Record { action: String, source: CommitError },
+}
+
+impl Classified for EndError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Taken { .. } => ErrorClass::Invalid,
+            Self::Record { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Taken { .. } => "action.end.taken",
+            Self::Record { .. } => "action.end.record",
+        }
+    }
 }
 
 async fn give_up(job: &Job, failure: &Failure) {

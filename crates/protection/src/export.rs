@@ -127,7 +127,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         bytes: source.artifact.bytes,
         stored_bytes: stored.stored_bytes,
     };
-    let mut point = new_point(&stored.description, artifact, &job.action.name);
+    let mut point = new_point(&stored.description, artifact, &stored.description.point);
     point.labels.extend(locations::export_labels(profile));
     let changes = restore_points::create(&point, job.platform.clock.now());
     let mut finished = Finished { changes, ..Finished::default() };
@@ -186,7 +186,7 @@ pub(crate) async fn copy(
     let mut description: BackupDescription =
         serde_json::from_slice(outcome.description()).map_err(|source| ExportError::Decode { source })?;
     if action.kind == kinds::export_actions() {
-        description.point.clone_from(&action.name);
+        description.point = restore_points::point_name(action);
         description.labels.extend(action.labels.clone());
     }
     let sent = session.progress();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, RowKey};
+use keelson_model::names::label;
 use keelson_model::retention::Tiers;
 use keelson_model::{RepositoryId, SessionId};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,26 @@ pub(crate) struct NewPoint {
     pub action_time: Timestamp,
     pub scheduled_time: Option<Timestamp>,
     pub internal: ContentInternal,
+}
+
+/// Letters of an action's uid that its restore point bears: 48 random bits.
+const UID_LETTERS: usize = 12;
+/// A name must fit the value of a label.
+const POINT_NAME_MAX: usize = 63;
+/// The names of a content and of an application are shorter; old contents may be named longer.
+const RETIRED_NAME_MAX: usize = 200;
+
+/// The name of the restore point that an action makes: no other action's, even of the same name, and the same in
+/// every attempt. Children of a policy run make `scheduled-…`.
+pub(crate) fn point_name(action: &Record) -> String {
+    let base = if action.labels.contains_key(label::RUN_ACTION_NAME) { "scheduled" } else { &action.name };
+    let letters: String = action.uid.chars().filter(char::is_ascii_alphanumeric).take(UID_LETTERS).collect();
+    format!("{}-{letters}", cut_name(base, POINT_NAME_MAX - UID_LETTERS - 1))
+}
+
+/// The beginning of a name that is itself a name.
+fn cut_name(name: &str, max: usize) -> &str {
+    name[..name.floor_char_boundary(max)].trim_end_matches(['-', '.'])
 }
 
 /// The rows of a new restore point: the content and, where its namespace is there, the point bound to it.
@@ -159,7 +180,7 @@ fn mark_retiring(content: &mut Record, action: &str) {
 
 /// The RetireAction of one content, and the mark that says so.
 pub(crate) fn retirement(content: &mut Record, requester: &Requester, now: Timestamp) -> Vec<Change> {
-    let name = format!("retire-{}-{}", content.name, random_suffix());
+    let name = format!("retire-{}-{}", cut_name(&content.name, RETIRED_NAME_MAX), random_suffix());
     let mut action = Record::new(kinds::retire_action(), "", &name, now, Class::Local);
     action.labels.clone_from(&content.labels);
     action.body.spec = json!({ "scheduledTime": now });
@@ -178,9 +199,39 @@ pub(crate) fn clear_retiring(content: &mut Record) {
 
 /// What the details of a content say: what it holds and which policies made it.
 pub(crate) fn details(content: &Record) -> Value {
-    let policy = content.labels.get(keelson_model::names::label::POLICY_NAME);
+    let policy = content.labels.get(label::POLICY_NAME);
     json!({
         "artifacts": [content.body.internal.get("artifact")],
         "originatingPolicies": policy.into_iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(name: &str, uid: &str) -> Record {
+        let mut action = Record::new(kinds::backup_action(), "a", name, Timestamp::UNIX_EPOCH, Class::Local);
+        uid.clone_into(&mut action.uid);
+        action
+    }
+
+    #[test]
+    fn actions_of_one_name_make_restore_points_of_different_names() {
+        let check = |name: &str, uid: &str, expected: &str| {
+            let found = point_name(&action(name, uid));
+            assert_eq!(found, expected);
+            assert!(keelson_model::naming::check_object_name(&found).is_ok(), "{found}");
+            assert!(found.len() <= POINT_NAME_MAX, "{found}");
+        };
+        check("nightly", "01234567-89ab-4cde-8000-000000000000", "nightly-0123456789ab");
+        check("nightly", "f1234567-89ab-4cde-8000-000000000000", "nightly-f123456789ab");
+        check("b-c", "f1234567-89ab-4cde-8000-000000000000", "b-c-f123456789ab");
+        let long = format!("{}.{}", "x".repeat(49), "y".repeat(203));
+        let expected = format!("{}-0123456789ab", "x".repeat(49));
+        check(&long, "01234567-89ab-4cde-8000-000000000000", &expected);
+        let mut child = action("scheduled-b2k7x", "01234567-89ab-4cde-8000-000000000000");
+        child.labels.insert(label::RUN_ACTION_NAME.to_owned(), "run".to_owned());
+        assert_eq!(point_name(&child), "scheduled-0123456789ab");
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keelson_catalog::{CommitError, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::names::DR_POLICY;
+use keelson_model::names::{DR_POLICY, label};
 use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
@@ -29,6 +29,8 @@ enum RunError {
     NothingSelected { policy: String },
     #[error("{failed} of {all} actions of this run failed; the first: {first}")]
     ChildrenFailed { failed: usize, all: usize, first: String },
+    #[error("action '{name}' exists already and is not of this run")]
+    Taken { name: String },
     #[error("make action '{name}'")]
     Submit { name: String, source: CommitError },
 }
@@ -37,7 +39,7 @@ impl Classified for RunError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::NothingSelected { .. } => ErrorClass::NotFound,
-            Self::ChildrenFailed { .. } => ErrorClass::Invalid,
+            Self::ChildrenFailed { .. } | Self::Taken { .. } => ErrorClass::Invalid,
             Self::Submit { source, .. } => source.class(),
         }
     }
@@ -46,6 +48,7 @@ impl Classified for RunError {
         match self {
             Self::NothingSelected { .. } => "run.nothing_selected",
             Self::ChildrenFailed { .. } => "run.children_failed",
+            Self::Taken { .. } => "run.taken",
             Self::Submit { .. } => "run.submit",
         }
     }
@@ -125,9 +128,19 @@ async fn submit(
     let requester = job.internal.requester.clone().unwrap_or_else(Requester::platform);
     let subject = json!({ "scheduled": !job.action.body.spec["scheduledTime"].is_null() });
     match commit(&job.database, "policy run", actions::submit(child, &requester, subject)).await {
-        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(key),
+        Ok(_) => Ok(key),
+        Err(CommitError::Conflict { key: taken, .. }) if taken == key => {
+            let is_ours = read(&job.database, &key)?.is_none_or(|known| is_child(&known, &job.action));
+            if is_ours { Ok(key) } else { Err(RunError::Taken { name: name.to_owned() }.into()) }
+        }
         Err(source) => Err(RunError::Submit { name: name.to_owned(), source }.into()),
     }
+}
+
+/// Nobody but the platform sets these labels.
+fn is_child(action: &Record, run: &Record) -> bool {
+    action.label(label::RUN_ACTION_NAME) == run.name
+        && action.label(label::RUN_ACTION_NAMESPACE) == run.namespace
 }
 
 async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
