@@ -43,6 +43,13 @@ impl LabelSelector {
         Self(vec![LabelRequirement { key: key.into(), operator }])
     }
 
+    /// The same selector that also asks for one value of one more label. A value that is no label matches nothing.
+    #[must_use]
+    pub fn and_equal(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.extend(Self::equal(key, value).0);
+        self
+    }
+
     /// Parses the syntax of `kubectl -l`.
     pub fn parse(text: &str) -> Result<Self, ParseSelectorError> {
         check_length(text)?;

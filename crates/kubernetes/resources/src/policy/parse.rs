@@ -1,6 +1,7 @@
 //! From a policy in the cluster to plain schedule, retention and selector, with every fault as a sentence.
 
 use keelson_model::names::{DR_POLICY, label};
+use keelson_model::naming::check_label_value;
 use keelson_model::recovery::{CatalogSnapshots, DrMode};
 use keelson_model::retention::Retention;
 use keelson_model::schedule::{Frequency, Schedule};
@@ -88,6 +89,7 @@ pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
         return Err(vec!["spec.frequency is required".to_owned()]);
     };
     let mut parser = Parser { faults: Vec::new() };
+    parser.name(&name);
     let schedule = parser.schedule(&spec, frequency);
     let retention = parser.retention(&spec, frequency);
     let selector = parser.selector(&spec);
@@ -121,6 +123,13 @@ struct Parser {
 impl Parser {
     fn refuse(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());
+    }
+
+    /// A policy from before the rule of its definition may still have any name.
+    fn name(&mut self, name: &str) {
+        if let Err(fault) = check_label_value(name) {
+            self.refuse(format!("metadata.name becomes the value of labels: {fault}"));
+        }
     }
 
     fn finish(self, policy: ParsedPolicy) -> Result<ParsedPolicy, Vec<String>> {

@@ -249,3 +249,11 @@ fn a_policy_without_a_frequency_or_of_another_shape_is_refused() {
     let faults = policy_of(json!({ "actions": 3 }));
     assert!(faults[0].starts_with("spec: invalid type"), "{faults:?}");
 }
+
+/// Retention asked the catalog for a label of this value, which was none, and the process ended.
+#[test]
+fn a_policy_whose_name_is_no_label_is_refused() {
+    assert!(parse(&policy(&"n".repeat(63), "kasten-io", nightly())).is_ok());
+    let faults = parse(&policy(&"n".repeat(64), "kasten-io", nightly())).unwrap_err();
+    assert_eq!(faults, ["metadata.name becomes the value of labels: must be no more than 63 characters"]);
+}
