@@ -59,7 +59,7 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
         let page = catalog.list(&query).map_err(CommitOrRead::Read)?;
         for stored in &page.rows {
             known.insert(stored.row.uid.clone());
-            let Some(policy) = runnable(&stored.row.body) else { continue };
+            let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else { continue };
             consider(platform, catalog, &policy, &stored.row.uid, now).await?;
         }
         match page.next {
@@ -70,11 +70,10 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
 }
 
 /// Only a policy that was found valid and is not paused runs by itself.
-fn runnable(body: &[u8]) -> Option<Policy> {
+fn runnable(body: &[u8], install_namespace: &str) -> Option<Policy> {
     let object = mirror::object_of(body)?;
-    let valid = object["status"]["validation"] == "Success";
     let paused = object["spec"]["paused"] == true;
-    (valid && !paused).then(|| policies::parse(object).ok()).flatten()
+    if paused { None } else { policies::parse_valid(object, install_namespace).ok() }
 }
 
 async fn consider(
