@@ -4,13 +4,15 @@
 //! its result and its end are one commit. Assumes: the steps of a use case may run again after a kill.
 //! Limits: [`ATTEMPTS_MAX`] attempts, a killed process counting as one; [`SLOTS`] data actions at once.
 
-use std::collections::{HashMap, HashSet};
+mod backlog;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use keelson_catalog::{Change, CommitError, Database, Expect, Query, RowKey};
+use keelson_catalog::{Change, CommitError, Database, Expect, RowKey};
 use keelson_model::action::ActionState;
 use keelson_model::{Chain, Classified, ErrorClass};
 use serde::Serialize;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
+use crate::engine::backlog::{Backlog, Taken};
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
@@ -30,8 +33,8 @@ use crate::{backup, export, restore, retire, run};
 pub(crate) const ATTEMPTS_MAX: u32 = 3;
 /// Data actions at once: each may hold four packs of 16 MiB in flight, so this bounds memory too.
 const SLOTS: usize = 4;
-/// Unfinished actions read from the list at once; the rest waits for the next look.
-const WORK_PAGE: usize = 500;
+/// The list is longer than one look, and there is room.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const BETWEEN_ATTEMPTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// Of writing the end of an action that changes meanwhile.
 const FINISH_TRIES_MAX: u32 = 5;
@@ -161,51 +164,42 @@ const ACTOR: &str = "engine";
 pub(crate) async fn run_actions(platform: Arc<Platform>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(SLOTS));
     let mut commits = platform.commits();
-    let mut active: HashSet<String> = HashSet::new();
+    let mut backlog = Backlog::new();
     let mut running = JoinSet::new();
     let mut owner: HashMap<tokio::task::Id, String> = HashMap::new();
     loop {
         commits.borrow_and_update();
-        for work in unfinished(&platform) {
-            if active.insert(work.uid.clone()) {
-                let span =
-                    info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
-                let uid = work.uid.clone();
-                let task =
-                    carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
-                owner.insert(running.spawn(task).id(), uid);
-            }
+        let taken = take(&platform, &mut backlog);
+        for work in taken.work {
+            let span = info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
+            let uid = work.uid.clone();
+            let task = carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
+            owner.insert(running.spawn(task).id(), uid);
         }
         tokio::select! {
             () = stop.cancelled() => break,
+            () = tokio::time::sleep(LOOK_AGAIN), if taken.more => (),
             changed = commits.changed() => if changed.is_err() { break },
             Some(ended) = running.join_next_with_id() => {
                 let id = match &ended { Ok((id, ())) => *id, Err(error) => error.id() };
                 if let Err(error) = ended {
                     error!(error = &error as &dyn std::error::Error, "an action's task ended abnormally");
                 }
-                owner.remove(&id).map(|uid| active.remove(&uid));
+                if let Some(uid) = owner.remove(&id) {
+                    backlog.let_go(&uid);
+                }
             }
         }
     }
     while running.join_next().await.is_some() {}
 }
 
-fn unfinished(platform: &Platform) -> Vec<Work> {
-    let Ok(database) = platform.catalog() else { return Vec::new() };
-    let query = Query::all(actions::work_kind(), WORK_PAGE);
-    match database.list(&query) {
-        Ok(page) => {
-            page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok()).collect()
-        }
-        Err(error) => {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "the list of unfinished actions could not be read"
-            );
-            Vec::new()
-        }
-    }
+fn take(platform: &Platform, backlog: &mut Backlog) -> Taken {
+    let Ok(database) = platform.catalog() else { return Taken::default() };
+    backlog.take(&database).unwrap_or_else(|error| {
+        warn!(error = &error as &dyn std::error::Error, "the list of unfinished actions could not be read");
+        Taken::default()
+    })
 }
 
 pub(crate) fn read(database: &Database, key: &RowKey) -> Result<Option<Record>, ReadRecordError> {
