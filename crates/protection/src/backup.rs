@@ -139,12 +139,8 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         stored_bytes,
     };
     let point = new_point(&description, artifact, &description.point);
-    let changes = restore_points::create(&point, job.platform.clock.now());
-    let mut finished = Finished { changes, ..Finished::default() };
-    finished
-        .status
-        .insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
-    finished.exceptions = exceptions(&description.report);
+    let mut finished = restore_points::finish_with(job, &point).await?;
+    finished.exceptions.extend(exceptions(&description.report));
     Ok(finished)
 }
 

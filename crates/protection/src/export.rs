@@ -129,11 +129,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     };
     let mut point = new_point(&stored.description, artifact, &stored.description.point);
     point.labels.extend(locations::export_labels(profile));
-    let changes = restore_points::create(&point, job.platform.clock.now());
-    let mut finished = Finished { changes, ..Finished::default() };
-    finished
-        .status
-        .insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
+    let mut finished = restore_points::finish_with(job, &point).await?;
     finished.status.insert(
         "progressDetails".to_owned(),
         json!({ "totalBytes": source.artifact.bytes, "processedBytes": source.artifact.bytes,

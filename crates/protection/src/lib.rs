@@ -24,6 +24,7 @@ mod streams;
 
 mod applications;
 mod mirror;
+mod namespaces;
 mod policies;
 mod scheduler;
 pub mod validation;

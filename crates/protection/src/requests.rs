@@ -18,6 +18,7 @@ pub use create::create;
 pub use delete::delete;
 pub use details::details;
 
+use crate::namespaces::ReadNamespaceError;
 use crate::platform::CatalogAway;
 use crate::records::DecodeRecordError;
 
@@ -66,6 +67,8 @@ pub enum RequestError {
     Read { source: ReadError },
     #[error("decode the catalog")]
     Decode { source: DecodeRecordError },
+    #[error("look for the namespace")]
+    Namespace { source: ReadNamespaceError },
     #[error("write the catalog")]
     Commit { source: CommitError },
 }
@@ -80,6 +83,7 @@ impl Classified for RequestError {
             Self::Away(source) => source.class(),
             Self::Read { source } => source.class(),
             Self::Decode { .. } => ErrorClass::Corrupt,
+            Self::Namespace { source } => source.class(),
             Self::Commit { source } => source.class(),
         }
     }
@@ -94,6 +98,7 @@ impl Classified for RequestError {
             Self::Away(_) => "request.catalog_away",
             Self::Read { .. } => "request.read",
             Self::Decode { .. } => "request.decode",
+            Self::Namespace { .. } => "request.namespace",
             Self::Commit { .. } => "request.commit",
         }
     }

@@ -13,9 +13,11 @@ use keelson_model::{RepositoryId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::actions;
+use crate::actions::{self, Finished};
+use crate::engine::{Failure, Job};
 use crate::kinds;
 use crate::locations::Place;
+use crate::namespaces::{self, NamespaceId};
 use crate::records::{Record, random_suffix};
 use crate::requester::Requester;
 use crate::requests::RequestError;
@@ -96,8 +98,26 @@ fn cut_name(name: &str, max: usize) -> &str {
     name[..name.floor_char_boundary(max)].trim_end_matches(['-', '.'])
 }
 
-/// The rows of a new restore point: the content and, where its namespace is there, the point bound to it.
-pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
+/// The private part of a restore point.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct PointInternal {
+    /// The namespace that it was made in. Absent on points of before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<NamespaceId>,
+}
+
+/// The namespace that a restore point was made in.
+pub(crate) fn namespace_of(point: &Record) -> Option<NamespaceId> {
+    point.internal::<PointInternal>().ok().and_then(|internal| internal.namespace)
+}
+
+pub(crate) fn note_namespace(point: &mut Record, namespace: NamespaceId) {
+    let internal = PointInternal { namespace: Some(namespace) };
+    point.body.internal = serde_json::to_value(internal).expect("plain data");
+}
+
+/// The rows of a new restore point: the content and, where its namespace is there to stay, the point bound to it.
+pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: Timestamp) -> Vec<Change> {
     let class = if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
     let artifact = &point.internal.artifact;
     let content_name = format!("{}-{}", point.application, point.name);
@@ -110,13 +130,32 @@ pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
     });
     content.body.internal = serde_json::to_value(&point.internal).expect("plain data");
 
+    let Some(namespace) = namespace else { return vec![content.put(Expect::Absent)] };
     let mut record = Record::new(kinds::restore_point(), &point.application, &point.name, created, class);
     record.labels.clone_from(&point.labels);
     record.body.spec = json!({ "restorePointContentRef": { "name": content_name } });
+    note_namespace(&mut record, namespace);
     bind(&mut content, &mut record);
     record.body.status["logicalSizeBytes"] = json!(artifact.bytes);
     record.body.status["physicalSizeBytes"] = json!(artifact.stored_bytes);
     vec![content.put(Expect::Absent), record.put(Expect::Absent)]
+}
+
+/// The end of an action that made a restore point. Where the namespace has gone meanwhile only the content is made.
+pub(crate) async fn finish_with(job: &Job, point: &NewPoint) -> Result<Finished, Failure> {
+    let namespace = namespaces::find_staying(&job.platform, &point.application).await?;
+    let mut finished = Finished::default();
+    if namespace.is_some() {
+        let made = json!({ "name": point.name, "namespace": point.application });
+        finished.status.insert("restorePoint".to_owned(), made);
+    } else {
+        finished.exceptions.push(format!(
+            "namespace '{}' went away meanwhile: what was stored is kept as an unbound restore point content",
+            point.application
+        ));
+    }
+    finished.changes = create(point, namespace, job.platform.clock.now());
+    Ok(finished)
 }
 
 /// The restore point that a content is bound to.

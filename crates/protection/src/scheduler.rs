@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::actions;
 use crate::kinds;
 use crate::mirror;
+use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::policies::{self, Policy};
 use crate::records::{Record, random_suffix};
@@ -96,11 +97,19 @@ async fn consider(
     if known.is_some() && due_now.is_none() {
         return Ok(());
     }
-    if let Some(at) = due_now {
+    if let Some(at) = due_now
+        && is_staying(platform, &policy.namespace).await?
+    {
         start(platform, catalog, policy, at).await?;
     }
     let Some(next) = schedule.next_after(now) else { return Ok(()) };
     remember(platform, key, &Due { uid: uid.to_owned(), schedule: fingerprint, next }).await
+}
+
+/// A namespace on its way out takes nothing new, and a run there would come back to life in a recovery.
+async fn is_staying(platform: &Platform, namespace: &str) -> Result<bool, CommitOrRead> {
+    let found = namespaces::find_staying(platform, namespace).await.map_err(CommitOrRead::Namespace)?;
+    Ok(found.is_some())
 }
 
 async fn start(
@@ -166,6 +175,8 @@ async fn forget_gone(platform: &Platform, known: &HashSet<String>) -> Result<(),
 pub(crate) enum CommitOrRead {
     #[error("read the schedules")]
     Read(#[source] keelson_catalog::ReadError),
+    #[error("look for the namespace of a policy that is due")]
+    Namespace(#[source] namespaces::ReadNamespaceError),
     #[error("write the schedules")]
     Commit(#[source] CommitError),
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::actions;
 use crate::kinds;
+use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
@@ -34,7 +35,7 @@ pub async fn create(
         "RunAction" => run_action(platform, &database, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),
         "ExportAction" | "RestoreAction" => point_action(&database, requester, &mut record)?,
-        "RestorePoint" => restore_point(&database, &mut record)?,
+        "RestorePoint" => restore_point(platform, &database, &mut record).await?,
         "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
         _ => return Err(RequestError::NotByClients { kind: kind.kind, name }),
     };
@@ -124,7 +125,11 @@ fn point_action(
 }
 
 /// A restore point made by hand binds a content that no other restore point is bound to.
-fn restore_point(database: &Database, record: &mut Record) -> Result<Vec<Change>, RequestError> {
+async fn restore_point(
+    platform: &Platform,
+    database: &Database,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
     let field = "spec.restorePointContentRef.name";
     let name = record.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default().to_owned();
     let key = RowKey::new(kinds::restore_point_contents(), "", name.clone());
@@ -143,6 +148,16 @@ fn restore_point(database: &Database, record: &mut Record) -> Result<Vec<Change>
             ),
         });
     }
+    if restore_points::is_retiring(&content) {
+        return Err(RequestError::InvalidField { field, message: format!("'{name}' is being retired") });
+    }
+    let namespace = namespaces::find_staying(platform, &record.namespace)
+        .await
+        .map_err(|source| RequestError::Namespace { source })?;
+    let namespace = namespace.ok_or_else(|| RequestError::Conflict {
+        message: format!("namespace '{}' is not there to stay", record.namespace),
+    })?;
+    restore_points::note_namespace(record, namespace);
     restore_points::bind(&mut content, record);
     Ok(vec![record.put(Expect::Absent), content.replace()])
 }

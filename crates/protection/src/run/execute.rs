@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::actions::{self, Finished};
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
+use crate::namespaces;
 use crate::platform::commit;
 use crate::policies;
 use crate::records::{Record, random_suffix};
@@ -58,6 +59,16 @@ impl Classified for RunError {
 struct Ended {
     state: ActionState,
     record: Option<Record>,
+    /// Why there is nothing to show for it although nothing failed.
+    note: Option<String>,
+}
+
+impl Ended {
+    /// The application went away after the run had chosen it.
+    fn gone(application: &str) -> Self {
+        let note = format!("namespace '{application}' went away during the run");
+        Self { state: ActionState::Skipped, record: None, note: Some(note) }
+    }
 }
 
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
@@ -87,12 +98,16 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
     let scheduled = &job.action.body.spec["scheduledTime"];
     let mut backups = Vec::new();
+    let mut ended = Vec::new();
     for run in &plan.applications {
+        if namespaces::find_staying(&job.platform, &run.application).await?.is_none() {
+            ended.push(Ended::gone(&run.application));
+            continue;
+        }
         let spec = plan::backup_spec(plan, &run.application, scheduled);
         let key = submit(job, plan, kinds::backup_action(), &run.application, &run.backup, spec).await?;
         backups.push((run, key));
     }
-    let mut ended = Vec::new();
     let mut exports = Vec::new();
     for (run, key) in backups {
         let backup = wait(job, &key).await?;
@@ -100,6 +115,9 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
             .record
             .as_ref()
             .and_then(|record| record.body.status["restorePoint"]["name"].as_str().map(str::to_owned));
+        if plan.export.is_some() && point.is_none() && backup.state == ActionState::Complete {
+            ended.push(Ended::gone(&run.application));
+        }
         if let (Some(export), Some(point)) = (&plan.export, point) {
             let spec = plan::export_spec(export, &run.application, &point);
             exports
@@ -149,11 +167,11 @@ async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
         commits.borrow_and_update();
         match read(&job.database, child)? {
             // Somebody deleted it: nothing more will come of it.
-            None => return Ok(Ended { state: ActionState::Cancelled, record: None }),
+            None => return Ok(Ended { state: ActionState::Cancelled, record: None, note: None }),
             Some(record) => {
                 let state = actions::state(&record).unwrap_or(ActionState::Pending);
                 if state.is_finished() {
-                    return Ok(Ended { state, record: Some(record) });
+                    return Ok(Ended { state, record: Some(record), note: None });
                 }
             }
         }
@@ -188,6 +206,7 @@ fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finis
         .filter_map(|record| record.body.status["exceptions"].as_array())
         .flatten()
         .filter_map(|exception| exception["message"].as_str().map(str::to_owned))
+        .chain(children.iter().filter_map(|child| child.note.clone()))
         .collect();
     debug_assert!(!plan.applications.is_empty());
     Ok(finished)
