@@ -126,6 +126,8 @@ pub struct Platform {
     pub(crate) instance_key: InstanceKey,
     /// Ships the journal; held while a run of the DR policy needs the chain to stand still.
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
+    /// Held while a review or restore is made: at most one of each may exist.
+    pub(crate) recovery_requests: tokio::sync::Mutex<()>,
     identity: RwLock<Identity>,
     vault: RwLock<VaultKeyring>,
     catalog: ArcSwap<CatalogSlot>,
@@ -193,6 +195,7 @@ impl Platform {
         let slot = CatalogSlot::new(catalog, &commits);
         Ok(Arc::new(Self {
             shipper: tokio::sync::Mutex::new(None),
+            recovery_requests: tokio::sync::Mutex::new(()),
             settings,
             clock,
             cluster,

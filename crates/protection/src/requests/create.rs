@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, RowKind, Stored};
-use keelson_model::names::label;
+use keelson_model::names::{group, label};
 use keelson_resources::KindInfo;
 use serde_json::{Value, json};
 
@@ -25,10 +25,17 @@ pub async fn create(
     effect: Effect,
 ) -> Result<Stored, RequestError> {
     let database = platform.database(kind).map_err(RequestError::Away)?;
+    // Only one of these may exist, which is looked up before it is written.
+    let _alone = match kind.group {
+        group::DR => Some(platform.recovery_requests.lock().await),
+        _ => None,
+    };
     let name = object.name.clone();
     let now = platform.clock.now();
     let mut record = Record::new(kind, &object.namespace, &name, now, Class::Local);
-    record.labels = object.labels;
+    let (claimed, own): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        object.labels.into_iter().partition(|(key, _)| label::OF_THE_SYSTEM.contains(&key.as_str()));
+    record.labels = own;
     record.body.annotations = object.annotations;
     record.body.spec = object.spec;
     let changes = match kind.kind {
@@ -39,6 +46,7 @@ pub async fn create(
         "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
         _ => return Err(RequestError::NotByClients { kind: kind.kind, name }),
     };
+    check_claimed(&claimed, &record)?;
     if effect == Effect::DryRun {
         let taken = database.read(&record.key()).map_err(|source| RequestError::Read { source })?.is_some();
         let stored = stored(&record, &changes, database.head().revision);
@@ -50,6 +58,17 @@ pub async fn create(
             Err(RequestError::AlreadyExists { kind: kind.kind, name })
         }
         Err(source) => Err(RequestError::Commit { source }),
+    }
+}
+
+/// An object that was copied with its labels may say what the platform says anyway, and nothing else.
+fn check_claimed(claimed: &BTreeMap<String, String>, record: &Record) -> Result<(), RequestError> {
+    match claimed.iter().find(|(key, value)| record.labels.get(*key) != Some(*value)) {
+        None => Ok(()),
+        Some((key, _)) => Err(RequestError::InvalidField {
+            field: "metadata.labels",
+            message: format!("'{key}' is set by the platform"),
+        }),
     }
 }
 
