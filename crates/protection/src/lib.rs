@@ -13,6 +13,7 @@ pub mod requests;
 mod actions;
 mod backup;
 mod engine;
+mod expiry;
 mod export;
 mod repositories;
 mod restore;

@@ -98,7 +98,11 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
 }
 
 /// Makes the RetireAction of one content. One that is being retired already is left alone.
-async fn retire(platform: &Platform, database: &Database, content: &str) -> Result<(), RetentionError> {
+pub(crate) async fn retire(
+    platform: &Platform,
+    database: &Database,
+    content: &str,
+) -> Result<(), RetentionError> {
     let key = RowKey::new(kinds::restore_point_contents(), "", content);
     let Ok(Some(mut content)) = read(database, &key) else { return Ok(()) };
     if restore_points::is_retiring(&content) {

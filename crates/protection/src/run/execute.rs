@@ -87,7 +87,9 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
                 return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
             }
             let spec = policy.object["spec"].clone();
-            job.plan(|| plan::plan((namespace, name), &spec, &applications, random_suffix)).await?
+            let scheduled = job.action.body.spec["scheduledTime"].as_str().and_then(|at| at.parse().ok());
+            let exports = plan::decide_exports(&policy.parsed, scheduled);
+            job.plan(|| plan::plan((namespace, name), &spec, &applications, exports, random_suffix)).await?
         }
     };
     let children = carry_out(job, &plan).await?;
@@ -96,7 +98,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 }
 
 async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
-    let scheduled = &job.action.body.spec["scheduledTime"];
+    let asked = &job.action.body.spec;
     let mut backups = Vec::new();
     let mut ended = Vec::new();
     for run in &plan.applications {
@@ -104,7 +106,7 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
             ended.push(Ended::gone(&run.application));
             continue;
         }
-        let spec = plan::backup_spec(plan, &run.application, scheduled);
+        let spec = plan::backup_spec(plan, &run.application, asked);
         let key = submit(job, plan, kinds::backup_action(), &run.application, &run.backup, spec).await?;
         backups.push((run, key));
     }
@@ -119,7 +121,7 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
             ended.push(Ended::gone(&run.application));
         }
         if let (Some(export), Some(point)) = (&plan.export, point) {
-            let spec = plan::export_spec(export, &run.application, &point);
+            let spec = plan::export_spec(export, &run.application, &point, asked);
             exports
                 .push(submit(job, plan, kinds::export_action(), &run.application, &run.export, spec).await?);
         }
