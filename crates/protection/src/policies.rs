@@ -1,6 +1,6 @@
 //! Policies as the cluster holds them: fetched, parsed, and what they select.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use keelson_model::retention::Tiers;
@@ -36,6 +36,8 @@ pub(crate) enum PolicyError {
     Absent { namespace: String, name: String },
     #[error("policy '{name}' is not valid: {}", faults.join("; "))]
     Invalid { name: String, faults: Vec<String> },
+    #[error("look for the labels that policy '{name}' selects by")]
+    ListLabels { name: String, source: RequestError },
     #[error("policy '{name}' has not been validated as it stands")]
     NotValidated { name: String },
     #[error("list the namespaces that policy '{name}' may select")]
@@ -45,7 +47,9 @@ pub(crate) enum PolicyError {
 impl Classified for PolicyError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Read { source, .. } | Self::ListNamespaces { source, .. } => source.class(),
+            Self::Read { source, .. }
+            | Self::ListNamespaces { source, .. }
+            | Self::ListLabels { source, .. } => source.class(),
             Self::Absent { .. } => ErrorClass::NotFound,
             Self::Invalid { .. } => ErrorClass::Invalid,
             Self::NotValidated { .. } => ErrorClass::Unavailable { retry_after: None },
@@ -59,6 +63,7 @@ impl Classified for PolicyError {
             Self::Invalid { .. } => "policy.invalid",
             Self::NotValidated { .. } => "policy.not_validated",
             Self::ListNamespaces { .. } => "policy.list_namespaces",
+            Self::ListLabels { .. } => "policy.list_labels",
         }
     }
 }
@@ -127,13 +132,24 @@ pub(crate) async fn select_applications(
         .namespaces()
         .await
         .map_err(|source| PolicyError::ListNamespaces { name: policy.name.clone(), source })?;
+    let labelled = match selector.labels() {
+        Some(labels) => platform
+            .cluster
+            .namespaces_with_labels(&labels.to_string())
+            .await
+            .map_err(|source| PolicyError::ListLabels { name: policy.name.clone(), source })?,
+        None => BTreeSet::new(),
+    };
     let install = &platform.settings.install_namespace;
     let mut selected: Vec<String> = namespaces
         .iter()
         .filter(|state| state.phase == NamespacePhase::Active && state.name != *install)
         .filter(|state| !EXCLUDED_NAMESPACES.contains(&state.name.as_str()))
         .filter(|state| policy.namespace == *install || policy.namespace == state.name)
-        .filter(|state| selects(selector, &state.name, &state.labels))
+        .filter(|state| {
+            let by_resource = labelled.contains(&state.name) && !selector.excludes(&state.name);
+            by_resource || selects(selector, &state.name, &state.labels)
+        })
         .map(|state| state.name.clone())
         .collect();
     selected.sort();

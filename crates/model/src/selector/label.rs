@@ -84,6 +84,12 @@ impl LabelSelector {
     }
 }
 
+impl FromIterator<LabelRequirement> for LabelSelector {
+    fn from_iter<I: IntoIterator<Item = LabelRequirement>>(requirements: I) -> Self {
+        Self(requirements.into_iter().collect())
+    }
+}
+
 impl LabelRequirement {
     /// Whether the requirement holds.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {

@@ -79,12 +79,12 @@ fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> V
             (Truth::False, failure_reason(observed, *class), errors.join("; "))
         }
     };
-    let conditions = Conditions::after(&observed.status.conditions, observed.subject.generation, now).with(
-        kind::VALID,
-        truth,
-        reason,
-        &message,
-    );
+    let mut conditions = Conditions::after(&observed.status.conditions, observed.subject.generation, now)
+        .with(kind::VALID, truth, reason, &message);
+    let ignored = observed.parsed.as_ref().map(|policy| policy.ignored.join("; ")).unwrap_or_default();
+    if !ignored.is_empty() {
+        conditions = conditions.with(kind::IGNORED, Truth::True, reason::NOT_SUPPORTED, &ignored);
+    }
     if observed.subject.at.name == DR_POLICY {
         conditions.with(kind::PROTECTED, truth, reason, &message).list()
     } else {

@@ -163,3 +163,12 @@ fn a_verdict_about_another_specification_is_pending_until_it_is_made_again() {
     observed.status.validation = None;
     assert_eq!(report_pending(&observed), None);
 }
+
+#[test]
+fn what_is_not_done_for_a_policy_is_a_condition_of_it() {
+    let mut observed = observed("nightly");
+    observed.parsed.as_mut().unwrap().ignored = vec!["spec.enableStaggering: no".to_owned()];
+    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    assert_eq!(conditions(&status), ["Valid=True/Validated", "Ignored=True/NotSupported"]);
+    assert_eq!(status["conditions"][1]["message"], "spec.enableStaggering: no");
+}
