@@ -25,9 +25,11 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
 use crate::engine::backlog::{Backlog, Taken};
+use crate::access;
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
+use crate::requester::Requester;
 use crate::{backup, export, restore, retire, run};
 
 pub(crate) const ATTEMPTS_MAX: u32 = 3;
@@ -100,6 +102,11 @@ impl Classified for StepError {
 }
 
 impl Job {
+    /// Who asked for the action.
+    pub(crate) fn requester(&self) -> Requester {
+        self.internal.requester.clone().unwrap_or_else(Requester::platform)
+    }
+
     /// What an earlier attempt recorded under this name.
     pub(crate) fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
         let action = || self.action.name.clone();
@@ -327,7 +334,12 @@ async fn forget(database: &Database, work: &Work) -> Option<Job> {
     None
 }
 
-fn perform(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
+async fn perform(job: &Job) -> Result<Finished, Failure> {
+    access::check_action(job).await?;
+    carry_out_kind(job).await
+}
+
+fn carry_out_kind(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
     let kind = job.action.kind.as_str();
     match keelson_resources::kind_of_row(kind).map(|info| info.kind) {
         Some("RunAction") => run::execute(job).boxed(),

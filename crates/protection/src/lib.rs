@@ -4,6 +4,7 @@
 //! Knows no HTTP, no command line and none of kube's types: doors hand in plain requests, `workload` hands in
 //! plain objects. Every door ends in the same functions here.
 
+mod access;
 mod kinds;
 mod platform;
 mod records;

@@ -194,6 +194,17 @@ pub(crate) fn unbind(content: &mut Record) {
     }
 }
 
+/// The content behind a restore point, where both are there.
+pub(crate) fn content_of(database: &Database, point: &RowKey) -> Result<Option<Record>, RequestError> {
+    let find = |key: &RowKey| -> Result<Option<Record>, RequestError> {
+        let found = database.read(key).map_err(|source| RequestError::Read { source })?;
+        found.map(|found| Record::parse(&found)).transpose().map_err(|source| RequestError::Decode { source })
+    };
+    let Some(point) = find(point)? else { return Ok(None) };
+    let name = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
+    find(&RowKey::new(kinds::restore_point_contents(), "", name))
+}
+
 /// When a restore point goes, its content stays and is free to be bound again.
 pub(crate) fn unbind_content_of(database: &Database, point: &Record) -> Result<Option<Change>, RequestError> {
     let name = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();

@@ -7,6 +7,7 @@ use keelson_model::names::{group, label};
 use keelson_resources::KindInfo;
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::actions;
 use crate::kinds;
 use crate::namespaces;
@@ -41,7 +42,8 @@ pub async fn create(
     let changes = match kind.kind {
         "RunAction" => run_action(platform, &database, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),
-        "ExportAction" | "RestoreAction" => point_action(&database, requester, &mut record)?,
+        "ExportAction" => point_action(&database, requester, &mut record)?,
+        "RestoreAction" => restore_action(platform, &database, requester, &mut record).await?,
         "RestorePoint" => restore_point(platform, &database, &mut record).await?,
         "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
         _ => return Err(RequestError::NotByClients { kind: kind.kind, name }),
@@ -141,6 +143,25 @@ fn point_action(
         }
     }
     Ok(actions::submit(record.clone(), requester, Value::Null))
+}
+
+async fn restore_action(
+    platform: &Platform,
+    database: &Database,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let changes = point_action(database, requester, record)?;
+    let subject = &record.body.spec["subject"];
+    let namespace = subject["namespace"].as_str().unwrap_or(&record.namespace);
+    let name = subject["name"].as_str().unwrap_or_default();
+    let key = RowKey::new(kinds::restore_points(), namespace, name);
+    if let Some(content) = restore_points::content_of(database, &key)? {
+        let target = record.body.spec["targetNamespace"].as_str().unwrap_or(&record.namespace);
+        let checked = access::check_restore(platform, requester, &content, target).await;
+        checked.map_err(|source| RequestError::Access { source })?;
+    }
+    Ok(changes)
 }
 
 /// A restore point made by hand binds a content that no other restore point is bound to.

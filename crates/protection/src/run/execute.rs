@@ -16,7 +16,6 @@ use crate::platform::commit;
 use crate::policies;
 use crate::records::{Record, random_suffix};
 use crate::recovery;
-use crate::requester::Requester;
 use crate::retention;
 use crate::run::plan::{self, RunPlan};
 
@@ -145,9 +144,8 @@ async fn submit(
     let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
     child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
     let key = child.key();
-    let requester = job.internal.requester.clone().unwrap_or_else(Requester::platform);
     let subject = json!({ "scheduled": !job.action.body.spec["scheduledTime"].is_null() });
-    match commit(&job.database, "policy run", actions::submit(child, &requester, subject)).await {
+    match commit(&job.database, "policy run", actions::submit(child, &job.requester(), subject)).await {
         Ok(_) => Ok(key),
         Err(CommitError::Conflict { key: taken, .. }) if taken == key => {
             let is_ours = read(&job.database, &key)?.is_none_or(|known| is_child(&known, &job.action));
