@@ -14,7 +14,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use keelson_catalog::{Change, CommitError, Database, Expect, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::{Causes, Chain, Classified, ErrorClass};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -54,12 +54,12 @@ impl<E: Classified> From<E> for Failure {
 
 impl Failure {
     fn told(&self) -> Told {
-        let cause = Chain(&*self.0).to_string();
+        let chain = Chain(&*self.0);
         let message = match self.0.hint() {
-            Some(hint) => format!("{cause}; hint: {hint}"),
-            None => cause.clone(),
+            Some(hint) => format!("{chain}; hint: {hint}"),
+            None => chain.to_string(),
         };
-        Told { message, cause, class: self.0.class() }
+        Told { message, cause: Causes(&*self.0).to_string(), class: self.0.class() }
     }
 }
 
@@ -251,6 +251,7 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
         let attempt = job.internal.attempts;
         let result = tokio::select! {
             result = perform(&job) => result,
+            () = superseded(&job) => return info!("a recovery has replaced the catalog of this action"),
             () = stop.cancelled() => return,
         };
         let ended = match result {
@@ -265,6 +266,21 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
         note_failed_attempt(&job, &failure).await;
         let pause = BETWEEN_ATTEMPTS[(attempt as usize - 1).min(BETWEEN_ATTEMPTS.len() - 1)];
         tokio::select! { () = tokio::time::sleep(pause) => (), () = stop.cancelled() => return }
+    }
+}
+
+/// Ends when another catalog than the job's is in use. There the action has failed already, or never was.
+async fn superseded(job: &Job) {
+    let mut commits = job.platform.commits();
+    let own = job.database.generation();
+    loop {
+        commits.borrow_and_update();
+        if job.platform.catalog().is_ok_and(|catalog| catalog.generation() != own) {
+            return;
+        }
+        if commits.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

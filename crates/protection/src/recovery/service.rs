@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keelson_catalog::{Database, Query};
 use keelson_model::skip::SkipResources;
-use keelson_model::{Chain, Classified};
+use keelson_model::{Causes, Chain, Classified};
 use keelson_resources::KindInfo;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,10 +86,10 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
             info!(kind = kind.kind, name = request.name, "recovery request succeeded");
         }
         Err(failure) => {
-            let cause = Chain(&failure).to_string();
+            let cause = Causes(&failure).to_string();
             let message = match failure.hint() {
-                Some(hint) => format!("{cause}; hint: {hint}"),
-                None => cause.clone(),
+                Some(hint) => format!("{}; hint: {hint}", Chain(&failure)),
+                None => Chain(&failure).to_string(),
             };
             warn!(
                 kind = kind.kind,

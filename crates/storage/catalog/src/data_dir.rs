@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use keelson_crypto::CatalogKey;
 use keelson_model::{Clock, Generation};
 
-use crate::database::Database;
+use crate::database::{Database, Inner};
 use crate::database::open::{Opening, read_wrapped_key};
 use crate::digest::Proof;
 use crate::error::{DataDirError, OpenCatalogError, OpenCheck, RebuildError};
@@ -40,6 +40,8 @@ pub struct DataDir {
     clock: Arc<dyn Clock>,
     /// Alive while a recovery is being built; a second one would clear the first one's folder away.
     building: Mutex<Weak<()>>,
+    /// The catalog in use, as long as somebody uses it.
+    open: Mutex<Weak<Inner>>,
     /// The lock belongs to this open file; the kernel lets go of it when the process ends, however it ends.
     _lock: File,
 }
@@ -54,7 +56,7 @@ impl DataDir {
             return Err(DataDirError::NetworkFileSystem { path: path.to_owned(), file_system });
         }
         let lock = lock(path)?;
-        let data_dir = Self { path: path.to_owned(), clock, building: Mutex::default(), _lock: lock };
+        let data_dir = Self { path: path.to_owned(), clock, building: Mutex::default(), open: Mutex::default(), _lock: lock };
         data_dir.remove_unfinished().map_err(fail)?;
         Ok(data_dir)
     }
@@ -130,13 +132,20 @@ impl DataDir {
         let database = self.opening(&folder.join(CATALOG), key).create(generation, wrapped_key)?;
         sync_folder(&folder).map_err(fail)?;
         self.make_current(generation).map_err(fail)?;
+        self.note_open(&database);
         Ok(database)
     }
 
     /// Opens the current catalog. Whatever it finds wrong, it deletes and replaces nothing.
     pub fn open_current(&self, key: &CatalogKey) -> Result<Database, OpenCatalogError> {
         let (generation, path) = self.current_file()?;
-        self.opening(&path, key).open(generation)
+        let database = self.opening(&path, key).open(generation)?;
+        self.note_open(&database);
+        Ok(database)
+    }
+
+    fn note_open(&self, database: &Database) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = database.downgrade();
     }
 
     /// The current catalog's key as it was wrapped.
@@ -178,11 +187,25 @@ impl DataDir {
         Ok(token)
     }
 
-    /// Makes the rebuilt catalog the current one: from here on a restart opens it.
+    /// Makes the rebuilt catalog the current one: from here on a restart opens it. The one before takes no commit
+    /// any more, or it would acknowledge what nobody will read.
     pub fn switch(&self, prepared: Prepared) -> Result<Database, RebuildError> {
         let Prepared { database, generation, building: _building } = prepared;
         let fail = |source| RebuildError::File { path: self.folder(generation), source };
-        self.make_current(generation).map_err(fail)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Database::upgrade(&open);
+        if let Some(before) = &before {
+            before.supersede();
+        }
+        if let Err(source) = self.make_current(generation) {
+            // After the rename it is the current one, whatever failed then.
+            let is_current = matches!(self.current_generation(), Ok(Some(current)) if current == generation);
+            if let Some(before) = before.filter(|_| !is_current) {
+                before.readmit();
+            }
+            return Err(fail(source));
+        }
+        *open = database.downgrade();
         Ok(database)
     }
 
