@@ -13,6 +13,11 @@ use crate::{
 ///
 /// Each service is a task of its own: one that computes or waits on a disk must not hold up the others.
 pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
+    if platform.instance_away().is_some() {
+        // Whatever would be done would be done as somebody else.
+        tracing::error!("the instance file is damaged: nothing is done, and every request is told so");
+        return stop.cancelled().await;
+    }
     let mut services = JoinSet::new();
     services.spawn(engine::run_actions(platform.clone(), stop.clone()));
     services.spawn(scheduler::run_scheduler(platform.clone(), stop.clone()));

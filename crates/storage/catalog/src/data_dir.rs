@@ -1,11 +1,12 @@
 //! The data directory: its lock, the instance file, the generations, and which of them is current.
 //!
 //! ```text
-//! LOCK  CURRENT  instance.sqlite  <generation>/catalog.sqlite  <generation>/UNFINISHED
+//! LOCK  CURRENT  instance.sqlite  instance.UNFINISHED  <generation>/catalog.sqlite  <generation>/UNFINISHED
 //! ```
 //!
 //! A database file is never renamed over another, whose `-wal` would be replayed into it: a recovery has a folder
-//! of its own, marked unfinished until `CURRENT` names it. What bears the mark and is not current was never used.
+//! of its own, marked unfinished until `CURRENT` names it. What bears the mark and is not current was never used. The
+//! instance file is marked while it is made.
 
 mod current;
 mod file_system;
@@ -27,6 +28,10 @@ use crate::rebuild::{Prepared, Rebuild};
 
 const LOCK: &str = "LOCK";
 const INSTANCE: &str = "instance.sqlite";
+/// What SQLite keeps beside a file goes with it.
+const INSTANCE_FILES: [&str; 3] = ["instance.sqlite-wal", "instance.sqlite-shm", INSTANCE];
+const SCRATCH: &str = "scratch";
+const INSTANCE_UNFINISHED: &str = "instance.UNFINISHED";
 const CATALOG: &str = "catalog.sqlite";
 const UNFINISHED: &str = "UNFINISHED";
 
@@ -66,13 +71,27 @@ impl DataDir {
         &self.path
     }
 
-    /// Makes the instance file. `wrapped_key` is its key as the caller wrapped it.
+    /// Makes the instance file. `wrapped_key` is its key as the caller wrapped it. One that a crash leaves half made
+    /// is removed by the next start.
     pub fn create_instance(
         &self,
         key: &CatalogKey,
         wrapped_key: &[u8],
     ) -> Result<Database, OpenCatalogError> {
-        self.opening(&self.path.join(INSTANCE), key).create(INSTANCE_GENERATION, wrapped_key)
+        let path = self.path.join(INSTANCE);
+        if path.exists() {
+            return Err(OpenCatalogError::Exists { path });
+        }
+        let fail = |source| OpenCatalogError::File { path: path.clone(), source };
+        let mark = self.path.join(INSTANCE_UNFINISHED);
+        File::create(&mark).and_then(|file| file.sync_all()).map_err(fail)?;
+        sync_folder(&self.path).map_err(fail)?;
+        let database = self.opening(&path, key).create(INSTANCE_GENERATION, wrapped_key)?;
+        sync_folder(&self.path).map_err(fail)?;
+        fs::remove_file(&mark).map_err(fail)?;
+        // A mark that came back would take away what is written from here on.
+        sync_folder(&self.path).map_err(fail)?;
+        Ok(database)
     }
 
     /// Opens the instance file.
@@ -83,6 +102,14 @@ impl DataDir {
     /// The instance file's key as it was wrapped.
     pub fn instance_wrapped_key(&self) -> Result<Vec<u8>, OpenCatalogError> {
         read_wrapped_key(&self.path.join(INSTANCE))
+    }
+
+    /// Makes an instance file that is thrown away by the next start, for a process that can only say what is wrong.
+    pub fn create_scratch(&self, key: &CatalogKey) -> Result<Database, OpenCatalogError> {
+        let folder = self.path.join(SCRATCH);
+        let fail = |source| OpenCatalogError::File { path: folder.clone(), source };
+        DirBuilder::new().mode(0o700).create(&folder).map_err(fail)?;
+        self.opening(&folder.join(INSTANCE), key).create(INSTANCE_GENERATION, &[])
     }
 
     /// The generation that `CURRENT` names; none in a directory that never had a catalog.
@@ -252,6 +279,8 @@ impl DataDir {
 
     /// What is current is finished, even if a crash kept the mark; what else is unfinished was never used.
     fn remove_unfinished(&self) -> io::Result<()> {
+        self.remove_unfinished_instance()?;
+        remove_folder(&self.path.join(SCRATCH))?;
         let current = match current::read(&self.path)? {
             current::Current::Names(current) => Some(current),
             current::Current::Absent => None,
@@ -269,6 +298,21 @@ impl DataDir {
             }
         }
         Ok(())
+    }
+
+    fn remove_unfinished_instance(&self) -> io::Result<()> {
+        let mark = self.path.join(INSTANCE_UNFINISHED);
+        if !mark.exists() {
+            return Ok(());
+        }
+        for name in INSTANCE_FILES {
+            match fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_folder(&self.path)?;
+        fs::remove_file(mark)
     }
 }
 
