@@ -86,7 +86,12 @@ pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layers: Vec<_> = std::iter::successors(Some(self.0), |error| error.source()).collect();
+        let mut layers = vec![self.0 as &dyn Error];
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            layers.push(error);
+            source = error.source();
+        }
         for (index, layer) in layers.iter().rev().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{layer}")?;

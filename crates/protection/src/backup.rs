@@ -20,7 +20,6 @@ use keelson_workload::{
     StatusRule,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::actions::Finished;

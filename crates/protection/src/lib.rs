@@ -15,6 +15,7 @@ mod actions;
 mod backup;
 mod engine;
 mod expiry;
+mod history;
 mod export;
 mod repositories;
 mod restore;

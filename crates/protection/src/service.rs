@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applications, engine, expiry, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep,
+    applications, engine, expiry, history, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep,
 };
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
@@ -22,6 +22,7 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     services.spawn(engine::run_actions(platform.clone(), stop.clone()));
     services.spawn(scheduler::run_scheduler(platform.clone(), stop.clone()));
     services.spawn(expiry::run_expiry(platform.clone(), stop.clone()));
+    services.spawn(history::run_history(platform.clone(), stop.clone()));
     services.spawn(mirror::run_mirror(platform.clone(), stop.clone()));
     services.spawn(applications::run_applications(platform.clone(), stop.clone()));
     services.spawn(recovery::ship::run_shipping(platform.clone(), stop.clone()));
