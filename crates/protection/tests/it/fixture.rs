@@ -106,8 +106,7 @@ impl World {
     }
 
     pub(crate) async fn end(mut self) -> Result<()> {
-        self.stop.cancel();
-        while self.services.join_next().await.is_some() {}
+        self.rest().await;
         self.plane.stop().await
     }
 
@@ -117,8 +116,25 @@ impl World {
         Ok(self.platform.cluster().apply_object(&kind, &manifest).await?)
     }
 
+    /// Stops what `serve` started.
+    pub(crate) async fn rest(&mut self) {
+        self.stop.cancel();
+        while self.services.join_next().await.is_some() {}
+        self.stop = CancellationToken::new();
+    }
+
     pub(crate) async fn create(
         &self,
+        kind: &str,
+        at: (&str, &str),
+        spec: Value,
+    ) -> Result<Record, RequestError> {
+        self.create_as(&person(), kind, at, spec).await
+    }
+
+    pub(crate) async fn create_as(
+        &self,
+        requester: &Requester,
         kind: &str,
         at: (&str, &str),
         spec: Value,
@@ -131,7 +147,7 @@ impl World {
             spec,
         };
         let kind = kind_info(kind);
-        let stored = requests::create(&self.platform, &person(), kind, object, Effect::Apply).await?;
+        let stored = requests::create(&self.platform, requester, kind, object, Effect::Apply).await?;
         Record::parse(&stored).map_err(|source| RequestError::Decode { source })
     }
 
