@@ -111,11 +111,7 @@ pub(crate) async fn check_restore(
     Err(AccessError::Elsewhere { user: requester.name.clone(), captured: captured.to_owned() })
 }
 
-async fn may(
-    platform: &Platform,
-    requester: &Requester,
-    reference: &Reference,
-) -> Result<bool, AccessError> {
+async fn may(platform: &Platform, requester: &Requester, reference: &Reference) -> Result<bool, AccessError> {
     let asked: keelson_workload::Requester = requester.clone().into();
     let review = SubjectReview {
         requester: &asked,

@@ -182,7 +182,8 @@ mod tests {
     /// What was backed up of `default` showed as an application that had been deleted.
     #[test]
     fn a_namespace_of_the_cluster_is_an_application_where_something_was_stored_of_it() {
-        let namespaces = ["default", "kube-system", "kasten-io", "shop"].map(|name| (name.to_owned(), "u".into()));
+        let namespaces =
+            ["default", "kube-system", "kasten-io", "shop"].map(|name| (name.to_owned(), "u".into()));
         let contents = ["default", "kasten-io", "old"].map(|name| (name.to_owned(), 1));
         let found = decide(&namespaces.into(), &contents.into(), "kasten-io");
         let found: Vec<_> =

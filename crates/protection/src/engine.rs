@@ -23,9 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use crate::access;
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
 use crate::engine::backlog::{Backlog, Taken};
-use crate::access;
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
@@ -340,10 +340,8 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
 /// The action was deleted: nothing is owed to anybody.
 async fn forget(database: &Database, work: &Work) -> Option<Job> {
     let key = RowKey { kind: actions::work_kind(), namespace: String::new(), name: work.uid.clone() };
-    let changes = vec![
-        Change::Delete { key, expect: Expect::Any },
-        Change::DropSteps { run: work.uid.clone() },
-    ];
+    let changes =
+        vec![Change::Delete { key, expect: Expect::Any }, Change::DropSteps { run: work.uid.clone() }];
     if let Err(error) = commit(database, ACTOR, changes).await {
         warn!(error = &error as &dyn std::error::Error, "the work of a deleted action stays on the list");
     }

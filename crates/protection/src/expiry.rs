@@ -40,7 +40,10 @@ pub(crate) async fn run_expiry(platform: Arc<Platform>, stop: CancellationToken)
         for content in due {
             info!(content, "expired");
             if let Err(error) = retention::retire(&platform, &catalog, &content).await {
-                warn!(error = &error as &dyn std::error::Error, content, "an expired content is not retired yet");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    content, "an expired content is not retired yet"
+                );
             }
         }
     }

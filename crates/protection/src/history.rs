@@ -160,7 +160,13 @@ mod tests {
     }
 
     fn names(catalog: &Database, kind: RowKind) -> Vec<String> {
-        catalog.list(&Query::all(kind, PAGE)).unwrap().rows.into_iter().map(|stored| stored.row.name).collect()
+        catalog
+            .list(&Query::all(kind, PAGE))
+            .unwrap()
+            .rows
+            .into_iter()
+            .map(|stored| stored.row.name)
+            .collect()
     }
 
     #[tokio::test]

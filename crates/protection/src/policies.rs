@@ -181,7 +181,8 @@ mod tests {
     fn policy(namespace: &str, values: &[&str]) -> Value {
         let selector = json!({ "matchExpressions": [
             { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": values } ] });
-        let spec = json!({ "frequency": "@onDemand", "selector": selector, "actions": [{ "action": "backup" }] });
+        let spec =
+            json!({ "frequency": "@onDemand", "selector": selector, "actions": [{ "action": "backup" }] });
         json!({
             "metadata": { "name": "own", "namespace": namespace },
             "status": { "validation": "Success", "hash": spec_hash(&spec) },

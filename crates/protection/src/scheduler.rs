@@ -60,7 +60,9 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
         let page = catalog.list(&query).map_err(CommitOrRead::Read)?;
         for stored in &page.rows {
             known.insert(stored.row.uid.clone());
-            let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else { continue };
+            let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else {
+                continue;
+            };
             consider(platform, catalog, &policy, &stored.row.uid, now).await?;
         }
         match page.next {

@@ -6,7 +6,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applications, engine, expiry, history, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep,
+    applications, engine, expiry, history, mirror, ownership, platform::Platform, recovery, scheduler,
+    status, upkeep,
 };
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.

@@ -135,7 +135,8 @@ pub fn ignored_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
         "ExportAction" => &[("/spec/exportData", "no volume data is exported")],
         _ => &[],
     };
-    let given = known.iter().filter(|(pointer, _)| object.pointer(pointer).is_some_and(|value| !value.is_null()));
+    let given =
+        known.iter().filter(|(pointer, _)| object.pointer(pointer).is_some_and(|value| !value.is_null()));
     given.map(|(pointer, why)| format!("{} has no effect: {why}", pointer[1..].replace('/', "."))).collect()
 }
 

@@ -68,7 +68,9 @@ async fn a_restore_elsewhere_needs_the_right_to_read_what_was_captured_until_it_
         world.namespace(namespace).await?;
     }
     world.serve();
-    world.create("BackupAction", ("a", "one"), json!({ "subject": { "name": "a", "namespace": "a" } })).await?;
+    world
+        .create("BackupAction", ("a", "one"), json!({ "subject": { "name": "a", "namespace": "a" } }))
+        .await?;
     let backup = world.completed("BackupAction", ("a", "one")).await?;
     world.rest().await;
 
@@ -144,7 +146,13 @@ async fn restore_points_and_actions_of_a_namespace_that_went_away_go_and_their_c
 
     let spec = json!({ "restorePointContentRef": { "name": contents[0].name } });
     world.create("RestorePoint", ("again", "mine"), spec).await?;
-    world.create("BackupAction", ("again", "two"), json!({ "subject": { "name": "again", "namespace": "again" } })).await?;
+    world
+        .create(
+            "BackupAction",
+            ("again", "two"),
+            json!({ "subject": { "name": "again", "namespace": "again" } }),
+        )
+        .await?;
     world.completed("BackupAction", ("again", "two")).await?;
     assert!(world.read("RestorePoint", ("again", "mine"))?.is_some(), "what is made in the new one stays");
     world.end().await

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use keelson_crypto::CatalogKey;
 use keelson_model::{Clock, Generation};
 
-use crate::database::{Database, Inner};
 use crate::database::open::{Opening, read_wrapped_key};
+use crate::database::{Database, Inner};
 use crate::digest::Proof;
 use crate::error::{DataDirError, OpenCatalogError, OpenCheck, RebuildError};
 use crate::rebuild::{Prepared, Rebuild};
@@ -61,7 +61,13 @@ impl DataDir {
             return Err(DataDirError::NetworkFileSystem { path: path.to_owned(), file_system });
         }
         let lock = lock(path)?;
-        let data_dir = Self { path: path.to_owned(), clock, building: Mutex::default(), open: Mutex::default(), _lock: lock };
+        let data_dir = Self {
+            path: path.to_owned(),
+            clock,
+            building: Mutex::default(),
+            open: Mutex::default(),
+            _lock: lock,
+        };
         data_dir.remove_unfinished().map_err(fail)?;
         Ok(data_dir)
     }

@@ -16,8 +16,8 @@ mod verify;
 pub(crate) mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Weak};
 
 use keelson_model::{Generation, Revision, Sequence};
 

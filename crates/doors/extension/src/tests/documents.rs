@@ -128,7 +128,8 @@ async fn discovery_answers_while_current_or_the_instance_file_is_damaged() {
         let answer = world.get(POINTS).await;
         assert_eq!(answer.code, StatusCode::SERVICE_UNAVAILABLE, "{file}");
         assert!(answer.message().contains("corrupt"), "{file}: {}", answer.message());
-        let recovery = world.get("/apis/dr.kio.kasten.io/v1alpha1/namespaces/kasten-io/kastendrreviews").await;
+        let recovery =
+            world.get("/apis/dr.kio.kasten.io/v1alpha1/namespaces/kasten-io/kastendrreviews").await;
         let expected = if file == "CURRENT" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         assert_eq!(recovery.code, expected, "{file}: recovery is how a lost catalog comes back");
         let world = world.restart(|data| assert!(data.join("1/catalog.sqlite").exists())).await;

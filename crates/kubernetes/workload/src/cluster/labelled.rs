@@ -12,7 +12,8 @@ use crate::request::{Call, RequestError, Verb};
 /// As `kubectl get --chunk-size` asks; a token that expires in between starts the kind anew.
 const EXPIRIES_MAX: u32 = 3;
 /// Accepts the whole object where a server cannot leave the contents out.
-const ACCEPT: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;q=0.5";
+const ACCEPT: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;q=0.5";
 /// Our own history bears the labels of what it is about, and events those of nothing.
 const PASSED_OVER: [&str; 2] = ["events", "events.events.k8s.io"];
 const OUR_GROUPS: &str = ".kio.kasten.io";

@@ -34,11 +34,24 @@ pub(super) struct CutStep {
 }
 
 pub(super) enum Job {
-    Commit { actor: Actor, changes: Vec<Change>, done: Done },
-    Cut { through: Sequence, done: Box<dyn FnOnce(Result<CutStep, CommitError>) + Send> },
+    Commit {
+        actor: Actor,
+        changes: Vec<Change>,
+        done: Done,
+    },
+    Cut {
+        through: Sequence,
+        done: Box<dyn FnOnce(Result<CutStep, CommitError>) + Send>,
+    },
     /// Refuses, or again takes, what comes after it.
-    Admit { admission: Admission, done: Box<dyn FnOnce() + Send> },
-    Rewrap { wrapped_key: Vec<u8>, done: Box<dyn FnOnce(Result<(), CommitError>) + Send> },
+    Admit {
+        admission: Admission,
+        done: Box<dyn FnOnce() + Send>,
+    },
+    Rewrap {
+        wrapped_key: Vec<u8>,
+        done: Box<dyn FnOnce(Result<(), CommitError>) + Send>,
+    },
 }
 
 /// Whether the catalog takes commits.
@@ -86,7 +99,15 @@ impl WriterHandle {
     ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_COMMITS_MAX);
         let head = published.head();
-        let writer = Writer { connection, proof, clock, bodies: BodyEncoder::new(), head, published, admission: Admission::Open };
+        let writer = Writer {
+            connection,
+            proof,
+            clock,
+            bodies: BodyEncoder::new(),
+            head,
+            published,
+            admission: Admission::Open,
+        };
         let thread =
             thread::Builder::new().name("catalog-writer".into()).spawn(move || writer.run(&queue))?;
         Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)) })
