@@ -81,6 +81,25 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
+/// Prints an error and all its sources on one line, innermost first: the reason before what it stood in the way of.
+pub struct Causes<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut layers = vec![self.0 as &dyn Error];
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            layers.push(error);
+            source = error.source();
+        }
+        for (index, layer) in layers.iter().rev().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{layer}")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +112,6 @@ mod tests {
     fn chain_prints_every_layer_once() {
         let error = Outer(std::io::Error::other("disk gone"));
         assert_eq!(Chain(&error).to_string(), "read pack 'a': disk gone");
+        assert_eq!(Causes(&error).to_string(), "disk gone; read pack 'a'");
     }
 }

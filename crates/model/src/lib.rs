@@ -21,7 +21,7 @@ pub mod skip;
 
 pub use clock::{Clock, ManualClock};
 pub use duration::{GoDuration, ParseDurationError};
-pub use error::{Chain, Classified, ErrorClass};
+pub use error::{Causes, Chain, Classified, ErrorClass};
 pub use ids::{
     ChunkId, ClusterId, Generation, InstanceId, LineageId, PackId, ParseIdError, RepositoryId, Revision,
     Sequence, SessionId, SlotId,

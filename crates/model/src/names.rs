@@ -18,6 +18,19 @@ pub mod group {
 }
 
 pub mod label {
+    /// Set by the platform alone: retention, exports and access rest on them.
+    pub const OF_THE_SYSTEM: [&str; 9] = [
+        APP_NAME,
+        APP_NAMESPACE,
+        APP_TYPE,
+        POLICY_NAME,
+        POLICY_NAMESPACE,
+        RUN_ACTION_NAME,
+        RUN_ACTION_NAMESPACE,
+        EXPORT_PROFILE,
+        BATCH_RESTORE_ACTION_NAME,
+    ];
+
     pub const APP_NAME: &str = "k10.kasten.io/appName";
     pub const APP_NAMESPACE: &str = "k10.kasten.io/appNamespace";
     pub const APP_TYPE: &str = "k10.kasten.io/appType";
@@ -27,5 +40,6 @@ pub mod label {
     pub const RUN_ACTION_NAMESPACE: &str = "k10.kasten.io/runActionNamespace";
     /// Present on what was exported, whatever its value; absent on what is local.
     pub const EXPORT_PROFILE: &str = "k10.kasten.io/exportProfile";
+    pub const BATCH_RESTORE_ACTION_NAME: &str = "k10.kasten.io/batchRestoreActionName";
     pub const DO_NOT_RETIRE: &str = "k10.kasten.io/doNotRetire";
 }

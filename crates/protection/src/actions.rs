@@ -143,7 +143,7 @@ impl Finished {
 pub(crate) struct Told {
     /// For the user, with a hint where there is one.
     pub message: String,
-    /// Every layer, innermost last.
+    /// Every layer, innermost first.
     pub cause: String,
     pub class: ErrorClass,
 }

@@ -1,13 +1,15 @@
 //! Applications as rows of the derived class: every namespace is one, and so is every namespace that is gone but left
 //! restore point contents behind. Nothing here is truth; all of it can be computed again.
 
+mod departed;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use keelson_catalog::{Change, Class, Database, Expect, PageKey, Query, RowKind};
+use keelson_catalog::{Change, Class, Database, Expect, Query, RowKind};
 use keelson_model::names::label;
 use keelson_workload::Kind;
 use serde_json::json;
@@ -18,12 +20,9 @@ use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::policies::EXCLUDED_NAMESPACES;
 use crate::records::Record;
-use crate::restore_points;
 
 const ACTOR: &str = "applications";
 const PAGE: usize = 500;
-/// Sorts after every name that Kubernetes allows.
-const AFTER_ALL_NAMES: &str = "~";
 /// Changes of this long are looked at together.
 const GATHER: Duration = Duration::from_millis(500);
 
@@ -76,31 +75,26 @@ async fn refresh(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let catalog = platform.catalog()?;
     count_contents(&catalog, seen)?;
-    let namespaces: BTreeMap<String, String> = platform
-        .cluster
-        .namespaces()
-        .await?
-        .into_iter()
-        .filter(|state| !EXCLUDED_NAMESPACES.contains(&state.name.as_str()))
-        .map(|state| (state.name, state.uid))
-        .collect();
-    unbind_gone(&catalog, &namespaces).await?;
+    let namespaces: BTreeMap<String, String> =
+        platform.cluster.namespaces().await?.into_iter().map(|state| (state.name, state.uid)).collect();
+    let applications = all(&catalog, kinds::applications())?;
+    let known = applications.iter().filter(|known| known.namespace == known.name);
+    let known = known.map(|known| (known.name.as_str(), known.uid.as_str())).collect();
+    departed::clean(platform, &catalog, &namespaces, &known).await?;
     let install = &platform.settings.install_namespace;
     let now = platform.clock.now();
-    let mut wanted = BTreeMap::new();
-    for name in namespaces.keys().filter(|name| *name != install) {
-        wanted.insert((name.clone(), name.clone()), "Active");
-    }
-    for name in seen.counts.keys().filter(|name| !namespaces.contains_key(*name)) {
-        wanted.insert((install.clone(), name.clone()), "Deleted");
-    }
+    let mut wanted = decide(&namespaces, &seen.counts, install);
     let mut changes = Vec::new();
-    for stored in all(&catalog, kinds::applications())? {
+    for stored in applications {
         let key = (stored.namespace.clone(), stored.name.clone());
+        let is_another = namespaces.get(&key.0).is_some_and(|uid| key.0 == key.1 && *uid != stored.uid);
         match wanted.remove(&key) {
-            Some(state) if stored.body.status["state"] == state => {}
+            Some(state) if stored.body.status["state"] == state && !is_another => {}
             Some(state) => {
                 let mut stored = stored;
+                if let Some(uid) = namespaces.get(&key.1) {
+                    stored.uid.clone_from(uid);
+                }
                 stored.body.status = json!({ "state": state });
                 changes.push(stored.replace());
             }
@@ -154,43 +148,18 @@ fn count_contents(catalog: &Database, seen: &mut ContentsSeen) -> Result<(), kee
     Ok(())
 }
 
-/// Restore points of a namespace that went away while nobody watched go too; their contents stay.
-async fn unbind_gone(
-    catalog: &Database,
+/// Which applications are shown, and as what. Namespaces of the cluster itself only where something was stored of them.
+fn decide(
     namespaces: &BTreeMap<String, String>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut query = Query::all(kinds::restore_points(), 1);
-    // One row of each namespace is read, however many restore points it has.
-    while let Some(first) = catalog.list(&query)?.rows.pop() {
-        let namespace = first.row.namespace;
-        if !namespaces.contains_key(&namespace) && !EXCLUDED_NAMESPACES.contains(&namespace.as_str()) {
-            unbind_all(catalog, &namespace).await?;
-            tracing::info!(namespace, "restore points of a namespace that is gone were unbound");
-        }
-        query.after = Some(PageKey { namespace, name: AFTER_ALL_NAMES.to_owned() });
-    }
-    Ok(())
-}
-
-async fn unbind_all(
-    catalog: &Database,
-    namespace: &str,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut query =
-        Query { namespace: Some(namespace.to_owned()), ..Query::all(kinds::restore_points(), PAGE) };
-    loop {
-        let page = catalog.list(&query)?;
-        for stored in &page.rows {
-            let Ok(point) = Record::parse(stored) else { continue };
-            let mut changes = vec![Change::delete(point.key())];
-            changes.extend(restore_points::unbind_content_of(catalog, &point)?);
-            commit(catalog, ACTOR, changes).await?;
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(()),
-        }
-    }
+    contents: &BTreeMap<String, u64>,
+    install: &str,
+) -> BTreeMap<(String, String), &'static str> {
+    let is_shown = |name: &&String| {
+        *name != install && (contents.contains_key(*name) || !EXCLUDED_NAMESPACES.contains(&name.as_str()))
+    };
+    let active = namespaces.keys().filter(is_shown).map(|name| ((name.clone(), name.clone()), "Active"));
+    let gone = contents.keys().filter(|name| !namespaces.contains_key(*name));
+    active.chain(gone.map(|name| ((install.to_owned(), name.clone()), "Deleted"))).collect()
 }
 
 fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, keelson_catalog::ReadError> {
@@ -203,5 +172,22 @@ fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, keelson_catalog
             Some(next) => query.after = Some(next),
             None => return Ok(records),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was backed up of `default` showed as an application that had been deleted.
+    #[test]
+    fn a_namespace_of_the_cluster_is_an_application_where_something_was_stored_of_it() {
+        let namespaces =
+            ["default", "kube-system", "kasten-io", "shop"].map(|name| (name.to_owned(), "u".into()));
+        let contents = ["default", "kasten-io", "old"].map(|name| (name.to_owned(), 1));
+        let found = decide(&namespaces.into(), &contents.into(), "kasten-io");
+        let found: Vec<_> =
+            found.iter().map(|((namespace, name), state)| format!("{namespace}/{name} {state}")).collect();
+        assert_eq!(found, ["default/default Active", "kasten-io/old Deleted", "shop/shop Active"]);
     }
 }

@@ -20,7 +20,6 @@ use keelson_workload::{
     StatusRule,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::actions::Finished;
@@ -139,12 +138,8 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         stored_bytes,
     };
     let point = new_point(&description, artifact, &description.point);
-    let changes = restore_points::create(&point, job.platform.clock.now());
-    let mut finished = Finished { changes, ..Finished::default() };
-    finished
-        .status
-        .insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
-    finished.exceptions = exceptions(&description.report);
+    let mut finished = restore_points::finish_with(job, &point).await?;
+    finished.exceptions.extend(exceptions(&description.report));
     Ok(finished)
 }
 
@@ -305,7 +300,7 @@ async fn describe(job: &Job, application: String, report: CaptureReport, bytes: 
     };
     BackupDescription {
         application,
-        point: action.name.clone(),
+        point: restore_points::point_name(action),
         labels: action.labels.clone(),
         action_time,
         scheduled_time,

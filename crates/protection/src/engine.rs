@@ -4,15 +4,17 @@
 //! its result and its end are one commit. Assumes: the steps of a use case may run again after a kill.
 //! Limits: [`ATTEMPTS_MAX`] attempts, a killed process counting as one; [`SLOTS`] data actions at once.
 
-use std::collections::{HashMap, HashSet};
+mod backlog;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use keelson_catalog::{Change, CommitError, Database, Query, RowKey};
+use keelson_catalog::{Change, CommitError, Database, Expect, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::{Causes, Chain, Classified, ErrorClass};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -21,17 +23,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use crate::access;
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
+use crate::engine::backlog::{Backlog, Taken};
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
+use crate::requester::Requester;
 use crate::{backup, export, restore, retire, run};
 
 pub(crate) const ATTEMPTS_MAX: u32 = 3;
 /// Data actions at once: each may hold four packs of 16 MiB in flight, so this bounds memory too.
 const SLOTS: usize = 4;
-/// Unfinished actions read from the list at once; the rest waits for the next look.
-const WORK_PAGE: usize = 500;
+/// The list is longer than one look, and there is room.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const BETWEEN_ATTEMPTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// Of writing the end of an action that changes meanwhile.
 const FINISH_TRIES_MAX: u32 = 5;
@@ -49,12 +54,12 @@ impl<E: Classified> From<E> for Failure {
 
 impl Failure {
     fn told(&self) -> Told {
-        let cause = Chain(&*self.0).to_string();
+        let chain = Chain(&*self.0);
         let message = match self.0.hint() {
-            Some(hint) => format!("{cause}; hint: {hint}"),
-            None => cause.clone(),
+            Some(hint) => format!("{chain}; hint: {hint}"),
+            None => chain.to_string(),
         };
-        Told { message, cause, class: self.0.class() }
+        Told { message, cause: Causes(&*self.0).to_string(), class: self.0.class() }
     }
 }
 
@@ -97,6 +102,11 @@ impl Classified for StepError {
 }
 
 impl Job {
+    /// Who asked for the action.
+    pub(crate) fn requester(&self) -> Requester {
+        self.internal.requester.clone().unwrap_or_else(Requester::platform)
+    }
+
     /// What an earlier attempt recorded under this name.
     pub(crate) fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
         let action = || self.action.name.clone();
@@ -161,51 +171,42 @@ const ACTOR: &str = "engine";
 pub(crate) async fn run_actions(platform: Arc<Platform>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(SLOTS));
     let mut commits = platform.commits();
-    let mut active: HashSet<String> = HashSet::new();
+    let mut backlog = Backlog::new();
     let mut running = JoinSet::new();
     let mut owner: HashMap<tokio::task::Id, String> = HashMap::new();
     loop {
         commits.borrow_and_update();
-        for work in unfinished(&platform) {
-            if active.insert(work.uid.clone()) {
-                let span =
-                    info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
-                let uid = work.uid.clone();
-                let task =
-                    carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
-                owner.insert(running.spawn(task).id(), uid);
-            }
+        let taken = take(&platform, &mut backlog);
+        for work in taken.work {
+            let span = info_span!("action", kind = work.kind, namespace = work.namespace, name = work.name);
+            let uid = work.uid.clone();
+            let task = carry_out(platform.clone(), work, slots.clone(), stop.child_token()).instrument(span);
+            owner.insert(running.spawn(task).id(), uid);
         }
         tokio::select! {
             () = stop.cancelled() => break,
+            () = tokio::time::sleep(LOOK_AGAIN), if taken.more => (),
             changed = commits.changed() => if changed.is_err() { break },
             Some(ended) = running.join_next_with_id() => {
                 let id = match &ended { Ok((id, ())) => *id, Err(error) => error.id() };
                 if let Err(error) = ended {
                     error!(error = &error as &dyn std::error::Error, "an action's task ended abnormally");
                 }
-                owner.remove(&id).map(|uid| active.remove(&uid));
+                if let Some(uid) = owner.remove(&id) {
+                    backlog.let_go(&uid);
+                }
             }
         }
     }
     while running.join_next().await.is_some() {}
 }
 
-fn unfinished(platform: &Platform) -> Vec<Work> {
-    let Ok(database) = platform.catalog() else { return Vec::new() };
-    let query = Query::all(actions::work_kind(), WORK_PAGE);
-    match database.list(&query) {
-        Ok(page) => {
-            page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok()).collect()
-        }
-        Err(error) => {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "the list of unfinished actions could not be read"
-            );
-            Vec::new()
-        }
-    }
+fn take(platform: &Platform, backlog: &mut Backlog) -> Taken {
+    let Ok(database) = platform.catalog() else { return Taken::default() };
+    backlog.take(&database).unwrap_or_else(|error| {
+        warn!(error = &error as &dyn std::error::Error, "the list of unfinished actions could not be read");
+        Taken::default()
+    })
 }
 
 pub(crate) fn read(database: &Database, key: &RowKey) -> Result<Option<Record>, ReadRecordError> {
@@ -250,12 +251,14 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
         let attempt = job.internal.attempts;
         let result = tokio::select! {
             result = perform(&job) => result,
+            () = superseded(&job) => return info!("a recovery has replaced the catalog of this action"),
             () = stop.cancelled() => return,
         };
-        let failure = match result {
-            Ok(finished) => return end(&job, finished).await,
-            Err(failure) => failure,
+        let ended = match result {
+            Ok(finished) => end(&job, finished).await,
+            Err(failure) => Err(failure),
         };
+        let Err(failure) = ended else { return };
         let again = failure.0.class().is_retryable() && attempt < ATTEMPTS_MAX;
         if !again {
             return give_up(&job, &failure).await;
@@ -263,6 +266,21 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
         note_failed_attempt(&job, &failure).await;
         let pause = BETWEEN_ATTEMPTS[(attempt as usize - 1).min(BETWEEN_ATTEMPTS.len() - 1)];
         tokio::select! { () = tokio::time::sleep(pause) => (), () = stop.cancelled() => return }
+    }
+}
+
+/// Ends when another catalog than the job's is in use. There the action has failed already, or never was.
+async fn superseded(job: &Job) {
+    let mut commits = job.platform.commits();
+    let own = job.database.generation();
+    loop {
+        commits.borrow_and_update();
+        if job.platform.catalog().is_ok_and(|catalog| catalog.generation() != own) {
+            return;
+        }
+        if commits.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
@@ -322,17 +340,20 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
 /// The action was deleted: nothing is owed to anybody.
 async fn forget(database: &Database, work: &Work) -> Option<Job> {
     let key = RowKey { kind: actions::work_kind(), namespace: String::new(), name: work.uid.clone() };
-    let changes = vec![
-        Change::Delete { key, expect: keelson_catalog::Expect::Any },
-        Change::DropSteps { run: work.uid.clone() },
-    ];
+    let changes =
+        vec![Change::Delete { key, expect: Expect::Any }, Change::DropSteps { run: work.uid.clone() }];
     if let Err(error) = commit(database, ACTOR, changes).await {
         warn!(error = &error as &dyn std::error::Error, "the work of a deleted action stays on the list");
     }
     None
 }
 
-fn perform(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
+async fn perform(job: &Job) -> Result<Finished, Failure> {
+    access::check_action(job).await?;
+    carry_out_kind(job).await
+}
+
+fn carry_out_kind(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
     let kind = job.action.kind.as_str();
     match keelson_resources::kind_of_row(kind).map(|info| info.kind) {
         Some("RunAction") => run::execute(job).boxed(),
@@ -361,9 +382,44 @@ impl Classified for UnknownAction {
     }
 }
 
-async fn end(job: &Job, finished: Finished) {
+/// Writes the end and what the action made. Where that cannot be written the action has failed, and says why.
+async fn end(job: &Job, finished: Finished) -> Result<(), Failure> {
     let ended = finish(job, |action, now| finished.clone().apply(action, now)).await;
-    log_end(&job.action, ended);
+    match ended {
+        Ok(()) => {
+            log_end(&job.action, Ok(()));
+            Ok(())
+        }
+        Err(CommitError::Conflict { key, expected: Expect::Absent, .. }) => {
+            Err(EndError::Taken { key: key.to_string() }.into())
+        }
+        Err(source) => Err(EndError::Record { action: job.action.name.clone(), source }.into()),
+    }
+}
+
+/// What an action made cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+enum EndError {
+    #[error("{key} exists already and is not of this action")]
+    Taken { key: String },
+    #[error("record the end of action '{action}'")]
+    Record { action: String, source: CommitError },
+}
+
+impl Classified for EndError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Taken { .. } => ErrorClass::Invalid,
+            Self::Record { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Taken { .. } => "action.end.taken",
+            Self::Record { .. } => "action.end.record",
+        }
+    }
 }
 
 async fn give_up(job: &Job, failure: &Failure) {

@@ -5,6 +5,7 @@
 //! can be rebuilt from the location alone.
 
 use keelson_catalog::RowKey;
+use keelson_model::names::label;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_repository::{
     Indexed, LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Repository, SessionError,
@@ -104,7 +105,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
                 Ok(_) | Err(ownership::OwnershipError::Pending { .. }) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
-            let application = content.label(keelson_model::names::label::APP_NAMESPACE).to_owned();
+            let application = content.label(label::APP_NAMESPACE).to_owned();
             let (row, target) = job.platform.export_repository(&location, &application).await?;
             let root = ClusterFolder::new(&row.cluster).export_repository(&application, row.repository);
             let exported = ExportedTo {
@@ -127,13 +128,9 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         bytes: source.artifact.bytes,
         stored_bytes: stored.stored_bytes,
     };
-    let mut point = new_point(&stored.description, artifact, &job.action.name);
+    let mut point = new_point(&stored.description, artifact, &stored.description.point);
     point.labels.extend(locations::export_labels(profile));
-    let changes = restore_points::create(&point, job.platform.clock.now());
-    let mut finished = Finished { changes, ..Finished::default() };
-    finished
-        .status
-        .insert("restorePoint".to_owned(), json!({ "name": point.name, "namespace": point.application }));
+    let mut finished = restore_points::finish_with(job, &point).await?;
     finished.status.insert(
         "progressDetails".to_owned(),
         json!({ "totalBytes": source.artifact.bytes, "processedBytes": source.artifact.bytes,
@@ -186,8 +183,11 @@ pub(crate) async fn copy(
     let mut description: BackupDescription =
         serde_json::from_slice(outcome.description()).map_err(|source| ExportError::Decode { source })?;
     if action.kind == kinds::export_actions() {
-        description.point.clone_from(&action.name);
+        description.point = restore_points::point_name(action);
         description.labels.extend(action.labels.clone());
+        description.expires_at = action.body.spec["expiresAt"].as_str().and_then(|text| text.parse().ok());
+        // Retention is of policies: what somebody exported by hand is his.
+        description.manual |= !action.labels.contains_key(label::RUN_ACTION_NAME);
     }
     let sent = session.progress();
     let draft = OutcomeDraft {

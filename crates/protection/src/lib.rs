@@ -4,6 +4,7 @@
 //! Knows no HTTP, no command line and none of kube's types: doors hand in plain requests, `workload` hands in
 //! plain objects. Every door ends in the same functions here.
 
+mod access;
 mod kinds;
 mod platform;
 mod records;
@@ -13,7 +14,9 @@ pub mod requests;
 mod actions;
 mod backup;
 mod engine;
+mod expiry;
 mod export;
+mod history;
 mod repositories;
 mod restore;
 mod restore_points;
@@ -24,6 +27,7 @@ mod streams;
 
 mod applications;
 mod mirror;
+mod namespaces;
 mod policies;
 mod scheduler;
 pub mod validation;

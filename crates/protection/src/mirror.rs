@@ -172,7 +172,11 @@ fn kept(object: &Value) -> Value {
             "annotations": annotations,
         },
         "spec": object["spec"],
-        "status": { "validation": object["status"]["validation"], "error": object["status"]["error"] },
+        "status": {
+            "validation": object["status"]["validation"],
+            "error": object["status"]["error"],
+            "hash": object["status"]["hash"],
+        },
     })
 }
 

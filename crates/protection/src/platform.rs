@@ -123,9 +123,13 @@ pub struct Platform {
     pub(crate) cluster_id: ClusterId,
     pub(crate) data: DataDir,
     pub(crate) instance: Database,
+    /// Why the instance file cannot be used, where it cannot: `instance` is an empty one in a scratch folder then.
+    instance_away: Option<CatalogAway>,
     pub(crate) instance_key: InstanceKey,
     /// Ships the journal; held while a run of the DR policy needs the chain to stand still.
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
+    /// Held while a review or restore is made: at most one of each may exist.
+    pub(crate) recovery_requests: tokio::sync::Mutex<()>,
     identity: RwLock<Identity>,
     vault: RwLock<VaultKeyring>,
     catalog: ArcSwap<CatalogSlot>,
@@ -155,18 +159,25 @@ impl Platform {
         let path = settings.data.clone();
         let data = DataDir::open(&path, clock.clone())
             .map_err(|source| OpenPlatformError::DataDir { path: path.clone(), source })?;
-        let current = data
-            .current_generation()
-            .map_err(|source| OpenPlatformError::Current { path: path.clone(), source })?;
+        let current = match data.current_generation() {
+            Ok(current) => Ok(current),
+            Err(error @ OpenCatalogError::Corrupt { .. }) => Err(away(error)),
+            Err(source) => return Err(OpenPlatformError::Current { path, source }),
+        };
         let failed = |source| OpenPlatformError::Identity { source };
-        let is_new = current.is_none() && data.instance_wrapped_key().is_err();
+        let is_new = matches!(current, Ok(None)) && data.instance_wrapped_key().is_err();
         let key =
             identity::instance_key(&cluster, &settings.install_namespace, !is_new).await.map_err(failed)?;
-        let instance = open_instance(&data, &key)
-            .map_err(|source| OpenPlatformError::Instance { path: path.clone(), source })?;
+        let (instance, instance_away) = open_or_replace_instance(&data, &key)?;
+        let current = match &instance_away {
+            // Without its own file an installation does not know whose catalog it holds.
+            Some(why) => Err(why.clone()),
+            None => current,
+        };
         let identity = match Identity::read(&instance).map_err(failed)? {
             Some(mut identity) => {
-                if current.is_some_and(|generation| identity.complete_adoption(generation)) {
+                let generation = current.as_ref().ok().copied().flatten();
+                if generation.is_some_and(|generation| identity.complete_adoption(generation)) {
                     identity.write(&instance, clock.now()).await.map_err(failed)?;
                 }
                 identity
@@ -179,26 +190,29 @@ impl Platform {
         };
         let vault = identity.vault_keys(&key).map_err(failed)?;
         let catalog = match current {
-            None => {
+            Err(why) => Err(why),
+            Ok(None) => {
                 let catalog_key = CatalogKey::generate();
                 let database = data
                     .create_first(&catalog_key, &identity::wrap_catalog_key(&key, &catalog_key))
                     .map_err(|source| OpenPlatformError::CreateCatalog { path, source })?;
                 Ok((database, catalog_key))
             }
-            Some(_) => open_current(&data, &key),
+            Ok(Some(_)) => open_current(&data, &key),
         };
         let (commits, _) = watch::channel(instance.head().revision);
         let instance_commits = instance.subscribe(announce(&commits));
         let slot = CatalogSlot::new(catalog, &commits);
         Ok(Arc::new(Self {
             shipper: tokio::sync::Mutex::new(None),
+            recovery_requests: tokio::sync::Mutex::new(()),
             settings,
             clock,
             cluster,
             cluster_id,
             data,
             instance,
+            instance_away,
             instance_key: key,
             identity: RwLock::new(identity),
             vault: RwLock::new(vault),
@@ -211,7 +225,18 @@ impl Platform {
 
     /// The database that holds a kind: recovery's own kinds outlive the catalog that they replace.
     pub fn database(&self, kind: &KindInfo) -> Result<Database, CatalogAway> {
-        if kind.group == keelson_model::names::group::DR { Ok(self.instance.clone()) } else { self.catalog() }
+        if kind.group != keelson_model::names::group::DR {
+            return self.catalog();
+        }
+        match &self.instance_away {
+            None => Ok(self.instance.clone()),
+            Some(why) => Err(why.clone()),
+        }
+    }
+
+    /// Why nothing may be done but to answer: the installation does not know itself.
+    pub fn instance_away(&self) -> Option<&CatalogAway> {
+        self.instance_away.as_ref()
     }
 
     pub fn catalog(&self) -> Result<Database, CatalogAway> {
@@ -281,6 +306,25 @@ impl CatalogSlot {
     }
 }
 
+/// An instance file that is damaged is left as it is, for a person to see, and a scratch one takes its place.
+fn open_or_replace_instance(
+    data: &DataDir,
+    key: &InstanceKey,
+) -> Result<(Database, Option<CatalogAway>), OpenPlatformError> {
+    let failed = |source| OpenPlatformError::Instance { path: data.path().to_owned(), source };
+    match open_instance(data, key) {
+        Ok(instance) => Ok((instance, None)),
+        Err(error @ OpenCatalogError::Corrupt { .. }) => {
+            let hint = "restore the platform's volume from a copy, or start on an empty volume and recover the \
+                        platform from its location";
+            let why = CatalogAway { hint: Some(hint.to_owned()), ..away(error) };
+            let scratch = data.create_scratch(&CatalogKey::derive_instance(key)).map_err(failed)?;
+            Ok((scratch, Some(why)))
+        }
+        Err(source) => Err(failed(source)),
+    }
+}
+
 /// The instance file is made at the first start, by a process that may be killed right after.
 fn open_instance(data: &DataDir, key: &InstanceKey) -> Result<Database, OpenCatalogError> {
     let derived = CatalogKey::derive_instance(key);
@@ -298,15 +342,13 @@ fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {
     })
 }
 
+fn away<E: Classified>(error: E) -> CatalogAway {
+    tracing::error!(error = &error as &dyn std::error::Error, "a catalog does not open; serving without it");
+    CatalogAway { why: Chain(&error).to_string(), hint: error.hint() }
+}
+
 /// A catalog that does not open leaves the platform without one: discovery answers, data answers 503.
 fn open_current(data: &DataDir, key: &InstanceKey) -> Result<(Database, CatalogKey), CatalogAway> {
-    fn away<E: Classified>(error: E) -> CatalogAway {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "the catalog does not open; serving without it"
-        );
-        CatalogAway { why: Chain(&error).to_string(), hint: error.hint() }
-    }
     let wrapped = data.current_wrapped_key().map_err(away)?;
     let catalog_key = identity::unwrap_catalog_key(key, &wrapped).map_err(away)?;
     let database = data.open_current(&catalog_key).map_err(away)?;

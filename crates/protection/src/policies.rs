@@ -1,12 +1,13 @@
 //! Policies as the cluster holds them: fetched, parsed, and what they select.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use keelson_model::retention::Tiers;
 use keelson_model::selector::{Application, ApplicationSelector};
 use keelson_model::{Classified, ErrorClass};
 use keelson_resources::policy::{self, ParsedPolicy};
+use keelson_resources::spec_hash;
 use keelson_workload::{NamespacePhase, RequestError};
 use serde_json::Value;
 
@@ -35,6 +36,10 @@ pub(crate) enum PolicyError {
     Absent { namespace: String, name: String },
     #[error("policy '{name}' is not valid: {}", faults.join("; "))]
     Invalid { name: String, faults: Vec<String> },
+    #[error("look for the labels that policy '{name}' selects by")]
+    ListLabels { name: String, source: RequestError },
+    #[error("policy '{name}' has not been validated as it stands")]
+    NotValidated { name: String },
     #[error("list the namespaces that policy '{name}' may select")]
     ListNamespaces { name: String, source: RequestError },
 }
@@ -42,9 +47,12 @@ pub(crate) enum PolicyError {
 impl Classified for PolicyError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Read { source, .. } | Self::ListNamespaces { source, .. } => source.class(),
+            Self::Read { source, .. }
+            | Self::ListNamespaces { source, .. }
+            | Self::ListLabels { source, .. } => source.class(),
             Self::Absent { .. } => ErrorClass::NotFound,
             Self::Invalid { .. } => ErrorClass::Invalid,
+            Self::NotValidated { .. } => ErrorClass::Unavailable { retry_after: None },
         }
     }
 
@@ -53,38 +61,58 @@ impl Classified for PolicyError {
             Self::Read { .. } => "policy.read",
             Self::Absent { .. } => "policy.absent",
             Self::Invalid { .. } => "policy.invalid",
+            Self::NotValidated { .. } => "policy.not_validated",
             Self::ListNamespaces { .. } => "policy.list_namespaces",
+            Self::ListLabels { .. } => "policy.list_labels",
         }
     }
 }
 
-/// Fetches a policy and refuses one that the controller found invalid or has not looked at yet.
+/// Fetches a policy and refuses one that may not run as it stands.
 pub(crate) async fn fetch_valid(
     platform: &Platform,
     namespace: &str,
     name: &str,
 ) -> Result<Policy, PolicyError> {
-    let object = platform
+    parse_valid(fetch(platform, namespace, name).await?, &platform.settings.install_namespace)
+}
+
+async fn fetch(platform: &Platform, namespace: &str, name: &str) -> Result<Value, PolicyError> {
+    platform
         .cluster
         .read_object(&kinds::policy(), Some(namespace), name)
         .await
         .map_err(|source| PolicyError::Read { namespace: namespace.into(), name: name.into(), source })?
-        .ok_or_else(|| PolicyError::Absent { namespace: namespace.into(), name: name.into() })?;
+        .ok_or_else(|| PolicyError::Absent { namespace: namespace.into(), name: name.into() })
+}
+
+/// A policy that the controller found valid as it stands now. A verdict about an earlier specification counts for
+/// nothing, and where a policy may reach is never believed: the hash is short and can be aimed at.
+pub(crate) fn parse_valid(object: Value, install_namespace: &str) -> Result<Policy, PolicyError> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let status = &object["status"];
-    let faults = match status["validation"].as_str() {
-        Some("Success") => Vec::new(),
-        Some("Failed") => status["error"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|fault| fault.as_str().unwrap_or_default().to_owned())
-            .collect(),
-        _ => vec!["it has not been validated yet; try again in a moment".to_owned()],
-    };
-    if !faults.is_empty() {
-        return Err(PolicyError::Invalid { name: name.to_owned(), faults });
+    let is_current = status["hash"].as_u64() == Some(u64::from(spec_hash(&object["spec"])));
+    match status["validation"].as_str() {
+        Some("Success") if is_current => {}
+        Some("Failed") if is_current => {
+            let faults = status["error"].as_array().into_iter().flatten();
+            let faults = faults.map(|fault| fault.as_str().unwrap_or_default().to_owned());
+            let mut faults: Vec<_> = faults.collect();
+            if faults.is_empty() {
+                faults.push("its validation failed".to_owned());
+            }
+            return Err(PolicyError::Invalid { name, faults });
+        }
+        _ => return Err(PolicyError::NotValidated { name }),
     }
-    parse(object).map_err(|faults| PolicyError::Invalid { name: name.to_owned(), faults })
+    let policy = match parse(object) {
+        Ok(policy) => policy,
+        Err(faults) => return Err(PolicyError::Invalid { name, faults }),
+    };
+    match policy.parsed.check_placement(install_namespace) {
+        faults if faults.is_empty() => Ok(policy),
+        faults => Err(PolicyError::Invalid { name, faults }),
+    }
 }
 
 pub(crate) fn parse(object: Value) -> Result<Policy, Vec<String>> {
@@ -104,12 +132,24 @@ pub(crate) async fn select_applications(
         .namespaces()
         .await
         .map_err(|source| PolicyError::ListNamespaces { name: policy.name.clone(), source })?;
+    let labelled = match selector.labels() {
+        Some(labels) => platform
+            .cluster
+            .namespaces_with_labels(&labels.to_string())
+            .await
+            .map_err(|source| PolicyError::ListLabels { name: policy.name.clone(), source })?,
+        None => BTreeSet::new(),
+    };
     let install = &platform.settings.install_namespace;
     let mut selected: Vec<String> = namespaces
         .iter()
         .filter(|state| state.phase == NamespacePhase::Active && state.name != *install)
         .filter(|state| !EXCLUDED_NAMESPACES.contains(&state.name.as_str()))
-        .filter(|state| selects(selector, &state.name, &state.labels))
+        .filter(|state| policy.namespace == *install || policy.namespace == state.name)
+        .filter(|state| {
+            let by_resource = labelled.contains(&state.name) && !selector.excludes(&state.name);
+            by_resource || selects(selector, &state.name, &state.labels)
+        })
         .map(|state| state.name.clone())
         .collect();
     selected.sort();
@@ -122,11 +162,55 @@ fn selects(selector: &ApplicationSelector, namespace: &str, labels: &BTreeMap<St
 
 /// The tiers of retention that a run of a policy at this time counts for. A policy that is gone keeps nothing.
 pub(crate) async fn tiers_at(platform: &Platform, namespace: &str, name: &str, at: Timestamp) -> Tiers {
-    match fetch_valid(platform, namespace, name).await {
+    let invalid = |faults| PolicyError::Invalid { name: name.to_owned(), faults };
+    match fetch(platform, namespace, name).await.and_then(|object| parse(object).map_err(invalid)) {
         Ok(policy) => policy.parsed.schedule.map_or(Tiers::NONE, |schedule| schedule.tiers_at(at)),
         Err(error) => {
             tracing::warn!(policy = name, error = &error as &dyn std::error::Error, "tiers are not known");
             Tiers::NONE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(namespace: &str, values: &[&str]) -> Value {
+        let selector = json!({ "matchExpressions": [
+            { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": values } ] });
+        let spec =
+            json!({ "frequency": "@onDemand", "selector": selector, "actions": [{ "action": "backup" }] });
+        json!({
+            "metadata": { "name": "own", "namespace": namespace },
+            "status": { "validation": "Success", "hash": spec_hash(&spec) },
+            "spec": spec,
+        })
+    }
+
+    /// A tenant patched the selector to '*' and started a run before the controller had looked again.
+    #[test]
+    fn a_verdict_counts_for_the_specification_it_was_made_of() {
+        let check = |object: Value, expected: Option<&str>| {
+            let found = parse_valid(object, "kasten-io").map(drop).map_err(|error| error.to_string());
+            match expected {
+                None => assert_eq!(found, Ok(())),
+                Some(part) => assert!(found.as_ref().is_err_and(|fault| fault.contains(part)), "{found:?}"),
+            }
+        };
+        check(policy("shop", &["shop"]), None);
+        check(policy("kasten-io", &["*"]), None);
+        let mut patched = policy("shop", &["shop"]);
+        patched["spec"]["selector"]["matchExpressions"][0]["values"] = json!(["*"]);
+        check(patched, Some("has not been validated as it stands"));
+        let mut old = policy("kasten-io", &["*"]);
+        old["status"].as_object_mut().unwrap().remove("hash");
+        check(old, Some("has not been validated as it stands"));
+        let mut failed = policy("kasten-io", &["*"]);
+        failed["status"]["validation"] = json!("Failed");
+        check(failed, Some("its validation failed"));
+        check(policy("shop", &["*"]), Some("may select only"));
     }
 }

@@ -18,6 +18,8 @@ pub use create::create;
 pub use delete::delete;
 pub use details::details;
 
+use crate::access::AccessError;
+use crate::namespaces::ReadNamespaceError;
 use crate::platform::CatalogAway;
 use crate::records::DecodeRecordError;
 
@@ -66,6 +68,10 @@ pub enum RequestError {
     Read { source: ReadError },
     #[error("decode the catalog")]
     Decode { source: DecodeRecordError },
+    #[error(transparent)]
+    Access { source: AccessError },
+    #[error("look for the namespace")]
+    Namespace { source: ReadNamespaceError },
     #[error("write the catalog")]
     Commit { source: CommitError },
 }
@@ -80,6 +86,8 @@ impl Classified for RequestError {
             Self::Away(source) => source.class(),
             Self::Read { source } => source.class(),
             Self::Decode { .. } => ErrorClass::Corrupt,
+            Self::Access { source } => source.class(),
+            Self::Namespace { source } => source.class(),
             Self::Commit { source } => source.class(),
         }
     }
@@ -94,6 +102,8 @@ impl Classified for RequestError {
             Self::Away(_) => "request.catalog_away",
             Self::Read { .. } => "request.read",
             Self::Decode { .. } => "request.decode",
+            Self::Access { source } => source.code(),
+            Self::Namespace { .. } => "request.namespace",
             Self::Commit { .. } => "request.commit",
         }
     }
@@ -101,6 +111,7 @@ impl Classified for RequestError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Away(source) => source.hint(),
+            Self::Access { source } => source.hint(),
             _ => None,
         }
     }

@@ -14,10 +14,10 @@ use keelson_workload::{
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::access;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job};
 use crate::export::content_of_subject;
-use crate::requester::Requester;
 use crate::restore_points::ContentInternal;
 use crate::streams::{begin_reading, stored_objects};
 
@@ -80,6 +80,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let content = content_of_subject(job)?;
     let internal: ContentInternal = content.internal()?;
     let request = request(job, content.label(keelson_model::names::label::APP_NAMESPACE))?;
+    access::check_restore(&job.platform, &job.requester(), &content, request.target.as_str()).await?;
     let other_profile = job.action.body.spec["artifactOverrideProfile"]["name"].as_str();
     let (repository, artifact) = job.platform.open_artifact(&internal.artifact, other_profile).await?;
     let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
@@ -147,7 +148,7 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
 
 /// A restore does what its requester may do; what the platform does by itself it does with its own rights.
 fn authority(job: &Job) -> Authority {
-    let requester = job.internal.requester.clone().unwrap_or_else(Requester::platform);
+    let requester = job.requester();
     if requester.is_platform() {
         return Authority::Platform;
     }

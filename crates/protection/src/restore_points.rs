@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, RowKey};
+use keelson_model::names::label;
 use keelson_model::retention::Tiers;
 use keelson_model::{RepositoryId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::actions;
+use crate::actions::{self, Finished};
+use crate::engine::{Failure, Job};
 use crate::kinds;
 use crate::locations::Place;
+use crate::namespaces::{self, NamespaceId};
 use crate::records::{Record, random_suffix};
 use crate::requester::Requester;
 use crate::requests::RequestError;
@@ -75,13 +78,46 @@ pub(crate) struct NewPoint {
     pub internal: ContentInternal,
 }
 
-/// The rows of a new restore point: the content, and the point bound to it.
-pub(crate) fn create(point: &NewPoint, created: Timestamp) -> Vec<Change> {
-    create_where_present(point, created, true)
+/// Letters of an action's uid that its restore point bears: 48 random bits.
+const UID_LETTERS: usize = 12;
+/// A name must fit the value of a label.
+const POINT_NAME_MAX: usize = 63;
+/// The names of a content and of an application are shorter; old contents may be named longer.
+const RETIRED_NAME_MAX: usize = 200;
+
+/// The name of the restore point that an action makes: no other action's, even of the same name, and the same in
+/// every attempt. Children of a policy run make `scheduled-…`.
+pub(crate) fn point_name(action: &Record) -> String {
+    let base = if action.labels.contains_key(label::RUN_ACTION_NAME) { "scheduled" } else { &action.name };
+    let letters: String = action.uid.chars().filter(char::is_ascii_alphanumeric).take(UID_LETTERS).collect();
+    format!("{}-{letters}", cut_name(base, POINT_NAME_MAX - UID_LETTERS - 1))
 }
 
-/// The same; without its namespace there is only a content, bound to nothing.
-pub(crate) fn create_where_present(point: &NewPoint, created: Timestamp, is_present: bool) -> Vec<Change> {
+/// The beginning of a name that is itself a name.
+fn cut_name(name: &str, max: usize) -> &str {
+    name[..name.floor_char_boundary(max)].trim_end_matches(['-', '.'])
+}
+
+/// The private part of a restore point.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct PointInternal {
+    /// The namespace that it was made in. Absent on points of before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<NamespaceId>,
+}
+
+/// The namespace that a restore point was made in.
+pub(crate) fn namespace_of(point: &Record) -> Option<NamespaceId> {
+    point.internal::<PointInternal>().ok().and_then(|internal| internal.namespace)
+}
+
+pub(crate) fn note_namespace(point: &mut Record, namespace: NamespaceId) {
+    let internal = PointInternal { namespace: Some(namespace) };
+    point.body.internal = serde_json::to_value(internal).expect("plain data");
+}
+
+/// The rows of a new restore point: the content and, where its namespace is there to stay, the point bound to it.
+pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: Timestamp) -> Vec<Change> {
     let class = if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
     let artifact = &point.internal.artifact;
     let content_name = content_name(point);
@@ -93,13 +129,11 @@ pub(crate) fn create_where_present(point: &NewPoint, created: Timestamp, is_pres
         "scheduledTime": point.scheduled_time,
     });
     content.body.internal = serde_json::to_value(&point.internal).expect("plain data");
-    if !is_present {
-        return vec![content.put(Expect::Absent)];
-    }
-
+    let Some(namespace) = namespace else { return vec![content.put(Expect::Absent)] };
     let mut record = Record::new(kinds::restore_point(), &point.application, &point.name, created, class);
     record.labels.clone_from(&point.labels);
     record.body.spec = json!({ "restorePointContentRef": { "name": content_name } });
+    note_namespace(&mut record, namespace);
     bind(&mut content, &mut record);
     record.body.status["logicalSizeBytes"] = json!(artifact.bytes);
     record.body.status["physicalSizeBytes"] = json!(artifact.stored_bytes);
@@ -113,6 +147,23 @@ fn content_name(point: &NewPoint) -> String {
 /// Where the content of a point lies in the catalog.
 pub(crate) fn content_key(point: &NewPoint) -> RowKey {
     RowKey::new(kinds::restore_point_contents(), "", content_name(point))
+}
+
+/// The end of an action that made a restore point. Where the namespace has gone meanwhile only the content is made.
+pub(crate) async fn finish_with(job: &Job, point: &NewPoint) -> Result<Finished, Failure> {
+    let namespace = namespaces::find_staying(&job.platform, &point.application).await?;
+    let mut finished = Finished::default();
+    if namespace.is_some() {
+        let made = json!({ "name": point.name, "namespace": point.application });
+        finished.status.insert("restorePoint".to_owned(), made);
+    } else {
+        finished.exceptions.push(format!(
+            "namespace '{}' went away meanwhile: what was stored is kept as an unbound restore point content",
+            point.application
+        ));
+    }
+    finished.changes = create(point, namespace, job.platform.clock.now());
+    Ok(finished)
 }
 
 /// The restore point that a content is bound to.
@@ -151,6 +202,17 @@ pub(crate) fn unbind(content: &mut Record) {
     }
 }
 
+/// The content behind a restore point, where both are there.
+pub(crate) fn content_of(database: &Database, point: &RowKey) -> Result<Option<Record>, RequestError> {
+    let find = |key: &RowKey| -> Result<Option<Record>, RequestError> {
+        let found = database.read(key).map_err(|source| RequestError::Read { source })?;
+        found.map(|found| Record::parse(&found)).transpose().map_err(|source| RequestError::Decode { source })
+    };
+    let Some(point) = find(point)? else { return Ok(None) };
+    let name = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
+    find(&RowKey::new(kinds::restore_point_contents(), "", name))
+}
+
 /// When a restore point goes, its content stays and is free to be bound again.
 pub(crate) fn unbind_content_of(database: &Database, point: &Record) -> Result<Option<Change>, RequestError> {
     let name = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
@@ -176,7 +238,7 @@ fn mark_retiring(content: &mut Record, action: &str) {
 
 /// The RetireAction of one content, and the mark that says so.
 pub(crate) fn retirement(content: &mut Record, requester: &Requester, now: Timestamp) -> Vec<Change> {
-    let name = format!("retire-{}-{}", content.name, random_suffix());
+    let name = format!("retire-{}-{}", cut_name(&content.name, RETIRED_NAME_MAX), random_suffix());
     let mut action = Record::new(kinds::retire_action(), "", &name, now, Class::Local);
     action.labels.clone_from(&content.labels);
     action.body.spec = json!({ "scheduledTime": now });
@@ -195,9 +257,39 @@ pub(crate) fn clear_retiring(content: &mut Record) {
 
 /// What the details of a content say: what it holds and which policies made it.
 pub(crate) fn details(content: &Record) -> Value {
-    let policy = content.labels.get(keelson_model::names::label::POLICY_NAME);
+    let policy = content.labels.get(label::POLICY_NAME);
     json!({
         "artifacts": [content.body.internal.get("artifact")],
         "originatingPolicies": policy.into_iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(name: &str, uid: &str) -> Record {
+        let mut action = Record::new(kinds::backup_action(), "a", name, Timestamp::UNIX_EPOCH, Class::Local);
+        uid.clone_into(&mut action.uid);
+        action
+    }
+
+    #[test]
+    fn actions_of_one_name_make_restore_points_of_different_names() {
+        let check = |name: &str, uid: &str, expected: &str| {
+            let found = point_name(&action(name, uid));
+            assert_eq!(found, expected);
+            assert!(keelson_model::naming::check_object_name(&found).is_ok(), "{found}");
+            assert!(found.len() <= POINT_NAME_MAX, "{found}");
+        };
+        check("nightly", "01234567-89ab-4cde-8000-000000000000", "nightly-0123456789ab");
+        check("nightly", "f1234567-89ab-4cde-8000-000000000000", "nightly-f123456789ab");
+        check("b-c", "f1234567-89ab-4cde-8000-000000000000", "b-c-f123456789ab");
+        let long = format!("{}.{}", "x".repeat(49), "y".repeat(203));
+        let expected = format!("{}-0123456789ab", "x".repeat(49));
+        check(&long, "01234567-89ab-4cde-8000-000000000000", &expected);
+        let mut child = action("scheduled-b2k7x", "01234567-89ab-4cde-8000-000000000000");
+        child.labels.insert(label::RUN_ACTION_NAME.to_owned(), "run".to_owned());
+        assert_eq!(point_name(&child), "scheduled-0123456789ab");
+    }
 }

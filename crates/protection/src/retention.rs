@@ -69,10 +69,9 @@ type Groups = BTreeMap<(String, bool), Vec<Point<String>>>;
 /// What the policy made, a few words of each content: the contents themselves are not kept.
 fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionError> {
     let failed = |source| RetentionError::List { policy: policy.name.clone(), source };
-    let selector =
-        format!("{}={},{}={}", label::POLICY_NAME, policy.name, label::POLICY_NAMESPACE, policy.namespace);
     let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-    query.labels = LabelSelector::parse(&selector).expect("names of policies are label values");
+    query.labels = LabelSelector::equal(label::POLICY_NAME, &policy.name)
+        .and_equal(label::POLICY_NAMESPACE, &policy.namespace);
     let mut groups = Groups::new();
     loop {
         let page = database.list(&query).map_err(failed)?;
@@ -99,7 +98,11 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
 }
 
 /// Makes the RetireAction of one content. One that is being retired already is left alone.
-async fn retire(platform: &Platform, database: &Database, content: &str) -> Result<(), RetentionError> {
+pub(crate) async fn retire(
+    platform: &Platform,
+    database: &Database,
+    content: &str,
+) -> Result<(), RetentionError> {
     let key = RowKey::new(kinds::restore_point_contents(), "", content);
     let Ok(Some(mut content)) = read(database, &key) else { return Ok(()) };
     if restore_points::is_retiring(&content) {

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::actions;
 use crate::kinds;
 use crate::mirror;
+use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::policies::{self, Policy};
 use crate::records::{Record, random_suffix};
@@ -59,7 +60,9 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
         let page = catalog.list(&query).map_err(CommitOrRead::Read)?;
         for stored in &page.rows {
             known.insert(stored.row.uid.clone());
-            let Some(policy) = runnable(&stored.row.body) else { continue };
+            let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else {
+                continue;
+            };
             consider(platform, catalog, &policy, &stored.row.uid, now).await?;
         }
         match page.next {
@@ -70,11 +73,10 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
 }
 
 /// Only a policy that was found valid and is not paused runs by itself.
-fn runnable(body: &[u8]) -> Option<Policy> {
+fn runnable(body: &[u8], install_namespace: &str) -> Option<Policy> {
     let object = mirror::object_of(body)?;
-    let valid = object["status"]["validation"] == "Success";
     let paused = object["spec"]["paused"] == true;
-    (valid && !paused).then(|| policies::parse(object).ok()).flatten()
+    if paused { None } else { policies::parse_valid(object, install_namespace).ok() }
 }
 
 async fn consider(
@@ -97,11 +99,19 @@ async fn consider(
     if known.is_some() && due_now.is_none() {
         return Ok(());
     }
-    if let Some(at) = due_now {
+    if let Some(at) = due_now
+        && is_staying(platform, &policy.namespace).await?
+    {
         start(platform, catalog, policy, at).await?;
     }
     let Some(next) = schedule.next_after(now) else { return Ok(()) };
     remember(platform, key, &Due { uid: uid.to_owned(), schedule: fingerprint, next }).await
+}
+
+/// A namespace on its way out takes nothing new, and a run there would come back to life in a recovery.
+async fn is_staying(platform: &Platform, namespace: &str) -> Result<bool, CommitOrRead> {
+    let found = namespaces::find_staying(platform, namespace).await.map_err(CommitOrRead::Namespace)?;
+    Ok(found.is_some())
 }
 
 async fn start(
@@ -167,6 +177,8 @@ async fn forget_gone(platform: &Platform, known: &HashSet<String>) -> Result<(),
 pub(crate) enum CommitOrRead {
     #[error("read the schedules")]
     Read(#[source] keelson_catalog::ReadError),
+    #[error("look for the namespace of a policy that is due")]
+    Namespace(#[source] namespaces::ReadNamespaceError),
     #[error("write the schedules")]
     Commit(#[source] CommitError),
 }

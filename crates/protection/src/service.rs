@@ -6,16 +6,24 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applications, engine, mirror, ownership, platform::Platform, recovery, scheduler, status, upkeep,
+    applications, engine, expiry, history, mirror, ownership, platform::Platform, recovery, scheduler,
+    status, upkeep,
 };
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
 ///
 /// Each service is a task of its own: one that computes or waits on a disk must not hold up the others.
 pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
+    if platform.instance_away().is_some() {
+        // Whatever would be done would be done as somebody else.
+        tracing::error!("the instance file is damaged: nothing is done, and every request is told so");
+        return stop.cancelled().await;
+    }
     let mut services = JoinSet::new();
     services.spawn(engine::run_actions(platform.clone(), stop.clone()));
     services.spawn(scheduler::run_scheduler(platform.clone(), stop.clone()));
+    services.spawn(expiry::run_expiry(platform.clone(), stop.clone()));
+    services.spawn(history::run_history(platform.clone(), stop.clone()));
     services.spawn(mirror::run_mirror(platform.clone(), stop.clone()));
     services.spawn(applications::run_applications(platform.clone(), stop.clone()));
     services.spawn(recovery::ship::run_shipping(platform.clone(), stop.clone()));

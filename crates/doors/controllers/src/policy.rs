@@ -31,7 +31,7 @@ use crate::subject::{plain_kind, reference};
 use act::act;
 use decide::{Decision, decide};
 use observe::{Basis, observe};
-use report::report;
+use report::{report, report_pending};
 
 /// Policies that are checked at once.
 const CONCURRENCY: u16 = 4;
@@ -90,6 +90,9 @@ async fn reconcile(policy: Arc<DynamicObject>, context: Arc<Context>) -> Result<
         Decision::Wait(pause) => return Ok(pause.map_or_else(Action::await_change, Action::requeue)),
         Decision::Look(step) => step,
     };
+    if let Some(report) = report_pending(&observed) {
+        publish(platform, &context.kind, &observed.subject, &report).await?;
+    }
     let Some(verdict) = context.stop.run_until_cancelled(act(platform, step)).await else {
         return Ok(Action::await_change());
     };

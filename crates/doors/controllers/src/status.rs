@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 pub(crate) const SUCCESS: &str = "Success";
 pub(crate) const FAILED: &str = "Failed";
+pub(crate) const PENDING: &str = "Pending";
 
 /// Whether a status has been made at all.
 pub(crate) fn is_verdict(validation: Option<&str>) -> bool {

@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use k8s_openapi::api::core::v1::Namespace;
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, Effect, NewObject, RequestError};
-use keelson_resources::{KindInfo, Reference, unknown_fields, validate_create};
+use keelson_resources::{KindInfo, Reference, ignored_fields, unknown_fields, validate_create};
 use kube::Api;
 use serde::Deserialize;
 use serde_json::Value;
@@ -109,7 +109,8 @@ impl Submitted {
     ) -> Result<Self, Refusal> {
         let Decoded { value: mut object, duplicates } = decoded;
         check_place(path, &object)?;
-        let warnings = validate_fields(path.kind, &object, &duplicates, validation)?;
+        let mut warnings = validate_fields(path.kind, &object, &duplicates, validation)?;
+        warnings.extend(ignored_fields(path.kind, &object));
         // Where an object is, is said by the path; and its status by nobody but us.
         if let Some(fields) = object.as_object_mut() {
             fields.remove("status");

@@ -76,8 +76,13 @@ pub(crate) fn refuse_request(about: About<'_>, error: &RequestError) -> Refusal 
         RequestError::Commit { source: CommitError::Conflict { .. } } => {
             Refusal::conflict(about, "something that it goes with has just changed; try again")
         }
-        RequestError::Read { .. } | RequestError::Decode { .. } | RequestError::Commit { .. } => {
-            refuse_failure(error)
+        RequestError::Access { source } if source.class() == ErrorClass::Denied => {
+            Refusal::forbidden(about, &source.to_string())
         }
+        RequestError::Read { .. }
+        | RequestError::Decode { .. }
+        | RequestError::Access { .. }
+        | RequestError::Namespace { .. }
+        | RequestError::Commit { .. } => refuse_failure(error),
     }
 }

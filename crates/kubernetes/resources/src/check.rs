@@ -126,6 +126,20 @@ pub fn validate_create(kind: &KindInfo, object: &Value, install_namespace: &str)
     errors
 }
 
+/// What of an object that is accepted is not done by this version, for the client to be warned of.
+pub fn ignored_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
+    let known: &[(&str, &str)] = match kind.kind {
+        "RestoreAction" => {
+            &[("/spec/skipWaitForWorkloadReady", "a restore never waits for workloads to become ready")]
+        }
+        "ExportAction" => &[("/spec/exportData", "no volume data is exported")],
+        _ => &[],
+    };
+    let given =
+        known.iter().filter(|(pointer, _)| object.pointer(pointer).is_some_and(|value| !value.is_null()));
+    given.map(|(pointer, why)| format!("{} has no effect: {why}", pointer[1..].replace('/', "."))).collect()
+}
+
 /// The paths of fields that the kind does not have, in the order of the object.
 pub fn unknown_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
     let mut paths = metadata::unknown_metadata(object);

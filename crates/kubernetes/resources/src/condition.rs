@@ -13,6 +13,8 @@ pub mod kind {
     pub const REACHABLE: &str = "Reachable";
     /// New backups can be written.
     pub const WRITABLE: &str = "Writable";
+    /// Something that is asked for is not done by this version; the message says what.
+    pub const IGNORED: &str = "Ignored";
     /// The platform protects itself.
     pub const PROTECTED: &str = "Protected";
     /// This instance may process repositories.
@@ -26,6 +28,7 @@ pub mod kind {
 /// Reasons of conditions. Failures take theirs from the class of the error.
 pub mod reason {
     pub const VALIDATED: &str = "Validated";
+    pub const NOT_SUPPORTED: &str = "NotSupported";
     pub const SPEC_INVALID: &str = "SpecInvalid";
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const READ_ONLY: &str = "ReadOnly";

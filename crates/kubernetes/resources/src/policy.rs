@@ -38,7 +38,9 @@ use crate::parts::{ObjectReference, Time};
     printcolumn(name = "Status", type_ = "string", json_path = ".status.validation"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("!has(self.spec.kdrSnapshotConfiguration) || self.metadata.name == 'k10-disaster-recovery-policy'")
-        .message("spec.kdrSnapshotConfiguration is for the policy k10-disaster-recovery-policy only")
+        .message("spec.kdrSnapshotConfiguration is for the policy k10-disaster-recovery-policy only"),
+    validation = Rule::new("size(self.metadata.name) <= 63")
+        .message("metadata.name must be no more than 63 characters: what the policy makes bears it as a label")
 )]
 #[schemars(extend("x-kubernetes-validations" = rules::POLICY_SPEC))]
 #[serde(rename_all = "camelCase")]

@@ -27,7 +27,9 @@ pub use parse::{ParsedProfile, health_of, parse};
     category = "k10",
     doc = "Profile is a location for backups, or the credentials of an infrastructure.",
     printcolumn(name = "Status", type_ = "string", json_path = ".status.validation"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 63")
+        .message("metadata.name must be no more than 63 characters: what is exported bears it as a label")
 )]
 #[schemars(extend("x-kubernetes-validations" = rules::PROFILE_SPEC))]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! A cluster as we reach it: connecting, its id, its namespaces.
 
 mod discovery;
+mod labelled;
 mod objects;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{LabelOperator, LabelRequirement};
+use super::{LabelOperator, LabelRequirement, LabelSelector};
 use crate::names::{CLUSTER_SCOPE, label};
 use crate::naming::{NameFault, check_label_key, check_label_value, check_namespace};
 
@@ -112,7 +112,7 @@ impl ApplicationSelector {
 
     /// Whether the application is protected.
     pub fn selects(&self, application: &Application<'_>) -> bool {
-        if self.excluded.iter().any(|pattern| pattern.matches(application.namespace)) {
+        if self.excludes(application.namespace) {
             return false;
         }
         match &self.chosen {
@@ -147,9 +147,17 @@ impl ApplicationSelector {
         matches!(self.chosen, Chosen::Machines(_))
     }
 
-    /// Whether `selects` needs the labels of resources, which are dear to collect.
-    pub fn needs_labels(&self) -> bool {
-        matches!(self.chosen, Chosen::Labels(_))
+    /// The labels of which one resource must have all, where it selects by labels: `selects` needs them then.
+    pub fn labels(&self) -> Option<LabelSelector> {
+        match &self.chosen {
+            Chosen::Labels(requirements) => Some(requirements.iter().cloned().collect()),
+            Chosen::Namespaces(_) | Chosen::Machines(_) => None,
+        }
+    }
+
+    /// Whether the namespace is left out whatever it holds.
+    pub fn excludes(&self, namespace: &str) -> bool {
+        self.excluded.iter().any(|pattern| pattern.matches(namespace))
     }
 
     /// Whether it selects this one namespace, spelt out, and nothing else.

@@ -43,6 +43,13 @@ impl LabelSelector {
         Self(vec![LabelRequirement { key: key.into(), operator }])
     }
 
+    /// The same selector that also asks for one value of one more label. A value that is no label matches nothing.
+    #[must_use]
+    pub fn and_equal(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.extend(Self::equal(key, value).0);
+        self
+    }
+
     /// Parses the syntax of `kubectl -l`.
     pub fn parse(text: &str) -> Result<Self, ParseSelectorError> {
         check_length(text)?;
@@ -74,6 +81,12 @@ impl LabelSelector {
     /// Whether all requirements hold.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| requirement.matches(labels))
+    }
+}
+
+impl FromIterator<LabelRequirement> for LabelSelector {
+    fn from_iter<I: IntoIterator<Item = LabelRequirement>>(requirements: I) -> Self {
+        Self(requirements.into_iter().collect())
     }
 }
 

@@ -4,7 +4,7 @@
 //! Guarantees: what does not open with the passphrase, or is damaged, is named and keeps nothing else away. Limits: an
 //! application has at most [`REPOSITORIES_MAX`] repositories; outcomes are read one by one, never all at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -20,6 +20,7 @@ use crate::backup::{BackupDescription, new_point};
 use crate::epochs;
 use crate::layout::ClusterFolder;
 use crate::locations::{self, Location};
+use crate::namespaces::NamespaceId;
 use crate::recovery::RecoveryError;
 use crate::recovery::open::list_clusters;
 use crate::repositories::RepositoryRow;
@@ -270,7 +271,7 @@ fn point_of(
 pub(crate) fn take_in(
     transaction: &mut FirstTransaction<'_>,
     mut found: mpsc::Receiver<Found>,
-    namespaces: &HashSet<String>,
+    namespaces: &HashMap<String, NamespaceId>,
     now: Timestamp,
 ) -> Result<u64, RebuildError> {
     let mut taken = 0;
@@ -283,7 +284,7 @@ pub(crate) fn take_in(
                     point.name = format!("{}-{}", point.name, &outcome.to_string()[..8]);
                 }
                 taken += 1;
-                restore_points::create_where_present(&point, now, namespaces.contains(&point.application))
+                restore_points::create(&point, namespaces.get(&point.application).cloned(), now)
             }
         };
         for change in changes {

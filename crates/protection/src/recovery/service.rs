@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keelson_catalog::{Database, Query};
 use keelson_model::skip::SkipResources;
-use keelson_model::{Chain, Classified};
+use keelson_model::{Causes, Chain, Classified};
 use keelson_resources::KindInfo;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -98,10 +98,10 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
         }
         Err(failure) => {
             withdraw(platform).await;
-            let cause = Chain(&failure).to_string();
+            let cause = Causes(&failure).to_string();
             let message = match failure.hint() {
-                Some(hint) => format!("{cause}; hint: {hint}"),
-                None => cause.clone(),
+                Some(hint) => format!("{}; hint: {hint}", Chain(&failure)),
+                None => Chain(&failure).to_string(),
             };
             warn!(
                 kind = kind.kind,

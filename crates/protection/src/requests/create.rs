@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, RowKind, Stored};
-use keelson_model::names::label;
+use keelson_model::names::{group, label};
 use keelson_resources::KindInfo;
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::actions;
 use crate::kinds;
+use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
@@ -24,20 +26,29 @@ pub async fn create(
     effect: Effect,
 ) -> Result<Stored, RequestError> {
     let database = platform.database(kind).map_err(RequestError::Away)?;
+    // Only one of these may exist, which is looked up before it is written.
+    let _alone = match kind.group {
+        group::DR => Some(platform.recovery_requests.lock().await),
+        _ => None,
+    };
     let name = object.name.clone();
     let now = platform.clock.now();
     let mut record = Record::new(kind, &object.namespace, &name, now, Class::Local);
-    record.labels = object.labels;
+    let (claimed, own): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        object.labels.into_iter().partition(|(key, _)| label::OF_THE_SYSTEM.contains(&key.as_str()));
+    record.labels = own;
     record.body.annotations = object.annotations;
     record.body.spec = object.spec;
     let changes = match kind.kind {
         "RunAction" => run_action(platform, &database, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),
-        "ExportAction" | "RestoreAction" => point_action(&database, requester, &mut record)?,
-        "RestorePoint" => restore_point(&database, &mut record)?,
+        "ExportAction" => point_action(&database, requester, &mut record)?,
+        "RestoreAction" => restore_action(platform, &database, requester, &mut record).await?,
+        "RestorePoint" => restore_point(platform, &database, &mut record).await?,
         "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
         _ => return Err(RequestError::NotByClients { kind: kind.kind, name }),
     };
+    check_claimed(&claimed, &record)?;
     if effect == Effect::DryRun {
         let taken = database.read(&record.key()).map_err(|source| RequestError::Read { source })?.is_some();
         let stored = stored(&record, &changes, database.head().revision);
@@ -49,6 +60,17 @@ pub async fn create(
             Err(RequestError::AlreadyExists { kind: kind.kind, name })
         }
         Err(source) => Err(RequestError::Commit { source }),
+    }
+}
+
+/// An object that was copied with its labels may say what the platform says anyway, and nothing else.
+fn check_claimed(claimed: &BTreeMap<String, String>, record: &Record) -> Result<(), RequestError> {
+    match claimed.iter().find(|(key, value)| record.labels.get(*key) != Some(*value)) {
+        None => Ok(()),
+        Some((key, _)) => Err(RequestError::InvalidField {
+            field: "metadata.labels",
+            message: format!("'{key}' is set by the platform"),
+        }),
     }
 }
 
@@ -123,8 +145,31 @@ fn point_action(
     Ok(actions::submit(record.clone(), requester, Value::Null))
 }
 
+async fn restore_action(
+    platform: &Platform,
+    database: &Database,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let changes = point_action(database, requester, record)?;
+    let subject = &record.body.spec["subject"];
+    let namespace = subject["namespace"].as_str().unwrap_or(&record.namespace);
+    let name = subject["name"].as_str().unwrap_or_default();
+    let key = RowKey::new(kinds::restore_points(), namespace, name);
+    if let Some(content) = restore_points::content_of(database, &key)? {
+        let target = record.body.spec["targetNamespace"].as_str().unwrap_or(&record.namespace);
+        let checked = access::check_restore(platform, requester, &content, target).await;
+        checked.map_err(|source| RequestError::Access { source })?;
+    }
+    Ok(changes)
+}
+
 /// A restore point made by hand binds a content that no other restore point is bound to.
-fn restore_point(database: &Database, record: &mut Record) -> Result<Vec<Change>, RequestError> {
+async fn restore_point(
+    platform: &Platform,
+    database: &Database,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
     let field = "spec.restorePointContentRef.name";
     let name = record.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default().to_owned();
     let key = RowKey::new(kinds::restore_point_contents(), "", name.clone());
@@ -143,6 +188,16 @@ fn restore_point(database: &Database, record: &mut Record) -> Result<Vec<Change>
             ),
         });
     }
+    if restore_points::is_retiring(&content) {
+        return Err(RequestError::InvalidField { field, message: format!("'{name}' is being retired") });
+    }
+    let namespace = namespaces::find_staying(platform, &record.namespace)
+        .await
+        .map_err(|source| RequestError::Namespace { source })?;
+    let namespace = namespace.ok_or_else(|| RequestError::Conflict {
+        message: format!("namespace '{}' is not there to stay", record.namespace),
+    })?;
+    restore_points::note_namespace(record, namespace);
     restore_points::bind(&mut content, record);
     Ok(vec![record.put(Expect::Absent), content.replace()])
 }

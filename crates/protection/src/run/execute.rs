@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use keelson_catalog::{CommitError, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::names::DR_POLICY;
+use keelson_model::names::{DR_POLICY, label};
 use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
 use crate::actions::{self, Finished};
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
+use crate::namespaces;
 use crate::platform::commit;
 use crate::policies;
 use crate::records::{Record, random_suffix};
 use crate::recovery;
-use crate::requester::Requester;
 use crate::retention;
 use crate::run::plan::{self, RunPlan};
 
@@ -29,6 +29,8 @@ enum RunError {
     NothingSelected { policy: String },
     #[error("{failed} of {all} actions of this run failed; the first: {first}")]
     ChildrenFailed { failed: usize, all: usize, first: String },
+    #[error("action '{name}' exists already and is not of this run")]
+    Taken { name: String },
     #[error("make action '{name}'")]
     Submit { name: String, source: CommitError },
 }
@@ -37,7 +39,7 @@ impl Classified for RunError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::NothingSelected { .. } => ErrorClass::NotFound,
-            Self::ChildrenFailed { .. } => ErrorClass::Invalid,
+            Self::ChildrenFailed { .. } | Self::Taken { .. } => ErrorClass::Invalid,
             Self::Submit { source, .. } => source.class(),
         }
     }
@@ -46,6 +48,7 @@ impl Classified for RunError {
         match self {
             Self::NothingSelected { .. } => "run.nothing_selected",
             Self::ChildrenFailed { .. } => "run.children_failed",
+            Self::Taken { .. } => "run.taken",
             Self::Submit { .. } => "run.submit",
         }
     }
@@ -55,6 +58,16 @@ impl Classified for RunError {
 struct Ended {
     state: ActionState,
     record: Option<Record>,
+    /// Why there is nothing to show for it although nothing failed.
+    note: Option<String>,
+}
+
+impl Ended {
+    /// The application went away after the run had chosen it.
+    fn gone(application: &str) -> Self {
+        let note = format!("namespace '{application}' went away during the run");
+        Self { state: ActionState::Skipped, record: None, note: Some(note) }
+    }
 }
 
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
@@ -73,7 +86,9 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
                 return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
             }
             let spec = policy.object["spec"].clone();
-            job.plan(|| plan::plan((namespace, name), &spec, &applications, random_suffix)).await?
+            let scheduled = job.action.body.spec["scheduledTime"].as_str().and_then(|at| at.parse().ok());
+            let exports = plan::decide_exports(&policy.parsed, scheduled);
+            job.plan(|| plan::plan((namespace, name), &spec, &applications, exports, random_suffix)).await?
         }
     };
     let children = carry_out(job, &plan).await?;
@@ -82,14 +97,18 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 }
 
 async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
-    let scheduled = &job.action.body.spec["scheduledTime"];
+    let asked = &job.action.body.spec;
     let mut backups = Vec::new();
+    let mut ended = Vec::new();
     for run in &plan.applications {
-        let spec = plan::backup_spec(plan, &run.application, scheduled);
+        if namespaces::find_staying(&job.platform, &run.application).await?.is_none() {
+            ended.push(Ended::gone(&run.application));
+            continue;
+        }
+        let spec = plan::backup_spec(plan, &run.application, asked);
         let key = submit(job, plan, kinds::backup_action(), &run.application, &run.backup, spec).await?;
         backups.push((run, key));
     }
-    let mut ended = Vec::new();
     let mut exports = Vec::new();
     for (run, key) in backups {
         let backup = wait(job, &key).await?;
@@ -97,8 +116,11 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
             .record
             .as_ref()
             .and_then(|record| record.body.status["restorePoint"]["name"].as_str().map(str::to_owned));
+        if plan.export.is_some() && point.is_none() && backup.state == ActionState::Complete {
+            ended.push(Ended::gone(&run.application));
+        }
         if let (Some(export), Some(point)) = (&plan.export, point) {
-            let spec = plan::export_spec(export, &run.application, &point);
+            let spec = plan::export_spec(export, &run.application, &point, asked);
             exports
                 .push(submit(job, plan, kinds::export_action(), &run.application, &run.export, spec).await?);
         }
@@ -122,12 +144,21 @@ async fn submit(
     let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
     child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
     let key = child.key();
-    let requester = job.internal.requester.clone().unwrap_or_else(Requester::platform);
     let subject = json!({ "scheduled": !job.action.body.spec["scheduledTime"].is_null() });
-    match commit(&job.database, "policy run", actions::submit(child, &requester, subject)).await {
-        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(key),
+    match commit(&job.database, "policy run", actions::submit(child, &job.requester(), subject)).await {
+        Ok(_) => Ok(key),
+        Err(CommitError::Conflict { key: taken, .. }) if taken == key => {
+            let is_ours = read(&job.database, &key)?.is_none_or(|known| is_child(&known, &job.action));
+            if is_ours { Ok(key) } else { Err(RunError::Taken { name: name.to_owned() }.into()) }
+        }
         Err(source) => Err(RunError::Submit { name: name.to_owned(), source }.into()),
     }
+}
+
+/// Nobody but the platform sets these labels.
+fn is_child(action: &Record, run: &Record) -> bool {
+    action.label(label::RUN_ACTION_NAME) == run.name
+        && action.label(label::RUN_ACTION_NAMESPACE) == run.namespace
 }
 
 async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
@@ -136,11 +167,11 @@ async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
         commits.borrow_and_update();
         match read(&job.database, child)? {
             // Somebody deleted it: nothing more will come of it.
-            None => return Ok(Ended { state: ActionState::Cancelled, record: None }),
+            None => return Ok(Ended { state: ActionState::Cancelled, record: None, note: None }),
             Some(record) => {
                 let state = actions::state(&record).unwrap_or(ActionState::Pending);
                 if state.is_finished() {
-                    return Ok(Ended { state, record: Some(record) });
+                    return Ok(Ended { state, record: Some(record), note: None });
                 }
             }
         }
@@ -175,6 +206,7 @@ fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finis
         .filter_map(|record| record.body.status["exceptions"].as_array())
         .flatten()
         .filter_map(|exception| exception["message"].as_str().map(str::to_owned))
+        .chain(children.iter().filter_map(|child| child.note.clone()))
         .collect();
     debug_assert!(!plan.applications.is_empty());
     Ok(finished)

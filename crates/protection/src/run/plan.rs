@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use keelson_model::names::label;
+use keelson_model::schedule::Frequency;
+use keelson_resources::policy::ParsedPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -50,10 +53,28 @@ pub(crate) fn child_labels(
     labels
 }
 
+/// Whether a run exports what it backs up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exports {
+    Due,
+    NotNow,
+}
+
+/// Exports may be rarer than backups. A run by hand, and a policy that runs on demand, always exports.
+pub(crate) fn decide_exports(policy: &ParsedPolicy, scheduled: Option<Timestamp>) -> Exports {
+    let rarer = policy.exports.iter().find_map(|export| export.frequency).and_then(Frequency::tier);
+    let tiers = policy.schedule.as_ref().zip(scheduled).map(|(schedule, at)| schedule.tiers_at(at));
+    match rarer.zip(tiers) {
+        Some((rarer, tiers)) if !tiers.contains(rarer) => Exports::NotNow,
+        _ => Exports::Due,
+    }
+}
+
 pub(crate) fn plan(
     policy: (&str, &str),
     spec: &Value,
     applications: &[String],
+    exports: Exports,
     mut name: impl FnMut() -> String,
 ) -> RunPlan {
     let action = |kind: &str| {
@@ -61,8 +82,9 @@ pub(crate) fn plan(
         actions.into_iter().find(|action| action["action"] == kind).cloned()
     };
     let backup = action("backup").unwrap_or(Value::Null);
-    let export =
-        action("export").map(|export| ExportStep { profile: export["exportParameters"]["profile"].clone() });
+    let export = action("export")
+        .filter(|_| exports == Exports::Due)
+        .map(|export| ExportStep { profile: export["exportParameters"]["profile"].clone() });
     RunPlan {
         policy: policy.1.to_owned(),
         policy_namespace: policy.0.to_owned(),
@@ -79,22 +101,31 @@ pub(crate) fn plan(
     }
 }
 
-pub(crate) fn backup_spec(plan: &RunPlan, application: &str, scheduled: &Value) -> Value {
+/// What a child takes over from the specification of its run.
+fn hand_down(run: &Value, fields: &[&str], spec: &mut Value) {
+    for field in fields {
+        if !run[*field].is_null() {
+            spec[*field] = run[*field].clone();
+        }
+    }
+}
+
+pub(crate) fn backup_spec(plan: &RunPlan, application: &str, run: &Value) -> Value {
     let mut spec = json!({ "subject": { "name": application, "namespace": application } });
     if !plan.backup_filters.is_null() {
         spec["filters"] = plan.backup_filters.clone();
     }
-    if !scheduled.is_null() {
-        spec["scheduledTime"] = scheduled.clone();
-    }
+    hand_down(run, &["scheduledTime", "expiresAt"], &mut spec);
     spec
 }
 
-pub(crate) fn export_spec(export: &ExportStep, application: &str, point: &str) -> Value {
-    json!({
+pub(crate) fn export_spec(export: &ExportStep, application: &str, point: &str, run: &Value) -> Value {
+    let mut spec = json!({
         "subject": { "kind": "RestorePoint", "name": point, "namespace": application },
         "profile": export.profile,
-    })
+    });
+    hand_down(run, &["expiresAt"], &mut spec);
+    spec
 }
 
 #[cfg(test)]
@@ -108,13 +139,45 @@ mod tests {
             { "action": "export", "exportParameters": { "profile": { "name": "nfs", "namespace": "kasten-io" } } },
         ]});
         let mut number = 0;
-        let plan = plan(("kasten-io", "hourly"), &spec, &["shop".into(), "wiki".into()], || {
+        let policy = ("kasten-io", "hourly");
+        let plan = plan(policy, &spec, &["shop".into(), "wiki".into()], Exports::Due, || {
             number += 1;
             number.to_string()
         });
         let names: Vec<_> =
             plan.applications.iter().map(|run| (&*run.application, &*run.backup, &*run.export)).collect();
         assert_eq!(names, [("shop", "scheduled-1", "scheduled-2"), ("wiki", "scheduled-3", "scheduled-4")]);
-        assert_eq!(plan.export.unwrap().profile["name"], "nfs");
+        let export = plan.export.clone().unwrap();
+        assert_eq!(export.profile["name"], "nfs");
+
+        let run = json!({ "subject": { "name": "hourly" }, "expiresAt": "2027-01-31T00:00:00Z" });
+        assert_eq!(backup_spec(&plan, "shop", &run)["expiresAt"], run["expiresAt"]);
+        assert_eq!(export_spec(&export, "shop", "point", &run)["expiresAt"], run["expiresAt"]);
+    }
+
+    /// Every run exported, whatever the export's frequency said.
+    #[test]
+    fn a_run_exports_when_it_counts_for_the_frequency_of_the_export() {
+        let policy = |frequency: Value| {
+            let profile = json!({ "name": "nfs", "namespace": "kasten-io" });
+            let object = json!({ "metadata": { "name": "p", "namespace": "kasten-io" }, "spec": {
+                "frequency": "@hourly", "retention": { "hourly": 24, "daily": 7 },
+                "selector": { "matchExpressions": [
+                    { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["shop"] } ] },
+                "actions": [{ "action": "backup" }, { "action": "export", "exportParameters": {
+                    "profile": profile, "frequency": frequency } }],
+            }});
+            keelson_resources::policy::parse(&object).unwrap()
+        };
+        let check = |frequency: &str, at: Option<&str>, expected: Exports| {
+            let at = at.map(|at| at.parse().unwrap());
+            assert_eq!(decide_exports(&policy(json!(frequency)), at), expected, "{frequency} {at:?}");
+        };
+        check("@daily", Some("2026-03-04T00:00:00Z"), Exports::Due);
+        check("@daily", Some("2026-03-04T01:00:00Z"), Exports::NotNow);
+        check("@weekly", Some("2026-03-04T00:00:00Z"), Exports::NotNow);
+        check("@weekly", Some("2026-03-08T00:00:00Z"), Exports::Due);
+        check("@hourly", Some("2026-03-04T01:00:00Z"), Exports::Due);
+        check("@daily", None, Exports::Due);
     }
 }

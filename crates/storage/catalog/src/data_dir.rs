@@ -1,11 +1,12 @@
 //! The data directory: its lock, the instance file, the generations, and which of them is current.
 //!
 //! ```text
-//! LOCK  CURRENT  instance.sqlite  <generation>/catalog.sqlite  <generation>/UNFINISHED
+//! LOCK  CURRENT  instance.sqlite  instance.UNFINISHED  <generation>/catalog.sqlite  <generation>/UNFINISHED
 //! ```
 //!
 //! A database file is never renamed over another, whose `-wal` would be replayed into it: a recovery has a folder
-//! of its own, marked unfinished until `CURRENT` names it. What bears the mark and is not current was never used.
+//! of its own, marked unfinished until `CURRENT` names it. What bears the mark and is not current was never used. The
+//! instance file is marked while it is made.
 
 mod current;
 mod file_system;
@@ -19,14 +20,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use keelson_crypto::CatalogKey;
 use keelson_model::{Clock, Generation};
 
-use crate::database::Database;
 use crate::database::open::{Opening, read_wrapped_key};
+use crate::database::{Database, Inner};
 use crate::digest::Proof;
 use crate::error::{DataDirError, OpenCatalogError, OpenCheck, RebuildError};
 use crate::rebuild::{Prepared, Rebuild};
 
 const LOCK: &str = "LOCK";
 const INSTANCE: &str = "instance.sqlite";
+/// What SQLite keeps beside a file goes with it.
+const INSTANCE_FILES: [&str; 3] = ["instance.sqlite-wal", "instance.sqlite-shm", INSTANCE];
+const SCRATCH: &str = "scratch";
+const INSTANCE_UNFINISHED: &str = "instance.UNFINISHED";
 const CATALOG: &str = "catalog.sqlite";
 const UNFINISHED: &str = "UNFINISHED";
 
@@ -40,6 +45,8 @@ pub struct DataDir {
     clock: Arc<dyn Clock>,
     /// Alive while a recovery is being built; a second one would clear the first one's folder away.
     building: Mutex<Weak<()>>,
+    /// The catalog in use, as long as somebody uses it.
+    open: Mutex<Weak<Inner>>,
     /// The lock belongs to this open file; the kernel lets go of it when the process ends, however it ends.
     _lock: File,
 }
@@ -54,7 +61,13 @@ impl DataDir {
             return Err(DataDirError::NetworkFileSystem { path: path.to_owned(), file_system });
         }
         let lock = lock(path)?;
-        let data_dir = Self { path: path.to_owned(), clock, building: Mutex::default(), _lock: lock };
+        let data_dir = Self {
+            path: path.to_owned(),
+            clock,
+            building: Mutex::default(),
+            open: Mutex::default(),
+            _lock: lock,
+        };
         data_dir.remove_unfinished().map_err(fail)?;
         Ok(data_dir)
     }
@@ -64,13 +77,27 @@ impl DataDir {
         &self.path
     }
 
-    /// Makes the instance file. `wrapped_key` is its key as the caller wrapped it.
+    /// Makes the instance file. `wrapped_key` is its key as the caller wrapped it. One that a crash leaves half made
+    /// is removed by the next start.
     pub fn create_instance(
         &self,
         key: &CatalogKey,
         wrapped_key: &[u8],
     ) -> Result<Database, OpenCatalogError> {
-        self.opening(&self.path.join(INSTANCE), key).create(INSTANCE_GENERATION, wrapped_key)
+        let path = self.path.join(INSTANCE);
+        if path.exists() {
+            return Err(OpenCatalogError::Exists { path });
+        }
+        let fail = |source| OpenCatalogError::File { path: path.clone(), source };
+        let mark = self.path.join(INSTANCE_UNFINISHED);
+        File::create(&mark).and_then(|file| file.sync_all()).map_err(fail)?;
+        sync_folder(&self.path).map_err(fail)?;
+        let database = self.opening(&path, key).create(INSTANCE_GENERATION, wrapped_key)?;
+        sync_folder(&self.path).map_err(fail)?;
+        fs::remove_file(&mark).map_err(fail)?;
+        // A mark that came back would take away what is written from here on.
+        sync_folder(&self.path).map_err(fail)?;
+        Ok(database)
     }
 
     /// Opens the instance file.
@@ -81,6 +108,14 @@ impl DataDir {
     /// The instance file's key as it was wrapped.
     pub fn instance_wrapped_key(&self) -> Result<Vec<u8>, OpenCatalogError> {
         read_wrapped_key(&self.path.join(INSTANCE))
+    }
+
+    /// Makes an instance file that is thrown away by the next start, for a process that can only say what is wrong.
+    pub fn create_scratch(&self, key: &CatalogKey) -> Result<Database, OpenCatalogError> {
+        let folder = self.path.join(SCRATCH);
+        let fail = |source| OpenCatalogError::File { path: folder.clone(), source };
+        DirBuilder::new().mode(0o700).create(&folder).map_err(fail)?;
+        self.opening(&folder.join(INSTANCE), key).create(INSTANCE_GENERATION, &[])
     }
 
     /// The generation that `CURRENT` names; none in a directory that never had a catalog.
@@ -130,13 +165,20 @@ impl DataDir {
         let database = self.opening(&folder.join(CATALOG), key).create(generation, wrapped_key)?;
         sync_folder(&folder).map_err(fail)?;
         self.make_current(generation).map_err(fail)?;
+        self.note_open(&database);
         Ok(database)
     }
 
     /// Opens the current catalog. Whatever it finds wrong, it deletes and replaces nothing.
     pub fn open_current(&self, key: &CatalogKey) -> Result<Database, OpenCatalogError> {
         let (generation, path) = self.current_file()?;
-        self.opening(&path, key).open(generation)
+        let database = self.opening(&path, key).open(generation)?;
+        self.note_open(&database);
+        Ok(database)
+    }
+
+    fn note_open(&self, database: &Database) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = database.downgrade();
     }
 
     /// The current catalog's key as it was wrapped.
@@ -178,11 +220,25 @@ impl DataDir {
         Ok(token)
     }
 
-    /// Makes the rebuilt catalog the current one: from here on a restart opens it.
+    /// Makes the rebuilt catalog the current one: from here on a restart opens it. The one before takes no commit
+    /// any more, or it would acknowledge what nobody will read.
     pub fn switch(&self, prepared: Prepared) -> Result<Database, RebuildError> {
         let Prepared { database, generation, building: _building } = prepared;
         let fail = |source| RebuildError::File { path: self.folder(generation), source };
-        self.make_current(generation).map_err(fail)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Database::upgrade(&open);
+        if let Some(before) = &before {
+            before.supersede();
+        }
+        if let Err(source) = self.make_current(generation) {
+            // After the rename it is the current one, whatever failed then.
+            let is_current = matches!(self.current_generation(), Ok(Some(current)) if current == generation);
+            if let Some(before) = before.filter(|_| !is_current) {
+                before.readmit();
+            }
+            return Err(fail(source));
+        }
+        *open = database.downgrade();
         Ok(database)
     }
 
@@ -229,6 +285,8 @@ impl DataDir {
 
     /// What is current is finished, even if a crash kept the mark; what else is unfinished was never used.
     fn remove_unfinished(&self) -> io::Result<()> {
+        self.remove_unfinished_instance()?;
+        remove_folder(&self.path.join(SCRATCH))?;
         let current = match current::read(&self.path)? {
             current::Current::Names(current) => Some(current),
             current::Current::Absent => None,
@@ -246,6 +304,21 @@ impl DataDir {
             }
         }
         Ok(())
+    }
+
+    fn remove_unfinished_instance(&self) -> io::Result<()> {
+        let mark = self.path.join(INSTANCE_UNFINISHED);
+        if !mark.exists() {
+            return Ok(());
+        }
+        for name in INSTANCE_FILES {
+            match fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_folder(&self.path)?;
+        fs::remove_file(mark)
     }
 }
 

@@ -16,15 +16,15 @@ mod verify;
 pub(crate) mod writer;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Weak};
 
 use keelson_model::{Generation, Revision, Sequence};
 
 use self::lookup::query_error;
 use self::readers::Readers;
 use self::tables::find_head;
-use self::writer::{Job, Published, WriterHandle};
+use self::writer::{Admission, Job, Published, WriterHandle};
 use crate::change::{Actor, Change, Step};
 use crate::digest::{Digests, Head, Proof};
 use crate::error::{CommitError, ReadError, ShipError, VerifyError};
@@ -41,7 +41,7 @@ pub use self::writer::Done;
 pub struct Database(Arc<Inner>);
 
 /// Readers go before the writer, whose connection is then the last and checkpoints the file.
-struct Inner {
+pub(crate) struct Inner {
     readers: Readers,
     published: Arc<Published>,
     proof: Arc<Proof>,
@@ -210,6 +210,35 @@ impl Database {
                 return Ok(step.cut);
             }
         }
+    }
+
+    /// From when this returns every commit is refused, what waits in the queue too: another catalog takes its place.
+    pub(crate) fn supersede(&self) {
+        self.admit(Admission::Superseded);
+    }
+
+    /// The other catalog did not take its place.
+    pub(crate) fn readmit(&self) {
+        self.admit(Admission::Open);
+    }
+
+    fn admit(&self, admission: Admission) {
+        let (answer, answered) = sync_channel(1);
+        let done = Box::new(move || {
+            let _ = answer.send(());
+        });
+        // A writer that has stopped takes no commit either.
+        if self.0.writer.send(Job::Admit { admission, done }).is_ok() {
+            let _ = answered.recv();
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(weak: &Weak<Inner>) -> Option<Self> {
+        weak.upgrade().map(Self)
     }
 
     /// Replaces the wrapped catalog key that the file carries, after its wrapper was rotated.

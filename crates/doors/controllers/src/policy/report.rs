@@ -13,7 +13,7 @@ use keelson_workload::EventSeverity;
 use super::observe::Observed;
 use crate::looks::Found;
 use crate::publish::{Note, Report};
-use crate::status::{Conditions, FAILED, SUCCESS, Truth, bounded};
+use crate::status::{Conditions, FAILED, PENDING, SUCCESS, Truth, bounded, is_verdict};
 
 pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> Report {
     let subject = &observed.subject;
@@ -35,6 +35,19 @@ pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestam
     let changed = before.validation != status.validation;
     let events = if changed { notes(observed, verdict) } else { Vec::new() };
     Report { status: serde_json::to_value(&status).expect("plain data"), events, found }
+}
+
+/// What stands while a changed specification is looked at: the verdict about the one before counts no more.
+pub(super) fn report_pending(observed: &Observed) -> Option<Report> {
+    let before = &observed.status;
+    let is_stale = before.hash != Some(i64::from(observed.subject.hash));
+    if !is_stale || !is_verdict(before.validation.as_deref()) {
+        return None;
+    }
+    let status =
+        PolicyStatus { validation: Some(PENDING.to_owned()), error: None, ..observed.status.clone() };
+    let status = serde_json::to_value(&status).expect("plain data");
+    Some(Report { status, events: Vec::new(), found: Found::Failed })
 }
 
 fn protects_the_platform(observed: &Observed) -> bool {
@@ -66,12 +79,12 @@ fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> V
             (Truth::False, failure_reason(observed, *class), errors.join("; "))
         }
     };
-    let conditions = Conditions::after(&observed.status.conditions, observed.subject.generation, now).with(
-        kind::VALID,
-        truth,
-        reason,
-        &message,
-    );
+    let mut conditions = Conditions::after(&observed.status.conditions, observed.subject.generation, now)
+        .with(kind::VALID, truth, reason, &message);
+    let ignored = observed.parsed.as_ref().map(|policy| policy.ignored.join("; ")).unwrap_or_default();
+    if !ignored.is_empty() {
+        conditions = conditions.with(kind::IGNORED, Truth::True, reason::NOT_SUPPORTED, &ignored);
+    }
     if observed.subject.at.name == DR_POLICY {
         conditions.with(kind::PROTECTED, truth, reason, &message).list()
     } else {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::decide::{Decision, Step, decide};
 use super::observe::{Basis, NamedProfile, Observed};
-use super::report::report;
+use super::report::{report, report_pending};
 use crate::looks::Look;
 use crate::status::{FAILED, SUCCESS};
 use crate::subject::{Lifetime, Subject};
@@ -151,4 +151,24 @@ fn the_time_of_a_change_stays_until_the_next_change() {
     observed.status.hash = Some(1);
     let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
     assert_eq!(status["specModifiedTime"], Time(NOW).to_string());
+}
+
+#[test]
+fn a_verdict_about_another_specification_is_pending_until_it_is_made_again() {
+    let mut observed = observed("nightly");
+    assert_eq!(report_pending(&observed), None);
+    observed.status.hash = Some(1);
+    let report = report_pending(&observed).expect("a stale verdict");
+    assert_eq!((&report.status["validation"], &report.status["hash"]), (&json!("Pending"), &json!(1)));
+    observed.status.validation = None;
+    assert_eq!(report_pending(&observed), None);
+}
+
+#[test]
+fn what_is_not_done_for_a_policy_is_a_condition_of_it() {
+    let mut observed = observed("nightly");
+    observed.parsed.as_mut().unwrap().ignored = vec!["spec.enableStaggering: no".to_owned()];
+    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    assert_eq!(conditions(&status), ["Valid=True/Validated", "Ignored=True/NotSupported"]);
+    assert_eq!(status["conditions"][1]["message"], "spec.enableStaggering: no");
 }

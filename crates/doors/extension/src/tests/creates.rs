@@ -1,10 +1,14 @@
 //! Creating: every rule that Kubernetes would have checked for us, and those that are ours.
 
+use std::collections::BTreeMap;
+
 use http::header::{CONTENT_TYPE, WARNING};
 use http::{Method, StatusCode};
+use keelson_protection::requests::{self, Effect, NewObject};
+use keelson_resources::find_kind;
 use serde_json::{Value, json};
 
-use super::harness::{Answer, BACKUPS, World};
+use super::harness::{Answer, BACKUPS, POINTS, World, alice};
 
 fn backup(name: &str) -> Value {
     json!({
@@ -180,4 +184,57 @@ async fn bodies_are_bounded_and_must_be_objects() {
     assert_eq!(answer.code, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let unknown = world.post(&format!("{BACKUPS}?force=true"), &backup("b")).await;
     assert_eq!(unknown.code, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+/// A tenant could put what he made among the restore points of a policy, where its retention would count them.
+#[tokio::test]
+async fn labels_of_the_platform_are_not_set_by_clients() {
+    let world = World::start().await;
+    for key in ["policyName", "runActionName", "exportProfile"] {
+        let mut object = backup("b");
+        object["metadata"]["labels"] = json!({format!("k10.kasten.io/{key}"): "nightly"});
+        let message = format!("metadata.labels: 'k10.kasten.io/{key}' is set by the platform");
+        expect(&world, "", &object, StatusCode::UNPROCESSABLE_ENTITY, &message).await;
+    }
+    let mut copied = backup("b");
+    copied["metadata"]["labels"] =
+        json!({"k10.kasten.io/appName": "shop", "k10.kasten.io/doNotRetire": "true"});
+    expect(&world, "", &copied, StatusCode::CREATED, "").await;
+}
+
+#[tokio::test]
+async fn a_content_that_is_being_retired_is_not_bound() {
+    let world = World::start().await;
+    let contents = find_kind("apps.kio.kasten.io", "restorepointcontents").unwrap();
+    let mut row = world.row(contents, "", "old", &[("k10.kasten.io/appName", "shop")], json!({}));
+    let mut body: Value = serde_json::from_slice(&row.body).unwrap();
+    body["internal"] = json!({"retiring": "retire-old-x"});
+    row.body = serde_json::to_vec(&body).unwrap();
+    world.put_row(row);
+    let object = json!({"metadata": {"name": "p"}, "spec": {"restorePointContentRef": {"name": "old"}}});
+    let answer = world.post(POINTS, &object).await;
+    assert_eq!(answer.code, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.json);
+    assert!(answer.message().contains("'old' is being retired"), "{}", answer.message());
+}
+
+/// Each looked for others before any was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_reviews_asked_for_at_once_one_is_made() {
+    let world = World::start().await;
+    let kind = find_kind("dr.kio.kasten.io", "kastendrreviews").unwrap();
+    let mut creates = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let object = NewObject {
+            namespace: "kasten-io".to_owned(),
+            name: format!("review-{number}"),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            spec: json!({}),
+        };
+        let platform = world.platform.clone();
+        creates.spawn(async move {
+            requests::create(&platform, &alice(), kind, object, Effect::Apply).await.is_ok()
+        });
+    }
+    assert_eq!(creates.join_all().await.into_iter().filter(|made| *made).count(), 1);
 }

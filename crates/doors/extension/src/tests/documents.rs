@@ -117,6 +117,26 @@ async fn discovery_answers_while_the_catalog_is_away() {
     assert_eq!(world.delete(POINTS, "").await.code, StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// Each of these was a crash loop, in which every terminating namespace of the cluster hung.
+#[tokio::test]
+async fn discovery_answers_while_current_or_the_instance_file_is_damaged() {
+    for file in ["CURRENT", "instance.sqlite"] {
+        let world = World::start().await;
+        world.put("shop", "a", &[], json!({}));
+        let world = world.restart(|data| std::fs::write(data.join(file), "nonsense").unwrap()).await;
+        assert_eq!(anonymous(&world, "/apis", &[]).await.code, StatusCode::OK, "{file}");
+        let answer = world.get(POINTS).await;
+        assert_eq!(answer.code, StatusCode::SERVICE_UNAVAILABLE, "{file}");
+        assert!(answer.message().contains("corrupt"), "{file}: {}", answer.message());
+        let recovery =
+            world.get("/apis/dr.kio.kasten.io/v1alpha1/namespaces/kasten-io/kastendrreviews").await;
+        let expected = if file == "CURRENT" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        assert_eq!(recovery.code, expected, "{file}: recovery is how a lost catalog comes back");
+        let world = world.restart(|data| assert!(data.join("1/catalog.sqlite").exists())).await;
+        assert_eq!(world.get(POINTS).await.code, StatusCode::SERVICE_UNAVAILABLE, "{file}");
+    }
+}
+
 fn all_references(value: &Value) -> Vec<&str> {
     match value {
         Value::Object(fields) => fields

@@ -1,6 +1,7 @@
 //! `RunAction`: one execution of a policy, by the schedule or by hand.
 
 use keelson_model::names::group;
+use keelson_model::naming::check_label_value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,6 +66,8 @@ fn check(object: &Value, _install_namespace: &str) -> Vec<FieldError> {
     let mut checker = Checker::new(object);
     checker.subject("spec.subject", &["Policy"]);
     checker.same_namespace("spec.subject.namespace");
+    // Its children bear it as a label.
+    checker.parsed("metadata.name", check_label_value);
     forbid_scheduled_time(&mut checker);
     checker.finish()
 }

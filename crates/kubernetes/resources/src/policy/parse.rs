@@ -1,6 +1,7 @@
 //! From a policy in the cluster to plain schedule, retention and selector, with every fault as a sentence.
 
-use keelson_model::names::{DR_POLICY, label};
+use keelson_model::names::{CLUSTER_SCOPE, DR_POLICY, label};
+use keelson_model::naming::check_label_value;
 use keelson_model::recovery::{CatalogSnapshots, DrMode};
 use keelson_model::retention::Retention;
 use keelson_model::schedule::{Frequency, Schedule};
@@ -27,6 +28,8 @@ pub struct ParsedPolicy {
     pub exports: Vec<ParsedExport>,
     /// Set if this is the policy that protects the platform itself.
     pub disaster_recovery: Option<DrPolicy>,
+    /// What is asked for and not done by this version, in sentences.
+    pub ignored: Vec<String>,
 }
 
 /// An export action of a policy.
@@ -88,6 +91,7 @@ pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
         return Err(vec!["spec.frequency is required".to_owned()]);
     };
     let mut parser = Parser { faults: Vec::new() };
+    parser.name(&name);
     let schedule = parser.schedule(&spec, frequency);
     let retention = parser.retention(&spec, frequency);
     let selector = parser.selector(&spec);
@@ -111,7 +115,35 @@ pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
         backup_profile,
         exports,
         disaster_recovery,
+        ignored: if is_dr { Vec::new() } else { ignored(&spec) },
     })
+}
+
+/// What does not make a policy invalid, and must not be passed over in silence either.
+fn ignored(spec: &PolicySpec) -> Vec<String> {
+    let mut ignored = Vec::new();
+    if spec.backup_window.is_some() {
+        ignored.push("spec.backupWindow.end: a backup that still runs then is not cancelled".to_owned());
+    }
+    if spec.enable_staggering == Some(true) {
+        ignored.push("spec.enableStaggering: runs start at their full time".to_owned());
+    }
+    for (index, action) in spec.actions.iter().enumerate() {
+        let backup = action.backup_parameters.as_ref();
+        if backup.is_some_and(|backup| backup.action_pod_spec.is_some()) {
+            let path = format!("spec.actions[{index}].backupParameters.actionPodSpec");
+            ignored.push(format!("{path}: backups run in no pods of their own"));
+        }
+        let Some(export) = &action.export_parameters else { continue };
+        let path = format!("spec.actions[{index}].exportParameters");
+        if export.export_data.is_some() {
+            ignored.push(format!("{path}.exportData: no volume data is exported"));
+        }
+        if !export.volume_snapshots.is_null() {
+            ignored.push(format!("{path}.volumeSnapshots: no volume snapshots are made"));
+        }
+    }
+    ignored
 }
 
 struct Parser {
@@ -121,6 +153,13 @@ struct Parser {
 impl Parser {
     fn refuse(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());
+    }
+
+    /// A policy from before the rule of its definition may still have any name.
+    fn name(&mut self, name: &str) {
+        if let Err(fault) = check_label_value(name) {
+            self.refuse(format!("metadata.name becomes the value of labels: {fault}"));
+        }
     }
 
     fn finish(self, policy: ParsedPolicy) -> Result<ParsedPolicy, Vec<String>> {
@@ -175,7 +214,18 @@ impl Parser {
                 None
             }
             Some(selector) => match ApplicationSelector::new(&plain_selector(selector)) {
-                Ok(selector) => Some(selector),
+                Ok(selector) => {
+                    // Accepted in silence they would leave what they name unprotected.
+                    if selector.selects_cluster_scope() {
+                        self.refuse(format!(
+                            "spec.selector: '{CLUSTER_SCOPE}': this version backs up no cluster-scoped resources"
+                        ));
+                    }
+                    if selector.selects_machines() {
+                        self.refuse("spec.selector: this version backs up no virtual machines by themselves");
+                    }
+                    Some(selector)
+                }
                 Err(faults) => {
                     self.faults.extend(faults.iter().map(|fault| format!("spec.selector: {fault}")));
                     None

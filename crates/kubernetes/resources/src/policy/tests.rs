@@ -249,3 +249,65 @@ fn a_policy_without_a_frequency_or_of_another_shape_is_refused() {
     let faults = policy_of(json!({ "actions": 3 }));
     assert!(faults[0].starts_with("spec: invalid type"), "{faults:?}");
 }
+
+/// Retention asked the catalog for a label of this value, which was none, and the process ended.
+#[test]
+fn a_policy_whose_name_is_no_label_is_refused() {
+    assert!(parse(&policy(&"n".repeat(63), "kasten-io", nightly())).is_ok());
+    let faults = parse(&policy(&"n".repeat(64), "kasten-io", nightly())).unwrap_err();
+    assert_eq!(faults, ["metadata.name becomes the value of labels: must be no more than 63 characters"]);
+}
+
+/// They validated, and nothing of what they select was ever backed up.
+#[test]
+fn selectors_that_this_version_does_nothing_for_are_refused() {
+    let check = |expression: Value, expected: &str| {
+        let mut spec = nightly();
+        spec["selector"] = json!({ "matchExpressions": [expression] });
+        let faults = parse(&policy("nightly", "kasten-io", spec)).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.contains(expected)), "{faults:?}");
+    };
+    let values = json!(["shop", "kasten-io-cluster"]);
+    check(
+        json!({ "key": "k10.kasten.io/appNamespace", "operator": "In", "values": values }),
+        "no cluster-scoped resources",
+    );
+    let values = json!(["shop/db"]);
+    check(
+        json!({ "key": "k10.kasten.io/virtualMachineRef", "operator": "In", "values": values }),
+        "no virtual machines",
+    );
+}
+
+/// Each was accepted and passed over in silence.
+#[test]
+fn what_this_version_does_nothing_for_is_told() {
+    let check = |change: fn(&mut Value), expected: &[&str]| {
+        let mut spec = nightly();
+        change(&mut spec);
+        let parsed = parse(&policy("nightly", "kasten-io", spec)).unwrap();
+        let paths: Vec<_> = parsed.ignored.iter().filter_map(|told| told.split(": ").next()).collect();
+        assert_eq!(paths, expected);
+    };
+    check(|_| (), &[]);
+    check(
+        |spec| {
+            spec["backupWindow"] =
+                json!({ "start": { "hour": 1, "minute": 0 }, "end": { "hour": 3, "minute": 0 } });
+            spec["enableStaggering"] = json!(true);
+        },
+        &["spec.backupWindow.end", "spec.enableStaggering"],
+    );
+    check(
+        |spec| {
+            spec["actions"][0]["backupParameters"]["actionPodSpec"] = json!({ "name": "aps" });
+            spec["actions"][1]["exportParameters"]["exportData"] = json!({ "enabled": true });
+            spec["actions"][1]["exportParameters"]["volumeSnapshots"] = json!({ "awsEbs": {} });
+        },
+        &[
+            "spec.actions[0].backupParameters.actionPodSpec",
+            "spec.actions[1].exportParameters.exportData",
+            "spec.actions[1].exportParameters.volumeSnapshots",
+        ],
+    );
+}

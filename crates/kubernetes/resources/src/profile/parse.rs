@@ -5,7 +5,7 @@ use keelson_model::location::{
     FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider, ProfileHealth, ProfileKind,
     SecretReference,
 };
-use keelson_model::naming::{check_namespace, check_object_name};
+use keelson_model::naming::{check_label_value, check_namespace, check_object_name};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,7 +26,11 @@ pub struct ParsedProfile {
 pub fn parse(object: &Value) -> Result<ParsedProfile, Vec<String>> {
     let spec = ProfileSpec::deserialize(&object["spec"]).map_err(|error| vec![format!("spec: {error}")])?;
     let mut faults = Vec::new();
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    let namespace = text("namespace");
+    if let Err(fault) = check_label_value(text("name")) {
+        faults.push(format!("metadata.name becomes the value of labels: {fault}"));
+    }
     let (kind, location) = match (spec.r#type, &spec.location_spec) {
         (ProfileType::Infra, _) => (ProfileKind::Infra, None),
         (ProfileType::Location, Some(location)) => parse_location(location, namespace, &mut faults),

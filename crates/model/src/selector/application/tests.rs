@@ -68,7 +68,7 @@ fn a_label_on_any_resource_selects_the_whole_application() {
         match_labels: labels(&[("app", "a"), ("tier", "web")]),
     };
     let selector = ApplicationSelector::new(&spec).unwrap();
-    assert!(selector.needs_labels());
+    assert_eq!(selector.labels().map(|labels| labels.to_string()).as_deref(), Some("app=a,tier=web"));
     let split = [labels(&[("app", "a")]), labels(&[("tier", "web")])];
     let joined = [labels(&[]), labels(&[("app", "a"), ("tier", "web"), ("x", "y")])];
     assert!(!selector.selects(&Application { namespace: "n", labels: &split }));

@@ -1,6 +1,6 @@
 //! Builds the catalog of the new generation from what was shipped, and its first transaction.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use keelson_crypto::{CatalogKey, ObjectKind, open_object};
 use keelson_model::{ErrorClass, Sequence};
 use keelson_model::action::ActionState;
 use keelson_store::StoreExt;
+use keelson_workload::{NamespacePhase, NamespaceState};
 use tokio::sync::mpsc;
 
 use crate::actions::{self, Told};
@@ -19,6 +20,7 @@ use crate::identity::wrap_catalog_key;
 use crate::kinds;
 use crate::layout::Position;
 use crate::locations::Location;
+use crate::namespaces::NamespaceId;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::recovery::RecoveryError;
@@ -86,7 +88,7 @@ pub(crate) async fn from_exports(
 ) -> Result<(Prepared, StateSummary, Vec<String>), RecoveryError> {
     let mut rebuild = begin(platform, plan, key)?;
     rebuild.start_empty().map_err(|source| RecoveryError::Rebuild { source })?;
-    let namespaces = present_namespaces(platform).await?;
+    let namespaces = staying_namespaces(platform).await?;
     let now = platform.clock.now();
     let (sender, receiver) = mpsc::channel(exports::POINTS_IN_FLIGHT);
     let building = tokio::task::spawn_blocking(move || {
@@ -208,11 +210,21 @@ fn compare(head: &Head, through: Sequence, open: &OpenChain) -> Result<(), Recov
     Ok(())
 }
 
-async fn present_namespaces(platform: &Platform) -> Result<HashSet<String>, RecoveryError> {
+async fn list_namespaces(platform: &Platform) -> Result<Vec<NamespaceState>, RecoveryError> {
     let namespaces = platform.cluster.namespaces().await;
-    let namespaces = namespaces
-        .map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })?;
-    Ok(namespaces.into_iter().map(|state| state.name).collect())
+    namespaces.map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })
+}
+
+async fn present_namespaces(platform: &Platform) -> Result<HashSet<String>, RecoveryError> {
+    Ok(list_namespaces(platform).await?.into_iter().map(|state| state.name).collect())
+}
+
+/// Where restore points may be bound.
+async fn staying_namespaces(platform: &Platform) -> Result<HashMap<String, NamespaceId>, RecoveryError> {
+    let cluster = &platform.cluster_id;
+    let present = list_namespaces(platform).await?.into_iter();
+    let staying = present.filter(|state| state.phase == NamespacePhase::Active);
+    Ok(staying.map(|state| (state.name, NamespaceId { cluster: cluster.clone(), uid: state.uid })).collect())
 }
 
 /// Nothing of the lost instance resumes here: what had not ended has failed.

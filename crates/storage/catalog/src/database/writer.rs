@@ -34,9 +34,32 @@ pub(super) struct CutStep {
 }
 
 pub(super) enum Job {
-    Commit { actor: Actor, changes: Vec<Change>, done: Done },
-    Cut { through: Sequence, done: Box<dyn FnOnce(Result<CutStep, CommitError>) + Send> },
-    Rewrap { wrapped_key: Vec<u8>, done: Box<dyn FnOnce(Result<(), CommitError>) + Send> },
+    Commit {
+        actor: Actor,
+        changes: Vec<Change>,
+        done: Done,
+    },
+    Cut {
+        through: Sequence,
+        done: Box<dyn FnOnce(Result<CutStep, CommitError>) + Send>,
+    },
+    /// Refuses, or again takes, what comes after it.
+    Admit {
+        admission: Admission,
+        done: Box<dyn FnOnce() + Send>,
+    },
+    Rewrap {
+        wrapped_key: Vec<u8>,
+        done: Box<dyn FnOnce(Result<(), CommitError>) + Send>,
+    },
+}
+
+/// Whether the catalog takes commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    Open,
+    /// Another catalog has taken its place.
+    Superseded,
 }
 
 /// What the writer shares with readers.
@@ -76,7 +99,15 @@ impl WriterHandle {
     ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_COMMITS_MAX);
         let head = published.head();
-        let writer = Writer { connection, proof, clock, bodies: BodyEncoder::new(), head, published };
+        let writer = Writer {
+            connection,
+            proof,
+            clock,
+            bodies: BodyEncoder::new(),
+            head,
+            published,
+            admission: Admission::Open,
+        };
         let thread =
             thread::Builder::new().name("catalog-writer".into()).spawn(move || writer.run(&queue))?;
         Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)) })
@@ -117,6 +148,7 @@ struct Writer {
     bodies: BodyEncoder,
     head: Head,
     published: Arc<Published>,
+    admission: Admission,
 }
 
 struct Commit {
@@ -130,6 +162,13 @@ impl Writer {
         let mut held = None;
         while let Some(job) = held.take().or_else(|| queue.recv().ok()) {
             match job {
+                Job::Commit { done, .. } if self.admission == Admission::Superseded => {
+                    done(Err(CommitError::Superseded));
+                }
+                Job::Admit { admission, done } => {
+                    self.admission = admission;
+                    done();
+                }
                 Job::Commit { actor, changes, done } => {
                     let first = Commit { actor, changes, done };
                     let (group, next) = gather(first, queue);

@@ -54,6 +54,8 @@ pub enum CommitError {
     },
     #[error("more commits wait for the catalog's writer than its queue holds")]
     Busy,
+    #[error("a recovery has replaced this catalog")]
+    Superseded,
     #[error("the catalog's writer has stopped")]
     Stopped,
 }
@@ -70,7 +72,7 @@ impl Classified for CommitError {
             Self::OutOfSequence { .. } => ErrorClass::Bug,
             Self::Write { source } => sqlite_class(source),
             Self::Decode { .. } => ErrorClass::Corrupt,
-            Self::Busy | Self::Stopped => {
+            Self::Busy | Self::Superseded | Self::Stopped => {
                 ErrorClass::Unavailable { retry_after: Some(Duration::from_secs(1)) }
             }
         }
@@ -85,6 +87,7 @@ impl Classified for CommitError {
             Self::Write { .. } => "catalog.commit.write",
             Self::Decode { .. } => "catalog.commit.decode",
             Self::Busy => "catalog.commit.busy",
+            Self::Superseded => "catalog.commit.superseded",
             Self::Stopped => "catalog.commit.stopped",
         }
     }

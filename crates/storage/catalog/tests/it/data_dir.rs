@@ -160,3 +160,22 @@ fn a_second_recovery_does_not_clear_away_the_first() {
     data_dir.switch(prepared).unwrap();
     data_dir.begin_recovery(Generation(3), &fixture.key, b"").unwrap();
 }
+
+/// The next start found a file that was no catalog, and so did every start after it.
+#[test]
+fn an_instance_file_that_was_left_half_made_is_made_again() {
+    let fixture = Fixture::new();
+    drop(fixture.data_dir());
+    let file = |name: &str| fixture.path().join(name);
+    fs::write(file("instance.UNFINISHED"), "").unwrap();
+    fs::write(file("instance.sqlite"), "half").unwrap();
+    fs::write(file("instance.sqlite-wal"), "of another").unwrap();
+    let data_dir = fixture.data_dir();
+    let own = CatalogKey::generate();
+    let instance = data_dir.create_instance(&own, b"own").unwrap();
+    assert!(!file("instance.UNFINISHED").exists());
+    put(&instance, row("a"));
+    drop((instance, data_dir));
+    let instance = fixture.data_dir().open_instance(&own).unwrap();
+    assert!(instance.read(&key("a")).unwrap().is_some(), "what was finished stays");
+}

@@ -428,3 +428,25 @@ fn a_recovery_of_a_recovery_restores_the_same() {
     }
     assert_same(&restored.head(), &rebuild.head().unwrap(), Scope::ConfigurationAndLocal);
 }
+
+/// A job that had begun before the switch went on committing, acknowledged, into a file that was removed.
+#[test]
+fn the_catalog_before_takes_no_commit_after_the_switch() {
+    let fixture = Fixture::new();
+    let (data_dir, database) = fixture.create();
+    put(&database, row("a"));
+    let base = base(&database, Scope::ConfigurationAndLocal);
+    let mut rebuild = data_dir.begin_recovery(Generation(2), &fixture.key, b"").unwrap();
+    rebuild.put_base(&mut base.as_slice()).unwrap();
+    let held = database.clone();
+    let after = data_dir.switch(finish(rebuild)).unwrap();
+    let error = held.commit(&actor(), vec![Change::put(row("b"))]).unwrap_err();
+    assert!(matches!(error, CommitError::Superseded), "{error}");
+    assert!(matches!(error.class(), ErrorClass::Unavailable { .. }));
+    let (sender, answer) = std::sync::mpsc::channel();
+    let done = Box::new(move |outcome| sender.send(outcome).unwrap());
+    held.commit_with(&actor(), vec![Change::put(row("b"))], done);
+    assert!(matches!(answer.recv().unwrap(), Err(CommitError::Superseded)));
+    assert!(held.read(&key("a")).unwrap().is_some(), "reads of it still end");
+    after.commit(&actor(), vec![Change::put(row("b"))]).unwrap();
+}

@@ -1,0 +1,128 @@
+//! Whether somebody may have what an action names: asked at creation by the door, and again when it is carried out.
+//!
+//! Rights may be taken away while an action waits. Children of a policy run are not asked for: they do what the policy
+//! says, and who may run a policy was asked of the run. Nothing of before a recovery is carried out after it, so that
+//! no requester of another cluster is ever asked about.
+
+use keelson_model::names::{group, label};
+use keelson_model::{Classified, ErrorClass};
+use keelson_resources::{Reference, Verb, kind_of_row};
+use keelson_workload::{RequestError, SubjectReview};
+use serde_json::json;
+
+use crate::engine::Job;
+use crate::platform::Platform;
+use crate::records::Record;
+use crate::requester::Requester;
+
+/// What an action names is not for its requester, or the API server did not say.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error("user '{user}' may not {verb} {resource} '{name}' in namespace '{namespace}'")]
+    Denied { user: String, verb: &'static str, resource: &'static str, name: String, namespace: String },
+    #[error(
+        "user '{user}' may not restore what was captured in namespace '{captured}' elsewhere: \
+         it holds Secrets that the user may not read"
+    )]
+    Elsewhere { user: String, captured: String },
+    #[error("review what user '{user}' may do")]
+    Review { user: String, source: RequestError },
+}
+
+impl Classified for AccessError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Denied { .. } | Self::Elsewhere { .. } => ErrorClass::Denied,
+            Self::Review { source, .. } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Denied { .. } => "access.denied",
+            Self::Elsewhere { .. } => "access.elsewhere",
+            Self::Review { .. } => "access.review",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Elsewhere { captured, .. } => Some(format!(
+                "grant 'get secrets' in namespace '{captured}', or 'get restorepointcontents' for the content"
+            )),
+            Self::Denied { .. } | Self::Review { .. } => None,
+        }
+    }
+}
+
+/// Reviews every reference of an action for whoever asked for it.
+pub(crate) async fn check_action(job: &Job) -> Result<(), AccessError> {
+    let action = &job.action;
+    let requester = job.requester();
+    if requester.is_platform() || action.labels.contains_key(label::RUN_ACTION_NAME) {
+        return Ok(());
+    }
+    let Some(kind) = kind_of_row(action.kind.as_str()) else { return Ok(()) };
+    let object = json!({
+        "metadata": { "namespace": action.namespace, "name": action.name },
+        "spec": action.body.spec,
+    });
+    for reference in (kind.references)(&object, &job.platform.settings.install_namespace) {
+        if !may(&job.platform, &requester, &reference).await? {
+            return Err(AccessError::Denied {
+                user: requester.name,
+                verb: reference.verb.as_str(),
+                resource: reference.resource,
+                name: reference.name.unwrap_or_default(),
+                namespace: reference.namespace.unwrap_or_default(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A restore into another namespace shows what was captured to whoever reads there: for whom that is, see
+/// `docs/decisions/0014-who-may-restore-elsewhere.md`.
+pub(crate) async fn check_restore(
+    platform: &Platform,
+    requester: &Requester,
+    content: &Record,
+    target: &str,
+) -> Result<(), AccessError> {
+    let captured = content.label(label::APP_NAMESPACE);
+    if captured == target || requester.is_platform() {
+        return Ok(());
+    }
+    let reference = |group, resource, namespace: Option<&str>, name: Option<&str>| Reference {
+        verb: Verb::Get,
+        group,
+        resource,
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
+    };
+    for sufficient in [
+        reference("", "secrets", Some(captured), None),
+        reference(group::APPS, "restorepointcontents", None, Some(&content.name)),
+    ] {
+        if may(platform, requester, &sufficient).await? {
+            return Ok(());
+        }
+    }
+    Err(AccessError::Elsewhere { user: requester.name.clone(), captured: captured.to_owned() })
+}
+
+async fn may(platform: &Platform, requester: &Requester, reference: &Reference) -> Result<bool, AccessError> {
+    let asked: keelson_workload::Requester = requester.clone().into();
+    let review = SubjectReview {
+        requester: &asked,
+        verb: reference.verb.as_str(),
+        group: reference.group,
+        resource: reference.resource,
+        subresource: "",
+        namespace: reference.namespace.as_deref().unwrap_or_default(),
+        name: reference.name.as_deref().unwrap_or_default(),
+    };
+    let decision = platform.cluster.subject_access_review(&review).await;
+    let failed = |source| AccessError::Review { user: requester.name.clone(), source };
+    Ok(decision.map_err(failed)?.is_allowed())
+}

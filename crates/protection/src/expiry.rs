@@ -1,0 +1,161 @@
+//! Retires what was made with an `expiresAt`, once that has passed. Waits while this instance owns nothing.
+//!
+//! Which contents expire is known from the journal: they are all read once, then only what changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_catalog::{Database, EventKind, Query, ReadError, Stored};
+use keelson_model::Revision;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::kinds;
+use crate::ownership;
+use crate::platform::Platform;
+use crate::records::Record;
+use crate::restore_points::{self, ContentInternal};
+use crate::retention;
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const PAGE: usize = 500;
+
+pub(crate) async fn run_expiry(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut expiries = Expiries::default();
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        let Ok(catalog) = platform.catalog() else { continue };
+        if let Err(error) = expiries.follow(&catalog) {
+            warn!(error = &error as &dyn std::error::Error, "what expires could not be read");
+            continue;
+        }
+        let due = expiries.due(platform.clock.now());
+        if due.is_empty() || ownership::forbids_maintenance(&platform).is_some() {
+            continue;
+        }
+        for content in due {
+            info!(content, "expired");
+            if let Err(error) = retention::retire(&platform, &catalog, &content).await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    content, "an expired content is not retired yet"
+                );
+            }
+        }
+    }
+}
+
+/// Contents that expire, and the revision up to which that is known.
+#[derive(Debug, Default)]
+struct Expiries {
+    at: BTreeMap<String, Timestamp>,
+    through: Option<Revision>,
+}
+
+impl Expiries {
+    fn due(&self, now: Timestamp) -> Vec<String> {
+        self.at.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn follow(&mut self, catalog: &Database) -> Result<(), ReadError> {
+        let since = self.through.filter(|since| since.generation() == catalog.generation());
+        let Some(mut since) = since else { return self.read_all(catalog) };
+        loop {
+            let changes = match catalog.changes(&kinds::restore_point_contents(), None, since, PAGE) {
+                Ok(changes) => changes,
+                Err(ReadError::Expired { .. }) => return self.read_all(catalog),
+                Err(error) => return Err(error),
+            };
+            for event in &changes.events {
+                match event.kind {
+                    EventKind::Added | EventKind::Modified => self.note(&event.stored),
+                    EventKind::Deleted => drop(self.at.remove(&event.stored.row.name)),
+                }
+            }
+            since = changes.through;
+            self.through = Some(since);
+            if changes.complete {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_all(&mut self, catalog: &Database) -> Result<(), ReadError> {
+        // What changes while the pages are read is read again from here.
+        let head = catalog.head().revision;
+        self.at.clear();
+        let mut query = Query::all(kinds::restore_point_contents(), PAGE);
+        loop {
+            let page = catalog.list(&query)?;
+            page.rows.iter().for_each(|stored| self.note(stored));
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => break,
+            }
+        }
+        self.through = Some(head);
+        Ok(())
+    }
+
+    fn note(&mut self, stored: &Stored) {
+        let content = Record::parse(stored).ok().filter(|content| !restore_points::is_retiring(content));
+        let internal = content.and_then(|content| content.internal::<ContentInternal>().ok());
+        match internal.and_then(|internal| internal.expires_at) {
+            Some(at) => drop(self.at.insert(stored.row.name.clone(), at)),
+            None => drop(self.at.remove(&stored.row.name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_catalog::{Actor, Change, Class, DataDir};
+    use keelson_crypto::CatalogKey;
+    use keelson_model::ManualClock;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn content(name: &str, expires_at: Option<Timestamp>, retiring: Option<&str>) -> Change {
+        let kind = kinds::restore_point_content();
+        let mut content = Record::new(kind, "", name, at(0), Class::Local);
+        let id = "0123456789abcdef0123456789abcdef";
+        content.body.internal = json!({
+            "artifact": { "repository": id, "outcome": id, "objects": 1, "bytes": 1, "storedBytes": 1 },
+            "expiresAt": expires_at, "retiring": retiring,
+        });
+        assert!(content.internal::<ContentInternal>().is_ok());
+        content.put(keelson_catalog::Expect::Any)
+    }
+
+    #[test]
+    fn what_has_expired_is_known_from_the_first_look_and_from_what_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(at(0)));
+        let data = DataDir::open(directory.path(), clock).unwrap();
+        let database = data.create_first(&CatalogKey::generate(), b"").unwrap();
+        let commit = |changes| database.commit(&Actor::new("test"), changes).unwrap();
+        commit(vec![content("early", Some(at(10)), None), content("late", Some(at(20)), None)]);
+        commit(vec![content("never", None, None), content("going", Some(at(1)), Some("retire-x"))]);
+        let mut expiries = Expiries::default();
+        let mut due = |now: i64| {
+            expiries.follow(&database).unwrap();
+            expiries.due(at(now))
+        };
+        assert_eq!(due(9), Vec::<String>::new());
+        assert_eq!(due(10), ["early"]);
+        commit(vec![content("new", Some(at(5)), None), content("early", Some(at(10)), Some("retire-y"))]);
+        assert_eq!(due(20), ["late", "new"]);
+        let key = keelson_catalog::RowKey::new(kinds::restore_point_contents(), "", "late");
+        commit(vec![Change::delete(key)]);
+        assert_eq!(due(20), ["new"]);
+    }
+}

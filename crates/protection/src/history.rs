@@ -1,0 +1,197 @@
+//! Finished actions beyond the newest thousand of a kind leave what is served and stay in the history.
+//!
+//! The history is rows of a kind of its own, shipped like the actions were: served kinds stay small for the watches of
+//! the whole cluster, and nothing is forgotten. `k10.kasten.io/doNotRetire` keeps an action where it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_catalog::{Change, CommitError, Database, Expect, Query, ReadError, RowKey, RowKind};
+use keelson_model::names::label;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::actions;
+use crate::kinds;
+use crate::platform::{Platform, commit};
+use crate::records::Record;
+
+/// Finished actions of one kind that stay served.
+const KEEP_MAX_ACTIONS: usize = 1_000;
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const PAGE: usize = 500;
+/// Moved in one commit.
+const BATCH: usize = 100;
+const ACTOR: &str = "history";
+
+/// A look that did not come to its end; the next one starts over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HistoryError {
+    #[error("read the actions that have ended")]
+    Read(#[source] ReadError),
+    #[error("move actions to the history")]
+    Commit(#[source] CommitError),
+}
+
+pub(crate) async fn run_history(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        let Ok(catalog) = platform.catalog() else { continue };
+        if let Err(error) = tidy(&catalog, KEEP_MAX_ACTIONS).await {
+            warn!(error = &error as &dyn std::error::Error, "finished actions stay served for now");
+        }
+    }
+}
+
+/// The kind under which actions of a kind are kept once they are no longer served.
+pub(crate) fn history_of(kind: &RowKind) -> RowKind {
+    RowKind::new(format!("history.{kind}"))
+}
+
+async fn tidy(catalog: &Database, keep: usize) -> Result<(), HistoryError> {
+    let kinds = [
+        kinds::run_actions(),
+        kinds::backup_actions(),
+        kinds::export_actions(),
+        kinds::restore_actions(),
+        kinds::retire_actions(),
+    ];
+    for kind in kinds {
+        if catalog.count(&kind).map_err(HistoryError::Read)? <= keep as u64 {
+            continue;
+        }
+        let mut ended = find_ended(catalog, &kind)?;
+        let excess = ended.len().saturating_sub(keep);
+        ended.sort();
+        for batch in ended[..excess].chunks(BATCH) {
+            move_away(catalog, batch).await?;
+        }
+        if excess > 0 {
+            info!(%kind, moved = excess, "finished actions went to the history");
+        }
+    }
+    Ok(())
+}
+
+/// What may go, by the time of its end. The run of a child that may go has ended too: it looks at its children.
+fn find_ended(catalog: &Database, kind: &RowKind) -> Result<Vec<(Timestamp, RowKey)>, HistoryError> {
+    let mut runs: HashMap<RowKey, bool> = HashMap::new();
+    let mut found = Vec::new();
+    let mut query = Query::all(kind.clone(), PAGE);
+    loop {
+        let page = catalog.list(&query).map_err(HistoryError::Read)?;
+        for action in page.rows.iter().filter_map(|stored| Record::parse(stored).ok()) {
+            let has_ended = actions::state(&action).is_some_and(|state| state.is_finished());
+            if !has_ended || action.label(label::DO_NOT_RETIRE) == "true" {
+                continue;
+            }
+            if is_looked_at(catalog, &action, &mut runs)? {
+                continue;
+            }
+            let end = action.body.status["endTime"].as_str().and_then(|text| text.parse().ok());
+            found.push((end.unwrap_or(action.created), action.key()));
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn is_looked_at(
+    catalog: &Database,
+    action: &Record,
+    runs: &mut HashMap<RowKey, bool>,
+) -> Result<bool, HistoryError> {
+    let Some(run) = action.labels.get(label::RUN_ACTION_NAME) else { return Ok(false) };
+    let key = RowKey::new(kinds::run_actions(), action.label(label::RUN_ACTION_NAMESPACE), run);
+    if let Some(known) = runs.get(&key) {
+        return Ok(*known);
+    }
+    let run = catalog.read(&key).map_err(HistoryError::Read)?;
+    let run = run.and_then(|stored| Record::parse(&stored).ok());
+    let looked_at = run.is_some_and(|run| actions::state(&run).is_none_or(|state| !state.is_finished()));
+    runs.insert(key, looked_at);
+    Ok(looked_at)
+}
+
+async fn move_away(catalog: &Database, batch: &[(Timestamp, RowKey)]) -> Result<(), HistoryError> {
+    let mut changes = Vec::new();
+    for (_, key) in batch {
+        let Some(stored) = catalog.read(key).map_err(HistoryError::Read)? else { continue };
+        let mut row = stored.row;
+        row.kind = history_of(&key.kind);
+        // Names may be used again; uids are not.
+        row.name.clone_from(&row.uid);
+        changes.push(Change::Delete { key: key.clone(), expect: Expect::At(stored.revision) });
+        changes.push(Change::put(row));
+    }
+    match commit(catalog, ACTOR, changes).await {
+        // Somebody deletes or changes one of them: the next look moves the others.
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(HistoryError::Commit(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_catalog::{Actor, Class, DataDir};
+    use keelson_crypto::CatalogKey;
+    use keelson_model::ManualClock;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn action(number: i64, state: &str, labels: &[(&str, &str)]) -> Change {
+        let kind = kinds::backup_action();
+        let mut action = Record::new(kind, "shop", &format!("b{number}"), at(number), Class::Local);
+        action.uid = format!("uid-{number}");
+        action.body.status = json!({ "state": state, "endTime": at(number) });
+        action.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        action.put(Expect::Absent)
+    }
+
+    fn names(catalog: &Database, kind: RowKind) -> Vec<String> {
+        catalog
+            .list(&Query::all(kind, PAGE))
+            .unwrap()
+            .rows
+            .into_iter()
+            .map(|stored| stored.row.name)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_finished_actions_leave_what_is_served_and_stay_in_the_history() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(directory.path(), Arc::new(ManualClock::new(at(0)))).unwrap();
+        let catalog = data.create_first(&CatalogKey::generate(), b"").unwrap();
+        let mut run = Record::new(kinds::run_action(), "kasten-io", "run", at(0), Class::Local);
+        run.body.status = json!({ "state": "Running" });
+        let child = [(label::RUN_ACTION_NAME, "run"), (label::RUN_ACTION_NAMESPACE, "kasten-io")];
+        let changes = vec![
+            run.put(Expect::Absent),
+            action(1, "Complete", &[(label::DO_NOT_RETIRE, "true")]),
+            action(2, "Running", &[]),
+            action(3, "Complete", &child),
+            action(4, "Failed", &[]),
+            action(5, "Complete", &[]),
+            action(6, "Skipped", &[]),
+            action(7, "Complete", &[]),
+        ];
+        catalog.commit(&Actor::new("test"), changes).unwrap();
+        tidy(&catalog, 2).await.unwrap();
+        assert_eq!(names(&catalog, kinds::backup_actions()), ["b1", "b2", "b3", "b6", "b7"]);
+        assert_eq!(names(&catalog, history_of(&kinds::backup_actions())), ["uid-4", "uid-5"]);
+        tidy(&catalog, 2).await.unwrap();
+        assert_eq!(names(&catalog, kinds::backup_actions()).len(), 5, "nothing is left to do");
+    }
+}

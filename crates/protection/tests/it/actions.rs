@@ -1,0 +1,159 @@
+//! Actions on a real API server: their names, their order, their end.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use keelson_protection::Requester;
+use keelson_testkit::eventually;
+use keelson_workload::Kind;
+use serde_json::json;
+
+use crate::fixture::{World, config, make_valid, profile};
+
+/// A backup whose name had been used before captured three times and ended with a reason that was not the reason;
+/// two namespaces could take each other's names of contents.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_may_be_named_like_one_before_or_beside_it() -> Result<()> {
+    let mut world = World::start().await?;
+    for namespace in ["a", "a-b"] {
+        world.namespace(namespace).await?;
+    }
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    let long = "n".repeat(253);
+    let mut points = Vec::new();
+    for (namespace, name) in [("a", "b-c"), ("a-b", "c"), ("a", "b-c"), ("a", &long)] {
+        let subject = json!({ "subject": { "name": namespace, "namespace": namespace } });
+        world.create("BackupAction", (namespace, name), subject).await?;
+        let backup = world.completed("BackupAction", (namespace, name)).await?;
+        world.delete("BackupAction", (namespace, name)).await?;
+        points.push((namespace, backup.body.status["restorePoint"]["name"].as_str().unwrap().to_owned()));
+    }
+    let spec = json!({ "subject": { "kind": "RestorePoint", "name": points[0].1, "namespace": "a" },
+        "profile": { "name": "vault", "namespace": "kasten-io" } });
+    world.create("ExportAction", ("a", "b-c"), spec).await?;
+    world.completed("ExportAction", ("a", "b-c")).await?;
+    for (namespace, name) in &points {
+        assert!(world.read("RestorePoint", (namespace, name))?.is_some(), "{namespace}/{name}");
+    }
+    assert_eq!(world.list("RestorePointContent")?.len(), 5);
+    world.end().await
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+
+/// Lets eve read Secrets of namespace `a`, and what a restore action names.
+async fn grant(world: &World, resources: &[(&str, &str)]) -> Result<()> {
+    let rules: Vec<_> = resources
+        .iter()
+        .map(|(group, resource)| json!({ "apiGroups": [group], "resources": [resource], "verbs": ["get"] }))
+        .collect();
+    let role = json!({ "metadata": { "name": "eve", "namespace": "a" }, "rules": rules });
+    let binding = json!({
+        "metadata": { "name": "eve", "namespace": "a" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "eve" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve" }],
+    });
+    let cluster = world.platform.cluster();
+    cluster.apply_object(&Kind::namespaced(RBAC, "Role", "roles"), &role).await?;
+    cluster.apply_object(&Kind::namespaced(RBAC, "RoleBinding", "rolebindings"), &binding).await?;
+    Ok(())
+}
+
+/// Rights on backups in one namespace and on restores in another read Secrets that neither of them grants.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_elsewhere_needs_the_right_to_read_what_was_captured_until_it_is_done() -> Result<()> {
+    let mut world = World::start().await?;
+    for namespace in ["a", "b"] {
+        world.namespace(namespace).await?;
+    }
+    world.serve();
+    world
+        .create("BackupAction", ("a", "one"), json!({ "subject": { "name": "a", "namespace": "a" } }))
+        .await?;
+    let backup = world.completed("BackupAction", ("a", "one")).await?;
+    world.rest().await;
+
+    let groups = vec!["system:authenticated".to_owned()];
+    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let point = backup.body.status["restorePoint"]["name"].as_str().context("a point")?;
+    let spec = json!({ "subject": { "kind": "RestorePoint", "name": point, "namespace": "a" } });
+    let points = ("apps.kio.kasten.io", "restorepoints");
+    grant(&world, &[points]).await?;
+    let refused = world.create_as(&eve, "RestoreAction", ("b", "first"), spec.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("user 'eve' may not restore what was captured"), "{refused}");
+
+    grant(&world, &[points, ("", "secrets")]).await?;
+    eventually("the grant counts", async || {
+        Ok(world.create_as(&eve, "RestoreAction", ("b", "second"), spec.clone()).await.ok())
+    })
+    .await?;
+    grant(&world, &[points]).await?;
+    let mut tried = 0;
+    eventually("the grant counts no more", async || {
+        tried += 1;
+        let name = format!("probe-{tried}");
+        let probe = world.create_as(&eve, "RestoreAction", ("b", &name), spec.clone()).await;
+        Ok(probe.is_err().then_some(()))
+    })
+    .await?;
+    world.serve();
+    let restore = world.ended("RestoreAction", ("b", "second")).await?;
+    let error = restore.body.status["error"]["message"].as_str().unwrap_or_default();
+    assert!(error.contains("user 'eve' may not restore what was captured"), "{}", restore.body.status);
+    world.end().await
+}
+
+/// What was made in a namespace that went away while nobody watched stayed bound to a new one of its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn restore_points_and_actions_of_a_namespace_that_went_away_go_and_their_contents_stay() -> Result<()> {
+    let mut world = World::start().await?;
+    for namespace in ["gone", "again"] {
+        world.namespace(namespace).await?;
+    }
+    world.serve();
+    for namespace in ["gone", "again"] {
+        let spec = json!({ "subject": { "name": namespace, "namespace": namespace } });
+        world.create("BackupAction", (namespace, "one"), spec).await?;
+        world.completed("BackupAction", (namespace, "one")).await?;
+    }
+    eventually("both are applications", async || {
+        let known = world.list("Application")?;
+        Ok((known.iter().filter(|known| ["gone", "again"].contains(&known.name.as_str())).count() == 2)
+            .then_some(()))
+    })
+    .await?;
+    world.rest().await;
+    let kind = Kind::cluster("v1", "Namespace", "namespaces");
+    for namespace in ["gone", "again"] {
+        world.platform.cluster().delete_object(&kind, None, namespace).await?;
+        eventually("the namespace is gone", async || {
+            let found = world.platform.cluster().read_object(&kind, None, namespace).await?;
+            Ok(found.is_none().then_some(()))
+        })
+        .await?;
+    }
+    world.namespace("again").await?;
+    world.serve();
+    eventually("restore points and actions are gone", async || {
+        let left = world.list("RestorePoint")?.len() + world.list("BackupAction")?.len();
+        Ok((left == 0).then_some(()))
+    })
+    .await?;
+    let contents = world.list("RestorePointContent")?;
+    assert_eq!(contents.len(), 2);
+    assert!(contents.iter().all(|content| content.body.status["state"] == "Unbound"));
+
+    let spec = json!({ "restorePointContentRef": { "name": contents[0].name } });
+    world.create("RestorePoint", ("again", "mine"), spec).await?;
+    world
+        .create(
+            "BackupAction",
+            ("again", "two"),
+            json!({ "subject": { "name": "again", "namespace": "again" } }),
+        )
+        .await?;
+    world.completed("BackupAction", ("again", "two")).await?;
+    assert!(world.read("RestorePoint", ("again", "mine"))?.is_some(), "what is made in the new one stays");
+    world.end().await
+}

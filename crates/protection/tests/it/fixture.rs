@@ -1,0 +1,205 @@
+//! A platform on a real API server, in this process: what the controllers and the doors do is done by hand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keelson_catalog::{Query, RowKey, RowKind};
+use keelson_model::names::DR_SECRET;
+use keelson_model::{Clock, ManualClock};
+use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
+use keelson_protection::validation::{PolicyVerdict, validate_policy};
+use keelson_protection::{Platform, Record, Requester, Settings};
+use keelson_resources::{KindInfo, find_kind, spec_hash};
+use keelson_testkit::{ControlPlane, eventually};
+use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const NAMESPACE: &str = "kasten-io";
+
+pub(crate) fn config(kind: &str, resource: &str) -> Kind {
+    Kind::namespaced("config.kio.kasten.io/v1alpha1", kind, resource)
+}
+
+pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    cluster.apply_manifest(&namespace).await?;
+    for (_, definition) in keelson_resources::crd::crds() {
+        cluster.apply_manifest(&definition).await?;
+        let name = definition["metadata"]["name"].as_str().context("a name")?;
+        cluster.wait_established(name, Duration::from_secs(30)).await?;
+    }
+    let at = NamespacedName::new(NAMESPACE, DR_SECRET);
+    cluster.apply_secret(&Secret::opaque(at, [("key".to_owned(), b"a long enough phrase".to_vec())])).await?;
+    Ok(())
+}
+
+pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
+    Settings {
+        install_namespace: NAMESPACE.to_owned(),
+        data: data.to_owned(),
+        mounts: "/nowhere".into(),
+        claims: BTreeMap::from([("share".to_owned(), share.to_owned())]),
+        ownership_grace: Duration::from_secs(60),
+        quick_mode: false,
+    }
+}
+
+/// What the controllers would do. The profile is not probed: its share lives by another clock than this test.
+pub(crate) async fn make_valid(platform: &Platform, kind: &Kind, object: &Value) -> Result<()> {
+    let cluster = platform.cluster();
+    let applied = cluster.apply_object(kind, object).await?;
+    let name = applied["metadata"]["name"].as_str().context("a name")?;
+    if kind.kind == "Policy" {
+        let parsed =
+            keelson_resources::policy::parse(&applied).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        let verdict = validate_policy(platform, &parsed).await;
+        ensure!(matches!(verdict, PolicyVerdict::Sound), "{verdict:?}");
+    }
+    let status = json!({ "validation": "Success", "hash": spec_hash(&applied["spec"]) });
+    cluster.patch_status(kind, Some(NAMESPACE), name, &status).await?;
+    Ok(())
+}
+
+pub(crate) fn profile() -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Profile",
+        "metadata": { "name": "vault", "namespace": NAMESPACE },
+        "spec": { "type": "Location", "locationSpec": {
+            "type": "FileStore", "fileStore": { "claimName": "share" } } },
+    })
+}
+
+/// A platform and all it stands on. Its services run when asked to.
+pub(crate) struct World {
+    pub plane: ControlPlane,
+    pub platform: Arc<Platform>,
+    pub clock: Arc<ManualClock>,
+    stop: CancellationToken,
+    services: JoinSet<()>,
+    _data: TempDir,
+    _share: TempDir,
+}
+
+impl World {
+    pub(crate) async fn start() -> Result<Self> {
+        let plane = ControlPlane::start().await?;
+        let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let cluster = Cluster::from_client(plane.client().await?);
+        prepare(&cluster).await?;
+        let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
+        let clock = Arc::new(ManualClock::new(start));
+        let shared: Arc<dyn Clock> = clock.clone();
+        let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
+        let (stop, services) = (CancellationToken::new(), JoinSet::new());
+        Ok(Self { plane, platform, clock, stop, services, _data: data, _share: share })
+    }
+
+    pub(crate) fn serve(&mut self) {
+        self.services.spawn(keelson_protection::run(self.platform.clone(), self.stop.clone()));
+    }
+
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.rest().await;
+        self.plane.stop().await
+    }
+
+    pub(crate) async fn namespace(&self, name: &str) -> Result<Value> {
+        let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let kind = Kind::cluster("v1", "Namespace", "namespaces");
+        Ok(self.platform.cluster().apply_object(&kind, &manifest).await?)
+    }
+
+    /// Stops what `serve` started.
+    pub(crate) async fn rest(&mut self) {
+        self.stop.cancel();
+        while self.services.join_next().await.is_some() {}
+        self.stop = CancellationToken::new();
+    }
+
+    pub(crate) async fn create(
+        &self,
+        kind: &str,
+        at: (&str, &str),
+        spec: Value,
+    ) -> Result<Record, RequestError> {
+        self.create_as(&person(), kind, at, spec).await
+    }
+
+    pub(crate) async fn create_as(
+        &self,
+        requester: &Requester,
+        kind: &str,
+        at: (&str, &str),
+        spec: Value,
+    ) -> Result<Record, RequestError> {
+        let object = NewObject {
+            namespace: at.0.to_owned(),
+            name: at.1.to_owned(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            spec,
+        };
+        let kind = kind_info(kind);
+        let stored = requests::create(&self.platform, requester, kind, object, Effect::Apply).await?;
+        Record::parse(&stored).map_err(|source| RequestError::Decode { source })
+    }
+
+    pub(crate) async fn delete(&self, kind: &str, at: (&str, &str)) -> Result<(), RequestError> {
+        let any = Preconditions::default();
+        let kind = kind_info(kind);
+        requests::delete(&self.platform, &person(), kind, at.0, at.1, &any, Effect::Apply).await.map(drop)
+    }
+
+    pub(crate) fn read(&self, kind: &str, at: (&str, &str)) -> Result<Option<Record>> {
+        let kind = kind_info(kind);
+        let key = RowKey::new(RowKind::new(kind.row_kind()), at.0, at.1);
+        let stored = self.platform.database(kind)?.read(&key)?;
+        Ok(stored.map(|stored| Record::parse(&stored)).transpose()?)
+    }
+
+    pub(crate) fn list(&self, kind: &str) -> Result<Vec<Record>> {
+        let kind = kind_info(kind);
+        let page = self.platform.database(kind)?.list(&Query::all(RowKind::new(kind.row_kind()), 5000))?;
+        Ok(page.rows.iter().map(Record::parse).collect::<Result<_, _>>()?)
+    }
+
+    /// Waits until an action has ended.
+    pub(crate) async fn ended(&self, kind: &str, at: (&str, &str)) -> Result<Record> {
+        eventually(&format!("{kind} {at:?} has ended"), async || {
+            let action = self.read(kind, at)?.context("the action")?;
+            let state = action.body.status["state"].as_str().unwrap_or_default();
+            Ok(["Complete", "Failed", "Skipped", "Cancelled"].contains(&state).then_some(action))
+        })
+        .await
+    }
+
+    pub(crate) async fn completed(&self, kind: &str, at: (&str, &str)) -> Result<Record> {
+        let action = self.ended(kind, at).await?;
+        ensure!(action.body.status["state"] == "Complete", "{at:?}: {}", action.body.status);
+        Ok(action)
+    }
+}
+
+fn kind_info(kind: &str) -> &'static KindInfo {
+    ["actions.kio.kasten.io", "apps.kio.kasten.io", "dr.kio.kasten.io"]
+        .into_iter()
+        .find_map(|group| find_kind(group, &format!("{}s", kind.to_lowercase())))
+        .expect("a kind of ours")
+}
+
+/// Who may everything, as the plane's own client does.
+pub(crate) fn person() -> Requester {
+    Requester {
+        name: "admin".to_owned(),
+        uid: String::new(),
+        groups: vec!["system:masters".to_owned()],
+        extra: BTreeMap::new(),
+    }
+}
