@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
-use keelson_model::{Classified, ErrorClass};
+use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use keelson_testkit::{Share, eventually, in_nfs_guest};
@@ -100,16 +100,23 @@ fn a_server_that_is_away_holds_up_no_shutdown() -> Result<()> {
 fn a_soft_mount_that_gives_up_is_told_and_served_again() -> Result<()> {
     in_nfs_guest(|share| {
         block_on(async {
+            let key = path("a/object");
+            let mut stores = Vec::new();
             for version in Share::VERSIONS {
-                let store = FilesystemStore::open(share.mounted(version)).await?;
-                let key = path(&format!("{version:?}/object"));
-                store.create(&path(&format!("{version:?}/before")), "x".into()).await?;
-                share.stop_server()?;
-                let told = store.create(&key, vec![7; 100_000].into()).await.err();
-                let told = told.context("a server that is away was answered for")?;
-                println!("{version:?}: {}", keelson_model::Chain(&told));
+                let store = FilesystemStore::open(share.mount(version, "timeo=5")?).await?;
+                store.create(&path(&format!("a/before-{version:?}")), "x".into()).await?;
+                stores.push(store);
+            }
+            share.stop_server()?;
+            let calls = stores.iter().map(|store| store.create(&key, vec![7; 100_000].into()));
+            for told in join_all(calls).await {
+                let told = told.err().context("a server that is away was answered for")?;
+                println!("{}", Chain(&told));
                 ensure!(matches!(told.class(), ErrorClass::Unavailable { .. }), "{told:?}");
-                share.start_server()?;
+            }
+            share.start_server()?;
+            for store in &stores {
+                // Each meets the other's equal bytes or its own.
                 store.create(&key, vec![7; 100_000].into()).await?;
                 ensure!(store.fetch_all(&key).await? == vec![7; 100_000]);
             }
