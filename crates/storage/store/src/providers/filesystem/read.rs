@@ -264,3 +264,26 @@ fn next_entries(folder: &OwnedFd, cursor: &Cursor) -> Result<Vec<Entry>, Errno> 
     }
     Ok(first.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Operation;
+
+    #[test]
+    fn a_folder_that_vanished_is_empty_and_a_share_that_vanished_is_not() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let root = directory.path().join("share");
+        std::fs::create_dir_all(root.join("there"))?;
+        let call = Call { operation: Operation::List, path: StorePath::root(), location: "share".into() };
+        for errno in [Errno::NOENT, Errno::STALE] {
+            let ask = |folder: &str| or_gone::<()>(&call, &root, &folder.parse().unwrap(), Err(errno));
+            assert!(matches!(ask("gone/deep"), Ok(None)), "{errno:?}");
+            assert!(matches!(ask("there"), Err(StoreError::Stale { .. })), "{errno:?}");
+        }
+        std::fs::remove_dir_all(&root)?;
+        let gone = or_gone::<()>(&call, &root, &"gone".parse()?, Err(Errno::STALE));
+        assert!(matches!(gone, Err(StoreError::MissingLocation { .. })), "{gone:?}");
+        Ok(())
+    }
+}
