@@ -1,4 +1,5 @@
-//! What tests stand on: a real control plane, a real S3 server, stores that fail on demand, conformance suites.
+//! What tests stand on: a real control plane, a real S3 server, a guest with real NFS shares, stores that fail on
+//! demand, conformance suites.
 //!
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
@@ -7,8 +8,10 @@ mod control_plane;
 mod eventually;
 mod faulty_store;
 mod minio;
+mod nfs_guest;
 mod ports;
 mod programs;
+mod skips;
 pub mod store_conformance;
 mod supervisor;
 
@@ -16,6 +19,8 @@ pub use control_plane::{ClientCertificate, ControlPlane};
 pub use eventually::eventually;
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
 pub use minio::{BucketProtection, Minio};
+pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use ports::{free_port, random_hex};
 pub use programs::{Programs, testbed_program};
+pub use skips::skip;
 pub use supervisor::{Detached, Program, Supervisor, processes_in};

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use keelson_e2e::Listing;
+use keelson_testkit::skip;
 use serde_json::{Value, json};
 
 use crate::stage::{CONFIG, NAMESPACE, Stage, assert_said, profile};
@@ -128,8 +129,7 @@ fn a_vbr_profile_is_refused_as_target_of_disaster_recovery() -> Result<()> {
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// None where the kernel does not let us; that is printed.
-    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+    /// None where the kernel does not let us: the test is skipped.
     fn new(folder: PathBuf, options: &str) -> Result<Option<Self>> {
         std::fs::create_dir_all(&folder)?;
         let mut command = Command::new("mount");
@@ -137,7 +137,7 @@ impl Mounted {
         if output.status.success() {
             return Ok(Some(Self(folder)));
         }
-        println!("skipped, no mounts without privilege: {}", String::from_utf8_lossy(&output.stderr));
+        skip(&format!("no mounts without privilege: {}", String::from_utf8_lossy(&output.stderr)));
         Ok(None)
     }
 }

@@ -196,6 +196,9 @@ pub enum StoreError {
     #[error("{operation} '{path}' in {location}: the share did not answer for {} s", waited.as_secs())]
     Unanswered { operation: Operation, path: StorePath, location: String, waited: Duration },
 
+    #[error("{operation} '{path}' in {location}: the file server no longer knows what the share shows here")]
+    Stale { operation: Operation, path: StorePath, location: String, source: Source },
+
     #[error("{operation} '{path}' in {location}: reading or writing failed")]
     Transfer { operation: Operation, path: StorePath, location: String, source: Source },
 
@@ -231,6 +234,7 @@ impl Classified for StoreError {
             Self::Incomplete { .. }
             | Self::Unreachable { .. }
             | Self::Unanswered { .. }
+            | Self::Stale { .. }
             | Self::Transfer { .. } => ErrorClass::Unavailable { retry_after: None },
         }
     }
@@ -258,6 +262,7 @@ impl Classified for StoreError {
             Self::Unreachable { .. } => "store.location.unreachable",
             Self::Busy { .. } => "store.location.busy",
             Self::Unanswered { .. } => "store.location.unanswered",
+            Self::Stale { .. } => "store.location.stale",
             Self::Transfer { .. } => "store.location.transfer",
             Self::Refused { .. } => "store.location.refused",
             Self::Configure { .. } => "store.location.misconfigured",
@@ -296,6 +301,10 @@ impl Classified for StoreError {
                 "check the network between here and the store"
             }
             Self::Unanswered { .. } => "check the file server; the work goes on when it answers again",
+            Self::Stale { .. } => {
+                "if it stays so, the export was withdrawn or replaced: export it again, or mount the share anew by \
+                 restarting the pod"
+            }
             Self::Unsupported { feature: Feature::Links, .. } => {
                 "use a share whose server supports hard links; without them it serves for import and restore alone"
             }

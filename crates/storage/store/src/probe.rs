@@ -31,6 +31,9 @@ const LOCK_SECONDS: u64 = 4;
 const UNLOCK_TRIES: u64 = 2 * LOCK_SECONDS;
 /// With a greater difference nobody can tell when a retention ends.
 pub const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_mins(5);
+/// How late a location may show what others wrote. A share whose kernel caches folders for a minute, which is what NFS
+/// does unless told otherwise, is just within.
+pub const LISTING_DELAY_MAX: SignedDuration = SignedDuration::from_secs(150);
 
 /// What a location was seen to do. Printed into a profile's status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +54,8 @@ pub struct Dialect {
     pub expires_versions: bool,
     /// The store's clock less ours.
     pub clock_difference: SignedDuration,
+    /// For how long a listing may miss what another client wrote.
+    pub listing_delay: SignedDuration,
 }
 
 /// Why a location cannot take backups. For import and restore it serves all the same.
@@ -64,6 +69,8 @@ pub enum Unfit {
     ExpiresVersions,
     /// The clocks differ too much.
     ClocksDiffer,
+    /// Others' objects are seen too late.
+    ShowsLate,
 }
 
 impl fmt::Display for Unfit {
@@ -73,6 +80,9 @@ impl fmt::Display for Unfit {
             Self::NoConditionalCreate => "the store overwrites objects where it was asked to create them",
             Self::ExpiresVersions => "a lifecycle rule of the bucket removes noncurrent versions",
             Self::ClocksDiffer => "the store's clock and ours differ by more than five minutes",
+            Self::ShowsLate => {
+                "the share shows too late what others write: mount it with acdirmax or actimeo of at most 60 seconds"
+            }
         })
     }
 }
@@ -87,6 +97,7 @@ impl Dialect {
             (!self.conditional_create, Unfit::NoConditionalCreate),
             (self.expires_versions, Unfit::ExpiresVersions),
             (self.clock_difference.abs() > CLOCK_DIFFERENCE_MAX, Unfit::ClocksDiffer),
+            (self.listing_delay > LISTING_DELAY_MAX, Unfit::ShowsLate),
         ];
         faults.into_iter().filter_map(|(stands, unfit)| stands.then_some(unfit)).collect()
     }
@@ -100,6 +111,7 @@ impl Dialect {
             object_lock: store.capabilities().object_lock,
             expires_versions: store.capabilities().expires_versions,
             clock_difference: SignedDuration::ZERO,
+            listing_delay: signed(store.capabilities().listing_delay),
         }
     }
 }
@@ -255,11 +267,16 @@ async fn examine(
         object_lock,
         expires_versions: capabilities.expires_versions,
         clock_difference,
+        listing_delay: signed(capabilities.listing_delay),
     })
 }
 
 fn elapsed(begun: Instant) -> SignedDuration {
-    SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::MAX)
+    signed(begun.elapsed())
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 /// `CreateUnique`, so that it is the server that decides and not our look at the versions.
@@ -336,6 +353,7 @@ mod tests {
             object_lock: true,
             expires_versions: false,
             clock_difference: SignedDuration::from_mins(-5),
+            listing_delay: SignedDuration::from_secs(150),
         };
         assert_eq!(fit.unfit(), []);
         let late = SignedDuration::from_secs(301);
@@ -343,9 +361,11 @@ mod tests {
             conditional_create: false,
             expires_versions: true,
             clock_difference: -late,
+            listing_delay: SignedDuration::from_secs(152),
             ..fit.clone()
         };
-        let expected = [Unfit::NoConditionalCreate, Unfit::ExpiresVersions, Unfit::ClocksDiffer];
+        let expected =
+            [Unfit::NoConditionalCreate, Unfit::ExpiresVersions, Unfit::ClocksDiffer, Unfit::ShowsLate];
         assert_eq!(unfit.unfit(), expected);
         assert_eq!(Dialect { writable: false, ..unfit }.unfit(), [Unfit::ReadOnly]);
     }

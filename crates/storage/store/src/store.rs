@@ -351,4 +351,9 @@ pub struct Capabilities {
     pub object_lock: bool,
     /// A rule of the store removes versions after a time, ours among them.
     pub expires_versions: bool,
+    /// For how long what one client has created or deleted may look otherwise to another, in listings and reads: its
+    /// kernel may answer out of a cache. Nought where every answer is the store's own. Whoever creates an object
+    /// and decides by a listing what others have done lets this time pass in between; a create needs no wait, as it is
+    /// the store itself that finds a winner.
+    pub listing_delay: Duration,
 }

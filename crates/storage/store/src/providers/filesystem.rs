@@ -2,10 +2,11 @@
 //!
 //! Needs a file system with hard links: linking is the one way to give a finished file its name without replacing
 //! another that also works over NFS and SMB. Without links it can be read but not written. Keeps no versions and
-//! enforces no retention.
+//! enforces no retention. What a share asks of its mount is in `docs/operations/shares.md`.
 
 mod fault;
 mod folder;
+mod mount;
 mod pool;
 mod read;
 mod sweep;
@@ -13,6 +14,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +34,7 @@ pub struct FilesystemStore {
     location: Arc<str>,
     pool: Arc<Pool>,
     folders: Arc<FolderMaker>,
+    listing_delay: Duration,
 }
 
 impl FilesystemStore {
@@ -44,12 +47,12 @@ impl FilesystemStore {
     pub async fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root: Arc<Path> = directory.into().into();
         let location = root.display().to_string().into();
-        let store = Self { root, location, pool: Arc::new(Pool::new()), folders: Arc::default() };
-        store
-            .run(Operation::Connect, &StorePath::root(), 0, |call, root, _| {
-                folder::open_root(call, root).map(drop)
-            })
-            .await?;
+        let (pool, folders, listing_delay) = (Arc::new(Pool::new()), Arc::default(), Duration::ZERO);
+        let mut store = Self { root, location, pool, folders, listing_delay };
+        let look = |call: &Call, root: &Path, _: &FolderMaker| {
+            folder::open_root(call, root).map(|directory| mount::listing_delay(&directory))
+        };
+        store.listing_delay = store.run(Operation::Connect, &StorePath::root(), 0, look).await?;
         Ok(store)
     }
 
@@ -152,6 +155,7 @@ impl Store for FilesystemStore {
             versions: false,
             object_lock: false,
             expires_versions: false,
+            listing_delay: self.listing_delay,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -352,6 +353,7 @@ impl Store for MemoryStore {
             versions: self.versions,
             object_lock: self.versions,
             expires_versions: false,
+            listing_delay: Duration::ZERO,
         }
     }
 

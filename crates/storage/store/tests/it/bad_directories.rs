@@ -12,6 +12,7 @@ use keelson_model::{Classified, ErrorClass};
 use keelson_store::probe::{Unfit, probe};
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{ListPage, Place, Read, Store, StoreError, StoreExt, StorePath};
+use keelson_testkit::skip;
 
 fn path(text: &str) -> StorePath {
     text.parse().unwrap()
@@ -103,8 +104,7 @@ struct Mounts {
 }
 
 impl Mounts {
-    /// Nothing where the kernel does not let us; the reason is printed.
-    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+    /// Nothing where the kernel does not let us: the test is skipped.
     fn new(script: &str) -> Result<Option<(Self, tempfile::TempDir)>> {
         let directory = tempfile::tempdir()?;
         let script = format!("cd {} && {script} && echo ready && exec cat", directory.path().display());
@@ -119,7 +119,7 @@ impl Mounts {
         BufReader::new(process.stdout.take().context("the output of unshare")?).read_line(&mut line)?;
         if line != "ready\n" {
             let output = process.wait_with_output()?;
-            println!("skipped, no mounts without privilege: {}", String::from_utf8_lossy(&output.stderr));
+            skip(&format!("no mounts without privilege: {}", String::from_utf8_lossy(&output.stderr)));
             return Ok(None);
         }
         let inside = format!("/proc/{}/root{}", process.id(), directory.path().display());

@@ -9,3 +9,4 @@ mod conformance;
 mod decorators;
 mod probing;
 mod servers;
+mod shares;

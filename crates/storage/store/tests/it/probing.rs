@@ -128,6 +128,7 @@ fn a_dialect_is_printed_into_a_status() {
         "objectLock": false,
         "expiresVersions": false,
         "clockDifference": "PT0S",
+        "listingDelay": "PT2M30S",
     });
     let dialect = keelson_store::probe::Dialect {
         writable: false,
@@ -137,6 +138,7 @@ fn a_dialect_is_printed_into_a_status() {
         object_lock: false,
         expires_versions: false,
         clock_difference: jiff::SignedDuration::ZERO,
+        listing_delay: jiff::SignedDuration::from_secs(150),
     };
     assert_eq!(serde_json::to_value(dialect).unwrap(), json);
 }

@@ -33,6 +33,7 @@ impl Call {
             Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ | Errno::LOOP | Errno::FBIG => {
                 StoreError::Refused { operation, path, location, source }
             }
+            Errno::STALE => StoreError::Stale { operation, path, location, source },
             _ => StoreError::Transfer { operation, path, location, source },
         }
     }

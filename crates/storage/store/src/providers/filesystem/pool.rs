@@ -1,12 +1,15 @@
 //! Calls that may hang in the kernel, run beside the runtime, few at a time, and not waited for without end.
 //!
 //! A share that does not answer holds its threads; nothing can end them. So their number is bounded, later calls
-//! queue, and every caller is told after the deadline.
+//! queue, and every caller is told after the deadline. They are threads of their own and not the runtime's, which would
+//! wait for them when it ends.
 
+use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{Operation, StoreError, StorePath};
 
@@ -48,33 +51,23 @@ impl Pool {
         let worker_call = call.clone();
         let answer = async move {
             let permit = permits.acquire_owned().await;
+            let (answer, answered) = oneshot::channel();
             let worker = move || {
-                let answer = work(&worker_call);
+                let outcome = work(&worker_call);
                 drop(permit);
-                answer
+                // Perhaps nobody waits any more.
+                let _ = answer.send(outcome);
             };
-            tokio::task::spawn_blocking(worker).await
+            thread::Builder::new().name("share".into()).spawn(worker)?;
+            // No answer comes from a thread that panicked.
+            answered.await.map_err(io::Error::other)
         };
+        let Call { operation, path, location } = call;
+        let location = location.to_string();
         match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(panicked)) => {
-                let Call { operation, path, location } = call;
-                Err(StoreError::Transfer {
-                    operation,
-                    path,
-                    location: location.to_string(),
-                    source: panicked.into(),
-                })
-            }
-            Err(_elapsed) => {
-                let Call { operation, path, location } = call;
-                Err(StoreError::Unanswered {
-                    operation,
-                    path,
-                    location: location.to_string(),
-                    waited: deadline,
-                })
-            }
+            Ok(Err(error)) => Err(StoreError::Transfer { operation, path, location, source: error.into() }),
+            Err(_elapsed) => Err(StoreError::Unanswered { operation, path, location, waited: deadline }),
         }
     }
 }

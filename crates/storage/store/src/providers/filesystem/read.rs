@@ -95,7 +95,7 @@ pub(super) fn list(call: &Call, root: &Path, page: &ListPage) -> Result<Listing,
         None if *after < *prefix => "",
         None => return Ok(Listing::default()),
     };
-    let mut walk = Walk { call, limit: page.limit(), listing: Listing::default() };
+    let mut walk = Walk { call, root, limit: page.limit(), listing: Listing::default() };
     walk.visit(&folder, &call.path, after)?;
     Ok(walk.listing)
 }
@@ -106,12 +106,12 @@ pub(super) fn list_folders(call: &Call, root: &Path) -> Result<Vec<String>, Stor
     let mut found = Vec::new();
     let mut cursor = Cursor::After(String::new());
     loop {
-        let entries = next_entries(call, &folder, &cursor)?;
-        let Some(last) = entries.last() else { break };
+        let entries = or_gone(call, root, &call.path, next_entries(&folder, &cursor))?;
+        let Some(last) = entries.as_ref().and_then(|entries| entries.last()) else { break };
         cursor = Cursor::Past(last.clone());
-        for entry in entries.into_iter().filter(Entry::is_folder) {
+        for entry in entries.into_iter().flatten().filter(Entry::is_folder) {
             let Ok(path) = call.path.join(entry.name()) else { continue };
-            let mut walk = Walk { call, limit: 1, listing: Listing::default() };
+            let mut walk = Walk { call, root, limit: 1, listing: Listing::default() };
             walk.descend(&folder, &path, "")?;
             if !walk.listing.objects.is_empty() {
                 found.push(entry.name().to_owned());
@@ -125,6 +125,7 @@ pub(super) fn list_folders(call: &Call, root: &Path) -> Result<Vec<String>, Stor
 /// A depth-first walk in the order of whole paths.
 struct Walk<'a> {
     call: &'a Call,
+    root: &'a Path,
     limit: usize,
     listing: Listing,
 }
@@ -134,10 +135,10 @@ impl Walk<'_> {
     fn visit(&mut self, folder: &OwnedFd, path: &StorePath, after: &str) -> Result<(), StoreError> {
         let mut cursor = Cursor::After(after.to_owned());
         loop {
-            let entries = next_entries(self.call, folder, &cursor)?;
-            let Some(last) = entries.last() else { return Ok(()) };
+            let entries = or_gone(self.call, self.root, path, next_entries(folder, &cursor))?;
+            let Some(last) = entries.as_ref().and_then(|entries| entries.last()) else { return Ok(()) };
             cursor = Cursor::Past(last.clone());
-            for entry in entries {
+            for entry in entries.into_iter().flatten() {
                 let Ok(path) = path.join(entry.name()) else { continue };
                 if entry.is_folder() {
                     self.descend(folder, &path, after.strip_prefix(&entry.0).unwrap_or(""))?;
@@ -155,19 +156,23 @@ impl Walk<'_> {
         if path.segments().count() >= SEGMENTS_MAX {
             return Ok(());
         }
-        match step_into(folder, path.name()) {
-            Ok(child) => self.visit(&child, path, after),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
-            Err(errno) => Err(self.call.fault(errno)),
+        let child = match step_into(folder, path.name()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            other => other,
+        };
+        match or_gone(self.call, self.root, path, child)? {
+            Some(child) => self.visit(&child, path, after),
+            None => Ok(()),
         }
     }
 
     fn add(&mut self, folder: &OwnedFd, path: StorePath) -> Result<(), StoreError> {
         let stat = match rustix::fs::statat(folder, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(self.call.fault(errno)),
+            other => other,
         };
+        let parent = path.parent().unwrap_or_else(StorePath::root);
+        let Some(stat) = or_gone(self.call, self.root, &parent, stat)? else { return Ok(()) };
         let Ok(length) = object_length(self.call, &stat) else { return Ok(()) };
         if self.listing.objects.len() == self.limit {
             self.listing.more = true;
@@ -175,6 +180,25 @@ impl Walk<'_> {
             self.listing.objects.push(meta(path, length, &stat));
         }
         Ok(())
+    }
+}
+
+/// What was asked of a folder; nothing if it was removed meanwhile, which a file server calls a stale handle. A share
+/// that is gone as a whole says the same and must not pass for an empty folder: hence the look from the root.
+fn or_gone<T>(
+    call: &Call,
+    root: &Path,
+    folder: &StorePath,
+    answer: Result<T, Errno>,
+) -> Result<Option<T>, StoreError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Errno::NOENT | Errno::STALE) => match find_folder(call, root, folder)? {
+            None => Ok(None),
+            // It is there again, and what this one holds is not known.
+            Some(_another) => Err(call.fault(Errno::STALE)),
+        },
+        Err(errno) => Err(call.fault(errno)),
     }
 }
 
@@ -211,11 +235,11 @@ impl Cursor {
 
 /// The first entries from the cursor on, in order; none when the folder is done. Reads the whole folder each time
 /// but keeps only `NAMES_MAX` of its names.
-fn next_entries(call: &Call, folder: &OwnedFd, cursor: &Cursor) -> Result<Vec<Entry>, StoreError> {
-    let directory = Dir::read_from(folder).map_err(|errno| call.fault(errno))?;
+fn next_entries(folder: &OwnedFd, cursor: &Cursor) -> Result<Vec<Entry>, Errno> {
+    let directory = Dir::read_from(folder)?;
     let mut first = BTreeSet::new();
     for entry in directory {
-        let entry = entry.map_err(|errno| call.fault(errno))?;
+        let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else { continue };
         let kind = match entry.file_type() {
             FileType::Unknown => match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -239,4 +263,27 @@ fn next_entries(call: &Call, folder: &OwnedFd, cursor: &Cursor) -> Result<Vec<En
         }
     }
     Ok(first.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Operation;
+
+    #[test]
+    fn a_folder_that_vanished_is_empty_and_a_share_that_vanished_is_not() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let root = directory.path().join("share");
+        std::fs::create_dir_all(root.join("there"))?;
+        let call = Call { operation: Operation::List, path: StorePath::root(), location: "share".into() };
+        for errno in [Errno::NOENT, Errno::STALE] {
+            let ask = |folder: &str| or_gone::<()>(&call, &root, &folder.parse().unwrap(), Err(errno));
+            assert!(matches!(ask("gone/deep"), Ok(None)), "{errno:?}");
+            assert!(matches!(ask("there"), Err(StoreError::Stale { .. })), "{errno:?}");
+        }
+        std::fs::remove_dir_all(&root)?;
+        let gone = or_gone::<()>(&call, &root, &"gone".parse()?, Err(Errno::STALE));
+        assert!(matches!(gone, Err(StoreError::MissingLocation { .. })), "{gone:?}");
+        Ok(())
+    }
 }

@@ -21,7 +21,8 @@ use super::{read, timestamp};
 use crate::path::RESERVED_PREFIX;
 use crate::{ByteRange, Feature, PutMode, StoreError, Written};
 
-/// How often a folder may vanish under a writer's hands, removed as empty by another, before it gives up.
+/// How often a folder may vanish under a writer's hands, removed as empty by another, before it gives up. A file server
+/// calls that a stale handle.
 const FOLDER_TRIES: usize = 8;
 
 pub(super) fn write(
@@ -34,16 +35,23 @@ pub(super) fn write(
     let Some(parent) = call.path.parent() else {
         return Err(StoreError::MixKeyAndFolder { operation: call.operation, path: call.path.clone() });
     };
-    for _ in 0..FOLDER_TRIES {
+    let attempt = || {
         let folder = folders.open(call, root, &parent)?;
-        match Temporary::create(call, &folder, body) {
-            Err(StoreError::NotFound { .. }) => continue,
-            Err(error) => return Err(error),
-            Ok(temporary) => return temporary.publish(call, root, mode),
+        Temporary::create(call, &folder, body)?.publish(call, root, mode)
+    };
+    for _ in 1..FOLDER_TRIES {
+        match attempt() {
+            Err(StoreError::NotFound { .. } | StoreError::Stale { .. }) => {}
+            outcome => return outcome,
         }
     }
-    let (operation, path, location) = (call.operation, call.path.clone(), call.location.to_string());
-    Err(StoreError::Busy { operation, path, location, retry_after: None, source: Errno::NOENT.into() })
+    match attempt() {
+        Err(StoreError::NotFound { operation, path }) => {
+            let (location, source) = (call.location.to_string(), Errno::NOENT.into());
+            Err(StoreError::Busy { operation, path, location, retry_after: None, source })
+        }
+        outcome => outcome,
+    }
 }
 
 /// A flushed file under a name that nobody looks at. Dropping it unlinks that name.
@@ -156,6 +164,7 @@ pub(super) fn delete(call: &Call, root: &Path) -> Result<(), StoreError> {
         Ok(()) => rustix::fs::fsync(&folder).map_err(|errno| call.fault(errno))?,
         // A folder is no object.
         Err(Errno::NOENT | Errno::ISDIR) => return Ok(()),
+        Err(Errno::STALE) if find_folder(call, root, &parent)?.is_none() => return Ok(()),
         Err(errno) => return Err(call.fault(errno)),
     }
     remove_empty_folders(call, root, &parent)

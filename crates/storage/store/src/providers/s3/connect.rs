@@ -1,6 +1,7 @@
 //! How a bucket is opened: what the profile says, and what the server says of itself.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -158,6 +159,7 @@ impl S3Store {
                 versions: false,
                 object_lock: false,
                 expires_versions: false,
+                listing_delay: Duration::ZERO,
             },
         };
         store.look().await?;
