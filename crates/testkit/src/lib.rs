@@ -1,4 +1,5 @@
-//! What tests stand on: a real control plane, a real S3 server, stores that fail on demand, conformance suites.
+//! What tests stand on: a real control plane, a real S3 server, stores that fail on demand, conformance suites,
+//! the independent reader of the formats.
 //!
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
@@ -6,6 +7,7 @@
 mod control_plane;
 mod eventually;
 mod faulty_store;
+mod format_reader;
 mod minio;
 mod ports;
 mod programs;
@@ -15,6 +17,7 @@ mod supervisor;
 pub use control_plane::{ClientCertificate, ControlPlane};
 pub use eventually::eventually;
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
+pub use format_reader::{FormatReader, Told};
 pub use minio::{BucketProtection, Minio};
 pub use ports::{free_port, random_hex};
 pub use programs::{Programs, testbed_program};
