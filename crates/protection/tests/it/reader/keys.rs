@@ -43,9 +43,9 @@ impl Classified for NeverFails {
     }
 }
 
-fn slot(id: u8, passphrase: &str, vault: &VaultKeyring) -> Result<Slot> {
+fn slot(id: u8, passphrase: &str, cost: KdfCost, vault: &VaultKeyring) -> Result<Slot> {
     let passphrase = Passphrase::new(passphrase.as_bytes().to_vec());
-    Ok(Slot::seal(SlotId::from_bytes([id; 16]), &passphrase, KdfCost::LOWEST, vault.newest())?)
+    Ok(Slot::seal(SlotId::from_bytes([id; 16]), &passphrase, cost, vault.newest())?)
 }
 
 /// Bytes that do not compress, the same for the same seed.
@@ -83,11 +83,11 @@ async fn back_up(repository: &Repository<Indexed>, contents: &[(&str, Vec<u8>)])
     Ok(session.commit(OutcomeDraft { created: now(), description, streams, retain_until: None }).await?)
 }
 
-/// Makes the repository and returns the outcome that only the new key opens.
-async fn make(location: &Path, key: &str) -> Result<Outcome> {
+/// Makes the repository and returns the outcome that only the new key opens. One of its slots has the cost `other`.
+async fn make(location: &Path, key: &str, other: KdfCost) -> Result<Outcome> {
     let store: Arc<dyn Store> = Arc::new(FilesystemStore::open(location).await?);
     let mut vault = VaultKeyring::new(VaultKey::generate(1));
-    let slots = [slot(1, OLD, &vault)?, slot(2, OTHER, &vault)?];
+    let slots = [slot(1, OLD, KdfCost::LOWEST, &vault)?, slot(2, OTHER, other, &vault)?];
     let chunks = ChunkSizes::new(64, 128, 192).context("sizes of chunks")?;
     let id = RepositoryId::from_bytes(ID);
     let locked = Repository::<Locked>::at(store, key.parse()?)?;
@@ -104,7 +104,8 @@ async fn make(location: &Path, key: &str) -> Result<Outcome> {
     aborted.abort(now()).await?;
 
     vault.insert(VaultKey::generate(2));
-    let changed = first.add_key(&vault, &[slot(3, NEW, &vault)?]).await?.load_index().await?;
+    let changed =
+        first.add_key(&vault, &[slot(3, NEW, KdfCost::LOWEST, &vault)?]).await?.load_index().await?;
     // Thousands of chunks: more than one node can list, so that nodes have a node above them.
     back_up(&changed, &[("deep", [repeated, noise(4, 400_000)].concat())]).await
 }
@@ -113,7 +114,7 @@ async fn make(location: &Path, key: &str) -> Result<Outcome> {
 async fn a_stranger_reads_a_repository_whose_passphrase_was_changed() -> Result<()> {
     let (reader, location) = (FormatReader::prepare()?, tempfile::tempdir()?);
     let key = format!("k10/0c3e8c52-6a0b/exports/shop/{}", RepositoryId::from_bytes(ID));
-    let newest = make(location.path(), &key).await?;
+    let newest = make(location.path(), &key, KdfCost::FIPS).await?;
     let ours = Ours::open(location.path(), &key, NEW).await?;
     assert_eq!(ours.outcomes.len(), 4);
     assert_eq!(compare(&reader, location.path(), NEW, &ours).await?, 4);
@@ -143,7 +144,7 @@ async fn a_stranger_reads_a_repository_whose_passphrase_was_changed() -> Result<
 async fn a_stranger_finds_a_flipped_bit_in_every_kind_of_object_of_a_repository() -> Result<()> {
     let (reader, location) = (FormatReader::prepare()?, tempfile::tempdir()?);
     let key = format!("k10/0c3e8c52-6a0b/exports/shop/{}", RepositoryId::from_bytes(ID));
-    make(location.path(), &key).await?;
+    make(location.path(), &key, KdfCost::LOWEST).await?;
     let kinds = ["format", "slots", "keys", "sessions", "packs", "index", "outcomes", "retired"];
     flip_each_kind(&reader, location.path(), NEW, &kinds)
 }
