@@ -1,5 +1,5 @@
 //! What tests stand on: a real control plane, a real S3 server, a guest with real NFS shares, stores that fail on
-//! demand, conformance suites.
+//! demand, conformance suites, the independent reader of the formats.
 //!
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
@@ -7,6 +7,7 @@
 mod control_plane;
 mod eventually;
 mod faulty_store;
+mod format_reader;
 mod minio;
 mod nfs_guest;
 mod ports;
@@ -18,6 +19,7 @@ mod supervisor;
 pub use control_plane::{ClientCertificate, ControlPlane};
 pub use eventually::eventually;
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
+pub use format_reader::{FormatReader, Told};
 pub use minio::{BucketProtection, Minio};
 pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use ports::{free_port, random_hex};

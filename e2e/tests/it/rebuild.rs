@@ -36,7 +36,11 @@ fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_the_application_comes_
     stage.profile("vault", ORIGIN)?;
     stage.wait_valid("profile", "vault")?;
     stage.passphrase(&[("key", "not what was written down")])?;
-    assert_said(&rebuild(&stage, &source_id)?, 6, &["opens with this passphrase", "hint: put the passphrase"]);
+    assert_said(
+        &rebuild(&stage, &source_id)?,
+        6,
+        &["opens with this passphrase", "hint: put the passphrase"],
+    );
     stage.passphrase(&[("key", PASSPHRASE)])?;
     let nobody = "0c3e8c52-3a5f-4f0e-9f0b-6f2f8c1d7e10";
     assert_said(&rebuild(&stage, nobody)?, 4, &["holds nothing of cluster", &source_id]);

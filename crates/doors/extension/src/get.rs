@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use keelson_catalog::{CommitError, RowKey, RowKind, Stored};
+use keelson_model::{Classified, ErrorClass};
 use keelson_protection::requests::{self, RequestError};
 use serde_json::Value;
 

@@ -37,7 +37,9 @@ enum ToolsCommand {
     Verify(verify::Verify),
     /// Make a catalog from the exports in a location, where nothing that disaster recovery shipped is left. Needs a
     /// running platform, a location profile, and the Secret k10-dr-secret.
-    #[command(after_help = "Example:\n  keelson tools rebuild-catalog --profile vault --source-cluster-id 0c3e8c52-…")]
+    #[command(
+        after_help = "Example:\n  keelson tools rebuild-catalog --profile vault --source-cluster-id 0c3e8c52-…"
+    )]
     RebuildCatalog(RebuildArguments),
 }
 

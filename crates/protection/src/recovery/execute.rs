@@ -219,7 +219,8 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
         Opened::Exports(location, exports) => {
             let (lineage, vault) = (exports.lineage, exports.vault.clone());
             let key = CatalogKey::generate();
-            let (prepared, state, notes) = rebuild::from_exports(platform, plan, location, exports, &key).await?;
+            let (prepared, state, notes) =
+                rebuild::from_exports(platform, plan, location, exports, &key).await?;
             Ok(Built { prepared, key, lineage, vault, state, notes })
         }
     }
@@ -321,10 +322,7 @@ async fn settle(platform: &Platform, mut identity: Identity) -> Result<(), Recov
         return Ok(());
     };
     if identity.complete_adoption(recovered.plan.generation) {
-        platform
-            .become_identity(identity)
-            .await
-            .map_err(|source| RecoveryError::Identity { source })?;
+        platform.become_identity(identity).await.map_err(|source| RecoveryError::Identity { source })?;
     }
     // What was claimed as another lineage says nothing about the one that is recovered.
     ownership::forget_held(platform).await.map_err(|source| RecoveryError::Ownership { source })?;

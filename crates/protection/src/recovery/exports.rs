@@ -212,7 +212,9 @@ pub(crate) async fn send_all(
                     *made = (outcome.created(), export);
                 }
                 let point = point_of(export, &outcome, location);
-                point.map(|point| (outcome.id, point)).map_err(|error| format!("outcome {}: {error}", outcome.id))
+                point
+                    .map(|point| (outcome.id, point))
+                    .map_err(|error| format!("outcome {}: {error}", outcome.id))
             });
             let message = match read {
                 Ok((outcome, point)) => Found::RestorePoint { point: Box::new(point), outcome },

@@ -139,10 +139,17 @@ fn skipped_words(skip: SkipResources) -> Vec<String> {
 fn steps(material: &Material, generation: Generation, mode: DrMode, skip: SkipResources) -> Vec<String> {
     let build = match material {
         Material::Chain { base, segments, .. } => {
-            format!("build the catalog of generation {}: base {base} and {} segments", generation.0, segments.len())
+            format!(
+                "build the catalog of generation {}: base {base} and {} segments",
+                generation.0,
+                segments.len()
+            )
         }
         Material::Exports => {
-            format!("build the catalog of generation {} from what the exports say of themselves", generation.0)
+            format!(
+                "build the catalog of generation {} from what the exports say of themselves",
+                generation.0
+            )
         }
     };
     let mut steps = vec![

@@ -20,10 +20,10 @@ use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::RecoveryError;
+use crate::recovery::documents::StateSummary;
 use crate::recovery::execute::{self, EXPORTS, Opened, RecoveryReport, RecoveryRequest, Wanted};
 use crate::recovery::plan::RecoveryPlan;
 use crate::recovery::review::{Source, review};
-use crate::recovery::documents::StateSummary;
 use crate::recovery::state;
 
 const ACTOR: &str = "recovery";
@@ -265,11 +265,7 @@ fn wanted(platform: &Platform, request: &Record) -> Result<RecoveryRequest, Reco
 }
 
 /// What a person must have said yes to.
-fn check_confirmations(
-    request: &Record,
-    plan: &RecoveryPlan,
-    opened: &Opened,
-) -> Result<(), RecoveryError> {
+fn check_confirmations(request: &Record, plan: &RecoveryPlan, opened: &Opened) -> Result<(), RecoveryError> {
     let spec = &request.body.spec;
     let refuse = |what: &'static str, why: String| Err(RecoveryError::Request { what, why });
     if plan.present > 0 && spec["replaceCatalog"] != true {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
 use keelson_crypto::Slot;
-use keelson_model::recovery::DrMode;
 use keelson_model::RepositoryId;
+use keelson_model::recovery::DrMode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,8 @@ use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::json;
 
-use crate::fixture::{World, config, make_valid, profile};
+use crate::fixture::World;
+use crate::stage::{config, make_valid, profile};
 
 /// A backup whose name had been used before captured three times and ended with a reason that was not the reason;
 /// two namespaces could take each other's names of contents.

@@ -1,80 +1,23 @@
 //! A platform on a real API server, in this process: what the controllers and the doors do is done by hand.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keelson_catalog::{Query, RowKey, RowKind};
-use keelson_model::names::DR_SECRET;
 use keelson_model::{Clock, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
-use keelson_protection::validation::{PolicyVerdict, validate_policy};
-use keelson_protection::{Platform, Record, Requester, Settings};
-use keelson_resources::{KindInfo, find_kind, spec_hash};
+use keelson_protection::{Platform, Record, Requester};
+use keelson_resources::{KindInfo, find_kind};
 use keelson_testkit::{ControlPlane, eventually};
-use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use keelson_workload::{Cluster, Kind};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const NAMESPACE: &str = "kasten-io";
-
-pub(crate) fn config(kind: &str, resource: &str) -> Kind {
-    Kind::namespaced("config.kio.kasten.io/v1alpha1", kind, resource)
-}
-
-pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
-    cluster.apply_manifest(&namespace).await?;
-    for (_, definition) in keelson_resources::crd::crds() {
-        cluster.apply_manifest(&definition).await?;
-        let name = definition["metadata"]["name"].as_str().context("a name")?;
-        cluster.wait_established(name, Duration::from_secs(30)).await?;
-    }
-    let at = NamespacedName::new(NAMESPACE, DR_SECRET);
-    cluster.apply_secret(&Secret::opaque(at, [("key".to_owned(), b"a long enough phrase".to_vec())])).await?;
-    Ok(())
-}
-
-pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
-    Settings {
-        install_namespace: NAMESPACE.to_owned(),
-        data: data.to_owned(),
-        mounts: "/nowhere".into(),
-        claims: BTreeMap::from([("share".to_owned(), share.to_owned())]),
-        ownership_grace: Duration::from_secs(60),
-        quick_mode: false,
-    }
-}
-
-/// What the controllers would do. The profile is not probed: its share lives by another clock than this test.
-pub(crate) async fn make_valid(platform: &Platform, kind: &Kind, object: &Value) -> Result<()> {
-    let cluster = platform.cluster();
-    let applied = cluster.apply_object(kind, object).await?;
-    let name = applied["metadata"]["name"].as_str().context("a name")?;
-    if kind.kind == "Policy" {
-        let parsed =
-            keelson_resources::policy::parse(&applied).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
-        let verdict = validate_policy(platform, &parsed).await;
-        ensure!(matches!(verdict, PolicyVerdict::Sound), "{verdict:?}");
-    }
-    let status = json!({ "validation": "Success", "hash": spec_hash(&applied["spec"]) });
-    cluster.patch_status(kind, Some(NAMESPACE), name, &status).await?;
-    Ok(())
-}
-
-pub(crate) fn profile() -> Value {
-    json!({
-        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Profile",
-        "metadata": { "name": "vault", "namespace": NAMESPACE },
-        "spec": { "type": "Location", "locationSpec": {
-            "type": "FileStore", "fileStore": { "claimName": "share" } } },
-    })
-}
+use crate::stage::{prepare, settings};
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {

@@ -1,5 +1,8 @@
-//! Use cases on a real API server, in process: where the clock must be moved.
+//! Use cases on a real API server, in process: where the clock must be moved, and where what lies in a location is
+//! read by another program than ours.
 
 mod actions;
 mod fixture;
+mod reader;
 mod schedule;
+mod stage;

@@ -7,32 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keelson_catalog::{Query, RowKind};
-use keelson_model::names::DR_POLICY;
 use keelson_model::{Clock, ManualClock};
 use keelson_protection::{Platform, Record};
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::Cluster;
-use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{NAMESPACE, config, make_valid, prepare, profile, settings};
+use crate::stage::{config, make_valid, policy, prepare, profile, settings};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn policy() -> Value {
-    json!({
-        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
-        "metadata": { "name": DR_POLICY, "namespace": NAMESPACE },
-        "spec": {
-            "frequency": "@hourly",
-            "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
-            "selector": { "matchExpressions": [
-                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [NAMESPACE] } ] },
-            "actions": [{ "action": "backup", "backupParameters": {
-                "filters": {}, "profile": { "name": "vault", "namespace": NAMESPACE } } }],
-        },
-    })
-}
 
 /// Runs that ended well, by their scheduled time.
 fn complete_runs(platform: &Platform) -> Result<Vec<String>> {

@@ -8,9 +8,7 @@ use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation, Kind};
 use serde_json::{Value, json};
 
-use super::{
-    GRACE, RebuildArguments, RestoreArguments, SourceArguments, cluster, restore_kind, review_kind,
-};
+use super::{GRACE, RebuildArguments, RestoreArguments, SourceArguments, cluster, restore_kind, review_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse_with};
 use crate::follow;

@@ -9,8 +9,8 @@ use keelson_catalog::{
     Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Scope, Until,
 };
 use keelson_crypto::{CatalogKey, ObjectKind, open_object};
-use keelson_model::{ErrorClass, Sequence};
 use keelson_model::action::ActionState;
+use keelson_model::{ErrorClass, Sequence};
 use keelson_store::StoreExt;
 use keelson_workload::{NamespacePhase, NamespaceState};
 use tokio::sync::mpsc;
@@ -212,7 +212,8 @@ fn compare(head: &Head, through: Sequence, open: &OpenChain) -> Result<(), Recov
 
 async fn list_namespaces(platform: &Platform) -> Result<Vec<NamespaceState>, RecoveryError> {
     let namespaces = platform.cluster.namespaces().await;
-    namespaces.map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })
+    namespaces
+        .map_err(|source| RecoveryError::Cluster { what: "nothing: list namespaces".to_owned(), source })
 }
 
 async fn present_namespaces(platform: &Platform) -> Result<HashSet<String>, RecoveryError> {

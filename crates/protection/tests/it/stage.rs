@@ -1,0 +1,84 @@
+//! A platform in process on a real API server: what a test has to put there before, and what the controllers would do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use keelson_model::names::{DR_POLICY, DR_SECRET};
+use keelson_protection::validation::{PolicyVerdict, validate_policy};
+use keelson_protection::{Platform, Settings};
+use keelson_resources::spec_hash;
+use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use serde_json::{Value, json};
+
+pub(crate) const NAMESPACE: &str = "kasten-io";
+pub(crate) const PASSPHRASE: &str = "a long enough phrase";
+
+pub(crate) fn config(kind: &str, resource: &str) -> Kind {
+    Kind::namespaced("config.kio.kasten.io/v1alpha1", kind, resource)
+}
+
+pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    cluster.apply_manifest(&namespace).await?;
+    for (_, definition) in keelson_resources::crd::crds() {
+        cluster.apply_manifest(&definition).await?;
+        let name = definition["metadata"]["name"].as_str().context("a name")?;
+        cluster.wait_established(name, Duration::from_secs(30)).await?;
+    }
+    let at = NamespacedName::new(NAMESPACE, DR_SECRET);
+    cluster.apply_secret(&Secret::opaque(at, [("key".to_owned(), PASSPHRASE.into())])).await?;
+    Ok(())
+}
+
+pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
+    Settings {
+        install_namespace: NAMESPACE.to_owned(),
+        data: data.to_owned(),
+        mounts: "/nowhere".into(),
+        claims: BTreeMap::from([("share".to_owned(), share.to_owned())]),
+        ownership_grace: Duration::from_secs(60),
+        quick_mode: false,
+    }
+}
+
+/// What the controllers would do. The profile is not probed: its share lives by another clock than this test.
+pub(crate) async fn make_valid(platform: &Platform, kind: &Kind, object: &Value) -> Result<()> {
+    let cluster = platform.cluster();
+    let applied = cluster.apply_object(kind, object).await?;
+    let name = applied["metadata"]["name"].as_str().context("a name")?;
+    if kind.kind == "Policy" {
+        let parsed =
+            keelson_resources::policy::parse(&applied).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        let verdict = validate_policy(platform, &parsed).await;
+        ensure!(matches!(verdict, PolicyVerdict::Sound), "{verdict:?}");
+    }
+    let status = json!({ "validation": "Success", "hash": spec_hash(&applied["spec"]) });
+    cluster.patch_status(kind, Some(NAMESPACE), name, &status).await?;
+    Ok(())
+}
+
+pub(crate) fn profile() -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Profile",
+        "metadata": { "name": "vault", "namespace": NAMESPACE },
+        "spec": { "type": "Location", "locationSpec": {
+            "type": "FileStore", "fileStore": { "claimName": "share" } } },
+    })
+}
+
+pub(crate) fn policy() -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
+        "metadata": { "name": DR_POLICY, "namespace": NAMESPACE },
+        "spec": {
+            "frequency": "@hourly",
+            "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
+            "selector": { "matchExpressions": [
+                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [NAMESPACE] } ] },
+            "actions": [{ "action": "backup", "backupParameters": {
+                "filters": {}, "profile": { "name": "vault", "namespace": NAMESPACE } } }],
+        },
+    })
+}

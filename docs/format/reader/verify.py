@@ -1,0 +1,161 @@
+"""Checks everything that the keys at hand open: each object, and that what names another leads somewhere."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from decode import Unreadable, decode_json_object, ensure
+from disaster_recovery import PlatformRepository, read_lineages
+from envelope import MARK, PACK, SESSION, VERDICT, open_object
+from location import NUMBER, Location
+from report import Report
+from repository import (
+    Chunk,
+    Outcome,
+    Repository,
+    Stream,
+    check_id_lists,
+    check_session,
+    decode_pack_directory,
+    id_of,
+    pack_key,
+)
+from slots_and_keys import VaultKeys
+
+FOLDERS = {"format", "slots", "keys", "sessions", "packs", "index", "outcomes", "retired", "marks", "verdicts"}
+PLATFORM_FOLDERS = FOLDERS | {"bases", "segments", "manifests", "starts"}
+
+
+class RepositoryCheck:
+    """Opens each chunk once, then walks the trees over what was found good."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._report = repository.report
+        self._good: dict[bytes, tuple[int, set[bytes]]] = {}
+        self.outcomes = 0
+
+    def run(self) -> None:
+        repository = self._repository
+        self._check_keys()
+        for name in repository.location.names(repository.key("packs")):
+            with self._report.reading(repository.key(f"packs/{name}")):
+                self._check_pack(name)
+        retired = repository.retired()
+        for name in repository.outcome_ids():
+            with self._report.reading(repository.key(f"outcomes/{name}")):
+                self.outcomes += 1
+                outcome = repository.outcome(name)
+                if name not in retired:
+                    self._check_outcome(outcome)
+        for name in repository.location.names(repository.key("sessions")):
+            with self._report.reading(repository.key(f"sessions/{name}")):
+                session, _, renewal = name.partition("/")
+                ensure(NUMBER.fullmatch(renewal) is not None, "not named by a number")
+                opened = repository.open_object(f"sessions/{name}", SESSION, id_of(session))
+                check_session(opened.only_part(), int(renewal))
+        for folder, kind in (("marks", MARK), ("verdicts", VERDICT)):
+            for name in repository.location.names(repository.key(folder)):
+                with self._report.reading(repository.key(f"{folder}/{name}")):
+                    check_id_lists(repository.open_object(f"{folder}/{name}", kind, id_of(name)).only_part())
+
+    def _check_keys(self) -> None:
+        repository = self._repository
+        if repository.path.key.rsplit("/", 1)[1] != repository.format.repository_id.hex():
+            self._report.add_damage(
+                repository.key("format"), "another repository's id than the folder's: it was swapped"
+            )
+        known = PLATFORM_FOLDERS if repository.path.application is None else FOLDERS
+        for name in repository.location.names(repository.path.key):
+            if name.split("/")[0] not in known:
+                self._report.add_damage(repository.key(name), "nothing of a repository has such a key")
+        if repository.format.first_key not in repository.keys:
+            raise Unreadable(f"no key {repository.format.first_key} is at hand")
+
+    def _check_pack(self, name: str) -> None:
+        repository = self._repository
+        folder, _, pack_name = name.partition("/")
+        pack_id = id_of(pack_name)
+        ensure(folder == pack_name[:2], "in another folder than its id says")
+        data = repository.location.read(repository.key(f"packs/{name}"))
+        entry = repository.packs.get(pack_id)
+        if entry is not None:
+            ensure(len(data) == entry.length, f"{len(data)} bytes where the index says {entry.length}")
+            ensure(sha256(data).digest() == entry.sum, "its SHA-256 is not the one in the index")
+        opened = open_object(data, repository.owner(), PACK, pack_id)
+        chunks = decode_pack_directory(opened.directory)
+        ensure(len(chunks) == len(opened.sealed_parts), "its directory does not describe each part")
+        if entry is not None:
+            ensure(opened.header == entry.header, "its header is not the one in the index")
+            described = [(copy.chunk, copy.sealed_length) for copy in entry.copies]
+            same = described == list(zip(chunks, map(len, opened.sealed_parts), strict=True))
+            ensure(same, "its directory is not what the index says")
+        for position, chunk in enumerate(chunks):
+            repository.open_chunk(chunk, opened.part(position))
+            if entry is not None:
+                self._add_good(chunk, pack_id)
+
+    def _add_good(self, chunk: Chunk, pack_id: bytes) -> None:
+        _, packs = self._good.setdefault(chunk.id, (chunk.length, set()))
+        packs.add(pack_id)
+
+    def _check_outcome(self, outcome: Outcome) -> None:
+        """Streams are whole, out of the packs that the outcome names and no others."""
+        repository = self._repository
+        for pack_id in outcome.packs:
+            ensure(repository.location.holds(repository.key(pack_key(pack_id))), f"pack {pack_id.hex()} is missing")
+        named = set(outcome.packs)
+        for stream in outcome.streams:
+            if stream.root is not None:
+                self._check_tree(stream.root, stream, named)
+
+    def _check_tree(self, root: bytes, stream: Stream, named: set[bytes]) -> None:
+        for chunk_id, length in self._repository.leaves(root, stream.depth, stream.length):
+            stated = self._check_named(chunk_id, named)
+            ensure(stated == length, f"chunk {chunk_id.hex()} has {stated} bytes where the tree says {length}")
+
+    def _check_named(self, chunk_id: bytes, named: set[bytes]) -> int:
+        length, packs = self._good.get(chunk_id, (0, set()))
+        ensure(not packs.isdisjoint(named), f"no pack that it names has a good copy of chunk {chunk_id.hex()}")
+        return length
+
+
+def verify_platform(platform: PlatformRepository) -> None:
+    """Replays each base up to the next one of its generation, the newest to the end, and compares on the way."""
+    report, repository = platform.repository.report, platform.repository
+    reached_manifests = set()
+    positions = sorted(platform.bases)
+    for base_at, next_at in zip(positions, [*positions[1:], None], strict=False):
+        followed = next_at if next_at is not None and next_at.generation == base_at.generation else None
+        with report.reading(repository.key(f"bases/{base_at.name()}")):
+            for reached in platform.replay(platform.bases[base_at]):
+                manifest = platform.manifests.get(reached.at)
+                if manifest is not None:
+                    reached_manifests.add(reached.at)
+                    with report.reading(repository.key(f"manifests/{reached.at.name()}")):
+                        reached.check(manifest.state)
+                if followed is not None and reached.at.sequence >= followed.sequence:
+                    reached.check(platform.bases[followed].state)
+                    break
+    outcomes = set(repository.outcome_ids())
+    for at, manifest in platform.manifests.items():
+        with report.reading(repository.key(f"manifests/{at.name()}")):
+            ensure(manifest.base in platform.bases, f"base {manifest.base.name()} is missing")
+            ensure(at in reached_manifests, "no base and segments reach it")
+            ensure(manifest.outcome in outcomes, f"outcome {manifest.outcome} is missing")
+
+
+def verify_clusters(location: Location, vault_keys: VaultKeys, report: Report) -> None:
+    """Cards, claims, and what is none of the platform's."""
+    for key in location.keys("k10"):
+        match key.split("/"):
+            case ["k10", _, "cards", _]:
+                with report.reading(key):
+                    ensure("format" in decode_json_object(location.read(key)), "a card without a format")
+            case ["k10", _, "epochs", _, _] | ["k10", _, "dr", _, _, *_] | ["k10", _, "exports", _, _, _, *_]:
+                pass
+            case _:
+                report.add_damage(key, "nothing of the platform has such a key")
+    for lineage in read_lineages(location, vault_keys, report):
+        for key in lineage.strangers:
+            report.add_damage(key, "a claim that does not open or does not name the one before")
