@@ -23,7 +23,6 @@ use crate::stage::{prepare, settings};
 pub(crate) struct World {
     pub plane: ControlPlane,
     pub platform: Arc<Platform>,
-    pub clock: Arc<ManualClock>,
     stop: CancellationToken,
     services: JoinSet<()>,
     _data: TempDir,
@@ -37,11 +36,10 @@ impl World {
         let cluster = Cluster::from_client(plane.client().await?);
         prepare(&cluster).await?;
         let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
-        let clock = Arc::new(ManualClock::new(start));
-        let shared: Arc<dyn Clock> = clock.clone();
-        let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(start));
+        let platform = Platform::open(settings(data.path(), share.path()), cluster, clock).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
-        Ok(Self { plane, platform, clock, stop, services, _data: data, _share: share })
+        Ok(Self { plane, platform, stop, services, _data: data, _share: share })
     }
 
     pub(crate) fn serve(&mut self) {
