@@ -1,17 +1,19 @@
 //! Bringing an index up to date with the index objects in the store.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use keelson_crypto::{ObjectId, ObjectKind};
 use keelson_model::{Classified, ErrorClass};
-use keelson_store::{StoreError, StoreExt, StorePath};
+use keelson_store::{ObjectMeta, StoreError, StoreExt, StorePath};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{DecodedIndex, Index, IndexSource};
+use super::build::Builder;
+use super::{DecodedIndex, Index, IndexCacheError, IndexSource, LocalIndex};
 use crate::core::Core;
 use crate::format::index_record;
-use crate::limits::INDEX_READS_IN_FLIGHT;
+use crate::limits::{INDEX_BYTES_IN_FLIGHT, INDEX_READS_IN_FLIGHT};
 use crate::object::{Expected, ObjectError, offload};
 use crate::paths;
 
@@ -27,6 +29,12 @@ pub enum LoadIndexError {
         /// Why not.
         source: StoreError,
     },
+    /// The local copy cannot be read or written.
+    #[error("keep the index on this machine")]
+    Local {
+        /// Why not.
+        source: IndexCacheError,
+    },
     /// One is out of reach, or was written by a later release. Damaged ones are no error: what they describe is
     /// looked for elsewhere.
     #[error("load an index object")]
@@ -40,6 +48,7 @@ impl Classified for LoadIndexError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::List { source, .. } => source.class(),
+            Self::Local { source } => source.class(),
             Self::Load { source } => source.class(),
         }
     }
@@ -47,6 +56,7 @@ impl Classified for LoadIndexError {
     fn code(&self) -> &'static str {
         match self {
             Self::List { source, .. } => source.code(),
+            Self::Local { source } => source.code(),
             Self::Load { source } => source.code(),
         }
     }
@@ -54,49 +64,102 @@ impl Classified for LoadIndexError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::List { source, .. } => source.hint(),
+            Self::Local { source } => source.hint(),
             Self::Load { source } => source.hint(),
         }
     }
 }
 
-/// Lists the index objects and reads those that `current` does not have.
-pub(crate) async fn refresh(core: &Arc<Core>, current: &Arc<Index>) -> Result<Arc<Index>, LoadIndexError> {
-    let folder = core.paths.join(paths::INDEX);
-    let mut listed = BTreeSet::new();
-    let mut missing = Vec::new();
-    let mut objects = core.store.stream(&folder);
-    while let Some(object) = objects.next().await {
-        let object = object.map_err(|source| LoadIndexError::List { folder: folder.clone(), source })?;
-        let Some(id) = paths::parse_object_id(&object.path) else { continue };
-        listed.insert(id);
-        if !current.contains_source(&id) {
-            missing.push(IndexSource { id, version: object.version });
-        }
-    }
-    let gone: BTreeSet<ObjectId> = current.sources.difference(&listed).copied().collect();
-    if missing.is_empty() && gone.is_empty() && current.damaged.is_empty() {
-        return Ok(Arc::clone(current));
+/// Lists the index objects and reads those that are not on this machine. One caller at a time: a second one finds
+/// what the first has read.
+pub(crate) async fn refresh(core: &Arc<Core>, local: &Arc<LocalIndex>) -> Result<Arc<Index>, LoadIndexError> {
+    let refreshing = Arc::clone(&local.refreshing).lock_owned().await;
+    let current = local.current();
+    let Changes { gone, missing } = list_changes(core, &current).await?;
+    let unchanged = missing.is_empty() && gone.is_empty() && current.damaged.is_empty();
+    if unchanged && !current.has_damaged_layer() {
+        return Ok(current);
     }
 
-    let mut added = Vec::with_capacity(missing.len());
+    let from = Arc::clone(local);
+    let mut builder = offload(move || Builder::new(from.workplace(), &current, &gone)).await;
     let mut damaged = Vec::new();
-    let reads = stream::iter(missing).map(|source| fetch(core, source));
+    let room = Arc::new(Semaphore::new((INDEX_BYTES_IN_FLIGHT / ROOM_BYTES) as usize));
+    let reads = stream::iter(missing).map(|listed| fetch_in_room(core, &room, listed));
     let mut reads = reads.buffer_unordered(INDEX_READS_IN_FLIGHT);
-    while let Some(read) = reads.next().await {
+    while let Some((read, permit)) = reads.next().await {
         match read {
-            Ok(decoded) => added.push(decoded),
+            Ok(decoded) => {
+                let added = offload(move || builder.add(decoded).map(|()| builder)).await;
+                builder = added.map_err(|source| LoadIndexError::Local { source })?;
+            }
             Err(error) if error.class() == ErrorClass::Corrupt => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "index object skipped");
                 damaged.push(Arc::new(error));
             }
             Err(source) => return Err(LoadIndexError::Load { source }),
         }
+        drop(permit);
     }
-    let current = Arc::clone(current);
-    Ok(Arc::new(offload(move || current.with_changes(&gone, added, damaged)).await))
+    let local = Arc::clone(local);
+    let next = offload(move || {
+        // Until the new state is in its place, even if nobody waits for it any more.
+        let _refreshing = refreshing;
+        builder.finish(damaged).map(|index| local.install(index))
+    });
+    next.await.map_err(|source| LoadIndexError::Local { source })
 }
 
-async fn fetch(core: &Arc<Core>, source: IndexSource) -> Result<DecodedIndex, ObjectError> {
+/// What a listing says that a state of the index does not.
+struct Changes {
+    gone: HashSet<ObjectId>,
+    missing: Vec<Listed>,
+}
+
+struct Listed {
+    source: IndexSource,
+    bytes: u64,
+}
+
+async fn list_changes(core: &Arc<Core>, current: &Index) -> Result<Changes, LoadIndexError> {
+    let folder = core.paths.join(paths::INDEX);
+    let (mut kept, mut missing) = (HashSet::new(), Vec::new());
+    let mut objects = core.store.stream(&folder);
+    while let Some(object) = objects.next().await {
+        let object = object.map_err(|source| LoadIndexError::List { folder: folder.clone(), source })?;
+        let Some(id) = paths::parse_object_id(&object.path) else { continue };
+        let ObjectMeta { version, length, .. } = object;
+        let source = IndexSource { id, version };
+        if current.find_source(&id).as_ref() == Some(&source) {
+            kept.insert(id);
+        } else {
+            missing.push(Listed { source, bytes: length });
+        }
+    }
+    let gone = current.sources().map(|source| source.id).filter(|id| !kept.contains(id)).collect();
+    Ok(Changes { gone, missing })
+}
+
+/// What is read is counted in so many bytes.
+const ROOM_BYTES: u64 = 1024;
+
+/// Waits until what was read before leaves room for it in memory.
+async fn fetch_in_room(
+    core: &Arc<Core>,
+    room: &Arc<Semaphore>,
+    listed: Listed,
+) -> (Result<DecodedIndex, ObjectError>, OwnedSemaphorePermit) {
+    let bytes = listed.bytes.min(INDEX_BYTES_IN_FLIGHT);
+    let permit = Arc::clone(room).acquire_many_owned((bytes / ROOM_BYTES) as u32).await;
+    let permit = permit.expect("nobody closes the semaphore");
+    (fetch_index_object(core, listed.source).await, permit)
+}
+
+/// Reads an index object.
+pub(crate) async fn fetch_index_object(
+    core: &Arc<Core>,
+    source: IndexSource,
+) -> Result<DecodedIndex, ObjectError> {
     let path = core.paths.index(source.id);
     let expected = Expected { kind: ObjectKind::Index, id: source.id, path };
     let bytes = expected.fetch(core.store.as_ref(), source.version.clone()).await?;
