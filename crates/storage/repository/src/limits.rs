@@ -73,7 +73,7 @@ pub(crate) const INDEX_PAGE_ROWS: u64 = 8192;
 /// Filters in memory: those of 100 million chunks, half of the memory that a process may take.
 pub(crate) const INDEX_FILTER_BYTES: usize = 128 * 1024 * 1024;
 /// Sealed index objects in memory while they wait to be taken in.
-pub(crate) const INDEX_BYTES_IN_FLIGHT: u64 = 32 * 1024 * 1024;
+pub(crate) const INDEX_BYTES_IN_FLIGHT: u64 = 24 * 1024 * 1024;
 /// Chunks looked up by one task on the blocking pool: enough to outweigh the hand-over.
 pub(crate) const LOOKUPS_PER_TASK: usize = 256;
 /// New chunks whose ids a session keeps in memory before they move to disk.

@@ -53,8 +53,12 @@ impl Builder {
     fn write_memory(&mut self) -> Result<(), IndexCacheError> {
         self.memory.sort();
         let rows = Layer::memory(std::mem::take(&mut self.memory));
-        self.layers.push(Layer::disk(merge(&self.workplace, &[rows])?));
+        self.layers.push(Layer::disk(merge(&self.workplace, std::slice::from_ref(&rows))?));
         self.fresh += 1;
+        if let Rows::Memory(rows) = rows.body {
+            self.memory = Arc::into_inner(rows).unwrap_or_default();
+            self.memory.clear();
+        }
         Ok(())
     }
 

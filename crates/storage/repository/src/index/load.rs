@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use keelson_crypto::{ObjectId, ObjectKind};
 use keelson_model::{Classified, ErrorClass};
 use keelson_store::{ObjectMeta, StoreError, StoreExt, StorePath};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::build::Builder;
 use super::{DecodedIndex, Index, IndexCacheError, IndexSource, LocalIndex};
@@ -81,33 +82,18 @@ pub(crate) async fn refresh(core: &Arc<Core>, local: &Arc<LocalIndex>) -> Result
         return Ok(current);
     }
 
-    let from = Arc::clone(local);
-    let mut builder = offload(move || Builder::new(from.workplace(), &current, &gone)).await;
-    let mut damaged = Vec::new();
-    let room = Arc::new(Semaphore::new((INDEX_BYTES_IN_FLIGHT / ROOM_BYTES) as usize));
-    let reads = stream::iter(missing).map(|listed| fetch_in_room(core, &room, listed));
-    let mut reads = reads.buffer_unordered(INDEX_READS_IN_FLIGHT);
-    while let Some((read, permit)) = reads.next().await {
-        match read {
-            Ok(decoded) => {
-                let added = offload(move || builder.add(decoded).map(|()| builder)).await;
-                builder = added.map_err(|source| LoadIndexError::Local { source })?;
-            }
-            Err(error) if error.class() == ErrorClass::Corrupt => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "index object skipped");
-                damaged.push(Arc::new(error));
-            }
-            Err(source) => return Err(LoadIndexError::Load { source }),
-        }
-        drop(permit);
-    }
-    let local = Arc::clone(local);
-    let next = offload(move || {
-        // Until the new state is in its place, even if nobody waits for it any more.
-        let _refreshing = refreshing;
-        builder.finish(damaged).map(|index| local.install(index))
+    let (sender, received) = mpsc::channel(1);
+    let (taking, local) = (Arc::clone(core), Arc::clone(local));
+    let taken = offload(move || {
+        let builder = Builder::new(local.workplace(), &current, &gone);
+        let take_in = TakeIn { core: taking, builder, damaged: Vec::new() };
+        let next = take_in.run(received)?.map(|next| local.install(next));
+        // Held until the new state is in its place, even if nobody waits for it any more.
+        drop(refreshing);
+        Ok(next)
     });
-    next.await.map_err(|source| LoadIndexError::Local { source })
+    let ((), taken) = futures::join!(send_all(core, missing, sender), taken);
+    Ok(taken?.expect("what sends goes on to the end, or whoever takes has an error"))
 }
 
 /// What a listing says that a state of the index does not.
@@ -143,35 +129,77 @@ async fn list_changes(core: &Arc<Core>, current: &Index) -> Result<Changes, Load
 /// What is read is counted in so many bytes.
 const ROOM_BYTES: u64 = 1024;
 
-/// Waits until what was read before leaves room for it in memory.
-async fn fetch_in_room(
-    core: &Arc<Core>,
-    room: &Arc<Semaphore>,
-    listed: Listed,
-) -> (Result<DecodedIndex, ObjectError>, OwnedSemaphorePermit) {
-    let bytes = listed.bytes.min(INDEX_BYTES_IN_FLIGHT);
-    let permit = Arc::clone(room).acquire_many_owned((bytes / ROOM_BYTES) as u32).await;
-    let permit = permit.expect("nobody closes the semaphore");
-    (fetch_index_object(core, listed.source).await, permit)
+/// An index object as the store gave it.
+struct Fetched {
+    source: IndexSource,
+    read: Result<Bytes, ObjectError>,
+    /// Its room in memory.
+    _permit: OwnedSemaphorePermit,
 }
 
-/// Reads an index object.
-pub(crate) async fn fetch_index_object(
-    core: &Arc<Core>,
-    source: IndexSource,
-) -> Result<DecodedIndex, ObjectError> {
-    let path = core.paths.index(source.id);
-    let expected = Expected { kind: ObjectKind::Index, id: source.id, path };
-    let bytes = expected.fetch(core.store.as_ref(), source.version.clone()).await?;
-    let core = Arc::clone(core);
-    offload(move || {
-        let opened = expected.open(&core.keys, &bytes)?;
-        let mut packs = Vec::with_capacity(opened.parts().len());
-        for part in 0..opened.parts().len() as u32 {
-            let body = opened.part(part).map_err(|source| expected.explain(source, &bytes))?;
-            packs.push(index_record::decode(&body).map_err(|source| expected.decode_error(source))?);
+/// Reads index objects, several at a time as far as there is room for them in memory, and sends them on; then `None`.
+async fn send_all(core: &Arc<Core>, missing: Vec<Listed>, sender: mpsc::Sender<Option<Fetched>>) {
+    let room = Arc::new(Semaphore::new((INDEX_BYTES_IN_FLIGHT / ROOM_BYTES) as usize));
+    let reads = stream::iter(missing).map(|listed| fetch_in_room(core, &room, listed));
+    let mut reads = reads.buffer_unordered(INDEX_READS_IN_FLIGHT);
+    while let Some(fetched) = reads.next().await {
+        // Whoever takes them in has stopped, and says why.
+        if sender.send(Some(fetched)).await.is_err() {
+            return;
         }
-        Ok(DecodedIndex { source, packs })
-    })
-    .await
+    }
+    let _ = sender.send(None).await;
+}
+
+async fn fetch_in_room(core: &Arc<Core>, room: &Arc<Semaphore>, listed: Listed) -> Fetched {
+    let Listed { source, bytes } = listed;
+    let permits = (bytes.min(INDEX_BYTES_IN_FLIGHT) / ROOM_BYTES) as u32;
+    let permit = Arc::clone(room).acquire_many_owned(permits).await;
+    let permit = permit.expect("nobody closes the semaphore");
+    let read = expect(core, &source).fetch(core.store.as_ref(), source.version.clone()).await;
+    Fetched { source, read, _permit: permit }
+}
+
+/// Takes index objects in, on one thread of the blocking pool from the first to the last: what it frees it uses again.
+struct TakeIn {
+    core: Arc<Core>,
+    builder: Builder,
+    damaged: Vec<Arc<ObjectError>>,
+}
+
+impl TakeIn {
+    /// `None` if whoever sends has gone away before the end.
+    fn run(mut self, mut received: mpsc::Receiver<Option<Fetched>>) -> Result<Option<Index>, LoadIndexError> {
+        let local_error = |source| LoadIndexError::Local { source };
+        while let Some(message) = received.blocking_recv() {
+            let Some(Fetched { source, read, _permit }) = message else {
+                return self.builder.finish(self.damaged).map(Some).map_err(local_error);
+            };
+            match read.and_then(|bytes| decode_index_object(&self.core, source, &bytes)) {
+                Ok(decoded) => self.builder.add(decoded).map_err(local_error)?,
+                Err(error) if error.class() == ErrorClass::Corrupt => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "index object skipped");
+                    self.damaged.push(Arc::new(error));
+                }
+                Err(source) => return Err(LoadIndexError::Load { source }),
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn expect(core: &Core, source: &IndexSource) -> Expected {
+    Expected { kind: ObjectKind::Index, id: source.id, path: core.paths.index(source.id) }
+}
+
+/// Opens an index object completely: one that is damaged anywhere says nothing.
+fn decode_index_object(core: &Core, source: IndexSource, bytes: &[u8]) -> Result<DecodedIndex, ObjectError> {
+    let expected = expect(core, &source);
+    let opened = expected.open(&core.keys, bytes)?;
+    let mut packs = Vec::with_capacity(opened.parts().len());
+    for part in 0..opened.parts().len() as u32 {
+        let body = opened.part(part).map_err(|source| expected.explain(source, bytes))?;
+        packs.push(index_record::decode(&body).map_err(|source| expected.decode_error(source))?);
+    }
+    Ok(DecodedIndex { source, packs })
 }

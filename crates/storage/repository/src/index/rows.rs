@@ -91,6 +91,15 @@ impl MemoryRows {
             + self.sources.len() * (size_of::<RollSource>() + VERSION_BYTES)
     }
 
+    /// Empties it, and keeps its memory for the next rows.
+    pub(super) fn clear(&mut self) {
+        let Self { sources, records, chunks, packs } = self;
+        sources.clear();
+        records.clear();
+        chunks.clear();
+        packs.clear();
+    }
+
     pub(super) fn shrink(&mut self) {
         self.sources.shrink_to_fit();
         self.records.shrink_to_fit();
