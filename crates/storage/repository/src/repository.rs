@@ -204,6 +204,11 @@ impl Repository<Indexed> {
         Reader::begin(self.core(), &self.state.index, None).await
     }
 
+    #[cfg(test)]
+    pub(crate) fn local(&self) -> &LocalIndex {
+        &self.state.index
+    }
+
     /// Which of these chunks some index object has a place for, as of the last session that began.
     pub async fn known_chunks(&self, ids: Vec<ChunkId>) -> Result<Vec<bool>, IndexCacheError> {
         let index = self.state.index.current();

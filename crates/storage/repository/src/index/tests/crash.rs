@@ -37,7 +37,11 @@ fn a_kill_after_any_effect_leaves_an_index_that_answers_rightly() {
     assert!(images.len() > 40, "{} effects", images.len());
     for image in images {
         let files = rolls(&image);
-        check_in_the_end(&open(&image, ON_DISK), &objects);
+        let local = open(&image, ON_DISK);
+        check_in_the_end(&local, &objects);
+        // One layer is in memory; what a kill left of earlier ones is gone.
+        assert_eq!(rolls(&image).len(), local.current().layers.len() - 1);
+        drop(local);
         // Without any one of its files: a removal that came before its time, or was lost with the folder.
         for file in files.iter().filter(|file| file.exists()) {
             fs::remove_file(file).unwrap();
