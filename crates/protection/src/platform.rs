@@ -13,6 +13,7 @@ use keelson_catalog::{
 };
 use keelson_crypto::{CatalogKey, InstanceKey, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Revision};
+use keelson_repository::IndexCache;
 use keelson_resources::KindInfo;
 use keelson_workload::{Cluster, ConnectError};
 use tokio::sync::{oneshot, watch};
@@ -115,6 +116,19 @@ impl Classified for OpenPlatformError {
     }
 }
 
+/// Below the data directory.
+const INDEX_FOLDER: &str = "index";
+
+/// Without the folder indexes are loaded anew each time they are needed.
+fn open_index_cache(settings: &Settings) -> IndexCache {
+    let folder = settings.data.join(INDEX_FOLDER);
+    IndexCache::open(&folder).unwrap_or_else(|error| {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "indexes are kept for as long as they are in use only");
+        IndexCache::temporary()
+    })
+}
+
 /// One running installation.
 pub struct Platform {
     pub(crate) settings: Settings,
@@ -126,6 +140,8 @@ pub struct Platform {
     /// Why the instance file cannot be used, where it cannot: `instance` is an empty one in a scratch folder then.
     instance_away: Option<CatalogAway>,
     pub(crate) instance_key: InstanceKey,
+    /// Local copies of repositories' indexes.
+    pub(crate) index_cache: IndexCache,
     /// Ships the journal; held while a run of the DR policy needs the chain to stand still.
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
     /// Held while a review or restore is made: at most one of each may exist.
@@ -203,6 +219,7 @@ impl Platform {
         let (commits, _) = watch::channel(instance.head().revision);
         let instance_commits = instance.subscribe(announce(&commits));
         let slot = CatalogSlot::new(catalog, &commits);
+        let index_cache = open_index_cache(&settings);
         Ok(Arc::new(Self {
             shipper: tokio::sync::Mutex::new(None),
             recovery_requests: tokio::sync::Mutex::new(()),
@@ -214,6 +231,7 @@ impl Platform {
             instance,
             instance_away,
             instance_key: key,
+            index_cache,
             identity: RwLock::new(identity),
             vault: RwLock::new(vault),
             catalog: ArcSwap::from_pointee(slot),

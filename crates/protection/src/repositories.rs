@@ -11,7 +11,8 @@ use keelson_catalog::{Change, Class, CommitError, Expect, ReadError, Row, RowKey
 use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
 use keelson_repository::{
-    ChunkSizes, CreateRepositoryError, Locked, NewRepository, Open, OpenRepositoryError, Repository, Unlock,
+    ChunkSizes, CreateRepositoryError, IndexCache, Locked, NewRepository, Open, OpenRepositoryError,
+    Repository, Unlock,
 };
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{ParsePathError, Store, StoreError, StorePath};
@@ -147,10 +148,12 @@ pub(crate) async fn create_or_open(
     vault: &VaultKeyring,
     profile: &str,
     slots: &[keelson_crypto::Slot],
+    index_cache: &IndexCache,
 ) -> Result<Repository<Open>, RepositoriesError> {
     let locked = || {
-        Repository::<Locked>::at(store.clone(), root.clone())
-            .map_err(|source| RepositoriesError::OpenFolder { source })
+        let locked = Repository::<Locked>::at(store.clone(), root.clone());
+        let locked = locked.map_err(|source| RepositoriesError::OpenFolder { source })?;
+        Ok::<_, RepositoriesError>(locked.indexed_in(index_cache))
     };
     match locked()?.open(Unlock::Vault(vault)).await {
         Ok(open) => return Ok(open),
@@ -182,7 +185,8 @@ impl Platform {
             Arc::new(store.map_err(|source| RepositoriesError::OpenFolder { source })?);
         let vault = VaultKeyring::new(VaultKey::derive_local(&self.instance_key));
         let id = RepositoryId::from_bytes(*self.identity().instance.as_bytes());
-        create_or_open(store, &StorePath::root(), id, &vault, "the platform's volume", &[]).await
+        let (root, place) = (StorePath::root(), "the platform's volume");
+        create_or_open(store, &root, id, &vault, place, &[], &self.index_cache).await
     }
 
     /// The repository that an application is exported to through this location, made on first use.
@@ -201,6 +205,7 @@ impl Platform {
             &self.vault(),
             &location.profile,
             &slots,
+            &self.index_cache,
         )
         .await?;
         Ok((row, open))
@@ -263,8 +268,12 @@ impl Platform {
                 return Err(RepositoriesError::OtherPlace { profile: profile.to_owned() });
             }
             let root = parse_root(&exported.root)?;
-            let locked = Repository::<Locked>::at(location.store, root)
+            let mut locked = Repository::<Locked>::at(location.store, root)
                 .map_err(|source| RepositoriesError::OpenFolder { source })?;
+            // A copy in another place has the same id and may have other index objects.
+            if override_profile.is_none() {
+                locked = locked.indexed_in(&self.index_cache);
+            }
             let open = locked.open(Unlock::Vault(&self.vault())).await;
             let open = open.map_err(|source| RepositoriesError::Open {
                 root: exported.root.clone(),

@@ -66,6 +66,7 @@ pub async fn enable(platform: &Platform, profile: &str, mode: DrMode) -> Result<
         &platform.vault(),
         profile,
         std::slice::from_ref(&slot),
+        &platform.index_cache,
     )
     .await
     .map_err(|source| RecoveryError::Repository { source })?;
@@ -167,9 +168,16 @@ async fn add_slot(platform: &Platform, row: &RepositoryRow, slot: &Slot) -> Resu
         platform.open_location(&row.profile).await.map_err(|source| RecoveryError::Location { source })?;
     let root = ClusterFolder::new(&row.cluster).export_repository(&row.application, row.repository);
     let vault = platform.vault();
-    let opened =
-        repositories::create_or_open(location.store, &root, row.repository, &vault, &row.profile, &[]).await;
-    let repository = opened.map_err(|source| RecoveryError::Repository { source })?;
+    let opened = repositories::create_or_open(
+        location.store,
+        &root,
+        row.repository,
+        &vault,
+        &row.profile,
+        &[],
+        &platform.index_cache,
+    );
+    let repository = opened.await.map_err(|source| RecoveryError::Repository { source })?;
     repository
         .add_slot(slot)
         .await

@@ -147,6 +147,7 @@ impl Shipper {
         let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(enabled.repository);
         let locked = Repository::<Locked>::at(location.store.clone(), folder.repository().clone());
         let locked = locked.map_err(|source| RecoveryError::Root { source })?;
+        let locked = locked.indexed_in(&platform.index_cache);
         let repository = locked.open(Unlock::Vault(&platform.vault())).await.map_err(|source| {
             let cluster = platform.cluster_id.clone();
             RecoveryError::Open { cluster, repository: enabled.repository, source }

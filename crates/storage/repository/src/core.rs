@@ -7,6 +7,7 @@ use keelson_store::Store;
 
 use crate::chunk::Chunker;
 use crate::format::repository_file::RepositorySummary;
+use crate::index::IndexCache;
 use crate::paths::Paths;
 
 pub(crate) struct Core {
@@ -19,4 +20,5 @@ pub(crate) struct Core {
     pub(crate) newest_key: u32,
     pub(crate) chunker: Chunker,
     pub(crate) identity: ChunkIdentity,
+    pub(crate) index_cache: IndexCache,
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod bytes;
 pub(crate) mod index_record;
+pub(crate) mod index_roll;
 pub(crate) mod key_file;
 pub(crate) mod mark_record;
 pub(crate) mod outcome_record;

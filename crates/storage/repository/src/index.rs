@@ -1,26 +1,54 @@
-//! Where chunks lie: the union of all index objects, in memory and sorted by chunk id.
+//! Where chunks lie: the union of all index objects, on local disk but for what is small, sorted by chunk id.
 //!
-//! Callers see [`Index::find`], [`Index::pack`] and [`Index::refresh`] alone: what is behind them may move to disk.
+//! The rows of index objects are merged into *rolls*, immutable files; an [`Index`] is a handful of them, the rows of
+//! the newest objects in memory, and for each layer which of its objects are gone. In memory are the rolls' filters,
+//! about ten bits a chunk and never more than their budget, and about a hundred bytes for each index object.
+//! `docs/format/index-cache.md` draws the files; `docs/decisions/0016-the-index-is-a-local-copy.md` says why.
 
+mod build;
+mod cache;
+mod error;
+mod file;
+mod filter;
+mod folder;
+mod layer;
 mod load;
+mod merge;
+mod packs;
+mod pages;
+mod roll;
+mod rows;
+mod spill;
+mod table;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use keelson_crypto::{HEADER_BYTES, ObjectId};
+use keelson_crypto::ObjectId;
 use keelson_model::{ChunkId, PackId};
 use keelson_store::VersionId;
 
+pub use cache::IndexCache;
+pub(crate) use cache::LocalIndex;
+pub use error::IndexCacheError;
 pub use load::LoadIndexError;
 pub(crate) use load::refresh;
+pub(crate) use merge::Workplace;
+pub(crate) use packs::PackSet;
+pub(crate) use spill::SpillingSet;
 
 use crate::format::index_record::{ChunkRecord, PackRecord};
-use crate::format::pack_directory::{Encoding, PackedChunk};
+use crate::format::index_roll::{NamesPack, RowedChunk};
+use crate::format::pack_directory::PackedChunk;
 use crate::object::ObjectError;
+use layer::Layer;
 
 /// A pack's number in one [`Index`]; it means nothing in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct PackNumber(u32);
+pub(crate) struct PackNumber {
+    layer: u32,
+    pack: u32,
+}
 
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +62,7 @@ pub(crate) struct ChunkPlace {
 }
 
 /// A pack, and the index object that describes it.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexedPack {
     pub(crate) record: PackRecord,
     pub(crate) source: IndexSource,
@@ -47,52 +75,112 @@ pub(crate) struct IndexSource {
     pub(crate) version: Option<VersionId>,
 }
 
-/// Fifty-two bytes a chunk.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    id: ChunkId,
-    pack: u32,
-    offset: u32,
-    sealed_bytes: u32,
-    plain_bytes: u32,
-    position: u16,
-    encoding: Encoding,
-}
-
-/// One state of the index. It never changes; a refresh makes another.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    sources: BTreeSet<ObjectId>,
-    packs: Vec<Arc<IndexedPack>>,
-    by_id: HashMap<PackId, PackNumber>,
-    entries: Vec<Entry>,
-    damaged: Vec<Arc<ObjectError>>,
-}
-
 /// An index object's content.
 pub(crate) struct DecodedIndex {
     pub(crate) source: IndexSource,
     pub(crate) packs: Vec<(PackRecord, Vec<ChunkRecord>)>,
 }
 
+/// One state of the index. It never changes; a refresh makes another. What looks something up may read the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    layers: Vec<Layer>,
+    /// The layer of each index object, and its place in it.
+    sources: HashMap<ObjectId, (u32, u32)>,
+    damaged: Vec<Arc<ObjectError>>,
+}
+
 impl Index {
+    fn new(layers: Vec<Layer>, damaged: Vec<Arc<ObjectError>>) -> Self {
+        let mut sources = HashMap::with_capacity(layers.iter().map(|layer| layer.sources().len()).sum());
+        for (number, layer) in (0..).zip(&layers) {
+            sources.extend(layer.live_sources().map(|(place, source)| (source.id, (number, place as u32))));
+        }
+        Self { layers, sources, damaged }
+    }
+
     /// All places where the chunk lies; two when two sessions wrote it at the same time.
-    pub(crate) fn find(&self, id: &ChunkId) -> impl Iterator<Item = ChunkPlace> + '_ {
-        let id = *id;
-        let first = self.entries.partition_point(|entry| entry.id < id);
-        self.entries[first..].iter().take_while(move |entry| entry.id == id).map(Entry::place)
+    pub(crate) fn find(&self, id: &ChunkId) -> Result<Vec<ChunkPlace>, IndexCacheError> {
+        let mut places = Vec::new();
+        for (number, layer) in (0..).zip(&self.layers) {
+            for row in layer.find_chunk(id)? {
+                let RowedChunk { chunk, pack, offset, sealed_bytes, position } = layer.decode(&row)?;
+                if layer.is_live(layer.source_of(pack)) {
+                    let pack = PackNumber { layer: number, pack };
+                    let position = u32::from(position);
+                    places.push(ChunkPlace { chunk, pack, position, offset, sealed_bytes });
+                }
+            }
+        }
+        if places.len() > 1 {
+            self.drop_repeated(&mut places)?;
+        }
+        Ok(places)
     }
 
-    pub(crate) fn pack(&self, number: PackNumber) -> &IndexedPack {
-        &self.packs[number.0 as usize]
+    /// A pack that two index objects describe is one place all the same.
+    fn drop_repeated(&self, places: &mut Vec<ChunkPlace>) -> Result<(), IndexCacheError> {
+        let mut packs = Vec::with_capacity(places.len());
+        for place in &*places {
+            packs.push(self.pack(place.pack)?.record.id);
+        }
+        let mut at = 0;
+        places.retain(|_| {
+            at += 1;
+            !packs[..at - 1].contains(&packs[at - 1])
+        });
+        Ok(())
     }
 
-    pub(crate) fn find_pack(&self, id: &PackId) -> Option<&IndexedPack> {
-        self.by_id.get(id).map(|number| self.pack(*number))
+    /// The pack with a number that this index gave.
+    pub(crate) fn pack(&self, number: PackNumber) -> Result<IndexedPack, IndexCacheError> {
+        let layer = &self.layers[number.layer as usize];
+        let record = layer.record(number.pack)?;
+        Ok(IndexedPack { record, source: (&layer.sources()[layer.source_of(number.pack)]).into() })
+    }
+
+    pub(crate) fn find_pack(&self, id: &PackId) -> Result<Option<IndexedPack>, IndexCacheError> {
+        for (number, layer) in (0..).zip(&self.layers) {
+            for row in layer.find_pack(id)? {
+                if layer.is_live(layer.source_of(row.pack())) {
+                    return self.pack(PackNumber { layer: number, pack: row.pack() }).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `take` with every pack, in no order and in bounded memory; twice with one that two index objects
+    /// describe. Its chunks are in its own directory, and in the index object that is its source.
+    #[cfg(test)]
+    pub(crate) fn for_each_pack<E: From<IndexCacheError>>(
+        &self,
+        mut take: impl FnMut(IndexedPack) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for layer in &self.layers {
+            for (_, source) in layer.live_sources() {
+                let of: IndexSource = source.into();
+                layer.for_each_record(source, |record| take(IndexedPack { record, source: of.clone() }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The index objects whose content is here.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = IndexSource> {
+        let readable = self.layers.iter().filter(|layer| !layer.is_damaged());
+        readable.flat_map(|layer| layer.live_sources().map(|(_, source)| source.into()))
+    }
+
+    /// An index object whose content is here, as it was listed.
+    fn find_source(&self, id: &ObjectId) -> Option<IndexSource> {
+        let (layer, place) = self.sources.get(id)?;
+        let layer = &self.layers[*layer as usize];
+        (!layer.is_damaged()).then(|| (&layer.sources()[*place as usize]).into())
     }
 
     pub(crate) fn contains_source(&self, id: &ObjectId) -> bool {
-        self.sources.contains(id)
+        self.sources.contains_key(id)
     }
 
     pub(crate) fn source_count(&self) -> usize {
@@ -104,82 +192,9 @@ impl Index {
         &self.damaged
     }
 
-    /// The index after index objects came and went.
-    fn with_changes(
-        &self,
-        gone: &BTreeSet<ObjectId>,
-        added: Vec<DecodedIndex>,
-        damaged: Vec<Arc<ObjectError>>,
-    ) -> Self {
-        let mut next = Self { damaged, ..Self::default() };
-        let mut renumbered = vec![None; self.packs.len()];
-        for (old, pack) in self.packs.iter().enumerate() {
-            if !gone.contains(&pack.source.id) {
-                renumbered[old] = next.adopt(Arc::clone(pack));
-            }
-        }
-        next.sources.extend(self.sources.difference(gone));
-        for entry in &self.entries {
-            if let Some(PackNumber(pack)) = renumbered[entry.pack as usize] {
-                next.entries.push(Entry { pack, ..*entry });
-            }
-        }
-        for DecodedIndex { source, packs } in added {
-            next.sources.insert(source.id);
-            for (record, chunks) in packs {
-                let pack = Arc::new(IndexedPack { record, source: source.clone() });
-                if let Some(number) = next.adopt(pack) {
-                    next.extend_entries(number, &chunks);
-                }
-            }
-        }
-        next.entries.sort_unstable_by_key(|entry| entry.id);
-        next.entries.shrink_to_fit();
-        next
-    }
-
-    /// `None` for a pack that another index object describes already.
-    fn adopt(&mut self, pack: Arc<IndexedPack>) -> Option<PackNumber> {
-        let number = PackNumber(u32::try_from(self.packs.len()).ok()?);
-        if self.by_id.contains_key(&pack.record.id) {
-            return None;
-        }
-        self.by_id.insert(pack.record.id, number);
-        self.packs.push(pack);
-        Some(number)
-    }
-
-    fn extend_entries(&mut self, pack: PackNumber, chunks: &[ChunkRecord]) {
-        let mut offset = HEADER_BYTES as u32;
-        for (position, ChunkRecord { chunk, sealed_bytes }) in chunks.iter().enumerate() {
-            let PackedChunk { id, plain_bytes, encoding } = *chunk;
-            // A pack has at most 65,536 parts, the bound of every sealed object.
-            let Ok(position) = u16::try_from(position) else { return };
-            let sealed_bytes = *sealed_bytes;
-            self.entries.push(Entry {
-                id,
-                pack: pack.0,
-                offset,
-                sealed_bytes,
-                plain_bytes,
-                position,
-                encoding,
-            });
-            offset += sealed_bytes;
-        }
-    }
-}
-
-impl Entry {
-    fn place(&self) -> ChunkPlace {
-        let Self { id, pack, offset, sealed_bytes, plain_bytes, position, encoding } = *self;
-        ChunkPlace {
-            chunk: PackedChunk { id, plain_bytes, encoding },
-            pack: PackNumber(pack),
-            position: u32::from(position),
-            offset,
-            sealed_bytes,
-        }
+    /// Something on local disk was found damaged since this state was made.
+    fn has_damaged_layer(&self) -> bool {
+        self.layers.iter().any(Layer::is_damaged)
     }
 }
 

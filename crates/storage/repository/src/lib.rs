@@ -26,7 +26,7 @@ pub use format::outcome_record::SessionResult;
 pub use format::repository_file::RepositorySummary;
 pub use format::retired_record::Retirement;
 pub use format::session_record::SessionPurpose;
-pub use index::LoadIndexError;
+pub use index::{IndexCache, IndexCacheError, LoadIndexError};
 pub use maintenance::{
     Damage, Depth, Finding, OnProgress, Ownership, RetireError, Retired, Verification, VerifyError,
     VerifyProgress, VerifyReport,

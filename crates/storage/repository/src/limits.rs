@@ -59,3 +59,22 @@ pub(crate) const RETENTIONS_IN_FLIGHT: usize = 8;
 pub(crate) const VERIFIES_IN_FLIGHT: usize = 3;
 /// Damaged objects that a report names; it counts all.
 pub(crate) const FINDINGS_MAX: usize = 10_000;
+
+/// What a repository's index may take before its rows move to disk.
+pub(crate) const INDEX_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+/// Rows that are sorted at once while an index is loaded.
+pub(crate) const INDEX_SORT_BYTES: usize = 24 * 1024 * 1024;
+/// Rolls that are written before they are merged; each holds a file open and the bytes that are read ahead.
+pub(crate) const INDEX_MERGE_INPUTS_MAX: usize = 256;
+/// What a merge reads of a roll at once: enough that a disk is not kept busy with seeking.
+pub(crate) const INDEX_READ_AHEAD_BYTES: usize = 64 * 1024;
+/// Rows of a page: up to twice as many. Its filter of 10 to 20 KiB is what one lookup may have to read.
+pub(crate) const INDEX_PAGE_ROWS: u64 = 8192;
+/// Filters in memory: those of 100 million chunks, half of the memory that a process may take.
+pub(crate) const INDEX_FILTER_BYTES: usize = 128 * 1024 * 1024;
+/// Sealed index objects in memory while they wait to be taken in.
+pub(crate) const INDEX_BYTES_IN_FLIGHT: u64 = 24 * 1024 * 1024;
+/// Chunks looked up by one task on the blocking pool: enough to outweigh the hand-over.
+pub(crate) const LOOKUPS_PER_TASK: usize = 256;
+/// New chunks whose ids a session keeps in memory before they move to disk.
+pub(crate) const CLAIMS_IN_MEMORY: usize = 128 * 1024;

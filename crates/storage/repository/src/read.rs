@@ -18,7 +18,7 @@ pub(crate) use plan::walk_chunks;
 use crate::core::Core;
 use crate::format::DecodeError;
 use crate::format::outcome_record::SessionResult;
-use crate::index::Index;
+use crate::index::{Index, IndexCacheError, LocalIndex};
 use crate::limits::READS_IN_FLIGHT;
 use crate::maintenance::retire::list_retired_ids;
 use crate::object::ObjectError;
@@ -64,6 +64,14 @@ pub enum ReadError {
         /// Why not.
         source: Box<ObjectError>,
     },
+    /// Where a chunk lies cannot be looked up.
+    #[error("look up chunk '{chunk}'")]
+    LookUp {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Why not.
+        source: IndexCacheError,
+    },
     /// No index object knows the chunk.
     #[error("no index object says where chunk '{chunk}' lies: one is lost")]
     UnknownChunk {
@@ -95,6 +103,7 @@ impl Classified for ReadError {
                 ErrorClass::NotFound
             }
             Self::Outcome { source, .. } | Self::Chunk { source, .. } => source.class(),
+            Self::LookUp { source, .. } => source.class(),
             Self::UnknownChunk { .. } | Self::DamagedIndex { .. } => ErrorClass::Corrupt,
             Self::Node { source, .. } => source.class(),
         }
@@ -106,6 +115,7 @@ impl Classified for ReadError {
             Self::NotCommitted { .. } => "repository.outcome.not_committed",
             Self::MissingOutcome { .. } => "repository.outcome.missing",
             Self::Outcome { source, .. } | Self::Chunk { source, .. } => source.code(),
+            Self::LookUp { source, .. } => source.code(),
             Self::UnknownChunk { .. } => "repository.index.lost",
             Self::DamagedIndex { .. } => "repository.index.damaged",
             Self::Node { source, .. } => source.code(),
@@ -115,6 +125,7 @@ impl Classified for ReadError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Outcome { source, .. } | Self::Chunk { source, .. } => source.hint(),
+            Self::LookUp { source, .. } => source.hint(),
             Self::UnknownChunk { .. } | Self::DamagedIndex { .. } => {
                 Some("verify the repository: it names what is lost and which outcomes need it".to_owned())
             }
@@ -138,19 +149,19 @@ impl Reader {
     /// Announces itself first, then looks at the index and at what was retired.
     pub(crate) async fn begin(
         core: &Arc<Core>,
-        index: &Arc<Index>,
+        local: &Arc<LocalIndex>,
         new: Option<NewSession>,
-    ) -> Result<(Self, Arc<Index>), SessionError> {
+    ) -> Result<Self, SessionError> {
         let marker = match new {
             Some(new) => Some(SessionMarker::announce(core, new).await?),
             None => None,
         };
         let index =
-            crate::index::refresh(core, index).await.map_err(|source| SessionError::LoadIndex { source })?;
+            crate::index::refresh(core, local).await.map_err(|source| SessionError::LoadIndex { source })?;
         let folder = core.paths.join(crate::paths::RETIRED);
         let retired = list_retired_ids(core).await.map_err(|source| SessionError::List { folder, source })?;
         let retired = retired.into_iter().map(|(id, _)| id).collect();
-        Ok((Self { core: Arc::clone(core), index: Arc::clone(&index), marker, retired }, index))
+        Ok(Self { core: Arc::clone(core), index, marker, retired })
     }
 
     /// Reads a committed outcome that was not retired when the reader began.

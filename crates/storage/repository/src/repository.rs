@@ -5,14 +5,14 @@ mod unlock;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 use keelson_crypto::{
     Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, VaultKeyring,
     open_object,
 };
-use keelson_model::{RepositoryId, SessionId};
+use keelson_model::{ChunkId, RepositoryId, SessionId};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 
 pub use create::{CreateRepositoryError, NewRepository};
@@ -20,9 +20,9 @@ pub use unlock::{OpenRepositoryError, Unlock};
 
 use crate::core::Core;
 use crate::format::outcome_record::SessionResult;
-use crate::index::{Index, LoadIndexError, refresh};
+use crate::index::{IndexCache, IndexCacheError, LoadIndexError, LocalIndex, refresh};
 use crate::limits::OUTCOME_READS_IN_FLIGHT;
-use crate::object::ObjectError;
+use crate::object::{ObjectError, offload};
 use crate::outcome::{Outcome, fetch_outcome};
 use crate::paths::{self, Paths};
 use crate::read::Reader;
@@ -37,6 +37,7 @@ pub struct Repository<S> {
 pub struct Locked {
     store: Arc<dyn Store>,
     paths: Paths,
+    index_cache: IndexCache,
 }
 
 /// Its keys are at hand.
@@ -47,7 +48,7 @@ pub struct Open {
 /// Its index was loaded; every session and reader brings it up to date. What an open one can, it can too.
 pub struct Indexed {
     open: Repository<Open>,
-    index: Mutex<Arc<Index>>,
+    index: Arc<LocalIndex>,
 }
 
 impl Deref for Repository<Indexed> {
@@ -65,7 +66,15 @@ impl Repository<Locked> {
     ///
     /// `NameObject` if the root leaves no room for the names of objects.
     pub fn at(store: Arc<dyn Store>, root: StorePath) -> Result<Self, StoreError> {
-        Ok(Self { state: Locked { store, paths: Paths::new(root)? } })
+        let (paths, index_cache) = (Paths::new(root)?, IndexCache::temporary());
+        Ok(Self { state: Locked { store, paths, index_cache } })
+    }
+
+    /// Says where the local copy of its index is kept. Without this it lasts as long as the repository is in use.
+    #[must_use]
+    pub fn indexed_in(mut self, cache: &IndexCache) -> Self {
+        self.state.index_cache = cache.clone();
+        self
     }
 
     /// Its folder.
@@ -167,42 +176,43 @@ impl Repository<Open> {
             })
     }
 
-    /// Loads the index. Index objects that are damaged are skipped with a warning; verification names them.
+    /// Loads the index, as far as it is not on this machine. Index objects that are damaged are skipped with a
+    /// warning; verification names them.
     pub async fn load_index(&self) -> Result<Repository<Indexed>, LoadIndexError> {
-        let index = refresh(self.core(), &Arc::default()).await?;
-        Ok(Repository { state: Indexed { open: self.clone(), index: Mutex::new(index) } })
+        let (cache, id) = (self.core().index_cache.clone(), self.id());
+        let index = offload(move || cache.local(id)).await;
+        let index = index.map_err(|source| LoadIndexError::Local { source })?;
+        refresh(self.core(), &index).await?;
+        Ok(Repository { state: Indexed { open: self.clone(), index } })
     }
 }
 
 impl Repository<Indexed> {
     /// Begins a writer's session.
     pub async fn begin(&self, new: NewSession) -> Result<Session, SessionError> {
-        let (session, index) = Session::begin(self.core(), &self.index(), new).await?;
-        self.keep(index);
-        Ok(session)
+        Session::begin(self.core(), &self.state.index, new).await
     }
 
     /// Begins a reader's session.
     pub async fn begin_reading(&self, new: NewSession) -> Result<Reader, SessionError> {
-        let (reader, index) = Reader::begin(self.core(), &self.index(), Some(new)).await?;
-        self.keep(index);
-        Ok(reader)
+        Reader::begin(self.core(), &self.state.index, Some(new)).await
     }
 
     /// Begins to read without announcing it: for locations that cannot be written. Maintenance does not wait for
     /// such a reader, which may then find packs missing.
     pub async fn begin_reading_unannounced(&self) -> Result<Reader, SessionError> {
-        let (reader, index) = Reader::begin(self.core(), &self.index(), None).await?;
-        self.keep(index);
-        Ok(reader)
+        Reader::begin(self.core(), &self.state.index, None).await
     }
 
-    pub(crate) fn index(&self) -> Arc<Index> {
-        Arc::clone(&self.state.index.lock().unwrap_or_else(PoisonError::into_inner))
+    #[cfg(test)]
+    pub(crate) fn local(&self) -> &LocalIndex {
+        &self.state.index
     }
 
-    fn keep(&self, index: Arc<Index>) {
-        *self.state.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
+    /// Which of these chunks some index object has a place for, as of the last session that began.
+    pub async fn known_chunks(&self, ids: Vec<ChunkId>) -> Result<Vec<bool>, IndexCacheError> {
+        let index = self.state.index.current();
+        offload(move || ids.iter().map(|id| index.find(id).map(|places| !places.is_empty())).collect()).await
     }
 }
 

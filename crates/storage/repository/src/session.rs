@@ -27,7 +27,7 @@ use crate::chunk::EncodedChunk;
 use crate::core::Core;
 use crate::format::outcome_record::SessionResult;
 use crate::format::session_record::SessionPurpose;
-use crate::index::{Index, LoadIndexError};
+use crate::index::{LoadIndexError, LocalIndex};
 use crate::limits::CHUNKS_QUEUED;
 use crate::object::{ObjectError, WriteObjectError};
 use crate::pack::{PackerReport, WriteFault, run_packer};
@@ -199,12 +199,12 @@ struct Shared {
 }
 
 impl Session {
-    /// Steps 1 and 2 of the order above. `index` may be stale; what is returned is not.
+    /// Steps 1 and 2 of the order above. `local` may be stale; the session's index is not.
     pub(crate) async fn begin(
         core: &Arc<Core>,
-        index: &Arc<Index>,
+        local: &Arc<LocalIndex>,
         new: NewSession,
-    ) -> Result<(Self, Arc<Index>), SessionError> {
+    ) -> Result<Self, SessionError> {
         let at_hand = core.keys.newest().number();
         if at_hand != core.newest_key {
             return Err(SessionError::OutdatedKey { newest: core.newest_key, at_hand });
@@ -212,7 +212,7 @@ impl Session {
         let marker = SessionMarker::announce(core, new).await?;
         let condemned = reuse::find_condemned(core).await?;
         let index =
-            crate::index::refresh(core, index).await.map_err(|source| SessionError::LoadIndex { source })?;
+            crate::index::refresh(core, local).await.map_err(|source| SessionError::LoadIndex { source })?;
 
         let progress = Arc::new(Progress::default());
         let (queue, chunks) = mpsc::channel(CHUNKS_QUEUED);
@@ -220,11 +220,11 @@ impl Session {
         packer.spawn(run_packer(Arc::clone(core), Arc::clone(&progress), chunks));
         let shared = Arc::new(Shared {
             core: Arc::clone(core),
-            claims: Claims::new(Arc::clone(&index), condemned),
+            claims: Claims::new(index, condemned, local.workplace()),
             progress,
             broken: AtomicBool::new(false),
         });
-        Ok((Self { marker, shared, queue, packer: Mutex::new(packer) }, index))
+        Ok(Self { marker, shared, queue, packer: Mutex::new(packer) })
     }
 
     /// Its id, which its outcome will have.

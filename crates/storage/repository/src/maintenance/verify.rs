@@ -14,7 +14,7 @@ use keelson_model::{Classified, ErrorClass, PackId, SessionId};
 use keelson_store::{StoreError, StorePath};
 
 use crate::core::Core;
-use crate::index::Index;
+use crate::index::{Index, IndexCacheError};
 use crate::limits::FINDINGS_MAX;
 use crate::object::ObjectError;
 use crate::read::{ReadError, Reader};
@@ -136,6 +136,12 @@ pub enum VerifyError {
         /// Why not.
         source: StoreError,
     },
+    /// The index cannot be looked into.
+    #[error("look up a pack")]
+    LookUp {
+        /// Why not.
+        source: IndexCacheError,
+    },
     /// An object is out of reach, which says nothing of its state.
     #[error("verify an object")]
     Object {
@@ -154,6 +160,7 @@ impl Classified for VerifyError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::List { source, .. } => source.class(),
+            Self::LookUp { source } => source.class(),
             Self::Object { source } => source.class(),
             Self::Stream { source } => source.class(),
         }
@@ -162,6 +169,7 @@ impl Classified for VerifyError {
     fn code(&self) -> &'static str {
         match self {
             Self::List { source, .. } => source.code(),
+            Self::LookUp { source } => source.code(),
             Self::Object { source } => source.code(),
             Self::Stream { source } => source.code(),
         }
@@ -170,6 +178,7 @@ impl Classified for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::List { source, .. } => source.hint(),
+            Self::LookUp { source } => source.hint(),
             Self::Object { source } => source.hint(),
             Self::Stream { source } => source.hint(),
         }
@@ -189,6 +198,8 @@ struct Verifier<'a> {
     report: VerifyReport,
     /// Packs that outcomes name; at most 16 bytes each.
     needed: BTreeSet<PackId>,
+    /// Those of them that no index object describes.
+    not_indexed: BTreeSet<PackId>,
     /// Damaged packs, until their outcomes are known.
     damaged_packs: BTreeMap<PackId, Finding>,
 }
@@ -208,6 +219,7 @@ impl Reader {
             progress: VerifyProgress::default(),
             report: VerifyReport::default(),
             needed: BTreeSet::new(),
+            not_indexed: BTreeSet::new(),
             damaged_packs: BTreeMap::new(),
         };
         verifier.check_index();

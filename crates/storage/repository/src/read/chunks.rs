@@ -1,5 +1,6 @@
 //! Fetching chunks: range, authenticate, unpack, compare with the id; another copy where one is damaged.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::plan::ChunkGroup;
 use crate::chunk::decode_chunk;
 use crate::core::Core;
 use crate::format::DecodeError;
+use crate::format::index_record::PackRecord;
 use crate::format::tree_node::Child;
 use crate::index::{ChunkPlace, Index};
 use crate::object::{Expected, ObjectError, offload};
@@ -23,36 +25,62 @@ pub(crate) struct ChunkReader {
     index: Arc<Index>,
 }
 
+/// A chunk of a stream and all places where it lies.
+pub(super) struct LocatedChunk {
+    chunk: Child,
+    places: Vec<ChunkPlace>,
+}
+
 impl ChunkReader {
     pub(crate) fn new(core: &Arc<Core>, index: &Arc<Index>) -> Self {
         Self { core: Arc::clone(core), index: Arc::clone(index) }
     }
 
+    /// Finds where chunks lie, in their order. Whether they do is decided when their turn comes.
+    pub(super) async fn look_up(&self, chunks: Vec<Child>) -> Result<VecDeque<LocatedChunk>, ReadError> {
+        if chunks.is_empty() {
+            return Ok(VecDeque::new());
+        }
+        let index = Arc::clone(&self.index);
+        let located = offload(move || {
+            let locate = |chunk: Child| match index.find(&chunk.id) {
+                Ok(places) => Ok(LocatedChunk { chunk, places }),
+                Err(source) => Err(ReadError::LookUp { chunk: chunk.id, source }),
+            };
+            chunks.into_iter().map(locate).collect()
+        });
+        located.await
+    }
+
     /// Where to read a chunk: behind the chunk before it, if a copy lies there.
-    pub(super) fn locate(
+    pub(super) fn choose_place(
         &self,
-        chunk: &Child,
+        located: &LocatedChunk,
         previous: Option<&ChunkPlace>,
     ) -> Result<ChunkPlace, ReadError> {
-        let follows = |place: &ChunkPlace| {
+        let LocatedChunk { chunk, places } = located;
+        let follows = |place: &&ChunkPlace| {
             previous.is_some_and(|last| place.pack == last.pack && place.position == last.position + 1)
         };
-        let mut places = self.index.find(&chunk.id);
-        let first = places.next().ok_or_else(|| self.unknown(chunk.id))?;
-        let place = std::iter::once(first).chain(places).find(follows).unwrap_or(first);
+        let place = places.iter().find(follows).or(places.first()).ok_or_else(|| self.unknown(chunk.id))?;
         if u64::from(place.chunk.plain_bytes) != chunk.length {
             let source = DecodeError::Field { record: "tree node", field: "chunk length" };
             return Err(ReadError::Node { chunk: chunk.id, source });
         }
-        Ok(place)
+        Ok(*place)
     }
 
     /// Reads one chunk from the first copy that is whole.
     pub(crate) async fn fetch(&self, id: ChunkId) -> Result<Bytes, ReadError> {
+        let index = Arc::clone(&self.index);
+        let places = offload(move || {
+            let places = index.find(&id)?.into_iter();
+            places.map(|place| Ok((place, index.pack(place.pack)?.record))).collect::<Result<Vec<_>, _>>()
+        });
+        let places = places.await.map_err(|source| ReadError::LookUp { chunk: id, source })?;
         let mut first_error = None;
-        let places: Vec<_> = self.index.find(&id).collect();
-        for place in places {
-            match self.fetch_places(vec![place]).await {
+        for (place, pack) in places {
+            match self.fetch_places(pack, vec![place]).await {
                 Ok(mut chunks) => return chunks.pop().ok_or_else(|| self.unknown(id)),
                 Err(source) => first_error = first_error.or(Some(source)),
             }
@@ -66,7 +94,10 @@ impl ChunkReader {
     /// Reads neighbours with one request, and each by itself where that fails: a copy elsewhere may be whole.
     pub(super) async fn fetch_group(&self, group: ChunkGroup) -> Result<Vec<Bytes>, ReadError> {
         let ids: Vec<_> = group.places.iter().map(|place| place.chunk.id).collect();
-        match self.fetch_places(group.places).await {
+        let (index, number) = (Arc::clone(&self.index), group.places[0].pack);
+        let pack = offload(move || index.pack(number)).await;
+        let pack = pack.map_err(|source| ReadError::LookUp { chunk: ids[0], source })?;
+        match self.fetch_places(pack.record, group.places).await {
             Ok(chunks) => Ok(chunks),
             Err(error) if error.is_damage() => {
                 let mut chunks = Vec::with_capacity(ids.len());
@@ -79,52 +110,41 @@ impl ChunkReader {
         }
     }
 
-    /// `places` are neighbours in one pack.
-    async fn fetch_places(&self, places: Vec<ChunkPlace>) -> Result<Vec<Bytes>, ObjectError> {
+    /// `places` are neighbours in `pack`.
+    async fn fetch_places(
+        &self,
+        pack: PackRecord,
+        places: Vec<ChunkPlace>,
+    ) -> Result<Vec<Bytes>, ObjectError> {
         let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(Vec::new()) };
-        let record = &self.index.pack(first.pack).record;
-        let path = self.core.paths.pack(record.id);
+        let PackRecord { id, key_number, salt, length, version, .. } = pack;
+        let path = self.core.paths.pack(id);
         let (offset, end) = (u64::from(first.offset), u64::from(last.offset) + u64::from(last.sealed_bytes));
-        let read = Read::span(offset, end - offset).of_version(record.version.clone());
+        let read = Read::span(offset, end - offset).of_version(version.clone());
         let kind = ObjectKind::Pack;
         let bytes = self.core.store.fetch(&path, read).await.map_err(|source| match source {
             StoreError::NotFound { .. } => ObjectError::Missing { kind, path: path.clone() },
             StoreError::OutOfRange { length: found, .. } => {
-                ObjectError::Length { kind, path: path.clone(), expected: u64::from(record.length), found }
+                ObjectError::Length { kind, path: path.clone(), expected: u64::from(length), found }
             }
             source => ObjectError::Fetch { path: path.clone(), source },
         })?;
 
-        let reader = self.clone();
-        let opened = offload(move || reader.open_places(&places, &bytes)).await;
-        match opened {
+        let core = Arc::clone(&self.core);
+        let opened = offload(move || {
+            let opener = PartOpener::new(&core.keys, kind, ObjectId::from(id), key_number, salt);
+            open_places(&core, &opener.map_err(Fault::Open)?, &places, &bytes)
+        });
+        match opened.await {
             Ok(chunks) => Ok(chunks),
             Err(Fault::Open(source)) => {
                 // Another pack in this one's place looks like damage until its header is read.
-                let head = Read::span(0, HEADER_BYTES as u64).of_version(record.version.clone());
+                let head = Read::span(0, HEADER_BYTES as u64).of_version(version);
                 let head = self.core.store.fetch(&path, head).await.unwrap_or_default();
-                Err(Expected { kind, id: ObjectId::from(record.id), path }.explain(source, &head))
+                Err(Expected { kind, id: ObjectId::from(id), path }.explain(source, &head))
             }
             Err(Fault::Chunk(source)) => Err(ObjectError::Chunk { path, source }),
         }
-    }
-
-    fn open_places(&self, places: &[ChunkPlace], bytes: &[u8]) -> Result<Vec<Bytes>, Fault> {
-        let record = &self.index.pack(places[0].pack).record;
-        let (id, number) = (ObjectId::from(record.id), record.key_number);
-        let opener = PartOpener::new(&self.core.keys, ObjectKind::Pack, id, number, record.salt);
-        let opener = opener.map_err(Fault::Open)?;
-        let mut chunks = Vec::with_capacity(places.len());
-        let mut rest = bytes;
-        for place in places {
-            let length = (place.sealed_bytes as usize).min(rest.len());
-            let (sealed, behind) = rest.split_at(length);
-            rest = behind;
-            let body = opener.open(place.position, sealed).map_err(Fault::Open)?;
-            let plain = decode_chunk(&self.core.identity, &place.chunk, body).map_err(Fault::Chunk)?;
-            chunks.push(Bytes::from(plain));
-        }
-        Ok(chunks)
     }
 
     fn unknown(&self, chunk: ChunkId) -> ReadError {
@@ -133,6 +153,25 @@ impl ChunkReader {
             None => ReadError::UnknownChunk { chunk },
         }
     }
+}
+
+fn open_places(
+    core: &Core,
+    opener: &PartOpener,
+    places: &[ChunkPlace],
+    bytes: &[u8],
+) -> Result<Vec<Bytes>, Fault> {
+    let mut chunks = Vec::with_capacity(places.len());
+    let mut rest = bytes;
+    for place in places {
+        let length = (place.sealed_bytes as usize).min(rest.len());
+        let (sealed, behind) = rest.split_at(length);
+        rest = behind;
+        let body = opener.open(place.position, sealed).map_err(Fault::Open)?;
+        let plain = decode_chunk(&core.identity, &place.chunk, body).map_err(Fault::Chunk)?;
+        chunks.push(Bytes::from(plain));
+    }
+    Ok(chunks)
 }
 
 enum Fault {

@@ -1,11 +1,14 @@
 //! Which ranges of which packs a stream needs, in its order: neighbours in a pack become one request.
 
+use std::collections::VecDeque;
+
 use futures::{Stream, TryStreamExt, stream};
 
+use super::chunks::LocatedChunk;
 use super::{ChunkReader, ReadError};
 use crate::format::tree_node::Child;
 use crate::index::ChunkPlace;
-use crate::limits::{READ_PLAIN_BYTES, READ_SEALED_BYTES};
+use crate::limits::{LOOKUPS_PER_TASK, READ_PLAIN_BYTES, READ_SEALED_BYTES};
 use crate::tree::{StreamRef, TreeCursor, WalkStep};
 
 /// Chunks that follow each other both in the stream and in one pack. Never empty.
@@ -16,6 +19,10 @@ pub(super) struct ChunkGroup {
 struct Planner {
     chunks: ChunkReader,
     cursor: TreeCursor,
+    /// Chunks that come next, looked up together.
+    located: VecDeque<LocatedChunk>,
+    /// A node that has to be read before there are more.
+    node: Option<(Child, u8)>,
     /// The chunk that did not fit the group before.
     carried: Option<ChunkPlace>,
 }
@@ -24,7 +31,8 @@ pub(super) fn plan_groups(
     chunks: ChunkReader,
     reference: &StreamRef,
 ) -> impl Stream<Item = Result<ChunkGroup, ReadError>> + Send + use<> {
-    let planner = Planner { chunks, cursor: TreeCursor::new(reference), carried: None };
+    let (cursor, located) = (TreeCursor::new(reference), VecDeque::new());
+    let planner = Planner { chunks, cursor, located, node: None, carried: None };
     stream::try_unfold(planner, |mut planner| async move {
         let group = planner.next_group().await?;
         Ok(group.map(|group| (group, planner)))
@@ -43,7 +51,7 @@ impl Planner {
     async fn next_group(&mut self) -> Result<Option<ChunkGroup>, ReadError> {
         let mut group = ChunkGroup { places: Vec::from_iter(self.carried.take()) };
         while let Some(chunk) = self.next_chunk().await? {
-            let place = self.chunks.locate(&chunk, group.places.last())?;
+            let place = self.chunks.choose_place(&chunk, group.places.last())?;
             if !group.continues_with(&place) {
                 self.carried = Some(place);
                 return Ok(Some(group));
@@ -53,19 +61,39 @@ impl Planner {
         Ok((!group.places.is_empty()).then_some(group))
     }
 
-    async fn next_chunk(&mut self) -> Result<Option<Child>, ReadError> {
+    async fn next_chunk(&mut self) -> Result<Option<LocatedChunk>, ReadError> {
         loop {
+            if let Some(chunk) = self.located.pop_front() {
+                return Ok(Some(chunk));
+            }
+            if let Some((node, height)) = self.node.take() {
+                let content = self.chunks.fetch(node.id).await?;
+                self.cursor
+                    .enter(&node, height, &content)
+                    .map_err(|source| ReadError::Node { chunk: node.id, source })?;
+            }
+            let batch = self.next_batch();
+            if batch.is_empty() && self.node.is_none() {
+                return Ok(None);
+            }
+            self.located = self.chunks.look_up(batch).await?;
+        }
+    }
+
+    /// The chunks before the next node.
+    fn next_batch(&mut self) -> Vec<Child> {
+        let mut batch = Vec::new();
+        while batch.len() < LOOKUPS_PER_TASK {
             match self.cursor.advance() {
-                WalkStep::End => return Ok(None),
-                WalkStep::Chunk(chunk) => return Ok(Some(chunk)),
+                WalkStep::End => break,
+                WalkStep::Chunk(chunk) => batch.push(chunk),
                 WalkStep::Node { node, height } => {
-                    let content = self.chunks.fetch(node.id).await?;
-                    self.cursor
-                        .enter(&node, height, &content)
-                        .map_err(|source| ReadError::Node { chunk: node.id, source })?;
+                    self.node = Some((node, height));
+                    break;
                 }
             }
         }
+        batch
     }
 }
 

@@ -109,7 +109,7 @@ impl Repository<Locked> {
     /// same id and vault keys left behind is completed.
     pub async fn create(self, new: NewRepository<'_>) -> Result<Repository<Open>, CreateRepositoryError> {
         let NewRepository { id, vault, slots, chunks } = new;
-        let Locked { store, paths } = &self.state;
+        let Locked { store, paths, index_cache: _ } = &self.state;
         let number = vault.newest().number();
         check_slots(slots, number)?;
         let format = RepositorySummary::new(id, number, chunks).encode();
@@ -167,7 +167,8 @@ impl Repository<Open> {
         for slot in slots {
             write(core.store.as_ref(), core.paths.slot(slot.id()), slot.to_bytes()).await?;
         }
-        let locked = Locked { store: core.store.clone(), paths: core.paths.clone() };
+        let (store, paths) = (core.store.clone(), core.paths.clone());
+        let locked = Locked { store, paths, index_cache: core.index_cache.clone() };
         Repository { state: locked }
             .open(Unlock::Vault(vault))
             .await

@@ -184,7 +184,7 @@ impl Repository<Locked> {
     /// Opens it. A passphrase that is no longer in force opens what was written under it, and no session.
     pub async fn open(self, unlock: Unlock<'_>) -> Result<Repository<Open>, OpenRepositoryError> {
         let (summary, bound_to) = fetch_format(&self.state).await?;
-        let Locked { store, paths } = self.state;
+        let Locked { store, paths, index_cache } = self.state;
         let mut files = fetch_key_files(store.as_ref(), &paths).await?;
         let newest_key = files.keys().next_back().copied().unwrap_or(0);
         let mut vault = match unlock {
@@ -197,7 +197,17 @@ impl Repository<Locked> {
             .ok_or_else(|| OpenRepositoryError::MissingKey { path: paths.key(summary.first_key) })?;
         let (identity, gear) = (first.chunk_identity(), first.gear_table());
         let chunker = Chunker::new(summary.chunks, gear);
-        Ok(Repository::opened(Core { store, paths, summary, vault, keys, newest_key, chunker, identity }))
+        Ok(Repository::opened(Core {
+            store,
+            paths,
+            summary,
+            vault,
+            keys,
+            newest_key,
+            chunker,
+            identity,
+            index_cache,
+        }))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Which chunks a session need not write: those in packs that may be named again, and those it writes already.
+//!
+//! Flat in memory whatever the session writes: a bit for each pack that it reuses, and the ids of its newest chunks,
+//! the others being on disk with their filters in memory (ten bits a chunk).
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keelson_model::{ChunkId, PackId};
 
 use super::reuse::Condemned;
-use crate::index::{Index, IndexedPack, PackNumber};
+use crate::index::{ChunkPlace, Index, IndexCacheError, IndexedPack, PackSet, SpillingSet, Workplace};
 use crate::pack::WrittenPack;
 
 /// Whether a chunk has to be written.
@@ -24,45 +26,56 @@ pub(super) struct Claims {
     taken: Mutex<Taken>,
 }
 
-#[derive(Default)]
 struct Taken {
-    new: HashSet<ChunkId>,
-    reused: HashSet<PackNumber>,
+    new: SpillingSet,
+    reused: PackSet,
 }
 
 impl Claims {
-    pub(super) fn new(index: Arc<Index>, condemned: Condemned) -> Self {
-        Self { index, condemned, taken: Mutex::default() }
+    pub(super) fn new(index: Arc<Index>, condemned: Condemned, workplace: &Workplace) -> Self {
+        let taken = Taken { new: SpillingSet::new(workplace), reused: PackSet::default() };
+        Self { index, condemned, taken: Mutex::new(taken) }
     }
 
-    pub(super) fn claim(&self, id: ChunkId) -> Claim {
-        let reusable = self
-            .index
-            .find(&id)
-            .map(|place| place.pack)
-            .find(|pack| !self.condemned.contains(&self.index.pack(*pack).record.id));
+    /// May read the disk, and now and then write to it.
+    pub(super) fn claim(&self, id: ChunkId) -> Result<Claim, IndexCacheError> {
+        let reusable = self.find_reusable(&id)?;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match reusable {
-            Some(pack) => {
-                taken.reused.insert(pack);
-                Claim::Known
+            Some(place) => {
+                taken.reused.insert(place.pack);
+                Ok(Claim::Known)
             }
-            None if taken.new.insert(id) => Claim::New,
-            None => Claim::Known,
+            None if taken.new.insert(id)? => Ok(Claim::New),
+            None => Ok(Claim::Known),
         }
     }
 
-    /// The packs of earlier sessions that this one relies on.
-    pub(super) fn reused(&self) -> Vec<&IndexedPack> {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.reused.iter().map(|pack| self.index.pack(*pack)).collect()
+    fn find_reusable(&self, id: &ChunkId) -> Result<Option<ChunkPlace>, IndexCacheError> {
+        for place in self.index.find(id)? {
+            // The pack is read only if it could matter.
+            if self.condemned.is_empty() || !self.condemned.contains(&self.index.pack(place.pack)?.record.id)
+            {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
-    /// The packs that the session's outcome names, sorted.
-    pub(super) fn named_packs(&self, written: &[WrittenPack]) -> Vec<PackId> {
-        let mut packs: Vec<_> = self.reused().iter().map(|pack| pack.record.id).collect();
+    /// The packs of earlier sessions that this one relies on. Reads the disk for each.
+    pub(super) fn reused(&self) -> Result<Vec<IndexedPack>, IndexCacheError> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.reused.iter().map(|pack| self.index.pack(pack)).collect()
+    }
+
+    /// The packs that the session's outcome names, sorted: each once, even if two index objects describe it.
+    pub(super) fn named_packs(&self, written: &[WrittenPack]) -> Result<Vec<PackId>, IndexCacheError> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = taken.reused.iter().map(|pack| Ok(self.index.pack(pack)?.record.id));
+        let mut packs: Vec<_> = reused.collect::<Result<_, IndexCacheError>>()?;
         packs.extend(written.iter().map(|pack| pack.id));
         packs.sort_unstable();
-        packs
+        packs.dedup();
+        Ok(packs)
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a writer's session: everything it needs is there and locked before its outcome says so.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -10,10 +11,11 @@ use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
 
 use super::{Session, WriteError};
 use crate::format::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
+use crate::index::IndexCacheError;
 use crate::limits::RETENTIONS_IN_FLIGHT;
-use crate::object::{ObjectError, WriteObjectError};
+use crate::object::{ObjectError, WriteObjectError, offload};
 use crate::outcome::{Outcome, OutcomeDraft, fetch_outcome};
-use crate::pack::WrittenPack;
+use crate::pack::{PackerReport, WrittenPack};
 use crate::paths;
 
 /// A session could not be committed. Nothing names what it wrote.
@@ -33,6 +35,14 @@ pub enum CommitError {
         session: SessionId,
         /// Why not.
         source: WriteError,
+    },
+    /// Which packs the outcome needs cannot be looked up.
+    #[error("look up the packs that session '{session}' relies on")]
+    LookUp {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: IndexCacheError,
     },
     /// What the outcome needs could not be listed in order to lock it.
     #[error("list '{folder}' in order to lock it")]
@@ -87,6 +97,7 @@ impl Classified for CommitError {
         match self {
             Self::Draft { .. } => ErrorClass::Invalid,
             Self::Write { source, .. } => source.class(),
+            Self::LookUp { source, .. } => source.class(),
             Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.class(),
             Self::Ended { .. } => ErrorClass::Conflict,
             Self::Taken { .. } => ErrorClass::Corrupt,
@@ -99,6 +110,7 @@ impl Classified for CommitError {
         match self {
             Self::Draft { .. } => "repository.commit.draft",
             Self::Write { source, .. } => source.code(),
+            Self::LookUp { source, .. } => source.code(),
             Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.code(),
             Self::Ended { .. } => "repository.commit.ended",
             Self::Taken { .. } => "repository.commit.taken",
@@ -112,6 +124,7 @@ impl Classified for CommitError {
             Self::Draft { .. } | Self::Taken { .. } => None,
             Self::Ended { .. } => Some("start again with a new session".to_owned()),
             Self::Write { source, .. } => source.hint(),
+            Self::LookUp { source, .. } => source.hint(),
             Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.hint(),
             Self::Create { source, .. } => source.hint(),
             Self::ReadEnd { source, .. } => source.hint(),
@@ -144,10 +157,13 @@ impl Session {
         if self.shared.broken.load(Ordering::Acquire) {
             return Err(write_error(WriteError::Broken));
         }
-        record.packs = self.shared.claims.named_packs(&report.packs);
-        record.indexes = report.indexes;
+        let PackerReport { packs, indexes } = report;
+        let shared = Arc::clone(&self.shared);
+        let named = offload(move || shared.claims.named_packs(&packs).map(|named| (named, packs))).await;
+        let (named, written) = named.map_err(|source| CommitError::LookUp { session, source })?;
+        (record.packs, record.indexes) = (named, indexes);
         if let Some(until) = retain_until {
-            self.retain(&record.indexes, &report.packs, until).await?;
+            self.retain(&record.indexes, &written, until).await?;
         }
         match self.marker.create_outcome(record.clone(), retain_until).await {
             Ok(_) => Ok(Outcome::new(session, record)),
@@ -176,9 +192,11 @@ impl Session {
     ) -> Result<(), CommitError> {
         let core = &self.shared.core;
         let mut needed: HashMap<StorePath, Option<VersionId>> = HashMap::new();
-        for pack in self.shared.claims.reused() {
-            needed.insert(core.paths.pack(pack.record.id), pack.record.version.clone());
-            needed.insert(core.paths.index(pack.source.id), pack.source.version.clone());
+        let shared = Arc::clone(&self.shared);
+        let reused = offload(move || shared.claims.reused()).await;
+        for pack in reused.map_err(|source| CommitError::LookUp { session: self.id(), source })? {
+            needed.insert(core.paths.pack(pack.record.id), pack.record.version);
+            needed.insert(core.paths.index(pack.source.id), pack.source.version);
         }
         for IndexReference { id, version } in indexes {
             needed.insert(core.paths.index(*id), version.clone());

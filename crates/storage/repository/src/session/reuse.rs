@@ -19,6 +19,10 @@ use crate::paths;
 pub(super) struct Condemned(HashSet<PackId>);
 
 impl Condemned {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn contains(&self, pack: &PackId) -> bool {
         self.0.contains(pack)
     }

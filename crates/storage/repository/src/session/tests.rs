@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind, VaultKey, VaultKeyring, random_bytes};
 use keelson_model::{Classified, ErrorClass, PackId, RepositoryId};
 use keelson_store::providers::memory::MemoryStore;
-use keelson_store::{PutOptions, Store, StorePath};
+use keelson_store::{PutOptions, Store, StoreExt, StorePath};
 
 use super::*;
 use crate::format::mark_record::{MarkRecord, VerdictRecord};
@@ -25,7 +25,10 @@ fn now() -> Timestamp {
 }
 
 async fn repository() -> Repository<Indexed> {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    repository_in(Arc::new(MemoryStore::new())).await
+}
+
+async fn repository_in(store: Arc<dyn Store>) -> Repository<Indexed> {
     let vault = VaultKeyring::new(VaultKey::generate(1));
     let chunks = ChunkSizes::new(64, 256, 1024).unwrap();
     let new = NewRepository { id: RepositoryId::from_bytes([1; 16]), vault: &vault, slots: &[], chunks };
@@ -139,6 +142,25 @@ async fn an_index_object_that_maintenance_removed_is_forgotten_by_the_next_sessi
     }
     let second = finish(begin(&repository).await).await.unwrap();
     assert!(second.packs().iter().all(|pack| !first.packs().contains(pack)));
+}
+
+/// What a session locks is a version: the one that is there, and not the one that was there once.
+#[tokio::test]
+async fn an_index_object_that_is_there_in_another_version_is_read_again() {
+    let repository = repository_in(Arc::new(MemoryStore::versioned())).await;
+    let outcome = finish(begin(&repository).await).await.unwrap();
+    let core = repository.core();
+    let path = core.paths.index(outcome.indexes()[0].id);
+    let known = || repository.local().current().sources().next().unwrap().version;
+    drop(begin(&repository).await);
+    assert_eq!(known(), outcome.indexes()[0].version);
+
+    let bytes = core.store.fetch_all(&path).await.unwrap();
+    core.store.delete(&path, outcome.indexes()[0].version.as_ref()).await.unwrap();
+    let put = core.store.put(&path, bytes, PutOptions::create()).await.unwrap();
+    drop(begin(&repository).await);
+    assert_ne!(put.version, outcome.indexes()[0].version);
+    assert_eq!(known(), put.version);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::cut::{ChunkGroup, cut_stream};
 use super::{Session, Shared};
 use crate::chunk::{EncodedChunk, encode_chunks};
 use crate::format::tree_node::Child;
+use crate::index::IndexCacheError;
 use crate::limits::PREPARED_IN_FLIGHT;
 use crate::object::offload;
 use crate::pack::WriteFault;
@@ -29,6 +30,12 @@ pub enum WriteError {
         /// The failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What is there already cannot be looked up.
+    #[error("look up what is stored already")]
+    LookUp {
+        /// Why not.
+        source: IndexCacheError,
+    },
     /// Packs could not be written.
     #[error("store the data")]
     Store {
@@ -44,6 +51,7 @@ impl Classified for WriteError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::ReadInput { class, .. } => *class,
+            Self::LookUp { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Broken => ErrorClass::Cancelled,
         }
@@ -52,6 +60,7 @@ impl Classified for WriteError {
     fn code(&self) -> &'static str {
         match self {
             Self::ReadInput { .. } => "repository.write.input",
+            Self::LookUp { source } => source.code(),
             Self::Store { source } => source.code(),
             Self::Broken => "repository.write.broken",
         }
@@ -59,6 +68,7 @@ impl Classified for WriteError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::LookUp { source } => source.hint(),
             Self::Store { source } => source.hint(),
             Self::ReadInput { .. } | Self::Broken => None,
         }
@@ -81,7 +91,7 @@ impl Session {
         let groups = cut_stream(Arc::clone(&shared.core), stream)
             .map_ok(|group| {
                 let shared = Arc::clone(shared);
-                async move { Ok(offload(move || shared.prepare(group)).await) }
+                async move { offload(move || shared.prepare(group)).await }
             })
             .try_buffered(PREPARED_IN_FLIGHT);
         let mut groups = std::pin::pin!(groups);
@@ -122,7 +132,7 @@ impl Session {
 
     async fn store_node(&self, node: &PendingNode) -> Result<ChunkId, WriteError> {
         let (shared, content) = (Arc::clone(&self.shared), Bytes::from(node.content.clone()));
-        let prepared = offload(move || shared.prepare(vec![content])).await;
+        let prepared = offload(move || shared.prepare(vec![content])).await?;
         for chunk in prepared.new {
             self.enqueue(chunk).await?;
         }
@@ -157,13 +167,14 @@ struct Prepared {
 }
 
 impl Shared {
-    fn prepare(&self, group: ChunkGroup) -> Prepared {
+    fn prepare(&self, group: ChunkGroup) -> Result<Prepared, WriteError> {
         let (mut children, mut new) = (Vec::with_capacity(group.len()), Vec::new());
         for plain in group {
             let id = self.core.identity.identify(&plain);
             let length = plain.len() as u64;
             children.push(Child { id, length });
-            let counter = match self.claims.claim(id) {
+            let claim = self.claims.claim(id).map_err(|source| WriteError::LookUp { source })?;
+            let counter = match claim {
                 Claim::New => {
                     new.push((id, plain));
                     &self.progress.chunks_new
@@ -173,7 +184,7 @@ impl Shared {
             counter.fetch_add(1, Ordering::Relaxed);
             self.progress.bytes_read.fetch_add(length, Ordering::Relaxed);
         }
-        Prepared { children, new: encode_chunks(new) }
+        Ok(Prepared { children, new: encode_chunks(new) })
     }
 }
 

@@ -5,6 +5,7 @@
 mod crash;
 mod damage;
 mod golden;
+mod index_cache;
 mod keys;
 mod model;
 mod protocol;

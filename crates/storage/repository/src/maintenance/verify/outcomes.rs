@@ -12,7 +12,7 @@ use super::{Damage, Verifier, VerifyError};
 use crate::core::Core;
 use crate::format::outcome_record::SessionResult;
 use crate::limits::{FINDINGS_MAX, OUTCOME_READS_IN_FLIGHT};
-use crate::object::ObjectError;
+use crate::object::{ObjectError, offload};
 use crate::outcome::{Outcome, fetch_outcome};
 use crate::paths;
 
@@ -32,7 +32,9 @@ impl Verifier<'_> {
                 self.find(Damage::Object(Arc::new(ObjectError::Altered { path })), vec![id]);
             }
             match outcome {
-                Ok(outcome) if outcome.result() == SessionResult::Committed => self.check_outcome(&outcome),
+                Ok(outcome) if outcome.result() == SessionResult::Committed => {
+                    self.check_outcome(&outcome).await?;
+                }
                 Ok(_) => {}
                 Err(error) if error.is_damage() => {
                     self.find(Damage::Object(Arc::new(error)), vec![id]);
@@ -50,18 +52,18 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn check_outcome(&mut self, outcome: &Outcome) {
+    async fn check_outcome(&mut self, outcome: &Outcome) -> Result<(), VerifyError> {
         self.report.outcomes += 1;
         self.progress.outcomes = self.report.outcomes;
+        self.look_up_new(outcome).await?;
         let index = Arc::clone(&self.index);
         let mut all_indexed = true;
         for pack in outcome.packs() {
-            if index.find_pack(pack).is_none() {
+            if self.not_indexed.contains(pack) {
                 all_indexed = false;
                 let path = self.core.paths.pack(*pack);
                 self.find_in_pack(*pack, ObjectError::NotIndexed { path });
             }
-            self.needed.insert(*pack);
         }
         // An index object may have been merged into another; it is missed only where its packs are unknown.
         for reference in outcome.indexes() {
@@ -75,6 +77,26 @@ impl Verifier<'_> {
             }
         }
         self.tell();
+        Ok(())
+    }
+
+    /// Notes the packs that no outcome before this one named, and whether the index knows them.
+    async fn look_up_new(&mut self, outcome: &Outcome) -> Result<(), VerifyError> {
+        let new: Vec<_> = outcome.packs().iter().copied().filter(|pack| self.needed.insert(*pack)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let index = Arc::clone(&self.index);
+        let not_indexed = offload(move || {
+            let unknown = new.into_iter().filter_map(|pack| match index.find_pack(&pack) {
+                Ok(Some(_)) => None,
+                Ok(None) => Some(Ok(pack)),
+                Err(source) => Some(Err(VerifyError::LookUp { source })),
+            });
+            unknown.collect::<Result<Vec<_>, _>>()
+        });
+        self.not_indexed.extend(not_indexed.await?);
+        Ok(())
     }
 
     /// A second pass over the outcomes, only if packs are damaged.
