@@ -32,7 +32,7 @@ use crate::format::base::Origin;
 use crate::query::{Backlog, Changes, JournalEntry, Page, PageKey, Query};
 use crate::row::{RowKey, RowKind, Scope, Stored};
 
-pub use self::shipping::{BaseSummary, Segment, SinkError};
+pub use self::shipping::{BaseSummary, EntryTime, Segment, SinkError, Stretch};
 pub use self::subscribers::{Subscriber, Subscription};
 pub use self::writer::Done;
 
@@ -173,9 +173,24 @@ impl Database {
         scope: Scope,
         bytes_max: usize,
     ) -> Result<Option<Segment>, ShipError> {
+        self.segment_within(Stretch { after, through: Sequence::MAX }, scope, bytes_max)
+    }
+
+    /// The same, and no entry behind the stretch.
+    pub fn segment_within(
+        &self,
+        stretch: Stretch,
+        scope: Scope,
+        bytes_max: usize,
+    ) -> Result<Option<Segment>, ShipError> {
         self.0.readers.read(|transaction, _| {
-            shipping::segment_after(transaction, &self.0.proof, after, scope, bytes_max)
+            shipping::segment_within(transaction, &self.0.proof, stretch, scope, bytes_max)
         })
+    }
+
+    /// The digest of an entry, which covers every one before; nothing where the journal does not reach there.
+    pub fn chain_at(&self, sequence: Sequence) -> Result<Option<[u8; 32]>, ReadError> {
+        self.0.readers.read(|transaction, _| shipping::chain_at(transaction, sequence))
     }
 
     /// How much waits to be shipped after a sequence number.
@@ -239,6 +254,17 @@ impl Database {
 
     pub(crate) fn upgrade(weak: &Weak<Inner>) -> Option<Self> {
         weak.upgrade().map(Self)
+    }
+
+    /// Goes on in a later generation, in this file: rows and chain stay, entries count from 1 again, and a watch of the
+    /// generation before has to list anew. Changes nothing where the catalog is in that generation or beyond.
+    pub fn open_generation(&self, generation: Generation, actor: &Actor) -> Result<Revision, CommitError> {
+        let (answer, answered) = sync_channel(1);
+        let done = Box::new(move |outcome| {
+            let _ = answer.send(outcome);
+        });
+        self.0.writer.send(Job::OpenGeneration { generation, actor: actor.clone(), done })?;
+        answered.recv().unwrap_or(Err(CommitError::Stopped))
     }
 
     /// Replaces the wrapped catalog key that the file carries, after its wrapper was rotated.

@@ -37,7 +37,8 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    pub(crate) fn class(self) -> ErrorClass {
+    /// Bytes of a later version are no damage.
+    pub fn class(self) -> ErrorClass {
         match self {
             Self::Bytes { .. } => ErrorClass::Corrupt,
             Self::Newer { .. } => ErrorClass::Invalid,

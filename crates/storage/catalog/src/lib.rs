@@ -19,7 +19,9 @@ mod row;
 
 pub use change::{Actor, Change, Expect, Step};
 pub use data_dir::DataDir;
-pub use database::{BaseSummary, Database, Done, Segment, SinkError, Subscriber, Subscription};
+pub use database::{
+    BaseSummary, Database, Done, EntryTime, Segment, SinkError, Stretch, Subscriber, Subscription,
+};
 pub use digest::{Counts, Digests, Head};
 pub use error::{
     CommitError, DataDirError, OpenCatalogError, OpenCheck, ReadBaseError, ReadError, RebuildError, RowFault,

@@ -66,7 +66,9 @@ impl Opening<'_> {
             return Err(OpenCatalogError::WrongKey { path: self.path.to_owned() });
         }
         let head = find_head(&connection).map_err(|_| self.corrupt(OpenCheck::Meta))?;
-        if head.revision.generation() != generation {
+        let made_in = find_meta(&connection, meta::MADE_IN).map_err(fail)?;
+        let made_in = made_in.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+        if made_in.map_or(head.revision.generation(), Generation) != generation {
             return Err(self.corrupt(OpenCheck::Generation));
         }
         self.check_tail(&connection, &head)?;

@@ -2,16 +2,17 @@
 
 use jiff::Timestamp;
 use keelson_model::{Revision, Sequence};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::journal::scan;
 use super::lookup::query_error;
 use super::tables::{find_cut, find_head, find_meta, malformed, meta, read_row};
 use crate::digest::{Counts, Head, Proof};
 use crate::error::{ReadError, ShipError};
+use crate::format::Malformed;
 use crate::format::base::{BaseHeader, FrameWriter, Origin, decode_origin, encode_end, frame_header};
 use crate::format::record::decode_time;
-use crate::format::segment::SegmentWriter;
+use crate::format::segment::{SegmentWriter, decode_segment};
 use crate::limits::WRAPPED_KEY_BYTES_MAX;
 use crate::query::Backlog;
 use crate::row::Scope;
@@ -23,8 +24,47 @@ pub struct Segment {
     pub first: Revision,
     /// Of the last entry.
     pub last: Revision,
+    /// When the first entry was committed.
+    pub first_at: Timestamp,
+    /// When the last entry was committed.
+    pub last_at: Timestamp,
+    /// The digest of the last entry.
+    pub chain: [u8; 32],
     /// The encoded segment.
     pub bytes: Vec<u8>,
+}
+
+/// Entries after one sequence number, up to and with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// The entry before the first.
+    pub after: Sequence,
+    /// The last entry.
+    pub through: Sequence,
+}
+
+/// One entry, and when it was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryTime {
+    /// Which entry.
+    pub revision: Revision,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+impl Segment {
+    /// Of an encoded segment, the last entry before the first one that was committed later than `time`. Unproven.
+    pub fn last_until(bytes: &[u8], time: Timestamp) -> Result<Option<EntryTime>, Malformed> {
+        let mut found = None;
+        for entry in decode_segment(bytes)?.entries {
+            let at = decode_time(entry.at)?;
+            if at > time {
+                break;
+            }
+            found = Some(EntryTime { revision: entry.revision, at });
+        }
+        Ok(found)
+    }
 }
 
 /// What a base holds.
@@ -32,6 +72,8 @@ pub struct Segment {
 pub struct BaseSummary {
     /// Of the snapshot that was streamed.
     pub head: Head,
+    /// When the last entry of the snapshot was committed; nothing before the first one.
+    pub head_at: Option<Timestamp>,
     /// What the catalog was recovered from, if it was.
     pub origin: Option<Origin>,
     /// Rows that were streamed.
@@ -47,10 +89,10 @@ fn ship_error(error: rusqlite::Error) -> ShipError {
     query_error(error).into()
 }
 
-pub(super) fn segment_after(
+pub(super) fn segment_within(
     connection: &Connection,
     proof: &Proof,
-    after: Sequence,
+    Stretch { after, through }: Stretch,
     scope: Scope,
     bytes_max: usize,
 ) -> Result<Option<Segment>, ShipError> {
@@ -63,8 +105,39 @@ pub(super) fn segment_after(
         return Err(ShipError::BaseNeeded { after, oldest });
     }
     let mut segment = SegmentWriter::new(scope, bytes_max);
-    scan(connection, after, head, usize::MAX, |entry| Ok(segment.push(&entry.reduced_to(scope, proof))))?;
-    Ok(segment.finish().map(|(first, last, bytes)| Segment { first, last, bytes }))
+    let (mut first_at, mut last) = (None, None);
+    scan(connection, after, head, usize::MAX, |entry| {
+        if entry.revision.sequence() > through {
+            return Ok(false);
+        }
+        let (at, chain) = (entry.at, entry.digest);
+        let taken = segment.push(&entry.reduced_to(scope, proof));
+        if taken {
+            first_at.get_or_insert(at);
+            last = Some((at, chain));
+        }
+        Ok(taken)
+    })?;
+    let time = |at| decode_time(at).map_err(|source| ReadError::Decode { source });
+    match (segment.finish(), first_at, last) {
+        (Some((first, last, bytes)), Some(first_at), Some((last_at, chain))) => {
+            let (first_at, last_at) = (time(first_at)?, time(last_at)?);
+            Ok(Some(Segment { first, last, first_at, last_at, chain, bytes }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The digest that the chain had reached after an entry, as far as the journal still tells.
+pub(super) fn chain_at(connection: &Connection, sequence: Sequence) -> Result<Option<[u8; 32]>, ReadError> {
+    let head = find_head(connection).map_err(query_error)?;
+    if sequence >= head.revision.sequence() {
+        return Ok((sequence == head.revision.sequence()).then_some(head.chain));
+    }
+    // Of the last entry that was cut, the one after it tells.
+    let mut statement =
+        connection.prepare_cached(include_str!("../sql/journal/find_previous.sql")).map_err(query_error)?;
+    statement.query_row([sequence.0 as i64 + 1], |row| row.get(0)).optional().map_err(query_error)
 }
 
 pub(super) fn backlog(connection: &Connection, after: Sequence) -> Result<Backlog, ReadError> {
@@ -85,6 +158,16 @@ pub(super) fn find_origin(connection: &Connection) -> rusqlite::Result<Option<Or
     Ok(bytes.map(|bytes| decode_origin(&bytes).map_err(malformed)).transpose()?.flatten())
 }
 
+fn time_of(connection: &Connection, revision: Revision) -> Result<Option<Timestamp>, ReadError> {
+    let before = Sequence(revision.sequence().0.saturating_sub(1));
+    let mut found = None;
+    scan(connection, before, revision, 1, |entry| {
+        found = Some(decode_time(entry.at).map_err(|source| ReadError::Decode { source })?);
+        Ok(false)
+    })?;
+    Ok(found)
+}
+
 /// Streams the rows of the scope in key order. Memory is a frame, whatever the catalog holds.
 pub(super) fn base(
     connection: &Connection,
@@ -103,6 +186,7 @@ pub(super) fn base(
     };
     let head = find_head(connection).map_err(ship_error)?;
     let origin = find_origin(connection).map_err(ship_error)?;
+    let head_at = time_of(connection, head.revision)?;
     let header = BaseHeader { scope, head, origin, wrapped_key: wrapped_key.to_vec() }.encode();
     emit(&frame_header(&header, &proof.base_header(&header)))?;
 
@@ -125,5 +209,5 @@ pub(super) fn base(
         emit(&frame)?;
     }
     emit(&encode_end(&counts))?;
-    Ok(BaseSummary { head, origin, counts, bytes })
+    Ok(BaseSummary { head, head_at, origin, counts, bytes })
 }

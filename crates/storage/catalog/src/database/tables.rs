@@ -23,6 +23,8 @@ pub(crate) mod meta {
     pub(crate) const WRAPPED_KEY: &str = "wrapped_key";
     /// Where a recovered catalog came from.
     pub(crate) const ORIGIN: &str = "origin";
+    /// The generation whose number the folder bears, as u32, once the catalog went on to a later one.
+    pub(crate) const MADE_IN: &str = "made_in";
 }
 
 /// A row and its number in the table.

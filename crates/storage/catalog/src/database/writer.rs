@@ -9,15 +9,16 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use keelson_model::{Clock, Revision, Sequence};
+use keelson_model::{Clock, Generation, Revision, Sequence};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::draft::{Applier, Draft, write_error};
 use super::subscribers::Subscribers;
-use super::tables::{find_cut, meta, put_head, put_meta};
+use super::tables::{find_cut, find_meta, meta, put_head, put_meta};
 use crate::change::{Actor, Change};
 use crate::digest::{Head, Proof};
 use crate::error::{CommitError, Sqlite, sqlite};
+use crate::format::base::{Origin, encode_origin};
 use crate::format::body::BodyEncoder;
 use crate::limits::{
     CUT_ENTRIES_PER_TRANSACTION, GROUP_BYTES, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, WATCH_WINDOW_BYTES,
@@ -47,6 +48,11 @@ pub(super) enum Job {
     Admit {
         admission: Admission,
         done: Box<dyn FnOnce() + Send>,
+    },
+    OpenGeneration {
+        generation: Generation,
+        actor: Actor,
+        done: Box<dyn FnOnce(Result<Revision, CommitError>) + Send>,
     },
     Rewrap {
         wrapped_key: Vec<u8>,
@@ -165,6 +171,9 @@ impl Writer {
                 Job::Commit { done, .. } if self.admission == Admission::Superseded => {
                     done(Err(CommitError::Superseded));
                 }
+                Job::OpenGeneration { done, .. } if self.admission == Admission::Superseded => {
+                    done(Err(CommitError::Superseded));
+                }
                 Job::Admit { admission, done } => {
                     self.admission = admission;
                     done();
@@ -176,6 +185,9 @@ impl Writer {
                     self.commit(group);
                 }
                 Job::Cut { through, done } => done(self.cut(through).map_err(write_error)),
+                Job::OpenGeneration { generation, actor, done } => {
+                    done(self.open_generation(generation, &actor));
+                }
                 Job::Rewrap { wrapped_key, done } => {
                     done(put_meta(&self.connection, meta::WRAPPED_KEY, &wrapped_key).map_err(write_error));
                 }
@@ -237,6 +249,38 @@ impl Writer {
         transaction.commit().map_err(sqlite)?;
         self.head = head;
         Ok(outcomes)
+    }
+
+    /// One transaction: the journal begins anew with an entry that says nothing and follows the chain.
+    fn open_generation(&mut self, generation: Generation, actor: &Actor) -> Result<Revision, CommitError> {
+        let before = self.head;
+        if generation <= before.revision.generation() {
+            return Ok(before.revision);
+        }
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        // The file keeps its folder, which bears the number of the generation in which it was made.
+        if find_meta(&transaction, meta::MADE_IN).map_err(write_error)?.is_none() {
+            let made_in = before.revision.generation().0.to_le_bytes();
+            put_meta(&transaction, meta::MADE_IN, &made_in).map_err(write_error)?;
+        }
+        let origin = Origin { revision: before.revision, chain: before.chain };
+        put_meta(&transaction, meta::ORIGIN, &encode_origin(Some(&origin))).map_err(write_error)?;
+        put_meta(&transaction, meta::CUT, &0_u64.to_le_bytes()).map_err(write_error)?;
+        let whole = [Sequence::MAX.0 as i64];
+        let mut cut =
+            transaction.prepare_cached(include_str!("../sql/journal/cut.sql")).map_err(write_error)?;
+        cut.execute(whole).map_err(write_error)?;
+        drop(cut);
+        let draft = Draft::new(Revision::new(generation, Sequence(1)), before.digests);
+        let applier = Applier { connection: &transaction, proof: &self.proof, bodies: &mut self.bodies };
+        let head = draft.append(&applier, before.chain, self.clock.now().as_microsecond(), actor)?;
+        put_head(&transaction, &head).map_err(write_error)?;
+        transaction.commit().map_err(write_error)?;
+        self.head = head;
+        self.published.set_head(head);
+        self.published.subscribers.notify(head.revision);
+        Ok(head.revision)
     }
 
     /// Cuts a bounded number of entries off the journal's front, and leaves the window of watches.

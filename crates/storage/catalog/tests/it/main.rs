@@ -6,6 +6,7 @@ mod commits;
 mod crash;
 mod data_dir;
 mod fixture;
+mod generations;
 mod model;
 mod opening;
 mod reads;

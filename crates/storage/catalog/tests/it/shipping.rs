@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keelson_catalog::{Change, Class, Database, Scope, ShipError};
+use keelson_catalog::{Change, Class, Database, Scope, Segment, ShipError, Stretch};
 use keelson_model::{Clock, Sequence};
 
 use crate::fixture::{Fixture, POINTS, actor, key, put, row, row_in, with_body};
@@ -43,6 +43,49 @@ fn segments_are_contiguous_and_end_at_the_head() {
     let each = segments(&database, Sequence(20), Scope::ConfigurationAndLocal, 1);
     assert_eq!(each.len(), 30, "an entry above the limit still travels, alone");
     assert_eq!(database.segment_after(Sequence(50), Scope::ConfigurationOnly, 1 << 20).unwrap(), None);
+}
+
+#[test]
+fn a_segment_says_when_it_begins_and_ends_and_what_the_chain_reached() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    let mut heads = Vec::new();
+    for number in 0..10 {
+        put(&database, row(&number.to_string()));
+        heads.push((fixture.clock.now(), database.head()));
+        fixture.clock.advance(Duration::from_secs(1));
+    }
+    let stretch = Stretch { after: Sequence(2), through: Sequence(7) };
+    let segment = database.segment_within(stretch, Scope::ConfigurationOnly, 1 << 20).unwrap().unwrap();
+    assert_eq!((segment.first.sequence(), segment.last.sequence()), (Sequence(3), Sequence(7)));
+    assert_eq!((segment.first_at, segment.last_at), (heads[2].0, heads[6].0));
+    assert_eq!(segment.chain, heads[6].1.chain);
+
+    let until = |time| Segment::last_until(&segment.bytes, time).unwrap();
+    let between = heads[4].0 + Duration::from_millis(500);
+    let found = until(between).unwrap();
+    assert_eq!((found.revision.sequence(), found.at), (Sequence(5), heads[4].0));
+    assert_eq!(until(heads[1].0), None, "no entry of this segment is that old");
+    assert_eq!(until(heads[9].0).unwrap().revision.sequence(), Sequence(7));
+}
+
+#[test]
+fn the_digest_of_an_entry_is_told_as_far_as_the_journal_reaches() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    let mut chains = vec![database.head().chain];
+    for number in 0..5_000 {
+        put(&database, row(&number.to_string()));
+        chains.push(database.head().chain);
+    }
+    let at = |sequence: usize| database.chain_at(Sequence(sequence as u64)).unwrap();
+    for sequence in [0, 1, 77, 4_999, 5_000] {
+        assert_eq!(at(sequence), Some(chains[sequence]), "{sequence}");
+    }
+    assert_eq!(at(5_001), None);
+    let cut = database.cut_prefix(Sequence(800)).unwrap().0 as usize;
+    assert!(cut > 0);
+    assert_eq!((at(cut - 1), at(cut)), (None, Some(chains[cut])));
 }
 
 #[test]

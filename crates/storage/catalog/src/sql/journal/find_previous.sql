@@ -1,0 +1,1 @@
+SELECT previous FROM journal WHERE seq = ?1
