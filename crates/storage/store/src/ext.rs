@@ -54,14 +54,27 @@ pub trait StoreExt: Store {
     }
 
     /// Lists everything beneath a folder, in order, a page in memory at a time.
-    fn stream(&self, folder: &StorePath) -> BoxStream<'_, Result<ObjectMeta, StoreError>>;
+    fn stream(&self, folder: &StorePath) -> BoxStream<'_, Result<ObjectMeta, StoreError>> {
+        self.stream_from(folder, ListPage::first())
+    }
+
+    /// The same from a page on; `ListPage::after` leaves out what comes before.
+    fn stream_from(
+        &self,
+        folder: &StorePath,
+        first: ListPage,
+    ) -> BoxStream<'_, Result<ObjectMeta, StoreError>>;
 }
 
 #[async_trait]
 impl<S: Store + ?Sized> StoreExt for S {
-    fn stream(&self, folder: &StorePath) -> BoxStream<'_, Result<ObjectMeta, StoreError>> {
+    fn stream_from(
+        &self,
+        folder: &StorePath,
+        first: ListPage,
+    ) -> BoxStream<'_, Result<ObjectMeta, StoreError>> {
         let folder = folder.clone();
-        let pages = stream::try_unfold(Some(ListPage::first()), move |page| {
+        let pages = stream::try_unfold(Some(first), move |page| {
             let folder = folder.clone();
             async move {
                 let Some(page) = page else { return Ok(None) };

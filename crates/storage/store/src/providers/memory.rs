@@ -162,7 +162,16 @@ impl Objects {
     }
 
     fn beneath<'a>(&'a self, folder: &'a StorePath) -> impl Iterator<Item = (StorePath, &'a Vec<Version>)> {
-        let from = (Bound::Excluded(folder), Bound::Unbounded);
+        self.beneath_after(folder, folder)
+    }
+
+    /// What lies beneath a folder and behind a path in it.
+    fn beneath_after<'a>(
+        &'a self,
+        folder: &'a StorePath,
+        after: &'a StorePath,
+    ) -> impl Iterator<Item = (StorePath, &'a Vec<Version>)> {
+        let from = (Bound::Excluded(folder.max(after)), Bound::Unbounded);
         let candidates = self.by_path.range::<StorePath, _>(from);
         candidates
             .take_while(|(path, _)| path.as_str().starts_with(folder.as_str()))
@@ -237,11 +246,8 @@ impl Store for MemoryStore {
     async fn list(&self, folder: &StorePath, page: &ListPage) -> Result<Listing, StoreError> {
         let objects = self.lock();
         let mut found = Vec::new();
-        for (relative, versions) in objects.beneath(folder) {
+        for (relative, versions) in objects.beneath_after(folder, page.after.as_ref().unwrap_or(folder)) {
             let path = folder.join_path(&relative).map_err(|source| StoreError::NameObject { source })?;
-            if page.after.as_ref().is_some_and(|after| path <= *after) {
-                continue;
-            }
             let Some(first) = versions.iter().find(|version| version.kind == VersionKind::Data) else {
                 continue;
             };
