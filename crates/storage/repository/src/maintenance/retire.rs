@@ -136,6 +136,15 @@ impl Repository<Open> {
         }
     }
 
+    /// Reads the retirement of an outcome; nothing where none was stated.
+    pub async fn fetch_retirement(&self, outcome: SessionId) -> Result<Option<Retirement>, RetireError> {
+        match fetch_retirement(self.core(), outcome, None).await {
+            Ok(retirement) => Ok(Some(retirement)),
+            Err(ObjectError::Missing { .. }) => Ok(None),
+            Err(source) => Err(RetireError::Read { source }),
+        }
+    }
+
     /// Reads all retirements. Which of them a later epoch has voided is for the owner to judge.
     pub async fn list_retired(&self) -> Result<Vec<Retirement>, RetireError> {
         let core = self.core();
