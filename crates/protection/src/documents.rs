@@ -14,6 +14,8 @@ pub enum DocumentError {
     Open { path: StorePath, source: OpenObjectError },
     #[error("decode '{path}'")]
     Decode { path: StorePath, source: serde_json::Error },
+    #[error("'{path}' was written as '{name}' and copied there")]
+    OtherName { path: StorePath, name: String },
     #[error("seal '{path}'")]
     Seal { path: StorePath, source: SealObjectError },
 }
@@ -22,7 +24,7 @@ impl Classified for DocumentError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Open { source, .. } => source.class(),
-            Self::Decode { .. } => ErrorClass::Corrupt,
+            Self::Decode { .. } | Self::OtherName { .. } => ErrorClass::Corrupt,
             Self::Seal { .. } => ErrorClass::Bug,
         }
     }
@@ -31,6 +33,7 @@ impl Classified for DocumentError {
         match self {
             Self::Open { .. } => "document.open",
             Self::Decode { .. } => "document.decode",
+            Self::OtherName { .. } => "document.other_name",
             Self::Seal { .. } => "document.seal",
         }
     }
@@ -38,7 +41,7 @@ impl Classified for DocumentError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Open { source, .. } => source.hint(),
-            Self::Decode { .. } | Self::Seal { .. } => None,
+            Self::Decode { .. } | Self::OtherName { .. } | Self::Seal { .. } => None,
         }
     }
 }

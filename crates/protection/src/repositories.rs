@@ -175,6 +175,10 @@ pub(crate) async fn create_or_open(
 }
 
 impl Platform {
+    pub(crate) fn local_repository_id(&self) -> RepositoryId {
+        RepositoryId::from_bytes(*self.identity().instance.as_bytes())
+    }
+
     /// The repository on the platform's own volume. The instance Secret alone opens it.
     pub(crate) async fn local_repository(&self) -> Result<Repository<Open>, RepositoriesError> {
         let folder = self.settings.data.join(LOCAL_FOLDER);
@@ -184,7 +188,7 @@ impl Platform {
         let store: Arc<dyn Store> =
             Arc::new(store.map_err(|source| RepositoriesError::OpenFolder { source })?);
         let vault = VaultKeyring::new(VaultKey::derive_local(&self.instance_key));
-        let id = RepositoryId::from_bytes(*self.identity().instance.as_bytes());
+        let id = self.local_repository_id();
         let (root, place) = (StorePath::root(), "the platform's volume");
         create_or_open(store, &root, id, &vault, place, &[], &self.index_cache).await
     }

@@ -59,6 +59,9 @@ pub struct DisasterRecoveryStatus {
     /// Absent while nothing is shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipped: Option<ShippedStatus>,
+    /// What a person has to know: a chain that was left, entries that were dropped before they were shipped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +125,7 @@ fn observe(platform: &Platform) -> InstanceStatus {
     });
     let enabled = state::enabled(platform).ok().flatten();
     let disaster_recovery = enabled.map(|enabled| DisasterRecoveryStatus {
+        alarms: find_alarms(platform),
         profile: enabled.profile,
         mode: enabled.mode.to_string(),
         repository: enabled.repository.to_string(),
@@ -147,6 +151,16 @@ fn observe(platform: &Platform) -> InstanceStatus {
         disaster_recovery,
         ownership: observe_ownership(platform),
     }
+}
+
+fn find_alarms(platform: &Platform) -> Vec<String> {
+    let moved = state::moved(platform).ok().flatten().map(|moved| {
+        format!("at {} shipping left repository {} for a new one: {}", moved.at, moved.from, moved.why)
+    });
+    let dropped = state::dropped(platform).ok().flatten().map(|dropped| {
+        format!("since {} too much waited for the location and was dropped; a base is needed", dropped.at)
+    });
+    moved.into_iter().chain(dropped).collect()
 }
 
 fn observe_ownership(platform: &Platform) -> OwnershipStatus {

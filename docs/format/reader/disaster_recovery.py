@@ -216,8 +216,8 @@ class PlatformRepository:
         raise reason
 
     def replay(self, base: Base) -> Iterator[Reached]:
-        """The base, then entry after entry of its generation's segments: up to the end, or to entries that no segment
-        holds because a later base stands for them."""
+        """The base, then entry after entry of its generation's segments: up to the end, or to a later base that stands
+        for entries no segment holds, or begins a mode of fewer classes."""
         keys = self.catalog_keys(base)
         streams = [s for s in self.repository.outcome(base.outcome).streams if s.name == "rows"]
         ensure(len(streams) == 1, "its outcome does not have one stream of rows")
@@ -233,9 +233,10 @@ class PlatformRepository:
         for first, last in self.segments:
             if first.generation != base.at.generation or last.sequence <= base.at.sequence:
                 continue
-            if first.sequence > reached.at.sequence + 1 and self._base_before(first) is not None:
-                return
             _, _, segment = self._segment(first)
+            gap = first.sequence > reached.at.sequence + 1
+            if (gap or segment.classes < header.classes) and self._base_before(first) is not None:
+                return
             ensure(segment.classes >= header.classes, f"segment {first.name()} covers less than the base")
             for entry in segment.entries(keys):
                 if entry.revision.sequence <= reached.at.sequence:
@@ -256,22 +257,27 @@ def decode_versioned(data: bytes) -> dict[str, Any]:
 
 
 def newest_chain(repositories: Sequence[PlatformRepository]) -> tuple[PlatformRepository, Base] | None:
-    """The greatest position; a chain that left another counts only while that one has nothing beyond the fork."""
-    by_path = {r.repository.path.key: r for r in repositories}
-    found = []
-    for candidate in repositories:
-        for generation, tip in candidate.tips().items():
-            base = candidate.newest_base(generation)
-            if base.parent is not None:
-                parent = by_path.get(f"k10/{base.parent.cluster}/dr/{base.parent.repository}")
-                beyond = parent is not None and any(end > base.parent.at for end in parent.tips().values())
-                if beyond:
-                    continue
-            found.append((tip, candidate, base))
+    """The greatest position; then a chain that left it and went on, as long as it has nothing beyond the fork."""
+    found = [(tip, r, r.newest_base(generation)) for r in repositories for generation, tip in r.tips().items()]
     if not found:
         return None
-    _, candidate, base = max(found, key=lambda one: one[0])
-    return candidate, base
+    latest = max(found, key=lambda one: one[0])
+    while True:
+        tip, repository, _ = latest
+        followers = [one for one in found if leaves_at_the_end(one[2], repository, tip) and revision(one[0]) > revision(tip)]
+        if not followers:
+            return latest[1], latest[2]
+        latest = max(followers, key=lambda one: one[0])
+
+
+def revision(at: Position) -> tuple[int, int]:
+    return at.generation, at.sequence
+
+
+def leaves_at_the_end(base: Base, parent: PlatformRepository, tip: Position) -> bool:
+    if base.parent is None or parent.repository.path.key != f"k10/{base.parent.cluster}/dr/{base.parent.repository}":
+        return False
+    return revision(base.parent.at) >= revision(tip)
 
 
 @dataclass(frozen=True)

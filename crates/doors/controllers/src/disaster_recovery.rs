@@ -2,6 +2,8 @@
 //!
 //! Being gone is a state and not an event: it is looked at again and again, so that a stop between the deletion and
 //! turning off, or an enabling that was under way, changes nothing in the end.
+//!
+//! Tells on the policy, too, that shipping left a chain which was not this instance's alone.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use keelson_protection::Platform;
 use keelson_protection::recovery::{RecoveryError, enable, state};
 use keelson_resources::condition::event;
 use keelson_resources::policy::Policy;
-use keelson_workload::{ChangeKind, ConfigEvent, EventSeverity, Kind, NamespacedName};
+use keelson_workload::{ChangeKind, ConfigEvent, EventSeverity, Kind};
 use kube::discovery::ApiResource;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
@@ -70,6 +72,7 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut presence = Presence::Unknown;
+    let mut told = platform.clock().now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -82,11 +85,36 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
                 }
                 None => return,
             },
-            _ = tick.tick() => if presence.is_gone(platform.clock().now()) {
-                disable(&platform, &kind, &namespace).await;
+            _ = tick.tick() => {
+                if presence.is_gone(platform.clock().now()) {
+                    disable(&platform, &kind, &namespace).await;
+                }
+                told = tell_moved(&platform, &kind, &namespace, told).await;
             },
         }
     }
+}
+
+/// Answers with the time up to which everything was told.
+async fn tell_moved(platform: &Platform, kind: &Kind, namespace: &str, told: Timestamp) -> Timestamp {
+    let Ok(Some(moved)) = state::moved(platform) else { return told };
+    if moved.at <= told {
+        return told;
+    }
+    let text = format!("shipping left repository {} for a new one: {}", moved.from, moved.why);
+    note_on_policy(platform, kind, namespace, event::SHIPPING_MOVED, text).await;
+    moved.at
+}
+
+async fn note_on_policy(
+    platform: &Platform,
+    kind: &Kind,
+    namespace: &str,
+    reason: &'static str,
+    text: String,
+) {
+    let subject = Subject::of(json!({ "metadata": { "name": DR_POLICY, "namespace": namespace } }));
+    record(platform, kind, &subject, &Note { severity: EventSeverity::Warning, reason, text }).await;
 }
 
 async fn disable(platform: &Platform, kind: &Kind, namespace: &str) {
@@ -94,12 +122,8 @@ async fn disable(platform: &Platform, kind: &Kind, namespace: &str) {
         Ok(Changed::No) => {}
         Ok(Changed::Disabled) => {
             info!(policy = DR_POLICY, "disaster recovery is off: its policy is gone");
-            let at = NamespacedName::new(namespace, DR_POLICY);
-            let subject = Subject::of(json!({ "metadata": { "name": at.name, "namespace": at.namespace } }));
             let text = "the policy is gone: the platform protects itself no longer; what was stored stays";
-            let reason = event::PROTECTION_DISABLED;
-            let note = Note { severity: EventSeverity::Warning, reason, text: text.to_owned() };
-            record(platform, kind, &subject, &note).await;
+            note_on_policy(platform, kind, namespace, event::PROTECTION_DISABLED, text.to_owned()).await;
         }
         Err(error) => {
             warn!(

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use keelson_model::names::group;
 use keelson_workload::{Cluster, Kind};
+use serde_json::{Value, json};
 
 use crate::arguments::Common;
 use crate::serve::connect;
@@ -70,14 +72,28 @@ struct SourceArguments {
     /// The UID of namespace 'default' of the lost cluster.
     #[arg(long, value_name = "ID")]
     source_cluster_id: String,
+    /// The state of that second instead of the latest, as in 2026-01-02T15:04:05Z.
+    #[arg(long, value_name = "RFC3339")]
+    point_in_time: Option<Timestamp>,
+}
+
+impl SourceArguments {
+    /// As the resources spell it.
+    fn source_cluster_info(&self) -> Value {
+        let mut info = json!({ "profileName": self.profile, "sourceClusterID": self.source_cluster_id });
+        if let Some(time) = self.point_in_time {
+            info["pointInTime"] = json!(time);
+        }
+        info
+    }
 }
 
 #[derive(Debug, Args)]
 struct RestoreArguments {
     #[command(flatten)]
     source: SourceArguments,
-    /// The restore point; the latest if none is given.
-    #[arg(long, value_name = "ID")]
+    /// The restore point, repository.generation.sequence; any sequence that was shipped. The latest if none is given.
+    #[arg(long, value_name = "ID", conflicts_with = "point_in_time")]
     point: Option<String>,
     /// What is left as it is: profiles, policies, secrets.
     #[arg(long, value_name = "LIST")]

@@ -52,6 +52,7 @@ pub mod event {
     pub const RUN_SKIPPED: &str = "RunSkipped";
     pub const PROTECTION_ENABLED: &str = "ProtectionEnabled";
     pub const PROTECTION_DISABLED: &str = "ProtectionDisabled";
+    pub const SHIPPING_MOVED: &str = "ShippingMoved";
     pub const SHIPPING_STOPPED: &str = "ShippingStopped";
     pub const RECOVERY_STARTED: &str = "RecoveryStarted";
     pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";

@@ -76,8 +76,21 @@ async fn take(platform: &Platform, pending: &Pending) {
         return;
     }
     match ownership::update(platform, |ownership| ownership.pending = None).await {
-        Ok(_) => info!("this instance owns its backups"),
+        Ok(_) => {
+            info!("this instance owns its backups");
+            ship_as_owner(platform).await;
+        }
         Err(error) => warn!(error = &error as &dyn std::error::Error, "ownership could not be recorded"),
+    }
+}
+
+/// The chain goes on at the new epoch at once: an entry of it says that it is the latest, whatever else is shipped.
+async fn ship_as_owner(platform: &Platform) {
+    recovery::ship::stop(platform).await;
+    let Ok(catalog) = platform.catalog() else { return };
+    let now = platform.clock().now();
+    if let Err(error) = recovery::ship::base::leave_mark(&catalog, now, "ownership was taken").await {
+        warn!(error = &error as &dyn std::error::Error, "taking ownership left no mark in the journal");
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) const DOCUMENT_VERSION: u32 = 0;
 pub struct BaseDocument {
     pub version: u32,
     pub at: Position,
+    /// When the entry there was committed.
+    pub head_at: Timestamp,
     pub mode: DrMode,
     /// The outcome that holds the rows.
     pub outcome: SessionId,
@@ -76,7 +78,10 @@ pub struct StartDocument {
     pub instance: InstanceId,
     /// Random, so that a copy of this instance can be told apart.
     pub nonce: String,
+    /// Where the chain ended then.
     pub head: Position,
+    /// The digest of the journal entry there (hex).
+    pub chain: String,
     pub started_at: Timestamp,
 }
 
@@ -86,6 +91,34 @@ pub(crate) struct SegmentDirectory {
     pub version: u32,
     pub first: Position,
     pub last: Position,
+    /// When the first and the last entry were committed.
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
+    /// The digest of the last entry (hex).
+    pub chain: String,
+}
+
+/// A document says of itself where it lies. A copy under another name is a stranger's work.
+pub(crate) trait Named {
+    fn name(&self) -> Position;
+}
+
+impl Named for BaseDocument {
+    fn name(&self) -> Position {
+        self.at
+    }
+}
+
+impl Named for ManifestDocument {
+    fn name(&self) -> Position {
+        self.at
+    }
+}
+
+impl Named for SegmentDirectory {
+    fn name(&self) -> Position {
+        self.first
+    }
 }
 
 /// `cards/<n>`, in cleartext: what anybody who can list the location may know.

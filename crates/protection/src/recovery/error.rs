@@ -1,6 +1,7 @@
 //! What can go wrong while the platform protects or recovers itself.
 
-use keelson_catalog::{CommitError, ReadError, RebuildError, ShipError};
+use jiff::Timestamp;
+use keelson_catalog::{CommitError, Malformed, ReadError, RebuildError, ShipError};
 use keelson_crypto::{OpenBoxError, SealSlotError};
 use keelson_model::passphrase::WeakPassphrase;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
@@ -14,12 +15,12 @@ use keelson_workload::RequestError;
 use crate::documents::DocumentError;
 use crate::epochs::EpochError;
 use crate::identity::IdentityError;
-use crate::layout::Position;
 use crate::locations::LocationError;
 use crate::ownership::OwnershipError;
 use crate::passphrases::PassphraseError;
 use crate::platform::CatalogAway;
 use crate::recovery::chain::UnreachablePoint;
+use crate::recovery::ship::writers::Divergence;
 use crate::repositories::RepositoriesError;
 
 /// Protecting or recovering the platform has not come to its end.
@@ -73,8 +74,10 @@ pub enum RecoveryError {
     WriteStream { source: WriteError },
     #[error("commit to the platform's own repository")]
     CommitOutcome { source: keelson_repository::CommitError },
-    #[error("the chain in the store ends at {stored}, ahead of this catalog at {ours}")]
-    ChainAhead { stored: Position, ours: Position },
+    #[error("repository {repository} is not this instance's alone")]
+    Diverged { repository: RepositoryId, source: Divergence },
+    #[error("go on in a generation of its own")]
+    OpenGeneration { source: CommitError },
     #[error("the location holds nothing of cluster {cluster}; it holds {}", list(known))]
     UnknownCluster { cluster: ClusterId, known: Vec<String> },
     #[error("disaster recovery was never enabled for cluster {cluster}: there is no 'dr/' below it")]
@@ -99,8 +102,10 @@ pub enum RecoveryError {
     PointId { id: String },
     #[error("reach the point asked for")]
     Unreachable { source: UnreachablePoint },
-    #[error("a point in time needs a location that keeps versions; this one does not")]
-    PointInTime,
+    #[error("nothing that was shipped tells the state of {wanted}; {first} to {last} is possible")]
+    PointInTime { wanted: Timestamp, first: Timestamp, last: Timestamp },
+    #[error("decode a segment")]
+    DecodeSegment { source: Malformed },
     #[error("read the outcome that holds a base")]
     FetchOutcome { source: keelson_repository::ReadError },
     #[error("read the outcome of a run")]
@@ -171,10 +176,12 @@ impl Classified for RecoveryError {
             Self::WeakPassphrase { .. }
             | Self::PointId { .. }
             | Self::Unreachable { .. }
-            | Self::PointInTime
+            | Self::PointInTime { .. }
             | Self::Request { .. } => ErrorClass::Invalid,
             Self::WrongPassphrase { .. } => ErrorClass::Denied,
-            Self::ChainAhead { .. } | Self::Unfinished { .. } => ErrorClass::Conflict,
+            Self::Diverged { .. } | Self::Unfinished { .. } => ErrorClass::Conflict,
+            Self::OpenGeneration { source } => source.class(),
+            Self::DecodeSegment { source } => source.class(),
             Self::DecodeState { .. } | Self::CatalogKey { .. } | Self::Mismatch { .. } => ErrorClass::Corrupt,
             Self::TimedOut { .. } | Self::Interrupted => ErrorClass::Cancelled,
         }
@@ -206,7 +213,9 @@ impl Classified for RecoveryError {
             Self::Begin { .. } => "recovery.begin",
             Self::WriteStream { .. } => "recovery.write_stream",
             Self::CommitOutcome { .. } => "recovery.commit_outcome",
-            Self::ChainAhead { .. } => "recovery.chain_ahead",
+            Self::Diverged { .. } => "recovery.diverged",
+            Self::OpenGeneration { .. } => "recovery.open_generation",
+            Self::DecodeSegment { .. } => "recovery.decode_segment",
             Self::UnknownCluster { .. } => "recovery.unknown_cluster",
             Self::NeverRan { .. } => "recovery.never_ran",
             Self::NoExports { .. } => "recovery.no_exports",
@@ -218,7 +227,7 @@ impl Classified for RecoveryError {
             Self::NoPoint { .. } => "recovery.no_point",
             Self::PointId { .. } => "recovery.point_id",
             Self::Unreachable { .. } => "recovery.unreachable",
-            Self::PointInTime => "recovery.point_in_time",
+            Self::PointInTime { .. } => "recovery.point_in_time",
             Self::FetchOutcome { .. } => "recovery.fetch_outcome",
             Self::FetchObject { .. } => "recovery.fetch_object",
             Self::ReadStream { .. } => "recovery.read_stream",

@@ -11,7 +11,7 @@
 //! for the next restore of the same point, it goes on at the first step that is not done.
 
 mod configuration;
-mod rebuild;
+pub(super) mod rebuild;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,11 +96,11 @@ pub(crate) async fn make_plan(
         return plan_from_exports(platform, request).await;
     }
     let reviewed = review(platform, &request.source).await?;
-    let plan = plan_from_chain(platform, request, &reviewed)?;
+    let plan = plan_from_chain(platform, request, &reviewed).await?;
     Ok((plan, Opened::Chains(reviewed)))
 }
 
-pub(crate) fn plan_from_chain(
+pub(crate) async fn plan_from_chain(
     platform: &Platform,
     request: &RecoveryRequest,
     reviewed: &Reviewed,
@@ -110,24 +110,24 @@ pub(crate) fn plan_from_chain(
         Wanted::Latest | Wanted::Exports => reviewed.points[0].id.clone(),
     };
     let (open, generation, through) = reviewed.find(&id)?;
-    let replay =
-        open.chain.replay(generation, through).map_err(|source| RecoveryError::Unreachable { source })?;
+    let mut found = reviewed.warnings.clone();
+    let (replay, base) = open.plan_replay(generation, through, &mut found).await?;
     let point = reviewed.points.iter().find(|point| point.id == id);
-    let seen = reviewed.chains.iter().flat_map(|open| open.chain.bases.iter().chain(&open.chain.segments));
+    let seen = reviewed.chains.iter().flat_map(|open| &open.chain.bases);
     let highest = seen.map(|at| at.generation).max().unwrap_or(Generation(0));
     Ok(plan::decide(Observed {
         profile: &request.source.profile_name,
         source: &request.source.source_cluster_id,
         target: &platform.cluster_id,
         point: &id,
-        mode: open.mode(),
+        mode: base.mode,
         material: Material::of_chain(open.chain.repository, replay),
         highest_generation: highest.max(own_generation(platform)),
-        counts: open.base.state.counts.clone(),
+        counts: base.state.counts,
         skip: request.skip,
         present: present_contents(platform),
-        created: point.map_or(open.base.created, |point| point.creation_time),
-        warnings: Vec::new(),
+        created: point.map_or(base.created, |point| point.creation_time),
+        warnings: found,
     }))
 }
 
@@ -162,8 +162,10 @@ async fn plan_from_exports(
     Ok((plan, Opened::Exports(location, exports)))
 }
 
+/// A catalog may have gone on in a later generation than the folder in which it was made.
 fn own_generation(platform: &Platform) -> Generation {
-    platform.data.current_generation().ok().flatten().unwrap_or(Generation(0))
+    let folder = platform.data.current_generation().ok().flatten().unwrap_or(Generation(0));
+    platform.catalog().map_or(folder, |catalog| catalog.generation().max(folder))
 }
 
 fn present_contents(platform: &Platform) -> u64 {
@@ -287,7 +289,7 @@ async fn catalog_key(
     plan: &RecoveryPlan,
 ) -> Result<CatalogKey, RecoveryError> {
     let Material::Chain { base, .. } = &plan.material else { return Err(RecoveryError::Interrupted) };
-    let base = rebuild::base_document(open, *base).await?;
+    let base = open.shelf().base(*base).await?;
     let wrapped = hex::decode(&base.catalog_key).unwrap_or_default();
     let wrapper = vault.find(base.vault_key).unwrap_or_else(|| vault.newest());
     CatalogKey::unwrap(wrapper, &ship::catalog_key_context(open.chain.repository), &wrapped)
@@ -352,7 +354,7 @@ pub(crate) async fn finish(
 
 /// The catalogs that were replaced are of no use any more. One that cannot be removed now only takes room.
 fn drop_older_generations(platform: &Platform) {
-    let current = own_generation(platform);
+    let Ok(Some(current)) = platform.data.current_generation() else { return };
     let older = platform.data.generations().unwrap_or_default().into_iter().filter(|known| *known < current);
     for generation in older {
         if let Err(error) = platform.data.drop_generation(generation) {

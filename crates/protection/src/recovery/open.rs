@@ -1,24 +1,29 @@
 //! Opening a location for recovery: which clusters lie there, which repositories open with the passphrase, and what
 //! each holds. Every error says what *is* there.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use keelson_crypto::{ObjectKind, Passphrase, VaultKeyring};
+use futures::StreamExt;
+use jiff::Timestamp;
+use keelson_crypto::{Passphrase, VaultKeyring};
 use keelson_model::recovery::DrMode;
-use keelson_model::{ClusterId, RepositoryId};
-use keelson_repository::{Locked, Open, OpenRepositoryError, Repository, Unlock};
-use keelson_store::{Store, StoreExt, StorePath};
+use keelson_model::{Chain, Classified, ClusterId, ErrorClass, Generation, RepositoryId, Sequence};
+use keelson_repository::{Locked, Open, OpenRepositoryError, Repository, RetireError, Unlock};
+use keelson_store::Store;
 
-use crate::documents;
-use crate::layout::{self, ClusterFolder, DrFolder, Position, name_of};
+use crate::layout::{self, ClusterFolder, DrFolder, Position};
 use crate::locations::Location;
 use crate::recovery::RecoveryError;
-use crate::recovery::chain::ShippedChain;
-use crate::recovery::documents::{BaseDocument, ManifestDocument, SegmentDirectory};
+use crate::recovery::chain::{Replay, ShippedChain, UnreachablePoint, choose_segments};
+use crate::recovery::documents::{BaseDocument, ManifestDocument};
+use crate::recovery::read::{Shelf, is_damage, warning};
 
 /// More repositories than this below one cluster id are not our work.
 const REPOSITORIES_MAX: usize = 64;
+/// More runs than any retention keeps. The newest are listed.
+const MANIFESTS_MAX: usize = 1_000;
+/// Small objects that are read side by side.
+const READS_IN_FLIGHT: usize = 8;
 
 /// A DR repository that opened, and what its listings say.
 pub(crate) struct OpenChain {
@@ -27,8 +32,12 @@ pub(crate) struct OpenChain {
     pub chain: ShippedChain,
     /// The newest base, read.
     pub base: BaseDocument,
+    /// When the last entry that can be reached was committed.
+    pub end_at: Timestamp,
     /// Runs that are not retired, newest first.
     pub manifests: Vec<ManifestDocument>,
+    /// What was passed over, and what is lost.
+    pub warnings: Vec<String>,
 }
 
 /// The clusters whose folders lie in a location.
@@ -48,12 +57,13 @@ pub(crate) async fn list_repositories(
     Ok(names.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX).collect())
 }
 
-/// Opens every repository below `dr/` that this passphrase opens. At least one, or an error that says why none.
+/// Opens every repository below `dr/` that this passphrase opens. At least one, or an error that says why none; what
+/// is wrong with others beside it comes as warnings.
 pub(crate) async fn open_chains(
     location: &Location,
     cluster: &ClusterId,
     passphrase: &Arc<Passphrase>,
-) -> Result<Vec<OpenChain>, RecoveryError> {
+) -> Result<(Vec<OpenChain>, Vec<String>), RecoveryError> {
     let repositories = list_repositories(location, cluster).await?;
     if repositories.is_empty() {
         let known = list_clusters(location).await?;
@@ -64,31 +74,55 @@ pub(crate) async fn open_chains(
             false => RecoveryError::UnknownCluster { cluster, known },
         });
     }
-    let mut opened = Vec::new();
-    let mut without_base = None;
+    let (mut opened, mut failed, mut warnings) = (Vec::new(), None, Vec::new());
     for id in &repositories {
-        let folder = ClusterFolder::new(cluster).dr_repository(*id);
-        let locked = Repository::<Locked>::at(location.store.clone(), folder.repository().clone())
-            .map_err(|source| RecoveryError::Root { source })?;
-        let repository = match locked.open(Unlock::Passphrase(passphrase)).await {
-            Ok(repository) => repository,
-            Err(OpenRepositoryError::WrongPassphrase { .. }) => continue,
-            // Recorded and never finished: nothing was shipped there.
-            Err(OpenRepositoryError::Absent { .. }) => continue,
-            Err(source) => {
-                return Err(RecoveryError::Open { cluster: cluster.clone(), repository: *id, source });
+        match open_chain(location, cluster, *id, Unlock::Passphrase(passphrase)).await {
+            Ok(Some(chain)) => opened.push(chain),
+            Ok(None) => {}
+            // What is out of reach for now may hold the latest state: nothing older is taken for it.
+            Err(error) if !is_lasting(error.class()) => return Err(error),
+            Err(error) => {
+                warnings.push(format!("repository {id} is not used: {}", Chain(&error)));
+                // An error that says more than that a base is missing is the one to tell.
+                if !matches!(failed, Some(ref told) if !matches!(told, RecoveryError::NoBase { .. })) {
+                    failed = Some(error);
+                }
             }
-        };
-        match read_chain(&*location.store, repository, folder).await? {
-            Some(chain) => opened.push(chain),
-            None => without_base = Some(*id),
         }
     }
-    match (opened.is_empty(), without_base) {
-        (false, _) => Ok(opened),
-        (true, Some(repository)) => Err(RecoveryError::NoBase { cluster: cluster.clone(), repository }),
+    match (opened.is_empty(), failed) {
+        (false, _) => Ok((opened, warnings)),
+        (true, Some(error)) => Err(error),
         (true, None) => Err(RecoveryError::WrongPassphrase { cluster: cluster.clone(), repositories }),
     }
+}
+
+fn is_lasting(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::Corrupt | ErrorClass::NotFound | ErrorClass::Invalid)
+}
+
+/// None where another passphrase is needed, or where nothing was ever shipped.
+pub(crate) async fn open_chain(
+    location: &Location,
+    cluster: &ClusterId,
+    id: RepositoryId,
+    unlock: Unlock<'_>,
+) -> Result<Option<OpenChain>, RecoveryError> {
+    let folder = ClusterFolder::new(cluster).dr_repository(id);
+    let locked = Repository::<Locked>::at(location.store.clone(), folder.repository().clone())
+        .map_err(|source| RecoveryError::Root { source })?;
+    let repository = match locked.open(unlock).await {
+        Ok(repository) => repository,
+        // Absent: recorded and never finished.
+        Err(OpenRepositoryError::WrongPassphrase { .. } | OpenRepositoryError::Absent { .. }) => {
+            return Ok(None);
+        }
+        Err(source) => {
+            return Err(RecoveryError::Open { cluster: cluster.clone(), repository: id, source });
+        }
+    };
+    let chain = read_chain(&*location.store, repository, folder).await?;
+    chain.map(Some).ok_or_else(|| RecoveryError::NoBase { cluster: cluster.clone(), repository: id })
 }
 
 /// None where no base was ever completed.
@@ -97,59 +131,75 @@ async fn read_chain(
     repository: Repository<Open>,
     folder: DrFolder,
 ) -> Result<Option<OpenChain>, RecoveryError> {
-    let bases = positions(store, &folder.bases()).await?;
-    let Some(newest) = bases.last().copied() else { return Ok(None) };
-    let segments = positions(store, &folder.segments()).await?;
-    let base: BaseDocument =
-        read_document(store, &repository, ObjectKind::Base, &folder.base(newest)).await?;
-    let end = match segments.last() {
-        Some(last) => Some(segment_end(store, &repository, &folder, *last).await?),
-        None => None,
+    let shelf = Shelf { store, repository: &repository, folder: &folder };
+    let mut warnings = Vec::new();
+    let bases = shelf.bases().await?;
+    let Some(base) = shelf.newest_base(&bases, &mut warnings).await? else { return Ok(None) };
+    let segments = shelf.segments(Some(base.at)).await?;
+    let last = shelf.last_segment(&segments, &mut warnings).await?;
+    let manifests = read_manifests(&shelf, &mut warnings).await?;
+    let chain = ShippedChain {
+        repository: repository.id(),
+        bases: bases.iter().map(|base| base.at).filter(|at| *at <= base.at).collect(),
+        end: last.as_ref().map(|last| last.last),
+        parent: base.parent.clone(),
     };
+    warnings.extend(find_loss(&chain, &manifests));
+    let end_at = last.map_or(base.created, |last| last.last_at);
+    Ok(Some(OpenChain { repository, folder, chain, base, end_at, manifests, warnings }))
+}
+
+/// The runs that stand, newest first.
+async fn read_manifests(
+    shelf: &Shelf<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ManifestDocument>, RecoveryError> {
+    let mut names = shelf.manifests().await?;
+    if names.len() > MANIFESTS_MAX {
+        let older = names.len() - MANIFESTS_MAX;
+        names.drain(..older);
+        warnings.push(format!("{older} older runs are not listed"));
+    }
+    let read = futures::stream::iter(names.into_iter().rev()).map(|name| read_manifest(shelf, name.at));
+    let mut read = read.buffered(READS_IN_FLIGHT);
     let mut manifests = Vec::new();
-    let retired = repository.list_retired().await.map_err(|source| RecoveryError::ListRetired { source })?;
-    let retired: HashSet<_> = retired.into_iter().map(|retirement| retirement.outcome).collect();
-    for at in positions(store, &folder.manifests()).await?.into_iter().rev() {
-        let path = folder.manifest(at);
-        let manifest: ManifestDocument =
-            read_document(store, &repository, ObjectKind::Manifest, &path).await?;
-        if !retired.contains(&manifest.outcome) {
-            manifests.push(manifest);
+    while let Some(result) = read.next().await {
+        match result {
+            Ok((manifest, stands, warning)) => {
+                warnings.extend(warning);
+                manifests.extend(stands.then_some(manifest));
+            }
+            Err(error) if is_damage(&error) => warnings.push(warning(&error)),
+            Err(error) => return Err(error),
         }
     }
-    let chain =
-        ShippedChain { repository: repository.id(), bases, segments, end, parent: base.parent.clone() };
-    Ok(Some(OpenChain { repository, folder, chain, base, manifests }))
+    Ok(manifests)
 }
 
-pub(crate) async fn positions(store: &dyn Store, folder: &StorePath) -> Result<Vec<Position>, RecoveryError> {
-    let failed = |source| RecoveryError::List { folder: folder.clone(), source };
-    let objects = store.list_all(folder).await.map_err(failed)?;
-    Ok(objects.iter().filter_map(|object| name_of(&object.path)).collect())
+/// A run, and whether it stands. What claims to retire it and does not open is a stranger's.
+async fn read_manifest(
+    shelf: &Shelf<'_>,
+    at: Position,
+) -> Result<(ManifestDocument, bool, Option<String>), RecoveryError> {
+    let manifest = shelf.manifest(at).await?;
+    match shelf.repository.fetch_retirement(manifest.outcome).await {
+        Ok(retirement) => Ok((manifest, retirement.is_none(), None)),
+        Err(RetireError::Read { source }) if source.is_damage() => {
+            let warning = format!("not used: {}", Chain(&RetireError::Read { source }));
+            Ok((manifest, true, Some(warning)))
+        }
+        Err(source) => Err(RecoveryError::ListRetired { source }),
+    }
 }
 
-pub(crate) async fn read_document<T: serde::de::DeserializeOwned>(
-    store: &dyn Store,
-    repository: &Repository<Open>,
-    kind: ObjectKind,
-    path: &StorePath,
-) -> Result<T, RecoveryError> {
-    let bytes =
-        store.fetch_all(path).await.map_err(|source| RecoveryError::Fetch { path: path.clone(), source })?;
-    documents::open(repository.keyring(), kind, path, &bytes)
-        .map_err(|source| RecoveryError::Document { source })
-}
-
-/// A segment's name tells its first entry; its directory tells the last.
-pub(crate) async fn segment_end(
-    store: &dyn Store,
-    repository: &Repository<Open>,
-    folder: &DrFolder,
-    first: Position,
-) -> Result<Position, RecoveryError> {
-    let path = folder.segment(first);
-    let directory: SegmentDirectory = read_document(store, repository, ObjectKind::Segment, &path).await?;
-    Ok(directory.last)
+/// Pure. A run names only what lay in the store: what it names and cannot be reached was deleted or damaged since.
+fn find_loss(chain: &ShippedChain, manifests: &[ManifestDocument]) -> Option<String> {
+    let end = chain.latest()?;
+    let lost = manifests.iter().map(|run| run.at).filter(|at| at.revision() > end.revision()).max()?;
+    Some(format!(
+        "lost: a run proves that the chain of repository {} went through {lost}, and nothing behind {end} can be read",
+        chain.repository
+    ))
 }
 
 impl OpenChain {
@@ -160,5 +210,58 @@ impl OpenChain {
 
     pub(crate) fn mode(&self) -> DrMode {
         self.base.mode
+    }
+
+    pub(crate) fn shelf(&self) -> Shelf<'_> {
+        Shelf { store: &**self.repository.store(), repository: &self.repository, folder: &self.folder }
+    }
+
+    /// What has to be read to reach a point, from the nearest base that can be used. Reads names, the base and the
+    /// last segment.
+    pub(crate) async fn plan_replay(
+        &self,
+        generation: Generation,
+        through: Sequence,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Replay, BaseDocument), RecoveryError> {
+        let mut bases = self.chain.clone();
+        loop {
+            let base = bases.base_for(generation, through);
+            let base = base.map_err(|source| RecoveryError::Unreachable { source })?;
+            match self.shelf().base(base).await {
+                Ok(document) => {
+                    let replay = self.replay_from(base, through).await?;
+                    return Ok((replay, document));
+                }
+                Err(error) if is_damage(&error) && bases.bases.len() > 1 => {
+                    warnings.push(warning(&error));
+                    bases.bases.retain(|at| *at != base);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn replay_from(&self, base: Position, through: Sequence) -> Result<Replay, RecoveryError> {
+        if base.sequence == through {
+            return Ok(Replay { base, segments: Vec::new(), through });
+        }
+        let names = self.shelf().segments(Some(base)).await?;
+        let names: Vec<Position> = names.iter().map(|name| name.at).collect();
+        let segments = choose_segments(base, &names, through);
+        let at = Position { sequence: through, ..base };
+        let not_covered = || RecoveryError::Unreachable { source: UnreachablePoint::NotCovered { at, base } };
+        // Copies under other names stand among them: the last one that is itself must reach the point.
+        for last in segments.iter().rev() {
+            match self.shelf().segment(*last).await {
+                Ok(directory) if directory.last.sequence >= through => {
+                    return Ok(Replay { base, segments, through });
+                }
+                Ok(_) => break,
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(not_covered())
     }
 }

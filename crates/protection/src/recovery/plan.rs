@@ -209,3 +209,46 @@ impl fmt::Display for RecoveryPlan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keelson_model::Sequence;
+
+    use super::*;
+    use crate::layout::Epoch;
+
+    fn at(epoch: u32, sequence: u64) -> Position {
+        Position { epoch: Epoch(epoch), generation: Generation(1), sequence: Sequence(sequence) }
+    }
+
+    /// Ownership changed hands after the base: what was read last is of the later epoch.
+    #[test]
+    fn a_recovery_leaves_its_source_at_the_last_entry_that_was_read() {
+        let replay = |segments: Vec<Position>, through| Replay {
+            base: at(1, 10),
+            segments,
+            through: Sequence(through),
+        };
+        let fork = |replay: Replay| {
+            let id: ClusterId = "0c3e8c52-6a0b".parse().unwrap();
+            let plan = decide(Observed {
+                profile: "vault",
+                source: &id,
+                target: &id,
+                point: "latest",
+                mode: DrMode::Legacy,
+                material: Material::of_chain(RepositoryId::from_bytes([1; 16]), replay),
+                highest_generation: Generation(1),
+                counts: BTreeMap::new(),
+                skip: SkipResources::default(),
+                present: 0,
+                created: Timestamp::UNIX_EPOCH,
+                warnings: vec!["lost: a run".to_owned()],
+            });
+            assert_eq!(plan.warnings[0], "lost: a run");
+            plan.fork().unwrap().at
+        };
+        assert_eq!(fork(replay(vec![at(1, 11), at(2, 15)], 17)), at(2, 17));
+        assert_eq!(fork(replay(vec![], 10)), at(1, 10));
+    }
+}

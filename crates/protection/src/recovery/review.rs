@@ -12,6 +12,8 @@ use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::chain::latest_chain;
+use crate::recovery::documents::ManifestDocument;
+use crate::recovery::moment::{Moment, end_of_second, find_moment};
 use crate::recovery::open::{OpenChain, open_chains};
 
 /// Where to look and for what.
@@ -43,6 +45,8 @@ pub struct ReviewedPoint {
 pub(crate) struct Reviewed {
     pub chains: Vec<OpenChain>,
     pub points: Vec<ReviewedPoint>,
+    /// What was passed over, and what is lost.
+    pub warnings: Vec<String>,
 }
 
 /// Looks through a location: the end of what was shipped first, then the runs, newest first.
@@ -53,36 +57,50 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         .map_err(|source| RecoveryError::Location { source })?;
     let passphrase =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
-    let chains = open_chains(&location, &source.source_cluster_id, &Arc::new(passphrase)).await?;
-    let points = list_points(&chains, source.point_in_time);
+    let (chains, mut warnings) =
+        open_chains(&location, &source.source_cluster_id, &Arc::new(passphrase)).await?;
+    warnings.extend(chains.iter().flat_map(|open| open.warnings.iter().cloned()));
+    let points = match source.point_in_time {
+        None => list_points(&chains, latest(&chains), None),
+        Some(wanted) => {
+            let Moment { open, at, committed_at, mode } =
+                find_moment(&chains, wanted, platform.clock.now()).await?;
+            let first = point(open.chain.repository, at, mode, committed_at);
+            list_points(&chains, Some(first), Some(end_of_second(wanted)))
+        }
+    };
     if points.is_empty() {
-        return Err(RecoveryError::NoPoint {
-            id: source.point_in_time.map_or_else(|| "latest".to_owned(), |at| format!("as of {at}")),
-            newest: list_points(&chains, None).first().map_or_else(String::new, |point| point.id.clone()),
-        });
+        return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
-    Ok(Reviewed { chains, points })
+    Ok(Reviewed { chains, points, warnings })
 }
 
-/// Pure: the points of what was read.
-fn list_points(chains: &[OpenChain], as_of: Option<Timestamp>) -> Vec<ReviewedPoint> {
+/// Pure: the end of the chain that is followed now.
+fn latest(chains: &[OpenChain]) -> Option<ReviewedPoint> {
     let shipped: Vec<_> = chains.iter().map(|open| open.chain.clone()).collect();
-    let latest = latest_chain(&shipped);
-    let mut points = Vec::new();
-    if let (Some(chain), None) = (latest, as_of) {
-        let open = chains.iter().find(|open| open.chain.repository == chain.repository);
-        if let (Some(open), Some(at)) = (open, chain.latest()) {
-            let newest_run = open.manifests.first().map_or(open.base.created, |run| run.created);
-            points.push(point(chain.repository, at, open.mode(), newest_run.max(open.base.created)));
-        }
-    }
+    let chain = latest_chain(&shipped)?;
+    let open = chains.iter().find(|open| open.chain.repository == chain.repository)?;
+    Some(point(chain.repository, chain.latest()?, open.mode(), open.end_at))
+}
+
+/// Pure: a first point, then the runs that can be reached and are not newer than a moment, newest first.
+fn list_points(
+    chains: &[OpenChain],
+    first: Option<ReviewedPoint>,
+    until: Option<Timestamp>,
+) -> Vec<ReviewedPoint> {
+    let reachable = |open: &OpenChain, run: &ManifestDocument| {
+        open.chain.base_for(run.at.generation, run.at.sequence).is_ok()
+    };
     let mut runs: Vec<_> = chains
         .iter()
-        .flat_map(|open| open.manifests.iter().map(|run| (open.chain.repository, run)))
-        .filter(|(_, run)| as_of.is_none_or(|as_of| run.created <= as_of))
+        .flat_map(|open| open.manifests.iter().filter(|run| reachable(open, run)).map(move |run| (open, run)))
+        .filter(|(_, run)| until.is_none_or(|until| run.created <= until))
         .collect();
     runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.at));
-    points.extend(runs.into_iter().map(|(repository, run)| point(repository, run.at, run.mode, run.created)));
+    let runs =
+        runs.into_iter().map(|(open, run)| point(open.chain.repository, run.at, run.mode, run.created));
+    let mut points: Vec<_> = first.into_iter().chain(runs).collect();
     points.dedup_by(|later, earlier| later.id == earlier.id);
     points
 }

@@ -154,11 +154,12 @@ async fn run_review(platform: &Platform, request: &Record) -> Result<Fields, Rec
     note(platform, request, &[("phase", json!("Fetching data from storage"))]).await;
     let newest = RecoveryRequest { source, wanted: Wanted::Latest, skip: SkipResources::default() };
     let reviewed = review(platform, &newest.source).await?;
-    let plan = execute::plan_from_chain(platform, &newest, &reviewed)?;
+    let plan = execute::plan_from_chain(platform, &newest, &reviewed).await?;
     let points = serde_json::to_value(&reviewed.points).expect("plain data");
     Ok(vec![
         ("phase", json!("Successfully fetched data from storage")),
         ("plan", json!(plan.to_string().lines().collect::<Vec<_>>())),
+        ("warnings", json!(reviewed.warnings)),
         ("restorePoints", json!({ "count": reviewed.points.len(), "restorePointList": points })),
     ])
 }

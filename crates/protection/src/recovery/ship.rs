@@ -1,51 +1,97 @@
 //! Ships the journal: sealed segments of contiguous entries, a second or two after they were committed, and a base
 //! whenever the segments since the last one have grown past a quarter of it.
 //!
-//! Guarantees: only contiguous prefixes are published; a segment is created and never replaced, so a second writer of
-//! the chain is noticed. Limits: one segment holds [`SEGMENT_BYTES_MAX`] of entries.
+//! Guarantees: only contiguous prefixes are published; a segment is created and never replaced; a chain that is not
+//! this instance's alone is left for one of its own (`writers`, `move_on`). Segments go on across bases and none spans
+//! one, so that every point since the first base can be reached.
 
 pub(crate) mod base;
+mod found;
+pub(crate) mod move_on;
+mod segments;
+pub(crate) mod writers;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use keelson_catalog::{Database, Head, Scope, ShipError};
-use keelson_crypto::{ObjectKind, Sealer, random_bytes};
+use keelson_catalog::{Database, Head, Scope};
 use keelson_model::recovery::{DrMode, ShippedClass};
-use keelson_model::{Chain, Generation, RepositoryId, Sequence};
+use keelson_model::{Chain, Clock, ClusterId, Generation, InstanceId, LineageId, RepositoryId, Sequence};
 use keelson_repository::{Locked, Open, Repository, Unlock};
-use keelson_store::{Store, StoreError, StoreExt};
+use keelson_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::documents;
+use self::found::{FoundChain, find_chain};
+use self::writers::{Started, check_ours, judge_starts, read_starts};
 use crate::layout::{ClusterFolder, DrFolder, Epoch, Position};
 use crate::locations::Location;
 use crate::ownership;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
-use crate::recovery::documents::{DOCUMENT_VERSION, SegmentDirectory, StartDocument, StateSummary};
-use crate::recovery::open::{positions, read_document, segment_end};
+use crate::recovery::documents::{BaseDocument, StateSummary};
+use crate::recovery::read::Shelf;
 use crate::recovery::state::{self, Enabled};
 
-const SEGMENT_BYTES_MAX: usize = 1 << 20;
 /// Entries of this long are shipped together.
 const GATHER: Duration = Duration::from_secs(1);
 /// After a failure, the next try waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The catalog that is shipped, its key as a base carries it, and whose it is.
+pub(crate) struct Sender {
+    pub catalog: Database,
+    pub clock: Arc<dyn Clock>,
+    pub cluster: ClusterId,
+    pub instance: InstanceId,
+    pub lineage: LineageId,
+    pub wrapped_key: Vec<u8>,
+    /// The number of the vault key that wraps it.
+    pub vault_key: u32,
+}
+
+impl Sender {
+    pub(crate) fn of(platform: &Platform, repository: RepositoryId) -> Result<Self, RecoveryError> {
+        let away = |source| RecoveryError::Away { source };
+        let (vault, identity) = (platform.vault(), platform.identity());
+        let context = catalog_key_context(repository);
+        let wrapped_key =
+            platform.with_catalog_key(|key| key.wrap(vault.newest(), &context)).map_err(away)?;
+        Ok(Self {
+            catalog: platform.catalog().map_err(away)?,
+            clock: platform.clock.clone(),
+            cluster: platform.cluster_id.clone(),
+            instance: identity.instance,
+            lineage: identity.lineage,
+            wrapped_key,
+            vault_key: vault.newest().number(),
+        })
+    }
+}
+
+/// Where a chain goes.
+pub(crate) struct Target {
+    pub enabled: Enabled,
+    pub store: Arc<dyn Store>,
+    pub folder: DrFolder,
+    pub repository: Repository<Open>,
+    pub epoch: Epoch,
+}
+
 /// One writer of one chain.
 pub(crate) struct Shipper {
-    enabled: Enabled,
-    store: Arc<dyn Store>,
-    folder: DrFolder,
-    pub repository: Repository<Open>,
-    epoch: Epoch,
+    target: Target,
     generation: Generation,
     /// The last entry that lies in the store.
     shipped: Sequence,
+    /// Entries up to here are shipped with the classes of the mode before: a base of that mode leads to them.
+    before: Option<(Sequence, Scope)>,
     /// The newest base of this generation.
     pub base: Option<base::Newest>,
+    /// The number of this process's own start.
+    start: u64,
 }
 
 /// Which classes a mode ships.
@@ -84,17 +130,41 @@ pub(crate) async fn begin(
     enabled: &Enabled,
 ) -> Result<(), RecoveryError> {
     let mut slot = platform.shipper.lock().await;
+    // The chain may have moved on while the caller waited.
+    let enabled = state::enabled(platform)?.unwrap_or_else(|| enabled.clone());
     let running = slot.as_ref().is_some_and(|shipper| {
-        shipper.enabled.repository == enabled.repository && shipper.enabled.mode == enabled.mode
+        let target = &shipper.target.enabled;
+        target.repository == enabled.repository && target.mode == enabled.mode
     });
     if running {
         return Ok(());
     }
-    let mut shipper = Shipper::open(platform, location, enabled).await?;
-    shipper.leave_start(platform).await?;
-    shipper.ship(platform).await?;
+    *slot = None;
+    let shipper = match start(platform, location, &enabled).await {
+        Err(RecoveryError::Diverged { repository: _, source }) => {
+            let moved = move_on::move_on(platform, location, &enabled, &source).await?;
+            start(platform, location, &moved).await?
+        }
+        started => started?,
+    };
     *slot = Some(shipper);
     Ok(())
+}
+
+async fn start(
+    platform: &Platform,
+    location: &Location,
+    enabled: &Enabled,
+) -> Result<Shipper, RecoveryError> {
+    let target = Target::open(platform, location, enabled).await?;
+    let sender = Sender::of(platform, enabled.repository)?;
+    let known = state::started(platform, enabled.repository)?;
+    let (mut shipper, found) = Shipper::take_up(target, &sender, &known).await?;
+    let started = Started::next(enabled.repository, found);
+    state::write_started(platform, &started).await?;
+    shipper.leave_start(&sender, &started).await?;
+    shipper.ship(&sender).await?;
+    Ok(shipper)
 }
 
 pub(crate) async fn stop(platform: &Platform) {
@@ -124,21 +194,59 @@ pub(crate) async fn run_shipping(platform: Arc<Platform>, stop: CancellationToke
 
 async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
     let Some(enabled) = state::enabled(platform)? else { return Ok(()) };
-    let idle = platform.shipper.lock().await.is_none();
-    if idle {
+    if platform.shipper.lock().await.is_none() {
         let location = platform
             .open_location(&enabled.profile)
             .await
             .map_err(|source| RecoveryError::Location { source })?;
-        return begin(platform, &location, &enabled).await;
+        begin(platform, &location, &enabled).await?;
     }
-    match platform.shipper.lock().await.as_mut() {
-        Some(shipper) => shipper.ship(platform).await.map(drop),
-        None => Ok(()),
+    match ship_now(platform).await {
+        Ok(reached) => state::clear_dropped(platform, reached.base.at.sequence.0).await,
+        Err(RecoveryError::NotEnabled) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
-impl Shipper {
+/// What a chain has reached, apart from its shipper, which goes on.
+pub(crate) struct Reached {
+    /// It lies in the store, and perhaps more.
+    pub head: Head,
+    pub at: Position,
+    pub mode: DrMode,
+    pub base: BaseDocument,
+    pub store: Arc<dyn Store>,
+    pub folder: DrFolder,
+    pub repository: Repository<Open>,
+}
+
+impl Reached {
+    pub(crate) fn shelf(&self) -> Shelf<'_> {
+        Shelf { store: &*self.store, repository: &self.repository, folder: &self.folder }
+    }
+}
+
+/// Ships to the head. A chain that turns out not to be this instance's alone is left for a new one.
+pub(crate) async fn ship_now(platform: &Platform) -> Result<Reached, RecoveryError> {
+    let mut slot = platform.shipper.lock().await;
+    let shipper = slot.as_mut().ok_or(RecoveryError::NotEnabled)?;
+    let sender = Sender::of(platform, shipper.target.enabled.repository)?;
+    let source = match shipper.ship(&sender).await {
+        Ok(head) => return shipper.reached(head),
+        Err(RecoveryError::Diverged { repository: _, source }) => source,
+        Err(error) => return Err(error),
+    };
+    *slot = None;
+    let enabled = state::enabled(platform)?.ok_or(RecoveryError::NotEnabled)?;
+    let location = platform.open_location(&enabled.profile).await;
+    let location = location.map_err(|source| RecoveryError::Location { source })?;
+    let moved = move_on::move_on(platform, &location, &enabled, &source).await?;
+    let shipper = slot.insert(start(platform, &location, &moved).await?);
+    let head = shipper.ship(&Sender::of(platform, moved.repository)?).await?;
+    shipper.reached(head)
+}
+
+impl Target {
     async fn open(
         platform: &Platform,
         location: &Location,
@@ -158,159 +266,111 @@ impl Shipper {
             Err(ownership::OwnershipError::Pending { .. }) => Epoch(0),
             Err(source) => return Err(RecoveryError::Ownership { source }),
         };
-        let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-        let generation = catalog.generation();
-        let store = location.store.clone();
-        let mut shipper = Self {
-            enabled: enabled.clone(),
-            store,
-            folder,
-            repository,
-            epoch,
-            generation,
-            shipped: Sequence(0),
-            base: None,
-        };
-        shipper.find_end(&catalog).await?;
-        Ok(shipper)
+        Ok(Self { enabled: enabled.clone(), store: location.store.clone(), folder, repository, epoch })
     }
 
-    /// Where the chain in the store ends, and that it is a part of ours.
-    async fn find_end(&mut self, catalog: &Database) -> Result<(), RecoveryError> {
-        let mine = |at: &&Position| at.generation == self.generation;
-        let bases = positions(&*self.store, &self.folder.bases()).await?;
-        let segments = positions(&*self.store, &self.folder.segments()).await?;
-        if let Some(at) = bases.iter().rfind(mine) {
-            let path = self.folder.base(*at);
-            let document = read_document(&*self.store, &self.repository, ObjectKind::Base, &path).await?;
-            self.base = Some(base::Newest::from_document(&document));
-            self.shipped = at.sequence;
+    pub(crate) fn shelf(&self) -> Shelf<'_> {
+        Shelf { store: &*self.store, repository: &self.repository, folder: &self.folder }
+    }
+}
+
+/// How much of the catalog's journal the store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Covered {
+    pub by_base: Sequence,
+    pub shipped: Sequence,
+}
+
+impl Shipper {
+    /// Takes up a chain where it ends in the store, which must be a beginning of the catalog's and nobody else's.
+    /// Answers with the last start of this instance there, too.
+    pub(crate) async fn take_up(
+        target: Target,
+        sender: &Sender,
+        known: &Started,
+    ) -> Result<(Self, Option<u64>), RecoveryError> {
+        let behind = read_starts(&target.shelf(), known.found).await?;
+        let generation = sender.catalog.generation();
+        let found = find_chain(&target, sender).await?;
+        let FoundChain { base, end, shipped, before } = found;
+        let start = behind.last().map(|(number, _)| *number).or(known.found).unwrap_or(0);
+        let shipper = Self { target, generation, shipped, before, base, start };
+        let head = Position::of(shipper.target.epoch, sender.catalog.head().revision);
+        if let Some(end) = &end {
+            check_ours(&sender.catalog, end, head).await?.map_err(|source| shipper.diverged(source))?;
         }
-        if let Some(last) = segments.iter().rfind(mine) {
-            let end = segment_end(&*self.store, &self.repository, &self.folder, *last).await?;
-            self.shipped = self.shipped.max(end.sequence);
-        }
-        let head = catalog.head().revision;
-        if self.shipped > head.sequence() {
-            let stored = self.position(self.shipped);
-            return Err(RecoveryError::ChainAhead { stored, ours: Position::of(self.epoch, head) });
-        }
-        Ok(())
+        let found = judge_starts(known, &behind).map_err(|source| shipper.diverged(source))?;
+        Ok((shipper, found))
     }
 
     pub(crate) fn position(&self, sequence: Sequence) -> Position {
-        Position { epoch: self.epoch, generation: self.generation, sequence }
+        Position { epoch: self.target.epoch, generation: self.generation, sequence }
     }
 
     pub(crate) fn shipped(&self) -> Sequence {
         self.shipped
     }
 
-    pub(crate) fn mode(&self) -> DrMode {
-        self.enabled.mode
+    /// Entries up to a base that were not shipped one by one yet are kept until they are.
+    pub(crate) fn covered(&self) -> Option<Covered> {
+        let base = self.base.as_ref()?.document.at.sequence;
+        Some(Covered { by_base: base.min(self.shipped), shipped: self.shipped })
     }
 
-    pub(crate) fn folder(&self) -> &DrFolder {
-        &self.folder
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+    fn shelf(&self) -> Shelf<'_> {
+        self.target.shelf()
     }
 
-    /// Says in the store that this instance writes from here on.
-    async fn leave_start(&self, platform: &Platform) -> Result<(), RecoveryError> {
-        let folder = self.folder.starts();
-        let failed = |source| RecoveryError::List { folder: folder.clone(), source };
-        let mut number = self.store.list_all(&folder).await.map_err(failed)?.len() as u64 + 1;
-        let nonce: [u8; 16] = random_bytes();
-        let start = StartDocument {
-            version: DOCUMENT_VERSION,
-            instance: platform.identity().instance,
-            nonce: hex::encode(nonce),
-            head: self.position(self.shipped),
-            started_at: platform.clock.now(),
-        };
-        loop {
-            let path = self.folder.start(number);
-            let bytes = documents::seal(self.repository.keyring().newest(), ObjectKind::Start, &path, &start)
-                .map_err(|source| RecoveryError::Document { source })?;
-            match self.store.create(&path, bytes).await {
-                Ok(_) => return Ok(()),
-                Err(StoreError::AlreadyExists { .. }) => number += 1,
-                Err(source) => return Err(RecoveryError::Put { path, source }),
-            }
-        }
+    fn reached(&self, head: Head) -> Result<Reached, RecoveryError> {
+        let base = self.base.as_ref().ok_or(RecoveryError::NotEnabled)?;
+        Ok(Reached {
+            head,
+            at: self.position(head.revision.sequence()),
+            mode: self.target.enabled.mode,
+            base: base.document.clone(),
+            store: self.target.store.clone(),
+            folder: self.target.folder.clone(),
+            repository: self.target.repository.clone(),
+        })
     }
 
-    /// Ships everything up to the head, and a base where one is due. Returns the head that was reached.
-    pub(crate) async fn ship(&mut self, platform: &Platform) -> Result<Head, RecoveryError> {
-        let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-        if catalog.generation() != self.generation {
+    /// Ships everything up to the head, behind a base where one is due. Returns the head that was reached.
+    pub(crate) async fn ship(&mut self, sender: &Sender) -> Result<Head, RecoveryError> {
+        if sender.catalog.generation() != self.generation {
             return Err(RecoveryError::Interrupted);
         }
-        if self.base.is_none() {
-            self.write_base(platform, &catalog).await?;
+        let head = sender.catalog.head();
+        let mode = self.target.enabled.mode;
+        let ready = self.base.as_ref().is_some_and(|base| base.document.mode == mode);
+        if ready && self.shipped >= head.revision.sequence() {
+            return Ok(head);
         }
-        let head = catalog.head();
-        while self.shipped < head.revision.sequence() {
-            match self.next_segment(&catalog).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(RecoveryError::Ship { source: ShipError::BaseNeeded { .. } }) => {
-                    self.write_base(platform, &catalog).await?;
-                }
-                Err(error) => return Err(error),
-            }
+        self.check_alone().await?;
+        if !ready {
+            self.begin_mode(sender).await?;
+        } else if self.base.as_ref().is_some_and(base::Newest::is_outgrown) {
+            self.write_base(sender).await?;
         }
-        if self.base.as_ref().is_some_and(base::Newest::is_outgrown) {
-            self.write_base(platform, &catalog).await?;
-        }
+        let head = sender.catalog.head();
+        self.ship_segments(sender, head.revision.sequence()).await?;
         Ok(head)
     }
 
-    /// Ships one segment of what comes next.
-    async fn next_segment(&mut self, catalog: &Database) -> Result<bool, RecoveryError> {
-        let scope = scope_of(self.enabled.mode);
-        let (after, reader) = (self.shipped, catalog.clone());
-        let segment =
-            tokio::task::spawn_blocking(move || reader.segment_after(after, scope, SEGMENT_BYTES_MAX));
-        let segment = segment
-            .await
-            .map_err(|_| RecoveryError::Interrupted)?
-            .map_err(|source| RecoveryError::Ship { source })?;
-        let Some(segment) = segment else { return Ok(false) };
-        let first = self.position(segment.first.sequence());
-        let last = self.position(segment.last.sequence());
-        let bytes = self.seal_segment(first, last, &segment.bytes)?;
-        let length = bytes.len() as u64;
-        let path = self.folder.segment(first);
-        match self.store.create(&path, bytes).await {
-            Ok(_) => self.shipped = last.sequence,
-            // An earlier try arrived although its answer did not, perhaps with fewer entries: go on after it.
-            Err(StoreError::AlreadyExists { .. }) => {
-                let end = segment_end(&*self.store, &self.repository, &self.folder, first).await?;
-                self.shipped = end.sequence;
-            }
-            Err(source) => return Err(RecoveryError::Put { path, source }),
-        }
-        if let Some(base) = &mut self.base {
-            base.grow(length);
-        }
-        Ok(true)
-    }
-
-    fn seal_segment(&self, first: Position, last: Position, entries: &[u8]) -> Result<Bytes, RecoveryError> {
-        let path = self.folder.segment(first);
-        let sealing = || {
-            let mut sealer = Sealer::new(self.repository.keyring().newest(), ObjectKind::Segment);
-            sealer.part(entries)?;
-            let directory = SegmentDirectory { version: DOCUMENT_VERSION, first, last };
-            sealer.finish(&serde_json::to_vec(&directory).expect("plain data"))
+    /// Writes the first base of a mode. What the old mode's base leads to is finished in that mode, so that no point
+    /// between the two is lost.
+    async fn begin_mode(&mut self, sender: &Sender) -> Result<(), RecoveryError> {
+        let Some(old) = self.base.as_ref().map(|base| scope_of(base.document.mode)) else {
+            return self.write_base(sender).await;
         };
-        let sealed = sealing().map_err(|source| RecoveryError::Document {
-            source: documents::DocumentError::Seal { path, source },
-        })?;
-        Ok(sealed.bytes)
+        let through = sender.catalog.head().revision.sequence();
+        self.before = Some((through, old));
+        self.ship_segments(sender, through).await?;
+        self.write_base(sender).await?;
+        self.before = self.base.as_ref().map(|base| (base.document.at.sequence, old));
+        Ok(())
     }
 }

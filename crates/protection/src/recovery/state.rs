@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
 use keelson_crypto::Slot;
-use keelson_model::RepositoryId;
 use keelson_model::recovery::DrMode;
+use keelson_model::{RepositoryId, Revision};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::platform::{Platform, commit};
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{Fork, StateSummary};
 use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::ship::writers::Started;
 
 /// Where and how the platform protects itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +49,29 @@ pub struct Recovered {
     pub finished: bool,
 }
 
+/// The chain that was left because it was not this instance's alone, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved {
+    pub from: RepositoryId,
+    pub at: Timestamp,
+    pub why: String,
+}
+
+/// Entries that waited for the location and were dropped. Until a base is written the chain has an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    pub at: Timestamp,
+    /// The last of them.
+    pub through: u64,
+}
+
 const ENABLED: &str = "enabled";
 const RECOVERED: &str = "recovered";
+const STARTED: &str = "started";
+const MOVED: &str = "moved";
+const COPIED: &str = "copied";
+const DROPPED: &str = "dropped";
 
 fn key(name: &str) -> RowKey {
     RowKey::new(RowKind::new("disaster-recovery"), "", name)
@@ -79,7 +101,11 @@ fn put<T: Serialize>(name: &str, state: &T, now: Timestamp) -> Change {
 }
 
 async fn write(platform: &Platform, change: Change) -> Result<(), RecoveryError> {
-    let written = commit(&platform.instance, "disaster recovery", vec![change]).await;
+    write_all(platform, vec![change]).await
+}
+
+async fn write_all(platform: &Platform, changes: Vec<Change>) -> Result<(), RecoveryError> {
+    let written = commit(&platform.instance, "disaster recovery", changes).await;
     written.map(drop).map_err(|source| RecoveryError::WriteState { source })
 }
 
@@ -90,6 +116,72 @@ pub fn enabled(platform: &Platform) -> Result<Option<Enabled>, RecoveryError> {
 
 pub(crate) async fn write_enabled(platform: &Platform, state: &Enabled) -> Result<(), RecoveryError> {
     write(platform, put(ENABLED, state, platform.clock.now())).await
+}
+
+/// This process's starts in a repository.
+pub(crate) fn started(platform: &Platform, repository: RepositoryId) -> Result<Started, RecoveryError> {
+    let known: Option<Started> = read(&platform.instance, STARTED)?;
+    let known = known.filter(|known| known.repository == repository);
+    Ok(known.unwrap_or_else(|| Started::never(repository)))
+}
+
+pub(crate) async fn write_started(platform: &Platform, state: &Started) -> Result<(), RecoveryError> {
+    write(platform, put(STARTED, state, platform.clock.now())).await
+}
+
+/// The last time that shipping left a chain for a new one.
+pub fn moved(platform: &Platform) -> Result<Option<Moved>, RecoveryError> {
+    read(&platform.instance, MOVED)
+}
+
+/// From here on the new repository is shipped to.
+pub(crate) async fn write_moved(
+    platform: &Platform,
+    enabled: &Enabled,
+    moved: &Moved,
+) -> Result<(), RecoveryError> {
+    let now = platform.clock.now();
+    write_all(platform, vec![put(ENABLED, enabled, now), put(MOVED, moved, now)]).await
+}
+
+/// Up to where the catalog was looked through for local restore points to copy into a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Copied {
+    repository: RepositoryId,
+    through: Revision,
+}
+
+pub(crate) fn copied(
+    platform: &Platform,
+    repository: RepositoryId,
+) -> Result<Option<Revision>, RecoveryError> {
+    let copied: Option<Copied> = read(&platform.instance, COPIED)?;
+    Ok(copied.filter(|copied| copied.repository == repository).map(|copied| copied.through))
+}
+
+pub(crate) async fn write_copied(
+    platform: &Platform,
+    repository: RepositoryId,
+    through: Revision,
+) -> Result<(), RecoveryError> {
+    write(platform, put(COPIED, &Copied { repository, through }, platform.clock.now())).await
+}
+
+/// What was dropped and no base makes good yet.
+pub fn dropped(platform: &Platform) -> Result<Option<Dropped>, RecoveryError> {
+    read(&platform.instance, DROPPED)
+}
+
+pub(crate) async fn write_dropped(platform: &Platform, state: &Dropped) -> Result<(), RecoveryError> {
+    write(platform, put(DROPPED, state, platform.clock.now())).await
+}
+
+/// A base that is newer makes good what was dropped.
+pub(crate) async fn clear_dropped(platform: &Platform, base: u64) -> Result<(), RecoveryError> {
+    match dropped(platform)? {
+        Some(dropped) if dropped.through <= base => write(platform, Change::delete(key(DROPPED))).await,
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {

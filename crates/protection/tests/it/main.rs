@@ -4,5 +4,6 @@
 mod actions;
 mod fixture;
 mod reader;
+mod rollback;
 mod schedule;
 mod stage;

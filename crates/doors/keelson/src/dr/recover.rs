@@ -12,12 +12,15 @@ use super::{GRACE, RebuildArguments, RestoreArguments, SourceArguments, cluster,
 use crate::arguments::Common;
 use crate::failure::{failed, refuse_with};
 use crate::follow;
-use crate::output::data;
+use crate::output::{data, say};
 
 const REVIEW_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 pub(super) async fn review(arguments: SourceArguments) -> Result<()> {
     let reviewed = make_review(&arguments).await?;
+    for warning in reviewed["status"]["warnings"].as_array().into_iter().flatten() {
+        say(&format!("warning: {}", warning.as_str().unwrap_or_default()));
+    }
     data(arguments.common.output, &reviewed["status"]["restorePoints"], |points| {
         let line = |point: &Value| {
             let text = |field: &str| point[field].as_str().unwrap_or_default().to_owned();
@@ -40,12 +43,11 @@ pub(super) async fn plan(arguments: SourceArguments) -> Result<()> {
 
 /// A review is made, read and removed again.
 async fn make_review(arguments: &SourceArguments) -> Result<Value> {
-    let SourceArguments { common, profile, source_cluster_id } = arguments;
+    let common = &arguments.common;
     let cluster = cluster(common).await?;
     let (kind, namespace) = (review_kind(), common.namespace.as_str());
     let name = format!("review-{}", random_suffix());
-    let spec =
-        json!({ "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source_cluster_id } });
+    let spec = json!({ "sourceClusterInfo": arguments.source_cluster_info() });
     create(&cluster, &kind, namespace, &name, spec).await?;
     let ended = follow::to_the_end(&cluster, &kind, namespace, &name, REVIEW_WITHIN).await;
     cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;
@@ -56,10 +58,10 @@ async fn make_review(arguments: &SourceArguments) -> Result<Value> {
 
 pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
     let RestoreArguments { source, point, skip_resource, replace_catalog, timeout } = arguments;
-    let SourceArguments { common, profile, source_cluster_id } = &source;
+    let common = &source.common;
     let cluster = cluster(common).await?;
     let namespace = common.namespace.as_str();
-    let info = json!({ "profileName": profile, "sourceClusterID": source_cluster_id });
+    let info = source.source_cluster_info();
     let mut spec = json!({ "timeoutMinutes": timeout, "replaceCatalog": replace_catalog });
     let mut review = None;
     match point {

@@ -51,6 +51,7 @@ fn print(status: &InstanceStatus) -> String {
                 }
                 None => "shipped      not yet known".to_owned(),
             });
+            lines.extend(dr.alarms.iter().map(|alarm| format!("alarm        {alarm}")));
         }
     }
     let source = status.ownership.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();

@@ -75,6 +75,9 @@ pub struct KastenDRReviewStatus {
     /// The restore points found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_points: Option<DrRestorePoints>,
+    /// What in the location is damaged, not ours, or lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Who asked for the review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Requester>,

@@ -5,17 +5,18 @@ use std::io::Read;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use jiff::Timestamp;
 use keelson_catalog::{
     Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Scope, Until,
 };
 use keelson_crypto::{CatalogKey, ObjectKind, open_object};
 use keelson_model::action::ActionState;
-use keelson_model::{ErrorClass, Sequence};
-use keelson_store::StoreExt;
+use keelson_model::{Chain, ErrorClass, Sequence};
 use keelson_workload::{NamespacePhase, NamespaceState};
 use tokio::sync::mpsc;
 
 use crate::actions::{self, Told};
+use crate::documents::DocumentError;
 use crate::identity::wrap_catalog_key;
 use crate::kinds;
 use crate::layout::Position;
@@ -24,21 +25,19 @@ use crate::namespaces::NamespaceId;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::recovery::RecoveryError;
-use crate::recovery::documents::{BaseDocument, StateSummary};
+use crate::recovery::documents::{BaseDocument, SegmentDirectory, StateSummary};
 use crate::recovery::exports::{self, Exports};
-use crate::recovery::open::{OpenChain, read_document};
+use crate::recovery::open::OpenChain;
 use crate::recovery::plan::{Material, RecoveryPlan};
+use crate::recovery::read::{Shelf, is_damage};
 use crate::recovery::ship::base::ROWS;
 use crate::recovery::ship::summary_of;
 use crate::restore_points;
 use crate::streams::{PIECES_IN_FLIGHT, begin_reading};
 
 const PAGE: usize = 500;
-
-pub(crate) async fn base_document(open: &OpenChain, at: Position) -> Result<BaseDocument, RecoveryError> {
-    let path = open.folder.base(at);
-    read_document(&**open.repository.store(), &open.repository, ObjectKind::Base, &path).await
-}
+/// Segments that are fetched while one is applied: each is at most a few MiB.
+const SEGMENTS_IN_FLIGHT: usize = 4;
 
 fn begin(platform: &Platform, plan: &RecoveryPlan, key: &CatalogKey) -> Result<Rebuild, RecoveryError> {
     let wrapped = wrap_catalog_key(&platform.instance_key, key);
@@ -57,11 +56,9 @@ pub(crate) async fn from_chain(
         return Err(RecoveryError::Mismatch { what: "the plan names no base".to_owned() });
     };
     let mut rebuild = begin(platform, plan, key)?;
-    let base = base_document(open, *base).await?;
-    rebuild = put_base(rebuild, open, &base, platform).await?;
-    for at in segments {
-        rebuild = apply_segment(rebuild, open, *at, *through).await?;
-    }
+    let base = open.shelf().base(*base).await?;
+    rebuild = put_base(rebuild, open, &base, platform.clock.now()).await?;
+    let rebuild = apply_segments(rebuild, open, segments, *through).await?;
     let head = rebuild.head().ok_or(RecoveryError::Mismatch { what: "no base was read".to_owned() })?;
     compare(&head, *through, open)?;
     let state = summary_of(&head, rebuild.scope(), base.state.counts.clone());
@@ -108,15 +105,15 @@ pub(crate) async fn from_exports(
 }
 
 /// Feeds the base's rows from the repository into the database, a few pieces in memory at a time.
-async fn put_base(
+pub(in crate::recovery) async fn put_base(
     mut rebuild: Rebuild,
     open: &OpenChain,
     base: &BaseDocument,
-    platform: &Platform,
+    now: Timestamp,
 ) -> Result<Rebuild, RecoveryError> {
     let failed = |source| RecoveryError::FetchOutcome { source };
     let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
-    let reader = begin_reading(&indexed, platform.clock.now()).await;
+    let reader = begin_reading(&indexed, now).await;
     let reader = reader.map_err(|source| RecoveryError::Begin { source })?;
     let outcome = reader.outcome(base.outcome).await.map_err(failed)?;
     let rows = outcome.stream(ROWS).map(|stream| stream.reference);
@@ -171,27 +168,57 @@ impl Read for PieceReader {
     }
 }
 
-async fn apply_segment(
+/// In order, a few on their way at a time. What does not open, or is a copy of another, was not shipped under its name:
+/// it is passed over, and told only if the chain is not whole without it.
+pub(in crate::recovery) async fn apply_segments(
     mut rebuild: Rebuild,
     open: &OpenChain,
-    at: Position,
+    segments: &[Position],
     through: Sequence,
 ) -> Result<Rebuild, RecoveryError> {
-    let path = open.folder.segment(at);
-    let store = open.repository.store();
-    let bytes =
-        store.fetch_all(&path).await.map_err(|source| RecoveryError::Fetch { path: path.clone(), source })?;
-    let opened = open_object(open.repository.keyring(), ObjectKind::Segment, &bytes);
-    let opened = opened.map_err(|source| RecoveryError::Document {
-        source: crate::documents::DocumentError::Open { path: path.clone(), source },
+    let shelf = open.shelf();
+    let fetch = |at: Position| async move { (at, shelf.bytes(&shelf.folder.segment(at)).await) };
+    let mut fetched = futures::stream::iter(segments.to_vec()).map(fetch).buffered(SEGMENTS_IN_FLIGHT);
+    let mut passed_over = None;
+    while let Some((at, bytes)) = fetched.next().await {
+        let entries = match bytes.and_then(|bytes| open_entries(&shelf, at, &bytes)) {
+            Ok(entries) => entries,
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(segment = %at, cause = %Chain(&error), "passed over");
+                passed_over.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let applied = tokio::task::spawn_blocking(move || {
+            rebuild.apply_segment_until(&entries, Until::Sequence(through)).map(|_| rebuild)
+        });
+        rebuild = match applied.await.map_err(|_| RecoveryError::Interrupted)? {
+            Ok(rebuild) => rebuild,
+            Err(source) => return Err(passed_over.unwrap_or(RecoveryError::Rebuild { source })),
+        };
+    }
+    let reached = rebuild.head().map(|head| head.revision.sequence());
+    match passed_over {
+        Some(error) if reached != Some(through) => Err(error),
+        Some(_) | None => Ok(rebuild),
+    }
+}
+
+fn open_entries(shelf: &Shelf<'_>, at: Position, bytes: &[u8]) -> Result<Vec<u8>, RecoveryError> {
+    let path = shelf.folder.segment(at);
+    let broken =
+        |source| RecoveryError::Document { source: DocumentError::Open { path: path.clone(), source } };
+    let opened = open_object(shelf.repository.keyring(), ObjectKind::Segment, bytes).map_err(broken)?;
+    let directory: Result<SegmentDirectory, _> = serde_json::from_slice(opened.directory());
+    let directory = directory.map_err(|source| RecoveryError::Document {
+        source: DocumentError::Decode { path: path.clone(), source },
     })?;
-    let entries = opened.part(0).map_err(|source| RecoveryError::Document {
-        source: crate::documents::DocumentError::Open { path: path.clone(), source },
-    })?;
-    let applied = tokio::task::spawn_blocking(move || {
-        rebuild.apply_segment_until(&entries, Until::Sequence(through)).map(|_| rebuild)
-    });
-    applied.await.map_err(|_| RecoveryError::Interrupted)?.map_err(|source| RecoveryError::Rebuild { source })
+    if directory.first != at {
+        let name = directory.first.to_string();
+        return Err(RecoveryError::Document { source: DocumentError::OtherName { path, name } });
+    }
+    opened.part(0).map_err(broken)
 }
 
 /// The rebuilt state is the shipped one: at the point itself, and in the digests of the run that named the point.
@@ -232,7 +259,7 @@ async fn staying_namespaces(platform: &Platform) -> Result<HashMap<String, Names
 fn fail_unfinished(
     transaction: &mut FirstTransaction<'_>,
     source: &str,
-    now: jiff::Timestamp,
+    now: Timestamp,
 ) -> Result<(), RecoveryError> {
     let told = Told::plain(&format!("interrupted by the loss of {source}"), ErrorClass::Cancelled);
     for kind in [

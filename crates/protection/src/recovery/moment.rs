@@ -1,0 +1,172 @@
+//! A point in time: which chain held that moment, and the last entry at or before it.
+//!
+//! Guarantees: what is found was committed at or before the second that was asked for, and everything that was
+//! committed before it is in. Outside what was shipped the answer is the range that is possible.
+
+use jiff::{SignedDuration, Timestamp};
+use keelson_catalog::{EntryTime, Segment};
+use keelson_crypto::{ObjectKind, open_object};
+use keelson_model::Sequence;
+use keelson_model::recovery::DrMode;
+
+use crate::documents::DocumentError;
+use crate::layout::Position;
+use crate::recovery::RecoveryError;
+use crate::recovery::chain::{ShippedChain, latest_chain};
+use crate::recovery::documents::{BaseDocument, SegmentDirectory};
+use crate::recovery::open::OpenChain;
+use crate::recovery::read::{Shelf, is_damage};
+
+/// The state of a moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    pub open: &'a OpenChain,
+    pub at: Position,
+    /// When that entry was committed.
+    pub committed_at: Timestamp,
+    pub mode: DrMode,
+}
+
+/// A second lasts until the next one begins.
+pub(crate) fn end_of_second(time: Timestamp) -> Timestamp {
+    if time.subsec_nanosecond() != 0 {
+        return time;
+    }
+    time.saturating_add(SignedDuration::from_micros(999_999)).unwrap_or(time)
+}
+
+/// Finds a moment on the chain that is followed now, or on those that it came from.
+pub(crate) async fn find_moment(
+    chains: &[OpenChain],
+    wanted: Timestamp,
+    now: Timestamp,
+) -> Result<Moment<'_>, RecoveryError> {
+    let shipped: Vec<ShippedChain> = chains.iter().map(|open| open.chain.clone()).collect();
+    let find = |repository| chains.iter().find(|open| open.chain.repository == repository);
+    let latest = latest_chain(&shipped).and_then(|chain| find(chain.repository));
+    let last = latest.map_or(now, |open| open.end_at);
+    // Nobody knows yet; the search still tells what is possible.
+    let until = if wanted <= now { end_of_second(wanted) } else { Timestamp::MIN };
+    let (mut line, mut bound, mut first) = (latest, None, last);
+    // Each step goes to another chain, and there are only so many.
+    for _ in chains {
+        let Some(open) = line else { break };
+        match search(open, until, bound).await? {
+            Found::At { at, committed_at, mode } => {
+                return Ok(Moment { open, at, committed_at, mode });
+            }
+            Found::NothingSince(earliest) => first = earliest,
+        }
+        let parent = open.chain.parent.as_ref();
+        bound = parent.map(|fork| fork.at.sequence);
+        line = parent.and_then(|fork| find(fork.repository));
+    }
+    Err(RecoveryError::PointInTime { wanted, first, last })
+}
+
+enum Found {
+    At {
+        at: Position,
+        committed_at: Timestamp,
+        mode: DrMode,
+    },
+    /// The earliest moment of this chain is later.
+    NothingSince(Timestamp),
+}
+
+/// Of one chain, up to a sequence number where it was left.
+async fn search(open: &OpenChain, until: Timestamp, bound: Option<Sequence>) -> Result<Found, RecoveryError> {
+    let shelf = open.shelf();
+    let (mut next, mut earliest) = (None, open.end_at);
+    for at in open.chain.bases.iter().rev() {
+        let base = match shelf.base(*at).await {
+            Ok(base) => base,
+            Err(error) if is_damage(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        if base.head_at <= until && bound.is_none_or(|bound| base.at.sequence <= bound) {
+            return behind(&shelf, &base, next, until, bound).await;
+        }
+        (next, earliest) = (Some(base.at), base.head_at);
+    }
+    Ok(Found::NothingSince(earliest))
+}
+
+/// Behind a base that is not too late, and before the next base, which is.
+async fn behind(
+    shelf: &Shelf<'_>,
+    base: &BaseDocument,
+    next: Option<Position>,
+    until: Timestamp,
+    bound: Option<Sequence>,
+) -> Result<Found, RecoveryError> {
+    let names = shelf.segments(Some(base.at)).await?;
+    let ours = |at: &Position| {
+        at.generation == base.at.generation
+            && next.is_none_or(|next| *at <= next)
+            && bound.is_none_or(|bound| at.sequence <= bound)
+    };
+    let names: Vec<Position> = names.iter().map(|name| name.at).filter(ours).collect();
+    let Some(directory) = last_begun(shelf, &names, until).await? else {
+        return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode });
+    };
+    let found = last_entry(shelf, &directory, until).await?;
+    let sequence = found.revision.sequence();
+    let sequence = bound.map_or(sequence, |bound| sequence.min(bound));
+    let at = Position { sequence, ..directory.first };
+    Ok(Found::At { at, committed_at: found.at, mode: base.mode })
+}
+
+/// The last segment that had begun by then. Times ascend with names; what does not open is passed over.
+async fn last_begun(
+    shelf: &Shelf<'_>,
+    names: &[Position],
+    until: Timestamp,
+) -> Result<Option<SegmentDirectory>, RecoveryError> {
+    let (mut low, mut high, mut found) = (0, names.len(), None);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let Some((index, directory)) = nearest_good(shelf, names, low, middle).await? else {
+            low = middle + 1;
+            continue;
+        };
+        if directory.first_at <= until {
+            found = Some(directory);
+            low = middle + 1;
+        } else {
+            high = index;
+        }
+    }
+    Ok(found)
+}
+
+async fn nearest_good(
+    shelf: &Shelf<'_>,
+    names: &[Position],
+    low: usize,
+    middle: usize,
+) -> Result<Option<(usize, SegmentDirectory)>, RecoveryError> {
+    for index in (low..=middle).rev() {
+        match shelf.segment(names[index]).await {
+            Ok(directory) => return Ok(Some((index, directory))),
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+async fn last_entry(
+    shelf: &Shelf<'_>,
+    directory: &SegmentDirectory,
+    until: Timestamp,
+) -> Result<EntryTime, RecoveryError> {
+    let path = shelf.folder.segment(directory.first);
+    let bytes = shelf.bytes(&path).await?;
+    let opening = |source| RecoveryError::Document { source: DocumentError::Open { path, source } };
+    let opened = open_object(shelf.repository.keyring(), ObjectKind::Segment, &bytes);
+    let entries = opened.and_then(|opened| opened.part(0)).map_err(opening)?;
+    let found =
+        Segment::last_until(&entries, until).map_err(|source| RecoveryError::DecodeSegment { source })?;
+    found.ok_or_else(|| RecoveryError::Mismatch { what: "a segment's times are not its entries'".to_owned() })
+}

@@ -1,0 +1,305 @@
+//! Which runs of the DR policy go, and with them what of the chain nobody needs any more. Only the owner removes.
+//!
+//! What retention has to know of a run is a row of the instance file; the store is listed by names, and read only
+//! where a name has no row: after a kill, or on a volume that was restored.
+//!
+//! The order: 1 runs that retention lets go are stated as retired; 2 bases that no point in time and no standing run
+//! needs: their outcome is retired, their document goes, then their segments; 3 documents of runs that were retired
+//! before the window of points in time. A kill leaves garbage that the next run finds, never a base without its rows.
+//! Limits: [`REMOVED_MAX`] objects are removed in a run.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use keelson_catalog::{Change, Class, Expect, Query, Row, RowKey, RowKind};
+use keelson_model::retention::{Origin, Point, Retention, RunResult, decide_retired};
+use keelson_model::{RepositoryId, SessionId};
+use keelson_repository::{Ownership, RetireError};
+use keelson_store::{StoreError, StorePath};
+use serde::{Deserialize, Serialize};
+
+use super::RunDescription;
+use crate::layout::{Epoch, Position};
+use crate::locations::Location;
+use crate::ownership;
+use crate::platform::{Platform, commit};
+use crate::recovery::chain::keep::{Spent, StoredBase, decide_spent};
+use crate::recovery::documents::ManifestDocument;
+use crate::recovery::read::is_damage;
+use crate::recovery::ship::Reached;
+use crate::recovery::{RecoveryError, read};
+
+/// Every point of this long can be reached; of what is older, the runs that retention keeps.
+const POINTS_IN_TIME: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// A run of the policy is to end. What is left goes with the next one.
+const REMOVED_MAX: usize = 20_000;
+const REMOVALS_IN_FLIGHT: usize = 16;
+const PAGE: usize = 1_000;
+
+/// What retention knows of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    repository: RepositoryId,
+    at: Position,
+    outcome: SessionId,
+    run: RunDescription,
+    /// Since then its outcome is retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retired_at: Option<Timestamp>,
+}
+
+fn row_kind() -> RowKind {
+    RowKind::new("dr-runs")
+}
+
+impl Facts {
+    fn key(&self) -> RowKey {
+        RowKey::new(row_kind(), self.repository.to_string(), self.at.to_string())
+    }
+
+    fn put(&self, now: Timestamp) -> Change {
+        let key = self.key();
+        let row = Row {
+            kind: key.kind,
+            namespace: key.namespace,
+            name: key.name,
+            uid: String::new(),
+            labels: BTreeMap::new(),
+            created: now,
+            class: Class::Local,
+            body: serde_json::to_vec(self).expect("plain data"),
+        };
+        Change::Put { row, expect: Expect::Any }
+    }
+}
+
+async fn write(platform: &Platform, change: Change) -> Result<(), RecoveryError> {
+    let written = commit(&platform.instance, "disaster recovery", vec![change]).await;
+    written.map(drop).map_err(|source| RecoveryError::WriteState { source })
+}
+
+/// After a manifest was written.
+pub(super) async fn keep_facts(
+    platform: &Platform,
+    reached: &Reached,
+    manifest: &ManifestDocument,
+    run: &RunDescription,
+) -> Result<(), RecoveryError> {
+    let facts = Facts {
+        repository: reached.repository.id(),
+        at: manifest.at,
+        outcome: manifest.outcome,
+        run: run.clone(),
+        retired_at: None,
+    };
+    write(platform, facts.put(platform.clock.now())).await
+}
+
+/// Lets go of runs, and of what was shipped for them alone.
+pub(super) async fn apply(
+    platform: &Platform,
+    reached: &Reached,
+    location: &Location,
+    retention: &Retention,
+) -> Result<(), RecoveryError> {
+    let proof = match ownership::prove(platform, location, &platform.cluster_id).await {
+        Ok(Epoch(epoch)) => Ownership::proven_by_newest_epoch(platform.identity().lineage, u64::from(epoch)),
+        Err(refusal) => {
+            tracing::info!(reason = %refusal, "retention of DR runs waits");
+            return Ok(());
+        }
+    };
+    let mut runs = known_runs(platform, reached).await?;
+    retire_runs(platform, reached, &mut runs, retention, &proof).await?;
+    let standing: Vec<Position> =
+        runs.iter().filter(|facts| facts.retired_at.is_none()).map(|facts| facts.at).collect();
+    let now = platform.clock.now();
+    // Objects are as old as the store says.
+    let stored = reached.store.time().await;
+    let stored = stored.map_err(|source| RecoveryError::List { folder: reached.folder.bases(), source })?;
+    let removed = drop_spent(reached, &standing, before(stored), &proof, now).await?;
+    drop_retired_runs(platform, reached, &runs, before(now)).await?;
+    if removed > 0 {
+        tracing::info!(objects = removed, "bases and segments that nobody needs are removed");
+    }
+    Ok(())
+}
+
+fn before(now: Timestamp) -> Timestamp {
+    now.saturating_sub(POINTS_IN_TIME).unwrap_or(now)
+}
+
+/// The runs whose documents lie in the store, ascending. One that has no row gets one.
+async fn known_runs(platform: &Platform, reached: &Reached) -> Result<Vec<Facts>, RecoveryError> {
+    let mut rows = read_rows(platform, reached.repository.id())?;
+    let mut runs = Vec::new();
+    for name in reached.shelf().manifests().await? {
+        let facts = match rows.remove(&name.at) {
+            Some(facts) => facts,
+            None => match adopt(platform, reached, name.at).await {
+                Ok(Some(facts)) => facts,
+                Ok(None) => continue,
+                Err(error) if is_damage(&error) => {
+                    tracing::warn!(warning = read::warning(&error), "a run is not counted");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        runs.push(facts);
+    }
+    // Their documents are gone.
+    for facts in rows.into_values() {
+        write(platform, Change::delete(facts.key())).await?;
+    }
+    Ok(runs)
+}
+
+fn read_rows(
+    platform: &Platform,
+    repository: RepositoryId,
+) -> Result<BTreeMap<Position, Facts>, RecoveryError> {
+    let mut rows = BTreeMap::new();
+    let mut query = Query::all(row_kind(), PAGE);
+    loop {
+        let page = platform.instance.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
+        let facts = page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok());
+        let ours = facts.filter(|facts: &Facts| facts.repository == repository);
+        rows.extend(ours.map(|facts| (facts.at, facts)));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(rows),
+        }
+    }
+}
+
+/// A run that this volume knows nothing of: its manifest, outcome and retirement tell.
+async fn adopt(platform: &Platform, reached: &Reached, at: Position) -> Result<Option<Facts>, RecoveryError> {
+    let manifest = reached.shelf().manifest(at).await?;
+    let outcome = match reached.repository.fetch_outcome(manifest.outcome).await {
+        Ok(outcome) => outcome,
+        Err(source) if source.is_damage() => return Ok(None),
+        Err(source) => return Err(RecoveryError::FetchObject { source }),
+    };
+    let Ok(run) = serde_json::from_slice(outcome.description()) else { return Ok(None) };
+    let retirement = match reached.repository.fetch_retirement(manifest.outcome).await {
+        Ok(retirement) => retirement,
+        Err(RetireError::Read { source }) if source.is_damage() => None,
+        Err(source) => return Err(RecoveryError::ListRetired { source }),
+    };
+    let facts = Facts {
+        repository: reached.repository.id(),
+        at,
+        outcome: manifest.outcome,
+        run,
+        retired_at: retirement.map(|retirement| retirement.at),
+    };
+    write(platform, facts.put(platform.clock.now())).await?;
+    Ok(Some(facts))
+}
+
+async fn retire_runs(
+    platform: &Platform,
+    reached: &Reached,
+    runs: &mut [Facts],
+    retention: &Retention,
+    proof: &Ownership,
+) -> Result<(), RecoveryError> {
+    let points: Vec<Point<Position>> = runs
+        .iter()
+        .filter(|facts| facts.retired_at.is_none())
+        .map(|Facts { at, run, .. }| Point {
+            id: *at,
+            time: run.action_time,
+            origin: if run.manual { Origin::Manual } else { Origin::Schedule },
+            result: RunResult::Succeeded,
+            tiers: run.tiers,
+        })
+        .collect();
+    let retired = decide_retired(&points, retention);
+    for facts in runs.iter_mut().filter(|facts| retired.contains(&facts.at)) {
+        let now = platform.clock.now();
+        retire(reached, facts.outcome, proof, now).await?;
+        facts.retired_at = Some(now);
+        write(platform, facts.put(now)).await?;
+    }
+    Ok(())
+}
+
+async fn retire(
+    reached: &Reached,
+    outcome: SessionId,
+    proof: &Ownership,
+    now: Timestamp,
+) -> Result<(), RecoveryError> {
+    match reached.repository.retire(outcome, proof, now).await {
+        Ok(_) | Err(RetireError::Absent { .. }) => Ok(()),
+        Err(source) => Err(RecoveryError::ListRetired { source }),
+    }
+}
+
+/// Removes bases and segments that neither a point in time nor a standing run needs. Says how many objects went.
+pub(in crate::recovery) async fn drop_spent(
+    reached: &Reached,
+    standing: &[Position],
+    since: Timestamp,
+    proof: &Ownership,
+    now: Timestamp,
+) -> Result<usize, RecoveryError> {
+    let shelf = reached.shelf();
+    let bases = shelf.bases().await?;
+    let bases: Vec<StoredBase> =
+        bases.iter().map(|name| StoredBase { at: name.at, stored_at: name.stored_at }).collect();
+    let spent = decide_spent(&bases, standing, since);
+    // What lies before the first base is left of a removal that was interrupted.
+    let Some(first) = bases.first().map(|base| base.at) else { return Ok(0) };
+    let end = spent.last().map_or(first, |spent| spent.next);
+    for Spent { base, .. } in spent.iter().filter(|spent| spent.last.is_none()) {
+        match shelf.base(*base).await {
+            Ok(document) => retire(reached, document.outcome, proof, now).await?,
+            // Nobody can use it; what it held is found by pruning.
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
+        remove(reached, &reached.folder.base(*base)).await?;
+    }
+    let segments = shelf.segments_through(end).await?;
+    let gone = segments
+        .into_iter()
+        .filter(|at| *at <= first || spent.iter().any(|spent| spent.covers(*at)))
+        .take(REMOVED_MAX);
+    let removals = futures::stream::iter(gone)
+        .map(|at| async move { remove(reached, &reached.folder.segment(at)).await });
+    let mut removals = removals.buffer_unordered(REMOVALS_IN_FLIGHT);
+    let mut removed = 0;
+    while let Some(result) = removals.next().await {
+        removed += usize::from(result?);
+    }
+    Ok(removed)
+}
+
+/// What is locked stays until its lock ends. Says whether the object is gone.
+async fn remove(reached: &Reached, path: &StorePath) -> Result<bool, RecoveryError> {
+    match reached.store.delete(path, None).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Locked { .. }) => Ok(false),
+        Err(source) => Err(RecoveryError::Put { path: path.clone(), source }),
+    }
+}
+
+/// Documents of runs whose retirement was stated before the window of points in time.
+async fn drop_retired_runs(
+    platform: &Platform,
+    reached: &Reached,
+    runs: &[Facts],
+    since: Timestamp,
+) -> Result<(), RecoveryError> {
+    for facts in runs.iter().filter(|facts| facts.retired_at.is_some_and(|at| at < since)) {
+        if remove(reached, &reached.folder.manifest(facts.at)).await? {
+            write(platform, Change::delete(facts.key())).await?;
+        }
+    }
+    Ok(())
+}

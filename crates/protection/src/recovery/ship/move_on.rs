@@ -1,0 +1,144 @@
+//! Leaving a chain that is not this instance's alone: a later generation of the catalog, in a new repository.
+//!
+//! The order: 1 the last point that both have is looked up; 2 the catalog goes on in a generation above any in the
+//! store, so that no revision means two things; 3 the new repository is created with the passphrase's slot; 4 it is
+//! recorded, and shipping begins there with a base. A kill in between is taken up at the next start, which finds the
+//! old repository of another generation.
+
+use keelson_catalog::{Actor, Database};
+use keelson_crypto::{Slot, random_bytes};
+use keelson_model::{Generation, RepositoryId, Sequence};
+use keelson_repository::Unlock;
+
+use crate::layout::{ClusterFolder, Epoch, Position};
+use crate::locations::Location;
+use crate::platform::Platform;
+use crate::recovery::RecoveryError;
+use crate::recovery::documents::Fork;
+use crate::recovery::open::{list_repositories, open_chain};
+use crate::recovery::read::{Shelf, is_damage, list_names};
+use crate::recovery::ship::writers::Divergence;
+use crate::recovery::state::{self, Enabled, Moved};
+use crate::repositories;
+
+/// Segments that are looked at for the last common point; behind it nothing is decided.
+const LOOKED_AT_MAX: usize = 256;
+
+pub(super) async fn move_on(
+    platform: &Platform,
+    location: &Location,
+    enabled: &Enabled,
+    why: &Divergence,
+) -> Result<Enabled, RecoveryError> {
+    tracing::error!(
+        repository = %enabled.repository,
+        reason = %why,
+        "the shipped chain is not this instance's alone; going on in a new repository and a later generation"
+    );
+    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    let parent = find_fork(platform, location, enabled, &catalog).await?;
+    let seen = highest_generation(platform, location).await?;
+    // A catalog that went on already, before a kill, does not go on again.
+    open_generation(&catalog, Generation((seen.0 + 1).max(catalog.generation().0))).await?;
+
+    let slot = hex::decode(&enabled.slot).ok().and_then(|bytes| Slot::from_bytes(&bytes).ok());
+    let moved = Enabled {
+        repository: RepositoryId::from_bytes(random_bytes()),
+        enabled_at: platform.clock.now(),
+        parent: Some(parent),
+        ..enabled.clone()
+    };
+    let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(moved.repository);
+    let slots: Vec<Slot> = slot.into_iter().collect();
+    repositories::create_or_open(
+        location.store.clone(),
+        folder.repository(),
+        moved.repository,
+        &platform.vault(),
+        &enabled.profile,
+        &slots,
+        &platform.index_cache,
+    )
+    .await
+    .map_err(|source| RecoveryError::Repository { source })?;
+    let note = Moved { from: enabled.repository, at: platform.clock.now(), why: why.to_string() };
+    state::write_moved(platform, &moved, &note).await?;
+    Ok(moved)
+}
+
+/// In the file as it is. Readers and whoever commits notice nothing; watches begin anew.
+pub(super) async fn open_generation(catalog: &Database, wanted: Generation) -> Result<(), RecoveryError> {
+    let catalog = catalog.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        catalog.open_generation(wanted, &Actor::new("disaster recovery"))
+    });
+    let opened = opening.await.map_err(|_| RecoveryError::Interrupted)?;
+    opened.map(drop).map_err(|source| RecoveryError::OpenGeneration { source })
+}
+
+async fn highest_generation(platform: &Platform, location: &Location) -> Result<Generation, RecoveryError> {
+    let cluster = &platform.cluster_id;
+    let mut highest = Generation(0);
+    for id in list_repositories(location, cluster).await? {
+        let folder = ClusterFolder::new(cluster).dr_repository(id).bases();
+        let names = list_names(&*location.store, &folder, None).await?;
+        highest = names.iter().map(|name| name.at.generation).fold(highest, Generation::max);
+    }
+    Ok(highest)
+}
+
+/// The last point that the stored chain and the catalog have in common.
+async fn find_fork(
+    platform: &Platform,
+    location: &Location,
+    enabled: &Enabled,
+    catalog: &Database,
+) -> Result<Fork, RecoveryError> {
+    let vault = platform.vault();
+    let unlock = Unlock::Vault(&vault);
+    let cluster = platform.cluster_id.clone();
+    let at = match open_chain(location, &cluster, enabled.repository, unlock).await {
+        Ok(Some(open)) => common_point(&open.shelf(), catalog).await?,
+        Ok(None) | Err(RecoveryError::NoBase { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let nothing = Position { epoch: Epoch(0), generation: catalog.generation(), sequence: Sequence(0) };
+    Ok(Fork { cluster, repository: enabled.repository, at: at.unwrap_or(nothing) })
+}
+
+/// Walks back along the stored chain until an entry is the catalog's own.
+pub(super) async fn common_point(
+    shelf: &Shelf<'_>,
+    catalog: &Database,
+) -> Result<Option<Position>, RecoveryError> {
+    let is_ours = |at: Position, chain: &str| {
+        let same_generation = at.generation == catalog.generation();
+        let ours = catalog.chain_at(at.sequence).map_err(|source| RecoveryError::ReadState { source })?;
+        Ok::<_, RecoveryError>(same_generation && ours.is_some_and(|ours| hex::encode(ours) == chain))
+    };
+    let bases = shelf.bases().await?;
+    let mut looked_at = 0;
+    for index in (0..bases.len()).rev() {
+        let next = bases.get(index + 1).map(|next| next.at);
+        for segment in shelf.segments(Some(bases[index].at)).await?.iter().rev() {
+            let here = next.is_none_or(|next| segment.at <= next);
+            if !here || looked_at == LOOKED_AT_MAX {
+                continue;
+            }
+            looked_at += 1;
+            match shelf.segment(segment.at).await {
+                Ok(stored) if is_ours(stored.last, &stored.chain)? => return Ok(Some(stored.last)),
+                Ok(_) => {}
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match shelf.base(bases[index].at).await {
+            Ok(base) if is_ours(base.at, &base.state.chain)? => return Ok(Some(base.at)),
+            Ok(_) => {}
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,178 @@
+//! Damage, strangers and losses: named, never followed, and never a reason to hide what is proven.
+
+use keelson_crypto::ObjectKind;
+use keelson_model::SessionId;
+
+use super::*;
+use crate::documents;
+use crate::recovery::documents::{DOCUMENT_VERSION, ManifestDocument};
+use crate::recovery::open::open_chains;
+
+/// A run at the head, as the policy makes it.
+pub(super) async fn run(world: &World, shipper: &Shipper) -> ManifestDocument {
+    let reached = shipper.reached(world.catalog.head()).unwrap();
+    let manifest = ManifestDocument {
+        version: DOCUMENT_VERSION,
+        at: reached.at,
+        base: reached.base.at,
+        mode: reached.mode,
+        created: world.clock.now(),
+        state: summary_of(&reached.head, Some(scope_of(reached.mode)), reached.base.state.counts.clone()),
+        outcome: SessionId::from_bytes(random_bytes()),
+    };
+    let path = reached.folder.manifest(manifest.at);
+    let keys = reached.repository.keyring();
+    let bytes = documents::seal(keys.newest(), ObjectKind::Manifest, &path, &manifest).unwrap();
+    reached.store.create(&path, bytes).await.unwrap();
+    manifest
+}
+
+/// A chain with two bases, segments and a run, and its head.
+async fn shipped(world: &World) -> (Shipper, Head) {
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    world.commits(3);
+    world.ship(&mut shipper).await.unwrap();
+    shipper.base.as_mut().unwrap().grow(5 << 20);
+    world.commits(3);
+    world.ship(&mut shipper).await.unwrap();
+    run(world, &shipper).await;
+    world.commits(2);
+    world.ship(&mut shipper).await.unwrap();
+    (shipper, world.catalog.head())
+}
+
+/// What a review finds as the latest, and its warnings.
+async fn look(world: &World) -> (Sequence, Vec<String>) {
+    let open = world.open().await;
+    (open.chain.latest().unwrap().sequence, open.warnings)
+}
+
+fn later(shipper: &Shipper) -> Position {
+    shipper.position(Sequence(99))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_chain_gives_no_warning() {
+    let world = World::new();
+    let (_, head) = shipped(&world).await;
+    assert_eq!(look(&world).await, (head.revision.sequence(), Vec::new()));
+    assert_eq!(world.open().await.manifests.len(), 1);
+}
+
+/// Each was followed: the copy of an old object under a newer name was the latest state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_under_another_name_is_reported_and_never_followed() {
+    let world = World::new();
+    let (shipper, head) = shipped(&world).await;
+    let folder = world.folder();
+    let open = world.open().await;
+    let newest = world.names(&folder.segments()).await.last().unwrap().parse().unwrap();
+    let copies = [
+        (folder.base(open.chain.bases[0]), folder.base(later(&shipper))),
+        (folder.segment(newest), folder.segment(later(&shipper))),
+        (folder.manifest(open.manifests[0].at), folder.manifest(later(&shipper))),
+    ];
+    for (from, to) in copies {
+        let bytes = world.memory.fetch_all(&from).await.unwrap();
+        world.memory.tamper(&to, bytes);
+        let (latest, warnings) = look(&world).await;
+        assert_eq!(latest, head.revision.sequence());
+        assert!(warnings.iter().any(|warning| warning.contains("copied there")), "{warnings:?}");
+        assert_eq!(world.rebuild(&world.open().await, latest).await.unwrap(), hex::encode(head.chain));
+        world.memory.tamper_by_deleting(&to);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_open_is_passed_over_and_the_rest_is_used() {
+    let world = World::new();
+    let (shipper, head) = shipped(&world).await;
+    let (folder, open) = (world.folder(), world.open().await);
+    let retired = folder.repository().join(&format!("retired/{}", open.manifests[0].outcome)).unwrap();
+    let names = [
+        folder.base(later(&shipper)),
+        folder.segment(later(&shipper)),
+        folder.manifest(later(&shipper)),
+        retired,
+    ];
+    for name in &names {
+        world.memory.tamper(name, Bytes::from_static(b"of a stranger"));
+    }
+    let open = world.open().await;
+    assert_eq!(open.chain.latest().unwrap().sequence, head.revision.sequence());
+    assert_eq!((open.warnings.len(), open.manifests.len()), (4, 1), "{:?}", open.warnings);
+    assert_eq!(world.rebuild(&open, head.revision.sequence()).await.unwrap(), hex::encode(head.chain));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_between_two_segments_does_not_stop_a_recovery_and_a_damaged_one_does() {
+    let world = World::new();
+    let (shipper, head) = shipped(&world).await;
+    let folder = world.folder();
+    world.memory.tamper(&folder.segment(shipper.position(Sequence(8))), Bytes::from_static(b"x"));
+    world.assert_reachable(&[head]).await;
+    let open = world.open().await;
+    let behind: Vec<String> = world.names(&folder.segments()).await;
+    let damaged = behind.iter().map(|name| name.parse::<Position>().unwrap()).find(|at| at.sequence.0 == 1);
+    world.memory.tamper(&folder.segment(damaged.unwrap()), Bytes::from_static(b"x"));
+    let error = world.rebuild(&open, Sequence(3)).await.unwrap_err();
+    assert_eq!(
+        keelson_model::Classified::class(&error),
+        keelson_model::ErrorClass::Invalid,
+        "refused by the plan"
+    );
+    world.assert_reachable(&[head]).await;
+}
+
+/// The newest base is damaged: the one before it and all segments since lead to the same state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_newest_base_is_made_good_by_the_one_before() {
+    let world = World::new();
+    let (_, head) = shipped(&world).await;
+    let newest = *world.open().await.chain.bases.last().unwrap();
+    world.memory.tamper(&world.folder().base(newest), Bytes::from_static(b"x"));
+    let (latest, warnings) = look(&world).await;
+    assert_eq!((latest, warnings.len()), (head.revision.sequence(), 1), "{warnings:?}");
+    world.assert_reachable(&[head]).await;
+}
+
+/// Whoever deletes the last segments takes the platform back in time; the run that proves it was hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_a_run_proves_and_that_are_gone_are_named_as_a_loss() {
+    let world = World::new();
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    world.commits(3);
+    world.ship(&mut shipper).await.unwrap();
+    world.commits(3);
+    world.ship(&mut shipper).await.unwrap();
+    let proven = run(&world, &shipper).await;
+    let last = shipper.position(Sequence(4));
+    world.memory.tamper_by_deleting(&world.folder().segment(last));
+    let (latest, warnings) = look(&world).await;
+    assert_eq!(latest, Sequence(3));
+    assert!(warnings[0].contains("lost") && warnings[0].contains(&proven.at.to_string()), "{warnings:?}");
+    let open = world.open().await;
+    assert!(open.chain.base_for(proven.at.generation, proven.at.sequence).is_err(), "not offered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_repository_does_not_hide_the_one_beside_it() {
+    let world = World::new();
+    let (_, head) = shipped(&world).await;
+    let phrase = Arc::new(keelson_crypto::Passphrase::new(b"a passphrase that is long enough".to_vec()));
+    let slot = keelson_crypto::Slot::seal(
+        keelson_model::SlotId::from_bytes(random_bytes()),
+        &phrase,
+        keelson_crypto::KdfCost::LOWEST,
+        world.vault.newest(),
+    );
+    world.target(LEGACY, 1).await.repository.add_slot(&slot.unwrap()).await.unwrap();
+    let other = World { repository: RepositoryId::from_bytes(random_bytes()), ..World::new() };
+    let damaged = ClusterFolder::new(&cluster()).dr_repository(other.repository);
+    let format = damaged.repository().join("format").unwrap();
+    world.memory.tamper(&format, Bytes::from_static(b"x"));
+    let (chains, warnings) = open_chains(&world.location(), &cluster(), &phrase).await.unwrap();
+    assert_eq!(chains.len(), 1);
+    assert_eq!(chains[0].chain.latest().unwrap().sequence, head.revision.sequence());
+    assert!(warnings[0].contains(&other.repository.to_string()), "{warnings:?}");
+}

@@ -1,0 +1,133 @@
+//! Points in time: every second that was shipped, on any store.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::recovery::documents::Fork;
+use crate::recovery::moment::find_moment;
+
+/// The sequence number at a moment of one chain.
+async fn find(world: &World, time: Timestamp) -> Result<(u32, u64), (Timestamp, Timestamp)> {
+    let chains = [world.open().await];
+    match find_moment(&chains, time, world.clock.now()).await {
+        Ok(moment) => Ok((moment.at.generation.0, moment.at.sequence.0)),
+        Err(RecoveryError::PointInTime { first, last, .. }) => Err((first, last)),
+        Err(error) => panic!("{}", Chain(&error)),
+    }
+}
+
+/// Entries 1 to 20, a second apart, over two bases and many segments. When each was committed.
+async fn shipped(world: &World) -> Vec<Timestamp> {
+    let commit = |name: &str| {
+        world.commit(name);
+        world.clock.now()
+    };
+    let mut times = vec![commit("first"), commit("second")];
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    for round in 0..6 {
+        times.extend((0..3).map(|number| commit(&format!("{round}-{number}"))));
+        if round == 3 {
+            shipper.base.as_mut().unwrap().grow(5 << 20);
+        }
+        world.ship(&mut shipper).await.unwrap();
+    }
+    times
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_second_leads_to_its_last_entry() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    for (index, time) in times.iter().enumerate().skip(1) {
+        assert_eq!(find(&world, *time).await, Ok((1, index as u64 + 1)), "{time}");
+        let half = *time - Duration::from_millis(500);
+        assert_eq!(find(&world, half).await.ok(), (index > 1).then_some((1, index as u64)), "{half}");
+    }
+    let moments = [world.open().await];
+    let moment = find_moment(&moments, times[9], world.clock.now()).await.unwrap();
+    assert_eq!(moment.committed_at, times[9]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_was_not_shipped_is_refused_with_the_range_that_was() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let range = Err((times[1], times[19]));
+    assert_eq!(find(&world, times[0]).await, range, "before the first base");
+    assert_eq!(find(&world, times[19] + Duration::from_secs(1)).await, range, "to come");
+    world.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(find(&world, times[19] + Duration::from_secs(60)).await, Ok((1, 20)), "nothing followed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_holds_all_that_was_committed_in_it() {
+    let world = World::new();
+    world.commit("a");
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    world.commit("b");
+    let second = world.clock.now();
+    world.clock.advance(Duration::from_millis(700));
+    let row = Row {
+        kind: RowKind::new("rows"),
+        namespace: String::new(),
+        name: "in the same second".to_owned(),
+        uid: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        created: second,
+        class: Class::Configuration,
+        body: b"{}".to_vec(),
+    };
+    world.catalog.commit(&keelson_catalog::Actor::new("test"), vec![Change::put(row)]).unwrap();
+    world.ship(&mut shipper).await.unwrap();
+    assert_eq!(find(&world, second).await, Ok((1, 3)));
+    assert_eq!(find(&world, second + Duration::from_millis(1)).await, Ok((1, 2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_among_the_segments_do_not_lead_a_search_astray() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let folder = world.folder();
+    for number in [4, 8, 10, 13, 16, 19, 20, 30] {
+        let at = Position { epoch: Epoch(1), generation: Generation(1), sequence: Sequence(number) };
+        if !world.names(&folder.segments()).await.contains(&at.to_string()) {
+            world.memory.tamper(&folder.segment(at), Bytes::from_static(b"x"));
+        }
+    }
+    for (index, time) in times.iter().enumerate().skip(1) {
+        assert_eq!(find(&world, *time).await, Ok((1, index as u64 + 1)), "{time}");
+    }
+}
+
+/// The chain went on in a later generation beside the one that it left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let parent = world.open().await;
+    let fork = Position { sequence: Sequence(20), ..parent.chain.latest().unwrap() };
+    let left = world.repository;
+    let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
+    moved.clock.advance(Duration::from_secs(5));
+    move_on::open_generation(&moved.catalog, Generation(2)).await.unwrap();
+    let mut target = moved.target(LEGACY, 1).await;
+    target.enabled.parent = Some(Fork { cluster: cluster(), repository: left, at: fork });
+    let known = Started::never(moved.repository);
+    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
+    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
+    moved.ship(&mut shipper).await.unwrap();
+    moved.commits(2);
+    moved.ship(&mut shipper).await.unwrap();
+
+    let (now, child) = (moved.clock.now(), moved.open().await);
+    let chains = [parent, child];
+    let at = async |time: Timestamp| {
+        let moment = find_moment(&chains, time, now).await.unwrap();
+        (moment.at.generation.0, moment.at.sequence.0)
+    };
+    assert_eq!(at(times[7]).await, (1, 8));
+    assert_eq!(at(now).await, (2, 3));
+    let refused = find_moment(&chains, times[0], now).await.err();
+    let Some(RecoveryError::PointInTime { first, last, .. }) = refused else { panic!("before everything") };
+    assert_eq!((first, last), (times[1], now));
+}

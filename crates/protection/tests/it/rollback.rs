@@ -1,0 +1,127 @@
+//! A volume that was restored to an older state finds its own chain ahead of it, and goes on beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use keelson_catalog::{Actor, Change, Class, Labels, Row, RowKind};
+use keelson_model::recovery::DrMode;
+use keelson_model::{Clock, Generation, ManualClock};
+use keelson_protection::Platform;
+use keelson_protection::recovery::{enable, state};
+use keelson_testkit::{ControlPlane, eventually};
+use keelson_workload::Cluster;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{config, make_valid, prepare, profile, settings};
+
+/// A life of the platform on a volume: it starts, does something, and stops after all of it was shipped.
+async fn live(
+    plane: &ControlPlane,
+    clock: &Arc<ManualClock>,
+    (data, share): (&Path, &Path),
+    work: impl AsyncFnOnce(&Arc<Platform>) -> Result<()>,
+) -> Result<()> {
+    let shared: Arc<dyn Clock> = clock.clone();
+    let cluster = Cluster::from_client(plane.client().await?);
+    let platform = Platform::open(settings(data, share), cluster, shared).await?;
+    let stop = CancellationToken::new();
+    let mut services = tokio::task::JoinSet::new();
+    services.spawn(keelson_protection::run(platform.clone(), stop.clone()));
+    let worked = work(&platform).await;
+    stop.cancel();
+    while services.join_next().await.is_some() {}
+    worked
+}
+
+fn commit(platform: &Platform, names: std::ops::Range<u32>) -> Result<()> {
+    for name in names {
+        let row = Row {
+            kind: RowKind::new("notes"),
+            namespace: String::new(),
+            name: name.to_string(),
+            uid: String::new(),
+            labels: Labels::new(),
+            created: platform.clock().now(),
+            class: Class::Configuration,
+            body: b"{}".to_vec(),
+        };
+        platform.catalog()?.commit(&Actor::new("test"), vec![Change::put(row)])?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name()))?,
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))?),
+        }
+    }
+    Ok(())
+}
+
+fn repositories(share: &Path, platform: &Platform) -> Result<Vec<PathBuf>> {
+    let dr = share.join("k10").join(platform.cluster_id().as_str()).join("dr");
+    std::fs::read_dir(dr)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_was_restored_to_an_older_state_goes_on_in_a_new_repository() -> Result<()> {
+    let plane = ControlPlane::start().await?;
+    let (data, older, share) = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
+    let volume = data.path().join("volume");
+    prepare(&Cluster::from_client(plane.client().await?)).await?;
+    let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
+    let places = (volume.as_path(), share.path());
+
+    live(&plane, &clock, places, async |platform| {
+        make_valid(platform, &config("Profile", "profiles"), &profile()).await?;
+        enable::enable(platform, "vault", DrMode::Legacy).await?;
+        commit(platform, 0..20)
+    })
+    .await?;
+    copy(&volume, older.path())?;
+    live(&plane, &clock, places, async |platform| commit(platform, 20..40)).await?;
+    std::fs::remove_dir_all(&volume)?;
+    copy(older.path(), &volume)?;
+
+    live(&plane, &clock, places, async |platform| {
+        let before = state::enabled(platform)?.context("it is enabled")?.repository;
+        commit(platform, 100..105)?;
+        eventually("shipping has left the chain", async || {
+            let moved = state::moved(platform)?;
+            Ok(moved.filter(|moved| moved.from == before))
+        })
+        .await?;
+        let enabled = state::enabled(platform)?.context("it stays enabled")?;
+        let parent = enabled.parent.context("the new chain names the one that it left")?;
+        ensure!(enabled.repository != before && parent.repository == before);
+        ensure!(platform.catalog()?.generation() == Generation(2), "a revision means one thing");
+        eventually("the new repository has a base", async || {
+            let bases = repositories(share.path(), platform)?
+                .iter()
+                .filter(|repository| repository.ends_with(enabled.repository.to_string()))
+                .filter(|repository| repository.join("bases").is_dir())
+                .count();
+            Ok((bases == 1).then_some(()))
+        })
+        .await?;
+        ensure!(repositories(share.path(), platform)?.len() == 2);
+        Ok(())
+    })
+    .await?;
+
+    // From here on it is a chain like any other.
+    live(&plane, &clock, places, async |platform| {
+        commit(platform, 105..110)?;
+        ensure!(platform.catalog()?.generation() == Generation(2));
+        enable::enable(platform, "vault", DrMode::Legacy).await?;
+        ensure!(repositories(share.path(), platform)?.len() == 2, "nothing is left again");
+        Ok(())
+    })
+    .await?;
+    plane.stop().await
+}
