@@ -71,6 +71,29 @@ fn a_cluster_whose_dr_never_ran_is_told_from_an_unknown_one() -> Result<()> {
 }
 
 #[test]
+fn a_point_in_time_is_planned_and_one_that_was_not_shipped_is_refused_with_the_range() -> Result<()> {
+    let world = enter()?;
+    let ask = |verb: &str, time: &str| {
+        let source = ["--profile", "whole", "--source-cluster-id", &world.source_id];
+        world.stage.keelson(&[&["dr", verb], &source[..], &["--point-in-time", time]].concat())
+    };
+    let before = world.state_of("whole")?;
+    for time in ["2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+        assert_said(&ask("restore", time)?, 3, &[time, " is possible"]);
+        world.stage.delete(&["kastendrrestores", "--all", "-n", NAMESPACE])?;
+    }
+    let refused = ask("review", "2001-01-01T00:00:00Z")?.stderr;
+    let range = refused.split_once("00:00:00Z; ").and_then(|(_, range)| range.split_once(" to "));
+    let (first, _) = range.context("the range that is possible")?;
+    let planned = ask("plan", first)?;
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    let newest = world.recover("plan", "whole", &world.source_id)?;
+    assert!(planned.stdout.contains("Recover cluster") && planned.stdout != newest.stdout);
+    assert_eq!(world.state_of("whole")?, before);
+    Ok(())
+}
+
+#[test]
 fn a_base_of_a_newer_format_says_so_with_a_hint() -> Result<()> {
     let world = enter()?;
     let bases = world.chain_folder("newer-base")?.join("bases");

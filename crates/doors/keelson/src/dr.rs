@@ -38,9 +38,9 @@ enum DrCommand {
     Run(Common),
     /// List the restore points of a source cluster.
     #[command(after_help = "Example:\n  keelson dr review --profile vault --source-cluster-id 0c3e8c52-…")]
-    Review(SourceArguments),
+    Review(MomentArguments),
     /// Show what a recovery would do, and touch nothing.
-    Plan(SourceArguments),
+    Plan(MomentArguments),
     /// Recover the platform.
     #[command(after_help = "Example:\n  keelson dr restore --profile vault --source-cluster-id 0c3e8c52-… \
         --skip-resource profiles,policies")]
@@ -72,15 +72,28 @@ struct SourceArguments {
     /// The UID of namespace 'default' of the lost cluster.
     #[arg(long, value_name = "ID")]
     source_cluster_id: String,
+}
+
+impl SourceArguments {
+    /// As the resources spell it.
+    fn info(&self) -> Value {
+        json!({ "profileName": self.profile, "sourceClusterID": self.source_cluster_id })
+    }
+}
+
+#[derive(Debug, Args)]
+struct MomentArguments {
+    #[command(flatten)]
+    source: SourceArguments,
     /// The state of that second instead of the latest, as in 2026-01-02T15:04:05Z.
     #[arg(long, value_name = "RFC3339")]
     point_in_time: Option<Timestamp>,
 }
 
-impl SourceArguments {
+impl MomentArguments {
     /// As the resources spell it.
-    fn source_cluster_info(&self) -> Value {
-        let mut info = json!({ "profileName": self.profile, "sourceClusterID": self.source_cluster_id });
+    fn info(&self) -> Value {
+        let mut info = self.source.info();
         if let Some(time) = self.point_in_time {
             info["pointInTime"] = json!(time);
         }
@@ -91,7 +104,7 @@ impl SourceArguments {
 #[derive(Debug, Args)]
 struct RestoreArguments {
     #[command(flatten)]
-    source: SourceArguments,
+    moment: MomentArguments,
     /// The restore point, repository.generation.sequence; any sequence that was shipped. The latest if none is given.
     #[arg(long, value_name = "ID", conflicts_with = "point_in_time")]
     point: Option<String>,

@@ -97,7 +97,8 @@ pub(crate) async fn open_chains(
     }
 }
 
-fn is_lasting(class: ErrorClass) -> bool {
+/// The object is bad for good, as opposed to out of reach for now.
+pub(crate) fn is_lasting(class: ErrorClass) -> bool {
     matches!(class, ErrorClass::Corrupt | ErrorClass::NotFound | ErrorClass::Invalid)
 }
 

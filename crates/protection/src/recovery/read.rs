@@ -156,7 +156,7 @@ impl Shelf<'_> {
 }
 
 /// The positions that name objects of a folder, in order, a page at a time. Other names are not ours.
-pub(crate) async fn list_names(
+async fn list_names(
     store: &dyn Store,
     folder: &StorePath,
     after: Option<StorePath>,

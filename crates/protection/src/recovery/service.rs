@@ -315,6 +315,7 @@ fn report_fields(plan: &RecoveryPlan, report: &RecoveryReport) -> Fields {
         ("generation", json!(plan.generation)),
         ("recovered", serde_json::to_value(&report.state).expect("plain data")),
         ("steps", serde_json::to_value(&report.steps).expect("plain data")),
+        ("warnings", json!(plan.warnings)),
         ("notes", json!(report.notes)),
     ]
 }

@@ -8,7 +8,7 @@ use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation, Kind};
 use serde_json::{Value, json};
 
-use super::{GRACE, RebuildArguments, RestoreArguments, SourceArguments, cluster, restore_kind, review_kind};
+use super::{GRACE, MomentArguments, RebuildArguments, RestoreArguments, cluster, restore_kind, review_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse_with};
 use crate::follow;
@@ -16,12 +16,10 @@ use crate::output::{data, say};
 
 const REVIEW_WITHIN: Duration = Duration::from_secs(30 * 60);
 
-pub(super) async fn review(arguments: SourceArguments) -> Result<()> {
+pub(super) async fn review(arguments: MomentArguments) -> Result<()> {
     let reviewed = make_review(&arguments).await?;
-    for warning in reviewed["status"]["warnings"].as_array().into_iter().flatten() {
-        say(&format!("warning: {}", warning.as_str().unwrap_or_default()));
-    }
-    data(arguments.common.output, &reviewed["status"]["restorePoints"], |points| {
+    tell_warnings(&reviewed);
+    data(arguments.source.common.output, &reviewed["status"]["restorePoints"], |points| {
         let line = |point: &Value| {
             let text = |field: &str| point[field].as_str().unwrap_or_default().to_owned();
             format!("{}  {}  {}", text("id"), text("version"), text("creationTime"))
@@ -32,22 +30,28 @@ pub(super) async fn review(arguments: SourceArguments) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn plan(arguments: SourceArguments) -> Result<()> {
+pub(super) async fn plan(arguments: MomentArguments) -> Result<()> {
     let reviewed = make_review(&arguments).await?;
-    data(arguments.common.output, &reviewed["status"]["plan"], |plan| {
+    data(arguments.source.common.output, &reviewed["status"]["plan"], |plan| {
         let lines = plan.as_array().into_iter().flatten().filter_map(Value::as_str);
         lines.collect::<Vec<_>>().join("\n")
     });
     Ok(())
 }
 
+fn tell_warnings(ended: &Value) {
+    for warning in ended["status"]["warnings"].as_array().into_iter().flatten() {
+        say(&format!("warning: {}", warning.as_str().unwrap_or_default()));
+    }
+}
+
 /// A review is made, read and removed again.
-async fn make_review(arguments: &SourceArguments) -> Result<Value> {
-    let common = &arguments.common;
+async fn make_review(arguments: &MomentArguments) -> Result<Value> {
+    let common = &arguments.source.common;
     let cluster = cluster(common).await?;
     let (kind, namespace) = (review_kind(), common.namespace.as_str());
     let name = format!("review-{}", random_suffix());
-    let spec = json!({ "sourceClusterInfo": arguments.source_cluster_info() });
+    let spec = json!({ "sourceClusterInfo": arguments.info() });
     create(&cluster, &kind, namespace, &name, spec).await?;
     let ended = follow::to_the_end(&cluster, &kind, namespace, &name, REVIEW_WITHIN).await;
     cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;
@@ -57,11 +61,11 @@ async fn make_review(arguments: &SourceArguments) -> Result<Value> {
 }
 
 pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
-    let RestoreArguments { source, point, skip_resource, replace_catalog, timeout } = arguments;
-    let common = &source.common;
+    let RestoreArguments { moment, point, skip_resource, replace_catalog, timeout } = arguments;
+    let common = &moment.source.common;
     let cluster = cluster(common).await?;
     let namespace = common.namespace.as_str();
-    let info = source.source_cluster_info();
+    let info = moment.info();
     let mut spec = json!({ "timeoutMinutes": timeout, "replaceCatalog": replace_catalog });
     let mut review = None;
     match point {
@@ -93,10 +97,10 @@ pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
 /// Makes the catalog from the exports alone.
 pub(crate) async fn rebuild_from_exports(arguments: RebuildArguments) -> Result<()> {
     let RebuildArguments { source, replace_catalog, timeout } = arguments;
-    let SourceArguments { common, profile, source_cluster_id } = &source;
+    let common = &source.common;
     let cluster = cluster(common).await?;
     let spec = json!({
-        "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source_cluster_id },
+        "sourceClusterInfo": source.info(),
         "rebuildFromExports": true, "replaceCatalog": replace_catalog, "timeoutMinutes": timeout,
     });
     let restored = follow_restore(&cluster, common, spec, timeout).await?;
@@ -118,6 +122,7 @@ async fn follow_restore(cluster: &Cluster, common: &Common, spec: Value, timeout
 
 fn print_restored(common: &Common, restored: &Value, outcome: &str) {
     let namespace = common.namespace.as_str();
+    tell_warnings(restored);
     data(common.output, &restored["status"], |status| {
         let notes = status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let mut lines: Vec<String> = notes.map(|note| format!("note: {note}")).collect();

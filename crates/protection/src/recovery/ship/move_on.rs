@@ -6,8 +6,8 @@
 //! old repository of another generation.
 
 use keelson_catalog::{Actor, Database};
-use keelson_crypto::{Slot, random_bytes};
-use keelson_model::{Generation, RepositoryId, Sequence};
+use keelson_crypto::{Slot, VaultKeyring, random_bytes};
+use keelson_model::{Chain, Classified, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_repository::Unlock;
 
 use crate::layout::{ClusterFolder, Epoch, Position};
@@ -15,8 +15,8 @@ use crate::locations::Location;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::Fork;
-use crate::recovery::open::{list_repositories, open_chain};
-use crate::recovery::read::{Shelf, is_damage, list_names};
+use crate::recovery::open::{is_lasting, list_repositories, open_chain};
+use crate::recovery::read::{Shelf, is_damage};
 use crate::recovery::ship::writers::Divergence;
 use crate::recovery::state::{self, Enabled, Moved};
 use crate::repositories;
@@ -37,7 +37,7 @@ pub(super) async fn move_on(
     );
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
     let parent = find_fork(platform, location, enabled, &catalog).await?;
-    let seen = highest_generation(platform, location).await?;
+    let seen = highest_generation(location, &platform.cluster_id, &platform.vault()).await?;
     // A catalog that went on already, before a kill, does not go on again.
     open_generation(&catalog, Generation((seen.0 + 1).max(catalog.generation().0))).await?;
 
@@ -76,13 +76,22 @@ pub(super) async fn open_generation(catalog: &Database, wanted: Generation) -> R
     opened.map(drop).map_err(|source| RecoveryError::OpenGeneration { source })
 }
 
-async fn highest_generation(platform: &Platform, location: &Location) -> Result<Generation, RecoveryError> {
-    let cluster = &platform.cluster_id;
+/// Of what opens and is itself: a name alone, which anybody can write, counts for nothing.
+pub(super) async fn highest_generation(
+    location: &Location,
+    cluster: &ClusterId,
+    vault: &VaultKeyring,
+) -> Result<Generation, RecoveryError> {
     let mut highest = Generation(0);
     for id in list_repositories(location, cluster).await? {
-        let folder = ClusterFolder::new(cluster).dr_repository(id).bases();
-        let names = list_names(&*location.store, &folder, None).await?;
-        highest = names.iter().map(|name| name.at.generation).fold(highest, Generation::max);
+        match open_chain(location, cluster, id, Unlock::Vault(vault)).await {
+            Ok(Some(open)) => highest = highest.max(open.base.at.generation),
+            Ok(None) => {}
+            Err(error) if is_lasting(error.class()) => {
+                tracing::warn!(repository = %id, cause = %Chain(&error), "not counted among our chains");
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(highest)
 }

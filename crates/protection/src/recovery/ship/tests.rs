@@ -511,3 +511,14 @@ async fn the_chain_goes_on_at_a_later_epoch_and_is_then_the_latest() {
     assert_eq!((latest.epoch, latest.sequence), (Epoch(2), Sequence(6)));
     world.assert_reachable(&heads).await;
 }
+
+/// Whoever can write a name could have taken every generation that is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_stranger_wrote_takes_no_generation() {
+    let world = World::new();
+    let _running = world.begin(LEGACY).await;
+    let at = Position { epoch: Epoch(1), generation: Generation::MAX, sequence: Sequence(1) };
+    world.memory.tamper(&world.folder().base(at), Bytes::from_static(b"x"));
+    let seen = move_on::highest_generation(&world.location(), &cluster(), &world.vault).await.unwrap();
+    assert_eq!(seen, Generation(1));
+}
