@@ -1,5 +1,6 @@
-//! What is cleaned up behind namespaces that went away while nobody watched: restore points and actions go, contents
-//! stay. A namespace of the same name that was made since is another one, and keeps what was made in it.
+//! What is cleaned up behind namespaces that went away while nobody watched: restore points go, contents stay. A
+//! namespace of the same name that was made since is another one, and keeps what was made in it. Actions stay: they
+//! are the history, which a recovery onto an empty cluster brings back before any namespace.
 //!
 //! Guarantees: nothing goes that was made in a namespace that is there; the cluster is asked again just before.
 
@@ -9,7 +10,6 @@ use std::error::Error;
 use keelson_catalog::{Change, CommitError, Database, Expect, PageKey, Query, RowKind};
 use tracing::info;
 
-use crate::actions;
 use crate::kinds;
 use crate::namespaces::{self, LiveNamespace};
 use crate::platform::{Platform, commit};
@@ -31,25 +31,17 @@ pub(super) async fn clean(
     present: &BTreeMap<String, String>,
     known: &HashMap<&str, &str>,
 ) -> CleanResult {
-    let kinds = [
-        kinds::restore_points(),
-        kinds::run_actions(),
-        kinds::backup_actions(),
-        kinds::export_actions(),
-        kinds::restore_actions(),
-    ];
-    for kind in kinds {
-        let mut query = Query::all(kind.clone(), 1);
-        // One row of each namespace is read, however many it has.
-        while let Some(first) = catalog.list(&query)?.rows.pop() {
-            let namespace = first.row.namespace;
-            let uid = present.get(&namespace).map(String::as_str);
-            let is_known = uid.is_some() && known.get(namespace.as_str()).copied() == uid;
-            if !is_known && namespace != platform.settings.install_namespace {
-                clean_namespace(platform, catalog, &kind, &namespace).await?;
-            }
-            query.after = Some(PageKey { namespace, name: AFTER_ALL_NAMES.to_owned() });
+    let kind = kinds::restore_points();
+    let mut query = Query::all(kind.clone(), 1);
+    // One row of each namespace is read, however many it has.
+    while let Some(first) = catalog.list(&query)?.rows.pop() {
+        let namespace = first.row.namespace;
+        let uid = present.get(&namespace).map(String::as_str);
+        let is_known = uid.is_some() && known.get(namespace.as_str()).copied() == uid;
+        if !is_known && namespace != platform.settings.install_namespace {
+            clean_namespace(platform, catalog, &kind, &namespace).await?;
         }
+        query.after = Some(PageKey { namespace, name: AFTER_ALL_NAMES.to_owned() });
     }
     Ok(())
 }
@@ -78,28 +70,19 @@ async fn clean_namespace(
     }
 }
 
-/// Whether a row was made in the namespace that is there now, as far as it is known.
-fn is_of(record: &Record, live: Option<&LiveNamespace>) -> bool {
+/// Whether a restore point was made in the namespace that is there now, as far as it is known.
+fn is_of(point: &Record, live: Option<&LiveNamespace>) -> bool {
     let Some(live) = live else { return false };
-    if record.kind == kinds::restore_points() {
-        let made_in = restore_points::namespace_of(record);
-        // What was made on another cluster came with a recovery, which has looked at the namespaces of this one.
-        return made_in.is_none_or(|made_in| made_in.cluster != live.id.cluster || made_in == live.id);
-    }
-    // Of an action only its time is known; an unfinished one ends by itself.
-    let is_finished = actions::state(record).is_some_and(|state| state.is_finished());
-    !is_finished || live.created.is_none_or(|created| record.created >= created)
+    let made_in = restore_points::namespace_of(point);
+    // What was made on another cluster came with a recovery, which has looked at the namespaces of this one.
+    made_in.is_none_or(|made_in| made_in.cluster != live.id.cluster || made_in == live.id)
 }
 
 /// A row that changed meanwhile is left for the next look.
 async fn remove(catalog: &Database, record: &Record) -> CleanResult {
     let expect = record.revision.map_or(Expect::Present, Expect::At);
     let mut changes = vec![Change::Delete { key: record.key(), expect }];
-    if record.kind == kinds::restore_points() {
-        changes.extend(restore_points::unbind_content_of(catalog, record)?);
-    } else {
-        changes.extend(actions::done_with(record));
-    }
+    changes.extend(restore_points::unbind_content_of(catalog, record)?);
     match commit(catalog, ACTOR, changes).await {
         Ok(_) => {
             info!(namespace = record.namespace, name = record.name, kind = %record.kind, "removed with its namespace");
@@ -115,7 +98,6 @@ mod tests {
     use jiff::Timestamp;
     use keelson_catalog::Class;
     use keelson_model::ClusterId;
-    use serde_json::json;
 
     use super::*;
     use crate::namespaces::{Lifetime, NamespaceId};
@@ -149,16 +131,5 @@ mod tests {
         check(None, Some(&live), true);
         check(Some(id(NEW, "2")), None, false);
         check(None, None, false);
-
-        let check = |created: i64, state: &str, live: Option<&LiveNamespace>, stays: bool| {
-            let mut action = Record::new(kinds::backup_action(), "shop", "b", at(created), Class::Local);
-            action.body.status = json!({ "state": state });
-            assert_eq!(is_of(&action, live), stays, "{created} {state}");
-        };
-        check(50, "Complete", Some(&live), false);
-        check(50, "Running", Some(&live), true);
-        check(100, "Failed", Some(&live), true);
-        check(150, "Complete", None, false);
-        check(150, "Pending", None, false);
     }
 }

@@ -1,14 +1,12 @@
 //! Carries a recovery out.
 //!
-//! The order: 1 the new generation is built beside the old, from a base and its segments or from the exports, and
-//! compared; 2 its first transaction fails what was unfinished and unbinds restore points of absent namespaces; 3 the
-//! ownership ConfigMap is placed and this instance owns nothing of its source; 4 the keys of the lineage are kept for
-//! the new generation; 5 `CURRENT` names the new generation; 6 this instance adopts the lineage and forgets what it
-//! believed before; 7 secrets, profiles and policies are put back.
+//! The order: 1 the new generation is built beside the old and compared; 2 its first transaction settles what was
+//! unfinished; 3 ownership of the source is given up; 4 the keys of the lineage are kept for the new generation; 5
+//! `CURRENT` names it; 6 this instance adopts the lineage and forgets what it believed; 7 configuration is put back.
 //!
-//! Guarantees: before 5 a stop, a timeout or a kill leaves the old catalog in use and everything can begin again; what
-//! 3 placed is withdrawn. 5 and 6 are not stopped half-way. From 5 on the run only rolls forward: after a restart, and
-//! for the next restore of the same point, it goes on at the first step that is not done.
+//! Guarantees: before 5 a stop, a timeout or a kill leaves the old catalog in use, and what 3 placed is withdrawn. 5 and
+//! 6 are not stopped half-way. From 5 on the run only rolls forward: after a restart, and for the next restore of the
+//! same point, it goes on at the first step that is not done.
 
 mod configuration;
 pub(super) mod rebuild;

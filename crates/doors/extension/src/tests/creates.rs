@@ -193,7 +193,7 @@ async fn labels_of_the_platform_are_not_set_by_clients() {
     for key in ["policyName", "runActionName", "exportProfile"] {
         let mut object = backup("b");
         object["metadata"]["labels"] = json!({format!("k10.kasten.io/{key}"): "nightly"});
-        let message = format!("metadata.labels: 'k10.kasten.io/{key}' is set by the platform");
+        let message = format!("metadata.labels: Invalid value: 'k10.kasten.io/{key}' is set by the platform");
         expect(&world, "", &object, StatusCode::UNPROCESSABLE_ENTITY, &message).await;
     }
     let mut copied = backup("b");

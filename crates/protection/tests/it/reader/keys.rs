@@ -107,7 +107,7 @@ async fn make(location: &Path, key: &str, other: KdfCost) -> Result<Outcome> {
     let changed =
         first.add_key(&vault, &[slot(3, NEW, KdfCost::LOWEST, &vault)?]).await?.load_index().await?;
     // Thousands of chunks: more than one node can list, so that nodes have a node above them.
-    back_up(&changed, &[("deep", [repeated, noise(4, 400_000)].concat())]).await
+    back_up(&changed, &[("deep", [repeated, noise(4, 900_000)].concat())]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
