@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
 mod codegen;
+mod explore;
 mod finding;
 mod promises;
 mod source;
@@ -33,6 +34,8 @@ enum Chore {
     Codegen,
     /// Print what the project promises and what proves it
     Promises,
+    /// Walk at random through interleavings of writers, readers, prunes and claims, and say how many there were
+    Explore(explore::Arguments),
     /// Start, stop or show a Kubernetes control plane for trying things out
     #[command(subcommand)]
     Testbed(testbed::Command),
@@ -63,6 +66,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             print!("{}", promises.table());
             Ok(print_findings("promises", &promises.check(&tree)))
         }
+        Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Testbed(command) => testbed::run(&command),
     }
 }

@@ -5,6 +5,12 @@
 //! under the lineage's key, or does not continue its chain, was written by a stranger: it counts for nothing and is
 //! reported. Limits: [`CLAIMS_MAX`] claims are read.
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "maintenance judges retirements, and is built on top of this")
+)]
+mod retired;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use keelson_crypto::{Keyring, ObjectKind, Sha256};
@@ -13,7 +19,7 @@ use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{self, DocumentError};
-use crate::layout::{ClusterFolder, Epoch, name_of};
+use crate::layout::{ClusterFolder, Epoch, RETIRED_SUFFIX, name_of};
 
 /// Ownership changes hands a few times in a cluster's life; a folder longer than this is not our work.
 const CLAIMS_MAX: usize = 10_000;
@@ -60,6 +66,8 @@ pub enum EpochError {
     Lost { epoch: Epoch, by: InstanceId },
     #[error("'{folder}' holds more than {limit} objects")]
     TooMany { folder: StorePath, limit: usize },
+    #[error("open what was retired when epoch {epoch} was claimed")]
+    OpenRetired { epoch: Epoch, source: DocumentError },
     #[error("no number is left for a claim in '{folder}'")]
     Exhausted { folder: StorePath },
 }
@@ -70,7 +78,7 @@ impl Classified for EpochError {
             Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
                 source.class()
             }
-            Self::Seal { source } => source.class(),
+            Self::Seal { source } | Self::OpenRetired { source, .. } => source.class(),
             Self::Lost { .. } => ErrorClass::Conflict,
             Self::TooMany { .. } | Self::Exhausted { .. } => ErrorClass::Corrupt,
         }
@@ -83,6 +91,7 @@ impl Classified for EpochError {
             Self::Write { .. } => "epoch.write",
             Self::Seal { .. } => "epoch.seal",
             Self::Lost { .. } => "epoch.lost",
+            Self::OpenRetired { source, .. } => source.code(),
             Self::TooMany { .. } => "epoch.too_many",
             Self::Exhausted { .. } => "epoch.exhausted",
         }
@@ -94,6 +103,7 @@ impl Classified for EpochError {
                 source.hint()
             }
             Self::Lost { .. } => Some("another instance owns this data now; only one may".to_owned()),
+            Self::OpenRetired { source, .. } => source.hint(),
             Self::Seal { .. } | Self::TooMany { .. } | Self::Exhausted { .. } => None,
         }
     }
@@ -117,6 +127,9 @@ pub(crate) async fn read_claims(
     let mut claims = Claims::default();
     for object in objects {
         let path = object.path;
+        if path.name().strip_suffix(RETIRED_SUFFIX).is_some_and(|epoch| epoch.parse::<u32>().is_ok()) {
+            continue;
+        }
         let Some(epoch) = name_of::<u32>(&path).map(Epoch).filter(|epoch| path.name() == epoch.to_string())
         else {
             claims.strangers.push(path.name().to_owned());

@@ -19,6 +19,9 @@ fn child(folder: &StorePath, name: &str) -> StorePath {
     folder.join(name).expect("ids, numbers and namespace names are legal path segments")
 }
 
+/// How the name of a list of retirements differs from that of its claim.
+pub(crate) const RETIRED_SUFFIX: &str = ".retired";
+
 /// Everything of one cluster: `k10/<cluster id>/`.
 #[derive(Debug, Clone)]
 pub(crate) struct ClusterFolder(StorePath);
@@ -46,6 +49,11 @@ impl ClusterFolder {
 
     pub(crate) fn epoch(&self, lineage: LineageId, epoch: Epoch) -> StorePath {
         child(&self.epochs(lineage), &epoch.to_string())
+    }
+
+    /// What was retired when the epoch was claimed.
+    pub(crate) fn epoch_retired(&self, lineage: LineageId, epoch: Epoch) -> StorePath {
+        child(&self.epochs(lineage), &format!("{epoch}{RETIRED_SUFFIX}"))
     }
 
     pub(crate) fn dr(&self) -> StorePath {

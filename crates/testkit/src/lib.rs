@@ -6,6 +6,7 @@
 
 mod control_plane;
 mod eventually;
+pub mod explorer;
 mod faulty_store;
 mod format_reader;
 mod minio;

@@ -1,5 +1,7 @@
 //! Claims against a store in memory: who wins, who is ignored.
 
+mod explore;
+
 use std::sync::Arc;
 
 use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};

@@ -32,7 +32,7 @@ pub use cache::IndexCache;
 pub(crate) use cache::LocalIndex;
 pub use error::IndexCacheError;
 pub use load::LoadIndexError;
-pub(crate) use load::refresh;
+pub(crate) use load::{fetch_index_object, refresh};
 pub(crate) use merge::Workplace;
 pub(crate) use packs::PackSet;
 pub(crate) use spill::SpillingSet;

@@ -1,5 +1,7 @@
 //! Every bound of the repository, in one place, with its reason.
 
+use std::time::Duration;
+
 /// A pack is one PUT, and four of them in flight must fit the memory gate.
 pub(crate) const PACK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Packs being sealed or sent at once by a session.
@@ -59,6 +61,19 @@ pub(crate) const RETENTIONS_IN_FLIGHT: usize = 8;
 pub(crate) const VERIFIES_IN_FLIGHT: usize = 3;
 /// Damaged objects that a report names; it counts all.
 pub(crate) const FINDINGS_MAX: usize = 10_000;
+/// Packs of one mark: 16 MB, which every writer reads that begins meanwhile. The next prune takes the rest.
+pub(crate) const MARK_PACKS_MAX: usize = 1_000_000;
+/// Outcomes in the list of one mark: 16 MB. Those beyond are read a second time.
+pub(crate) const MARK_OUTCOMES_MAX: usize = 1_000_000;
+/// Objects removed at once.
+pub(crate) const DELETES_IN_FLIGHT: usize = 8;
+/// Objects whose paths are in memory at once while they are removed.
+pub(crate) const DELETE_BATCH: usize = 1000;
+/// Nothing reaches a store later than this after its sender was told that it failed: no server, proxy or kernel
+/// that we know of holds a request for more than hours. Until then what could come late meets something.
+pub(crate) const LATE_EFFECTS_MAX: Duration = Duration::from_hours(14 * 24);
+/// How long a session is waited for whose own record cannot be read, from when the store took it.
+pub(crate) const UNREADABLE_SESSION_LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// What a repository's index may take before its rows move to disk.
 pub(crate) const INDEX_MEMORY_BYTES: usize = 4 * 1024 * 1024;

@@ -1,8 +1,15 @@
-//! What is done to a repository as a whole: verifying and retiring. Each is read-only or needs a proof of ownership.
+//! What is done to a repository as a whole: verifying, retiring, pruning, repacking. Each but the first needs a proof
+//! of ownership.
 
+pub(crate) mod liveness;
+mod outcomes;
+mod prune;
+mod repack;
 pub(crate) mod retire;
 mod verify;
 
+pub use prune::{JudgedRetirements, OnPruneProgress, Prune, PruneError, PrunePlan, PruneReport, PruneStep};
+pub use repack::{Repack, RepackError, RepackPlan, RepackReport, RepackThresholds};
 pub use retire::{Ownership, RetireError, Retired};
 pub use verify::{
     Damage, Depth, Finding, OnProgress, Verification, VerifyError, VerifyProgress, VerifyReport,

@@ -9,7 +9,7 @@ use keelson_model::{PackId, SessionId};
 use keelson_store::VersionId;
 
 use crate::core::Core;
-use crate::format::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
+use crate::format::outcome_record::{IndexReference, Moves, OutcomeRecord, SessionResult};
 use crate::format::session_record::SessionPurpose;
 use crate::object::{Expected, ObjectError, offload};
 use crate::tree::StreamRef;
@@ -89,6 +89,15 @@ impl Outcome {
     /// Every pack that its streams reach, sorted.
     pub fn packs(&self) -> &[PackId] {
         &self.record.packs
+    }
+
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.record.moves
+    }
+
+    /// It holds nothing of its own: it moved what others need.
+    pub(crate) fn is_repack(&self) -> bool {
+        self.record.is_repack()
     }
 
     pub(crate) fn indexes(&self) -> &[IndexReference] {

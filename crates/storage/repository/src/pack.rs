@@ -8,7 +8,7 @@ use keelson_crypto::{
 use keelson_model::PackId;
 
 pub use packer::WriteFault;
-pub(crate) use packer::{PackerReport, WrittenPack, run_packer};
+pub(crate) use packer::{PackerReport, WrittenPack, run_packer, write_index_object};
 
 use crate::chunk::{EncodedChunk, decode_chunk};
 use crate::core::Core;
@@ -19,6 +19,14 @@ use crate::object::{Expected, ObjectError};
 
 /// What a chunk costs beyond its body: nonce and tag, its length and its entry in the directory.
 const CHUNK_OVERHEAD_BYTES: usize = PART_OVERHEAD_BYTES + 4 + pack_directory::ENTRY_BYTES;
+
+/// What a pack costs beyond its chunks.
+pub(crate) const PACK_FRAME_BYTES: u64 = (OBJECT_OVERHEAD_BYTES + pack_directory::FRAME_BYTES) as u64;
+
+/// What a chunk of this sealed length takes of its pack, its entry in the directory included.
+pub(crate) fn stored_bytes(sealed_bytes: u32) -> u64 {
+    u64::from(sealed_bytes) + (CHUNK_OVERHEAD_BYTES - PART_OVERHEAD_BYTES) as u64
+}
 
 /// Chunks that will make a pack.
 pub(crate) struct PackDraft {
@@ -33,6 +41,10 @@ impl PackDraft {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.chunks.len()
     }
 
     pub(crate) fn fits(&self, chunk: &EncodedChunk) -> bool {

@@ -73,6 +73,14 @@ impl Paths {
     pub(crate) fn retired(&self, id: SessionId) -> StorePath {
         self.join(&format!("{RETIRED}/{id}"))
     }
+
+    pub(crate) fn mark(&self, id: ObjectId) -> StorePath {
+        self.join(&format!("{MARKS}/{id}"))
+    }
+
+    pub(crate) fn verdict(&self, id: ObjectId) -> StorePath {
+        self.join(&format!("{VERDICTS}/{id}"))
+    }
 }
 
 /// The id that a path ends in.

@@ -164,6 +164,11 @@ impl Reader {
         Ok(Self { core: Arc::clone(core), index, marker, retired })
     }
 
+    /// Its session's id, if it was announced.
+    pub fn id(&self) -> Option<SessionId> {
+        self.marker.as_ref().map(SessionMarker::id)
+    }
+
     /// Reads a committed outcome that was not retired when the reader began.
     pub async fn outcome(&self, id: SessionId) -> Result<Outcome, ReadError> {
         if self.retired.contains(&id) {

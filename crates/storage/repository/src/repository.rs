@@ -20,7 +20,7 @@ pub use unlock::{OpenRepositoryError, Unlock};
 
 use crate::core::Core;
 use crate::format::outcome_record::SessionResult;
-use crate::index::{IndexCache, IndexCacheError, LoadIndexError, LocalIndex, refresh};
+use crate::index::{Index, IndexCache, IndexCacheError, LoadIndexError, LocalIndex, refresh};
 use crate::limits::OUTCOME_READS_IN_FLIGHT;
 use crate::object::{ObjectError, offload};
 use crate::outcome::{Outcome, fetch_outcome};
@@ -156,7 +156,7 @@ impl Repository<Open> {
         fetch_outcome(self.core(), id, None).await
     }
 
-    /// Reads all committed outcomes, several at a time and in no order. One that is damaged is an error among the
+    /// Reads all committed outcomes but repacks, several at a time and in no order. One that is damaged is an error among the
     /// others, not their end.
     pub fn committed_outcomes(
         &self,
@@ -170,9 +170,10 @@ impl Repository<Open> {
             })
             .buffer_unordered(OUTCOME_READS_IN_FLIGHT)
             .filter(|outcome| {
-                let committed =
-                    outcome.as_ref().is_ok_and(|outcome| outcome.result() == SessionResult::Committed);
-                std::future::ready(committed || outcome.is_err())
+                let holds_streams = outcome.as_ref().map_or(true, |outcome| {
+                    outcome.result() == SessionResult::Committed && !outcome.is_repack()
+                });
+                std::future::ready(holds_streams)
             })
     }
 
@@ -207,6 +208,11 @@ impl Repository<Indexed> {
     #[cfg(test)]
     pub(crate) fn local(&self) -> &LocalIndex {
         &self.state.index
+    }
+
+    /// The index as it is now.
+    pub(crate) async fn refreshed_index(&self) -> Result<Arc<Index>, LoadIndexError> {
+        refresh(self.core(), &self.state.index).await
     }
 
     /// Which of these chunks some index object has a place for, as of the last session that began.

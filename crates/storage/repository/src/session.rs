@@ -7,7 +7,7 @@ mod claims;
 mod commit;
 mod cut;
 mod marker;
-mod reuse;
+pub(crate) mod reuse;
 mod write;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -205,10 +205,7 @@ impl Session {
         local: &Arc<LocalIndex>,
         new: NewSession,
     ) -> Result<Self, SessionError> {
-        let at_hand = core.keys.newest().number();
-        if at_hand != core.newest_key {
-            return Err(SessionError::OutdatedKey { newest: core.newest_key, at_hand });
-        }
+        require_newest_key(core)?;
         let marker = SessionMarker::announce(core, new).await?;
         let condemned = reuse::find_condemned(core).await?;
         let index =
@@ -253,6 +250,15 @@ impl Session {
     fn take_packer(&self) -> JoinSet<Result<PackerReport, WriteFault>> {
         std::mem::take(&mut *self.packer.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Whoever writes must hold the newest key, or an old passphrase would open what is written.
+pub(crate) fn require_newest_key(core: &Core) -> Result<(), SessionError> {
+    let at_hand = core.keys.newest().number();
+    if at_hand != core.newest_key {
+        return Err(SessionError::OutdatedKey { newest: core.newest_key, at_hand });
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Session {

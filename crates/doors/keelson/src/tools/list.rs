@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use keelson_crypto::Passphrase;
 use keelson_model::RepositoryId;
-use keelson_repository::{Locked, OpenRepositoryError, Repository, SessionResult, Unlock};
+use keelson_repository::{Locked, OpenRepositoryError, Repository, SessionPurpose, SessionResult, Unlock};
 use keelson_store::{Store, StoreExt, StorePath};
 use serde::Serialize;
 use serde_json::Value;
@@ -108,7 +108,9 @@ async fn look_into(
             let mut committed = 0;
             for id in repository.list_outcomes().await.map_err(failed)? {
                 let outcome = repository.fetch_outcome(id).await.map_err(failed)?;
-                committed += usize::from(outcome.result() == SessionResult::Committed);
+                let holds = outcome.result() == SessionResult::Committed
+                    && outcome.purpose() != SessionPurpose::Repack;
+                committed += usize::from(holds);
             }
             listing.opens = Some(true);
             listing.outcomes = Some(committed);

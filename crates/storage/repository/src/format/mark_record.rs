@@ -20,29 +20,23 @@ pub(crate) struct VerdictRecord {
 }
 
 impl MarkRecord {
-    #[cfg_attr(not(test), expect(dead_code, reason = "writers read the record; only pruning writes it"))]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Self { packs, outcomes } = self;
         let mut encoder = Encoder::versioned();
         encode_packs(&mut encoder, packs);
-        encoder.count(outcomes.len());
-        outcomes.iter().for_each(|outcome| encoder.raw(outcome.as_bytes()));
+        encode_outcomes(&mut encoder, outcomes);
         encoder.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::versioned("mark", bytes)?;
-        let packs = decode_packs(&mut decoder)?;
-        let count = decoder.count(SessionId::LENGTH)?;
-        let outcomes =
-            (0..count).map(|_| decoder.array().map(SessionId::from_bytes)).collect::<Result<_, _>>()?;
+        let (packs, outcomes) = (decode_packs(&mut decoder)?, decode_outcomes(&mut decoder)?);
         decoder.finish()?;
         Ok(Self { packs, outcomes })
     }
 }
 
 impl VerdictRecord {
-    #[cfg_attr(not(test), expect(dead_code, reason = "writers read the record; only pruning writes it"))]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Self { dead, kept } = self;
         let mut encoder = Encoder::versioned();
@@ -67,4 +61,14 @@ pub(super) fn encode_packs(encoder: &mut Encoder, packs: &[PackId]) {
 pub(super) fn decode_packs(decoder: &mut Decoder<'_>) -> Result<Vec<PackId>, DecodeError> {
     let count = decoder.count(PackId::LENGTH)?;
     (0..count).map(|_| decoder.array().map(PackId::from_bytes)).collect()
+}
+
+pub(super) fn encode_outcomes(encoder: &mut Encoder, outcomes: &[SessionId]) {
+    encoder.count(outcomes.len());
+    outcomes.iter().for_each(|outcome| encoder.raw(outcome.as_bytes()));
+}
+
+pub(super) fn decode_outcomes(decoder: &mut Decoder<'_>) -> Result<Vec<SessionId>, DecodeError> {
+    let count = decoder.count(SessionId::LENGTH)?;
+    (0..count).map(|_| decoder.array().map(SessionId::from_bytes)).collect()
 }

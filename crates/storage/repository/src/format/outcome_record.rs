@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use keelson_crypto::ObjectId;
-use keelson_model::{ChunkId, PackId};
+use keelson_model::{ChunkId, PackId, SessionId};
 use keelson_store::VersionId;
 
 use super::DecodeError;
 use super::bytes::{Decoder, Encoder};
 use super::index_record::{decode_version, encode_version};
-use super::mark_record::{decode_packs, encode_packs};
+use super::mark_record::{decode_outcomes, decode_packs, encode_outcomes, encode_packs};
 use super::session_record::SessionPurpose;
 use crate::limits::{
     ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, DESCRIPTION_BYTES_MAX, STREAM_NAME_BYTES_MAX, STREAMS_MAX,
@@ -46,6 +46,19 @@ pub(crate) struct IndexReference {
     pub(crate) version: Option<VersionId>,
 }
 
+/// What a repack moved, and for which outcomes. Everything that those need of an old pack lies in its new ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Moves {
+    pub(crate) moves: Vec<Move>,
+    pub(crate) outcomes: Vec<SessionId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub(crate) from: PackId,
+    pub(crate) to: Vec<PackId>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutcomeRecord {
     pub(crate) result: SessionResult,
@@ -57,6 +70,8 @@ pub(crate) struct OutcomeRecord {
     /// Sorted; every pack that a stream reaches.
     pub(crate) packs: Vec<PackId>,
     pub(crate) indexes: Vec<IndexReference>,
+    /// Only a committed repack has any.
+    pub(crate) moves: Moves,
 }
 
 impl OutcomeRecord {
@@ -71,7 +86,13 @@ impl OutcomeRecord {
             streams: Vec::new(),
             packs: Vec::new(),
             indexes: Vec::new(),
+            moves: Moves::default(),
         }
+    }
+
+    /// A session that moved what is half dead. Such an outcome is no root.
+    pub(crate) fn is_repack(&self) -> bool {
+        self.result == SessionResult::Committed && self.purpose == SessionPurpose::Repack
     }
 
     /// The field that is beyond its bound, if any. What is not within them is never encoded.
@@ -95,7 +116,8 @@ impl OutcomeRecord {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { result, purpose, created, retain_until, description, streams, packs, indexes } = self;
+        let Self { result, purpose, created, retain_until, description, streams, packs, indexes, moves } =
+            self;
         let mut encoder = Encoder::versioned();
         encoder.u8(*result as u8);
         encoder.u8(*purpose as u8);
@@ -109,6 +131,9 @@ impl OutcomeRecord {
         for IndexReference { id, version } in indexes {
             encoder.raw(id.as_bytes());
             encode_version(&mut encoder, version.as_ref());
+        }
+        if self.is_repack() {
+            encode_moves(&mut encoder, moves);
         }
         encoder.finish()
     }
@@ -129,13 +154,37 @@ impl OutcomeRecord {
             let id = ObjectId::from_bytes(decoder.array()?);
             indexes.push(IndexReference { id, version: decode_version(&mut decoder)? });
         }
-        let record = Self { result, purpose, created, retain_until, description, streams, packs, indexes };
+        let moves = Moves::default();
+        let mut record =
+            Self { result, purpose, created, retain_until, description, streams, packs, indexes, moves };
+        if record.is_repack() {
+            record.moves = decode_moves(&mut decoder)?;
+        }
         if let Some(field) = record.find_excess() {
             return Err(decoder.field(field));
         }
         decoder.finish()?;
         Ok(record)
     }
+}
+
+fn encode_moves(encoder: &mut Encoder, Moves { moves, outcomes }: &Moves) {
+    encoder.count(moves.len());
+    for Move { from, to } in moves {
+        encoder.raw(from.as_bytes());
+        encode_packs(encoder, to);
+    }
+    encode_outcomes(encoder, outcomes);
+}
+
+fn decode_moves(decoder: &mut Decoder<'_>) -> Result<Moves, DecodeError> {
+    let count = decoder.count(PackId::LENGTH + 4)?;
+    let mut moves = Vec::with_capacity(count);
+    for _ in 0..count {
+        let from = PackId::from_bytes(decoder.array()?);
+        moves.push(Move { from, to: decode_packs(decoder)? });
+    }
+    Ok(Moves { moves, outcomes: decode_outcomes(decoder)? })
 }
 
 fn encode_stream(encoder: &mut Encoder, stream: &NamedStream) {

@@ -51,7 +51,6 @@ impl SessionRecord {
         encoder.finish()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "only pruning reads how long a session may live"))]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::versioned("session", bytes)?;
         let purpose = SessionPurpose::decode(decoder.u8()?).ok_or_else(|| decoder.field("purpose"))?;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::index_record::{ChunkRecord, PackRecord};
 use super::key_file::KeyFile;
 use super::mark_record::{MarkRecord, VerdictRecord};
-use super::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
+use super::outcome_record::{IndexReference, Move, Moves, OutcomeRecord, SessionResult};
 use super::pack_directory::{Encoding, PackedChunk};
 use super::repository_file::RepositorySummary;
 use super::retired_record::Retirement;
@@ -202,6 +202,20 @@ fn an_outcome_is_its_bytes() {
     check(Frame::Sealed, &outcome(), outcome().encode(), OutcomeRecord::decode);
     let done = OutcomeRecord::bare(SessionResult::Done, SessionPurpose::Restore, time());
     check(Frame::Sealed, &done, done.encode(), OutcomeRecord::decode);
+    let aborted = OutcomeRecord::bare(SessionResult::Aborted, SessionPurpose::Repack, time());
+    check(Frame::Sealed, &aborted, aborted.encode(), OutcomeRecord::decode);
+}
+
+#[test]
+fn a_repack_is_its_bytes() {
+    let moved = Move { from: PackId::from_bytes([6; 16]), to: packs() };
+    let emptied = Move { from: PackId::from_bytes([7; 16]), to: Vec::new() };
+    let outcomes = vec![SessionId::from_bytes([3; 16])];
+    let record = OutcomeRecord {
+        moves: Moves { moves: vec![moved, emptied], outcomes },
+        ..OutcomeRecord::bare(SessionResult::Committed, SessionPurpose::Repack, time())
+    };
+    check(Frame::Sealed, &record, record.encode(), OutcomeRecord::decode);
 }
 
 #[test]

@@ -177,6 +177,8 @@ impl TakeIn {
             };
             match read.and_then(|bytes| decode_index_object(&self.core, source, &bytes)) {
                 Ok(decoded) => self.builder.add(decoded).map_err(local_error)?,
+                // Pruning removed it since it was listed: what it described is dead or described elsewhere.
+                Err(ObjectError::Missing { .. }) => {}
                 Err(error) if error.class() == ErrorClass::Corrupt => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "index object skipped");
                     self.damaged.push(Arc::new(error));
@@ -190,6 +192,16 @@ impl TakeIn {
 
 fn expect(core: &Core, source: &IndexSource) -> Expected {
     Expected { kind: ObjectKind::Index, id: source.id, path: core.paths.index(source.id) }
+}
+
+/// Reads one index object.
+pub(crate) async fn fetch_index_object(
+    core: &Arc<Core>,
+    source: IndexSource,
+) -> Result<DecodedIndex, ObjectError> {
+    let bytes = expect(core, &source).fetch(core.store.as_ref(), source.version.clone()).await?;
+    let core = Arc::clone(core);
+    offload(move || decode_index_object(&core, source, &bytes)).await
 }
 
 /// Opens an index object completely: one that is damaged anywhere says nothing.

@@ -1,6 +1,6 @@
 //! Checking that every outcome can be read, and naming what is damaged and which outcomes need it.
 //!
-//! Order: 1 index objects, 2 outcomes, 3 presence and length of the packs they name; at full depth 4 every byte of
+//! Order: 1 index objects, 2 outcomes, first for what repacks moved, 3 presence and length of the packs they name; at full depth 4 every byte of
 //! those packs, 5 every stream down to its chunks; last, which outcomes each damaged pack belongs to.
 
 mod outcomes;
@@ -16,6 +16,7 @@ use keelson_store::{StoreError, StorePath};
 use crate::core::Core;
 use crate::index::{Index, IndexCacheError};
 use crate::limits::FINDINGS_MAX;
+use crate::maintenance::liveness::MoveTable;
 use crate::object::ObjectError;
 use crate::read::{ReadError, Reader};
 
@@ -196,7 +197,8 @@ struct Verifier<'a> {
     on_progress: OnProgress<'a>,
     progress: VerifyProgress,
     report: VerifyReport,
-    /// Packs that outcomes name; at most 16 bytes each.
+    moves: MoveTable,
+    /// Packs that outcomes need; at most 16 bytes each.
     needed: BTreeSet<PackId>,
     /// Those of them that no index object describes.
     not_indexed: BTreeSet<PackId>,
@@ -218,11 +220,13 @@ impl Reader {
             on_progress,
             progress: VerifyProgress::default(),
             report: VerifyReport::default(),
+            moves: MoveTable::default(),
             needed: BTreeSet::new(),
             not_indexed: BTreeSet::new(),
             damaged_packs: BTreeMap::new(),
         };
         verifier.check_index();
+        verifier.read_moves().await?;
         verifier.check_outcomes(&verification.expected).await?;
         verifier.check_presence().await?;
         if verification.depth == Depth::Full {

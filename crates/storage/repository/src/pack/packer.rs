@@ -2,6 +2,7 @@
 //!
 //! Order: 1 every pack, 2 the index objects that describe packs already acknowledged.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use keelson_crypto::{ObjectKind, SealObjectError, Sealer};
@@ -78,6 +79,8 @@ impl Classified for WriteFault {
 pub(crate) struct WrittenPack {
     pub(crate) id: PackId,
     pub(crate) version: Option<VersionId>,
+    /// Which of the chunks it holds, counted as they were queued.
+    pub(crate) chunks: Range<u64>,
 }
 
 /// What a packer wrote.
@@ -93,6 +96,7 @@ struct Packer {
     core: Arc<Core>,
     progress: Arc<Progress>,
     uploads: Uploads,
+    chunks_sent: u64,
     /// Encoded entries of acknowledged packs that no index object has yet.
     entries: Vec<Vec<u8>>,
     report: PackerReport,
@@ -105,7 +109,7 @@ pub(crate) async fn run_packer(
     mut queue: Receiver<EncodedChunk>,
 ) -> Result<PackerReport, WriteFault> {
     let (uploads, entries, report) = (Uploads::new(), Vec::new(), PackerReport::default());
-    let mut packer = Packer { core, progress, uploads, entries, report };
+    let mut packer = Packer { core, progress, uploads, chunks_sent: 0, entries, report };
     let mut draft = PackDraft::new();
     while let Some(chunk) = queue.recv().await {
         if !draft.fits(&chunk) {
@@ -128,7 +132,9 @@ impl Packer {
         while self.uploads.len() >= UPLOADS_IN_FLIGHT {
             self.join_one().await?;
         }
-        self.uploads.spawn(upload(Arc::clone(&self.core), Arc::clone(&self.progress), draft));
+        let chunks = self.chunks_sent..self.chunks_sent + draft.chunk_count() as u64;
+        self.chunks_sent = chunks.end;
+        self.uploads.spawn(upload(Arc::clone(&self.core), Arc::clone(&self.progress), draft, chunks));
         Ok(())
     }
 
@@ -154,23 +160,31 @@ impl Packer {
         if entries.is_empty() {
             return Ok(());
         }
-        let core = Arc::clone(&self.core);
-        let object = offload(move || {
-            let mut sealer = Sealer::new(core.keys.newest(), ObjectKind::Index);
-            let path = core.paths.index(sealer.id());
-            let seal_error = |source| WriteFault::Seal { path: path.clone(), source };
-            for entry in &entries {
-                sealer.part(entry).map_err(seal_error)?;
-            }
-            sealer.finish(&[]).map_err(seal_error)
-        })
-        .await?;
-        let path = self.core.paths.index(object.id);
-        let written = self.core.store.put(&path, object.bytes, PutOptions::create_unique()).await;
-        let written = written.map_err(|source| WriteFault::Put { path, source })?;
-        self.report.indexes.push(IndexReference { id: object.id, version: written.version });
+        self.report.indexes.push(write_index_object(&self.core, entries).await?);
         Ok(())
     }
+}
+
+/// Writes one index object of encoded entries.
+pub(crate) async fn write_index_object(
+    core: &Arc<Core>,
+    entries: Vec<Vec<u8>>,
+) -> Result<IndexReference, WriteFault> {
+    let sealing = Arc::clone(core);
+    let object = offload(move || {
+        let mut sealer = Sealer::new(sealing.keys.newest(), ObjectKind::Index);
+        let path = sealing.paths.index(sealer.id());
+        let seal_error = |source| WriteFault::Seal { path: path.clone(), source };
+        for entry in &entries {
+            sealer.part(entry).map_err(seal_error)?;
+        }
+        sealer.finish(&[]).map_err(seal_error)
+    })
+    .await?;
+    let path = core.paths.index(object.id);
+    let written = core.store.put(&path, object.bytes, PutOptions::create_unique()).await;
+    let written = written.map_err(|source| WriteFault::Put { path, source })?;
+    Ok(IndexReference { id: object.id, version: written.version })
 }
 
 /// Seals, checks and sends one pack; gives its index entry.
@@ -178,6 +192,7 @@ async fn upload(
     core: Arc<Core>,
     progress: Arc<Progress>,
     draft: PackDraft,
+    queued: Range<u64>,
 ) -> Result<(WrittenPack, Vec<u8>), WriteFault> {
     let sealing = Arc::clone(&core);
     let SealedPack { id, object, chunks } = offload(move || {
@@ -200,5 +215,5 @@ async fn upload(
         version,
     };
     let entry = index_record::encode(&record, &chunks);
-    Ok((WrittenPack { id, version: record.version }, entry))
+    Ok((WrittenPack { id, version: record.version, chunks: queued }, entry))
 }

@@ -16,14 +16,14 @@ use crate::object::{Expected, ObjectError};
 use crate::paths;
 
 /// Packs that a session must not name unless it writes them itself.
-pub(super) struct Condemned(HashSet<PackId>);
+pub(crate) struct Condemned(HashSet<PackId>);
 
 impl Condemned {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn contains(&self, pack: &PackId) -> bool {
+    pub(crate) fn contains(&self, pack: &PackId) -> bool {
         self.0.contains(pack)
     }
 
@@ -40,7 +40,7 @@ impl Condemned {
 }
 
 /// Reads all marks, then all verdicts. A mark that appears after this was made by a prune that waits for us.
-pub(super) async fn find_condemned(core: &Arc<Core>) -> Result<Condemned, SessionError> {
+pub(crate) async fn find_condemned(core: &Arc<Core>) -> Result<Condemned, SessionError> {
     let mut marks = HashMap::new();
     for object in list(core, paths::MARKS).await? {
         let Some((id, body)) = read(core, ObjectKind::Mark, &object).await? else { continue };
@@ -52,6 +52,10 @@ pub(super) async fn find_condemned(core: &Arc<Core>) -> Result<Condemned, Sessio
     }
     let mut kept = HashMap::new();
     for object in list(core, paths::VERDICTS).await? {
+        // A verdict outlives its mark for a while and then concerns nobody.
+        if paths::parse_object_id(&object.path).is_none_or(|id| !marks.contains_key(&id)) {
+            continue;
+        }
         let Some((id, body)) = read(core, ObjectKind::Verdict, &object).await? else { continue };
         let verdict = VerdictRecord::decode(&body).map_err(|source| decode_error(&object, source))?;
         kept.insert(id, verdict.kept.into_iter().collect());

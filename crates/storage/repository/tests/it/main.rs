@@ -4,9 +4,14 @@
 
 mod crash;
 mod damage;
+mod explore;
 mod golden;
 mod index_cache;
 mod keys;
 mod model;
 mod protocol;
+mod prune;
+mod prune_crash;
+mod prune_model;
+mod upkeep;
 mod world;

@@ -3,26 +3,40 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use keelson_crypto::ObjectKind;
 use keelson_model::SessionId;
-use keelson_store::{ObjectMeta, StoreExt};
 
 use super::{Damage, Verifier, VerifyError};
 use crate::core::Core;
 use crate::format::outcome_record::SessionResult;
-use crate::limits::{FINDINGS_MAX, OUTCOME_READS_IN_FLIGHT};
+use crate::limits::FINDINGS_MAX;
+use crate::maintenance::outcomes::{OutcomeRead, Wanted, read_outcomes};
 use crate::object::{ObjectError, offload};
-use crate::outcome::{Outcome, fetch_outcome};
+use crate::outcome::Outcome;
 use crate::paths;
 
 impl Verifier<'_> {
+    /// What repacks moved: without it packs that were freed on purpose would be missed.
+    pub(super) async fn read_moves(&mut self) -> Result<(), VerifyError> {
+        let core = Arc::clone(&self.core);
+        let mut outcomes = read_all(&core);
+        while let Some(read) = outcomes.next().await {
+            match read?.outcome {
+                Ok(outcome) if outcome.is_repack() => self.moves.add(&outcome),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn check_outcomes(&mut self, expected: &[SessionId]) -> Result<(), VerifyError> {
         let mut missing: BTreeSet<_> = expected.iter().copied().collect();
         let core = Arc::clone(&self.core);
-        let mut outcomes = std::pin::pin!(read_outcomes(&core));
+        let mut outcomes = read_all(&core);
         while let Some(read) = outcomes.next().await {
-            let Read { id, altered, outcome } = read?;
+            let OutcomeRead { id, altered, outcome, .. } = read?;
             missing.remove(&id);
             if self.retired.contains(&id) {
                 continue;
@@ -32,9 +46,7 @@ impl Verifier<'_> {
                 self.find(Damage::Object(Arc::new(ObjectError::Altered { path })), vec![id]);
             }
             match outcome {
-                Ok(outcome) if outcome.result() == SessionResult::Committed => {
-                    self.check_outcome(&outcome).await?;
-                }
+                Ok(outcome) if is_root(&outcome) => self.check_outcome(&outcome).await?,
                 Ok(_) => {}
                 Err(error) if error.is_damage() => {
                     self.find(Damage::Object(Arc::new(error)), vec![id]);
@@ -58,11 +70,11 @@ impl Verifier<'_> {
         self.look_up_new(outcome).await?;
         let index = Arc::clone(&self.index);
         let mut all_indexed = true;
-        for pack in outcome.packs() {
-            if self.not_indexed.contains(pack) {
+        for pack in self.moves.needed_by(outcome) {
+            if self.not_indexed.contains(&pack) {
                 all_indexed = false;
-                let path = self.core.paths.pack(*pack);
-                self.find_in_pack(*pack, ObjectError::NotIndexed { path });
+                let path = self.core.paths.pack(pack);
+                self.find_in_pack(pack, ObjectError::NotIndexed { path });
             }
         }
         // An index object may have been merged into another; it is missed only where its packs are unknown.
@@ -82,7 +94,8 @@ impl Verifier<'_> {
 
     /// Notes the packs that no outcome before this one named, and whether the index knows them.
     async fn look_up_new(&mut self, outcome: &Outcome) -> Result<(), VerifyError> {
-        let new: Vec<_> = outcome.packs().iter().copied().filter(|pack| self.needed.insert(*pack)).collect();
+        let needed = self.moves.needed_by(outcome);
+        let new: Vec<_> = needed.into_iter().filter(|pack| self.needed.insert(*pack)).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -105,15 +118,16 @@ impl Verifier<'_> {
             return Ok(());
         }
         let core = Arc::clone(&self.core);
-        let mut outcomes = std::pin::pin!(read_outcomes(&core));
+        let mut outcomes = read_all(&core);
         while let Some(read) = outcomes.next().await {
-            let Read { id, altered: _, outcome } = read?;
+            let OutcomeRead { id, outcome, .. } = read?;
             let Ok(outcome) = outcome else { continue };
-            if self.retired.contains(&id) || outcome.result() != SessionResult::Committed {
+            if self.retired.contains(&id) || !is_root(&outcome) {
                 continue;
             }
-            for pack in outcome.packs() {
-                if let Some(finding) = self.damaged_packs.get_mut(pack) {
+            let needed: BTreeSet<_> = self.moves.needed_by(&outcome).into_iter().collect();
+            for pack in needed {
+                if let Some(finding) = self.damaged_packs.get_mut(&pack) {
                     finding.outcomes.push(id);
                 }
             }
@@ -128,27 +142,17 @@ impl Verifier<'_> {
     }
 }
 
-pub(super) struct Read {
-    pub(super) id: SessionId,
-    altered: bool,
-    pub(super) outcome: Result<Outcome, ObjectError>,
+/// It has streams of its own.
+pub(super) fn is_root(outcome: &Outcome) -> bool {
+    outcome.result() == SessionResult::Committed && !outcome.is_repack()
 }
 
 /// Every outcome there is, several at a time.
-pub(super) fn read_outcomes(core: &Arc<Core>) -> impl Stream<Item = Result<Read, VerifyError>> + '_ {
-    let folder = core.paths.join(paths::OUTCOMES);
-    let listed = core.store.stream(&folder);
-    listed
-        .map(move |object| {
-            let folder = folder.clone();
-            async move {
-                let object = object.map_err(|source| VerifyError::List { folder, source })?;
-                let ObjectMeta { path, version, altered, .. } = object;
-                let Some(id) = paths::parse_name(&path) else { return Ok(None) };
-                let outcome = fetch_outcome(core, id, version).await;
-                Ok(Some(Read { id, altered, outcome }))
-            }
+pub(super) fn read_all(core: &Arc<Core>) -> BoxStream<'_, Result<OutcomeRead, VerifyError>> {
+    read_outcomes(core, Wanted::All)
+        .map_err(|source| {
+            let folder = core.paths.join(paths::OUTCOMES);
+            VerifyError::List { folder, source }
         })
-        .buffered(OUTCOME_READS_IN_FLIGHT)
-        .filter_map(|read| std::future::ready(read.transpose()))
+        .boxed()
 }

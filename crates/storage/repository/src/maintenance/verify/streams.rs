@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::outcomes::{Read, read_outcomes};
+use super::outcomes::{is_root, read_all};
 use super::{Damage, Verifier, VerifyError};
-use crate::format::outcome_record::SessionResult;
+use crate::maintenance::outcomes::OutcomeRead;
 use crate::read::{ChunkReader, ReadError, walk_chunks};
 
 impl Verifier<'_> {
     pub(super) async fn walk_streams(&mut self) -> Result<(), VerifyError> {
         let core = Arc::clone(&self.core);
         let chunks = ChunkReader::new(&core, &self.index);
-        let mut outcomes = std::pin::pin!(read_outcomes(&core));
+        let mut outcomes = read_all(&core);
         while let Some(read) = outcomes.next().await {
-            let Read { id, outcome, .. } = read?;
+            let OutcomeRead { id, outcome, .. } = read?;
             let Ok(outcome) = outcome else { continue };
-            let damaged = outcome.packs().iter().any(|pack| self.damaged_packs.contains_key(pack));
+            let needed = self.moves.needed_by(&outcome);
+            let damaged = needed.iter().any(|pack| self.damaged_packs.contains_key(pack));
             // A damaged pack is a finding already; its outcome is named there.
-            if self.retired.contains(&id) || outcome.result() != SessionResult::Committed || damaged {
+            if self.retired.contains(&id) || !is_root(&outcome) || damaged {
                 continue;
             }
             for stream in outcome.streams() {

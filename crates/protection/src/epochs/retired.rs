@@ -1,0 +1,162 @@
+//! Which retirements count: `epochs/<lineage>/<n>.retired` names those that epoch `n` found when it was claimed.
+//!
+//! An owner of an earlier epoch who was paused may state a retirement after another has taken over. It is in no such
+//! list and therefore void. Whoever judges lists the retirements first and reads the claims afterwards.
+
+use std::collections::BTreeSet;
+
+use keelson_crypto::{Keyring, ObjectKind};
+use keelson_model::{LineageId, SessionId};
+use keelson_repository::{JudgedRetirements, Retirement};
+use keelson_store::{Store, StoreError, StoreExt};
+use serde::{Deserialize, Serialize};
+
+use super::EpochError;
+use crate::documents;
+use crate::layout::{ClusterFolder, Epoch};
+
+/// The list of one epoch. Where there is none, nobody has judged yet what was retired before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RetiredBefore {
+    version: u32,
+    pub epoch: Epoch,
+    pub outcomes: BTreeSet<SessionId>,
+}
+
+/// Pure: which retirements count while `newest` is the newest epoch and `list` is its list.
+pub(crate) fn judge(
+    retirements: &[Retirement],
+    lineage: LineageId,
+    newest: Epoch,
+    list: Option<&RetiredBefore>,
+) -> JudgedRetirements {
+    let mut judged = JudgedRetirements::default();
+    let newest_number = u64::from(newest.0);
+    let list = list.filter(|list| list.epoch == newest);
+    for retirement in retirements.iter().filter(|retirement| retirement.lineage == lineage) {
+        if retirement.epoch == newest_number {
+            judged.valid.insert(retirement.outcome);
+        } else if let Some(list) = list.filter(|_| retirement.epoch < newest_number) {
+            let side = if list.outcomes.contains(&retirement.outcome) {
+                &mut judged.valid
+            } else {
+                &mut judged.void
+            };
+            side.insert(retirement.outcome);
+        }
+    }
+    judged
+}
+
+/// Pure: what a new owner takes over of the retirements that it found after its claim. `before` is the newest list of
+/// an earlier epoch: what was void then stays void.
+pub(crate) fn take_over(
+    retirements: &[Retirement],
+    lineage: LineageId,
+    before: Option<&RetiredBefore>,
+) -> BTreeSet<SessionId> {
+    let counts = |retirement: &&Retirement| {
+        retirement.lineage == lineage
+            && before.is_none_or(|list| {
+                retirement.epoch >= u64::from(list.epoch.0) || list.outcomes.contains(&retirement.outcome)
+            })
+    };
+    retirements.iter().filter(counts).map(|retirement| retirement.outcome).collect()
+}
+
+/// Creates the list of an epoch, once; a list that is there already is the list.
+pub(crate) async fn record_retired(
+    store: &dyn Store,
+    cluster: &ClusterFolder,
+    lineage: LineageId,
+    keys: &Keyring,
+    epoch: Epoch,
+    outcomes: BTreeSet<SessionId>,
+) -> Result<RetiredBefore, EpochError> {
+    let path = cluster.epoch_retired(lineage, epoch);
+    let list = RetiredBefore { version: 0, epoch, outcomes };
+    let bytes = documents::seal(keys.newest(), ObjectKind::EpochRetired, &path, &list)
+        .map_err(|source| EpochError::Seal { source })?;
+    match store.create(&path, bytes).await {
+        Ok(_) => Ok(list),
+        Err(StoreError::AlreadyExists { path }) => {
+            let there = read_retired(store, cluster, lineage, keys, epoch).await?;
+            there.ok_or_else(|| EpochError::Write {
+                path: path.clone(),
+                source: StoreError::AlreadyExists { path },
+            })
+        }
+        Err(source) => Err(EpochError::Write { path, source }),
+    }
+}
+
+/// Reads the list of an epoch.
+pub(crate) async fn read_retired(
+    store: &dyn Store,
+    cluster: &ClusterFolder,
+    lineage: LineageId,
+    keys: &Keyring,
+    epoch: Epoch,
+) -> Result<Option<RetiredBefore>, EpochError> {
+    let path = cluster.epoch_retired(lineage, epoch);
+    let bytes = store.fetch_if_present(&path).await;
+    let Some(bytes) = bytes.map_err(|source| EpochError::Read { path: path.clone(), source })? else {
+        return Ok(None);
+    };
+    let list: RetiredBefore = documents::open(keys, ObjectKind::EpochRetired, &path, &bytes)
+        .map_err(|source| EpochError::OpenRetired { epoch, source })?;
+    Ok(Some(list).filter(|list| list.epoch == epoch))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const LINEAGE: LineageId = LineageId::from_bytes([1; 16]);
+
+    fn outcomes(numbers: &[u8]) -> BTreeSet<SessionId> {
+        numbers.iter().map(|number| SessionId::from_bytes([*number; 16])).collect()
+    }
+
+    /// Outcome and epoch of each.
+    fn retirements(stated: &[(u8, u64)]) -> Vec<Retirement> {
+        let retirement = |(outcome, epoch): &(u8, u64)| Retirement {
+            outcome: SessionId::from_bytes([*outcome; 16]),
+            lineage: LINEAGE,
+            epoch: *epoch,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        stated.iter().map(retirement).collect()
+    }
+
+    fn list(epoch: u32, numbers: &[u8]) -> RetiredBefore {
+        RetiredBefore { version: 0, epoch: Epoch(epoch), outcomes: outcomes(numbers) }
+    }
+
+    #[test]
+    fn a_retirement_counts_if_the_newest_owner_stated_or_found_it() {
+        let check = |stated: &[(u8, u64)], newest, list: Option<RetiredBefore>, valid: &[u8], void: &[u8]| {
+            let judged = judge(&retirements(stated), LINEAGE, Epoch(newest), list.as_ref());
+            assert_eq!((judged.valid, judged.void), (outcomes(valid), outcomes(void)));
+        };
+        check(&[(1, 1)], 1, None, &[1], &[]);
+        check(&[(1, 1), (2, 1), (3, 2)], 2, Some(list(2, &[1])), &[1, 3], &[2]);
+        // Not judged yet, or stated under an epoch that nobody knows of.
+        check(&[(1, 1), (3, 2)], 2, None, &[3], &[]);
+        check(&[(1, 1)], 2, Some(list(1, &[1])), &[], &[]);
+        check(&[(1, 3)], 2, Some(list(2, &[])), &[], &[]);
+        let foreign = judge(&retirements(&[(1, 1)]), LineageId::from_bytes([9; 16]), Epoch(1), None);
+        assert_eq!(foreign, JudgedRetirements::default());
+    }
+
+    #[test]
+    fn what_was_void_stays_void_when_ownership_moves_on() {
+        let check = |stated: &[(u8, u64)], before: Option<RetiredBefore>, expected: &[u8]| {
+            assert_eq!(take_over(&retirements(stated), LINEAGE, before.as_ref()), outcomes(expected));
+        };
+        check(&[(1, 1), (2, 1)], None, &[1, 2]);
+        check(&[(1, 1), (2, 1), (3, 2)], Some(list(2, &[1])), &[1, 3]);
+    }
+}

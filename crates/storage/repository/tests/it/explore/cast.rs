@@ -1,0 +1,198 @@
+//! Who runs: writers, readers and owners, each with the real code and a store of its own, which may lie.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use keelson_model::{Chain, SessionId};
+use keelson_repository::{Indexed, Prune, PruneStep, ReadError, Repository, SessionPurpose};
+use keelson_store::Store;
+use keelson_testkit::explorer::{Actor, Fate, Stage};
+
+use super::base::{Log, Scene, piece, read_pieces, write_pieces};
+use super::liars::{Liar, Lie};
+use crate::upkeep::*;
+use crate::world::*;
+
+/// A part to be played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Writer(&'static [u8]),
+    Reader,
+    /// Retires an outcome, then prunes.
+    Owner,
+    /// Prunes only, as an owner does who does not know that he was fenced.
+    OtherOwner,
+    /// Repacks, then prunes.
+    RepackingOwner,
+    /// Has made a mark before the run begins, and goes on with it now. The session that he waited for has committed
+    /// an outcome that keeps a marked pack; whoever retires in this run retires that outcome.
+    SlowOwner,
+}
+
+/// The parts of a run, each with the lie that its store tells, if any.
+pub(super) struct Cast(Vec<(&'static str, Part, Option<Lie>)>);
+
+/// Pieces of a retired outcome, of a dead writer, of a half dead pack, and a new one.
+const FIRST: Part = Part::Writer(&[1, 8, 4, 20]);
+const SECOND: Part = Part::Writer(&[8, 2, 20]);
+
+impl Cast {
+    pub(super) fn of(parts: &[(&'static str, Part, Option<Lie>)]) -> Self {
+        Self(parts.to_vec())
+    }
+
+    pub(super) fn writer_and_owner() -> Self {
+        Self::of(&[("writer", FIRST, None), ("owner", Part::OtherOwner, None)])
+    }
+
+    pub(super) fn reader_and_owner() -> Self {
+        Self::of(&[("reader", Part::Reader, None), ("owner", Part::Owner, None)])
+    }
+
+    pub(super) fn two_owners() -> Self {
+        Self::of(&[("owner", Part::Owner, None), ("other owner", Part::OtherOwner, None)])
+    }
+
+    /// The mark of the first is decided by the second, who then removes the outcome for whose sake a pack was kept.
+    pub(super) fn slow_owner(lie: Option<Lie>) -> Self {
+        let writer = Part::Writer(&[8]);
+        Self::of(&[
+            ("slow owner", Part::SlowOwner, lie),
+            ("owner", Part::Owner, None),
+            ("writer", writer, None),
+        ])
+    }
+
+    pub(super) fn everybody() -> Self {
+        Self::of(&[
+            ("first writer", FIRST, None),
+            ("second writer", SECOND, None),
+            ("reader", Part::Reader, None),
+            ("owner", Part::Owner, None),
+            ("repacking owner", Part::RepackingOwner, None),
+        ])
+    }
+
+    pub(super) async fn actors(&self, scene: &Scene) -> Vec<Actor> {
+        let (mut actors, mut retiring) = (Vec::new(), scene.retiring);
+        for (number, (name, part, lie)) in self.0.iter().enumerate() {
+            let store: Arc<dyn Store> = scene.stage.store_of(number);
+            let store = match lie {
+                Some(lie) => Arc::new(Liar::new(store, *lie)),
+                None => store,
+            };
+            let repository = scene.open(store).await;
+            let player =
+                Player { number, repository, stage: scene.stage.clone(), log: Arc::clone(&scene.log) };
+            let targets = [scene.half, scene.retiring];
+            let script = match *part {
+                Part::Writer(pieces) => player.write(pieces).boxed(),
+                Part::Reader => {
+                    let (memory, vault) = (scene.memory.clone(), Arc::clone(&scene.vault));
+                    let was_ended = async move |session| Scene::was_ended(&memory, &vault, session).await;
+                    player.read(targets, was_ended).boxed()
+                }
+                Part::Owner => player.retire_and_prune(retiring).boxed(),
+                Part::SlowOwner => {
+                    let (prune, kept_for) = player.begin_slowly(scene).await;
+                    retiring = kept_for;
+                    player.carry_on(prune).boxed()
+                }
+                Part::OtherOwner => player.prune().boxed(),
+                Part::RepackingOwner => player.repack_and_prune().boxed(),
+            };
+            actors.push(Actor { name, script });
+        }
+        actors
+    }
+}
+
+struct Player {
+    number: usize,
+    repository: Repository<Indexed>,
+    stage: Stage,
+    log: Arc<Log>,
+}
+
+impl Player {
+    /// Tries once more if something failed, in a new session.
+    async fn write(self, pieces: &'static [u8]) {
+        for _ in 0..2 {
+            if let Some(outcome) = write_pieces(&self.repository, pieces).await {
+                self.log.committed(outcome.id);
+                return;
+            }
+        }
+    }
+
+    async fn read<F>(self, targets: [SessionId; 2], was_ended: F)
+    where
+        F: AsyncFn(SessionId) -> bool,
+    {
+        let Ok(reader) = self.repository.begin_reading(new_session(SessionPurpose::Restore)).await else {
+            return;
+        };
+        for target in targets {
+            let read = match reader.outcome(target).await {
+                Ok(outcome) => read_pieces(&reader, &outcome).await,
+                Err(ReadError::Retired { .. }) => Ok(()),
+                Err(error) => Err(format!("outcome {target}: {}", Chain(&error))),
+            };
+            let Err(what) = read else { continue };
+            match reader.id() {
+                Some(session) if was_ended(session).await => {}
+                _ => self.log.violation(format!("a reader fails on what was not retired: {what}")),
+            }
+        }
+        let _ = reader.finish(now()).await;
+    }
+
+    async fn retire_and_prune(self, retiring: SessionId) {
+        let _ = self.repository.retire(retiring, &owner(), now()).await;
+        self.prune().await;
+    }
+
+    async fn repack_and_prune(self) {
+        let _ = repack(&self.repository).await;
+        self.prune().await;
+    }
+
+    async fn prune(self) {
+        let Ok(retired) = self.repository.list_retired().await else { return };
+        let valid = retired.iter().map(|retirement| retirement.outcome).collect();
+        let judged = keelson_repository::JudgedRetirements { valid, ..Default::default() };
+        let Ok(plan) = self.repository.plan_prune(&owner(), &judged).await else { return };
+        let prune = self.repository.begin_prune(plan);
+        self.carry_on(prune).await;
+    }
+
+    /// Comes as far as waiting for a session, which then commits what the mark names.
+    async fn begin_slowly(&self, scene: &Scene) -> (Prune, SessionId) {
+        let raw = scene.open(Arc::new(scene.memory.clone())).await;
+        let session = raw.begin(new_session(SessionPurpose::Backup)).await.unwrap();
+        let judged = judge(&raw).await;
+        let plan = self.repository.plan_prune(&owner(), &judged).await.unwrap();
+        let mut prune = self.repository.begin_prune(plan);
+        let step = prune.advance(&owner(), now(), &|_| {}).await.unwrap();
+        assert!(matches!(step, PruneStep::Waiting { sessions: 1, .. }));
+        let reference = session.write(pieces(&piece(8))).await.unwrap();
+        let outcome = session.commit(draft(vec![named("8", reference)])).await.unwrap();
+        (prune, outcome.id)
+    }
+
+    async fn carry_on(self, mut prune: Prune) {
+        let (mut time, mut failures) = (now(), 0);
+        loop {
+            match prune.advance(&owner(), time, &|_| {}).await {
+                Ok(PruneStep::Complete(_)) => return,
+                Ok(PruneStep::Waiting { .. }) => {
+                    if self.stage.wait(self.number).await == Fate::ClockJumps {
+                        time = now() + LONG;
+                    }
+                }
+                Err(_) if failures < 2 => failures += 1,
+                Err(_) => return,
+            }
+        }
+    }
+}
