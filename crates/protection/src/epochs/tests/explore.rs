@@ -90,11 +90,7 @@ fn every_order_of_two_racing_claims_leaves_one_holder_an_epoch() {
 
 /// The seed and the minutes come from `cargo xtask explore`.
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a long walk is told how long, and says how far it came"
-)]
+#[expect(clippy::disallowed_methods, reason = "a long walk is told how long, and says how far it came")]
 fn random_walks_of_claims_and_retirements_are_safe() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seed = number("KEELSON_EXPLORE_SEED").unwrap_or(1);

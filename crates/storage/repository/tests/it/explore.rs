@@ -116,11 +116,7 @@ fn every_effect_of_a_writer_and_a_prune_may_be_lost_late_or_repeated_and_one_of_
 
 /// The seed and the minutes come from `cargo xtask explore`.
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a long walk is told how long, and says how far it came"
-)]
+#[expect(clippy::disallowed_methods, reason = "a long walk is told how long, and says how far it came")]
 fn random_walks_of_the_whole_cast_are_safe() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seed = number("KEELSON_EXPLORE_SEED").unwrap_or(1);
