@@ -74,7 +74,7 @@ impl Classified for IndexCacheError {
                 Some("try again: the copy is made again from the location; check the disk".to_owned())
             }
             Self::Folder { .. } | Self::Write { .. } => Some(
-                "make room on that disk: an index takes about 53 bytes a chunk, twice while it is merged"
+                "make room on that disk: an index takes about 60 bytes a chunk, twice that in a merge"
                     .to_owned(),
             ),
         }

@@ -302,6 +302,22 @@ fn a_reopened_copy_knows_what_it_knew_and_one_of_another_repository_nothing() {
     assert!(rolls(folder.path()).is_empty());
 }
 
+/// A kill between the end of a merge and the removal of what it merged.
+#[test]
+fn of_two_rolls_with_the_same_index_objects_one_is_used_and_the_other_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects: Objects = (0..4).map(|object| (object, BTreeSet::from([object, object + 20]))).collect();
+    drop(catch_up(&open(folder.path(), ON_DISK), &objects).unwrap());
+    let before = rolls(folder.path());
+    for (number, file) in before.iter().enumerate() {
+        std::fs::copy(file, folder.path().join(format!("0{number}.roll"))).unwrap();
+    }
+    let local = open(folder.path(), ON_DISK);
+    assert_eq!(rolls(folder.path()).len(), before.len());
+    assert_eq!(local.current().layers.iter().flat_map(Layer::live_sources).count(), objects.len());
+    check(&local.current(), &objects).unwrap();
+}
+
 #[test]
 fn files_that_a_newer_state_does_without_go_when_nobody_reads_them() {
     let folder = tempfile::tempdir().unwrap();
