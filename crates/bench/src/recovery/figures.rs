@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{BASE, LATER, SourceFigures};
+use crate::report::mib;
 
 const MEMORY_GATE: u64 = 256 << 20;
 /// An aim and no gate: it says as much of the machine as of the program.
@@ -68,13 +69,6 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(&self.report()).context("write figures as JSON")?;
-        let written =
-            path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text + "\n"));
-        written.with_context(|| format!("write {}", path.display()))
-    }
-
     /// What was promised and is not so.
     pub(crate) fn missed_gates(&self) -> Vec<String> {
         let peaks = [
@@ -93,7 +87,7 @@ impl Figures {
         self.source.segments.bytes as f64 / self.source.base.bytes.max(1) as f64
     }
 
-    fn report(&self) -> Value {
+    pub(crate) fn report(&self) -> Value {
         let source = &self.source;
         json!({
             "restorePoints": BASE.points, "actions": BASE.actions,
@@ -145,10 +139,6 @@ impl fmt::Display for Figures {
         writeln!(f, "peak memory, recovery   {} (gate {})", mib(self.memory), mib(MEMORY_GATE))?;
         write!(f, "peak memory, listing    {}", mib(self.memory_listing))
     }
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]
