@@ -96,6 +96,12 @@ pub(crate) fn set_status(action: &mut Record, field: &str, value: Value) {
     action.body.status[field] = value;
 }
 
+fn clear_status(action: &mut Record, field: &str) {
+    if let Some(status) = action.body.status.as_object_mut() {
+        status.remove(field);
+    }
+}
+
 /// How an action ends when nothing failed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Finished {
@@ -118,6 +124,8 @@ impl Finished {
     pub(crate) fn apply(self, action: &mut Record, now: Timestamp) -> Vec<Change> {
         let state = if self.skipped.is_some() { ActionState::Skipped } else { ActionState::Complete };
         set_state(action, state);
+        // What an earlier attempt failed by is over.
+        clear_status(action, "error");
         for (field, value) in self.status {
             set_status(action, &field, value);
         }
@@ -179,4 +187,37 @@ pub(crate) fn new_action(
     let mut action = Record::new(kind, namespace, name, now, Class::Local);
     action.body.spec = spec;
     action
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+
+    #[test]
+    fn an_action_that_ends_well_tells_nothing_of_the_attempt_that_failed() {
+        let mut action =
+            new_action(kinds::backup_action(), "shop", "now", Value::Null, Timestamp::UNIX_EPOCH);
+        set_status(
+            &mut action,
+            "error",
+            Told::plain("the share is away", ErrorClass::Unavailable { retry_after: None }).to_json(),
+        );
+        Finished::default().apply(&mut action, Timestamp::UNIX_EPOCH);
+        assert_eq!(state(&action), Some(ActionState::Complete));
+        assert_eq!(action.body.status.get("error"), None);
+    }
+
+    #[test]
+    fn an_action_that_was_skipped_says_why_and_nothing_else() {
+        let mut action =
+            new_action(kinds::backup_action(), "shop", "now", Value::Null, Timestamp::UNIX_EPOCH);
+        set_status(
+            &mut action,
+            "error",
+            Told::plain("the share is away", ErrorClass::Unavailable { retry_after: None }).to_json(),
+        );
+        Finished::skipped("nothing to do").apply(&mut action, Timestamp::UNIX_EPOCH);
+        assert_eq!(action.body.status["error"]["message"], "nothing to do");
+    }
 }

@@ -38,6 +38,8 @@ const SLOTS: usize = 4;
 /// The list is longer than one look, and there is room.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const BETWEEN_ATTEMPTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// An action that could not even be begun stays in hand for so long: the catalog takes or gives nothing just now.
+const BEFORE_BEGINNING_AGAIN: Duration = Duration::from_secs(5);
 /// Of writing the end of an action that changes meanwhile.
 const FINISH_TRIES_MAX: u32 = 5;
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -247,7 +249,14 @@ impl Classified for ReadRecordError {
 async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, stop: CancellationToken) {
     loop {
         let Some(_slot) = slot_for(&work, &slots, &stop).await else { return };
-        let Some(job) = begin_attempt(&platform, &work).await else { return };
+        let job = match begin_attempt(&platform, &work).await {
+            Begun::Attempt(job) => *job,
+            Begun::NothingLeft => return,
+            Begun::NotNow => {
+                let _ = tokio::time::timeout(BEFORE_BEGINNING_AGAIN, stop.cancelled()).await;
+                return;
+            }
+        };
         let attempt = job.internal.attempts;
         let result = tokio::select! {
             result = perform(&job) => result,
@@ -299,15 +308,24 @@ async fn slot_for(
     }
 }
 
+/// What became of the beginning of an attempt.
+enum Begun {
+    Attempt(Box<Job>),
+    /// The action is gone or has ended.
+    NothingLeft,
+    /// The catalog could not be read or written.
+    NotNow,
+}
+
 /// Counts the attempt before anything is done, so that a crash counts too.
-async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
-    let database = platform.catalog().ok()?;
+async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Begun {
+    let Ok(database) = platform.catalog() else { return Begun::NotNow };
     let mut action = match read(&database, &work.action()) {
         Ok(Some(action)) if action.uid == work.uid => action,
         Ok(_) => return forget(&database, work).await,
         Err(error) => {
             error!(error = &error as &dyn std::error::Error, "an action cannot be read");
-            return None;
+            return Begun::NotNow;
         }
     };
     let mut internal: ActionInternal = action.internal().unwrap_or_default();
@@ -316,8 +334,10 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
             format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
         let told = Told::plain(&message, ErrorClass::Cancelled);
         let changes = actions::fail(&mut action, &told, platform.clock.now());
-        log_end(&action, commit(&database, ACTOR, changes).await.map(drop));
-        return None;
+        let ended = commit(&database, ACTOR, changes).await.map(drop);
+        let begun = if ended.is_ok() { Begun::NothingLeft } else { Begun::NotNow };
+        log_end(&action, ended);
+        return begun;
     }
     internal.attempts += 1;
     action.body.internal = serde_json::to_value(&internal).expect("plain data");
@@ -329,23 +349,24 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Option<Job> {
         Ok(revision) => revision,
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "an attempt could not begin");
-            return None;
+            return Begun::NotNow;
         }
     };
     action.revision = Some(revision);
     let reported = std::sync::Mutex::new(tokio::time::Instant::now());
-    Some(Job { platform: platform.clone(), database, action, internal, reported })
+    Begun::Attempt(Box::new(Job { platform: platform.clone(), database, action, internal, reported }))
 }
 
 /// The action was deleted: nothing is owed to anybody.
-async fn forget(database: &Database, work: &Work) -> Option<Job> {
+async fn forget(database: &Database, work: &Work) -> Begun {
     let key = RowKey { kind: actions::work_kind(), namespace: String::new(), name: work.uid.clone() };
     let changes =
         vec![Change::Delete { key, expect: Expect::Any }, Change::DropSteps { run: work.uid.clone() }];
     if let Err(error) = commit(database, ACTOR, changes).await {
         warn!(error = &error as &dyn std::error::Error, "the work of a deleted action stays on the list");
+        return Begun::NotNow;
     }
-    None
+    Begun::NothingLeft
 }
 
 async fn perform(job: &Job) -> Result<Finished, Failure> {

@@ -13,6 +13,7 @@ pub(crate) mod exports;
 pub(crate) mod moment;
 pub(crate) mod open;
 pub mod plan;
+pub mod prove;
 pub(crate) mod read;
 pub mod review;
 pub(crate) mod run;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, Row, RowKey, RowKind};
+use keelson_crypto::Sha256;
 use keelson_model::names::label;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,12 +22,14 @@ use crate::mirror;
 use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::policies::{self, Policy};
-use crate::records::{Record, random_suffix};
+use crate::records::Record;
 use crate::requester::Requester;
 
 /// How often the clock is looked at; schedules are made of minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
+/// Letters of a digest in a run's name: 48 bits.
+const NAME_LETTERS: usize = 12;
 const ACTOR: &str = "scheduler";
 
 /// When a policy runs next.
@@ -102,7 +105,7 @@ async fn consider(
     if let Some(at) = due_now
         && is_staying(platform, &policy.namespace).await?
     {
-        start(platform, catalog, policy, at).await?;
+        start(catalog, policy, uid, at, now).await?;
     }
     let Some(next) = schedule.next_after(now) else { return Ok(()) };
     remember(platform, key, &Due { uid: uid.to_owned(), schedule: fingerprint, next }).await
@@ -114,14 +117,16 @@ async fn is_staying(platform: &Platform, namespace: &str) -> Result<bool, Commit
     Ok(found.is_some())
 }
 
+/// A run is named after its policy and time: when it was started, and the process then died before it had remembered
+/// so, it is not started a second time.
 async fn start(
-    platform: &Platform,
     catalog: &Database,
     policy: &Policy,
+    uid: &str,
     at: Timestamp,
+    now: Timestamp,
 ) -> Result<(), CommitOrRead> {
-    let name = format!("scheduled-{}", random_suffix());
-    let now = platform.clock.now();
+    let name = run_name(uid, at);
     let mut run = Record::new(kinds::run_action(), &policy.namespace, &name, now, Class::Local);
     run.labels.insert(label::POLICY_NAME.to_owned(), policy.name.clone());
     run.labels.insert(label::POLICY_NAMESPACE.to_owned(), policy.namespace.clone());
@@ -129,9 +134,22 @@ async fn start(
         "subject": { "kind": "Policy", "name": policy.name, "namespace": policy.namespace },
         "scheduledTime": at,
     });
-    info!(policy = policy.name, run = name, scheduled = %at, "policy is due");
+    let key = run.key();
     let changes = actions::submit(run, &Requester::platform(), serde_json::Value::Null);
-    commit(catalog, ACTOR, changes).await.map(drop).map_err(CommitOrRead::Commit)
+    match commit(catalog, ACTOR, changes).await {
+        Ok(_) => info!(policy = policy.name, run = name, scheduled = %at, "policy is due"),
+        Err(CommitError::Conflict { key: taken, .. }) if taken == key => {
+            info!(policy = policy.name, run = name, scheduled = %at, "the run was started before");
+        }
+        Err(error) => return Err(CommitOrRead::Commit(error)),
+    }
+    Ok(())
+}
+
+/// The same for the same policy and time, and no other's.
+fn run_name(uid: &str, at: Timestamp) -> String {
+    let digest = Sha256::of(format!("{uid}/{at}").as_bytes()).to_string();
+    format!("scheduled-{}", &digest[..NAME_LETTERS])
 }
 
 fn due_kind() -> RowKind {
@@ -181,4 +199,38 @@ pub(crate) enum CommitOrRead {
     Namespace(#[source] namespaces::ReadNamespaceError),
     #[error("write the schedules")]
     Commit(#[source] CommitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keelson_catalog::DataDir;
+    use keelson_crypto::CatalogKey;
+    use keelson_model::ManualClock;
+
+    use super::*;
+
+    fn hourly() -> Policy {
+        let object = json!({
+            "metadata": { "name": "hourly", "namespace": "kasten-io" },
+            "spec": { "frequency": "@hourly", "retention": { "hourly": 1 },
+                "selector": { "matchLabels": { "k10.kasten.io/appNamespace": "shop" } }, "actions": [{ "action": "backup" }] },
+        });
+        policies::parse(object).unwrap()
+    }
+
+    /// The times of a policy are in the instance's file and its runs in the catalog: a process may die in between.
+    #[tokio::test]
+    async fn a_run_whose_start_was_not_remembered_is_not_started_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let data =
+            DataDir::open(directory.path(), Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).unwrap();
+        let catalog = data.create_first(&CatalogKey::generate(), b"").unwrap();
+        let (first, second) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(3600).unwrap());
+        for at in [first, first, second] {
+            start(&catalog, &hourly(), "the-uid", at, second).await.unwrap();
+        }
+        assert_eq!(catalog.count(&RowKind::new(kinds::run_action().row_kind())).unwrap(), 2);
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use keelson_e2e::{Answer, Listing, answer};
 
-use crate::world::{PASSPHRASE, World, enter};
+use crate::world::{PASSPHRASE, World, enter, only_child};
 
 /// Verifies a copy with the passphrase, outside of any cluster.
 fn verify(world: &World, copy: &str) -> Result<Answer> {
@@ -124,7 +124,18 @@ fn a_lost_outcome_is_named_and_the_recovery_is_refused() -> Result<()> {
     for outcome in files(&world.chain_folder("outcome-lost")?.join("outcomes"))? {
         fs::remove_file(outcome)?;
     }
+    assert_found(&world, "outcome-lost", &["there is no outcome", "outcomes/"])?;
     world.assert_restore_refused("outcome-lost", &world.source_id, 8, &["there is no outcome", "outcomes/"])
+}
+
+/// Nothing else in the location tells of it: the catalog that was shipped knows what must be there.
+#[test]
+fn a_lost_outcome_of_an_export_is_named() -> Result<()> {
+    let world = enter()?;
+    let exports = only_child(&only_child(&world.source_folder("export-lost").join("exports"))?)?;
+    let lost = files(&exports.join("outcomes"))?.remove(0);
+    fs::remove_file(&lost)?;
+    assert_found(&world, "export-lost", &[name(&lost)?, "missing"])
 }
 
 #[test]
@@ -143,5 +154,19 @@ fn an_altered_segment_breaks_the_journal_before_the_switch() -> Result<()> {
     for segment in &segments {
         flip(segment, |length| length / 2)?;
     }
+    assert_found(&world, "chain-broken", &[name(&segments[0])?])?;
     world.assert_restore_refused("chain-broken", &world.source_id, 8, &["segment"])
+}
+
+#[test]
+fn a_lost_segment_breaks_the_journal_before_the_switch() -> Result<()> {
+    let world = enter()?;
+    let folder = world.chain_folder("segment-lost")?.join("segments");
+    let mut segments = files(&folder)?;
+    segments.sort();
+    ensure!(segments.len() > 2, "there are {} segments only", segments.len());
+    fs::remove_file(&segments[segments.len() - 2])?;
+    let last = name(&segments[segments.len() - 1])?;
+    assert_found(&world, "segment-lost", &[last, "leads nowhere"])?;
+    world.assert_restore_refused("segment-lost", &world.source_id, 8, &["the segment begins at", "expected"])
 }

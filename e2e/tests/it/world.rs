@@ -18,7 +18,7 @@ pub(crate) const APPLICATION: &str = "shop";
 const LINES: usize = 800;
 
 /// Each case of damage has a copy of its own, and a profile of the same name.
-pub(crate) const COPIES: [&str; 10] = [
+pub(crate) const COPIES: [&str; 12] = [
     "whole",
     "never-ran",
     "newer-base",
@@ -27,8 +27,10 @@ pub(crate) const COPIES: [&str; 10] = [
     "pack-swapped",
     "pack-deleted",
     "outcome-lost",
+    "export-lost",
     "index-lost",
     "chain-broken",
+    "segment-lost",
 ];
 
 pub(crate) struct World {
@@ -236,7 +238,7 @@ pub(crate) fn recovery_request(kind: &str, name: &str, profile: &str, cluster: &
     })
 }
 
-fn only_child(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn only_child(folder: &Path) -> Result<PathBuf> {
     let mut children: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     ensure!(children.len() == 1, "{} holds {children:?}", folder.display());
     children.pop().context("no child")

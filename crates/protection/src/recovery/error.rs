@@ -1,7 +1,7 @@
 //! What can go wrong while the platform protects or recovers itself.
 
 use jiff::Timestamp;
-use keelson_catalog::{CommitError, Malformed, ReadError, RebuildError, ShipError};
+use keelson_catalog::{CommitError, DataDirError, Malformed, ReadError, RebuildError, ShipError};
 use keelson_crypto::{OpenBoxError, SealSlotError};
 use keelson_model::passphrase::WeakPassphrase;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
@@ -116,6 +116,8 @@ pub enum RecoveryError {
     CatalogKey { source: OpenBoxError },
     #[error("rebuild the catalog")]
     Rebuild { source: RebuildError },
+    #[error("build a catalog to prove what was shipped")]
+    Work { source: DataDirError },
     #[error("the recovered state is not what was shipped: {what}")]
     Mismatch { what: String },
     #[error("write {what} to the cluster")]
@@ -165,6 +167,7 @@ impl Classified for RecoveryError {
             Self::FetchObject { source } => source.class(),
             Self::ReadStream { source } => source.class(),
             Self::Rebuild { source } => source.class(),
+            Self::Work { source } => source.class(),
             Self::Cluster { source, .. } => source.class(),
             Self::Claims { source } => source.class(),
             Self::UnknownCluster { .. }
@@ -233,6 +236,7 @@ impl Classified for RecoveryError {
             Self::ReadStream { .. } => "recovery.read_stream",
             Self::CatalogKey { .. } => "recovery.catalog_key",
             Self::Rebuild { .. } => "recovery.rebuild",
+            Self::Work { .. } => "recovery.work",
             Self::Mismatch { .. } => "recovery.mismatch",
             Self::Cluster { .. } => "recovery.cluster",
             Self::TimedOut { .. } => "recovery.timed_out",

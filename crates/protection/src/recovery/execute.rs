@@ -30,7 +30,7 @@ use crate::locations::Location;
 use crate::ownership;
 use crate::passphrases;
 use crate::platform::Platform;
-use crate::recovery::documents::StateSummary;
+use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
 use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
@@ -212,8 +212,10 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
         Opened::Chains(reviewed) => {
             let (open, ..) = reviewed.find(&plan.point)?;
             let (lineage, vault) = (open.base.lineage, open.vault_keys().clone());
-            let key = catalog_key(open, &vault, plan).await?;
-            let (prepared, state) = rebuild::from_chain(platform, plan, open, &key).await?;
+            let replay = plan.material.replay().ok_or(RecoveryError::Interrupted)?;
+            let base = open.shelf().base(replay.base).await?;
+            let key = catalog_key(open, &base)?;
+            let (prepared, state) = rebuild::from_chain(platform, plan, open, &base, &replay, &key).await?;
             Ok(Built { prepared, key, lineage, vault, state, notes: Vec::new() })
         }
         Opened::Exports(location, exports) => {
@@ -281,13 +283,11 @@ pub(crate) async fn withdraw(platform: &Platform) -> Result<(), RecoveryError> {
 }
 
 /// The catalog key stands in the base, wrapped by the vault key that the passphrase has opened.
-async fn catalog_key(
+pub(in crate::recovery) fn catalog_key(
     open: &OpenChain,
-    vault: &VaultKeyring,
-    plan: &RecoveryPlan,
+    base: &BaseDocument,
 ) -> Result<CatalogKey, RecoveryError> {
-    let Material::Chain { base, .. } = &plan.material else { return Err(RecoveryError::Interrupted) };
-    let base = open.shelf().base(*base).await?;
+    let vault = open.vault_keys();
     let wrapped = hex::decode(&base.catalog_key).unwrap_or_default();
     let wrapper = vault.find(base.vault_key).unwrap_or_else(|| vault.newest());
     CatalogKey::unwrap(wrapper, &ship::catalog_key_context(open.chain.repository), &wrapped)

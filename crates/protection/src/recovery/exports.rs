@@ -67,7 +67,7 @@ pub(crate) async fn survey(
         }
     }
     if roots.is_empty() {
-        let known = list_clusters(location).await?;
+        let known = list_clusters(&location.store).await?;
         let cluster = cluster.clone();
         return Err(match known.iter().any(|name| name == cluster.as_str()) {
             true => RecoveryError::NoExports { cluster },

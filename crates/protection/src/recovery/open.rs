@@ -12,7 +12,6 @@ use keelson_repository::{Locked, Open, OpenRepositoryError, Repository, RetireEr
 use keelson_store::Store;
 
 use crate::layout::{self, ClusterFolder, DrFolder, Position};
-use crate::locations::Location;
 use crate::recovery::RecoveryError;
 use crate::recovery::chain::{Replay, ShippedChain, UnreachablePoint, choose_segments};
 use crate::recovery::documents::{BaseDocument, ManifestDocument};
@@ -41,32 +40,32 @@ pub(crate) struct OpenChain {
 }
 
 /// The clusters whose folders lie in a location.
-pub(crate) async fn list_clusters(location: &Location) -> Result<Vec<String>, RecoveryError> {
+pub(crate) async fn list_clusters(store: &Arc<dyn Store>) -> Result<Vec<String>, RecoveryError> {
     let folder = layout::clusters();
-    location.store.list_folders(&folder).await.map_err(|source| RecoveryError::List { folder, source })
+    store.list_folders(&folder).await.map_err(|source| RecoveryError::List { folder, source })
 }
 
 /// The DR repositories of one cluster.
 pub(crate) async fn list_repositories(
-    location: &Location,
+    store: &Arc<dyn Store>,
     cluster: &ClusterId,
 ) -> Result<Vec<RepositoryId>, RecoveryError> {
     let folder = ClusterFolder::new(cluster).dr();
     let failed = |source| RecoveryError::List { folder: folder.clone(), source };
-    let names = location.store.list_folders(&folder).await.map_err(failed)?;
+    let names = store.list_folders(&folder).await.map_err(failed)?;
     Ok(names.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX).collect())
 }
 
 /// Opens every repository below `dr/` that this passphrase opens. At least one, or an error that says why none; what
 /// is wrong with others beside it comes as warnings.
 pub(crate) async fn open_chains(
-    location: &Location,
+    store: &Arc<dyn Store>,
     cluster: &ClusterId,
     passphrase: &Arc<Passphrase>,
 ) -> Result<(Vec<OpenChain>, Vec<String>), RecoveryError> {
-    let repositories = list_repositories(location, cluster).await?;
+    let repositories = list_repositories(store, cluster).await?;
     if repositories.is_empty() {
-        let known = list_clusters(location).await?;
+        let known = list_clusters(store).await?;
         let cluster = cluster.clone();
         let is_known = known.iter().any(|name| name == cluster.as_str());
         return Err(match is_known {
@@ -76,7 +75,7 @@ pub(crate) async fn open_chains(
     }
     let (mut opened, mut failed, mut warnings) = (Vec::new(), None, Vec::new());
     for id in &repositories {
-        match open_chain(location, cluster, *id, Unlock::Passphrase(passphrase)).await {
+        match open_chain(store, cluster, *id, Unlock::Passphrase(passphrase)).await {
             Ok(Some(chain)) => opened.push(chain),
             Ok(None) => {}
             // What is out of reach for now may hold the latest state: nothing older is taken for it.
@@ -104,13 +103,13 @@ pub(crate) fn is_lasting(class: ErrorClass) -> bool {
 
 /// None where another passphrase is needed, or where nothing was ever shipped.
 pub(crate) async fn open_chain(
-    location: &Location,
+    store: &Arc<dyn Store>,
     cluster: &ClusterId,
     id: RepositoryId,
     unlock: Unlock<'_>,
 ) -> Result<Option<OpenChain>, RecoveryError> {
     let folder = ClusterFolder::new(cluster).dr_repository(id);
-    let locked = Repository::<Locked>::at(location.store.clone(), folder.repository().clone())
+    let locked = Repository::<Locked>::at(store.clone(), folder.repository().clone())
         .map_err(|source| RecoveryError::Root { source })?;
     let repository = match locked.open(unlock).await {
         Ok(repository) => repository,
@@ -122,7 +121,7 @@ pub(crate) async fn open_chain(
             return Err(RecoveryError::Open { cluster: cluster.clone(), repository: id, source });
         }
     };
-    let chain = read_chain(&*location.store, repository, folder).await?;
+    let chain = read_chain(&**store, repository, folder).await?;
     chain.map(Some).ok_or_else(|| RecoveryError::NoBase { cluster: cluster.clone(), repository: id })
 }
 

@@ -50,6 +50,15 @@ impl Material {
         let Replay { base, segments, through } = replay;
         Self::Chain { repository, base, segments, through }
     }
+
+    pub(crate) fn replay(&self) -> Option<Replay> {
+        match self.clone() {
+            Self::Chain { repository: _, base, segments, through } => {
+                Some(Replay { base, segments, through })
+            }
+            Self::Exports => None,
+        }
+    }
 }
 
 /// What a plan is decided from.

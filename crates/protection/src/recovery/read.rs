@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use keelson_crypto::ObjectKind;
+use keelson_crypto::{ObjectKind, open_object};
 use keelson_model::Chain;
 use keelson_repository::{Open, Repository};
 use keelson_store::{ListPage, Store, StoreError, StoreExt, StorePath};
@@ -112,6 +112,27 @@ impl Shelf<'_> {
 
     pub(crate) async fn segment(&self, first: Position) -> Result<SegmentDirectory, RecoveryError> {
         self.named(ObjectKind::Segment, &self.folder.segment(first), first).await
+    }
+
+    /// What a segment says of itself, and its entries.
+    pub(crate) fn open_segment(
+        &self,
+        at: Position,
+        bytes: &[u8],
+    ) -> Result<(SegmentDirectory, Vec<u8>), RecoveryError> {
+        let path = self.folder.segment(at);
+        let broken =
+            |source| RecoveryError::Document { source: DocumentError::Open { path: path.clone(), source } };
+        let opened = open_object(self.repository.keyring(), ObjectKind::Segment, bytes).map_err(broken)?;
+        let directory: Result<SegmentDirectory, _> = serde_json::from_slice(opened.directory());
+        let directory = directory.map_err(|source| RecoveryError::Document {
+            source: DocumentError::Decode { path: path.clone(), source },
+        })?;
+        if directory.first != at {
+            let name = directory.first.to_string();
+            return Err(RecoveryError::Document { source: DocumentError::OtherName { path, name } });
+        }
+        Ok((directory, opened.part(0).map_err(broken)?))
     }
 
     /// The newest base that can be used.

@@ -58,7 +58,7 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     let passphrase =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let (chains, mut warnings) =
-        open_chains(&location, &source.source_cluster_id, &Arc::new(passphrase)).await?;
+        open_chains(&location.store, &source.source_cluster_id, &Arc::new(passphrase)).await?;
     warnings.extend(chains.iter().flat_map(|open| open.warnings.iter().cloned()));
     let points = match source.point_in_time {
         None => list_points(&chains, latest(&chains), None),

@@ -3,6 +3,7 @@
 
 mod actions;
 mod fixture;
+mod mirror;
 mod reader;
 mod rollback;
 mod schedule;

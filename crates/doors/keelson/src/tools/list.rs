@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use keelson_crypto::Passphrase;
-use keelson_model::RepositoryId;
+use keelson_model::{Chain, Classified, RepositoryId};
 use keelson_repository::{Locked, OpenRepositoryError, Repository, SessionPurpose, SessionResult, Unlock};
 use keelson_store::{Store, StoreExt, StorePath};
 use serde::Serialize;
@@ -36,6 +36,9 @@ pub(super) struct RepositoryListing {
     pub opens: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<usize>,
+    /// Why nothing can be said about what it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
 }
 
 pub(super) async fn list(place: Place) -> Result<()> {
@@ -91,7 +94,14 @@ pub(super) async fn find_repositories(
         for name in store.list_folders(&folder).await.map_err(failed)? {
             let Ok(id) = name.parse() else { continue };
             let path = child(&folder, &name)?.to_string();
-            found.push(RepositoryListing { path, of: of.clone(), id, opens: None, outcomes: None });
+            found.push(RepositoryListing {
+                path,
+                of: of.clone(),
+                id,
+                opens: None,
+                outcomes: None,
+                damage: None,
+            });
         }
     }
     Ok(found)
@@ -105,19 +115,32 @@ async fn look_into(
     let locked = Repository::<Locked>::at(store.clone(), path(&listing.path)?).map_err(failed)?;
     match locked.open(Unlock::Passphrase(passphrase)).await {
         Ok(repository) => {
-            let mut committed = 0;
+            let (mut committed, mut damaged) = (0, 0_usize);
             for id in repository.list_outcomes().await.map_err(failed)? {
-                let outcome = repository.fetch_outcome(id).await.map_err(failed)?;
+                let outcome = match repository.fetch_outcome(id).await {
+                    Ok(outcome) => outcome,
+                    Err(error) if !error.class().is_retryable() => {
+                        damaged += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(failed(error)),
+                };
                 let holds = outcome.result() == SessionResult::Committed
                     && outcome.purpose() != SessionPurpose::Repack;
                 committed += usize::from(holds);
             }
+            listing.damage = (damaged > 0).then(|| format!("{damaged} outcomes are damaged or lost"));
             listing.opens = Some(true);
             listing.outcomes = Some(committed);
             Ok(())
         }
         Err(OpenRepositoryError::WrongPassphrase { .. } | OpenRepositoryError::Absent { .. }) => {
             listing.opens = Some(false);
+            Ok(())
+        }
+        // The others are still to be listed.
+        Err(error) if !error.class().is_retryable() => {
+            listing.damage = Some(Chain(&error).to_string());
             Ok(())
         }
         Err(error) => Err(failed(error)),
@@ -136,7 +159,8 @@ fn print(cluster: &ClusterListing) -> String {
             (Some(false), _) => "  does not open with this passphrase".to_owned(),
             (Some(true), outcomes) => format!("  opens, {} outcomes", outcomes.unwrap_or(0)),
         };
-        lines.push(format!("  repository  {} of {}{opens}", repository.id, repository.of));
+        let damage = repository.damage.as_ref().map(|damage| format!("  {damage}")).unwrap_or_default();
+        lines.push(format!("  repository  {} of {}{opens}{damage}", repository.id, repository.of));
     }
     lines.join("\n")
 }

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use keelson_catalog::{
     Actor, FirstTransaction, Head, Prepared, Query, Rebuild, RebuildError, RowKind, Scope, Until,
 };
-use keelson_crypto::{CatalogKey, ObjectKind, open_object};
+use keelson_crypto::CatalogKey;
 use keelson_model::action::ActionState;
 use keelson_model::{Chain, ErrorClass, Sequence};
+use keelson_repository::Reader;
 use keelson_workload::{NamespacePhase, NamespaceState};
 use tokio::sync::mpsc;
 
 use crate::actions::{self, Told};
-use crate::documents::DocumentError;
 use crate::identity::wrap_catalog_key;
 use crate::kinds;
 use crate::layout::Position;
@@ -25,11 +25,12 @@ use crate::namespaces::NamespaceId;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::recovery::RecoveryError;
-use crate::recovery::documents::{BaseDocument, SegmentDirectory, StateSummary};
+use crate::recovery::chain::Replay;
+use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
-use crate::recovery::plan::{Material, RecoveryPlan};
-use crate::recovery::read::{Shelf, is_damage};
+use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::read::is_damage;
 use crate::recovery::ship::base::ROWS;
 use crate::recovery::ship::summary_of;
 use crate::restore_points;
@@ -50,17 +51,15 @@ pub(crate) async fn from_chain(
     platform: &Platform,
     plan: &RecoveryPlan,
     open: &OpenChain,
+    base: &BaseDocument,
+    wanted: &Replay,
     key: &CatalogKey,
 ) -> Result<(Prepared, StateSummary), RecoveryError> {
-    let Material::Chain { base, segments, through, repository: _ } = &plan.material else {
-        return Err(RecoveryError::Mismatch { what: "the plan names no base".to_owned() });
-    };
-    let mut rebuild = begin(platform, plan, key)?;
-    let base = open.shelf().base(*base).await?;
-    rebuild = put_base(rebuild, open, &base, platform.clock.now()).await?;
-    let rebuild = apply_segments(rebuild, open, segments, *through).await?;
-    let head = rebuild.head().ok_or(RecoveryError::Mismatch { what: "no base was read".to_owned() })?;
-    compare(&head, *through, open)?;
+    let rebuild = begin(platform, plan, key)?;
+    let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
+    let reader = begin_reading(&indexed, platform.clock.now()).await;
+    let reader = reader.map_err(|source| RecoveryError::Begin { source })?;
+    let (rebuild, head) = replay(rebuild, open, &reader, base, wanted).await?;
     let state = summary_of(&head, rebuild.scope(), base.state.counts.clone());
     let namespaces = present_namespaces(platform).await?;
     let source = plan.source.to_string();
@@ -73,6 +72,22 @@ pub(crate) async fn from_chain(
     });
     let prepared = prepared.await.map_err(|_| RecoveryError::Interrupted)??;
     Ok((prepared, state))
+}
+
+/// Takes over a base and the segments behind it, and compares what came out.
+pub(in crate::recovery) async fn replay(
+    rebuild: Rebuild,
+    open: &OpenChain,
+    reader: &Reader,
+    base: &BaseDocument,
+    replay: &Replay,
+) -> Result<(Rebuild, Head), RecoveryError> {
+    let Replay { base: _, segments, through } = replay;
+    let rebuild = put_base(rebuild, reader, base).await?;
+    let rebuild = apply_segments(rebuild, open, segments, *through).await?;
+    let head = rebuild.head().ok_or(RecoveryError::Mismatch { what: "no base was read".to_owned() })?;
+    compare(&head, *through, open)?;
+    Ok((rebuild, head))
 }
 
 /// Reads what every export says of itself into the first transaction of the new generation.
@@ -105,16 +120,12 @@ pub(crate) async fn from_exports(
 }
 
 /// Feeds the base's rows from the repository into the database, a few pieces in memory at a time.
-pub(in crate::recovery) async fn put_base(
+async fn put_base(
     mut rebuild: Rebuild,
-    open: &OpenChain,
+    reader: &Reader,
     base: &BaseDocument,
-    now: Timestamp,
 ) -> Result<Rebuild, RecoveryError> {
     let failed = |source| RecoveryError::FetchOutcome { source };
-    let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
-    let reader = begin_reading(&indexed, now).await;
-    let reader = reader.map_err(|source| RecoveryError::Begin { source })?;
     let outcome = reader.outcome(base.outcome).await.map_err(failed)?;
     let rows = outcome.stream(ROWS).map(|stream| stream.reference);
     let rows =
@@ -170,7 +181,7 @@ impl Read for PieceReader {
 
 /// In order, a few on their way at a time. What does not open, or is a copy of another, was not shipped under its name:
 /// it is passed over, and told only if the chain is not whole without it.
-pub(in crate::recovery) async fn apply_segments(
+async fn apply_segments(
     mut rebuild: Rebuild,
     open: &OpenChain,
     segments: &[Position],
@@ -181,8 +192,8 @@ pub(in crate::recovery) async fn apply_segments(
     let mut fetched = futures::stream::iter(segments.to_vec()).map(fetch).buffered(SEGMENTS_IN_FLIGHT);
     let mut passed_over = None;
     while let Some((at, bytes)) = fetched.next().await {
-        let entries = match bytes.and_then(|bytes| open_entries(&shelf, at, &bytes)) {
-            Ok(entries) => entries,
+        let entries = match bytes.and_then(|bytes| shelf.open_segment(at, &bytes)) {
+            Ok((_, entries)) => entries,
             Err(error) if is_damage(&error) => {
                 tracing::warn!(segment = %at, cause = %Chain(&error), "passed over");
                 passed_over.get_or_insert(error);
@@ -203,22 +214,6 @@ pub(in crate::recovery) async fn apply_segments(
         Some(error) if reached != Some(through) => Err(error),
         Some(_) | None => Ok(rebuild),
     }
-}
-
-fn open_entries(shelf: &Shelf<'_>, at: Position, bytes: &[u8]) -> Result<Vec<u8>, RecoveryError> {
-    let path = shelf.folder.segment(at);
-    let broken =
-        |source| RecoveryError::Document { source: DocumentError::Open { path: path.clone(), source } };
-    let opened = open_object(shelf.repository.keyring(), ObjectKind::Segment, bytes).map_err(broken)?;
-    let directory: Result<SegmentDirectory, _> = serde_json::from_slice(opened.directory());
-    let directory = directory.map_err(|source| RecoveryError::Document {
-        source: DocumentError::Decode { path: path.clone(), source },
-    })?;
-    if directory.first != at {
-        let name = directory.first.to_string();
-        return Err(RecoveryError::Document { source: DocumentError::OtherName { path, name } });
-    }
-    opened.part(0).map_err(broken)
 }
 
 /// The rebuilt state is the shipped one: at the point itself, and in the digests of the run that named the point.
@@ -305,7 +300,7 @@ fn unbind_absent(
     })
 }
 
-fn each(
+pub(in crate::recovery) fn each(
     transaction: &mut FirstTransaction<'_>,
     kind: RowKind,
     mut decide: impl FnMut(Record) -> Vec<keelson_catalog::Change>,

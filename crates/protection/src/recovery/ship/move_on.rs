@@ -83,8 +83,8 @@ pub(super) async fn highest_generation(
     vault: &VaultKeyring,
 ) -> Result<Generation, RecoveryError> {
     let mut highest = Generation(0);
-    for id in list_repositories(location, cluster).await? {
-        match open_chain(location, cluster, id, Unlock::Vault(vault)).await {
+    for id in list_repositories(&location.store, cluster).await? {
+        match open_chain(&location.store, cluster, id, Unlock::Vault(vault)).await {
             Ok(Some(open)) => highest = highest.max(open.base.at.generation),
             Ok(None) => {}
             Err(error) if is_lasting(error.class()) => {
@@ -106,7 +106,7 @@ async fn find_fork(
     let vault = platform.vault();
     let unlock = Unlock::Vault(&vault);
     let cluster = platform.cluster_id.clone();
-    let at = match open_chain(location, &cluster, enabled.repository, unlock).await {
+    let at = match open_chain(&location.store, &cluster, enabled.repository, unlock).await {
         Ok(Some(open)) => common_point(&open.shelf(), catalog).await?,
         Ok(None) | Err(RecoveryError::NoBase { .. }) => None,
         Err(error) => return Err(error),

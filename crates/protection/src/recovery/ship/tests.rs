@@ -14,7 +14,7 @@ use keelson_testkit::{Calls, Failure, Fault, FaultyStore, Span};
 use super::*;
 use crate::locations::Place;
 use crate::recovery::chain::{ShippedChain, latest_chain};
-use crate::recovery::execute::rebuild::{apply_segments, put_base};
+use crate::recovery::execute::rebuild;
 use crate::recovery::open::{OpenChain, open_chain};
 use crate::recovery::ship::writers::Divergence;
 use crate::repositories;
@@ -178,7 +178,7 @@ impl World {
 
     async fn open(&self) -> OpenChain {
         let unlock = Unlock::Vault(&self.vault);
-        open_chain(&self.location(), &cluster(), self.repository, unlock).await.unwrap().unwrap()
+        open_chain(&self.location().store, &cluster(), self.repository, unlock).await.unwrap().unwrap()
     }
 
     /// The chain's digest at a point, after it was rebuilt from what lies in the store.
@@ -188,9 +188,9 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open(directory.path(), self.clock.clone()).unwrap();
         let rebuild = data.begin_recovery(Generation(generation.0 + 1), &self.key, b"wrapped").unwrap();
-        let rebuild = put_base(rebuild, open, &base, self.clock.now()).await?;
-        let rebuild = apply_segments(rebuild, open, &replay.segments, through).await?;
-        let head = rebuild.head().unwrap();
+        let indexed = open.repository.load_index().await.unwrap();
+        let reader = indexed.begin_reading_unannounced().await.unwrap();
+        let (_, head) = rebuild::replay(rebuild, open, &reader, &base, &replay).await?;
         assert_eq!(head.revision.sequence(), through);
         Ok(hex::encode(head.chain))
     }

@@ -1,0 +1,283 @@
+//! What the watches have shown of the cluster's configuration, and what of it the catalog does not say yet. Pure.
+//!
+//! Limits: the objects stay in memory whole; they are made by people and few.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use keelson_catalog::{Class, Row, RowKey, RowKind};
+use keelson_model::names::DR_SECRET;
+use keelson_workload::{ChangeKind, ConfigEvent, Kind};
+use serde_json::{Value, json};
+
+use crate::identity::INSTANCE_SECRET;
+use crate::kinds;
+
+pub(super) struct Known {
+    install_namespace: String,
+    objects: BTreeMap<RowKey, Object>,
+    /// Kinds of which everything was shown since their watch last began anew.
+    whole: BTreeSet<RowKind>,
+    due_rows: BTreeSet<RowKey>,
+    due_secrets: BTreeSet<String>,
+    removal_due: bool,
+}
+
+struct Object {
+    row: Row,
+    /// The Secret that a profile names.
+    secret: Option<String>,
+    /// Since the watch last began anew.
+    shown: bool,
+}
+
+impl Known {
+    pub(super) fn new(install_namespace: &str) -> Self {
+        Self {
+            install_namespace: install_namespace.to_owned(),
+            objects: BTreeMap::new(),
+            whole: BTreeSet::new(),
+            due_rows: BTreeSet::new(),
+            due_secrets: BTreeSet::new(),
+            removal_due: false,
+        }
+    }
+
+    pub(super) fn take(&mut self, event: ConfigEvent, now: Timestamp) {
+        let Some(kind) = row_kind(&event.kind) else {
+            let named = self.objects.values().any(|object| object.secret.as_ref() == Some(&event.name));
+            if event.change == ChangeKind::Applied && named {
+                self.due_secrets.insert(event.name);
+            }
+            return;
+        };
+        match event.change {
+            ChangeKind::Restarted => {
+                self.whole.remove(&kind);
+                let of_kind = self.objects.iter_mut().filter(|(key, _)| key.kind == kind);
+                of_kind.for_each(|(_, object)| object.shown = false);
+            }
+            ChangeKind::Applied => self.show(kind, event, now),
+            ChangeKind::Deleted => {
+                let key = RowKey::new(kind, event.namespace, event.name);
+                self.objects.remove(&key);
+                self.due_rows.remove(&key);
+                self.removal_due = true;
+            }
+            ChangeKind::Listed => {
+                self.objects.retain(|key, object| key.kind != kind || object.shown);
+                let objects = &self.objects;
+                self.due_rows.retain(|key| objects.contains_key(key));
+                self.whole.insert(kind);
+                self.removal_due = true;
+            }
+        }
+    }
+
+    fn show(&mut self, kind: RowKind, event: ConfigEvent, now: Timestamp) {
+        let secret = (kind == kinds::profiles())
+            .then(|| secret_of(&event.object, &self.install_namespace).map(str::to_owned))
+            .flatten();
+        self.due_secrets.extend(secret.clone());
+        let row = row_of(kind, event, now);
+        let key = row.key();
+        self.due_rows.insert(key.clone());
+        let before = self.objects.insert(key, Object { row, secret, shown: true });
+        // A profile that names another Secret may have been the last to name its old one.
+        self.removal_due |= before.is_some_and(|before| before.secret.is_some());
+    }
+
+    pub(super) fn all_is_due(&mut self) {
+        self.due_rows = self.objects.keys().cloned().collect();
+        self.due_secrets = self.objects.values().filter_map(|object| object.secret.clone()).collect();
+        self.removal_due = true;
+    }
+
+    pub(super) fn due_secret(&self) -> Option<String> {
+        self.due_secrets.first().cloned()
+    }
+
+    pub(super) fn secret_is_done(&mut self, name: &str) {
+        self.due_secrets.remove(name);
+    }
+
+    pub(super) fn due_row(&self) -> Option<Row> {
+        self.due_rows.first().and_then(|key| self.objects.get(key)).map(|object| object.row.clone())
+    }
+
+    pub(super) fn row_is_done(&mut self, key: &RowKey) {
+        self.due_rows.remove(key);
+    }
+
+    pub(super) fn removal_is_due(&self) -> bool {
+        self.removal_due
+    }
+
+    pub(super) fn removal_is_done(&mut self) {
+        self.removal_due = false;
+    }
+
+    /// Every object of a kind; none where that is not known.
+    pub(super) fn all_of(&self, kind: &RowKind) -> Option<BTreeSet<RowKey>> {
+        let of_kind = || self.objects.keys().filter(|key| key.kind == *kind).cloned().collect();
+        self.whole.contains(kind).then(of_kind)
+    }
+
+    /// Every Secret that a profile names; none where that is not known.
+    pub(super) fn named_secrets(&self) -> Option<BTreeSet<RowKey>> {
+        let names = || self.objects.values().filter_map(|object| object.secret.as_deref());
+        let keys = || names().map(|name| RowKey::new(kinds::secrets(), &*self.install_namespace, name));
+        self.whole.contains(&kinds::profiles()).then(|| keys().collect())
+    }
+}
+
+fn row_kind(kind: &Kind) -> Option<RowKind> {
+    match kind.kind.as_str() {
+        "Profile" => Some(kinds::profiles()),
+        "Policy" => Some(kinds::policies()),
+        _ => None,
+    }
+}
+
+fn row_of(kind: RowKind, event: ConfigEvent, now: Timestamp) -> Row {
+    let created = event.object["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
+    let body = serde_json::to_vec(&kept(&event.object)).expect("plain data");
+    Row {
+        kind,
+        namespace: event.namespace,
+        name: event.name,
+        uid: event.uid,
+        labels: event.labels,
+        created: created.unwrap_or(now),
+        class: Class::Configuration,
+        body,
+    }
+}
+
+/// What of an object is its user's: specification, labels, annotations; and whether it was found valid.
+fn kept(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut annotations = metadata["annotations"].clone();
+    if let Some(map) = annotations.as_object_mut() {
+        map.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    json!({
+        "apiVersion": object["apiVersion"],
+        "kind": object["kind"],
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": metadata["labels"],
+            "annotations": annotations,
+        },
+        "spec": object["spec"],
+        "status": {
+            "validation": object["status"]["validation"],
+            "error": object["status"]["error"],
+            "hash": object["status"]["hash"],
+        },
+    })
+}
+
+/// The Secret that a profile names. Only those of the install namespace are ours to keep, and our own never lie in what
+/// is shipped.
+fn secret_of<'a>(profile: &'a Value, install_namespace: &str) -> Option<&'a str> {
+    let spec = &profile["spec"];
+    let secrets = [&spec["locationSpec"]["credential"]["secret"], &spec["infra"]["credential"]["secret"]];
+    let secret = secrets.into_iter().find(|secret| secret["name"].is_string())?;
+    let namespace = secret["namespace"].as_str().filter(|namespace| !namespace.is_empty());
+    let name = secret["name"].as_str().filter(|name| !name.is_empty())?;
+    let ours = namespace.is_none_or(|namespace| namespace == install_namespace);
+    (ours && ![DR_SECRET, INSTANCE_SECRET].contains(&name)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use ChangeKind::*;
+
+    use super::*;
+
+    fn event(kind: Kind, change: ChangeKind, name: &str, object: Value) -> ConfigEvent {
+        ConfigEvent {
+            change,
+            kind,
+            namespace: "kasten-io".to_owned(),
+            name: name.to_owned(),
+            uid: format!("uid-of-{name}"),
+            labels: BTreeMap::new(),
+            object,
+        }
+    }
+
+    fn profile(change: ChangeKind, name: &str, secret: Value) -> ConfigEvent {
+        let spec = json!({ "locationSpec": { "credential": { "secret": secret } } });
+        event(kinds::profile(), change, name, json!({ "spec": spec }))
+    }
+
+    fn known(events: Vec<ConfigEvent>) -> Known {
+        let mut known = Known::new("kasten-io");
+        for event in events {
+            known.take(event, Timestamp::UNIX_EPOCH);
+        }
+        known
+    }
+
+    fn names(keys: Option<BTreeSet<RowKey>>) -> Option<Vec<String>> {
+        keys.map(|keys| keys.into_iter().map(|key| key.name).collect())
+    }
+
+    #[test]
+    fn nothing_is_called_gone_before_everything_was_shown() {
+        let first =
+            || vec![profile(Restarted, "", Value::Null), profile(Applied, "a", json!({ "name": "s" }))];
+        let begun = known(first());
+        assert_eq!((names(begun.all_of(&kinds::profiles())), begun.named_secrets()), (None, None));
+        let mut shown = known([first(), vec![profile(Listed, "", Value::Null)]].concat());
+        assert_eq!(names(shown.all_of(&kinds::profiles())), Some(vec!["a".to_owned()]));
+        assert_eq!(names(shown.named_secrets()), Some(vec!["s".to_owned()]));
+        assert_eq!(shown.all_of(&kinds::policies()), None);
+        // A watch that begins anew and does not show it again.
+        shown.take(profile(Restarted, "", Value::Null), Timestamp::UNIX_EPOCH);
+        assert_eq!(shown.all_of(&kinds::profiles()), None);
+        shown.take(profile(Listed, "", Value::Null), Timestamp::UNIX_EPOCH);
+        assert_eq!(names(shown.all_of(&kinds::profiles())), Some(Vec::new()));
+        assert_eq!((shown.due_row(), shown.removal_is_due()), (None, true));
+    }
+
+    #[test]
+    fn a_secret_is_due_when_it_or_the_profile_that_names_it_changes() {
+        let mut known = known(vec![
+            profile(Restarted, "", Value::Null),
+            profile(Applied, "a", json!({ "name": "s" })),
+            profile(Listed, "", Value::Null),
+        ]);
+        assert_eq!(known.due_secret().as_deref(), Some("s"));
+        known.secret_is_done("s");
+        known.removal_is_done();
+        for (name, due) in [("other", None), ("s", Some("s"))] {
+            let changed = event(super::super::secrets::kind(), Applied, name, Value::Null);
+            known.take(changed, Timestamp::UNIX_EPOCH);
+            assert_eq!(known.due_secret().as_deref(), due);
+        }
+        assert!(!known.removal_is_due());
+        known.take(profile(Applied, "a", json!({ "name": "t" })), Timestamp::UNIX_EPOCH);
+        assert_eq!(names(known.named_secrets()), Some(vec!["t".to_owned()]));
+        assert!(known.removal_is_due());
+    }
+
+    #[test]
+    fn a_secret_of_another_namespace_and_our_own_are_not_ours_to_keep() {
+        let check = |secret: Value, expected: Option<&str>| {
+            let event = profile(Applied, "a", secret.clone());
+            assert_eq!(secret_of(&event.object, "kasten-io"), expected, "{secret}");
+        };
+        check(json!({ "name": "s" }), Some("s"));
+        check(json!({ "name": "s", "namespace": "" }), Some("s"));
+        check(json!({ "name": "s", "namespace": "kasten-io" }), Some("s"));
+        check(json!({ "name": "s", "namespace": "kube-system" }), None);
+        check(json!({ "name": DR_SECRET }), None);
+        check(json!({ "name": INSTANCE_SECRET }), None);
+        check(json!({ "name": "" }), None);
+        check(Value::Null, None);
+    }
+}
