@@ -35,6 +35,13 @@ impl Listing {
         all.filter(differs).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// What `other` holds no more, or holds otherwise.
+    pub fn changed_in(&self, other: &Self) -> Vec<PathBuf> {
+        let changed =
+            |(path, object): &(&PathBuf, &(u64, SystemTime))| other.objects.get(*path) != Some(*object);
+        self.objects.iter().filter(changed).map(|(path, _)| path.clone()).collect()
+    }
+
     /// Paths relative to the location, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.objects.keys().map(PathBuf::as_path)
@@ -73,9 +80,11 @@ mod tests {
         let changed = Listing::of(location.path())?;
         assert_ne!(before, changed);
         assert_eq!(before.differences(&changed), [Path::new("folder/object")]);
-        assert_eq!(before.without("folder"), changed.clone().without("folder"));
+        assert_eq!(before.clone().without("folder"), changed.clone().without("folder"));
         fs::write(location.path().join("new"), "")?;
         assert_ne!(changed, Listing::of(location.path())?);
+        assert_eq!(changed.changed_in(&Listing::of(location.path())?), Vec::<PathBuf>::new());
+        assert_eq!(before.changed_in(&changed), [Path::new("folder/object")]);
         fs::remove_file(location.path().join("new"))?;
         assert_eq!(changed, Listing::of(location.path())?);
         Ok(())

@@ -2,9 +2,11 @@
 
 mod damage;
 mod kills;
+mod protection;
 mod rebuild;
 mod recovery_refusals;
 mod refusals;
+mod restores;
 mod stage;
 mod whole_story;
 mod world;

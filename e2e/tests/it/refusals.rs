@@ -126,11 +126,11 @@ fn a_vbr_profile_is_refused_as_target_of_disaster_recovery() -> Result<()> {
 }
 
 /// A file system of its own, for as long as it lives.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
     /// None where the kernel does not let us: the test is skipped.
-    fn new(folder: PathBuf, options: &str) -> Result<Option<Self>> {
+    pub(crate) fn new(folder: PathBuf, options: &str) -> Result<Option<Self>> {
         std::fs::create_dir_all(&folder)?;
         let mut command = Command::new("mount");
         let output = command.args(["-t", "tmpfs", "-o", options, "none"]).arg(&folder).output()?;
@@ -139,6 +139,10 @@ impl Mounted {
         }
         skip(&format!("no mounts without privilege: {}", String::from_utf8_lossy(&output.stderr)));
         Ok(None)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0
     }
 }
 

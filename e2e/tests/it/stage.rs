@@ -218,7 +218,7 @@ impl Stage {
         serde_json::from_str(&said.stdout).context("read the status")
     }
 
-    fn revision(&self) -> Result<String> {
+    pub(crate) fn revision(&self) -> Result<String> {
         let path = format!("/apis/{APPS}/restorepointcontents?limit=1");
         let list: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", &path], "")?)?;
         Ok(list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())

@@ -173,7 +173,7 @@ pub(crate) fn wait_until_shipped(stage: &Stage) -> Result<()> {
     })
 }
 
-fn create_application(stage: &Stage) -> Result<()> {
+pub(crate) fn create_application(stage: &Stage) -> Result<()> {
     stage.namespace(APPLICATION)?;
     for name in ["orders", "prices"] {
         stage.create(&config_map(name))?;
@@ -190,10 +190,14 @@ fn change_application(stage: &Stage) -> Result<()> {
 
 /// Content that does not compress, so that packs have a body to be damaged.
 pub(crate) fn config_map(name: &str) -> Value {
+    config_map_in(APPLICATION, name)
+}
+
+pub(crate) fn config_map_in(namespace: &str, name: &str) -> Value {
     let lines: Vec<_> = (0..LINES).map(|_| keelson_testkit::random_hex::<128>()).collect();
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": { "name": name, "namespace": APPLICATION },
+        "metadata": { "name": name, "namespace": namespace },
         "data": { "content": lines.join("\n") },
     })
 }
@@ -224,7 +228,7 @@ pub(crate) fn export_action(name: &str, point: &str) -> Value {
     action("ExportAction", name, NAMESPACE, json!({ "subject": subject, "profile": profile }))
 }
 
-fn export(stage: &Stage, backup: &str) -> Result<()> {
+pub(crate) fn export(stage: &Stage, backup: &str) -> Result<()> {
     let action = stage.get(&["backupaction", backup, "-n", APPLICATION])?.context("the backup is gone")?;
     let name = format!("{backup}-export");
     stage.create(&export_action(&name, &restore_point_of(&action)?))?;

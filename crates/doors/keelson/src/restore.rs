@@ -7,7 +7,7 @@ use clap::Args;
 use keelson_model::ErrorClass;
 use keelson_model::names::{group, label};
 use keelson_protection::random_suffix;
-use keelson_workload::{Cluster, Creation, Kind, NamespaceName};
+use keelson_workload::{Cluster, Creation, Kind, NamespaceName, NamespacePhase, RestoreError};
 use serde_json::{Value, json};
 
 use crate::arguments::Common;
@@ -101,8 +101,15 @@ async fn choose_content(cluster: &Cluster, restore: &Restore) -> Result<Value> {
 async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<()> {
     let parsed: NamespaceName =
         name.parse().map_err(|error| refuse(ErrorClass::Invalid, format!("'{name}': {error}")))?;
-    if cluster.namespace_state(&parsed).await.map_err(failed)?.is_some() {
-        return Ok(());
+    match cluster.namespace_state(&parsed).await.map_err(failed)? {
+        // Nothing new can be made there, not even the restore point that this begins with.
+        Some(state) if state.phase == NamespacePhase::Terminating => {
+            let since = state.terminating_since.unwrap_or_else(|| "an unknown time".to_owned());
+            let remaining = state.remaining;
+            return Err(failed(RestoreError::NamespaceTerminating { namespace: parsed, since, remaining }));
+        }
+        Some(_) => return Ok(()),
+        None => {}
     }
     let kind = Kind::cluster("v1", "Namespace", "namespaces");
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });

@@ -1,0 +1,191 @@
+//! How the platform protects itself, and what a recovery of each kind brings back.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use keelson_e2e::{Listing, answer};
+use keelson_testkit::Supervisor;
+use serde_json::{Value, json};
+
+use crate::stage::{CONFIG, NAMESPACE, Stage};
+use crate::world::{
+    APPLICATION, ORIGIN, PASSPHRASE, action, back_up, config_map, create_application, export, raise_source,
+    wait_until_shipped,
+};
+
+/// What is promised to be lost at most.
+const LOST_AT_MOST: Duration = Duration::from_secs(5);
+/// How long the platform is busy before it is killed.
+const BUSY: Duration = Duration::from_secs(15);
+
+fn names(stage: &Stage, resource: &str) -> Result<Vec<String>> {
+    let list = stage.get(&[resource, "-n", NAMESPACE])?.context("no list")?;
+    let items = list["items"].as_array().context("no items")?;
+    Ok(items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+fn nightly() -> Value {
+    json!({
+        "apiVersion": CONFIG, "kind": "Policy", "metadata": { "name": "nightly", "namespace": NAMESPACE },
+        "spec": {
+            "frequency": "@daily", "retention": { "daily": 7 },
+            "selector": { "matchExpressions": [
+                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [APPLICATION] },
+            ]},
+            "actions": [{ "action": "backup" }],
+        },
+    })
+}
+
+/// A platform with Quick DR: one restore point is exported, a newer one is not.
+fn raise_quick(share: &Supervisor) -> Result<Stage> {
+    fs::create_dir_all(share.directory().join(ORIGIN))?;
+    let stage = Stage::raise(share.directory(), &[])?;
+    stage.profile("vault", ORIGIN)?;
+    stage.wait_valid("profile", "vault")?;
+    create_application(&stage)?;
+    stage.passphrase(&[("key", PASSPHRASE)])?;
+    let said = stage.keelson(&["dr", "enable", "--profile", "vault", "--quick"])?;
+    ensure!(said.code == 0, "{said:?}");
+    back_up(&stage, "first")?;
+    export(&stage, "first")?;
+    stage.create(&config_map("later"))?;
+    back_up(&stage, "second")?;
+    stage.create(&nightly())?;
+    stage.wait_valid("policy", "nightly")?;
+    let said = stage.keelson(&["dr", "run"])?;
+    ensure!(said.code == 0, "{said:?}");
+    wait_until_shipped(&stage)?;
+    Ok(stage)
+}
+
+/// A fresh platform that has recovered from `vault`.
+fn recover(share: &Supervisor, source: &str, more: &[&str]) -> Result<Stage> {
+    let stage = Stage::raise(share.directory(), &[])?;
+    stage.passphrase(&[("key", PASSPHRASE)])?;
+    stage.profile("vault", ORIGIN)?;
+    stage.wait_valid("profile", "vault")?;
+    let restore = ["dr", "restore", "--profile", "vault", "--source-cluster-id", source];
+    let said = stage.keelson(&[&restore, more].concat())?;
+    ensure!(said.code == 0, "{said:?}");
+    Ok(stage)
+}
+
+/// Of the two restore points and the export only the export has survived.
+fn assert_only_the_export(stage: &Stage) -> Result<()> {
+    let list = stage.get(&["restorepointcontents"])?.context("no list")?;
+    let contents = list["items"].as_array().context("no items")?;
+    assert_eq!(contents.len(), 1, "{list}");
+    assert_eq!(contents[0]["metadata"]["labels"]["k10.kasten.io/exportProfile"], "vault");
+    Ok(())
+}
+
+#[test]
+fn quick_dr_brings_back_exports_and_configuration_except_what_is_skipped() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let source = raise_quick(&share)?;
+    let listed = names(&source, "policies.config.kio.kasten.io")?;
+    assert_eq!(listed, ["k10-disaster-recovery-policy", "nightly"]);
+    let source_id = source.cluster_id()?;
+    source.instance.kill()?;
+    drop(source);
+
+    let skipping = recover(&share, &source_id, &["--skip-resource", "profiles,policies"])?;
+    assert_only_the_export(&skipping)?;
+    assert_eq!(names(&skipping, "policies.config.kio.kasten.io")?, Vec::<String>::new());
+    let map = ["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE];
+    let map = skipping.get(&map)?.context("no ConfigMap")?;
+    let told = map["data"].to_string();
+    for words in [
+        "no maintenance on the backups of its source",
+        "only when no other instance uses the same backup data",
+    ] {
+        assert!(told.contains(words), "'{words}' is not in {told}");
+    }
+    skipping.instance.kill()?;
+    drop(skipping);
+
+    let stage = recover(&share, &source_id, &[])?;
+    assert_only_the_export(&stage)?;
+    assert_eq!(names(&stage, "policies.config.kio.kasten.io")?, listed);
+    let said = stage.keelson(&["restore", APPLICATION])?;
+    assert_eq!(said.code, 0, "{said:?}");
+    for (name, expected) in [("orders", true), ("prices", true), ("later", false)] {
+        let found = stage.get(&["configmap", name, "-n", APPLICATION])?.is_some();
+        assert_eq!(found, expected, "{name}");
+    }
+    Ok(())
+}
+
+/// The newest entry that a recovery would bring back: found by building it.
+fn recoverable(share: &Supervisor) -> Result<u64> {
+    let passphrase = share.directory().join("passphrase");
+    fs::write(&passphrase, PASSPHRASE)?;
+    let location = share.directory().join(ORIGIN);
+    let (location, passphrase) = (location.display().to_string(), passphrase.display().to_string());
+    let words = ["tools", "verify", "--directory", &location, "--passphrase-file", &passphrase];
+    let said = answer(words.into_iter().chain(["--output", "json"]))?;
+    ensure!(said.code == 0, "{said:?}");
+    let verified: Value = serde_json::from_str(&said.stdout)?;
+    let through = verified[0]["chains"][0]["through"].as_str().context("nothing was built")?;
+    let (generation, sequence) =
+        through.split_once('-').and_then(|(_, rest)| rest.split_once('-')).context("a position")?;
+    Ok((generation.parse::<u64>()? << 40) | sequence.parse::<u64>()?)
+}
+
+#[test]
+fn what_was_acknowledged_five_seconds_before_the_disk_is_lost_comes_back() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let stage = raise_source(share.directory(), ORIGIN)?;
+    let subject = json!({ "subject": { "name": APPLICATION, "namespace": APPLICATION } });
+    let began = Instant::now();
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        stage.create(&action("BackupAction", &format!("busy-{number}"), APPLICATION, subject.clone()))?;
+        acknowledged.push((Instant::now(), stage.revision()?.parse::<u64>()?));
+        if began.elapsed() > BUSY {
+            break;
+        }
+    }
+    stage.instance.kill()?;
+    let killed = Instant::now();
+    let due = acknowledged.iter().rev().find(|(at, _)| killed.duration_since(*at) >= LOST_AT_MOST);
+    let (_, due) = due.context("nothing was acknowledged so long ago")?;
+    let recoverable = recoverable(&share)?;
+    assert!(recoverable >= *due, "entry {due} was acknowledged in time, {recoverable} is the last");
+    assert!(acknowledged.len() > 10, "the platform was hardly busy: {} actions", acknowledged.len());
+    Ok(())
+}
+
+#[test]
+fn what_was_written_to_a_location_stays_as_it_is() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let stage = raise_source(share.directory(), ORIGIN)?;
+    let location = share.directory().join(ORIGIN);
+    let before = Listing::of(&location)?;
+    stage.create(&config_map("more"))?;
+    back_up(&stage, "third")?;
+    export(&stage, "third")?;
+    let point =
+        stage.get(&["exportaction", "first-export", "-n", NAMESPACE])?.context("the export is gone")?;
+    ensure!(point["status"]["state"] == "Complete", "{point}");
+    for content in names_of_exports(&stage)?.iter().take(1) {
+        stage.delete(&["restorepointcontent", content])?;
+    }
+    let said = stage.keelson(&["dr", "run"])?;
+    ensure!(said.code == 0, "{said:?}");
+    wait_until_shipped(&stage)?;
+    let after = Listing::of(&location)?;
+    let gone: Vec<_> = before.changed_in(&after);
+    assert_eq!(gone, Vec::<std::path::PathBuf>::new());
+    assert!(after.paths().any(|path| path.iter().any(|name| name == "retired")), "nothing was retired");
+    Ok(())
+}
+
+fn names_of_exports(stage: &Stage) -> Result<Vec<String>> {
+    let selector = "k10.kasten.io/exportProfile=vault";
+    let list = stage.get(&["restorepointcontents", "-l", selector])?.context("no list")?;
+    let items = list["items"].as_array().context("no items")?;
+    Ok(items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect())
+}

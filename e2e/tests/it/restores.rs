@@ -1,0 +1,154 @@
+//! Backups, exports and restores that meet what an operator meets: a namespace that does not go, an operator of a newer
+//! release, a disk that fills up. Each says so, and nothing in a location is harmed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use keelson_e2e::Listing;
+use serde_json::{Value, json};
+
+use crate::refusals::Mounted;
+use crate::stage::{NAMESPACE, Stage, assert_said};
+use crate::world::{World, action, config_map_in, enter, restore_point_of};
+
+fn back_up(stage: &Stage, namespace: &str) -> Result<String> {
+    let subject = json!({ "subject": { "name": namespace, "namespace": namespace } });
+    stage.create(&action("BackupAction", "before", namespace, subject))?;
+    restore_point_of(&stage.complete("backupaction", namespace, "before")?)
+}
+
+/// Every location as it is now. Readers announce themselves, which harms nothing.
+fn locations(world: &World) -> Result<Listing> {
+    Ok(Listing::of(world.share.directory())?.without("sessions"))
+}
+
+#[test]
+fn a_restore_into_a_namespace_stuck_terminating_tells_what_holds_it() -> Result<()> {
+    let world = enter()?;
+    let stage = &world.stage;
+    stage.namespace("stuck")?;
+    stage.create(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "held", "namespace": "stuck", "finalizers": ["example.com/hold"] },
+    }))?;
+    back_up(stage, "stuck")?;
+    let before = locations(&world)?;
+    stage.kubectl(&["delete", "namespace", "stuck", "--wait=false"], "")?;
+    stage.until("the namespace tells what it waits for", || {
+        let namespace = stage.get(&["namespace", "stuck"])?.unwrap_or_default();
+        Ok(namespace["status"]["conditions"].to_string().contains("example.com/hold").then_some(()))
+    })?;
+    let said = stage.keelson(&["restore", "stuck"])?;
+    assert_said(
+        &said,
+        5,
+        &[
+            "namespace 'stuck' is terminating (since 20",
+            "example.com/hold",
+            "hint: remove what holds the finalizers",
+        ],
+    );
+    assert_eq!(before.differences(&locations(&world)?), Vec::<PathBuf>::new());
+
+    let release = json!([{ "op": "remove", "path": "/metadata/finalizers" }]).to_string();
+    stage.kubectl(&["patch", "configmap", "held", "-n", "stuck", "--type=json", "-p", &release], "")?;
+    stage
+        .until("the namespace is gone", || Ok(stage.get(&["namespace", "stuck"])?.is_none().then_some(())))?;
+    let said = stage.keelson(&["restore", "stuck"])?;
+    assert_eq!(said.code, 0, "{said:?}");
+    Ok(())
+}
+
+fn shelves(version: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "shelves.example.com" },
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": { "plural": "shelves", "singular": "shelf", "kind": "Shelf" },
+            "versions": [{
+                "name": version, "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+            }],
+        },
+    })
+}
+
+fn define(stage: &Stage, version: &str) -> Result<()> {
+    stage.create(&shelves(version))?;
+    stage
+        .kubectl(&["wait", "--for=condition=Established", "crd/shelves.example.com", "--timeout=60s"], "")?;
+    stage.until("the kind is served", || {
+        let said = stage.try_kubectl(&["get", &format!("shelves.{version}.example.com"), "-A"], "")?;
+        Ok((said.code == 0).then_some(()))
+    })
+}
+
+#[test]
+fn a_restore_of_a_kind_whose_version_is_gone_names_it_and_brings_the_rest_back() -> Result<()> {
+    let world = enter()?;
+    let stage = &world.stage;
+    define(stage, "v1")?;
+    stage.namespace("library")?;
+    stage.create(&json!({
+        "apiVersion": "example.com/v1", "kind": "Shelf",
+        "metadata": { "name": "novels", "namespace": "library" }, "rows": 3,
+    }))?;
+    stage.create(&config_map_in("library", "opening-hours"))?;
+    back_up(stage, "library")?;
+    let before = locations(&world)?;
+    stage.delete(&["namespace", "library"])?;
+    stage.delete(&["crd", "shelves.example.com"])?;
+    define(stage, "v2")?;
+
+    let said = stage.keelson(&["restore", "library"])?;
+    stage.delete(&["crd", "shelves.example.com"])?;
+    assert_said(
+        &said,
+        0,
+        &[
+            "'library/novels': version 'v1' of 'shelves.example.com' is no longer served; the cluster serves v2",
+        ],
+    );
+    assert!(stage.get(&["configmap", "opening-hours", "-n", "library"])?.is_some());
+    assert_eq!(before.differences(&locations(&world)?), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+#[test]
+fn an_export_to_a_disk_that_fills_up_fails_and_goes_well_once_there_is_room() -> Result<()> {
+    let world = enter()?;
+    let stage = &world.stage;
+    let Some(mounted) = Mounted::new(world.folder("filling"), "size=4m")? else { return Ok(()) };
+    stage.profile("filling", "filling")?;
+    stage.wait_valid("profile", "filling")?;
+    stage.namespace("archive")?;
+    for name in ["one", "two", "three"] {
+        stage.create(&config_map_in("archive", name))?;
+    }
+    let point = back_up(stage, "archive")?;
+    let ballast = mounted.folder().join("ballast");
+    assert!(std::fs::write(&ballast, vec![0; 8 << 20]).is_err(), "the disk is not full");
+    let state = stage.get(&["restorepointcontents"])?.context("no list")?;
+
+    let export = |name: &str| -> Result<Value> {
+        let spec = json!({
+            "subject": { "kind": "RestorePoint", "name": point, "namespace": "archive" },
+            "profile": { "name": "filling", "namespace": NAMESPACE },
+        });
+        stage.create(&action("ExportAction", name, NAMESPACE, spec))?;
+        stage.ended("exportaction", NAMESPACE, name)
+    };
+    let failed = export("to-a-full-disk")?;
+    assert_eq!(failed["status"]["state"], "Failed", "{}", failed["status"]);
+    let told = failed["status"]["error"].to_string();
+    assert!(told.contains("full") || told.contains("No space left"), "{told}");
+    let items = |list: &Value| list["items"].as_array().map_or(0, Vec::len);
+    let after = stage.get(&["restorepointcontents"])?.context("no list")?;
+    assert_eq!(items(&after), items(&state), "no restore point came of it");
+
+    std::fs::remove_file(&ballast)?;
+    let done = export("with-room")?;
+    assert_eq!(done["status"]["state"], "Complete", "{}", done["status"]);
+    stage.delete(&["profile", "filling", "-n", NAMESPACE])
+}
