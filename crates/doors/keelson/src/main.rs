@@ -5,6 +5,7 @@ mod clock;
 mod dr;
 mod failure;
 mod follow;
+mod memory;
 mod output;
 mod restore;
 mod serve;
@@ -17,6 +18,7 @@ use clap::Parser;
 use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
+    memory::keep_flat();
     let arguments = Arguments::parse();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return failure::report(&anyhow::anyhow!("another TLS provider is installed already"));

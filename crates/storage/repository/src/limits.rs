@@ -19,6 +19,8 @@ pub(crate) const PREPARE_BYTES: usize = 1024 * 1024;
 
 /// An index object is written whenever its entries reach this, and keeps far below an object's bound.
 pub(crate) const INDEX_BYTES_TARGET: usize = 8 * 1024 * 1024;
+/// Or whenever it describes so many packs, 1 GiB: what an interrupted session has written until then the next one finds.
+pub(crate) const INDEX_PACKS_MAX: usize = 64;
 /// Index objects read at once.
 pub(crate) const INDEX_READS_IN_FLIGHT: usize = 8;
 

@@ -58,7 +58,9 @@ pub(crate) fn encode_chunks(chunks: Vec<(ChunkId, Bytes)>) -> Vec<EncodedChunk> 
         let packed = compressor.as_mut().and_then(|compressor| compressor.compress(&plain).ok());
         let (encoding, body) = match packed {
             Some(packed) if packed.len() < plain.len() => (Encoding::Zstd, Bytes::from(packed)),
-            _ => (Encoding::Raw, plain),
+            // Copied: as a slice it would keep the whole batch that it was cut from in memory, and where most of a
+            // stream is known already one pack gathers chunks of hundreds of batches.
+            _ => (Encoding::Raw, Bytes::copy_from_slice(&plain)),
         };
         encoded.push(EncodedChunk { chunk: PackedChunk { id, plain_bytes, encoding }, body });
     }

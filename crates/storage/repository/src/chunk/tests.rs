@@ -124,3 +124,12 @@ proptest! {
         prop_assert_eq!(chunker.cut(&longer), chunker.cut(&longer[..content.len() + 1024]));
     }
 }
+
+#[test]
+fn a_chunk_that_does_not_shrink_keeps_nothing_of_its_batch() {
+    let mut batch = Bytes::from(noise(8 << 20));
+    let plain = batch.split_to(64 << 10);
+    let encoded = encode_chunks(vec![(key().chunk_identity().identify(&plain), plain)]).remove(0);
+    assert_eq!((encoded.chunk.encoding, encoded.body.len()), (Encoding::Raw, 64 << 10));
+    assert!(encoded.body.is_unique(), "it shares memory with {} bytes", batch.len());
+}

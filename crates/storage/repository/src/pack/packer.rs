@@ -16,7 +16,7 @@ use crate::chunk::EncodedChunk;
 use crate::core::Core;
 use crate::format::index_record::{self, PackRecord};
 use crate::format::outcome_record::IndexReference;
-use crate::limits::{INDEX_BYTES_TARGET, UPLOADS_IN_FLIGHT};
+use crate::limits::{INDEX_BYTES_TARGET, INDEX_PACKS_MAX, UPLOADS_IN_FLIGHT};
 use crate::object::{ObjectError, offload};
 use crate::session::Progress;
 
@@ -149,7 +149,7 @@ impl Packer {
         };
         self.report.packs.push(pack);
         self.entries.push(entry);
-        if self.entries.iter().map(Vec::len).sum::<usize>() >= INDEX_BYTES_TARGET {
+        if is_due(&self.entries) {
             self.write_index().await?;
         }
         Ok(())
@@ -163,6 +163,11 @@ impl Packer {
         self.report.indexes.push(write_index_object(&self.core, entries).await?);
         Ok(())
     }
+}
+
+/// Whether the packs that these entries describe get their index object now.
+fn is_due(entries: &[Vec<u8>]) -> bool {
+    entries.len() >= INDEX_PACKS_MAX || entries.iter().map(Vec::len).sum::<usize>() >= INDEX_BYTES_TARGET
 }
 
 /// Writes one index object of encoded entries.
@@ -216,4 +221,17 @@ async fn upload(
     };
     let entry = index_record::encode(&record, &chunks);
     Ok((WrittenPack { id, version: record.version, chunks: queued }, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_object_is_due_after_many_packs_or_many_chunks() {
+        assert!(!is_due(&[]));
+        assert!(!is_due(&vec![vec![0; 100]; INDEX_PACKS_MAX - 1]));
+        assert!(is_due(&vec![vec![0; 100]; INDEX_PACKS_MAX]));
+        assert!(is_due(&[vec![0; INDEX_BYTES_TARGET]]));
+    }
 }
