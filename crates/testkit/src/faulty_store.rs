@@ -95,13 +95,19 @@ struct State {
 /// A decorator; share it and inject faults while the code under test uses it.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
+    listing_delay: Option<Duration>,
     state: Mutex<State>,
 }
 
 impl FaultyStore {
     /// Passes everything on until a fault is injected.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, state: Mutex::default() }
+        Self { inner, listing_delay: None, state: Mutex::default() }
+    }
+
+    /// Says of itself that it shows late what others have done, as a share of the network does.
+    pub fn showing_late(self, listing_delay: Duration) -> Self {
+        Self { listing_delay: Some(listing_delay), ..self }
     }
 
     /// Adds a rule. Where several apply to a call, the oldest decides.
@@ -247,7 +253,8 @@ impl Store for FaultyStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let own = self.inner.capabilities();
+        Capabilities { listing_delay: self.listing_delay.unwrap_or(own.listing_delay), ..own }
     }
 
     fn location(&self) -> &str {

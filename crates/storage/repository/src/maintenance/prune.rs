@@ -64,6 +64,11 @@ pub struct PruneReport {
 /// How far a prune came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PruneStep {
+    /// The mark is there, and clients that see it late have not looked yet. Call again then.
+    Settling {
+        /// When everybody sees it.
+        until: Timestamp,
+    },
     /// Sessions that were there when the mark was made have not ended. Call again when one may have.
     Waiting {
         /// One of those that live longest.

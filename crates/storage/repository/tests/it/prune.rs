@@ -10,6 +10,7 @@ use keelson_repository::{
 };
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{Store, StoreExt};
+use keelson_testkit::FaultyStore;
 
 use crate::upkeep::*;
 use crate::world::*;
@@ -115,6 +116,30 @@ async fn a_prune_waits_for_the_sessions_it_met_and_not_for_later_ones() {
     assert_eq!(names(&store, "packs").await, [kept.packs()[0].to_string()].into());
 }
 
+/// A writer may begin just before it could see the mark, and be seen only a delay after that.
+#[tokio::test]
+async fn on_a_share_that_shows_late_sessions_are_listed_two_delays_after_the_mark() {
+    const DELAY: Duration = Duration::from_secs(150);
+    let faulty = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())).showing_late(DELAY));
+    let store: Arc<dyn Store> = faulty.clone();
+    let repository = create_indexed(&store).await;
+    let retired = back_up(&repository, &noise(1, 5000)).await.unwrap();
+    retire(&repository, retired.id).await;
+    let plan = repository.plan_prune(&owner(), &judge(&repository).await).await.unwrap();
+    let mut prune = repository.begin_prune(plan);
+    let step = prune.advance(&owner(), now(), &|_| {}).await.unwrap();
+    assert!(matches!(step, PruneStep::Settling { until } if until == now() + 2 * DELAY), "{step:?}");
+    // It has begun after the mark and before everybody sees it.
+    let writer = repository.begin(new_session(SessionPurpose::Backup)).await.unwrap();
+    let early = now() + 2 * DELAY - Duration::from_secs(1);
+    let step = prune.advance(&owner(), early, &|_| {}).await.unwrap();
+    assert!(matches!(step, PruneStep::Settling { .. }), "{step:?}");
+    let step = prune.advance(&owner(), now() + 2 * DELAY, &|_| {}).await.unwrap();
+    let ended = matches!(step, PruneStep::Complete(report) if report.sessions_ended == 1);
+    assert!(ended, "the writer was seen, and has outlived its life: {step:?}");
+    drop(writer);
+}
+
 #[tokio::test]
 async fn a_session_past_its_life_is_ended_unless_it_renewed() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -133,7 +158,7 @@ async fn a_session_past_its_life_is_ended_unless_it_renewed() {
         PruneStep::Waiting { session, until, sessions } => {
             assert_eq!((session, until, sessions), (survivor, now() + 2 * LONG, 1));
         }
-        PruneStep::Complete(_) => panic!("one session lives on"),
+        PruneStep::Settling { .. } | PruneStep::Complete(_) => panic!("one session lives on"),
     }
     assert_eq!(prune.report().sessions_ended, 1);
     let error = write_and_commit(dying, b"too late").await.unwrap_err();

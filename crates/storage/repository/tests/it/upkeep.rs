@@ -49,6 +49,7 @@ pub(crate) async fn prune_once(repository: &Repository<Open>) -> Result<PruneRep
     let mut prune = repository.begin_prune(plan);
     match prune.advance(&owner(), now() + LONG, &|_| {}).await? {
         PruneStep::Complete(report) => Ok(report),
+        PruneStep::Settling { .. } => panic!("this store shows everything at once"),
         PruneStep::Waiting { session, .. } => panic!("session '{session}' outlives a prune of tomorrow"),
     }
 }

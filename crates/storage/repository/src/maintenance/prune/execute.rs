@@ -1,13 +1,14 @@
 //! Carrying out a plan, as far as it goes without waiting. Every step may be repeated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind};
 use keelson_store::{PutOptions, StoreError};
 
-use super::observe::list;
+use super::observe::{later, list};
 use super::plan::PrunePlan;
 use super::sessions::Waiting;
 use super::{OnPruneProgress, PruneError, PruneReport, PruneStep};
@@ -24,10 +25,18 @@ pub struct Prune {
     stage: Stage,
 }
 
+/// A session that begins within one delay of the mark may not see it, and is seen by whoever lists a second delay later.
+/// One that begins after that sees the mark.
+fn settling(core: &Core) -> Duration {
+    2 * core.store.capabilities().listing_delay
+}
+
 /// Each stage begins when all before it are complete.
 enum Stage {
     /// Write index objects anew, then the mark. The sealed mark is kept: a repeated upload sends the same bytes.
     Mark(Option<Bytes>),
+    /// Let the time pass in which a client may not see what another has created. Known once it began.
+    Settle(Option<Timestamp>),
     /// List the sessions that are there.
     ListSessions,
     /// Wait for them, and remember which marks were there before they were listed.
@@ -70,6 +79,13 @@ impl Prune {
                     self.withdraw_void().await?;
                     self.rewrite_indexes().await?;
                     self.create_mark().await?;
+                    Stage::Settle(None)
+                }
+                Stage::Settle(until) => {
+                    let until = *until.get_or_insert_with(|| later(now, settling(&self.core)));
+                    if now < until {
+                        return Ok(PruneStep::Settling { until });
+                    }
                     Stage::ListSessions
                 }
                 Stage::ListSessions => {

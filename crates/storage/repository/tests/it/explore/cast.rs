@@ -185,7 +185,7 @@ impl Player {
         loop {
             match prune.advance(&owner(), time, &|_| {}).await {
                 Ok(PruneStep::Complete(_)) => return,
-                Ok(PruneStep::Waiting { .. }) => {
+                Ok(PruneStep::Settling { .. } | PruneStep::Waiting { .. }) => {
                     if self.stage.wait(self.number).await == Fate::ClockJumps {
                         time = now() + LONG;
                     }
