@@ -1,9 +1,12 @@
-//! Measures what the product promises in figures: `bench recovery|index [--report FILE]`. The script `bench` builds what
+//! Measures what the product promises in figures: `bench recovery|rpo|index [--report FILE]`. The script `bench` builds what
 //! it needs. What is measured runs as a process of its own: the program as it ships, or a step of this one.
 
+mod cluster;
 mod index;
+mod instance;
 mod recovery;
 mod report;
+mod rpo;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,9 +15,10 @@ use anyhow::{Context, Result};
 
 use index::Step;
 
-const USAGE: &str =
-    "usage: bench recovery [--report FILE]\n       bench index [--chunks COUNT] [--report FILE]";
+const USAGE: &str = "usage: bench recovery [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
+     bench index [--chunks COUNT] [--report FILE]";
 const INDEX_CHUNKS: u64 = 100_000_000;
+const KILLS: u64 = 200;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -23,9 +27,13 @@ async fn main() -> Result<ExitCode> {
     match words.as_slice() {
         ["recovery"] => measure_recovery("target/bench/recovery.json".as_ref()).await,
         ["recovery", "--report", file] => measure_recovery(file.as_ref()).await,
+        ["rpo", rest @ ..] => match parse(rest, "--kills", KILLS, "target/bench/rpo.json") {
+            Some((kills, report)) => measure_rpo(kills, &report).await,
+            None => Ok(refuse()),
+        },
         ["index-build", folder, chunks] => take(Step::Build, folder, chunks).await,
         ["index-look-up", folder, chunks] => take(Step::LookUp, folder, chunks).await,
-        ["index", rest @ ..] => match parse_index(rest) {
+        ["index", rest @ ..] => match parse(rest, "--chunks", INDEX_CHUNKS, "target/bench/index.json") {
             Some((chunks, report)) => measure_index(chunks, &report).await,
             None => Ok(refuse()),
         },
@@ -38,23 +46,33 @@ fn refuse() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn parse_index(words: &[&str]) -> Option<(u64, PathBuf)> {
-    let (mut chunks, mut report) = (INDEX_CHUNKS, PathBuf::from("target/bench/index.json"));
+/// How many, and where the report goes.
+fn parse(words: &[&str], count: &str, default: u64, report: &str) -> Option<(u64, PathBuf)> {
+    let (mut number, mut report) = (default, PathBuf::from(report));
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
-            "--chunks" => chunks = words.next()?.parse().ok()?,
+            word if word == count => number = words.next()?.parse().ok()?,
             "--report" => report = PathBuf::from(words.next()?),
             _ => return None,
         }
     }
-    (chunks > 0).then_some((chunks, report))
+    (number > 0).then_some((number, report))
+}
+
+fn program() -> Result<PathBuf> {
+    let program = std::env::var_os("KEELSON_PROGRAM");
+    program.map(PathBuf::from).context("KEELSON_PROGRAM names the program to measure")
 }
 
 async fn measure_recovery(report: &Path) -> Result<ExitCode> {
-    let program =
-        std::env::var_os("KEELSON_PROGRAM").context("KEELSON_PROGRAM names the program to measure")?;
-    let figures = recovery::measure(&PathBuf::from(program)).await?;
+    let figures = recovery::measure(&program()?).await?;
+    report::write(report, &figures.report())?;
+    Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
+}
+
+async fn measure_rpo(kills: u64, report: &Path) -> Result<ExitCode> {
+    let figures = rpo::measure(&program()?, kills).await?;
     report::write(report, &figures.report())?;
     Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
 }

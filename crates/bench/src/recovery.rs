@@ -3,22 +3,20 @@
 //! Rows are put into a real data directory while no program runs on it; from there on everything is what a user does.
 //! The clock runs from the start of `keelson serve` with an empty data directory until its API serves what was lost.
 
-mod cluster;
 mod figures;
-mod instance;
 mod seed;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::Supervisor;
 
-use self::cluster::{Cluster, NAMESPACE};
 pub(crate) use self::figures::Figures;
 use self::figures::Shipped;
-use self::instance::Instance;
 use self::seed::Size;
+use crate::cluster::Cluster;
+use crate::instance::Instance;
 use crate::say;
 
 const PROFILE: &str = "vault";
@@ -131,14 +129,4 @@ async fn recover(program: &Path, share: &Path, lost: Lost) -> Result<Figures> {
     instance.destroy().await?;
     cluster.destroy().await?;
     Ok(Figures { source: lost.source, ready, serving, listing, restore, contents, memory, memory_listing })
-}
-
-/// Where the data of one platform lies in its own directory.
-fn data_below(directory: &Path) -> PathBuf {
-    directory.join("data")
-}
-
-/// What a platform in `NAMESPACE` is told by each command.
-fn in_namespace() -> [&'static str; 2] {
-    ["--namespace", NAMESPACE]
 }

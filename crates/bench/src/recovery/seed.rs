@@ -16,7 +16,7 @@ use keelson_workload::{Cluster as Access, ClusterAccess};
 use serde_json::{Value, json};
 
 use super::PROFILE;
-use super::cluster::{CLAIM, Cluster, NAMESPACE};
+use crate::cluster::{CLAIM, Cluster, NAMESPACE};
 
 const APPLICATIONS: usize = 200;
 /// Changes in one commit while the catalog is filled.

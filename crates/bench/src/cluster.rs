@@ -9,30 +9,30 @@ use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-pub(super) const NAMESPACE: &str = "kasten-io";
+pub(crate) const NAMESPACE: &str = "kasten-io";
 /// The claim that stands for the location's directory.
-pub(super) const CLAIM: &str = "share";
+pub(crate) const CLAIM: &str = "share";
 
 const GROUPS: [&str; 3] = ["actions", "apps", "dr"];
 const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
 
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     plane: ControlPlane,
 }
 
 impl Cluster {
-    pub(super) async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let cluster = Self { plane: ControlPlane::start().await? };
         cluster.create_namespaces([NAMESPACE.to_owned()]).await?;
         Ok(cluster)
     }
 
-    pub(super) fn kubeconfig(&self) -> &Path {
+    pub(crate) fn kubeconfig(&self) -> &Path {
         self.plane.kubeconfig()
     }
 
-    pub(super) async fn create_passphrase(&self, passphrase: &str) -> Result<()> {
+    pub(crate) async fn create_passphrase(&self, passphrase: &str) -> Result<()> {
         self.create(&json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": { "name": "k10-dr-secret", "namespace": NAMESPACE },
@@ -41,7 +41,7 @@ impl Cluster {
         .await
     }
 
-    pub(super) async fn create_namespaces(&self, names: impl IntoIterator<Item = String>) -> Result<()> {
+    pub(crate) async fn create_namespaces(&self, names: impl IntoIterator<Item = String>) -> Result<()> {
         let namespace =
             |name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         let items: Vec<Value> = names.into_iter().map(namespace).collect();
@@ -49,7 +49,7 @@ impl Cluster {
     }
 
     /// Creates the profile as soon as its kind is known, and waits until it was validated.
-    pub(super) async fn connect_location(&self, profile: &str) -> Result<()> {
+    pub(crate) async fn connect_location(&self, profile: &str) -> Result<()> {
         let object = json!({
             "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Profile",
             "metadata": { "name": profile, "namespace": NAMESPACE },
@@ -65,7 +65,7 @@ impl Cluster {
     }
 
     /// Waits until the cluster passes requests for our kinds on.
-    pub(super) async fn wait_served(&self) -> Result<()> {
+    pub(crate) async fn wait_served(&self) -> Result<()> {
         for group in GROUPS {
             let service = format!("apiservice/v1alpha1.{group}.kio.kasten.io");
             let words = ["wait", &service, "--for=condition=Available", "--timeout=5s"];
@@ -75,7 +75,7 @@ impl Cluster {
     }
 
     /// How many objects of a resource the API serves: on its first page, or in all pages.
-    pub(super) async fn count(&self, resource: &str, page: Option<usize>) -> Result<usize> {
+    pub(crate) async fn count(&self, resource: &str, page: Option<usize>) -> Result<usize> {
         let Some(limit) = page else {
             let words = ["get", resource, "--chunk-size=500", "--no-headers", "-o", "name"];
             return Ok(self.kubectl(&words, b"").await?.lines().count());
@@ -86,12 +86,12 @@ impl Cluster {
         Ok(page["items"].as_array().map_or(0, Vec::len))
     }
 
-    pub(super) async fn id(&self) -> Result<String> {
+    pub(crate) async fn id(&self) -> Result<String> {
         let words = ["get", "namespace", "default", "-o", "jsonpath={.metadata.uid}"];
         Ok(self.kubectl(&words, b"").await?.trim().to_owned())
     }
 
-    pub(super) async fn destroy(self) -> Result<()> {
+    pub(crate) async fn destroy(self) -> Result<()> {
         self.plane.stop().await
     }
 

@@ -6,12 +6,11 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::{Program, Supervisor};
 
-use super::cluster::CLAIM;
-use super::{data_below, in_namespace};
+use crate::cluster::{CLAIM, NAMESPACE};
 
 const SERVE: &str = "keelson";
 
-pub(super) struct Instance {
+pub(crate) struct Instance {
     supervisor: Supervisor,
     executable: PathBuf,
     kubeconfig: PathBuf,
@@ -20,12 +19,12 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Runs nothing yet: its data directory may be filled first.
-    pub(super) fn new(executable: &Path, kubeconfig: &Path, share: &Path) -> Result<Self> {
+    pub(crate) fn new(executable: &Path, kubeconfig: &Path, share: &Path) -> Result<Self> {
         let supervisor = Supervisor::start("bench-serve")?;
         let program = Program::new(executable)
             .args(["serve", "--listen", "127.0.0.1:0", "--kubeconfig"])
             .arg(kubeconfig)
-            .args(in_namespace())
+            .args(["--namespace", NAMESPACE])
             .arg("--data")
             .arg(data_below(supervisor.directory()))
             .arg("--claim")
@@ -33,19 +32,19 @@ impl Instance {
         Ok(Self { supervisor, executable: executable.to_owned(), kubeconfig: kubeconfig.to_owned(), program })
     }
 
-    pub(super) fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         data_below(self.supervisor.directory())
     }
 
-    pub(super) fn serve(&mut self) -> Result<()> {
+    pub(crate) fn serve(&mut self) -> Result<()> {
         self.supervisor.run(SERVE, &self.program)
     }
 
     /// Runs a command of the program to its end and returns what it printed.
-    pub(super) async fn answer(&self, words: &[&str]) -> Result<String> {
+    pub(crate) async fn answer(&self, words: &[&str]) -> Result<String> {
         let output = tokio::process::Command::new(&self.executable)
             .args(words)
-            .args(in_namespace())
+            .args(["--namespace", NAMESPACE])
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .stdin(Stdio::null())
@@ -64,7 +63,7 @@ impl Instance {
     }
 
     /// The most memory that the running process ever had resident, in bytes.
-    pub(super) fn peak_memory(&self) -> Result<u64> {
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
         let id = self.supervisor.process_id(SERVE);
         let id = id.with_context(|| format!("keelson serve ended:\n{}", self.supervisor.log_tail(SERVE)))?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).context("read its status")?;
@@ -74,12 +73,17 @@ impl Instance {
         Ok(kib.context("the status tells no peak")? << 10)
     }
 
-    pub(super) fn kill(&self) -> Result<()> {
+    pub(crate) fn kill(&self) -> Result<()> {
         self.supervisor.kill(SERVE)
     }
 
     /// Kills it and deletes all that it knew.
-    pub(super) async fn destroy(self) -> Result<()> {
+    pub(crate) async fn destroy(self) -> Result<()> {
         tokio::task::spawn_blocking(move || drop(self)).await.context("stop keelson serve")
     }
+}
+
+/// Where the data of one platform lies in its own directory.
+fn data_below(directory: &Path) -> PathBuf {
+    directory.join("data")
 }
