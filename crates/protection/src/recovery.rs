@@ -6,6 +6,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod documents;
+pub mod drill;
 pub mod enable;
 mod error;
 pub(crate) mod execute;

@@ -28,6 +28,7 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     services.spawn(applications::run_applications(platform.clone(), stop.clone()));
     services.spawn(recovery::ship::run_shipping(platform.clone(), stop.clone()));
     services.spawn(recovery::service::run_recovery(platform.clone(), stop.clone()));
+    services.spawn(recovery::drill::run_drills(platform.clone(), stop.clone()));
     services.spawn(ownership::run_ownership(platform.clone(), stop.clone()));
     services.spawn(status::run_status(platform.clone(), stop.clone()));
     services.spawn(upkeep::run_upkeep(platform.clone(), stop.clone()));

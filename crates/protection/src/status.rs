@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ownership;
 use crate::platform::Platform;
+use crate::recovery::drill::DrillReport;
 use crate::recovery::state;
 
 pub const STATUS_CONFIG_MAP: &str = "keelson-status";
@@ -59,6 +60,9 @@ pub struct DisasterRecoveryStatus {
     /// Absent while nothing is shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipped: Option<ShippedStatus>,
+    /// The last proof that a recovery would succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillReport>,
     /// What a person has to know: a chain that was left, entries that were dropped before they were shipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
@@ -126,6 +130,7 @@ fn observe(platform: &Platform) -> InstanceStatus {
     let enabled = state::enabled(platform).ok().flatten();
     let disaster_recovery = enabled.map(|enabled| DisasterRecoveryStatus {
         alarms: find_alarms(platform),
+        drill: last_drill(platform),
         profile: enabled.profile,
         mode: enabled.mode.to_string(),
         repository: enabled.repository.to_string(),
@@ -153,6 +158,10 @@ fn observe(platform: &Platform) -> InstanceStatus {
     }
 }
 
+fn last_drill(platform: &Platform) -> Option<DrillReport> {
+    state::drills(platform).ok().flatten().and_then(|drills| drills.last)
+}
+
 fn find_alarms(platform: &Platform) -> Vec<String> {
     let moved = state::moved(platform).ok().flatten().map(|moved| {
         format!("at {} shipping left repository {} for a new one: {}", moved.at, moved.from, moved.why)
@@ -160,7 +169,11 @@ fn find_alarms(platform: &Platform) -> Vec<String> {
     let dropped = state::dropped(platform).ok().flatten().map(|dropped| {
         format!("since {} too much waited for the location and was dropped; a base is needed", dropped.at)
     });
-    moved.into_iter().chain(dropped).collect()
+    let drill = last_drill(platform).filter(|drill| !drill.is_green()).map(|drill| {
+        let first = drill.findings.first().map(String::as_str).unwrap_or_default();
+        format!("the drill at {} failed: a recovery might not succeed: {first}", drill.at)
+    });
+    moved.into_iter().chain(dropped).chain(drill).collect()
 }
 
 fn observe_ownership(platform: &Platform) -> OwnershipStatus {

@@ -3,7 +3,7 @@
 //! Being gone is a state and not an event: it is looked at again and again, so that a stop between the deletion and
 //! turning off, or an enabling that was under way, changes nothing in the end.
 //!
-//! Tells on the policy, too, that shipping left a chain which was not this instance's alone.
+//! Tells on the policy, too, that shipping left a chain which was not this instance's alone, and that a drill failed.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut presence = Presence::Unknown;
-    let mut told = platform.clock().now();
+    let mut told = Told { moved: platform.clock().now(), drill: platform.clock().now() };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -89,10 +89,17 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
                 if presence.is_gone(platform.clock().now()) {
                     disable(&platform, &kind, &namespace).await;
                 }
-                told = tell_moved(&platform, &kind, &namespace, told).await;
+                told.moved = tell_moved(&platform, &kind, &namespace, told.moved).await;
+                told.drill = tell_drill(&platform, &kind, &namespace, told.drill).await;
             },
         }
     }
+}
+
+/// Up to when what happened was told.
+struct Told {
+    moved: Timestamp,
+    drill: Timestamp,
 }
 
 /// Answers with the time up to which everything was told.
@@ -104,6 +111,21 @@ async fn tell_moved(platform: &Platform, kind: &Kind, namespace: &str, told: Tim
     let text = format!("shipping left repository {} for a new one: {}", moved.from, moved.why);
     note_on_policy(platform, kind, namespace, event::SHIPPING_MOVED, text).await;
     moved.at
+}
+
+/// The same for drills that failed.
+async fn tell_drill(platform: &Platform, kind: &Kind, namespace: &str, told: Timestamp) -> Timestamp {
+    let Ok(Some(drill)) = state::drills(platform).map(|drills| drills.and_then(|drills| drills.last)) else {
+        return told;
+    };
+    if drill.at <= told {
+        return told;
+    }
+    if let Some(first) = drill.findings.first() {
+        let text = format!("a recovery might not succeed: {first} ({} findings)", drill.findings_total);
+        note_on_policy(platform, kind, namespace, event::DRILL_FAILED, text).await;
+    }
+    drill.at
 }
 
 async fn note_on_policy(

@@ -53,6 +53,7 @@ pub mod event {
     pub const PROTECTION_ENABLED: &str = "ProtectionEnabled";
     pub const PROTECTION_DISABLED: &str = "ProtectionDisabled";
     pub const SHIPPING_MOVED: &str = "ShippingMoved";
+    pub const DRILL_FAILED: &str = "DrillFailed";
     pub const SHIPPING_STOPPED: &str = "ShippingStopped";
     pub const RECOVERY_STARTED: &str = "RecoveryStarted";
     pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";

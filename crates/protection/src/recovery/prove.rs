@@ -16,13 +16,14 @@ use keelson_store::Store;
 
 use crate::kinds;
 use crate::layout::Position;
+use crate::locations::Place;
 use crate::records::Record;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, SegmentDirectory};
 use crate::recovery::execute::{catalog_key, rebuild};
 use crate::recovery::open::{self, OpenChain, open_chains};
 use crate::recovery::read::{Shelf, StoredName, is_damage, warning};
-use crate::restore_points::{self, Artifact, ContentInternal};
+use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
 
 /// Small objects that are read side by side.
 const READS_IN_FLIGHT: usize = 8;
@@ -35,9 +36,19 @@ pub struct ChainProof {
     pub bases: u64,
     pub segments: u64,
     pub runs: u64,
-    /// The last entry of the catalog that was built; none where it cannot be built.
-    pub through: Option<Position>,
+    /// The catalog that was built; none where it cannot be built.
+    pub built: Option<Built>,
     pub findings: Vec<String>,
+}
+
+/// A catalog as it would be recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// Its last entry.
+    pub through: Position,
+    /// The digest of that entry in the journal's chain.
+    pub chain: [u8; 32],
+    pub restore_points: u64,
 }
 
 /// What all chains of a cluster brought.
@@ -45,9 +56,17 @@ pub struct ChainProof {
 pub struct Proof {
     pub chains: Vec<ChainProof>,
     /// What repositories must hold, by their root: what runs, bases and restore points name.
-    pub expected: BTreeMap<String, Vec<SessionId>>,
+    pub expected: BTreeMap<String, Needed>,
     /// Repositories that cannot be used at all.
     pub findings: Vec<String>,
+}
+
+/// Outcomes that something names.
+#[derive(Debug, Default)]
+pub struct Needed {
+    pub outcomes: Vec<SessionId>,
+    /// Where the exports of restore points are; it may be another location than the one that is looked at.
+    pub place: Option<Place>,
 }
 
 /// Proves every chain of a cluster that this passphrase opens. `work` is an empty folder.
@@ -71,22 +90,22 @@ async fn prove_chain(
     open: &OpenChain,
     work: &Path,
     clock: &Arc<dyn Clock>,
-    expected: &mut BTreeMap<String, Vec<SessionId>>,
+    expected: &mut BTreeMap<String, Needed>,
 ) -> Result<ChainProof, RecoveryError> {
     let mut proof = ChainProof {
         repository: open.chain.repository,
         bases: 0,
         segments: 0,
         runs: open.manifests.len() as u64,
-        through: None,
+        built: None,
         findings: open.warnings.clone(),
     };
     let own = expected.entry(open.folder.repository().to_string()).or_default();
-    own.extend(open.manifests.iter().map(|run| run.outcome));
+    own.outcomes.extend(open.manifests.iter().map(|run| run.outcome));
     let mut reach = Reach::default();
     for base in open_bases(open, &mut proof).await? {
         if standing(open, &base).await? {
-            own.push(base.outcome);
+            own.outcomes.push(base.outcome);
         }
         reach.begin(base.at);
     }
@@ -95,7 +114,7 @@ async fn prove_chain(
         proof.note(format!("the run at {} cannot be reached: segments before it are gone", run.at));
     }
     match build(open, work, clock, expected).await {
-        Ok(through) => proof.through = Some(through),
+        Ok(built) => proof.built = Some(built),
         Err(error) if is_lasting(&error) => {
             proof.note(format!("the newest catalog cannot be built: {}", Chain(&error)));
         }
@@ -177,8 +196,8 @@ async fn build(
     open: &OpenChain,
     work: &Path,
     clock: &Arc<dyn Clock>,
-    expected: &mut BTreeMap<String, Vec<SessionId>>,
-) -> Result<Position, RecoveryError> {
+    expected: &mut BTreeMap<String, Needed>,
+) -> Result<Built, RecoveryError> {
     let latest = open.chain.latest().ok_or(RecoveryError::Interrupted)?;
     let (replay, base) = open.plan_replay(latest.generation, latest.sequence, &mut Vec::new()).await?;
     let key = catalog_key(open, &base)?;
@@ -189,28 +208,32 @@ async fn build(
     let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
     let reader =
         indexed.begin_reading_unannounced().await.map_err(|source| RecoveryError::Begin { source })?;
-    let (rebuild, _) = rebuild::replay(rebuild, open, &reader, &base, &replay).await?;
-    let mut named = Vec::new();
+    let (rebuild, head) = rebuild::replay(rebuild, open, &reader, &base, &replay).await?;
+    let (mut restore_points, mut named) = (0, Vec::new());
     let finding = tokio::task::spawn_blocking(move || {
         let prepared = rebuild.finish(&Actor::new("verify"), |transaction| {
             rebuild::each(transaction, kinds::restore_point_contents(), |content| {
+                restore_points += 1;
                 named.extend(exported_to(&content));
                 Vec::new()
             })
         });
-        prepared.map(|_| named)
+        prepared.map(|_| (restore_points, named))
     });
-    for (root, outcome) in finding.await.map_err(|_| RecoveryError::Interrupted)?? {
-        expected.entry(root).or_default().push(outcome);
+    let (restore_points, named) = finding.await.map_err(|_| RecoveryError::Interrupted)??;
+    for (ExportedTo { place, root, .. }, outcome) in named {
+        let needed = expected.entry(root).or_default();
+        needed.outcomes.push(outcome);
+        needed.place = Some(place);
     }
-    Ok(latest)
+    Ok(Built { through: latest, chain: head.chain, restore_points })
 }
 
-/// The repository and the outcome in it that a restore point needs. One that is on its way out needs nothing.
-fn exported_to(content: &Record) -> Option<(String, SessionId)> {
+/// Where a restore point was exported to, and as which outcome. One that is on its way out needs nothing.
+fn exported_to(content: &Record) -> Option<(ExportedTo, SessionId)> {
     let ContentInternal { artifact, .. } = content.internal().ok()?;
     let Artifact { outcome, exported, .. } = artifact;
-    exported.filter(|_| !restore_points::is_retiring(content)).map(|exported| (exported.root, outcome))
+    exported.filter(|_| !restore_points::is_retiring(content)).map(|exported| (exported, outcome))
 }
 
 /// How far the segments lead from each base without a gap.

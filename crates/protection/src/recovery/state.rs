@@ -14,6 +14,7 @@ use crate::locations::Place;
 use crate::platform::{Platform, commit};
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{Fork, StateSummary};
+use crate::recovery::drill::Drills;
 use crate::recovery::plan::RecoveryPlan;
 use crate::recovery::ship::writers::Started;
 
@@ -72,6 +73,7 @@ const STARTED: &str = "started";
 const MOVED: &str = "moved";
 const COPIED: &str = "copied";
 const DROPPED: &str = "dropped";
+const DRILL: &str = "drill";
 
 fn key(name: &str) -> RowKey {
     RowKey::new(RowKind::new("disaster-recovery"), "", name)
@@ -182,6 +184,15 @@ pub(crate) async fn clear_dropped(platform: &Platform, base: u64) -> Result<(), 
         Some(dropped) if dropped.through <= base => write(platform, Change::delete(key(DROPPED))).await,
         Some(_) | None => Ok(()),
     }
+}
+
+/// The drills of a repository: the last one, and when the next is due.
+pub fn drills(platform: &Platform) -> Result<Option<Drills>, RecoveryError> {
+    read(&platform.instance, DRILL)
+}
+
+pub(crate) async fn write_drills(platform: &Platform, state: &Drills) -> Result<(), RecoveryError> {
+    write(platform, put(DRILL, state, platform.clock.now())).await
 }
 
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {

@@ -2,6 +2,7 @@
 //! read by another program than ours.
 
 mod actions;
+mod drill;
 mod fixture;
 mod mirror;
 mod reader;

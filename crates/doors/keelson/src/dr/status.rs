@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use keelson_model::ErrorClass;
+use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::status::{InstanceStatus, STATUS_CONFIG_MAP, STATUS_KEY};
 use keelson_workload::NamespacedName;
 
@@ -25,6 +26,14 @@ pub(super) async fn status(common: Common) -> Result<()> {
     };
     data(common.output, &status, print);
     Ok(())
+}
+
+fn print_drill(drill: &DrillReport) -> String {
+    let went = if drill.is_green() { "went well" } else { "FAILED" };
+    format!(
+        "drill        {went} at {} in {} s: {} restore points in {} repositories",
+        drill.at, drill.seconds, drill.restore_points, drill.repositories
+    )
 }
 
 fn print(status: &InstanceStatus) -> String {
@@ -51,6 +60,7 @@ fn print(status: &InstanceStatus) -> String {
                 }
                 None => "shipped      not yet known".to_owned(),
             });
+            lines.extend(dr.drill.as_ref().map(print_drill));
             lines.extend(dr.alarms.iter().map(|alarm| format!("alarm        {alarm}")));
         }
     }

@@ -75,8 +75,8 @@ struct VerifiedRepository {
 
 impl From<ChainProof> for VerifiedChain {
     fn from(proof: ChainProof) -> Self {
-        let ChainProof { repository, bases, segments, runs, through, findings } = proof;
-        let through = through.map(|at| at.to_string());
+        let ChainProof { repository, bases, segments, runs, built, findings } = proof;
+        let through = built.map(|built| built.through.to_string());
         Self { repository: repository.to_string(), bases, segments, runs, through, findings }
     }
 }
@@ -139,7 +139,7 @@ impl Look {
         let mut repositories = Vec::new();
         let here: BTreeSet<String> = listed.iter().map(|listing| listing.path.clone()).collect();
         for listing in listed {
-            let expected = proof.expected.remove(&listing.path).unwrap_or_default();
+            let expected = proof.expected.remove(&listing.path).unwrap_or_default().outcomes;
             repositories.extend(self.at_repository(listing, expected).await?);
         }
         proof.expected.retain(|root, _| !here.contains(root));
@@ -148,7 +148,11 @@ impl Look {
             chains: proof.chains.into_iter().map(VerifiedChain::from).collect(),
             repositories,
             findings: proof.findings,
-            elsewhere: proof.expected.into_iter().map(|(root, points)| (root, points.len())).collect(),
+            elsewhere: proof
+                .expected
+                .into_iter()
+                .map(|(root, needed)| (root, needed.outcomes.len()))
+                .collect(),
         })
     }
 

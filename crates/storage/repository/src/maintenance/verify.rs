@@ -1,7 +1,7 @@
 //! Checking that every outcome can be read, and naming what is damaged and which outcomes need it.
 //!
 //! Order: 1 index objects, 2 outcomes, first for what repacks moved, 3 presence and length of the packs they name; at full depth 4 every byte of
-//! those packs, 5 every stream down to its chunks; last, which outcomes each damaged pack belongs to.
+//! those packs (or of a share of them), 5 every stream down to its chunks; last, which outcomes each damaged pack belongs to.
 
 mod outcomes;
 mod packs;
@@ -10,6 +10,7 @@ mod streams;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use keelson_crypto::random_bytes;
 use keelson_model::{Classified, ErrorClass, PackId, SessionId};
 use keelson_store::{StoreError, StorePath};
 
@@ -25,6 +26,11 @@ use crate::read::{ReadError, Reader};
 pub enum Depth {
     /// Outcomes and index objects are read; packs are looked for, with their lengths.
     Index,
+    /// Of the packs a share is read besides, another one each time.
+    Sample {
+        /// So many at most.
+        packs: usize,
+    },
     /// Every byte that an outcome needs is read, authenticated and compared.
     Full,
 }
@@ -229,15 +235,28 @@ impl Reader {
         verifier.read_moves().await?;
         verifier.check_outcomes(&verification.expected).await?;
         verifier.check_presence().await?;
-        if verification.depth == Depth::Full {
-            verifier.read_packs().await?;
-            verifier.walk_streams().await?;
+        match verification.depth {
+            Depth::Index => {}
+            Depth::Sample { packs } => {
+                let ids = sample(&verifier.needed, PackId::from_bytes(random_bytes()), packs);
+                verifier.read_packs(ids).await?;
+            }
+            Depth::Full => {
+                let ids = verifier.needed.iter().copied().collect();
+                verifier.read_packs(ids).await?;
+                verifier.walk_streams().await?;
+            }
         }
         verifier.attribute_packs().await?;
         let mut report = verifier.report;
         report.findings.sort_by(|one, other| one.path().cmp(other.path()));
         Ok(report)
     }
+}
+
+/// Pure: ids are random, so neighbours have nothing in common but that they are neighbours.
+fn sample(ids: &BTreeSet<PackId>, from: PackId, count: usize) -> Vec<PackId> {
+    ids.range(from..).chain(ids.range(..from)).take(count).copied().collect()
 }
 
 impl Verifier<'_> {
@@ -274,5 +293,26 @@ impl Verifier<'_> {
 
     fn tell(&self) {
         (self.on_progress)(self.progress);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_begins_anywhere_and_never_takes_a_pack_twice() {
+        let id = |number: u8| PackId::from_bytes([number; 16]);
+        let ids: BTreeSet<_> = [2, 4, 6].map(id).into();
+        let check = |from: u8, count: usize, expected: &[u8]| {
+            let expected: Vec<_> = expected.iter().map(|number| id(*number)).collect();
+            assert_eq!(sample(&ids, id(from), count), expected);
+        };
+        check(0, 2, &[2, 4]);
+        check(4, 2, &[4, 6]);
+        check(5, 2, &[6, 2]);
+        check(9, 1, &[2]);
+        check(5, 9, &[6, 2, 4]);
+        check(5, 0, &[]);
     }
 }

@@ -56,10 +56,9 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Reads every pack that is named and not known to be damaged.
-    pub(super) async fn read_packs(&mut self) -> Result<(), VerifyError> {
-        let whole = |id: &PackId| !self.damaged_packs.contains_key(id);
-        let ids: Vec<_> = self.needed.iter().copied().filter(whole).collect();
+    /// Reads those of the packs that are not known to be damaged.
+    pub(super) async fn read_packs(&mut self, mut ids: Vec<PackId>) -> Result<(), VerifyError> {
+        ids.retain(|id| !self.damaged_packs.contains_key(id));
         let (core, index) = (Arc::clone(&self.core), Arc::clone(&self.index));
         let reads = stream::iter(ids).map(|id| {
             let (core, index) = (Arc::clone(&core), Arc::clone(&index));
