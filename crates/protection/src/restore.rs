@@ -142,7 +142,7 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
         rbac,
         authority: authority(job),
         terminating_wait: TERMINATING_WAIT,
-        ..RestoreRequest::in_place(name(target)?)
+        ..RestoreRequest::in_place(name(target)?, &job.action.uid)
     })
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-pub(crate) use clean::{clean, remove_status};
+pub(crate) use clean::{clean, remove_status, without_marks};
 use pages::{Item, Pages};
 pub(crate) use select::is_never_captured;
 use select::{KindVerdict, Selection};

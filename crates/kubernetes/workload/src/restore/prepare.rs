@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::failure::{ObjectError, Stop};
 use super::{ClaimRule, RbacRule, RestoreRequest};
-use crate::capture::{clean, is_never_captured};
-use crate::cluster::{ServedKinds, reference};
+use crate::capture::{clean, is_never_captured, without_marks};
+use crate::cluster::{RESTORE_MARK, ServedKinds, reference};
 use crate::comparable::comparable_value;
 use crate::filters::{Asked, Selectable};
 use crate::kinds::{Kind, Scope};
@@ -97,8 +97,18 @@ pub(super) fn prepare(object: &CapturedObject, request: &RestoreRequest) -> Resu
         original_uid: object.uid.clone(),
         body,
         owners,
-        managed_fields: object.managed_fields.clone(),
+        managed_fields: managed_fields(object),
     })))
+}
+
+/// A backup of an earlier release may have taken a mark with it.
+fn managed_fields(object: &CapturedObject) -> Option<Box<RawValue>> {
+    let fields = object.managed_fields.as_deref()?;
+    if !fields.get().contains(RESTORE_MARK) {
+        return object.managed_fields.clone();
+    }
+    let clean = without_marks(serde_json::from_str(fields.get()).ok()?)?;
+    serde_json::value::to_raw_value(&clean).ok()
 }
 
 /// Only the application's own namespace, and definitions, are written.

@@ -3,6 +3,7 @@
 mod application;
 mod configuration;
 mod conflicts;
+mod interruptions;
 mod recreate;
 mod refusals;
 mod rights;

@@ -8,7 +8,7 @@ use crate::filters::{Filters, ResourceFilter};
 use crate::names::NamespaceName;
 
 fn request() -> RestoreRequest {
-    RestoreRequest::in_place("shop".parse().expect("a name"))
+    RestoreRequest::in_place("shop".parse().expect("a name"), "test")
 }
 
 fn captured(api_version: &str, kind: &str, resource: &str, object: &Value) -> CapturedObject {
