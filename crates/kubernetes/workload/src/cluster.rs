@@ -12,7 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use discovery::{ServedKind, ServedKinds};
+pub(crate) use discovery::{Freshness, ServedKind, ServedKinds, Unanswered};
 pub(crate) use objects::{PAGE_OBJECTS, named, reference};
 
 use crate::kinds::Kind;

@@ -183,8 +183,8 @@ fn retarget(kind: &Kind, body: &mut Map<String, Value>, request: &RestoreRequest
 /// The kind as this cluster serves it. What was captured in a version that is gone cannot be sent.
 pub(super) fn resolve(served: &ServedKinds, captured: &Kind) -> Result<Arc<Kind>, ObjectError> {
     let absent = || ObjectError::KindAbsent { kind: captured.kind.clone(), group: captured.group.clone() };
-    let found = served.find(&captured.group, &captured.kind).ok_or_else(absent)?;
-    if found.kind.scope != captured.scope {
+    let found = served.find_resource(&captured.group, &captured.resource).ok_or_else(absent)?;
+    if found.kind.scope != captured.scope || found.kind.kind != captured.kind {
         return Err(absent());
     }
     if found.kind.version == captured.version {

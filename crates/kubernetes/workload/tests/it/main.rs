@@ -9,3 +9,4 @@ mod refusals;
 mod rights;
 mod round_trip;
 mod throughput;
+mod unanswered;
