@@ -73,6 +73,7 @@ async fn bookmarks_tell_a_silent_watch_how_far_it_is() {
     let mut events =
         world.watch(&format!("{POINTS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}")).await;
     world.put("other", "b", &[], bound());
+    world.settled().await;
     let bookmark = events.next().await.unwrap();
     assert_eq!(bookmark["type"], "BOOKMARK");
     assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], world.get(ALL_POINTS).await.version());
