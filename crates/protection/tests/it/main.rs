@@ -4,6 +4,7 @@
 mod actions;
 mod fixture;
 mod mirror;
+mod published;
 mod reader;
 mod rollback;
 mod schedule;
