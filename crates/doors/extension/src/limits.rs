@@ -26,6 +26,9 @@ pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A probe takes a moment, and the next one may come over a connection of its own.
 pub(crate) const STRANGER_LIFE: Duration = Duration::from_secs(60);
 
+/// Objects of which a watch with a field selector remembers whether they were in view: at most a quarter of a MiB.
+pub(crate) const OBJECTS_REMEMBERED_MAX: usize = 10_000;
+
 /// A client that does not finish its headers or body in this time is gone.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -133,6 +133,27 @@ async fn each_page_of_an_exact_version_is_of_that_version_or_expired() {
     assert!(third.message().contains(&head), "{}", third.message());
 }
 
+/// There is no status any more to say it with: the connection breaks, and the client asks again.
+#[tokio::test]
+async fn a_whole_list_of_an_exact_version_breaks_off_where_the_version_ends() {
+    let world = World::start().await;
+    let rows = (0..=crate::limits::PAGE_ROWS)
+        .map(|number| world.row(super::harness::points(), "shop", &format!("p{number:05}"), &[], bound()));
+    let changes = rows.map(keelson_catalog::Change::put).collect();
+    world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
+    let head = world.database().head().revision;
+    for (what, is_whole) in [("nothing changed", true), ("a row was added", false)] {
+        let path = format!("{POINTS}?resourceVersion={head}&resourceVersionMatch=Exact");
+        let response = world.respond(http::Method::GET, &path, &[], "", Some(super::harness::alice())).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        if !is_whole {
+            world.put("shop", "q", &[], bound());
+        }
+        let whole = http_body_util::BodyExt::collect(response.into_body()).await;
+        assert_eq!(whole.is_ok(), is_whole, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn a_version_is_not_named_again_when_a_list_goes_on() {
     let world = World::start().await;

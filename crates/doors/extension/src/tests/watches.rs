@@ -132,6 +132,24 @@ async fn a_field_that_changes_moves_objects_in_and_out_of_view() {
     assert_eq!(events.line().await, "DELETED shop/a");
 }
 
+/// An object that was out of view and stays there is no news to a client who saw it all from the start.
+#[tokio::test]
+async fn an_object_out_of_view_is_silent() {
+    let world = World::start().await;
+    world.put("shop", "b", &[], json!({"state": "Unbound"}));
+    let from_start = format!("{POINTS}?watch=1&fieldSelector=status.state%3DBound");
+    let version = world.get(POINTS).await.version().to_owned();
+    let mut whole = world.watch(&from_start).await;
+    let mut later = world.watch(&format!("{from_start}&resourceVersion={version}")).await;
+    for step in ["one", "two"] {
+        world.put("shop", "b", &[("step", step)], json!({"state": "Unbound"}));
+    }
+    world.put("shop", "c", &[], bound());
+    assert_eq!(whole.line().await, "ADDED shop/c");
+    assert_eq!(later.line().await, "DELETED shop/b", "it may have been in view at that version");
+    assert_eq!(later.line().await, "ADDED shop/c");
+}
+
 #[tokio::test]
 async fn a_watched_table_tells_its_columns_once() {
     let world = World::start().await;
