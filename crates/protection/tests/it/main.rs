@@ -9,3 +9,4 @@ mod reader;
 mod rollback;
 mod schedule;
 mod stage;
+mod unanswered;
