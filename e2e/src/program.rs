@@ -66,6 +66,11 @@ impl Instance {
         self.supervisor.kill(SERVE)
     }
 
+    /// SIGTERM, and waits until it has ended. Its files stay.
+    pub fn stop(&self) -> Result<()> {
+        self.supervisor.terminate(SERVE)
+    }
+
     /// Starts again what was killed or has ended, on the same files.
     pub fn restart(&mut self) -> Result<()> {
         self.supervisor.rerun(SERVE)

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::records::Record;
 use crate::requester::Requester;
 
-/// The private part of an action.
+/// The private part of an action. Its requester is the one that counts; the status only shows it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ActionInternal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +36,7 @@ pub(crate) fn work_kind() -> RowKind {
 pub(crate) fn submit(mut action: Record, requester: &Requester, subject: Value) -> Vec<Change> {
     set_state(&mut action, ActionState::Pending);
     set_status(&mut action, "progress", json!(0));
+    set_status(&mut action, "requester", json!(keelson_resources::Requester::from(requester)));
     let internal = ActionInternal { requester: Some(requester.clone()), attempts: 0, subject };
     action.body.internal = serde_json::to_value(internal).expect("plain data");
     let work = Row {

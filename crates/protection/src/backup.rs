@@ -1,8 +1,9 @@
 //! Backup: reads an application out of the cluster into a repository on the platform's own volume.
 //!
 //! Guarantees: the restore point and the end of the action are one commit, after the outcome is stored. What was left
-//! out is listed in the outcome and told by the action's exceptions. Limits: volumes are not part of it yet; a claim
-//! is reported.
+//! out is listed in the outcome, and what of it is a loss is told by the action's exceptions. What cannot be read
+//! fails the backup, unless `ignoreExceptions` says to go on without. Limits: volumes are not part of it yet; a claim is
+//! reported.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use keelson_repository::{
 };
 use keelson_workload::{
     CaptureError, CaptureReport, CaptureRequest, Filters, InvalidName, Layer, NamespaceName, ObjectEncoder,
-    StatusRule,
+    Omission, StatusRule,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -40,8 +41,8 @@ pub(crate) enum BackupError {
     Filters { source: serde_json::Error },
     #[error("capture namespace '{namespace}'")]
     Capture { namespace: NamespaceName, source: CaptureError },
-    #[error("{} of namespace '{namespace}' could not be read: {why}", resource)]
-    Incomplete { namespace: NamespaceName, resource: String, why: String },
+    #[error("{resource} of namespace '{namespace}' could not be read{}: {why}", and_more(*others))]
+    Incomplete { namespace: NamespaceName, resource: String, why: String, others: usize },
     #[error("load the index of the local repository")]
     LoadIndex { source: LoadIndexError },
     #[error("begin a session in the local repository")]
@@ -50,6 +51,10 @@ pub(crate) enum BackupError {
     Write { namespace: NamespaceName, layer: &'static str, source: WriteError },
     #[error("commit the backup of namespace '{namespace}'")]
     Commit { namespace: NamespaceName, source: keelson_repository::CommitError },
+}
+
+fn and_more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" (nor {others} more)") }
 }
 
 impl Classified for BackupError {
@@ -81,6 +86,12 @@ impl Classified for BackupError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Capture { source, .. } => source.hint(),
+            Self::Incomplete { .. } => Some(
+                "mend what is told, or leave it out by a filter; `kubectl get apiservices` shows which servers do not \
+                 answer, and deleting the APIService of one that is gone for good ends it; with ignoreExceptions: true \
+                 the backup goes on without what cannot be read"
+                    .to_owned(),
+            ),
             Self::Write { source, .. } => source.hint(),
             Self::Commit { source, .. } => source.hint(),
             _ => None,
@@ -160,10 +171,42 @@ pub(crate) fn new_point(description: &BackupDescription, artifact: Artifact, nam
     }
 }
 
-/// Claims are what a user would miss most; other omissions are in the details.
+/// What a user would miss. What the cluster makes again is in the outcome only.
 fn exceptions(report: &CaptureReport) -> Vec<String> {
-    let claims = report.omitted.iter().filter(|omission| omission.resource == "persistentvolumeclaims");
-    claims.map(|omission| format!("{} {}: {}", omission.count, omission.resource, omission.reason)).collect()
+    let losses = report.omitted.iter().filter(|omission| omission.reason.is_loss());
+    losses.map(Omission::to_string).collect()
+}
+
+/// What could not be read fails the backup, unless it was told to go on without.
+fn check_failures(
+    report: &mut CaptureReport,
+    namespace: &NamespaceName,
+    exceptions: Exceptions,
+) -> Result<(), BackupError> {
+    let Some(failed) = report.failed.first() else { return Ok(()) };
+    if exceptions == Exceptions::Ignore {
+        report.accept_failures();
+        return Ok(());
+    }
+    Err(BackupError::Incomplete {
+        namespace: namespace.clone(),
+        resource: failed.resource.clone(),
+        why: failed.why.clone(),
+        others: report.failed.len() - 1,
+    })
+}
+
+/// What `ignoreExceptions` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exceptions {
+    Fail,
+    Ignore,
+}
+
+impl Exceptions {
+    fn of(spec: &serde_json::Value) -> Self {
+        if spec["ignoreExceptions"] == true { Self::Ignore } else { Self::Fail }
+    }
 }
 
 async fn store(job: &Job) -> Result<StoredBackup, Failure> {
@@ -229,11 +272,9 @@ async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec
     let capturing = job.platform.cluster.capture(&request, objects);
     let (report, bytes, written) =
         tokio::join!(capturing, distribute(received, inlets), futures::future::join_all(writers));
-    let report = report.map_err(|source| BackupError::Capture { namespace: namespace.clone(), source })?;
-    if let Some(failed) = report.failed.first() {
-        let (resource, why) = (failed.resource.clone(), failed.why.clone());
-        return Err(BackupError::Incomplete { namespace, resource, why }.into());
-    }
+    let mut report =
+        report.map_err(|source| BackupError::Capture { namespace: namespace.clone(), source })?;
+    check_failures(&mut report, &namespace, Exceptions::of(&job.action.body.spec))?;
     let mut streams = Vec::new();
     for (layer, reference) in written {
         let reference: StreamRef = reference.map_err(|source| BackupError::Write {
@@ -311,3 +352,6 @@ async fn describe(job: &Job, application: String, report: CaptureReport, bytes: 
         bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;

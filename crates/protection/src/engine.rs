@@ -201,6 +201,8 @@ pub(crate) async fn run_actions(platform: Arc<Platform>, stop: CancellationToken
         }
     }
     while running.join_next().await.is_some() {}
+    // An object that a restore deleted to make it anew is not left deleted.
+    platform.cluster.finish_steps().await;
 }
 
 fn take(platform: &Platform, backlog: &mut Backlog) -> Taken {

@@ -32,3 +32,11 @@ impl From<Requester> for keelson_workload::Requester {
         Self { user: name, uid, groups, extra }
     }
 }
+
+/// As a status shows it.
+impl From<&Requester> for keelson_resources::Requester {
+    fn from(requester: &Requester) -> Self {
+        let Requester { name, uid, groups, extra } = requester.clone();
+        Self { name, uid, groups, extra }
+    }
+}

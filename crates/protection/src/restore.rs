@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_repository::{LoadIndexError, ReadError, SessionError};
+use keelson_resources::actions::restore::RestoreDetails;
 use keelson_workload::{
     Authority, Conflicts, Filters, Impersonation, InvalidName, NamespaceName, RbacRule, RestoreError,
     RestoreReport, RestoreRequest,
@@ -142,7 +143,7 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
         rbac,
         authority: authority(job),
         terminating_wait: TERMINATING_WAIT,
-        ..RestoreRequest::in_place(name(target)?)
+        ..RestoreRequest::in_place(name(target)?, &job.action.uid)
     })
 }
 
@@ -181,12 +182,14 @@ fn summarise(report: &RestoreReport) -> Result<Finished, Failure> {
             .iter()
             .map(|omission| format!("{} {}: {}", omission.count, omission.resource, omission.reason)),
     );
-    finished.status.insert(
-        "restoreDetails".to_owned(),
-        json!({
-            "created": report.created, "replaced": report.replaced, "recreated": report.recreated,
-            "unchanged": report.unchanged, "skipped": report.skipped, "failed": report.failed,
-        }),
-    );
+    let details = RestoreDetails {
+        created: report.created,
+        replaced: report.replaced,
+        recreated: report.recreated,
+        unchanged: report.unchanged,
+        skipped: report.skipped,
+        failed: report.failed,
+    };
+    finished.status.insert("restoreDetails".to_owned(), json!(details));
     Ok(finished)
 }

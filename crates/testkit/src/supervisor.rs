@@ -128,10 +128,19 @@ impl Supervisor {
 
     /// Ends one program with SIGKILL and leaves what it wrote; `run` may start it again.
     pub fn kill(&self, name: &str) -> Result<()> {
+        self.end(name, Signal::KILL).with_context(|| format!("kill {name}"))
+    }
+
+    /// Asks one program to end, with SIGTERM, and waits until it has.
+    pub fn terminate(&self, name: &str) -> Result<()> {
+        self.end(name, Signal::TERM).with_context(|| format!("terminate {name}"))
+    }
+
+    fn end(&self, name: &str, signal: Signal) -> Result<()> {
         if let Some(pid) = self.pid(name) {
-            kill_process(pid, Signal::KILL).with_context(|| format!("kill {name}"))?;
+            kill_process(pid, signal)?;
             // A dead process with threads still ending is a zombie that holds its ports; wait until it is reaped.
-            ensure!(wait_until(|| self.state(name).is_none()), "kill {name}: it does not end");
+            ensure!(wait_until(|| self.state(name).is_none()), "it does not end");
         }
         Ok(())
     }

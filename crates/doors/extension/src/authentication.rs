@@ -157,6 +157,11 @@ impl FrontProxy {
         self.0.load().is_some()
     }
 
+    /// Whether the certificates are the front proxy's, as far as it is known.
+    pub(crate) fn is_shown_by(&self, peer: &PeerCertificates, now: Timestamp) -> bool {
+        self.0.load().as_ref().is_some_and(|trust| trust.verifies(peer, now))
+    }
+
     /// The requester whom the front proxy forwards. None unless its certificate verifies.
     pub(crate) fn authenticate(
         &self,

@@ -1,7 +1,8 @@
 //! The token by which a client continues a list: the version of the first page and where the last one ended.
 //!
 //! Pages after the first read current rows under the first page's version. That is sound because a client that goes
-//! on to watch does so from that version, and the watch replays everything since.
+//! on to watch does so from that version, and the watch replays everything since. Whoever asked for the state of
+//! exactly that version gets each page of it, or none.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +17,16 @@ use crate::refusal::Refusal;
 pub(crate) struct Continuation {
     pub(crate) revision: Revision,
     pub(crate) after: PageKey,
+    pub(crate) promise: Promise,
+}
+
+/// What the first page was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// A version from which a watch goes on.
+    Watchable,
+    /// The state of exactly that version.
+    Exact,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -25,6 +36,8 @@ struct Token {
     rv: Revision,
     ns: String,
     name: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exact: bool,
 }
 
 const TOKEN_VERSION: u8 = 1;
@@ -38,7 +51,8 @@ impl Continuation {
         if token.v != TOKEN_VERSION || token.rv.as_u64() >> 63 != 0 {
             return Err(wrong());
         }
-        Ok(Self { revision: token.rv, after: PageKey { namespace: token.ns, name: token.name } })
+        let promise = if token.exact { Promise::Exact } else { Promise::Watchable };
+        Ok(Self { revision: token.rv, after: PageKey { namespace: token.ns, name: token.name }, promise })
     }
 
     pub(crate) fn to_token(&self) -> String {
@@ -47,6 +61,7 @@ impl Continuation {
             rv: self.revision,
             ns: self.after.namespace.clone(),
             name: self.after.name.clone(),
+            exact: self.promise == Promise::Exact,
         };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token of strings and numbers is JSON"))
     }
@@ -60,11 +75,14 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_what_it_says() {
-        let continuation = Continuation {
-            revision: Revision::new(Generation(2), Sequence(9)),
-            after: PageKey { namespace: "shop".to_owned(), name: "a".to_owned() },
-        };
-        assert_eq!(Continuation::parse(&continuation.to_token()).ok(), Some(continuation));
+        for promise in [Promise::Watchable, Promise::Exact] {
+            let continuation = Continuation {
+                revision: Revision::new(Generation(2), Sequence(9)),
+                after: PageKey { namespace: "shop".to_owned(), name: "a".to_owned() },
+                promise,
+            };
+            assert_eq!(Continuation::parse(&continuation.to_token()).ok(), Some(continuation));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use k8s_openapi::api::core::v1::Namespace;
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, Effect, NewObject, RequestError};
-use keelson_resources::{KindInfo, Reference, ignored_fields, unknown_fields, validate_create};
+use keelson_resources::{KindInfo, Reference, ignored_fields, prune_fields, unknown_fields, validate_create};
 use kube::Api;
 use serde::Deserialize;
 use serde_json::Value;
@@ -111,6 +111,8 @@ impl Submitted {
         check_place(path, &object)?;
         let mut warnings = validate_fields(path.kind, &object, &duplicates, validation)?;
         warnings.extend(ignored_fields(path.kind, &object));
+        // What nobody knows is kept by nobody, as with custom resources.
+        prune_fields(path.kind, &mut object);
         // Where an object is, is said by the path; and its status by nobody but us.
         if let Some(fields) = object.as_object_mut() {
             fields.remove("status");

@@ -21,7 +21,7 @@ use crate::certificates::ServingCertificates;
 use crate::discovery::Documents;
 use crate::limits::{SERVING_RENEW_AFTER, TRUST_RELOAD_INTERVAL, WATCHES_MAX};
 use crate::router::router;
-use crate::server;
+use crate::server::{self, Bounds};
 use crate::shared::Shared;
 
 /// The authority of the front proxy cannot be learned.
@@ -88,6 +88,11 @@ impl Extension {
         Self { shared: Arc::new(shared) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn trust(&self, trust: FrontProxyTrust) {
+        self.shared.front_proxy.replace(trust);
+    }
+
     /// All paths. A request counts as authenticated if a `Requester` lies in its extensions, which no client can
     /// put there.
     pub fn router(&self) -> Router {
@@ -110,8 +115,17 @@ impl Extension {
 
     /// Serves until the token is cancelled. Keeps the front proxy's authority and our certificate current.
     pub async fn serve(&self, listener: TcpListener, certificates: Arc<ServingCertificates>) {
-        let serving =
-            server::serve(listener, self.router(), Arc::clone(&self.shared), Arc::clone(&certificates));
+        self.serve_within(Bounds::default(), listener, certificates).await;
+    }
+
+    pub(crate) async fn serve_within(
+        &self,
+        bounds: Bounds,
+        listener: TcpListener,
+        certificates: Arc<ServingCertificates>,
+    ) {
+        let (router, shared) = (self.router(), Arc::clone(&self.shared));
+        let serving = server::serve(listener, router, shared, Arc::clone(&certificates), bounds);
         let upkeep = async {
             tokio::join!(self.reload_trust(), self.renew_certificates(&certificates));
         };

@@ -9,15 +9,27 @@ pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 pub(crate) const HEADERS_MAX: usize = 256;
 
-/// The aggregator multiplexes over a few connections; a direct client has no business here.
+/// The aggregator multiplexes over a few connections for each API server.
 pub(crate) const CONNECTIONS_MAX: usize = 512;
+/// Probes and discovery come without a client certificate; anybody else has no business here.
+pub(crate) const STRANGERS_MAX: usize = 128;
+/// Connections whose handshake is not done.
+pub(crate) const NEWCOMERS_MAX: usize = 256;
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 
 /// The controller-manager holds three watches a kind; every informer of a client holds one.
 pub(crate) const WATCHES_MAX: usize = 2_000;
 
-/// A client that does not finish its handshake, headers or body in this time is gone.
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the opening of a connection to its first request, the handshake included. Clients connect when they have
+/// something to ask.
+pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A probe takes a moment, and the next one may come over a connection of its own.
+pub(crate) const STRANGER_LIFE: Duration = Duration::from_secs(60);
+
+/// Objects of which a watch with a field selector remembers whether they were in view: at most a quarter of a MiB.
+pub(crate) const OBJECTS_REMEMBERED_MAX: usize = 10_000;
+
+/// A client that does not finish its headers or body in this time is gone.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures::{StreamExt, TryStreamExt, stream};
-use keelson_catalog::Database;
+use keelson_catalog::{Database, PageKey};
 use keelson_model::Revision;
 use keelson_model::selector::FieldSelector;
 
-use crate::continuation::Continuation;
+use crate::continuation::{Continuation, Promise};
 use crate::limits::PAGE_ROWS;
 use crate::object::Object;
 use crate::options::{Freshness, ListOptions};
@@ -48,11 +48,13 @@ fn begin(
     view: View,
 ) -> Result<(Option<Walk>, Vec<u8>), Refusal> {
     check_version(&database, extent, &options)?;
+    let pinned = pinned(&options);
     let resumed = options.resume.as_ref().map(|resume| resume.revision);
     let selective = !options.selection.labels.is_everything() || !options.selection.fields.is_everything();
     let after = options.resume.map(|resume| resume.after);
     let rows = Rows::new(database.clone(), extent, &options.selection, after);
-    let mut walk = Walk { rows, fields: options.selection.fields, view, empty: true };
+    let pin = pinned.map(|revision| Pin { database, extent: extent.clone(), revision });
+    let mut walk = Walk { rows, fields: options.selection.fields, view, empty: true, pin };
 
     let wanted = options.limit.unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
     let mut items = Vec::new();
@@ -63,17 +65,13 @@ fn begin(
         appended = walk.append_page(&mut items, wanted - matched)?;
         matched += appended.matched;
     }
-    let revision = match options.freshness {
-        Freshness::Exactly(revision) => {
-            check_unchanged(&database, extent, revision)?;
-            revision
-        }
-        Freshness::Latest | Freshness::NotOlderThan(_) => resumed.unwrap_or(read_at),
-    };
+    let revision = pinned.or(resumed).unwrap_or(read_at);
+    let promise = if pinned.is_some() { Promise::Exact } else { Promise::Watchable };
     let next = options.limit.and(walk.rows.position());
+    let token = |after: &PageKey| Continuation { revision, after: after.clone(), promise }.to_token();
     let head = ListHead {
         resource_version: revision.to_string(),
-        r#continue: next.map(|after| Continuation { revision, after: after.clone() }.to_token()),
+        r#continue: next.map(token),
         remaining_item_count: appended.remaining.filter(|_| next.is_some() && !selective),
     };
     let mut out = view.open_list(&head);
@@ -83,6 +81,15 @@ fn begin(
         return Ok((None, out));
     }
     Ok((Some(walk), out))
+}
+
+/// The version whose state alone will do, on this page as on the first.
+fn pinned(options: &ListOptions) -> Option<Revision> {
+    match (&options.resume, options.freshness) {
+        (Some(resume), _) => (resume.promise == Promise::Exact).then_some(resume.revision),
+        (None, Freshness::Exactly(revision)) => Some(revision),
+        (None, Freshness::Latest | Freshness::NotOlderThan(_)) => None,
+    }
 }
 
 fn check_version(database: &Database, extent: &Extent, options: &ListOptions) -> Result<(), Refusal> {
@@ -103,13 +110,22 @@ fn check_version(database: &Database, extent: &Extent, options: &ListOptions) ->
 }
 
 /// We keep no past states: an exact version can be had while nothing has changed since.
-fn check_unchanged(database: &Database, extent: &Extent, revision: Revision) -> Result<(), Refusal> {
-    if read_changed(database, extent, revision)? {
-        return Err(Refusal::expired(format!(
-            "the state of resource version {revision} is no longer available"
-        )));
+struct Pin {
+    database: Database,
+    extent: Extent,
+    revision: Revision,
+}
+
+impl Pin {
+    fn check_unchanged(&self) -> Result<(), Refusal> {
+        let Self { database, extent, revision } = self;
+        if read_changed(database, extent, *revision)? {
+            return Err(Refusal::expired(format!(
+                "the state of resource version {revision} is no longer available"
+            )));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn read_changed(database: &Database, extent: &Extent, mut since: Revision) -> Result<bool, Refusal> {
@@ -129,6 +145,8 @@ struct Walk {
     fields: FieldSelector,
     view: View,
     empty: bool,
+    /// Set where each page must be of one version.
+    pin: Option<Pin>,
 }
 
 struct Appended {
@@ -140,6 +158,8 @@ struct Appended {
 impl Walk {
     fn append_page(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<Appended, Refusal> {
         let page = self.rows.next_page(limit)?;
+        // After the rows were read: what changes from here on is not in them.
+        self.pin.as_ref().map_or(Ok(()), Pin::check_unchanged)?;
         let mut matched = 0;
         for stored in &page.rows {
             let object = Object::parse(self.view.kind, stored).map_err(|error| refuse_failure(&error))?;

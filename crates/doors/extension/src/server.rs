@@ -1,6 +1,7 @@
 //! Connections: TLS, who is at the other end, bounds on what a peer may take, and an end in good order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,8 +11,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -20,17 +23,72 @@ use tracing::{debug, warn};
 use crate::authentication::PeerCertificates;
 use crate::certificates::ServingCertificates;
 use crate::limits::{
-    CONNECTIONS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX,
-    PING_INTERVAL, PING_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
+    CONNECTIONS_MAX, DRAIN_TIMEOUT, FIRST_REQUEST_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX,
+    NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, STRANGER_LIFE, STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::shared::Shared;
+
+/// How many connections there may be, and how long they may take to come to the point.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) newcomers: usize,
+    pub(crate) front_proxy: usize,
+    pub(crate) strangers: usize,
+    pub(crate) first_request: Duration,
+    pub(crate) stranger_life: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            newcomers: NEWCOMERS_MAX,
+            front_proxy: CONNECTIONS_MAX,
+            strangers: STRANGERS_MAX,
+            first_request: FIRST_REQUEST_TIMEOUT,
+            stranger_life: STRANGER_LIFE,
+        }
+    }
+}
+
+/// Who is at the other end, as far as room is concerned. What a request may do is judged at each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guest {
+    FrontProxy,
+    Stranger,
+}
+
+/// Room for connections. Those whose handshake is not done, and strangers, never take the front proxy's.
+struct Places {
+    newcomers: Arc<Semaphore>,
+    front_proxy: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(bounds: Bounds) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self {
+            newcomers: places(bounds.newcomers),
+            front_proxy: places(bounds.front_proxy),
+            strangers: places(bounds.strangers),
+        }
+    }
+
+    fn of(&self, guest: Guest) -> &Arc<Semaphore> {
+        match guest {
+            Guest::FrontProxy => &self.front_proxy,
+            Guest::Stranger => &self.strangers,
+        }
+    }
+}
 
 /// What every connection needs.
 struct Connections {
     router: Router,
     shared: Arc<Shared>,
     certificates: Arc<ServingCertificates>,
-    places: Arc<Semaphore>,
+    bounds: Bounds,
+    places: Places,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -41,13 +99,15 @@ pub(crate) async fn serve(
     router: Router,
     shared: Arc<Shared>,
     certificates: Arc<ServingCertificates>,
+    bounds: Bounds,
 ) {
     let shutdown = shared.shutdown.clone();
     let connections = Arc::new(Connections {
         router,
         shared,
         certificates,
-        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        bounds,
+        places: Places::new(bounds),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
     });
@@ -61,7 +121,7 @@ pub(crate) async fn serve(
             Err(source) => {
                 // Out of file descriptors, most likely: others are being closed, so a pause helps.
                 warn!(error = &source as &dyn std::error::Error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
@@ -73,36 +133,58 @@ pub(crate) async fn serve(
 }
 
 fn accept(connections: &Arc<Connections>, stream: TcpStream) {
-    let Ok(place) = Arc::clone(&connections.places).try_acquire_owned() else {
-        debug!("a connection was refused: all places are taken");
+    let Ok(newcomer) = Arc::clone(&connections.places.newcomers).try_acquire_owned() else {
+        debug!("a connection was refused: too many are in their handshake");
         return;
     };
     let context = Arc::clone(connections);
     connections.tasks.spawn(async move {
+        let opened = Instant::now();
         // Requests are small and answered one by one; waiting to fill a packet only delays them.
         drop(stream.set_nodelay(true));
         let acceptor = TlsAcceptor::from(context.certificates.config());
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let (_, session) = stream.get_ref();
-                let peer = session.peer_certificates().unwrap_or_default().to_vec();
-                context.run(TokioIo::new(stream), PeerCertificates(peer.into())).await;
-            }
+        let until = opened + context.bounds.first_request;
+        match tokio::time::timeout_at(until, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => context.admit(stream, opened, newcomer).await,
             Ok(Err(source)) => {
                 debug!(error = &source as &dyn std::error::Error, "a TLS handshake failed");
             }
             Err(_) => debug!("a TLS handshake took too long"),
         }
-        drop(place);
     });
 }
 
 impl Connections {
-    async fn run<I>(&self, io: I, peer: PeerCertificates)
+    /// Gives a connection whose handshake is done the place of its kind.
+    async fn admit(&self, stream: TlsStream<TcpStream>, opened: Instant, newcomer: OwnedSemaphorePermit) {
+        let (_, session) = stream.get_ref();
+        let peer = PeerCertificates(session.peer_certificates().unwrap_or_default().into());
+        let is_front_proxy = self.shared.front_proxy.is_shown_by(&peer, self.shared.now());
+        let guest = if is_front_proxy { Guest::FrontProxy } else { Guest::Stranger };
+        let Ok(_place) = Arc::clone(self.places.of(guest)).try_acquire_owned() else {
+            debug!(?guest, "a connection was refused: all places are taken");
+            return;
+        };
+        drop(newcomer);
+        let asked = CancellationToken::new();
+        tokio::select! {
+            () = self.run(TokioIo::new(stream), peer, &asked) => {}
+            () = silence(&asked, opened + self.bounds.first_request) => {
+                debug!(?guest, "a connection was closed: no request came over it");
+            }
+            // All that a stranger may ask for is answered in a moment.
+            () = sleep_until(opened + self.bounds.stranger_life), if guest == Guest::Stranger => {
+                debug!("a connection was closed: it is not the front proxy's and was open long enough");
+            }
+        }
+    }
+
+    async fn run<I>(&self, io: I, peer: PeerCertificates, asked: &CancellationToken)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let service = service_fn(|request: http::Request<Incoming>| {
+            asked.cancel();
             let mut request = request.map(Body::new);
             if let Some(requester) =
                 self.shared.front_proxy.authenticate(&peer, request.headers(), self.shared.now())
@@ -142,6 +224,13 @@ impl Connections {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         builder
+    }
+}
+
+/// Ends if nothing was asked until then.
+async fn silence(asked: &CancellationToken, until: Instant) {
+    if tokio::time::timeout_at(until, asked.cancelled()).await.is_ok() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! answers what we ask it about namespaces, secrets and access.
 
 mod access;
+mod connections;
 mod creates;
 mod deletes;
 mod documents;

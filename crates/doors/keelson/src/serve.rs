@@ -24,6 +24,8 @@ use crate::clock::SystemClock;
 use crate::failure::failed;
 
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
+/// A cluster that is going away itself must not hold us up.
+const UNREGISTERED_WITHIN: Duration = Duration::from_secs(10);
 const SERVICE: &str = "keelson-api";
 
 /// Run the platform: catalog, API server, controllers, scheduler.
@@ -107,6 +109,7 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
         // Nothing of it ends by itself.
         _ = tasks.join_next() => tracing::error!("a part of the platform ended by itself; stopping"),
     }
+    leave(&registration, &client).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     info!("stopped");
@@ -159,6 +162,22 @@ fn registration(serve: &Serve, port: u16) -> Registration {
         },
     };
     Registration { namespace: serve.namespace.clone(), service: SERVICE.to_owned(), port, reach }
+}
+
+/// Outside a cluster nobody takes over or cleans up, and an APIService without a server keeps every namespace of the
+/// cluster from going. Inside, the next `serve` finds its registration as it was.
+async fn leave(registration: &Registration, client: &kube::Client) {
+    if !matches!(registration.reach, Reach::Host { .. }) {
+        return;
+    }
+    let removed = tokio::time::timeout(UNREGISTERED_WITHIN, registration.unregister(client)).await;
+    match removed.map_err(anyhow::Error::from).and_then(|removed| removed.map_err(failed)) {
+        Ok(()) => info!("the API is no longer registered"),
+        Err(error) => tracing::warn!(
+            "{error:#}; until `keelson serve` runs again or the APIServices of *.kio.kasten.io are deleted, no namespace of \
+             the cluster can be removed"
+        ),
+    }
 }
 
 async fn wait_for_signal() {

@@ -75,6 +75,9 @@ pub struct ActionError {
     /// The reasons, innermost first.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cause: String,
+    /// What sort of failure it was, for programs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub class: String,
 }
 
 /// Something that went wrong without failing the action.
@@ -114,7 +117,7 @@ pub struct Phase {
     pub updated_time: Option<Time>,
     /// What went wrong in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<ActionException>,
+    pub errors: Vec<ActionError>,
     /// What was done to volumes in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volume_operations: Vec<VolumeOperation>,

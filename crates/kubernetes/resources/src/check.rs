@@ -126,6 +126,14 @@ pub fn validate_create(kind: &KindInfo, object: &Value, install_namespace: &str)
     errors
 }
 
+/// What in an object that we serve, status included, is not as the published schema of its kind says.
+pub fn check_served(kind: &KindInfo, object: &Value) -> Vec<String> {
+    let mut errors = Vec::new();
+    structure::check_structure(kind.known_schema(), object, &mut errors);
+    let unknown = unknown_fields(kind, object).into_iter().map(|path| format!("{path}: not in the schema"));
+    errors.iter().map(FieldError::to_string).chain(unknown).collect()
+}
+
 /// What of an object that is accepted is not done by this version, for the client to be warned of.
 pub fn ignored_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
     let known: &[(&str, &str)] = match kind.kind {
@@ -138,6 +146,12 @@ pub fn ignored_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
     let given =
         known.iter().filter(|(pointer, _)| object.pointer(pointer).is_some_and(|value| !value.is_null()));
     given.map(|(pointer, why)| format!("{} has no effect: {why}", pointer[1..].replace('/', "."))).collect()
+}
+
+/// Removes what `unknown_fields` names, however much there is of it.
+pub fn prune_fields(kind: &KindInfo, object: &mut Value) {
+    structure::prune_unknown(kind.known_schema(), object);
+    metadata::prune_metadata(object);
 }
 
 /// The paths of fields that the kind does not have, in the order of the object.

@@ -21,7 +21,9 @@ pub mod recovery;
 pub mod roles;
 
 pub use age::human_age;
-pub use check::{FieldError, FieldFault, ignored_fields, unknown_fields, validate_create};
+pub use check::{
+    FieldError, FieldFault, check_served, ignored_fields, prune_fields, unknown_fields, validate_create,
+};
 pub use fingerprint::spec_hash;
 pub use kind::{Cell, Column, KINDS, KindInfo, Reference, ResourceScope, Verb, find_kind, kind_of_row};
 pub use parts::{

@@ -3,6 +3,8 @@
 pub mod restore;
 pub mod review;
 
+use std::collections::BTreeMap;
+
 use keelson_model::ClusterId;
 use keelson_model::names::group;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -11,7 +13,7 @@ use serde_json::Value;
 
 use crate::check::Checker;
 use crate::kind::Reference;
-use crate::parts::Time;
+use crate::parts::{Requester, Time};
 
 /// Where the backups of a lost platform lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +44,75 @@ pub enum RecoveryState {
 
 fn recovery_states(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["none", "running", "failed", "success"] })
+}
+
+/// What reviews and recoveries report alike.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryProgress {
+    /// Where it stands.
+    #[schemars(schema_with = "recovery_states")]
+    pub state: RecoveryState,
+    /// What is being done, for people.
+    #[serde(default)]
+    pub phase: String,
+    /// What went wrong.
+    #[serde(default)]
+    pub error: String,
+    /// Why it went wrong, innermost reason first.
+    #[serde(default)]
+    pub cause: String,
+    /// What sort of failure it was, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_class: Option<String>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+    /// What a recovery does, line by line, decided before anything is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+    /// What in the location is damaged, not ours, or lost, and what the plan lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Requester>,
+}
+
+impl RecoveryProgress {
+    /// A request that waits for its turn.
+    pub fn waiting(requester: Requester) -> Self {
+        Self { phase: "Waiting to start".to_owned(), requester: Some(requester), ..Self::default() }
+    }
+
+    pub fn begin(&mut self, now: Time) {
+        self.state = RecoveryState::Running;
+        self.start_time = Some(now);
+    }
+
+    pub fn succeed(&mut self, phase: &str, now: Time) {
+        self.state = RecoveryState::Success;
+        phase.clone_into(&mut self.phase);
+        self.error.clear();
+        self.cause.clear();
+        self.end_time = Some(now);
+    }
+}
+
+/// A catalog in the numbers by which two are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CatalogState {
+    /// The digest of the newest journal entry.
+    pub chain: String,
+    /// The digest of each class of rows that is shipped.
+    #[serde(default)]
+    pub digests: BTreeMap<String, String>,
+    /// Rows by kind.
+    #[serde(default)]
+    pub counts: BTreeMap<String, u64>,
 }
 
 fn source_profile(object: &Value, install_namespace: &str) -> Option<Reference> {

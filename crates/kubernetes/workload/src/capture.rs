@@ -18,12 +18,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-pub(crate) use clean::{clean, remove_status};
+pub(crate) use clean::{clean, remove_status, without_marks};
 use pages::{Item, Pages};
 pub(crate) use select::is_never_captured;
 use select::{KindVerdict, Selection};
 
-use crate::cluster::{Cluster, NamespacePhase, ServedKind, ServedKinds, namespace_kind};
+use crate::cluster::{Cluster, Freshness, NamespacePhase, ServedKind, ServedKinds, namespace_kind};
 use crate::configuration::definition_kind;
 use crate::filters::Filters;
 use crate::format::OBJECT_BYTES_MAX;
@@ -62,11 +62,24 @@ pub struct CaptureReport {
     /// All versions under which each captured kind was served, the captured one first.
     pub served_versions: BTreeMap<String, Vec<String>>,
     pub omitted: Vec<Omission>,
-    /// Kinds that could not be read, or not to their end. The caller decides whether the rest is enough.
+    /// Kinds and groups that could not be read, or not to their end. The caller decides whether the rest is enough.
     pub failed: Vec<KindFailure>,
 }
 
-/// A kind that could not be read.
+impl CaptureReport {
+    /// The rest is enough: what could not be read counts as left out.
+    pub fn accept_failures(&mut self) {
+        let left_out = self.failed.drain(..).map(|KindFailure { resource, why }| Omission {
+            resource,
+            reason: OmissionReason::NotRead(why),
+            count: 0,
+            names: Vec::new(),
+        });
+        self.omitted.extend(left_out);
+    }
+}
+
+/// A kind, or a group, that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KindFailure {
     pub resource: String,
@@ -176,7 +189,8 @@ impl<'a> Run<'a> {
 
     fn is_read(&self, kind: &ServedKind) -> bool {
         match self.selection().judge_kind(kind) {
-            KindVerdict::Read => true,
+            // Where it is stale, the whole group is told of.
+            KindVerdict::Read => kind.freshness == Freshness::Current,
             KindVerdict::NotAsked => false,
             KindVerdict::Omit(reason) => {
                 let resource = kind.kind.resource_name();
@@ -228,12 +242,16 @@ impl<'a> Run<'a> {
             self.with_tally(|tally| tally.omissions.add(resource(), reason, &name));
         }
         let Some(captured) = self.pack(&served.kind.clone(), object) else {
-            let reason = OmissionReason::TooLarge { bytes_max: OBJECT_BYTES_MAX };
-            self.with_tally(|tally| tally.omissions.add(resource(), reason, &name));
+            self.omit_too_large(&served.kind, &name);
             return Ok(());
         };
         self.count(served, captured.layer);
         self.deliver(captured).await
+    }
+
+    fn omit_too_large(&self, kind: &Kind, name: &str) {
+        let reason = OmissionReason::TooLarge { bytes_max: OBJECT_BYTES_MAX };
+        self.with_tally(|tally| tally.omissions.add(kind.resource_name(), reason, name));
     }
 
     /// Cleans the object; None if it is still too large.
@@ -306,8 +324,12 @@ impl<'a> Run<'a> {
                     kind: std::sync::Arc::new(kind.clone()),
                     verbs: Vec::new(),
                     versions: vec![kind.version.clone()],
+                    freshness: Freshness::Current,
                 };
-                let Some(captured) = self.pack(&served.kind, object) else { return Ok(()) };
+                let Some(captured) = self.pack(&served.kind, object) else {
+                    self.omit_too_large(kind, name);
+                    return Ok(());
+                };
                 self.count(&served, captured.layer);
                 self.deliver(captured).await
             }
@@ -325,12 +347,20 @@ impl<'a> Run<'a> {
     }
 
     fn into_report(self) -> CaptureReport {
+        let selection = self.selection();
+        let missed = self.served.unanswered.iter().filter(|unanswered| selection.misses(unanswered));
+        let unanswered: Vec<_> = missed
+            .map(|unanswered| KindFailure {
+                resource: unanswered.to_string(),
+                why: format!("the server behind APIService '{}' does not answer", unanswered.api_service()),
+            })
+            .collect();
         let tally = self.tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Tally { objects, counts, served_versions, omissions, mut failed, definitions: _ } = tally;
-        failed.extend(self.served.stale.iter().map(|group| KindFailure {
-            resource: group.clone(),
-            why: "the server of this group does not answer".to_owned(),
-        }));
+        failed.extend(unanswered);
         CaptureReport { objects, counts, served_versions, omitted: omissions.into_list(), failed }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use keelson_model::{Classified, ClusterId, ErrorClass, ParseIdError};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
+use tokio_util::task::TaskTracker;
 
-pub(crate) use discovery::{ServedKind, ServedKinds};
+pub(crate) use discovery::{Freshness, ServedKind, ServedKinds, Unanswered};
 pub(crate) use objects::{PAGE_OBJECTS, named, reference};
 
 use crate::kinds::Kind;
@@ -20,6 +21,8 @@ use crate::request::{RequestError, Wire};
 
 /// The name under which we own fields.
 pub(crate) const FIELD_MANAGER: &str = "keelson";
+/// How the names begin under which restores own the fields of objects they have not finished.
+pub(crate) const RESTORE_MARK: &str = "keelson-restore";
 
 /// How a cluster is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum ClusterAccess {
 #[derive(Clone)]
 pub struct Cluster {
     wire: Wire,
+    /// Steps that end well or not at all, whoever started them.
+    steps: TaskTracker,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -120,7 +125,20 @@ impl Cluster {
     }
 
     pub fn from_client(client: kube::Client) -> Self {
-        Self { wire: Wire { client } }
+        let steps = TaskTracker::new();
+        // Closed, it takes steps as before, and can be waited for.
+        steps.close();
+        Self { wire: Wire { client }, steps }
+    }
+
+    pub(crate) fn steps(&self) -> &TaskTracker {
+        &self.steps
+    }
+
+    /// Waits for the steps that whoever started them no longer waits for. Each is bounded in time; the process
+    /// must not end before them.
+    pub async fn finish_steps(&self) {
+        self.steps.wait().await;
     }
 
     pub(crate) fn wire(&self) -> &Wire {

@@ -55,6 +55,16 @@ impl Filters {
         if self.includes_default() { Asked::ByDefault } else { Asked::No }
     }
 
+    /// Whether a kind that is not known, of this version of a group, may have objects that are selected.
+    pub(crate) fn may_select_of(&self, group: &str, version: &str) -> bool {
+        let of_version = |filter: &ResourceFilter| filter.matches_version(group, version);
+        let all = |filter: &ResourceFilter| {
+            filter.resource.is_empty() && filter.name.is_empty() && filter.match_labels.is_empty()
+        };
+        let excluded = self.exclude_resources.iter().any(|filter| all(filter) && of_version(filter));
+        !excluded && (self.includes_default() || self.include_resources.iter().any(of_version))
+    }
+
     /// Whether this object is selected. `default` says whether it is one of those captured when nothing is said.
     pub(crate) fn selects(
         &self,
@@ -92,10 +102,17 @@ impl ResourceFilter {
         self.group == group::ACTIONS && self.resource == DEFAULTS
     }
 
+    fn matches_group(&self, group: &str) -> bool {
+        let own = if self.group == "core" { "" } else { self.group.as_str() };
+        self.group.is_empty() || own == group
+    }
+
+    fn matches_version(&self, group: &str, version: &str) -> bool {
+        self.matches_group(group) && (self.version.is_empty() || self.version == version)
+    }
+
     fn matches_kind(&self, kind: &Kind, versions: &[String]) -> bool {
-        let group = if self.group == "core" { "" } else { self.group.as_str() };
-        let any_group = self.group.is_empty();
-        (any_group || group == kind.group)
+        self.matches_group(&kind.group)
             && (self.version.is_empty() || versions.contains(&self.version))
             && (self.resource.is_empty() || self.resource == kind.resource)
     }

@@ -40,6 +40,27 @@ pub enum OmissionReason {
     },
     /// Nested deeper than any sensible object.
     Unreadable,
+    /// The cluster did not give it out, and the backup was told to go on without.
+    NotRead(String),
+}
+
+impl OmissionReason {
+    /// Whether somebody would miss it: nothing makes it again, and nobody asked to leave it out.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::ClaimNotProtected | Self::TooLarge { .. } | Self::Unreadable | Self::NotRead(_) => true,
+            Self::Kind(_)
+            | Self::RemadeBy { .. }
+            | Self::RemadeByCluster
+            | Self::ServiceAccountToken
+            | Self::HasRunToItsEnd
+            | Self::BeingDeleted
+            | Self::ClaimNotRestored
+            | Self::RightsNotAskedFor
+            | Self::Filtered
+            | Self::Exists => false,
+        }
+    }
 }
 
 impl fmt::Display for OmissionReason {
@@ -59,6 +80,7 @@ impl fmt::Display for OmissionReason {
             Self::Filtered => f.write_str("deselected by the filters"),
             Self::Exists => f.write_str("exists already and is kept"),
             Self::Unreadable => f.write_str("cannot be read"),
+            Self::NotRead(why) => write!(f, "could not be read: {why}"),
             Self::TooLarge { bytes_max } => write!(f, "larger than {bytes_max} bytes"),
         }
     }

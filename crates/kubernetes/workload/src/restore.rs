@@ -1,7 +1,8 @@
 //! Writes an application back, layer by layer, many objects of a layer at once.
 //!
 //! Guarantees: running it again finishes what was left; an object that cannot be restored is reported and the
-//! rest goes on; nothing outside the target namespace is changed, but definitions that are missing are created.
+//! rest goes on; nothing outside the target namespace is changed, but definitions that are missing are created;
+//! an object that is deleted to be made anew is there again at the end, however the restore ends.
 //! Limits: memory grows by two uids per object, for the owner references.
 
 mod authority;
@@ -12,14 +13,16 @@ mod finish;
 mod namespace;
 mod owners;
 mod prepare;
+mod recreate;
 mod report;
 mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use serde_json::Value;
 
 pub use authority::Authority;
@@ -80,13 +83,16 @@ pub struct RestoreRequest {
     pub claims: ClaimRule,
     pub rbac: RbacRule,
     pub authority: Authority,
+    /// Names this restore in the marks on objects it has not finished: the same when it is run again, another for
+    /// every other restore.
+    pub run: String,
     /// How long a namespace that is being deleted is waited for.
     pub terminating_wait: Duration,
 }
 
 impl RestoreRequest {
     /// Everything back to where it was, nothing overwritten, with our own rights.
-    pub fn in_place(namespace: NamespaceName) -> Self {
+    pub fn in_place(namespace: NamespaceName, run: &str) -> Self {
         Self {
             original: namespace.clone(),
             target: namespace,
@@ -95,6 +101,7 @@ impl RestoreRequest {
             claims: ClaimRule::default(),
             rbac: RbacRule::default(),
             authority: Authority::Platform,
+            run: run.to_owned(),
             terminating_wait: Duration::from_secs(30),
         }
     }
@@ -148,27 +155,51 @@ impl Run<'_> {
     where
         S: Stream<Item = Result<CapturedObject, DecodeObjectsError>> + Send,
     {
-        let mut objects = std::pin::pin!(objects);
         let mut in_flight = FuturesUnordered::new();
+        let fed = self.feed(objects, &mut in_flight).await;
+        // What was begun comes to its end also where the rest does not: an object may be deleted and not yet anew.
+        let mut rest = Ok(());
+        while let Some(done) = in_flight.next().await {
+            rest = rest.and(done);
+        }
+        let layer = fed.and_then(|layer| rest.map(|()| layer))?;
+        // Even a restore of nothing leaves the namespace it was asked for.
+        if layer == Layer::Namespace { self.end_layers(layer, Layer::Definitions).await } else { Ok(()) }
+    }
+
+    /// Starts on each object in its turn. Returns the last layer.
+    async fn feed<'r, S>(
+        &'r self,
+        objects: S,
+        in_flight: &mut FuturesUnordered<BoxFuture<'r, Result<(), RestoreError>>>,
+    ) -> Result<Layer, RestoreError>
+    where
+        S: Stream<Item = Result<CapturedObject, DecodeObjectsError>> + Send,
+    {
+        let mut objects = std::pin::pin!(objects);
         let mut layer = Layer::Namespace;
-        while let Some(object) = objects.next().await {
+        loop {
+            let object = tokio::select! {
+                Some(done) = in_flight.next() => {
+                    done?;
+                    continue;
+                }
+                object = objects.next(), if in_flight.len() < OBJECTS_AT_ONCE => object,
+            };
+            let Some(object) = object else { return Ok(layer) };
             let object = object.map_err(|source| RestoreError::ReadObjects { source })?;
             if object.layer < layer {
                 return Err(RestoreError::LayerOrder { object: object.reference(), after: layer });
             }
             if object.layer > layer {
-                in_flight.by_ref().try_collect::<()>().await?;
+                while let Some(done) = in_flight.next().await {
+                    done?;
+                }
                 self.end_layers(layer, object.layer).await?;
                 layer = object.layer;
             }
-            if in_flight.len() >= OBJECTS_AT_ONCE {
-                in_flight.try_next().await?;
-            }
-            in_flight.push(self.restore_object(object));
+            in_flight.push(self.restore_object(object).boxed());
         }
-        in_flight.try_collect::<()>().await?;
-        // Even a restore of nothing leaves the namespace it was asked for.
-        if layer == Layer::Namespace { self.end_layers(layer, Layer::Definitions).await } else { Ok(()) }
     }
 
     /// What must hold before a later layer begins.

@@ -58,6 +58,13 @@ pub struct StateSummary {
     pub counts: BTreeMap<String, u64>,
 }
 
+/// As a status shows it.
+impl From<StateSummary> for keelson_resources::recovery::CatalogState {
+    fn from(StateSummary { chain, digests, counts }: StateSummary) -> Self {
+        Self { chain, digests, counts }
+    }
+}
+
 /// `manifests/<position>`: one run of the DR policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestDocument {

@@ -10,6 +10,7 @@ use keelson_crypto::ObjectKind;
 use keelson_model::recovery::DrMode;
 use keelson_model::{RepositoryId, Revision, SessionId, retention::Tiers};
 use keelson_repository::{OutcomeDraft, SessionPurpose};
+use keelson_resources::actions::run::DrRun;
 use keelson_store::{StoreError, StoreExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -53,11 +54,13 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     let manifest = write_manifest(job, policy, &reached).await?;
     retention::apply(&job.platform, &reached, &location, &policy.parsed.retention_of(false)).await?;
     let mut finished = Finished::default();
-    finished.status.insert(
-        "disasterRecovery".to_owned(),
-        json!({ "mode": manifest.mode, "at": manifest.at.to_string(), "base": manifest.base.to_string(),
-                "state": manifest.state }),
-    );
+    let made = DrRun {
+        mode: manifest.mode,
+        at: manifest.at.to_string(),
+        base: manifest.base.to_string(),
+        state: manifest.state.into(),
+    };
+    finished.status.insert("disasterRecovery".to_owned(), json!(made));
     Ok(finished)
 }
 

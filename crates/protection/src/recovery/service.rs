@@ -9,9 +9,13 @@ use std::time::Duration;
 use keelson_catalog::{Database, Query};
 use keelson_model::skip::SkipResources;
 use keelson_model::{Causes, Chain, Classified};
-use keelson_resources::KindInfo;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use keelson_resources::recovery::restore::{KastenDRRestoreStatus, RecoveryStep};
+use keelson_resources::recovery::review::{DrRestorePoint, DrRestorePoints, KastenDRReviewStatus};
+use keelson_resources::recovery::{CatalogState, RecoveryProgress, RecoveryState};
+use keelson_resources::{KindInfo, Time};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -21,9 +25,9 @@ use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::StateSummary;
-use crate::recovery::execute::{self, EXPORTS, Opened, RecoveryReport, RecoveryRequest, Wanted};
+use crate::recovery::execute::{self, EXPORTS, Opened, RecoveryReport, RecoveryRequest, StepReport, Wanted};
 use crate::recovery::plan::RecoveryPlan;
-use crate::recovery::review::{Source, review};
+use crate::recovery::review::{ReviewedPoint, Source, review};
 use crate::recovery::state;
 
 const ACTOR: &str = "recovery";
@@ -75,8 +79,8 @@ async fn withdraw(platform: &Platform) {
 async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
     let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
     info!(kind = kind.kind, name = request.name, "recovery request begins");
-    note(platform, &request, &[("state", json!("running")), ("startTime", json!(platform.clock.now()))])
-        .await;
+    let begun = now(platform);
+    note(platform, &request, |progress: &mut RecoveryProgress| progress.begin(begun)).await;
     let work = async {
         match kind.kind {
             "KastenDRReview" => run_review(platform, &request).await,
@@ -88,14 +92,8 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
         Ok(result) => result,
         Err(_) => Err(RecoveryError::TimedOut { minutes }),
     };
-    let ended = ("endTime", json!(platform.clock.now()));
     match result {
-        Ok(fields) => {
-            let mut fields: Vec<_> = fields.into_iter().collect();
-            fields.extend([("state", json!("success")), ("error", json!("")), ("cause", json!("")), ended]);
-            note(platform, &request, &fields).await;
-            info!(kind = kind.kind, name = request.name, "recovery request succeeded");
-        }
+        Ok(()) => info!(kind = kind.kind, name = request.name, "recovery request succeeded"),
         Err(failure) => {
             withdraw(platform).await;
             let cause = Causes(&failure).to_string();
@@ -110,29 +108,37 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
                 cause,
                 "recovery request failed"
             );
-            let class = ("errorClass", json!(failure.class().reason()));
-            let fields = [
-                ("state", json!("failed")),
-                ("error", json!(message)),
-                ("cause", json!(cause)),
-                class,
-                ended,
-            ];
-            note(platform, &request, &fields).await;
+            let (class, ended) = (failure.class().reason().to_owned(), now(platform));
+            note(platform, &request, |progress: &mut RecoveryProgress| {
+                progress.state = RecoveryState::Failed;
+                progress.error.clone_from(&message);
+                progress.cause.clone_from(&cause);
+                progress.error_class = Some(class.clone());
+                progress.end_time = Some(ended);
+            })
+            .await;
         }
     }
 }
 
-/// Merges fields into the request's status. A request that was deleted meanwhile is not brought back.
-async fn note(platform: &Platform, request: &Record, fields: &[(&str, Value)]) {
+fn now(platform: &Platform) -> Time {
+    Time(platform.clock.now())
+}
+
+/// Changes the request's status, or the part of it that `Part` is. A request that was deleted meanwhile is not brought
+/// back.
+async fn note<Part>(platform: &Platform, request: &Record, change: impl Fn(&mut Part))
+where
+    Part: Default + Serialize + DeserializeOwned,
+{
     for _ in 0..5 {
         let Ok(Some(mut record)) = read(&platform.instance, &request.key()) else { return };
         if record.uid != request.uid {
             return;
         }
-        for (field, value) in fields {
-            record.body.status[*field] = value.clone();
-        }
+        let mut part = record.status::<Part>().unwrap_or_default();
+        change(&mut part);
+        merge(&mut record, &part);
         match commit(&platform.instance, ACTOR, vec![record.replace()]).await {
             Ok(_) => return,
             Err(keelson_catalog::CommitError::Conflict { .. }) => {}
@@ -147,21 +153,51 @@ async fn note(platform: &Platform, request: &Record, fields: &[(&str, Value)]) {
     }
 }
 
-type Fields = Vec<(&'static str, Value)>;
+fn merge(record: &mut Record, part: &impl Serialize) {
+    let fields = serde_json::to_value(part).expect("plain data");
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        record.body.status[field] = value.clone();
+    }
+}
 
-async fn run_review(platform: &Platform, request: &Record) -> Result<Fields, RecoveryError> {
+async fn run_review(platform: &Platform, request: &Record) -> Result<(), RecoveryError> {
     let source = source_of(&request.body.spec["sourceClusterInfo"])?;
-    note(platform, request, &[("phase", json!("Fetching data from storage"))]).await;
+    let fetching = "Fetching data from storage";
+    note(platform, request, |progress: &mut RecoveryProgress| fetching.clone_into(&mut progress.phase)).await;
     let newest = RecoveryRequest { source, wanted: Wanted::Latest, skip: SkipResources::default() };
     let reviewed = review(platform, &newest.source).await?;
     let plan = execute::plan_from_chain(platform, &newest, &reviewed).await?;
-    let points = serde_json::to_value(&reviewed.points).expect("plain data");
-    Ok(vec![
-        ("phase", json!("Successfully fetched data from storage")),
-        ("plan", json!(plan.to_string().lines().collect::<Vec<_>>())),
-        ("warnings", json!(reviewed.warnings)),
-        ("restorePoints", json!({ "count": reviewed.points.len(), "restorePointList": points })),
-    ])
+    let points: Vec<_> = reviewed.points.into_iter().map(served_point).collect();
+    note(platform, request, |status: &mut KastenDRReviewStatus| {
+        status.progress.plan = plan.to_string().lines().map(str::to_owned).collect();
+        status.progress.warnings.clone_from(&reviewed.warnings);
+        let count = u32::try_from(points.len()).unwrap_or(u32::MAX);
+        status.restore_points = Some(DrRestorePoints { count, restore_point_list: points.clone() });
+        status.progress.succeed("Successfully fetched data from storage", now(platform));
+    })
+    .await;
+    Ok(())
+}
+
+fn served_point(point: ReviewedPoint) -> DrRestorePoint {
+    let ReviewedPoint {
+        id,
+        version,
+        creation_time,
+        created_time,
+        local_snapshot_taken,
+        valid_snapshot_available,
+        exported_catalog_available,
+    } = point;
+    DrRestorePoint {
+        id,
+        version,
+        creation_time: Time(creation_time),
+        created_time: Time(created_time),
+        local_snapshot_taken,
+        valid_snapshot_available,
+        exported_catalog_available,
+    }
 }
 
 fn source_of(value: &Value) -> Result<Source, RecoveryError> {
@@ -169,7 +205,7 @@ fn source_of(value: &Value) -> Result<Source, RecoveryError> {
         .map_err(|source| RecoveryError::Request { what: "sourceClusterInfo", why: source.to_string() })
 }
 
-async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Fields, RecoveryError> {
+async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), RecoveryError> {
     let phase = phases(platform, request);
     let wanted = wanted(platform, request)?;
     if let Some((plan, state)) = switched(platform, request, &wanted)? {
@@ -178,14 +214,16 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<Field
         let notes = execute::finish(platform, &plan, &phase).await?;
         let report =
             RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
-        return Ok(report_fields(&plan, &report));
+        note_success(platform, request, &plan, report).await;
+        return Ok(());
     }
     phase("Reading the location");
     let (plan, opened) = execute::make_plan(platform, &wanted).await?;
     check_confirmations(request, &plan, &opened)?;
     keep_plan(platform, request, &plan).await?;
     let report = execute::execute(platform, &plan, &opened, &phase).await?;
-    Ok(report_fields(&plan, &report))
+    note_success(platform, request, &plan, report).await;
+    Ok(())
 }
 
 /// Phases reach the row in the order in which they began; the recovery does not wait for them.
@@ -195,7 +233,13 @@ fn phases(platform: &Arc<Platform>, request: &Record) -> impl Fn(&str) + Send + 
     let tasks = platform.tasks().clone();
     tasks.spawn(async move {
         while let Some(phase) = receiver.recv().await {
-            note(&platform, &request, &[("phase", json!(phase))]).await;
+            note(&platform, &request, |progress: &mut RecoveryProgress| {
+                // One that comes late must not cover how it ended.
+                if progress.state == RecoveryState::Running {
+                    phase.clone_into(&mut progress.phase);
+                }
+            })
+            .await;
         }
     });
     move |phase: &str| {
@@ -298,8 +342,10 @@ async fn keep_plan(platform: &Platform, request: &Record, plan: &RecoveryPlan) -
     loop {
         let Some(mut record) = read_request() else { return Err(RecoveryError::Interrupted) };
         record.body.internal["plan"] = serde_json::to_value(plan).expect("plain data");
-        record.body.status["sourceClusterID"] = json!(plan.source);
-        record.body.status["plan"] = json!(plan.to_string().lines().collect::<Vec<_>>());
+        let mut status = record.status::<KastenDRRestoreStatus>().unwrap_or_default();
+        status.source_cluster_id = Some(plan.source.to_string());
+        status.progress.plan = plan.to_string().lines().map(str::to_owned).collect();
+        merge(&mut record, &status);
         match commit(&platform.instance, ACTOR, vec![record.replace()]).await {
             Ok(_) => return Ok(()),
             Err(keelson_catalog::CommitError::Conflict { .. }) => {}
@@ -308,14 +354,19 @@ async fn keep_plan(platform: &Platform, request: &Record, plan: &RecoveryPlan) -
     }
 }
 
-fn report_fields(plan: &RecoveryPlan, report: &RecoveryReport) -> Fields {
-    vec![
-        ("phase", json!("Successfully restored resources")),
-        ("restorePoint", json!(plan.point)),
-        ("generation", json!(plan.generation)),
-        ("recovered", serde_json::to_value(&report.state).expect("plain data")),
-        ("steps", serde_json::to_value(&report.steps).expect("plain data")),
-        ("warnings", json!(plan.warnings)),
-        ("notes", json!(report.notes)),
-    ]
+async fn note_success(platform: &Platform, request: &Record, plan: &RecoveryPlan, report: RecoveryReport) {
+    let RecoveryReport { state, generation: _, steps, notes } = report;
+    let recovered = CatalogState::from(state);
+    let step = |StepReport { name, seconds }| RecoveryStep { name, seconds };
+    let steps: Vec<_> = steps.into_iter().map(step).collect();
+    note(platform, request, |status: &mut KastenDRRestoreStatus| {
+        status.restore_point = Some(plan.point.clone());
+        status.generation = Some(plan.generation.0);
+        status.recovered = Some(recovered.clone());
+        status.steps.clone_from(&steps);
+        status.notes.clone_from(&notes);
+        status.progress.warnings.clone_from(&plan.warnings);
+        status.progress.succeed("Successfully restored resources", now(platform));
+    })
+    .await;
 }

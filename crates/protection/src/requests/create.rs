@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, RowKind, Stored};
 use keelson_model::names::{group, label};
 use keelson_resources::KindInfo;
+use keelson_resources::recovery::RecoveryProgress;
 use serde_json::{Value, json};
 
 use crate::access;
@@ -220,7 +221,8 @@ fn recovery_request(
             ),
         });
     }
-    record.body.status = json!({ "state": "none", "phase": "Waiting to start" });
+    let waiting = RecoveryProgress::waiting(requester.into());
+    record.body.status = serde_json::to_value(waiting).expect("plain data");
     record.body.internal = json!({ "requester": requester });
     Ok(vec![record.put(Expect::Absent)])
 }

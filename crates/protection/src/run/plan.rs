@@ -19,6 +19,9 @@ pub(crate) struct RunPlan {
     /// The export that follows each backup, if the policy has one.
     pub export: Option<ExportStep>,
     pub backup_filters: Value,
+    /// As the policy says; null where it says nothing.
+    #[serde(default)]
+    pub ignore_exceptions: Value,
 }
 
 /// The names that one application's children will have.
@@ -98,6 +101,7 @@ pub(crate) fn plan(
             .collect(),
         export,
         backup_filters: backup["backupParameters"]["filters"].clone(),
+        ignore_exceptions: backup["backupParameters"]["ignoreExceptions"].clone(),
     }
 }
 
@@ -114,6 +118,9 @@ pub(crate) fn backup_spec(plan: &RunPlan, application: &str, run: &Value) -> Val
     let mut spec = json!({ "subject": { "name": application, "namespace": application } });
     if !plan.backup_filters.is_null() {
         spec["filters"] = plan.backup_filters.clone();
+    }
+    if !plan.ignore_exceptions.is_null() {
+        spec["ignoreExceptions"] = plan.ignore_exceptions.clone();
     }
     hand_down(run, &["scheduledTime", "expiresAt"], &mut spec);
     spec
@@ -153,6 +160,19 @@ mod tests {
         let run = json!({ "subject": { "name": "hourly" }, "expiresAt": "2027-01-31T00:00:00Z" });
         assert_eq!(backup_spec(&plan, "shop", &run)["expiresAt"], run["expiresAt"]);
         assert_eq!(export_spec(&export, "shop", "point", &run)["expiresAt"], run["expiresAt"]);
+    }
+
+    #[test]
+    fn a_backup_ignores_exceptions_if_its_policy_says_so() {
+        let check = |parameters: Value, expected: Value| {
+            let spec = json!({ "actions": [{ "action": "backup", "backupParameters": parameters }] });
+            let policy = ("kasten-io", "hourly");
+            let plan = plan(policy, &spec, &["shop".into()], Exports::NotNow, String::new);
+            assert_eq!(backup_spec(&plan, "shop", &json!({}))["ignoreExceptions"], expected);
+        };
+        check(json!({ "ignoreExceptions": true }), json!(true));
+        check(json!({ "ignoreExceptions": false }), json!(false));
+        check(json!({}), Value::Null);
     }
 
     /// Every run exported, whatever the export's frequency said.

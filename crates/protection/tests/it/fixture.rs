@@ -1,6 +1,6 @@
 //! A platform on a real API server, in this process: what the controllers and the doors do is done by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,7 @@ use keelson_catalog::{Query, RowKey, RowKind};
 use keelson_model::{Clock, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
 use keelson_protection::{Platform, Record, Requester};
-use keelson_resources::{KindInfo, find_kind};
+use keelson_resources::{KINDS, KindInfo, check_served, find_kind};
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{Cluster, Kind};
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ impl World {
     }
 
     pub(crate) async fn end(mut self) -> Result<()> {
+        self.assert_as_published().await?;
         self.rest().await;
         self.plane.stop().await
     }
@@ -109,6 +110,29 @@ impl World {
         let kind = kind_info(kind);
         let page = self.platform.database(kind)?.list(&Query::all(RowKind::new(kind.row_kind()), 5000))?;
         Ok(page.rows.iter().map(Record::parse).collect::<Result<_, _>>()?)
+    }
+
+    /// Each object that is served, its details too, is as the schema of its kind says. Returns the kinds there were.
+    pub(crate) async fn assert_as_published(&self) -> Result<BTreeSet<&'static str>> {
+        let mut seen = BTreeSet::new();
+        for kind in KINDS {
+            for record in self.list(kind.kind)? {
+                let mut status = record.body.status.clone();
+                if kind.details {
+                    let (namespace, name) = (&record.namespace, &record.name);
+                    let details = requests::details(&self.platform, kind, namespace, name).await?;
+                    let added = details.as_object().context("details")?.clone();
+                    status.as_object_mut().context("a status")?.extend(added);
+                }
+                let object = json!({
+                    "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": { "name": record.name },
+                    "spec": record.body.spec, "status": status,
+                });
+                assert_eq!(check_served(kind, &object), Vec::<String>::new(), "{object}");
+                seen.insert(kind.kind);
+            }
+        }
+        Ok(seen)
     }
 
     /// Waits until an action has ended.

@@ -40,7 +40,10 @@ async fn an_object_is_created_and_returned() {
     assert_eq!(answer.json["metadata"]["namespace"], "shop");
     assert_eq!(answer.json["metadata"]["labels"]["team"], "blue");
     assert_ne!(answer.json["status"]["state"], "Complete");
-    assert_ne!(answer.json["status"]["requester"]["name"], "root");
+    assert_eq!(
+        answer.json["status"]["requester"],
+        json!({"name": "alice", "uid": "u-1", "groups": ["system:authenticated"]})
+    );
     assert_eq!(
         world.get(&format!("{BACKUPS}/b")).await.json["metadata"]["uid"],
         answer.json["metadata"]["uid"]
@@ -83,6 +86,28 @@ async fn an_unknown_field_is_refused_by_its_name() {
     object["metadata"]["name"] = json!("c");
     let ignored = expect(&world, "?fieldValidation=Ignore", &object, StatusCode::CREATED, "").await;
     assert!(!ignored.headers.contains_key(WARNING));
+}
+
+#[tokio::test]
+async fn an_unknown_field_that_is_let_through_is_not_kept() {
+    let world = World::start().await;
+    for (name, query) in [("warned", ""), ("ignored", "?fieldValidation=Ignore")] {
+        let mut object = backup(name);
+        object["extra"] = json!({"a": 1});
+        object["spec"]["subjct"] = json!(1);
+        object["spec"]["subject"]["uid"] = json!("u");
+        object["spec"]["filters"] = json!({"includeResources": [
+            {"resource": "secrets", "matchLabels": {"any": "key"}, "sort": true}]});
+        let kept = json!({
+            "subject": {"name": "shop", "namespace": "shop"},
+            "filters": {"includeResources": [{"resource": "secrets", "matchLabels": {"any": "key"}}]},
+        });
+        let answer = expect(&world, query, &object, StatusCode::CREATED, "").await;
+        assert_eq!((&answer.json["spec"], answer.json.get("extra")), (&kept, None));
+        let warnings: Vec<_> = answer.headers.get_all(WARNING).iter().collect();
+        assert_eq!(warnings.len(), if query.is_empty() { 4 } else { 0 }, "{warnings:?}");
+        assert_eq!(world.get(&format!("{BACKUPS}/{name}")).await.json["spec"], kept);
+    }
 }
 
 #[tokio::test]

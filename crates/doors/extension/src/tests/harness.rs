@@ -154,6 +154,12 @@ impl World {
         }
     }
 
+    /// Waits until watches have been woken for everything that was written. A paused clock does not wait for that.
+    pub(super) async fn settled(&self) {
+        let head = self.database().head().revision;
+        self.platform.commits().wait_for(|told| *told >= head).await.expect("commits are told");
+    }
+
     pub(super) fn remove(&self, namespace: &str, name: &str) {
         let key = RowKey::new(RowKind::new(points().row_kind()), namespace, name);
         self.database().commit(&Actor::new("test"), vec![Change::delete(key)]).expect("a commit");

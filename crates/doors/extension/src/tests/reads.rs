@@ -108,6 +108,71 @@ async fn pages_bear_the_version_of_the_first() {
     assert_eq!(events.line().await, "DELETED shop/c");
 }
 
+/// The second page was of another version than the first, under its number.
+#[tokio::test]
+async fn each_page_of_an_exact_version_is_of_that_version_or_expired() {
+    let world = World::start().await;
+    for name in ["a", "b", "c"] {
+        world.put("shop", name, &[], bound());
+    }
+    let head = world.get(POINTS).await.version().to_owned();
+    let exact = format!("{POINTS}?limit=1&resourceVersion={head}&resourceVersionMatch=Exact");
+    let first = world.get(&exact).await;
+    let token = first.json["metadata"]["continue"].as_str().unwrap();
+    world.put("other", "elsewhere", &[], bound());
+    let second = world.get(&format!("{POINTS}?limit=1&continue={token}")).await;
+    assert_eq!(
+        (second.names(), second.version()),
+        (vec!["b"], &*head),
+        "what lies elsewhere changes nothing"
+    );
+    let token = second.json["metadata"]["continue"].as_str().unwrap();
+    world.put("shop", "d", &[], bound());
+    let third = world.get(&format!("{POINTS}?limit=1&continue={token}")).await;
+    assert_eq!((third.code, &third.json["reason"]), (StatusCode::GONE, &json!("Expired")));
+    assert!(third.message().contains(&head), "{}", third.message());
+}
+
+/// There is no status any more to say it with: the connection breaks, and the client asks again.
+#[tokio::test]
+async fn a_whole_list_of_an_exact_version_breaks_off_where_the_version_ends() {
+    let world = World::start().await;
+    let rows = (0..=crate::limits::PAGE_ROWS)
+        .map(|number| world.row(super::harness::points(), "shop", &format!("p{number:05}"), &[], bound()));
+    let changes = rows.map(keelson_catalog::Change::put).collect();
+    world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
+    let head = world.database().head().revision;
+    for (what, is_whole) in [("nothing changed", true), ("a row was added", false)] {
+        let path = format!("{POINTS}?resourceVersion={head}&resourceVersionMatch=Exact");
+        let response = world.respond(http::Method::GET, &path, &[], "", Some(super::harness::alice())).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        if !is_whole {
+            world.put("shop", "q", &[], bound());
+        }
+        let whole = http_body_util::BodyExt::collect(response.into_body()).await;
+        assert_eq!(whole.is_ok(), is_whole, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_not_named_again_when_a_list_goes_on() {
+    let world = World::start().await;
+    for name in ["a", "b"] {
+        world.put("shop", name, &[], bound());
+    }
+    let first = world.get(&format!("{POINTS}?limit=1")).await;
+    let (head, token) = (first.version(), first.json["metadata"]["continue"].as_str().unwrap());
+    let again = format!("{POINTS}?limit=1&continue={token}&resourceVersion={head}");
+    let refused = world.get(&again).await;
+    assert_eq!(refused.code, StatusCode::BAD_REQUEST);
+    assert_eq!(refused.message(), "specifying resource version is not allowed when using continue");
+    let exact = world.get(&format!("{again}&resourceVersionMatch=Exact")).await;
+    assert_eq!(exact.code, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(exact.message().contains("resourceVersionMatch is forbidden when continue is provided"));
+    let any = world.get(&format!("{POINTS}?limit=1&continue={token}&resourceVersion=0")).await;
+    assert_eq!(any.names(), ["b"], "0 is any version");
+}
+
 #[tokio::test]
 async fn a_list_longer_than_a_page_comes_whole() {
     let world = World::start().await;

@@ -73,6 +73,7 @@ async fn bookmarks_tell_a_silent_watch_how_far_it_is() {
     let mut events =
         world.watch(&format!("{POINTS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}")).await;
     world.put("other", "b", &[], bound());
+    world.settled().await;
     let bookmark = events.next().await.unwrap();
     assert_eq!(bookmark["type"], "BOOKMARK");
     assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], world.get(ALL_POINTS).await.version());
@@ -129,6 +130,24 @@ async fn a_field_that_changes_moves_objects_in_and_out_of_view() {
     assert_eq!(events.line().await, "ADDED shop/b");
     world.put("shop", "a", &[], json!({"state": "Unbound"}));
     assert_eq!(events.line().await, "DELETED shop/a");
+}
+
+/// An object that was out of view and stays there is no news to a client who saw it all from the start.
+#[tokio::test]
+async fn an_object_out_of_view_is_silent() {
+    let world = World::start().await;
+    world.put("shop", "b", &[], json!({"state": "Unbound"}));
+    let from_start = format!("{POINTS}?watch=1&fieldSelector=status.state%3DBound");
+    let version = world.get(POINTS).await.version().to_owned();
+    let mut whole = world.watch(&from_start).await;
+    let mut later = world.watch(&format!("{from_start}&resourceVersion={version}")).await;
+    for step in ["one", "two"] {
+        world.put("shop", "b", &[("step", step)], json!({"state": "Unbound"}));
+    }
+    world.put("shop", "c", &[], bound());
+    assert_eq!(whole.line().await, "ADDED shop/c");
+    assert_eq!(later.line().await, "DELETED shop/b", "it may have been in view at that version");
+    assert_eq!(later.line().await, "ADDED shop/c");
 }
 
 #[tokio::test]

@@ -56,14 +56,19 @@ impl Reader {
     ) -> Self {
         let rows = Rows::new(database.clone(), &extent, &selection, None);
         let initial = Initial { rows, version: None, end };
-        Self { initial: Some(initial), ..Self::after(database.head().revision, extent, view, selection) }
+        let visibility = Visibility::from_start(selection);
+        Self { initial: Some(initial), ..Self::new(database.head().revision, extent, view, visibility) }
     }
 
     pub(super) fn after(since: Revision, extent: Extent, view: View, selection: Selection) -> Self {
+        Self::new(since, extent, view, Visibility::after(selection))
+    }
+
+    fn new(since: Revision, extent: Extent, view: View, visibility: Visibility) -> Self {
         Self {
             extent,
             view,
-            visibility: Visibility::new(selection),
+            visibility,
             initial: None,
             since,
             ahead: HashMap::new(),

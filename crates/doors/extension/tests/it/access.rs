@@ -76,3 +76,62 @@ fn a_user_needs_the_right_to_what_a_spec_refers_to() {
     let listed = cluster.kubectl_as("bob", &["get", "restorepoints", "-n", "victim"], "").unwrap_err();
     assert!(listed.contains("Forbidden"), "{listed}");
 }
+
+/// The roles of `deploy/roles` as an installation gets them.
+#[test]
+fn the_roles_of_an_installation_allow_what_they_are_for() {
+    let cluster = environment();
+    let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/roles");
+    cluster.kubectl(&["apply", "-f", roles]);
+    for namespace in ["granted", "other"] {
+        cluster.namespace(namespace);
+        cluster.put("restorepoints", namespace, "rp", &[]);
+    }
+    cluster.put_in_state("applications", "granted", "granted", &[], "Active");
+    cluster.kubectl(&[
+        "create",
+        "rolebinding",
+        "dana",
+        "-n",
+        "granted",
+        "--clusterrole=k10-basic",
+        "--user=dana",
+    ]);
+
+    let backup = json!({
+        "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "BackupAction",
+        "metadata": {"name": "mine", "namespace": "granted"},
+        "spec": {"subject": {"name": "granted", "namespace": "granted"}},
+    });
+    cluster.kubectl_as("dana", &["create", "-f", "-"], &backup.to_string()).unwrap();
+    for resource in ["restorepoints", "applications", "backupactions"] {
+        cluster.kubectl_as("dana", &["get", resource, "-n", "granted"], "").unwrap();
+        let elsewhere = cluster.kubectl_as("dana", &["get", resource, "-n", "other"], "").unwrap_err();
+        assert!(elsewhere.contains("Forbidden"), "{elsewhere}");
+    }
+    let details = "/apis/apps.kio.kasten.io/v1alpha1/namespaces/granted/restorepoints/rp/details";
+    cluster.kubectl_as("dana", &["get", "--raw", details], "").unwrap();
+
+    let dana = ("dana", "system:authenticated");
+    let admin = ("root-of-backups", "k10:admins");
+    for (who, verb, group, resource, namespace, expected) in [
+        (dana, "get", "config.kio.kasten.io", "profiles", "kasten-io", false),
+        (dana, "create", "config.kio.kasten.io", "policies", "granted", true),
+        (dana, "get", "apps.kio.kasten.io", "restorepointcontents", "", false),
+        (dana, "get", "", "secrets", "granted", false),
+        (admin, "create", "config.kio.kasten.io", "profiles", "kasten-io", true),
+        (admin, "delete", "apps.kio.kasten.io", "restorepointcontents", "", true),
+        (admin, "create", "dr.kio.kasten.io", "kastendrrestores", "kasten-io", true),
+        (admin, "update", "", "secrets", "kasten-io", true),
+        (admin, "get", "", "secrets", "granted", false),
+    ] {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": who.0, "groups": [who.1], "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource, "namespace": namespace}},
+        });
+        let words = ["create", "-f", "-", "-o", "jsonpath={.status.allowed}"];
+        let allowed = cluster.try_kubectl(&words, &review.to_string()).unwrap();
+        assert_eq!(allowed, expected.to_string(), "{} {verb} {resource}.{group} in '{namespace}'", who.0);
+    }
+}

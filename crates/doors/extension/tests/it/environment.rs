@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_catalog::{Actor, Change, Class, Row, RowKind};
+use keelson_catalog::{Actor, Change, Class, Row, RowKey, RowKind};
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
 use keelson_model::Clock;
 use keelson_protection::{Platform, Settings};
@@ -110,6 +110,29 @@ impl Environment {
         run(self.plane.kubectl().args(args), stdin)
     }
 
+    /// Runs `kubectl` as the administrator and returns what it printed, and the requests that it says it sent.
+    pub(crate) fn traced_kubectl(&self, args: &[&str]) -> (String, Vec<String>) {
+        let output = self.plane.kubectl().args(args).arg("-v=6").output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let told = text(output.stderr);
+        assert!(output.status.success(), "kubectl {args:?}: {told}");
+        let urls = told.lines().filter(|line| line.contains("\"Response\"")).filter_map(|line| {
+            let (_, rest) = line.split_once("url=\"")?;
+            rest.split_once('"').map(|(url, _)| url.to_owned())
+        });
+        (text(output.stdout), urls.collect())
+    }
+
+    /// Starts `kubectl` as the administrator; what it prints goes to `out`, what it tells of itself to `told`.
+    pub(crate) fn start_kubectl(&self, args: &[&str], name: &str) -> Running {
+        let file = |suffix: &str| self.plane.directory().join(format!("{name}.{suffix}"));
+        let (out, told) = (file("out"), file("told"));
+        let mut command = self.plane.kubectl();
+        command.args(args).arg("-v=8");
+        command.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&told).unwrap());
+        Running { child: command.spawn().unwrap(), out, told }
+    }
+
     /// `kubectl` as another user.
     pub(crate) fn kubectl_as(&self, user: &str, args: &[&str], stdin: &str) -> Result<String, String> {
         let kubeconfig = self.plane.kubeconfig_for(user, None).unwrap();
@@ -127,12 +150,23 @@ impl Environment {
 
     /// Writes a restore point, or its content, as the platform would.
     pub(crate) fn put(&self, plural: &str, namespace: &str, name: &str, labels: &[(&str, &str)]) {
+        self.put_in_state(plural, namespace, name, labels, "Bound");
+    }
+
+    pub(crate) fn put_in_state(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        labels: &[(&str, &str)],
+        state: &str,
+    ) {
         let kind = find_kind("apps.kio.kasten.io", plural).unwrap();
         let spec = match plural {
             "restorepoints" => json!({"restorePointContentRef": {"name": format!("{namespace}-{name}")}}),
             _ => json!({}),
         };
-        let body = json!({"spec": spec, "status": {"state": "Bound"}});
+        let body = json!({"spec": spec, "status": {"state": state}});
         let row = Row {
             kind: RowKind::new(kind.row_kind()),
             namespace: namespace.to_owned(),
@@ -145,6 +179,59 @@ impl Environment {
         };
         let database = self.platform.catalog().unwrap();
         database.commit(&Actor::new("test"), vec![Change::put(row)]).unwrap();
+    }
+
+    /// Removes a restore point as the platform would.
+    pub(crate) fn remove(&self, namespace: &str, name: &str) {
+        let kind = find_kind("apps.kio.kasten.io", "restorepoints").unwrap();
+        let key = RowKey::new(RowKind::new(kind.row_kind()), namespace, name);
+        let database = self.platform.catalog().unwrap();
+        database.commit(&Actor::new("test"), vec![Change::delete(key)]).unwrap();
+    }
+}
+
+/// A `kubectl` that runs. Dropping it ends it.
+pub(crate) struct Running {
+    child: Child,
+    out: PathBuf,
+    told: PathBuf,
+}
+
+impl Running {
+    /// Waits until it has printed a line that holds all of `words`.
+    pub(crate) fn await_line(&self, words: &[&str]) {
+        eventually(&format!("a line with {words:?}"), || {
+            let holds_all = |line: &str| words.iter().all(|word| line.contains(word));
+            self.printed().lines().any(holds_all).then_some(())
+        });
+    }
+
+    /// Waits until it has asked for a watch: what it waits for was not so when it looked.
+    pub(crate) fn await_watch(&self) {
+        eventually("kubectl watches", || {
+            let told = std::fs::read_to_string(&self.told).unwrap();
+            told.lines().any(|line| line.contains("watch=true")).then_some(())
+        });
+    }
+
+    pub(crate) fn printed(&self) -> String {
+        std::fs::read_to_string(&self.out).unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end and says whether it was a good one.
+    pub(crate) fn ended_well(&mut self) -> bool {
+        eventually("kubectl ends", || self.child.try_wait().unwrap()).success()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

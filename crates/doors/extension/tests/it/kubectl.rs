@@ -1,11 +1,10 @@
 //! What people type.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::environment::{environment, eventually};
+use crate::environment::environment;
 
 fn backup(namespace: &str, name: &str) -> Value {
     json!({
@@ -24,10 +23,18 @@ fn get_prints_the_columns_pages_and_selects() {
         let label = [("k10.kasten.io/policyName", policy)];
         cluster.put("restorepoints", "listed", &format!("rp-{number:02}"), &label);
     }
-    let table = cluster.kubectl(&["get", "restorepoints", "-n", "listed", "--chunk-size=5"]);
+    let paged = ["get", "restorepoints", "-n", "listed", "--chunk-size=5"];
+    let (table, requests) = cluster.traced_kubectl(&paged);
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["NAME", "AGE"]);
-    assert_eq!(lines.len(), 13, "{table}");
+    let names: Vec<_> = lines[1..].iter().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, (0..12).map(|number| format!("rp-{number:02}")).collect::<Vec<_>>());
+    let pages: Vec<_> = requests.iter().filter(|url| url.contains("/restorepoints?")).collect();
+    assert_eq!(pages.len(), 3, "five, five, and two: {requests:?}");
+    assert!(pages.iter().all(|url| url.contains("limit=5")), "{pages:?}");
+    assert_eq!(pages.iter().filter(|url| url.contains("continue=")).count(), 2, "{pages:?}");
+    let (_, requests) = cluster.traced_kubectl(&["get", "restorepoints", "-n", "listed", "--chunk-size=0"]);
+    assert_eq!(requests.iter().filter(|url| url.contains("/restorepoints")).count(), 1, "{requests:?}");
     let selector =
         ["get", "restorepoints", "-n", "listed", "-l", "k10.kasten.io/policyName=daily", "-o", "name"];
     let names = cluster.kubectl(&selector);
@@ -55,13 +62,11 @@ fn explain_knows_every_field() {
 }
 
 #[test]
-fn create_wait_and_delete() {
+fn create_and_delete() {
     let cluster = environment();
     cluster.namespace("worked");
     let created = cluster.create(&backup("worked", "manual")).unwrap();
     assert_eq!(created.trim(), "backupaction.actions.kio.kasten.io/manual created");
-    let wait = ["wait", "-n", "worked", "backupaction/manual", "--for=jsonpath={.spec.subject.name}=worked"];
-    assert!(cluster.kubectl(&wait).contains("condition met"));
     let again = cluster.create(&backup("worked", "manual")).unwrap_err();
     assert!(again.contains("AlreadyExists"), "{again}");
     let patched = ["label", "-n", "worked", "backupaction/manual", "a=b"];
@@ -93,23 +98,51 @@ fn a_wrong_field_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_watch_shows_what_happens() {
+fn wait_returns_when_a_state_is_reached_and_not_before() {
+    let cluster = environment();
+    cluster.namespace("awaited");
+    cluster.put_in_state("restorepoints", "awaited", "rp", &[], "Unbound");
+    let bound = "--for=jsonpath={.status.state}=Bound";
+    let args = ["wait", "-n", "awaited", "restorepoint/rp", bound, "--timeout=60s"];
+    let mut wait = cluster.start_kubectl(&args, "wait-bound");
+    wait.await_watch();
+    cluster.put_in_state("restorepoints", "awaited", "rp", &[("step", "one")], "Unbound");
+    assert!(wait.is_running(), "it is not bound yet: {}", wait.printed());
+    cluster.put_in_state("restorepoints", "awaited", "rp", &[], "Bound");
+    assert!(wait.ended_well());
+    assert!(wait.printed().contains("rp condition met"), "{}", wait.printed());
+
+    let args = ["wait", "-n", "awaited", "restorepoint/rp", "--for=delete", "--timeout=60s"];
+    let mut wait = cluster.start_kubectl(&args, "wait-gone");
+    wait.await_watch();
+    assert!(wait.is_running());
+    cluster.remove("awaited", "rp");
+    assert!(wait.ended_well());
+
+    cluster.put_in_state("restorepoints", "awaited", "rp", &[], "Unbound");
+    let in_vain =
+        cluster.try_kubectl(&["wait", "-n", "awaited", "restorepoint/rp", bound, "--timeout=1s"], "");
+    assert!(in_vain.unwrap_err().contains("timed out waiting"));
+}
+
+#[test]
+fn a_watch_prints_a_row_for_each_change() {
     let cluster = environment();
     cluster.namespace("watched");
     cluster.put("restorepoints", "watched", "before", &[]);
-    let out = cluster.plane.directory().join("watched.out");
-    let file = std::fs::File::create(&out).unwrap();
-    let mut kubectl = cluster.plane.kubectl();
-    kubectl.args(["get", "restorepoints", "-n", "watched", "-w", "-o", "name"]);
-    let mut watch = kubectl.stdout(file).stderr(Stdio::null()).spawn().unwrap();
-    let seen = |name: &str| {
-        eventually(name, || std::fs::read_to_string(&out).unwrap().contains(name).then_some(()));
-    };
-    seen("before");
+    let args = ["get", "restorepoints", "-n", "watched", "-w", "-o", "wide", "--output-watch-events"];
+    let mut watch = cluster.start_kubectl(&args, "watched");
+    watch.await_line(&["EVENT", "NAME", "AGE", "STATE"]);
+    watch.await_line(&["ADDED", "before", "Bound"]);
+    watch.await_watch();
     cluster.put("restorepoints", "watched", "after", &[]);
-    seen("after");
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    watch.await_line(&["ADDED", "after", "Bound"]);
+    cluster.put_in_state("restorepoints", "watched", "before", &[], "Unbound");
+    watch.await_line(&["MODIFIED", "before", "Unbound"]);
+    cluster.remove("watched", "after");
+    watch.await_line(&["DELETED", "after"]);
+    assert!(watch.is_running());
+    assert_eq!(watch.printed().matches("EVENT").count(), 1, "the columns are told once: {}", watch.printed());
 }
 
 #[test]
@@ -123,7 +156,7 @@ fn a_namespace_with_restore_points_is_gone_within_seconds() {
     cluster.create(&backup("leaving", "manual")).unwrap();
     let started = std::time::Instant::now();
     cluster.kubectl(&["delete", "namespace", "leaving", "--timeout=60s"]);
-    assert!(started.elapsed() < Duration::from_secs(45), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let left = cluster.kubectl(&["get", "restorepoints", "-A", "-o", "name", "-l", "!x"]);
     assert!(!left.contains("leaving"), "{left}");
     cluster.kubectl(&["get", "restorepointcontents", "leaving-rp-00"]);

@@ -101,6 +101,9 @@ pub struct ExportDataOverride {
 pub struct ExportActionStatus {
     #[serde(flatten)]
     pub action: ActionStatus,
+    /// The restore point that was made beside the exported one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_point: Option<ObjectReference>,
     /// What was read and written so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_details: Option<ExportProgress>,

@@ -83,9 +83,31 @@ pub struct RestoreActionSpec {
 
 /// How far the restore is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RestoreActionStatus {
     #[serde(flatten)]
     pub action: ActionStatus,
+    /// What became of the captured objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_details: Option<RestoreDetails>,
+}
+
+/// What became of the captured objects, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RestoreDetails {
+    /// Made because they were missing.
+    pub created: u64,
+    /// Overwritten.
+    pub replaced: u64,
+    /// Deleted and made anew.
+    pub recreated: u64,
+    /// As captured already.
+    pub unchanged: u64,
+    /// Left as they were.
+    pub skipped: u64,
+    /// Not restored.
+    pub failed: u64,
 }
 
 fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {

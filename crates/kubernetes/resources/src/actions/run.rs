@@ -2,6 +2,7 @@
 
 use keelson_model::names::group;
 use keelson_model::naming::check_label_value;
+use keelson_model::recovery::DrMode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +12,7 @@ use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, CREATED_AT, NAME, PROGRESS, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
 use crate::parts::{Subject, Time};
+use crate::recovery::CatalogState;
 use crate::schema::{object_schema, open_object};
 
 pub const KIND: KindInfo = KindInfo {
@@ -55,6 +57,23 @@ pub struct RunActionStatus {
     #[schemars(schema_with = "open_object")]
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub policy_spec: Value,
+    /// Runs of the policy k10-disaster-recovery-policy only: what they made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disaster_recovery: Option<DrRun>,
+}
+
+/// A restore point of the platform itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrRun {
+    /// How it was made: v2 is Legacy, v3 and its variants are Quick.
+    #[schemars(with = "String")]
+    pub mode: DrMode,
+    /// Where in the shipped journal it lies.
+    pub at: String,
+    /// The base from which the journal leads there.
+    pub base: String,
+    /// The catalog at that position.
+    pub state: CatalogState,
 }
 
 fn references(object: &Value, _install_namespace: &str) -> Vec<Reference> {

@@ -136,6 +136,12 @@ fn check_annotations(metadata: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+pub(super) fn prune_metadata(object: &mut Value) {
+    if let Some(fields) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        fields.retain(|name, _| KNOWN.contains(&name.as_str()));
+    }
+}
+
 pub(super) fn unknown_metadata(object: &Value) -> Vec<String> {
     let fields = object.get("metadata").and_then(Value::as_object);
     let unknown =

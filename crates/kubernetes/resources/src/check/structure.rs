@@ -135,6 +135,23 @@ fn unknown_at(schema: &Value, value: &Value, path: &str, paths: &mut Vec<String>
     }
 }
 
+/// Removes the fields that the schema does not know.
+pub(super) fn prune_unknown(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let open = is_true(schema, OPEN);
+            fields.retain(|name, _| open || field_schema(schema, name).is_some());
+            for (name, field) in fields {
+                if let Some(known) = field_schema(schema, name) {
+                    prune_unknown(known, field);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| prune_unknown(&schema["items"], item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 fn field_schema<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
     let open = schema.get("additionalProperties").filter(|schema| schema.is_object());
     schema.get("properties").and_then(|properties| properties.get(name)).or(open)

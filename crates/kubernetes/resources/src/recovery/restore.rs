@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RecoveryState, SourceClusterInfo, check_source, recovery_states, source_profile};
+use super::{CatalogState, RecoveryProgress, SourceClusterInfo, check_source, source_profile};
 use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, Column, NAME, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
-use crate::parts::{ObjectReference, Requester, Time};
+use crate::parts::ObjectReference;
 use crate::schema::object_schema;
 
 pub const KIND: KindInfo = KindInfo {
@@ -88,77 +88,38 @@ pub struct KastenDRReviewDetails {
 }
 
 /// How far the recovery is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KastenDRRestoreStatus {
-    /// Where the recovery stands.
-    #[schemars(schema_with = "recovery_states")]
-    pub state: RecoveryState,
-    /// What is being done, for people.
-    #[serde(default)]
-    pub phase: String,
-    /// What went wrong.
-    #[serde(default)]
-    pub error: String,
-    /// Why it went wrong, innermost reason first.
-    #[serde(default)]
-    pub cause: String,
+    #[serde(flatten)]
+    pub progress: RecoveryProgress,
     /// The cluster that is brought back.
     #[serde(rename = "sourceClusterID", default, skip_serializing_if = "Option::is_none")]
     pub source_cluster_id: Option<String>,
-    /// The restore point that is used.
-    #[schemars(with = "Option<String>")]
+    /// The restore point that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore_point_id: Option<DrPointId>,
-    /// When the recovery began.
+    pub restore_point: Option<String>,
+    /// The generation that the catalog has since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<Time>,
-    /// When the recovery ended.
+    pub generation: Option<u32>,
+    /// The catalog as it was shipped and as it was rebuilt: the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_time: Option<Time>,
-    /// What the recovery does, decided before anything is touched.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub plan: Vec<PlanLine>,
-    /// The steps in order, with their times.
+    pub recovered: Option<CatalogState>,
+    /// What was done, in order. Empty where the recovery went on after it was interrupted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<RecoveryStep>,
-    /// Who asked for the recovery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requester: Option<Requester>,
-}
-
-/// What happens to one resource.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct PlanLine {
-    /// create, replace, keep, skip or refuse.
-    pub action: String,
-    /// Kind of the resource.
-    pub kind: String,
-    /// Name of the resource.
-    pub name: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
+    /// Objects that were kept as they are, or could not be written, each with its reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One step of a recovery.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryStep {
-    /// What the step does, for people.
+    /// What the step did, for people.
     pub name: String,
-    /// Where the step stands.
-    #[schemars(schema_with = "recovery_states")]
-    pub state: RecoveryState,
-    /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<Time>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_time: Option<Time>,
-    /// What came of it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub message: String,
+    /// How long it took.
+    pub seconds: f64,
 }
 
 const REVIEW_REF: &str = "spec.kastenDRReviewDetails.kastenDRReviewRef";

@@ -1,16 +1,16 @@
 //! `KastenDRReview`: lists the DR restore points of a source cluster.
 
 use keelson_model::names::group;
-use keelson_model::recovery::{DrMode, DrPointId};
+use keelson_model::recovery::DrMode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RecoveryState, SourceClusterInfo, check_source, recovery_states, source_profile};
+use super::{RecoveryProgress, SourceClusterInfo, check_source, source_profile};
 use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, Column, NAME, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
-use crate::parts::{Requester, Time};
+use crate::parts::Time;
 use crate::schema::object_schema;
 
 pub const KIND: KindInfo = KindInfo {
@@ -60,27 +60,11 @@ pub struct KastenDRReviewSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KastenDRReviewStatus {
-    /// Where the review stands.
-    #[schemars(schema_with = "recovery_states")]
-    pub state: RecoveryState,
-    /// What is being done, for people.
-    #[serde(default)]
-    pub phase: String,
-    /// What went wrong.
-    #[serde(default)]
-    pub error: String,
-    /// Why it went wrong, innermost reason first.
-    #[serde(default)]
-    pub cause: String,
+    #[serde(flatten)]
+    pub progress: RecoveryProgress,
     /// The restore points found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_points: Option<DrRestorePoints>,
-    /// What in the location is damaged, not ours, or lost.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-    /// Who asked for the review.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requester: Option<Requester>,
 }
 
 /// The restore points found.
@@ -99,8 +83,7 @@ pub struct DrRestorePoints {
 #[serde(rename_all = "camelCase")]
 pub struct DrRestorePoint {
     /// Names the point in a KastenDRRestore.
-    #[schemars(with = "String")]
-    pub id: DrPointId,
+    pub id: String,
     /// How the backup was made: v2 is Legacy, v3 and its variants are Quick.
     #[schemars(with = "String")]
     pub version: DrMode,

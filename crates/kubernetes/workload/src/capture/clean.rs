@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::cluster::RESTORE_MARK;
 use crate::kinds::Kind;
 
 /// Fields of every object's metadata that belong to the cluster it lives in.
@@ -73,7 +74,14 @@ fn clean_metadata(object: &mut Value) -> Option<Value> {
         finalizers.retain(|name| !DELETION_FINALIZERS.iter().any(|known| name == known));
     }
     remove_if_empty(metadata, "finalizers");
-    metadata.remove("managedFields").filter(|fields| fields.as_array().is_some_and(|list| !list.is_empty()))
+    metadata.remove("managedFields").and_then(without_marks)
+}
+
+/// Field managers without the marks of restores, which tell of the cluster and not of the application.
+pub(crate) fn without_marks(mut managed_fields: Value) -> Option<Value> {
+    let entries = managed_fields.as_array_mut()?;
+    entries.retain(|entry| !entry["manager"].as_str().is_some_and(|name| name.starts_with(RESTORE_MARK)));
+    (!entries.is_empty()).then_some(managed_fields)
 }
 
 fn clean_annotations(kind: &Kind, object: &mut Value) {

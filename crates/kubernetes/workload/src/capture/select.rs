@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cluster::{ServedKind, ServedKinds};
+use crate::cluster::{Freshness, ServedKind, ServedKinds, Unanswered};
 use crate::filters::{Asked, Filters, Selectable};
 use crate::kinds::{Kind, Scope, split_api_version};
 use crate::omissions::OmissionReason;
@@ -15,6 +15,9 @@ enum Firmness {
 }
 
 use Firmness::{Always, UnlessNamed};
+
+/// Stands for all resources of a group.
+const ALL: &str = "*";
 
 /// Group, resource (`*` for all of the group), how firmly it is left out, and why.
 const LEFT_OUT: &[(&str, &str, Firmness, &str)] = &[
@@ -97,6 +100,20 @@ impl Selection<'_> {
         }
     }
 
+    /// Whether something of a group that does not answer would be read, as far as anybody can tell.
+    pub(super) fn misses(&self, unanswered: &Unanswered) -> bool {
+        let Unanswered { group, version } = unanswered;
+        let told = || {
+            let stale = self.served.iter().filter(|served| served.freshness == Freshness::Stale);
+            stale.filter(|served| served.kind.group == *group && served.versions.contains(version))
+        };
+        if told().next().is_some() {
+            return told().any(|served| self.judge_kind(served) == KindVerdict::Read);
+        }
+        let all = Kind::namespaced(&unanswered.to_string(), "", ALL);
+        left_out(&all).is_none() && self.filters.may_select_of(group, version)
+    }
+
     pub(super) fn selects(&self, served: &ServedKind, object: &Value) -> bool {
         let default = left_out(&served.kind).is_none();
         self.filters.selects(&served.kind, &served.versions, &Selectable::of(object), default)
@@ -144,7 +161,7 @@ fn left_out(kind: &Kind) -> Option<(Firmness, &'static str)> {
         return Some((Always, "protected by the platform's own recovery"));
     }
     let is_row =
-        |row: &&(&str, &str, Firmness, &str)| row.0 == kind.group && (row.1 == "*" || row.1 == kind.resource);
+        |row: &&(&str, &str, Firmness, &str)| row.0 == kind.group && (row.1 == ALL || row.1 == kind.resource);
     LEFT_OUT.iter().find(is_row).map(|row| (row.2, row.3))
 }
 

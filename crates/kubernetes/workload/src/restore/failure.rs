@@ -31,6 +31,10 @@ pub enum RestoreError {
     LayerOrder { object: ObjectRef, after: Layer },
     #[error("the cluster cannot be reached any more")]
     Unreachable { source: RequestError },
+    #[error(
+        "{object} was deleted to be made anew and could not be put back: the cluster cannot be reached any more"
+    )]
+    Lost { object: ObjectRef, source: RequestError },
 }
 
 impl Classified for RestoreError {
@@ -41,7 +45,8 @@ impl Classified for RestoreError {
             Self::ReadNamespace { source, .. }
             | Self::CreateNamespace { source, .. }
             | Self::Discover { source }
-            | Self::Unreachable { source } => source.class(),
+            | Self::Unreachable { source }
+            | Self::Lost { source, .. } => source.class(),
             Self::NamespaceTerminating { .. } => ErrorClass::Conflict,
             Self::ReadObjects { source } => source.class(),
             Self::LayerOrder { .. } => ErrorClass::Corrupt,
@@ -59,6 +64,7 @@ impl Classified for RestoreError {
             Self::ReadObjects { .. } => "workload.restore.read_objects",
             Self::LayerOrder { .. } => "workload.restore.layer_order",
             Self::Unreachable { .. } => "workload.restore.unreachable",
+            Self::Lost { .. } => "workload.restore.lost",
         }
     }
 
@@ -106,6 +112,8 @@ pub(crate) enum ObjectError {
     PutBack { source: RequestError },
     #[error("the former object was deleted to be made anew, was refused, and could not be put back")]
     Lost { source: RequestError },
+    #[error("the step that makes it anew ended abnormally")]
+    Broken { source: tokio::task::JoinError },
     #[error("restored, but without its field managers")]
     FieldManagers { source: RequestError },
     #[error("restored, but without its owners")]

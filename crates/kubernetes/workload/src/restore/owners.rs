@@ -10,7 +10,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::failure::ObjectError;
+use super::finish::NO_MANAGERS;
 use super::{Destination, OBJECTS_AT_ONCE, RestoreError, Run, lock};
+use crate::capture::without_marks;
 use crate::kinds::split_api_version;
 use crate::request::RequestError;
 
@@ -31,6 +33,8 @@ pub(super) struct Waiting {
     /// As captured.
     pub(super) owners: Vec<Value>,
     pub(super) managed_fields: Option<Box<RawValue>>,
+    /// Its field managers are there already, and the mark beside them.
+    pub(super) marked_only: bool,
 }
 
 impl Owners {
@@ -53,6 +57,7 @@ impl Owners {
             self.waiting_bytes += bytes;
         } else {
             object.managed_fields = None;
+            object.marked_only = true;
         }
         self.waiting.push(object);
         kept
@@ -76,8 +81,8 @@ fn with_uid(owner: &Value, uid: &str) -> Value {
 }
 
 /// Puts today's uids of the owners into the field managers, which name list entries by them.
-pub(super) fn rewrite_managed_fields(fields: &RawValue, captured: &[Value], now: &[Value]) -> String {
-    let mut text = fields.get().to_owned();
+pub(super) fn rewrite_managed_fields(fields: &str, captured: &[Value], now: &[Value]) -> String {
+    let mut text = fields.to_owned();
     for (captured, now) in captured.iter().zip(now) {
         // Anything shorter than a uid could be part of any word.
         if uid_of(captured).len() == 36 {
@@ -114,8 +119,16 @@ impl Run<'_> {
         Ok(alive.and_then(|live| live["metadata"]["uid"].as_str().map(str::to_owned)))
     }
 
+    /// The field managers that were written at once, without the mark beside them.
+    async fn read_managed_fields(&self, object: &Destination) -> String {
+        let namespace = object.namespace.as_deref();
+        let live = self.cluster.read_object(&object.kind, namespace, &object.name).await;
+        let fields = live.ok().flatten().map(|mut live| live["metadata"]["managedFields"].take());
+        fields.and_then(without_marks).map_or_else(|| NO_MANAGERS.to_owned(), |fields| fields.to_string())
+    }
+
     async fn settle(&self, waiting: Waiting) -> Result<(), RestoreError> {
-        let Waiting { object, owners, managed_fields } = waiting;
+        let Waiting { object, owners, managed_fields, marked_only } = waiting;
         let (mut captured, mut now) = (Vec::new(), Vec::new());
         for owner in owners {
             match lock(&self.owners).resolve(std::slice::from_ref(&owner)) {
@@ -129,14 +142,14 @@ impl Run<'_> {
         if !now.is_empty()
             && let Err(source) = self.put_owners(&object, &now).await
         {
-            // Without its field managers the object stays marked: a later run tries again.
             lock(&self.tally).tell(object.reference(), &ObjectError::OwnerReferences { source });
-            return Ok(());
         }
-        if let Some(fields) = managed_fields {
-            let fields = rewrite_managed_fields(&fields, &captured, &now);
-            self.put_managed_fields(&object, &fields).await;
-        }
+        let fields = match managed_fields {
+            None if marked_only => self.read_managed_fields(&object).await,
+            fields => fields.map_or_else(|| NO_MANAGERS.to_owned(), |fields| fields.get().to_owned()),
+        };
+        let fields = rewrite_managed_fields(&fields, &captured, &now);
+        self.put_managed_fields(&object, &fields).await;
         Ok(())
     }
 }
@@ -173,9 +186,8 @@ mod tests {
         let old = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
         let new = "11111111-6a0b-4f6e-9d2f-2f6f1f7a90aa";
         let text = format!(r#"[{{"f:ownerReferences":{{"k:{{\"uid\":\"{old}\"}}":{{}}}}}}]"#);
-        let fields = RawValue::from_string(text.clone()).expect("JSON");
-        let rewritten = rewrite_managed_fields(&fields, &[owner("a", old)], &[owner("a", new)]);
+        let rewritten = rewrite_managed_fields(&text, &[owner("a", old)], &[owner("a", new)]);
         assert_eq!(rewritten, text.replace(old, new));
-        assert_eq!(rewrite_managed_fields(&fields, &[owner("a", "f")], &[owner("a", new)]), text);
+        assert_eq!(rewrite_managed_fields(&text, &[owner("a", "f")], &[owner("a", new)]), text);
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::failure::{ObjectError, Stop};
 use super::{ClaimRule, RbacRule, RestoreRequest};
-use crate::capture::{clean, is_never_captured};
-use crate::cluster::{ServedKinds, reference};
+use crate::capture::{clean, is_never_captured, without_marks};
+use crate::cluster::{RESTORE_MARK, ServedKinds, reference};
 use crate::comparable::comparable_value;
 use crate::filters::{Asked, Selectable};
 use crate::kinds::{Kind, Scope};
@@ -97,8 +97,18 @@ pub(super) fn prepare(object: &CapturedObject, request: &RestoreRequest) -> Resu
         original_uid: object.uid.clone(),
         body,
         owners,
-        managed_fields: object.managed_fields.clone(),
+        managed_fields: managed_fields(object),
     })))
+}
+
+/// A backup of an earlier release may have taken a mark with it.
+fn managed_fields(object: &CapturedObject) -> Option<Box<RawValue>> {
+    let fields = object.managed_fields.as_deref()?;
+    if !fields.get().contains(RESTORE_MARK) {
+        return object.managed_fields.clone();
+    }
+    let clean = without_marks(serde_json::from_str(fields.get()).ok()?)?;
+    serde_json::value::to_raw_value(&clean).ok()
 }
 
 /// Only the application's own namespace, and definitions, are written.
@@ -173,8 +183,8 @@ fn retarget(kind: &Kind, body: &mut Map<String, Value>, request: &RestoreRequest
 /// The kind as this cluster serves it. What was captured in a version that is gone cannot be sent.
 pub(super) fn resolve(served: &ServedKinds, captured: &Kind) -> Result<Arc<Kind>, ObjectError> {
     let absent = || ObjectError::KindAbsent { kind: captured.kind.clone(), group: captured.group.clone() };
-    let found = served.find(&captured.group, &captured.kind).ok_or_else(absent)?;
-    if found.kind.scope != captured.scope {
+    let found = served.find_resource(&captured.group, &captured.resource).ok_or_else(absent)?;
+    if found.kind.scope != captured.scope || found.kind.kind != captured.kind {
         return Err(absent());
     }
     if found.kind.version == captured.version {

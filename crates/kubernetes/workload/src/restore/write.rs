@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::belongings::differences;
-use super::conflicts::{ConflictRule, is_recreated_after, may_recreate, propagation, says_immutable};
+use super::conflicts::{ConflictRule, is_recreated_after, may_recreate, says_immutable};
 use super::failure::{ObjectError, RestoreError, Stop};
-use super::finish::RESTORE_MANAGER;
 use super::prepare::Prepared;
+use super::recreate::{FOUND_GONE_WITHIN, await_gone};
 use super::{Run, lock, namespace};
 use crate::capture::{clean, remove_status};
-use crate::cluster::named;
+use crate::cluster::{Cluster, named};
 use crate::comparable::comparable_value;
 use crate::kinds::{Kind, Scope};
 use crate::names::push_query;
@@ -24,9 +24,6 @@ const ROUNDS_MAX: usize = 5;
 /// A new kind, a default account, a quota: what a create may have to wait for.
 const SETTLE_WITHIN: Duration = Duration::from_secs(6);
 const SETTLE_POLL: Duration = Duration::from_millis(200);
-/// How long a deleted object is waited for.
-const GONE_WITHIN: Duration = Duration::from_secs(30);
-const GONE_POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -72,26 +69,20 @@ impl Run<'_> {
         let target = prepared.reference(kind);
         let mut url = named(Verb::Create, &target, kind.collection_url(prepared.namespace.as_deref()))
             .map_err(|source| ObjectError::Request { source })?;
-        push_query(&mut url, "fieldManager", RESTORE_MANAGER);
+        push_query(&mut url, "fieldManager", &self.request.mark());
         let owners = lock(&self.owners).resolve(&prepared.owners);
         let body = prepared.body_with_owners(owners.as_deref().unwrap_or_default()).to_string();
         let call = Call::new(Verb::Create, &target, url)
             .body(Content::Json, body)
             .answer_metadata()
             .on_behalf_of(self.reviews.impersonation());
-        let end = Instant::now() + SETTLE_WITHIN;
-        loop {
-            match self.cluster.wire().send_json::<WrittenObject>(&call).await {
-                Ok(created) => {
-                    self.finish(kind, prepared, created.metadata.uid, owners).await?;
-                    return Ok(true);
-                }
-                Err(error) if error.is_already_exists() => return Ok(false),
-                Err(error) if error.refusal().is_some_and(is_settling) && Instant::now() < end => {
-                    sleep(SETTLE_POLL).await;
-                }
-                Err(error) => return Err(self.stop(error).await),
+        match create_settled(self.cluster, &call).await {
+            Ok(Some(uid)) => {
+                self.finish(kind, prepared, uid, owners).await?;
+                Ok(true)
             }
+            Ok(None) => Ok(false),
+            Err(error) => Err(self.stop(error).await),
         }
     }
 
@@ -117,12 +108,16 @@ impl Run<'_> {
         let live = self.cluster.read_object(kind, prepared.namespace.as_deref(), &prepared.name).await;
         let Some(live) = self.settled(live).await? else { return Ok(None) };
         if !live["metadata"]["deletionTimestamp"].is_null() {
-            self.await_gone(kind, prepared).await?;
-            return Ok(None);
+            let gone = await_gone(self.cluster, kind, &prepared.reference(kind), FOUND_GONE_WITHIN).await;
+            return match gone {
+                Ok(()) => Ok(None),
+                Err(ObjectError::Request { source }) => Err(self.stop(source).await),
+                Err(error) => Err(error.into()),
+            };
         }
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         lock(&self.owners).record(&prepared.original_uid, &uid);
-        let unfinished = is_unfinished(&live);
+        let unfinished = is_unfinished(&live, &self.request.mark());
         if comparable_live(kind, &live) == prepared.comparable() {
             if unfinished {
                 let owners = lock(&self.owners).resolve(&prepared.owners);
@@ -160,7 +155,7 @@ impl Run<'_> {
         let mut url =
             named(Verb::Replace, &target, kind.object_url(prepared.namespace.as_deref(), &prepared.name))
                 .map_err(|source| ObjectError::Request { source })?;
-        push_query(&mut url, "fieldManager", RESTORE_MANAGER);
+        push_query(&mut url, "fieldManager", &self.request.mark());
         let owners = lock(&self.owners).resolve(&prepared.owners);
         let mut body = prepared.body_with_owners(owners.as_deref().unwrap_or_default());
         carry_over(kind, live, &mut body);
@@ -187,64 +182,22 @@ impl Run<'_> {
             }
         }
     }
+}
 
-    async fn recreate(
-        &self,
-        kind: &Arc<Kind>,
-        prepared: &Prepared,
-        live: &Value,
-    ) -> Result<Option<Outcome>, Stop> {
-        self.reviews.check("delete", kind).await?;
-        self.check_recreatable(kind, live).await?;
-        let target = prepared.reference(kind);
-        let url =
-            named(Verb::Delete, &target, kind.object_url(prepared.namespace.as_deref(), &prepared.name))
-                .map_err(|source| ObjectError::Request { source })?;
-        let metadata = &live["metadata"];
-        let options = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": propagation(kind),
-            "preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
-        });
-        let call = Call::new(Verb::Delete, &target, url)
-            .body(Content::Json, options.to_string())
-            .on_behalf_of(self.reviews.impersonation());
-        match self.cluster.wire().send(&call).await {
-            Ok(_) => self.await_gone(kind, prepared).await?,
-            Err(error) if error.is_status(404) || error.is_status(409) => return Ok(None),
-            Err(error) => return Err(self.stop(error).await),
-        }
-        match self.create(kind, prepared).await {
-            Ok(created) => Ok(created.then_some(Outcome::Recreated)),
-            Err(Stop::Object(error)) => Err(self.put_back(kind, live, *error).await),
-            Err(stop) => Err(stop),
-        }
-    }
-
-    /// The new object was refused after the old one was deleted: the old one comes back.
-    async fn put_back(&self, kind: &Kind, live: &Value, error: ObjectError) -> Stop {
-        let ObjectError::Request { source } = error else { return error.into() };
-        let mut former = live.clone();
-        clean(kind, &mut former);
-        match self.cluster.create_object(kind, &former).await {
-            Ok(_) => ObjectError::PutBack { source }.into(),
-            Err(_) => ObjectError::Lost { source }.into(),
-        }
-    }
-
-    async fn await_gone(&self, kind: &Kind, prepared: &Prepared) -> Result<(), Stop> {
-        let end = Instant::now() + GONE_WITHIN;
-        loop {
-            let live = self.cluster.read_object(kind, prepared.namespace.as_deref(), &prepared.name).await;
-            let live = self.settled(live).await?;
-            if live.is_none_or(|live| live["metadata"]["deletionTimestamp"].is_null()) {
-                return Ok(());
+/// The uid of the new object; None if one of this name exists.
+pub(super) async fn create_settled(
+    cluster: &Cluster,
+    call: &Call<'_>,
+) -> Result<Option<String>, RequestError> {
+    let end = Instant::now() + SETTLE_WITHIN;
+    loop {
+        match cluster.wire().send_json::<WrittenObject>(call).await {
+            Ok(created) => return Ok(Some(created.metadata.uid)),
+            Err(error) if error.is_already_exists() => return Ok(None),
+            Err(error) if error.refusal().is_some_and(is_settling) && Instant::now() < end => {
+                sleep(SETTLE_POLL).await;
             }
-            if Instant::now() > end {
-                return Err(ObjectError::StillDeleted { seconds: GONE_WITHIN.as_secs() }.into());
-            }
-            sleep(GONE_POLL).await;
+            Err(error) => return Err(error),
         }
     }
 }
@@ -260,10 +213,10 @@ fn is_settling(refusal: &Refusal) -> bool {
     }
 }
 
-/// Whether an earlier restore wrote the object and did not come to its last step.
-fn is_unfinished(live: &Value) -> bool {
+/// Whether an earlier run of this restore wrote the object and did not come to its last step.
+fn is_unfinished(live: &Value, mark: &str) -> bool {
     let managers = live["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
-    managers.iter().any(|entry| entry["manager"] == RESTORE_MANAGER)
+    managers.iter().any(|entry| entry["manager"] == mark)
 }
 
 fn comparable_live(kind: &Kind, live: &Value) -> Value {
@@ -286,13 +239,17 @@ fn carry_over(kind: &Kind, live: &Value, body: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn an_object_is_unfinished_while_the_restore_owns_any_of_its_fields() {
         let live = |manager: &str| json!({"metadata": {"managedFields": [{"manager": "helm"}, {"manager": manager}]}});
-        assert!(is_unfinished(&live(RESTORE_MANAGER)));
-        assert!(!is_unfinished(&live("kubectl")));
-        assert!(!is_unfinished(&json!({"metadata": {}})));
+        let mark = "keelson-restore-one";
+        assert!(is_unfinished(&live(mark), mark));
+        for other in ["kubectl", "keelson-restore", "keelson-restore-another"] {
+            assert!(!is_unfinished(&live(other), mark), "{other}");
+        }
+        assert!(!is_unfinished(&json!({"metadata": {}}), mark));
     }
 
     #[test]

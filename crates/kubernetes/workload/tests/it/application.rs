@@ -98,7 +98,7 @@ impl Scene {
     }
 
     pub(crate) fn request(&self) -> RestoreRequest {
-        RestoreRequest { rbac: RbacRule::Restore, ..RestoreRequest::in_place(self.namespace.clone()) }
+        RestoreRequest { rbac: RbacRule::Restore, ..RestoreRequest::in_place(self.namespace.clone(), "test") }
     }
 
     pub(crate) async fn restore(

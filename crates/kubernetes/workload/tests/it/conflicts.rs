@@ -105,7 +105,7 @@ async fn what_an_interrupted_restore_left_is_finished_whatever_the_rule() -> Res
             "configmap",
             "made-by-shop",
             "--from-literal=k=v",
-            "--field-manager=keelson-restore",
+            "--field-manager=keelson-restore-test",
         ])
         .args(["--namespace", copy.name()])
         .output()?;
@@ -118,5 +118,40 @@ async fn what_an_interrupted_restore_left_is_finished_whatever_the_rule() -> Res
     assert_eq!(child["metadata"]["ownerReferences"][0]["uid"], shop["metadata"]["uid"]);
     let managers = child["metadata"]["managedFields"].to_string();
     assert!(!managers.contains("keelson") && managers.contains("helm"), "{managers}");
+    Ok(())
+}
+
+/// A mark that an earlier restore left made every later one overwrite what it was told to keep.
+#[tokio::test]
+async fn what_another_restore_left_is_kept_where_existing_objects_are() -> Result<()> {
+    let scene = Scene::set("left-behind").await?;
+    let create = |name: &str, manager: &str| {
+        let output = scene
+            .plane
+            .kubectl()
+            .args(["create", "configmap", name, "--from-literal=k=theirs", manager])
+            .args(["--namespace", scene.name()])
+            .output()?;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    };
+    create("marked", "--field-manager=keelson-restore-another")?;
+    create("unmanaged", "--field-manager=keelson-restore-another")?;
+    let (mut objects, _) = scene.capture().await?;
+    let mine = |object: &&mut keelson_workload::CapturedObject| object.kind.kind == "ConfigMap";
+    for object in objects.iter_mut().filter(mine) {
+        assert!(object.managed_fields.is_none(), "the mark is not captured: {object:?}");
+        object.object =
+            serde_json::value::RawValue::from_string(object.object.get().replace("theirs", "captured"))?;
+    }
+    scene.cluster.delete_object(&config_maps(), Some(scene.name()), "unmanaged").await?;
+    let report = scene.restore(&scene.request(), &objects).await?;
+    assert_eq!(report.failures, []);
+    assert_eq!(scene.read(&config_maps(), "marked").await?["data"]["k"], "theirs");
+    // An object without captured field managers is finished all the same.
+    let restored = scene.read(&config_maps(), "unmanaged").await?;
+    assert_eq!(restored["data"]["k"], "captured");
+    let managers = restored["metadata"]["managedFields"].to_string();
+    assert!(!managers.contains("keelson-restore"), "{managers}");
     Ok(())
 }

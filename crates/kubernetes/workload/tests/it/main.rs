@@ -3,8 +3,10 @@
 mod application;
 mod configuration;
 mod conflicts;
+mod interruptions;
 mod recreate;
 mod refusals;
 mod rights;
 mod round_trip;
 mod throughput;
+mod unanswered;

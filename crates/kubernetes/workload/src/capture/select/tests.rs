@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
+use crate::cluster::Freshness;
 use crate::filters::ResourceFilter;
 
 fn served(api_version: &str, kind: &str, resource: &str) -> ServedKind {
     let kind = Arc::new(Kind::namespaced(api_version, kind, resource));
     let versions = vec![kind.version.clone()];
-    ServedKind { kind, verbs: ["get", "list", "create"].map(str::to_owned).into(), versions }
+    let verbs = ["get", "list", "create"].map(str::to_owned).into();
+    ServedKind { kind, verbs, versions, freshness: Freshness::Current }
 }
 
 fn named(group: &str, resource: &str) -> Filters {
@@ -107,7 +109,7 @@ fn what_a_built_in_controller_remakes_is_left_out_and_the_rest_is_kept() {
 #[test]
 fn a_pod_whose_owner_is_deselected_is_kept() {
     let mut served_kinds = ServedKinds::default();
-    served_kinds.add_for_tests(served("apps/v1", "ReplicaSet", "replicasets"));
+    served_kinds.add(served("apps/v1", "ReplicaSet", "replicasets"));
     let filters = named("core", "pods");
     let selection = Selection { filters: &filters, served: &served_kinds };
     let pod = controlled_by("apps/v1", "ReplicaSet");
@@ -138,4 +140,36 @@ fn what_has_run_to_its_end_is_not_run_again() {
     assert_eq!(omit("batch/v1", "Job", job("Suspended")), None);
     assert!(omit("v1", "Pod", json!({"status": {"phase": "Succeeded"}})).is_some());
     assert_eq!(omit("v1", "Pod", json!({"status": {"phase": "Running"}})), None);
+}
+
+#[test]
+fn a_group_that_does_not_answer_matters_only_where_something_of_it_would_be_read() {
+    let lost = |group: &str| Unanswered { group: group.to_owned(), version: "v1".to_owned() };
+    let misses = |filters: &Filters, served: &ServedKinds, group: &str| {
+        Selection { filters, served }.misses(&lost(group))
+    };
+    let unknown = ServedKinds::default();
+    let none = Filters::default();
+    assert!(misses(&none, &unknown, "shop.example.com"));
+    for group in ["metrics.k8s.io", "apps.kio.kasten.io", "authorization.openshift.io"] {
+        assert!(!misses(&none, &unknown, group), "{group}");
+    }
+    assert!(!misses(&named("core", "secrets"), &unknown, "shop.example.com"));
+    assert!(misses(&named("shop.example.com", "carts"), &unknown, "shop.example.com"));
+    let whole = ResourceFilter { group: "shop.example.com".to_owned(), ..ResourceFilter::default() };
+    let without = Filters { exclude_resources: vec![whole], ..Filters::default() };
+    assert!(!misses(&without, &unknown, "shop.example.com"));
+    let some = ResourceFilter { resource: "carts".to_owned(), ..without.exclude_resources[0].clone() };
+    let without_some = Filters { exclude_resources: vec![some], ..Filters::default() };
+    assert!(misses(&without_some, &unknown, "shop.example.com"));
+
+    // What the server told before it went away is a guide.
+    let mut known = ServedKinds::default();
+    let stale = |resource: &str| ServedKind {
+        freshness: Freshness::Stale,
+        ..served("shop.example.com/v1", "Cart", resource)
+    };
+    known.add(stale("carts"));
+    assert!(misses(&none, &known, "shop.example.com"));
+    assert!(!misses(&without_some, &known, "shop.example.com"));
 }

@@ -8,7 +8,7 @@ use crate::filters::{Filters, ResourceFilter};
 use crate::names::NamespaceName;
 
 fn request() -> RestoreRequest {
-    RestoreRequest::in_place("shop".parse().expect("a name"))
+    RestoreRequest::in_place("shop".parse().expect("a name"), "test")
 }
 
 fn captured(api_version: &str, kind: &str, resource: &str, object: &Value) -> CapturedObject {
@@ -155,7 +155,8 @@ fn a_version_that_is_gone_is_named_with_what_is_served() {
     let mut served = ServedKinds::default();
     let kind = Arc::new(Kind::namespaced("example.com/v2", "Shop", "shops"));
     let versions = vec!["v2".to_owned(), "v1".to_owned()];
-    served.add_for_tests(crate::cluster::ServedKind { kind, verbs: Vec::new(), versions });
+    let freshness = crate::cluster::Freshness::Current;
+    served.add(crate::cluster::ServedKind { kind, verbs: Vec::new(), versions, freshness });
     let check = |version: &str, kind: &str| {
         let captured = Kind::namespaced(version, kind, "shops");
         resolve(&served, &captured).map(|kind| kind.version.clone()).map_err(|error| error.to_string())

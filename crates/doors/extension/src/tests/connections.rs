@@ -1,0 +1,231 @@
+//! Real sockets: how long a connection may say nothing, and whose place it takes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::harness::World;
+use crate::authentication::{FrontProxyTrust, crypto_provider};
+use crate::certificates::ServingCertificates;
+use crate::server::Bounds;
+
+/// Much longer than any test takes.
+const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(200);
+/// What a client waits for an answer before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const BOUNDS: Bounds =
+    Bounds { newcomers: 2, front_proxy: 1, strangers: 2, first_request: LONG, stranger_life: LONG };
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A server, and what is needed to reach it.
+struct Served {
+    address: SocketAddr,
+    authority: String,
+    proxies: CertifiedIssuer<'static, KeyPair>,
+    _world: Arc<World>,
+    _tasks: JoinSet<()>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the TLS library judges certificates by the system's clock")]
+fn system_now() -> Timestamp {
+    Timestamp::now()
+}
+
+impl Served {
+    async fn start(bounds: Bounds) -> Self {
+        let world = Arc::new(World::start().await);
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let proxies = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let data = [
+            ("requestheader-client-ca-file", &*proxies.pem()),
+            ("requestheader-username-headers", r#"["X-Remote-User"]"#),
+        ];
+        let data = data.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let config = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
+        world.extension.trust(FrontProxyTrust::parse(&config).unwrap());
+        let certificates = Arc::new(ServingCertificates::generate(&[], system_now()).unwrap());
+        let authority = certificates.authority_pem().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        let serving = Arc::clone(&world);
+        tasks.spawn(async move { serving.extension.serve_within(bounds, listener, certificates).await });
+        Self { address, authority, proxies, _world: world, _tasks: tasks }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn stranger(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = self.client().with_no_client_auth();
+        self.handshake(config).await
+    }
+
+    async fn front_proxy(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.proxies).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let config = self.client().with_client_auth_cert(vec![certificate.der().clone()], key).unwrap();
+        self.handshake(config).await
+    }
+
+    fn client(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
+        ClientConfig::builder_with_provider(crypto_provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+    }
+
+    async fn handshake(&self, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, self.connect().await).await
+    }
+}
+
+/// Whether the server closes the connection rather than let it wait.
+async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> bool {
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.is_ok()
+}
+
+/// Whether a request is answered.
+async fn is_answered(stream: &mut TlsStream<TcpStream>) -> bool {
+    if stream.write_all(REQUEST).await.is_err() {
+        return false;
+    }
+    let mut answer = [0; 12];
+    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    read.expect("an answer or an end").is_ok() && answer == *b"HTTP/1.1 200"
+}
+
+/// Asks over new connections until one is answered: a place becomes free a moment after its connection ended.
+async fn is_answered_soon(served: &Served) -> bool {
+    let asking = async {
+        loop {
+            if let Ok(mut stream) = served.stranger().await
+                && is_answered(&mut stream).await
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.is_ok()
+}
+
+/// They held a place each for as long as they liked.
+#[tokio::test]
+async fn a_connection_over_which_no_request_comes_is_closed() {
+    let served = Served::start(Bounds { first_request: SHORT, ..BOUNDS }).await;
+    assert!(is_closed(&mut served.connect().await).await, "no handshake");
+    for (what, sent) in [
+        ("nothing", &b""[..]),
+        ("half a line", b"GET /rea"),
+        ("half a preface", &PREFACE[..9]),
+        ("a preface", PREFACE),
+    ] {
+        let mut stream = served.stranger().await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        assert!(is_closed(&mut stream).await, "{what}");
+        let mut proxy = served.front_proxy().await.unwrap();
+        proxy.write_all(sent).await.unwrap();
+        assert!(is_closed(&mut proxy).await, "{what} of the front proxy");
+    }
+    assert!(is_answered_soon(&served).await);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_its_first_request() {
+    let served = Served::start(Bounds { first_request: SHORT, ..BOUNDS }).await;
+    let mut proxy = served.front_proxy().await.unwrap();
+    assert!(is_answered(&mut proxy).await);
+    // By then a connection that was opened later has been closed for its silence.
+    assert!(is_closed(&mut served.stranger().await.unwrap()).await);
+    let mut rest = vec![0; 1024];
+    tokio::time::timeout(SHORT, proxy.read(&mut rest)).await.map_or(Ok(1), |read| read).unwrap();
+    assert!(is_answered_after_rest(&mut proxy).await);
+}
+
+/// The rest of the first answer lies before the second.
+async fn is_answered_after_rest(stream: &mut TlsStream<TcpStream>) -> bool {
+    if stream.write_all(REQUEST).await.is_err() {
+        return false;
+    }
+    let mut seen = Vec::new();
+    let reading = async {
+        let mut chunk = [0; 256];
+        while !seen.windows(12).any(|window| window == b"HTTP/1.1 200") {
+            match stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return false,
+                Ok(read) => seen.extend_from_slice(&chunk[..read]),
+            }
+        }
+        true
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("an answer or an end")
+}
+
+#[tokio::test]
+async fn strangers_never_take_the_places_of_the_front_proxy() {
+    let served = Served::start(BOUNDS).await;
+    let mut strangers = Vec::new();
+    for _ in 0..BOUNDS.strangers {
+        let mut stranger = served.stranger().await.unwrap();
+        assert!(is_answered(&mut stranger).await);
+        strangers.push(stranger);
+    }
+    let mut one_more = served.stranger().await.unwrap();
+    assert!(!is_answered(&mut one_more).await, "all places of strangers are taken");
+    let mut proxy = served.front_proxy().await.unwrap();
+    assert!(is_answered(&mut proxy).await);
+    strangers.pop();
+    assert!(is_answered_soon(&served).await);
+}
+
+#[tokio::test]
+async fn connections_in_their_handshake_are_counted_apart() {
+    let served = Served::start(BOUNDS).await;
+    let mut proxy = served.front_proxy().await.unwrap();
+    assert!(is_answered(&mut proxy).await);
+    let mut newcomers = Vec::new();
+    for _ in 0..BOUNDS.newcomers {
+        newcomers.push(served.connect().await);
+    }
+    assert!(is_closed(&mut served.connect().await).await, "too many are in their handshake");
+    assert!(is_answered_after_rest(&mut proxy).await, "those that are done with it go on");
+    drop(newcomers);
+    assert!(is_answered_soon(&served).await);
+}
+
+#[tokio::test]
+async fn a_stranger_is_not_listened_to_for_ever() {
+    let served = Served::start(Bounds { stranger_life: SHORT, ..BOUNDS }).await;
+    let mut stranger = served.stranger().await.unwrap();
+    let asking = async { while is_answered_after_rest(&mut stranger).await {} };
+    assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok());
+}
