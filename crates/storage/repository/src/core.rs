@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keelson_crypto::{ChunkIdentity, Keyring, VaultKeyring};
+use keelson_crypto::{ChunkIdentity, Keyring, Slot, VaultKeyring};
 use keelson_store::Store;
 
 use crate::chunk::Chunker;
@@ -15,6 +15,8 @@ pub(crate) struct Core {
     pub(crate) paths: Paths,
     pub(crate) summary: RepositorySummary,
     pub(crate) vault: VaultKeyring,
+    /// That which a passphrase has opened.
+    pub(crate) slot: Option<Slot>,
     pub(crate) keys: Keyring,
     /// The highest number in `keys/`; its key may not be at hand.
     pub(crate) newest_key: u32,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 use keelson_crypto::{
-    Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, VaultKeyring,
+    Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, Slot,
+    VaultKeyring,
     open_object,
 };
 use keelson_model::{ChunkId, RepositoryId, SessionId};
@@ -110,6 +111,11 @@ impl Repository<Open> {
     /// The vault keys that opened it, and all older ones.
     pub fn vault_keys(&self) -> &VaultKeyring {
         &self.core().vault
+    }
+
+    /// The slot that the passphrase opened; none where vault keys did.
+    pub fn opened_slot(&self) -> Option<&Slot> {
+        self.core().slot.as_ref()
     }
 
     /// Its data keys.

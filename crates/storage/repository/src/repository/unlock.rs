@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keelson_crypto::{
-    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, Slot, VaultKeyring,
+    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, Slot, VaultKey,
+    VaultKeyring,
 };
 use keelson_model::{Classified, ErrorClass};
 use keelson_store::{ObjectMeta, Store, StoreError, StoreExt, StorePath};
@@ -187,9 +188,12 @@ impl Repository<Locked> {
         let Locked { store, paths, index_cache } = self.state;
         let mut files = fetch_key_files(store.as_ref(), &paths).await?;
         let newest_key = files.keys().next_back().copied().unwrap_or(0);
-        let mut vault = match unlock {
-            Unlock::Passphrase(passphrase) => open_slots(store.as_ref(), &paths, passphrase).await?,
-            Unlock::Vault(keys) => keys.clone(),
+        let (mut vault, slot) = match unlock {
+            Unlock::Passphrase(passphrase) => {
+                let (key, slot) = open_slots(store.as_ref(), &paths, passphrase).await?;
+                (VaultKeyring::new(key), Some(slot))
+            }
+            Unlock::Vault(keys) => (keys.clone(), None),
         };
         let keys = unwrap_keys(&paths, &summary, &bound_to, &mut files, &mut vault)?;
         let first = keys
@@ -202,6 +206,7 @@ impl Repository<Locked> {
             paths,
             summary,
             vault,
+            slot,
             keys,
             newest_key,
             chunker,
@@ -265,7 +270,7 @@ async fn open_slots(
     store: &dyn Store,
     paths: &Paths,
     passphrase: &Arc<Passphrase>,
-) -> Result<VaultKeyring, OpenRepositoryError> {
+) -> Result<(VaultKey, Slot), OpenRepositoryError> {
     let objects = list_few(store, paths.join(paths::SLOTS), SLOTS_MAX).await?;
     let (mut slots, mut fault) = (Vec::new(), None);
     for object in objects {
@@ -277,9 +282,9 @@ async fn open_slots(
     slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.vault_key_number()));
     let tried = slots.len();
     for (path, slot) in slots {
-        let passphrase = Arc::clone(passphrase);
-        match offload(move || slot.open(&passphrase)).await {
-            Ok(key) => return Ok(VaultKeyring::new(key)),
+        let (passphrase, tried) = (Arc::clone(passphrase), slot.clone());
+        match offload(move || tried.open(&passphrase)).await {
+            Ok(key) => return Ok((key, slot)),
             Err(OpenSlotError::WrongPassphrase { .. }) => {}
             Err(source) => fault = Some(OpenRepositoryError::OpenSlot { path, source }),
         }
@@ -310,7 +315,10 @@ fn unwrap_keys(
         if file.vault != wrapping.fingerprint() {
             return Err(OpenRepositoryError::ForeignKey { root: paths.root().clone() });
         }
-        let data_key = DataKey::unwrap(wrapping, summary.id, bound_to, &file.data_key)
+        // Below the first key nothing was ever sealed: those files only lead to the older vault keys.
+        let data_key = (number >= summary.first_key)
+            .then(|| DataKey::unwrap(wrapping, summary.id, bound_to, &file.data_key))
+            .transpose()
             .map_err(|source| OpenRepositoryError::Unwrap { path: path.clone(), source })?;
         let previous = match file.previous_vault_key {
             Some(wrapped) if vault.find(number - 1).is_none() => Some(
@@ -323,9 +331,10 @@ fn unwrap_keys(
         if let Some(previous) = previous {
             vault.insert(previous);
         }
-        match &mut keyring {
-            Some(keyring) => keyring.insert(data_key),
-            None => keyring = Some(Keyring::new(data_key)),
+        match (&mut keyring, data_key) {
+            (Some(keyring), Some(data_key)) => keyring.insert(data_key),
+            (None, Some(data_key)) => keyring = Some(Keyring::new(data_key)),
+            (_, None) => {}
         }
     }
     keyring.ok_or_else(|| match vault.newest().number() {
