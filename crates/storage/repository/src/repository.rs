@@ -10,8 +10,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use keelson_crypto::{
     Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, Slot,
-    VaultKeyring,
-    open_object,
+    VaultKeyring, open_object,
 };
 use keelson_model::{ChunkId, RepositoryId, SessionId};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
@@ -116,6 +115,11 @@ impl Repository<Open> {
     /// The slot that the passphrase opened; none where vault keys did.
     pub fn opened_slot(&self) -> Option<&Slot> {
         self.core().slot.as_ref()
+    }
+
+    /// Objects among its keys and slots that somebody else put there: they count for nothing and tell of tampering.
+    pub fn strangers(&self) -> &[StorePath] {
+        &self.core().strangers
     }
 
     /// Its data keys.

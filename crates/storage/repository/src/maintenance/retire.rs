@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind};
-use keelson_model::{Classified, ErrorClass, LineageId, SessionId};
+use keelson_model::{Chain, Classified, ErrorClass, LineageId, SessionId};
 use keelson_store::{PutOptions, StoreError, StoreExt, VersionId};
 
 use crate::core::Core;
@@ -131,28 +131,35 @@ impl Repository<Open> {
             .map_err(|source| write_error(WriteObjectError::Seal { path: path.clone(), source }))?;
         match core.store.put(&path, object.bytes, PutOptions::create()).await {
             Ok(_) => Ok(Retired::Now),
-            Err(StoreError::AlreadyExists { .. }) => Ok(Retired::Before),
+            Err(StoreError::AlreadyExists { .. }) => {
+                let there = find_retirement(core, outcome, None).await;
+                match there.map_err(|source| RetireError::Read { source })? {
+                    FoundRetirement::Stated(_) | FoundRetirement::Gone => Ok(Retired::Before),
+                    // Nobody can replace it: the outcome stays.
+                    FoundRetirement::Stranger => {
+                        Err(RetireError::Read { source: ObjectError::Stranger { path } })
+                    }
+                }
+            }
             Err(source) => Err(write_error(WriteObjectError::Put { path, source })),
         }
     }
 
-    /// Reads the retirement of an outcome; nothing where none was stated.
+    /// Reads the retirement of an outcome; nothing where no owner has stated one.
     pub async fn fetch_retirement(&self, outcome: SessionId) -> Result<Option<Retirement>, RetireError> {
-        match fetch_retirement(self.core(), outcome, None).await {
-            Ok(retirement) => Ok(Some(retirement)),
-            Err(ObjectError::Missing { .. }) => Ok(None),
-            Err(source) => Err(RetireError::Read { source }),
-        }
+        let found = find_retirement(self.core(), outcome, None).await;
+        found.map(FoundRetirement::stated).map_err(|source| RetireError::Read { source })
     }
 
-    /// Reads all retirements. Which of them a later epoch has voided is for the owner to judge.
+    /// Reads all retirements that an owner has stated; others are logged. Which of them a later epoch has voided is for
+    /// the owner to judge.
     pub async fn list_retired(&self) -> Result<Vec<Retirement>, RetireError> {
         let core = self.core();
         let ids = list_retired_ids(core).await.map_err(|source| RetireError::List { source })?;
         let mut retirements = Vec::with_capacity(ids.len());
         for (outcome, version) in ids {
-            let read = fetch_retirement(core, outcome, version).await;
-            retirements.push(read.map_err(|source| RetireError::Read { source })?);
+            let read = find_retirement(core, outcome, version).await;
+            retirements.extend(read.map_err(|source| RetireError::Read { source })?.stated());
         }
         Ok(retirements)
     }
@@ -170,6 +177,41 @@ pub(crate) async fn list_retired_ids(core: &Core) -> Result<Vec<(SessionId, Opti
         }
     }
     Ok(ids)
+}
+
+/// What lies where the retirement of an outcome would.
+pub(crate) enum FoundRetirement {
+    Stated(Retirement),
+    /// It does not open under the repository's keys: without them anybody could make an outcome unreadable.
+    Stranger,
+    /// Nothing, or it was removed since it was listed.
+    Gone,
+}
+
+impl FoundRetirement {
+    pub(crate) fn stated(self) -> Option<Retirement> {
+        match self {
+            Self::Stated(retirement) => Some(retirement),
+            Self::Stranger | Self::Gone => None,
+        }
+    }
+}
+
+pub(crate) async fn find_retirement(
+    core: &Core,
+    outcome: SessionId,
+    version: Option<VersionId>,
+) -> Result<FoundRetirement, ObjectError> {
+    match fetch_retirement(core, outcome, version).await {
+        Ok(retirement) if retirement.outcome == outcome => Ok(FoundRetirement::Stated(retirement)),
+        Ok(_) => Ok(FoundRetirement::Stranger),
+        Err(error) if error.is_strangers() => {
+            tracing::warn!(cause = %Chain(&error), "tampering: a retirement that no owner has stated");
+            Ok(FoundRetirement::Stranger)
+        }
+        Err(ObjectError::Missing { .. }) => Ok(FoundRetirement::Gone),
+        Err(error) => Err(error),
+    }
 }
 
 async fn fetch_retirement(
