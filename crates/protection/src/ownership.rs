@@ -27,12 +27,34 @@ use crate::platform::{Platform, commit};
 /// What this instance believes it owns. Kept in the instance file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ownership {
-    /// Set by a recovery, cleared when ownership was taken.
+    /// Set by a recovery, cleared when the ConfigMap has gone: from then on it is a matter of each place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
     /// By place and cluster id.
     #[serde(default)]
     pub held: BTreeMap<String, Held>,
+    /// By the same key: what is still to be claimed after a recovery.
+    #[serde(default)]
+    pub unowned: BTreeMap<String, Unowned>,
+}
+
+/// A place of the source's backups that could not be claimed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unowned {
+    pub profile: String,
+    pub place: Place,
+    pub cluster: ClusterId,
+    /// Why the last try has failed.
+    #[serde(default)]
+    pub why: String,
+}
+
+impl Ownership {
+    /// What lies there is the source's, and this instance does not own it yet.
+    pub(crate) fn is_pending(&self, place: &Place, cluster: &ClusterId) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.source == *cluster)
+            || self.unowned.contains_key(&held_key(place, cluster))
+    }
 }
 
 /// A recovery has happened and nobody has confirmed yet that the original is gone.
@@ -204,7 +226,11 @@ pub(crate) async fn withdraw_release(
 
 /// Forgets what the replaced catalog's lineage had claimed.
 pub(crate) async fn forget_held(platform: &Platform) -> Result<(), OwnershipError> {
-    update(platform, |ownership| ownership.held.clear()).await.map(drop)
+    let forgotten = update(platform, |ownership| {
+        ownership.held.clear();
+        ownership.unowned.clear();
+    });
+    forgotten.await.map(drop)
 }
 
 /// Why nothing may be retired now, in words for a person; none where this instance owns its backups.
@@ -243,8 +269,8 @@ pub(crate) async fn prove(
     let ownership = read(&platform.instance)?;
     let key = held_key(&location.place, cluster);
     // What this instance makes under its own cluster id was never the source's.
-    if let Some(pending) = ownership.pending.as_ref().filter(|pending| pending.source == *cluster) {
-        return Err(OwnershipError::Pending { source_cluster: pending.source.clone() });
+    if ownership.is_pending(&location.place, cluster) {
+        return Err(OwnershipError::Pending { source_cluster: cluster.clone() });
     }
     let (folder, lineage, keys) =
         (ClusterFolder::new(cluster), platform.identity().lineage, lineage_keys(platform)?);
@@ -269,6 +295,25 @@ pub(crate) async fn prove(
             Err(OwnershipError::NotOurs { profile: location.profile.clone(), cluster: cluster.clone() })
         }
         (_, None) | (Some(_), Some(_)) => claim(platform, location, cluster).await,
+    }
+}
+
+/// Takes a place over: claims the next epoch, unless the newest is ours already and only was not recorded.
+async fn take_over(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+) -> Result<Epoch, OwnershipError> {
+    let (identity, keys) = (platform.identity(), lineage_keys(platform)?);
+    let folder = ClusterFolder::new(cluster);
+    let claims = epochs::read_claims(&*location.store, &folder, identity.lineage, &keys)
+        .await
+        .map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })?;
+    match claims.holder {
+        Some(holder) if holder.claim.instance == identity.instance => {
+            record(platform, location, cluster, holder.epoch).await
+        }
+        _ => claim(platform, location, cluster).await,
     }
 }
 
@@ -304,7 +349,11 @@ async fn record(
         fenced_by: None,
     };
     tracing::info!(profile = location.profile, %cluster, %epoch, "ownership claimed");
-    update(platform, |ownership| drop(ownership.held.insert(key.clone(), held.clone()))).await?;
+    update(platform, |ownership| {
+        ownership.unowned.remove(&key);
+        ownership.held.insert(key.clone(), held.clone());
+    })
+    .await?;
     Ok(epoch)
 }
 

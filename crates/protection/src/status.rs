@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ownership;
 use crate::platform::Platform;
-use crate::recovery::state;
+use crate::recovery::{slots, state};
 
 pub const STATUS_CONFIG_MAP: &str = "keelson-status";
 /// The key that holds the whole report as JSON.
@@ -37,6 +37,9 @@ pub struct InstanceStatus {
     pub problem: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disaster_recovery: Option<DisasterRecoveryStatus>,
+    /// Exports that nobody could open without this cluster: their repositories lack the newest passphrase slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports_at_risk: Vec<ExportAtRiskStatus>,
     pub ownership: OwnershipStatus,
 }
 
@@ -77,12 +80,30 @@ pub struct ShippedStatus {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct ExportAtRiskStatus {
+    pub application: String,
+    pub profile: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OwnershipStatus {
     /// `Owned`, `Pending` or `Fenced`.
     pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ClusterId>,
     pub claims: Vec<ClaimStatus>,
+    /// Places of the source's backups that could not be claimed yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unowned: Vec<UnownedStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnownedStatus {
+    pub profile: String,
+    pub cluster: ClusterId,
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +134,8 @@ pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken)
     }
 }
 
-fn observe(platform: &Platform) -> InstanceStatus {
+/// How this instance stands now.
+pub fn observe(platform: &Platform) -> InstanceStatus {
     let identity = platform.identity();
     let catalog = platform.catalog();
     let head = catalog.as_ref().ok().map(keelson_catalog::Database::head);
@@ -149,6 +171,10 @@ fn observe(platform: &Platform) -> InstanceStatus {
         catalog: catalog_status,
         problem: catalog.err().map(|away| away.why),
         disaster_recovery,
+        exports_at_risk: slots::exports_at_risk(platform)
+            .into_iter()
+            .map(|slots::ExportAtRisk { application, profile }| ExportAtRiskStatus { application, profile })
+            .collect(),
         ownership: observe_ownership(platform),
     }
 }
@@ -185,6 +211,15 @@ fn observe_ownership(platform: &Platform) -> OwnershipStatus {
         state: word.to_owned(),
         source: ownership.pending.map(|pending| pending.source),
         claims,
+        unowned: ownership
+            .unowned
+            .into_values()
+            .map(|unowned| UnownedStatus {
+                profile: unowned.profile,
+                cluster: unowned.cluster,
+                why: unowned.why,
+            })
+            .collect(),
     }
 }
 

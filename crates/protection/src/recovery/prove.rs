@@ -58,7 +58,7 @@ pub async fn prove(
     work: &Path,
     clock: Arc<dyn Clock>,
 ) -> Result<Proof, RecoveryError> {
-    let (chains, findings) = open_chains(store, cluster, passphrase).await?;
+    let (chains, findings) = open_chains(store, cluster, std::slice::from_ref(passphrase)).await?;
     let mut proof = Proof { findings, ..Proof::default() };
     for open in &chains {
         let work = work.join(open.chain.repository.to_string());

@@ -1,9 +1,11 @@
-//! Use cases on a real API server, in process: where the clock must be moved, and where what lies in a location is
-//! read by another program than ours.
+//! Use cases on a real API server, in process: where the clock must be moved, the process stopped, or where what lies in
+//! a location is read by another program than ours.
 
 mod actions;
 mod fixture;
 mod mirror;
+mod passphrase;
+mod platform;
 mod reader;
 mod rollback;
 mod schedule;

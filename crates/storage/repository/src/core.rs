@@ -20,6 +20,8 @@ pub(crate) struct Core {
     pub(crate) keys: Keyring,
     /// The highest number in `keys/` that may be ours; its key may not be at hand.
     pub(crate) newest_key: u32,
+    /// The highest number in `keys/`, whoever wrote it.
+    pub(crate) newest_named: u32,
     /// What lies among keys and slots and is none of ours.
     pub(crate) strangers: Vec<StorePath>,
     pub(crate) chunker: Chunker,

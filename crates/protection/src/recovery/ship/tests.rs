@@ -12,6 +12,7 @@ use keelson_store::{Operation, StoreExt, StorePath};
 use keelson_testkit::{Calls, Failure, Fault, FaultyStore, Span};
 
 use super::*;
+use crate::identity::RepositoryKeys;
 use crate::locations::Place;
 use crate::recovery::chain::{ShippedChain, latest_chain};
 use crate::recovery::execute::rebuild;
@@ -113,7 +114,7 @@ impl World {
             self.store.clone(),
             folder.repository(),
             self.repository,
-            &self.vault,
+            &RepositoryKeys { vault: self.vault.clone(), slots: Vec::new() },
             "vault",
             &[],
             &self.indexes,
@@ -124,7 +125,8 @@ impl World {
             repository: self.repository,
             mode,
             enabled_at: self.clock.now(),
-            slot: String::new(),
+            vault_key: self.vault.newest().number(),
+            slots: Vec::new(),
             parent: None,
         };
         let repository = repository.await.unwrap();

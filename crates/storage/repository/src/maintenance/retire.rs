@@ -50,6 +50,9 @@ pub enum RetireError {
         /// The outcome.
         outcome: SessionId,
     },
+    /// The repository has a key that is not at hand.
+    #[error("the repository has a newer key than the one at hand")]
+    OutdatedKey,
     /// The store did not say whether the outcome is there.
     #[error("look for outcome '{outcome}'")]
     Look {
@@ -84,6 +87,7 @@ impl Classified for RetireError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Absent { .. } => ErrorClass::NotFound,
+            Self::OutdatedKey => ErrorClass::Denied,
             Self::Look { source, .. } | Self::List { source } => source.class(),
             Self::Write { source, .. } => source.class(),
             Self::Read { source } => source.class(),
@@ -93,6 +97,7 @@ impl Classified for RetireError {
     fn code(&self) -> &'static str {
         match self {
             Self::Absent { .. } => "repository.retire.absent",
+            Self::OutdatedKey => "repository.retire.outdated_key",
             Self::Look { source, .. } | Self::List { source } => source.code(),
             Self::Write { source, .. } => source.code(),
             Self::Read { source } => source.code(),
@@ -101,7 +106,7 @@ impl Classified for RetireError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Absent { .. } => None,
+            Self::Absent { .. } | Self::OutdatedKey => None,
             Self::Look { source, .. } | Self::List { source } => source.hint(),
             Self::Write { source, .. } => source.hint(),
             Self::Read { source } => source.hint(),
@@ -117,6 +122,9 @@ impl Repository<Open> {
         proof: &Ownership,
         now: Timestamp,
     ) -> Result<Retired, RetireError> {
+        if !self.holds_newest_key() {
+            return Err(RetireError::OutdatedKey);
+        }
         let core = self.core();
         let there = core.store.exists(&core.paths.outcome(outcome)).await;
         if !there.map_err(|source| RetireError::Look { outcome, source })? {

@@ -161,7 +161,7 @@ impl Repository<Open> {
         let lacking: Vec<_> = vault.iter().filter(|key| key.number() > newest).collect();
         let follows =
             lacking.iter().zip(1..).all(|(key, step)| Some(key.number()) == newest.checked_add(step));
-        if found < newest || !follows {
+        if found < newest || !follows || !self.holds_newest_key() {
             return Err(CreateRepositoryError::Sequence { found, newest });
         }
         check_slots(slots, found)?;
@@ -177,10 +177,13 @@ impl Repository<Open> {
         }
         let (store, paths) = (core.store.clone(), core.paths.clone());
         let locked = Locked { store, paths, index_cache: core.index_cache.clone() };
-        Repository { state: locked }
-            .open(Unlock::Vault(vault))
-            .await
-            .map_err(|source| CreateRepositoryError::Reopen { source })
+        let open = Repository { state: locked }.open(Unlock::Vault(vault)).await;
+        let open = open.map_err(|source| CreateRepositoryError::Reopen { source })?;
+        // Somebody else's key of that number may have been there before ours.
+        if !open.holds_newest_key() {
+            return Err(CreateRepositoryError::Sequence { found, newest });
+        }
+        Ok(open)
     }
 }
 

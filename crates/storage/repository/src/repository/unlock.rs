@@ -185,12 +185,11 @@ impl Repository<Locked> {
         };
         // Who holds the installation's keys knows the newest: what lies beyond was put there by somebody else. A
         // passphrase may be an old one, so there it counts, and whoever writes is told.
-        let known = vault.newest().number();
+        let newest_named = files.newest_sound();
         if matches!(unlock, Unlock::Vault(_)) {
-            files.leave_out_after(known, &paths);
+            files.leave_out_after(vault.newest().number(), &paths);
         }
-        let sound = files.files.iter().filter(|(_, file)| file.is_ok());
-        let newest_key = sound.map(|(number, _)| *number).next_back().unwrap_or(0);
+        let newest_key = files.newest_sound();
         let keys = unwrap_keys(&paths, &summary, &bound_to, &mut files, &mut vault)?;
         let strangers = files.strangers;
         for stranger in &strangers {
@@ -209,6 +208,7 @@ impl Repository<Locked> {
             slot,
             keys,
             newest_key,
+            newest_named,
             strangers,
             chunker,
             identity,
@@ -276,6 +276,12 @@ impl KeyFiles {
         Ok(Self { files, strangers })
     }
 
+    /// The highest number of a file that is whole; 0 if there is none.
+    fn newest_sound(&self) -> u32 {
+        let sound = self.files.iter().filter(|(_, file)| file.is_ok());
+        sound.map(|(number, _)| *number).next_back().unwrap_or(0)
+    }
+
     fn leave_out_after(&mut self, newest: u32, paths: &Paths) {
         let beyond = self.files.split_off(&newest.saturating_add(1));
         self.strangers.extend(beyond.into_keys().map(|number| paths.key(number)));
@@ -333,7 +339,7 @@ fn unwrap_keys(
     found: &mut KeyFiles,
     vault: &mut VaultKeyring,
 ) -> Result<Keyring, OpenRepositoryError> {
-    let mut keyring: Option<Keyring> = None;
+    let (mut keyring, mut is_foreign): (Option<Keyring>, _) = (None, false);
     let newest = vault.newest().number();
     while let Some((number, file)) = found.files.pop_last() {
         let Some(wrapping) = vault.find(number) else {
@@ -352,8 +358,11 @@ fn unwrap_keys(
                 continue;
             }
         };
+        // Another vault key of that number: what an older one leads to is still ours to read, and no more than that.
         if file.vault != wrapping.fingerprint() {
-            return Err(OpenRepositoryError::ForeignKey { root: paths.root().clone() });
+            is_foreign = true;
+            found.strangers.push(path);
+            continue;
         }
         // Below the first key nothing was ever sealed: those files only lead to the older vault keys.
         let data_key = (number >= summary.first_key)
@@ -379,7 +388,7 @@ fn unwrap_keys(
     }
     keyring.ok_or_else(|| match vault.newest().number() {
         // The passphrase opened a slot whose key file should be there.
-        number if number >= summary.first_key => OpenRepositoryError::MissingKey { path: paths.key(number) },
+        number if number >= summary.first_key && !is_foreign => OpenRepositoryError::MissingKey { path: paths.key(number) },
         _ => OpenRepositoryError::ForeignKey { root: paths.root().clone() },
     })
 }
