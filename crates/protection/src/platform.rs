@@ -345,7 +345,10 @@ struct OpenedInstance {
 }
 
 /// An instance file that is damaged is left as it is, for a person to see, and a scratch one takes its place.
-fn open_or_replace_instance(data: &DataDir, secret: &SecretKeys) -> Result<OpenedInstance, OpenPlatformError> {
+fn open_or_replace_instance(
+    data: &DataDir,
+    secret: &SecretKeys,
+) -> Result<OpenedInstance, OpenPlatformError> {
     match open_instance(data, secret) {
         Ok((instance, key)) => Ok(OpenedInstance { instance, key, away: None }),
         Err(OpenPlatformError::Instance { path, source: error @ OpenCatalogError::Corrupt { .. } }) => {

@@ -87,7 +87,9 @@ pub enum RepositoriesError {
     Create { root: String, profile: String, source: CreateRepositoryError },
     #[error("give repository '{root}' in '{profile}' the newest key and slots")]
     AddKey { root: String, profile: String, source: CreateRepositoryError },
-    #[error("repository '{root}' in '{profile}' has a newer key than this installation: nothing is written to it")]
+    #[error(
+        "repository '{root}' in '{profile}' has a newer key than this installation: nothing is written to it"
+    )]
     OtherKeys { root: String, profile: String },
     #[error("open repository '{root}' in '{profile}'")]
     Open { root: String, profile: String, source: OpenRepositoryError },
@@ -278,7 +280,7 @@ impl Platform {
         let open = match opened {
             // Its keys were made by others after the passphrase of our recovery: exports go on beside it.
             Err(RepositoriesError::OtherKeys { .. }) => {
-                row = self.begin_beside(&key, row).await?;
+                row = self.begin_beside(location, &key, row).await?;
                 let (store, root) = (location.store.clone(), row.root());
                 create_or_open(store, &root, row.repository, &keys, profile, &row.slots, cache).await?
             }
@@ -292,7 +294,14 @@ impl Platform {
     }
 
     /// From here on the application is exported to a new repository; what lies in the one before stays where it is.
-    async fn begin_beside(&self, key: &RowKey, before: RepositoryRow) -> Result<RepositoryRow, RepositoriesError> {
+    async fn begin_beside(
+        &self,
+        location: &Location,
+        key: &RowKey,
+        before: RepositoryRow,
+    ) -> Result<RepositoryRow, RepositoriesError> {
+        let proven = ownership::prove(self, location, &self.cluster_id).await;
+        proven.map_err(|source| RepositoriesError::NotOwned { source })?;
         let fresh = RepositoryRow {
             cluster: self.cluster_id.clone(),
             repository: RepositoryId::from_bytes(random_bytes()),

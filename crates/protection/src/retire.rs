@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
-use crate::layout::Epoch;
 use crate::ownership;
 use crate::records::Record;
 use crate::repositories::RepositoriesError;
@@ -79,11 +78,11 @@ async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<
         None => Ownership::proven_by_newest_epoch(lineage, 1),
         Some(exported) => {
             let location = job.platform.open_location(&exported.profile).await?;
-            let cluster = exported.root.split('/').nth(1).and_then(|id| id.parse().ok());
+            let cluster = exported.cluster();
             let cluster =
                 cluster.ok_or_else(|| RetireActionError::NoCluster { root: exported.root.clone() })?;
-            match ownership::prove(&job.platform, &location, &cluster).await {
-                Ok(Epoch(epoch)) => Ownership::proven_by_newest_epoch(lineage, u64::from(epoch)),
+            match ownership::prove_removal(&job.platform, &location, &cluster).await {
+                Ok(proof) => proof,
                 Err(refusal) if refusal.class() == ErrorClass::Denied => {
                     return Ok(Some(refusal.to_string()));
                 }
@@ -93,6 +92,7 @@ async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<
     };
     match repository.retire(artifact.outcome, &proof, job.platform.clock.now()).await {
         Ok(_) | Err(RetireError::Absent { .. }) => Ok(None),
+        Err(refusal @ RetireError::OutdatedKey) => Ok(Some(refusal.to_string())),
         Err(source) => Err(RetireActionError::Retire { content: content.to_owned(), source }.into()),
     }
 }

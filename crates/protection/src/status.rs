@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use keelson_catalog::Class;
 use keelson_model::ClusterId;
 use keelson_workload::{ConfigMap, NamespacedName};
@@ -88,7 +89,7 @@ pub struct ExportAtRiskStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnershipStatus {
-    /// `Owned`, `Pending` or `Fenced`.
+    /// `Owned`, `Pending`, `Partial` while some places are still to be claimed, or `Fenced`.
     pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ClusterId>,
@@ -112,6 +113,9 @@ pub struct ClaimStatus {
     pub profile: String,
     pub cluster: ClusterId,
     pub epoch: u32,
+    /// Taken over a short while ago: nothing is removed there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_all_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_by: Option<u32>,
 }
@@ -198,6 +202,7 @@ fn observe_ownership(platform: &Platform) -> OwnershipStatus {
             profile: held.profile.clone(),
             cluster: held.cluster.clone(),
             epoch: held.epoch.0,
+            keeps_all_until: held.waits_until(platform.clock.now()),
             fenced_by: held.fenced_by.map(|epoch| epoch.0),
         })
         .collect();
@@ -205,6 +210,7 @@ fn observe_ownership(platform: &Platform) -> OwnershipStatus {
     let word = match (&ownership.pending, fenced) {
         (Some(_), _) => "Pending",
         (None, true) => "Fenced",
+        (None, false) if !ownership.unowned.is_empty() => "Partial",
         (None, false) => "Owned",
     };
     OwnershipStatus {

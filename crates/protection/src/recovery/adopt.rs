@@ -27,10 +27,10 @@ pub(crate) fn warn_of_replaced(repository: &Repository<Open>) -> Option<String> 
 }
 
 /// Decides what to go on with from the repositories that the passphrases have opened, the recovered one first.
-pub(crate) async fn adopt_keys(
+pub(crate) async fn adopt_keys<'a>(
     platform: &Platform,
-    recovered: &Repository<Open>,
-    others: impl Iterator<Item = &Repository<Open>> + Send,
+    recovered: &'a Repository<Open>,
+    others: impl Iterator<Item = &'a Repository<Open>> + Send,
 ) -> Result<RepositoryKeys, RecoveryError> {
     let own = recovered.vault_keys();
     let is_ours = |other: &&Repository<Open>| {
@@ -43,13 +43,19 @@ pub(crate) async fn adopt_keys(
     let newest = vault.newest().number();
     if ours.iter().all(|open| open.newest_key_named() <= newest) {
         let slots = ours.iter().filter_map(|open| open.opened_slot());
-        let slots = slots.filter(|slot| slot.vault_key_number() == newest).map(|slot| (slot.id(), slot.clone()));
+        let slots =
+            slots.filter(|slot| slot.vault_key_number() == newest).map(|slot| (slot.id(), slot.clone()));
         let slots: std::collections::BTreeMap<_, Slot> = slots.collect();
         return Ok(RepositoryKeys { vault, slots: slots.into_values().collect() });
     }
     let number = newest.checked_add(1).ok_or(RecoveryError::KeysExhausted)?;
-    tracing::warn!(opened = newest, vault_key = number, "recovered with a passphrase that was replaced; going on under a key of its own");
-    let passphrases = passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+    tracing::warn!(
+        opened = newest,
+        vault_key = number,
+        "recovered with a passphrase that was replaced; going on under a key of its own"
+    );
+    let passphrases =
+        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let key = VaultKey::generate(number);
     let all: Vec<_> = passphrases.iter().collect();
     // A recovery takes any passphrase: there is no other.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use keelson_catalog::Prepared;
-use keelson_crypto::{CatalogKey, VaultKeyring};
+use keelson_crypto::CatalogKey;
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::recovery::DrMode;
 use keelson_model::skip::SkipResources;
@@ -25,8 +25,8 @@ use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
-use crate::kinds;
 use crate::identity::RepositoryKeys;
+use crate::kinds;
 use crate::locations::Location;
 use crate::ownership;
 use crate::passphrases;

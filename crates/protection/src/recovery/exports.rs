@@ -35,7 +35,6 @@ pub(crate) const POINTS_IN_FLIGHT: usize = 64;
 /// What the exports of a cluster are, opened.
 pub(crate) struct Exports {
     pub lineage: LineageId,
-    pub vault: VaultKeyring,
     pub repositories: Vec<ExportRepository>,
     /// Restore points that are there.
     pub outcomes: u64,
@@ -95,7 +94,7 @@ pub(crate) async fn survey(
     };
     let lineage = find_lineage(location, &folder, &vault).await?;
     let outcomes = repositories.iter().map(|repository| repository.outcomes.len() as u64).sum();
-    Ok(Exports { lineage, vault, repositories, outcomes, warnings })
+    Ok(Exports { lineage, repositories, outcomes, warnings })
 }
 
 async fn folders(store: &dyn Store, folder: &StorePath) -> Result<Vec<String>, RecoveryError> {

@@ -10,10 +10,10 @@ use crate::locations::Place;
 use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
+use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
 use crate::recovery::documents::ManifestDocument;
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
-use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::open::{OpenChain, open_chains};
 
 /// Where to look and for what.

@@ -31,7 +31,10 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Sees to it that this installation holds slots of the newest vault key for these passphrases and no others.
 ///
 /// A further passphrase gets a slot beside the others. One that is gone makes a new vault key.
-pub(crate) async fn settle(platform: &Platform, passphrases: &[Arc<Passphrase>]) -> Result<(), RecoveryError> {
+pub(crate) async fn settle(
+    platform: &Platform,
+    passphrases: &[Arc<Passphrase>],
+) -> Result<(), RecoveryError> {
     let RepositoryKeys { vault, slots } = platform.repository_keys();
     let (standing, new) = tokio::task::block_in_place(|| compare(&slots, passphrases));
     if standing.len() == slots.len() && new.is_empty() {
@@ -58,7 +61,10 @@ pub(crate) async fn settle(platform: &Platform, passphrases: &[Arc<Passphrase>])
 }
 
 /// The slots that one of the passphrases opens, and the passphrases that open none.
-fn compare<'a>(slots: &[Slot], passphrases: &'a [Arc<Passphrase>]) -> (BTreeSet<SlotId>, Vec<&'a Arc<Passphrase>>) {
+fn compare<'a>(
+    slots: &[Slot],
+    passphrases: &'a [Arc<Passphrase>],
+) -> (BTreeSet<SlotId>, Vec<&'a Arc<Passphrase>>) {
     let (mut standing, mut new) = (BTreeSet::new(), Vec::new());
     for passphrase in passphrases {
         let untaken = slots.iter().filter(|slot| !standing.contains(&slot.id()));

@@ -7,6 +7,8 @@ mod mirror;
 mod passphrase;
 mod platform;
 mod reader;
+mod rehearsal;
+mod replaced;
 mod rollback;
 mod schedule;
 mod stage;

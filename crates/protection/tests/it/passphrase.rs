@@ -3,20 +3,16 @@
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use anyhow::{Context, Result, ensure};
-use keelson_crypto::Passphrase;
 use keelson_model::recovery::DrMode;
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::{INSTANCE_SECRET, Platform};
-use keelson_repository::{Locked, Open, OpenRepositoryError, Repository, Unlock};
-use keelson_store::Store;
-use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_workload::NamespacedName;
 
 use crate::platform::{NAMESPACE, Site};
+use crate::stage::open_repository;
 
 const FIRST: &str = "the first of the phrases";
 const SECOND: &str = "the second of the phrases";
@@ -36,27 +32,23 @@ fn repositories(share: &Path, platform: &Platform) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-async fn open(repository: &Path, phrase: &str) -> Result<Repository<Open>, OpenRepositoryError> {
-    let passphrase = Arc::new(Passphrase::new(phrase.as_bytes().to_vec()));
-    let store: Arc<dyn Store> = Arc::new(FilesystemStore::open(repository).await.unwrap());
-    let locked = Repository::<Locked>::at(store, keelson_store::StorePath::root()).unwrap();
-    locked.open(Unlock::Passphrase(&passphrase)).await
-}
-
 /// What must hold once the second passphrase is in force.
 async fn check_changed(site: &Site, platform: &Platform) -> Result<()> {
     let all = repositories(site.share.path(), platform)?;
     ensure!(all.len() == 2, "one repository for each passphrase, not {all:?}");
     let (old, new) = (&all[0], &all[1]);
     for repository in [old, new] {
-        let opened = open(repository, SECOND).await?;
+        let opened = open_repository(repository, SECOND).await?;
         let numbers: Vec<_> = opened.vault_keys().iter().map(keelson_crypto::VaultKey::number).collect();
         ensure!(numbers == [1, 2], "the new passphrase leads to every vault key, not {numbers:?}");
     }
-    let sealed_with = open(new, SECOND).await?.keyring().newest().number();
+    let sealed_with = open_repository(new, SECOND).await?.keyring().newest().number();
     ensure!(sealed_with == 2, "later data is sealed under key 2, not {sealed_with}");
-    ensure!(open(new, FIRST).await.is_err(), "the old passphrase opens what was written later");
-    ensure!(open(old, FIRST).await?.keyring().newest().number() == 1, "older data still opens with it");
+    ensure!(open_repository(new, FIRST).await.is_err(), "the old passphrase opens what was written later");
+    ensure!(
+        open_repository(old, FIRST).await?.keyring().newest().number() == 1,
+        "older data still opens with it"
+    );
     ensure!(std::fs::read_dir(new.join("bases"))?.next().is_some(), "the new repository has a base");
     Ok(())
 }
@@ -84,7 +76,7 @@ async fn a_changed_passphrase_leaves_the_old_one_what_it_had_and_nothing_more() 
     enable_dr(&platform).await?;
     let all = repositories(site.share.path(), &platform)?;
     ensure!(all.len() == 2, "a further passphrase makes no repository");
-    ensure!(open(&all[1], THIRD).await?.vault_keys().newest().number() == 2);
+    ensure!(open_repository(&all[1], THIRD).await?.vault_keys().newest().number() == 2);
     site.plane.stop().await
 }
 

@@ -174,7 +174,8 @@ impl Reader {
     pub async fn outcome(&self, id: SessionId) -> Result<Outcome, ReadError> {
         if let Some(version) = self.retired.get(&id) {
             let found = find_retirement(&self.core, id, version.clone()).await;
-            let found = found.map_err(|source| ReadError::Outcome { outcome: id, source: Box::new(source) })?;
+            let found =
+                found.map_err(|source| ReadError::Outcome { outcome: id, source: Box::new(source) })?;
             if found.stated().is_some() {
                 return Err(ReadError::Retired { outcome: id });
             }

@@ -110,11 +110,12 @@ impl World {
 
     async fn target(&self, mode: DrMode, epoch: u32) -> Target {
         let folder = ClusterFolder::new(&cluster()).dr_repository(self.repository);
+        let keys = RepositoryKeys { vault: self.vault.clone(), slots: Vec::new() };
         let repository = repositories::create_or_open(
             self.store.clone(),
             folder.repository(),
             self.repository,
-            &RepositoryKeys { vault: self.vault.clone(), slots: Vec::new() },
+            &keys,
             "vault",
             &[],
             &self.indexes,

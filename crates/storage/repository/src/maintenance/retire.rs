@@ -153,10 +153,21 @@ impl Repository<Open> {
         }
     }
 
-    /// Reads the retirement of an outcome; nothing where no owner has stated one.
+    /// Reads the retirement of an outcome; nothing where none was stated.
+    ///
+    /// # Errors
+    ///
+    /// `Read` of a `Stranger` where something lies that no owner has stated.
     pub async fn fetch_retirement(&self, outcome: SessionId) -> Result<Option<Retirement>, RetireError> {
         let found = find_retirement(self.core(), outcome, None).await;
-        found.map(FoundRetirement::stated).map_err(|source| RetireError::Read { source })
+        match found.map_err(|source| RetireError::Read { source })? {
+            FoundRetirement::Stated(retirement) => Ok(Some(retirement)),
+            FoundRetirement::Gone => Ok(None),
+            FoundRetirement::Stranger => {
+                let path = self.core().paths.retired(outcome);
+                Err(RetireError::Read { source: ObjectError::Stranger { path } })
+            }
+        }
     }
 
     /// Reads all retirements that an owner has stated; others are logged. Which of them a later epoch has voided is for

@@ -213,7 +213,8 @@ impl Reader {
         verification: &Verification,
         on_progress: OnProgress<'_>,
     ) -> Result<VerifyReport, VerifyError> {
-        let (retired, strangers) = self.judge_retired().await.map_err(|source| VerifyError::Object { source })?;
+        let (retired, strangers) =
+            self.judge_retired().await.map_err(|source| VerifyError::Object { source })?;
         let mut verifier = Verifier {
             core: Arc::clone(&self.core),
             index: Arc::clone(&self.index),

@@ -388,7 +388,9 @@ fn unwrap_keys(
     }
     keyring.ok_or_else(|| match vault.newest().number() {
         // The passphrase opened a slot whose key file should be there.
-        number if number >= summary.first_key && !is_foreign => OpenRepositoryError::MissingKey { path: paths.key(number) },
+        number if number >= summary.first_key && !is_foreign => {
+            OpenRepositoryError::MissingKey { path: paths.key(number) }
+        }
         _ => OpenRepositoryError::ForeignKey { root: paths.root().clone() },
     })
 }

@@ -8,6 +8,7 @@ use keelson_repository::{
 };
 use keelson_store::StorePath;
 
+use crate::upkeep::*;
 use crate::world::*;
 
 fn path(name: &str) -> StorePath {
@@ -152,5 +153,101 @@ async fn only_a_retirement_that_an_owner_has_stated_counts() {
         let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 1);
         let error = repository.retire(outcome, &proof, now()).await.unwrap_err();
         assert!(matches!(error, RetireError::Read { .. }), "what nobody can state is not said to be stated");
+    }
+}
+
+/// A prune could not read the mark or verdict either, and ended there each time.
+#[tokio::test]
+async fn garbage_among_marks_and_verdicts_stops_no_prune() {
+    for site in Site::both() {
+        let (_, outcome) = site_with_backup(&site).await;
+        let store = site.store().await;
+        let repository = opened(&store).await;
+        let gone = back_up(&repository, &noise(2, 5_000)).await.unwrap();
+        retire(&repository, gone.id).await;
+        put(&site, &format!("marks/{}", SessionId::from_bytes([5; 16])), b"garbage");
+        put(&site, &format!("marks/{}", SessionId::from_bytes([6; 16])), b"garbage");
+        put(&site, &format!("verdicts/{}", SessionId::from_bytes([6; 16])), b"garbage");
+        for _ in 0..3 {
+            prune_once(&repository).await.unwrap();
+        }
+        assert_eq!(names(&store, "packs").await.len(), 1);
+        assert_eq!(read_back(&store, outcome).await.unwrap(), noise(1, 5_000));
+    }
+}
+
+/// The verdict on a mark of ours was taken by somebody: its packs are marked again, and go.
+#[tokio::test]
+async fn garbage_in_a_verdicts_place_keeps_no_pack_for_ever() {
+    for site in Site::both() {
+        site_with_backup(&site).await;
+        let store = site.store().await;
+        let repository = opened(&store).await;
+        let gone = back_up(&repository, &noise(2, 5_000)).await.unwrap();
+        retire(&repository, gone.id).await;
+        let waiting = repository.begin(new_session(SessionPurpose::Backup)).await.unwrap();
+        prune_once(&repository).await.unwrap();
+        let plan = repository.plan_prune(&owner(), &judge(&repository).await).await.unwrap();
+        let mut prune = repository.begin_prune(plan);
+        // The mark is there and waits for the session.
+        prune.advance(&owner(), now(), &|_| {}).await.unwrap();
+        for mark in names(&store, "marks").await {
+            if !names(&store, "verdicts").await.contains(&mark) {
+                put(&site, &format!("verdicts/{mark}"), b"garbage");
+            }
+        }
+        drop(waiting);
+        for _ in 0..3 {
+            prune_once(&repository).await.unwrap();
+        }
+        assert_eq!(names(&store, "packs").await.len(), 1);
+    }
+}
+
+/// A former owner's session must not take the mark of the next for a stranger's: it would name packs that go.
+#[tokio::test]
+async fn a_mark_under_a_newer_key_of_the_repository_stops_sessions() {
+    for site in Site::both() {
+        let (vault, _) = site_with_backup(&site).await;
+        let former = locked(&site.store().await).open(Unlock::Vault(&vault)).await.unwrap();
+        let mut newer = vault.clone();
+        newer.insert(VaultKey::generate(2));
+        let owner = former.add_key(&newer, &[]).await.unwrap();
+        let sealed = owner.seal(ObjectKind::Mark, &[b"a mark"], b"").unwrap();
+        put(&site, &format!("marks/{}", sealed.id), &sealed.bytes);
+        let indexed = former.load_index().await.unwrap();
+        let error = indexed.begin(new_session(SessionPurpose::Backup)).await.unwrap_err();
+        assert_eq!(error.code(), "repository.session.outdated_key");
+    }
+}
+
+/// Two installations went on from one key, each with a next key of its own.
+#[tokio::test]
+async fn a_repository_with_other_keys_than_ours_is_read_and_never_written() {
+    for site in Site::both() {
+        let (vault, outcome) = site_with_backup(&site).await;
+        let store = site.store().await;
+        let [mut theirs, mut ours] = [vault.clone(), vault.clone()];
+        theirs.insert(VaultKey::generate(2));
+        ours.insert(VaultKey::generate(2));
+        let before = locked(&store).open(Unlock::Vault(&vault)).await.unwrap();
+        assert!(before.holds_newest_key() && !before.names_newer_key());
+        before.add_key(&theirs, &[]).await.unwrap();
+
+        for known in [&ours, &vault] {
+            let opened = locked(&store).open(Unlock::Vault(known)).await.unwrap();
+            assert!(opened.names_newer_key());
+            assert_eq!(opened.fetch_outcome(outcome).await.unwrap().id, outcome);
+        }
+        let opened = locked(&store).open(Unlock::Vault(&ours)).await.unwrap();
+        assert!(!opened.holds_newest_key());
+        let count = site.keys("").await.len();
+        let indexed = opened.load_index().await.unwrap();
+        let session = indexed.begin(new_session(SessionPurpose::Backup)).await.unwrap_err();
+        assert_eq!(session.code(), "repository.session.outdated_key");
+        let retired = opened.retire(outcome, &owner(), now()).await.unwrap_err();
+        assert_eq!(retired.code(), "repository.retire.outdated_key");
+        assert_eq!(opened.add_key(&ours, &[]).await.unwrap_err().code(), "repository.create.sequence");
+        assert_eq!(site.keys("").await.len(), count);
     }
 }
