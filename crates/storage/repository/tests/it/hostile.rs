@@ -3,7 +3,7 @@
 use keelson_crypto::{KdfCost, ObjectKind, Sha256, Slot, VaultKey, VaultKeyring};
 use keelson_model::{Classified, LineageId, SessionId, SlotId};
 use keelson_repository::{
-    Depth, Locked, NewRepository, Open, OpenRepositoryError, Ownership, Repository, RetireError,
+    Depth, Locked, NewRepository, Open, OpenRepositoryError, Ownership, PruneStep, Repository, RetireError,
     SessionPurpose, Unlock,
 };
 use keelson_store::StorePath;
@@ -186,16 +186,12 @@ async fn garbage_in_a_verdicts_place_keeps_no_pack_for_ever() {
         let gone = back_up(&repository, &noise(2, 5_000)).await.unwrap();
         retire(&repository, gone.id).await;
         let waiting = repository.begin(new_session(SessionPurpose::Backup)).await.unwrap();
-        prune_once(&repository).await.unwrap();
         let plan = repository.plan_prune(&owner(), &judge(&repository).await).await.unwrap();
-        let mut prune = repository.begin_prune(plan);
-        // The mark is there and waits for the session.
-        prune.advance(&owner(), now(), &|_| {}).await.unwrap();
-        for mark in names(&store, "marks").await {
-            if !names(&store, "verdicts").await.contains(&mark) {
-                put(&site, &format!("verdicts/{mark}"), b"garbage");
-            }
-        }
+        let step = repository.begin_prune(plan).advance(&owner(), now(), &|_| {}).await.unwrap();
+        assert!(matches!(step, PruneStep::Waiting { .. }), "{step:?}");
+        let marks = names(&store, "marks").await;
+        let mark = marks.first().unwrap();
+        put(&site, &format!("verdicts/{mark}"), b"garbage");
         drop(waiting);
         for _ in 0..3 {
             prune_once(&repository).await.unwrap();
