@@ -38,12 +38,24 @@ impl Instance {
         kubeconfig: &Path,
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
+        Self::serve_logging(kubeconfig, None, arguments)
+    }
+
+    /// The same, logging what the filter lets pass.
+    pub fn serve_logging<W: AsRef<OsStr>>(
+        kubeconfig: &Path,
+        filter: Option<&str>,
+        arguments: impl FnOnce(&Path) -> Vec<W>,
+    ) -> Result<Self> {
         let mut supervisor = Supervisor::start("serve")?;
         let arguments = arguments(supervisor.directory());
-        let program = Program::new(program()?)
+        let mut program = Program::new(program()?)
             .args(["serve", "--kubeconfig"])
             .arg(kubeconfig)
             .args(arguments.iter().map(AsRef::as_ref));
+        if let Some(filter) = filter {
+            program = program.env("RUST_LOG", filter);
+        }
         supervisor.run(SERVE, &program)?;
         Ok(Self { supervisor })
     }
@@ -82,6 +94,11 @@ impl Instance {
 
     pub fn directory(&self) -> &Path {
         self.supervisor.directory()
+    }
+
+    /// All that it has said.
+    pub fn log_file(&self) -> PathBuf {
+        self.directory().join(format!("{SERVE}.log"))
     }
 
     pub fn log_tail(&self) -> String {

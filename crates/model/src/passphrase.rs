@@ -58,6 +58,8 @@ pub struct AzureSecret<'a> {
 /// The keys of `k10-dr-secret`.
 pub mod key {
     pub const KEY: &str = "key";
+    /// What the names of further passphrases begin with, beside one in `key`.
+    pub const FURTHER: &str = "key-";
     pub const SOURCE: &str = "source";
     pub const VAULT_VERSION: &str = "vault-kv-version";
     pub const VAULT_MOUNT: &str = "vault-mount-path";
@@ -149,6 +151,15 @@ pub fn parse_dr_secret<V: AsRef<[u8]>>(
     }
 }
 
+/// Further passphrases, each of which opens the platform's backups alone. Only beside a raw one.
+pub fn further_passphrases<V: AsRef<[u8]>>(data: &BTreeMap<String, V>) -> Vec<&[u8]> {
+    if data.contains_key(key::SOURCE) {
+        return Vec::new();
+    }
+    let named = data.iter().filter(|(name, _)| name.starts_with(key::FURTHER));
+    named.map(|(_, value)| value.as_ref()).filter(|value| !value.is_empty()).collect()
+}
+
 struct SecretData<'a, V>(&'a BTreeMap<String, V>);
 
 impl<'a, V: AsRef<[u8]>> SecretData<'a, V> {
@@ -188,6 +199,8 @@ pub enum WeakPassphrase {
     TooShort,
     #[error("the passphrase is one of the most common passwords")]
     Common,
+    #[error("the passphrase is shorter than {PASSPHRASE_BYTES_GOOD} bytes, the least in FIPS mode")]
+    TooShortForFips,
 }
 
 impl Classified for WeakPassphrase {

@@ -3,7 +3,7 @@
 //!
 //! Guarantees: of two claimants of one epoch one wins, since a claim is created and never replaced. What does not open
 //! under the lineage's key, or does not continue its chain, was written by a stranger: it counts for nothing and is
-//! reported. Limits: [`CLAIMS_MAX`] claims are read.
+//! reported. Limits: [`CLAIMS_MAX`] claims of the lineage count.
 
 #[cfg_attr(
     not(test),
@@ -21,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use crate::documents::{self, DocumentError};
 use crate::layout::{ClusterFolder, Epoch, RETIRED_SUFFIX, name_of};
 
-/// Ownership changes hands a few times in a cluster's life; a folder longer than this is not our work.
+/// Ownership changes hands a few times in a cluster's life. What strangers put into the folder does not count.
 const CLAIMS_MAX: usize = 10_000;
+/// A claim has a few hundred bytes.
+const CLAIM_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a claim says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ pub enum EpochError {
     Seal { source: DocumentError },
     #[error("epoch {epoch} was claimed by instance {by} in the meantime")]
     Lost { epoch: Epoch, by: InstanceId },
-    #[error("'{folder}' holds more than {limit} objects")]
+    #[error("'{folder}' holds more than {limit} claims")]
     TooMany { folder: StorePath, limit: usize },
     #[error("open what was retired when epoch {epoch} was claimed")]
     OpenRetired { epoch: Epoch, source: DocumentError },
@@ -121,10 +123,7 @@ pub(crate) async fn read_claims(
         .list_all(&folder)
         .await
         .map_err(|source| EpochError::List { folder: folder.clone(), source })?;
-    if objects.len() > CLAIMS_MAX {
-        return Err(EpochError::TooMany { folder, limit: CLAIMS_MAX });
-    }
-    let mut claims = Claims::default();
+    let (mut claims, mut ours) = (Claims::default(), 0);
     for object in objects {
         let path = object.path;
         if path.name().strip_suffix(RETIRED_SUFFIX).is_some_and(|epoch| epoch.parse::<u32>().is_ok()) {
@@ -135,10 +134,20 @@ pub(crate) async fn read_claims(
             claims.strangers.push(path.name().to_owned());
             continue;
         };
+        if object.length > CLAIM_BYTES_MAX {
+            claims.strangers.push(path.name().to_owned());
+            continue;
+        }
         let bytes =
             store.fetch_all(&path).await.map_err(|source| EpochError::Read { path: path.clone(), source })?;
         match continue_chain(claims.holder.as_ref(), epoch, keys, &path, &bytes) {
-            Some(holder) => claims.holder = Some(holder),
+            Some(_) if ours == CLAIMS_MAX => {
+                return Err(EpochError::TooMany { folder, limit: CLAIMS_MAX });
+            }
+            Some(holder) => {
+                ours += 1;
+                claims.holder = Some(holder);
+            }
             None => claims.strangers.push(path.name().to_owned()),
         }
     }

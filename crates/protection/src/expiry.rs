@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use keelson_catalog::{Database, EventKind, Query, ReadError, Stored};
 use keelson_model::Revision;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::kinds;
 use crate::ownership;
@@ -38,7 +38,6 @@ pub(crate) async fn run_expiry(platform: Arc<Platform>, stop: CancellationToken)
             continue;
         }
         for content in due {
-            info!(content, "expired");
             if let Err(error) = retention::retire(&platform, &catalog, &content).await {
                 warn!(
                     error = &error as &dyn std::error::Error,

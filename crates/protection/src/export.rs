@@ -18,9 +18,7 @@ use crate::actions::Finished;
 use crate::backup::{BackupDescription, StoredBackup, new_point};
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
-use crate::layout::ClusterFolder;
 use crate::locations;
-use crate::ownership;
 use crate::records::Record;
 use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
 use crate::streams::new_session;
@@ -100,18 +98,12 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let (stored, exported) = match job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
         Some(stored) => stored,
         None => {
-            // While ownership is pending, exports go beside the source's; a fenced instance exports nothing.
-            match ownership::prove(&job.platform, &location, &job.platform.cluster_id).await {
-                Ok(_) | Err(ownership::OwnershipError::Pending { .. }) => {}
-                Err(refusal) => return Err(refusal.into()),
-            }
             let application = content.label(label::APP_NAMESPACE).to_owned();
             let (row, target) = job.platform.export_repository(&location, &application).await?;
-            let root = ClusterFolder::new(&row.cluster).export_repository(&application, row.repository);
             let exported = ExportedTo {
                 profile: profile.to_owned(),
                 place: location.place.clone(),
-                root: root.to_string(),
+                root: row.root().to_string(),
             };
             let from = job.platform.local_repository().await?;
             let stored = copy(job, &from, &target, &source.artifact, &job.action).await?;

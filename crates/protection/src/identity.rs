@@ -6,16 +6,19 @@
 use std::collections::BTreeMap;
 
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
-use keelson_crypto::{CatalogKey, InstanceKey, OpenBoxError, VaultKey, VaultKeyring};
-use keelson_model::{Classified, ClusterId, ErrorClass, Generation, InstanceId, LineageId};
+use keelson_crypto::{CatalogKey, DecodeSlotError, InstanceKey, OpenBoxError, Slot, VaultKey, VaultKeyring};
+use keelson_model::{Classified, ClusterId, ErrorClass, Generation, InstanceId, LineageId, SlotId};
+use keelson_repository::{Open, Repository};
 use keelson_workload::{Cluster, NamespacedName, RequestError, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::platform::commit;
 
-/// Holds the 32 bytes that wrap everything else this installation keeps on its volume.
+/// Holds the 32 bytes that wrap the instance key, which wraps everything else this installation keeps on its volume.
 pub const INSTANCE_SECRET: &str = "keelson-instance";
 const INSTANCE_SECRET_KEY: &str = "instance-key";
+/// The key before, while the Secret is rotated.
+const PREVIOUS_SECRET_KEY: &str = "previous-instance-key";
 const CATALOG_KEY_CONTEXT: &[u8] = b"instance";
 
 /// The identity as it is stored.
@@ -28,6 +31,9 @@ pub(crate) struct Identity {
     pub origin: Option<ClusterId>,
     /// Vault keys by number, each wrapped by the instance key (hex).
     vault_keys: BTreeMap<u32, String>,
+    /// The slots (hex) of the newest vault key, which every repository of the lineage carries. None before a passphrase.
+    #[serde(default)]
+    slots: Vec<String>,
     /// Of a recovery that is about to switch generations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     adoption: Option<Adoption>,
@@ -39,6 +45,27 @@ struct Adoption {
     lineage: LineageId,
     origin: ClusterId,
     vault_keys: BTreeMap<u32, String>,
+    #[serde(default)]
+    slots: Vec<String>,
+}
+
+/// What opens the repositories of this lineage: its vault keys, and the slots of the newest one.
+#[derive(Clone)]
+pub(crate) struct RepositoryKeys {
+    pub vault: VaultKeyring,
+    pub slots: Vec<Slot>,
+}
+
+impl RepositoryKeys {
+    pub(crate) fn slot_ids(&self) -> Vec<SlotId> {
+        self.slots.iter().map(Slot::id).collect()
+    }
+
+    /// Those of the slots that a repository is known to carry: one of them has opened it.
+    pub(crate) fn slots_in(&self, repository: &Repository<Open>) -> Vec<SlotId> {
+        let opened = repository.opened_slot().map(Slot::id);
+        self.slot_ids().into_iter().filter(|id| Some(*id) == opened).collect()
+    }
 }
 
 /// The identity cannot be made or read.
@@ -58,6 +85,8 @@ pub enum IdentityError {
     Decode { source: serde_json::Error },
     #[error("the identity holds no vault key")]
     NoVaultKey,
+    #[error("decode a passphrase slot of this installation")]
+    DecodeSlot { source: DecodeSlotError },
     #[error("unwrap {what} with the instance key")]
     Unwrap { what: &'static str, source: OpenBoxError },
 }
@@ -70,6 +99,7 @@ impl Classified for IdentityError {
             Self::LostSecret { .. } => ErrorClass::NotFound,
             Self::Read { source } => source.class(),
             Self::Write { source } => source.class(),
+            Self::DecodeSlot { source } => source.class(),
             Self::Decode { .. } | Self::NoVaultKey | Self::Unwrap { .. } => ErrorClass::Corrupt,
         }
     }
@@ -83,6 +113,7 @@ impl Classified for IdentityError {
             Self::Write { .. } => "identity.write",
             Self::Decode { .. } => "identity.decode",
             Self::NoVaultKey => "identity.vault_key.absent",
+            Self::DecodeSlot { source } => source.code(),
             Self::Unwrap { .. } => "identity.unwrap",
         }
     }
@@ -119,10 +150,16 @@ impl Identity {
             lineage: LineageId::from_bytes(keelson_crypto::random_bytes()),
             origin: None,
             vault_keys: BTreeMap::new(),
+            slots: Vec::new(),
             adoption: None,
         };
         identity.keep_vault_key(key, &VaultKey::generate(VaultKey::FIRST));
         identity
+    }
+
+    /// Keeps the slots of the newest vault key, in place of those of an older one.
+    pub(crate) fn keep_slots(&mut self, slots: &[Slot]) {
+        self.slots = slots.iter().map(|slot| hex::encode(slot.to_bytes())).collect();
     }
 
     pub(crate) fn keep_vault_key(&mut self, key: &InstanceKey, vault: &VaultKey) {
@@ -137,10 +174,12 @@ impl Identity {
         generation: Generation,
         lineage: LineageId,
         origin: ClusterId,
-        vault: &VaultKeyring,
+        keys: &RepositoryKeys,
     ) {
+        let RepositoryKeys { vault, slots } = keys;
+        let slots = slots.iter().map(|slot| hex::encode(slot.to_bytes())).collect();
         let vault_keys = vault.iter().map(|vault| (vault.number(), hex::encode(vault.wrap(key)))).collect();
-        self.adoption = Some(Adoption { generation: generation.0, lineage, origin, vault_keys });
+        self.adoption = Some(Adoption { generation: generation.0, lineage, origin, vault_keys, slots });
     }
 
     /// Takes over the lineage and keys that were kept for this generation. Says whether there were any.
@@ -151,10 +190,11 @@ impl Identity {
         self.lineage = adoption.lineage;
         self.origin = Some(adoption.origin);
         self.vault_keys = adoption.vault_keys;
+        self.slots = adoption.slots;
         true
     }
 
-    pub(crate) fn vault_keys(&self, key: &InstanceKey) -> Result<VaultKeyring, IdentityError> {
+    pub(crate) fn repository_keys(&self, key: &InstanceKey) -> Result<RepositoryKeys, IdentityError> {
         let mut ring: Option<VaultKeyring> = None;
         for (number, wrapped) in &self.vault_keys {
             let bytes = hex::decode(wrapped).unwrap_or_default();
@@ -165,7 +205,11 @@ impl Identity {
                 None => ring = Some(VaultKeyring::new(vault)),
             }
         }
-        ring.ok_or(IdentityError::NoVaultKey)
+        let vault = ring.ok_or(IdentityError::NoVaultKey)?;
+        let slot = |text: &String| Slot::from_bytes(&hex::decode(text).unwrap_or_default());
+        let slots = self.slots.iter().map(slot).collect::<Result<_, _>>();
+        let slots = slots.map_err(|source| IdentityError::DecodeSlot { source })?;
+        Ok(RepositoryKeys { vault, slots })
     }
 
     pub(crate) fn put(&self, now: jiff::Timestamp) -> Change {
@@ -201,27 +245,69 @@ pub(crate) fn unwrap_catalog_key(key: &InstanceKey, wrapped: &[u8]) -> Result<Ca
         .map_err(|source| IdentityError::Unwrap { what: "the catalog key", source })
 }
 
-/// Reads the instance key, or makes one where nothing was ever kept under it.
-pub(crate) async fn instance_key(
+/// What the instance Secret holds. While it is rotated it holds the key before as well.
+pub(crate) struct SecretKeys {
+    current: InstanceKey,
+    previous: Option<InstanceKey>,
+}
+
+/// Reads the instance Secret, or makes one where nothing was ever kept under it.
+pub(crate) async fn secret_keys(
     cluster: &Cluster,
     namespace: &str,
     has_identity: bool,
-) -> Result<InstanceKey, IdentityError> {
+) -> Result<SecretKeys, IdentityError> {
     let at = NamespacedName::new(namespace, INSTANCE_SECRET);
     let failed = |source| IdentityError::ReadSecret { name: INSTANCE_SECRET.to_owned(), source };
     if let Some(secret) = cluster.read_secret(&at).await.map_err(failed)? {
-        let bytes = secret.data.get(INSTANCE_SECRET_KEY).map_or(&[][..], |value| &value[..]);
-        return InstanceKey::from_slice(bytes).map_err(|_| IdentityError::MalformedSecret {
-            namespace: namespace.to_owned(),
-            name: INSTANCE_SECRET,
-            key: INSTANCE_SECRET_KEY,
-        });
+        let parse = |key: &'static str| {
+            let bytes = secret.data.get(key).map_or(&[][..], |value| &value[..]);
+            InstanceKey::from_slice(bytes).map_err(|_| IdentityError::MalformedSecret {
+                namespace: namespace.to_owned(),
+                name: INSTANCE_SECRET,
+                key,
+            })
+        };
+        let rotated = secret.data.contains_key(PREVIOUS_SECRET_KEY);
+        let previous = rotated.then(|| parse(PREVIOUS_SECRET_KEY)).transpose()?;
+        return Ok(SecretKeys { current: parse(INSTANCE_SECRET_KEY)?, previous });
     }
     if has_identity {
         return Err(IdentityError::LostSecret { namespace: namespace.to_owned(), name: INSTANCE_SECRET });
     }
-    let key = InstanceKey::generate();
-    let secret = Secret::opaque(at, [(INSTANCE_SECRET_KEY.to_owned(), key.expose().to_vec())]);
+    let current = InstanceKey::generate();
+    let secret = Secret::opaque(at, [(INSTANCE_SECRET_KEY.to_owned(), current.expose().to_vec())]);
     cluster.create_secret(&secret).await.map_err(failed)?;
-    Ok(key)
+    Ok(SecretKeys { current, previous: None })
+}
+
+/// The instance key, and how it is to be wrapped where the Secret has changed since.
+pub(crate) struct OpenedInstanceKey {
+    pub key: InstanceKey,
+    pub rewrapped: Option<Vec<u8>>,
+}
+
+impl SecretKeys {
+    /// A new instance key, and as it is kept.
+    pub(crate) fn make_instance_key(&self) -> (InstanceKey, Vec<u8>) {
+        let key = InstanceKey::generate();
+        let wrapped = key.wrap(&self.current);
+        (key, wrapped)
+    }
+
+    /// Opens the instance key under the Secret's key, or under the one before.
+    ///
+    /// Guarantees: the key before counts until the volume holds the instance key under the current one, and never
+    /// afterwards, so that a stop at any point leaves one of the two that opens it.
+    pub(crate) fn open_instance_key(&self, wrapped: &[u8]) -> Result<OpenedInstanceKey, IdentityError> {
+        let failed = |source| IdentityError::Unwrap { what: "the instance key", source };
+        let refusal = match InstanceKey::unwrap(&self.current, wrapped) {
+            Ok(key) => return Ok(OpenedInstanceKey { key, rewrapped: None }),
+            Err(refusal) => refusal,
+        };
+        let previous = self.previous.as_ref().ok_or_else(|| failed(refusal))?;
+        let key = InstanceKey::unwrap(previous, wrapped).map_err(failed)?;
+        let rewrapped = Some(key.wrap(&self.current));
+        Ok(OpenedInstanceKey { key, rewrapped })
+    }
 }

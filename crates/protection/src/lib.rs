@@ -46,6 +46,7 @@ pub mod status;
 mod upkeep;
 
 pub use identity::{INSTANCE_SECRET, IdentityError};
+pub use keelson_crypto::KdfCost;
 pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};
 pub use ownership::OwnershipError;

@@ -216,17 +216,16 @@ impl Platform {
             Some(directory) => directory.clone(),
             None => self.settings.mounts.join(&file.claim),
         };
-        if !directory.is_dir() {
-            return Err(LocationError::NotMounted {
+        // Looks at the directory on a thread of its own and within a deadline: a share may hang.
+        match FilesystemStore::open(&directory).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(StoreError::MissingLocation { .. }) => Err(LocationError::NotMounted {
                 profile: profile.to_owned(),
                 claim: file.claim.clone(),
                 directory,
-            });
+            }),
+            Err(source) => Err(LocationError::Open { profile: profile.to_owned(), source }),
         }
-        let store = FilesystemStore::open(&directory)
-            .await
-            .map_err(|source| LocationError::Open { profile: profile.to_owned(), source })?;
-        Ok(Arc::new(store))
     }
 
     async fn s3_settings(

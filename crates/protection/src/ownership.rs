@@ -4,12 +4,15 @@
 //! gone for a while by live reads, the next epoch is claimed in every location that the catalog knows. An instance
 //! that finds a higher epoch than its own is *fenced*: it stops maintenance and exports there.
 //!
+//! Whoever has taken over removes nothing there for [`MAINTENANCE_WAIT`]: time to notice that it was a mistake.
+//!
 //! Guarantees: nothing in `retired/` is created without a proof made here. What decides is the location, never a
 //! cached belief: each proof reads the claims anew.
 
 mod take;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, Row, RowKey, RowKind};
@@ -23,16 +26,42 @@ use crate::epochs::{self, EpochError};
 use crate::layout::{ClusterFolder, Epoch};
 use crate::locations::{Location, Place};
 use crate::platform::{Platform, commit};
+use crate::restore_points::ExportedTo;
+
+/// So long nothing is removed after a take-over.
+const MAINTENANCE_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What this instance believes it owns. Kept in the instance file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ownership {
-    /// Set by a recovery, cleared when ownership was taken.
+    /// Set by a recovery, cleared when the ConfigMap has gone: from then on it is a matter of each place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
     /// By place and cluster id.
     #[serde(default)]
     pub held: BTreeMap<String, Held>,
+    /// By the same key: what is still to be claimed after a recovery.
+    #[serde(default)]
+    pub unowned: BTreeMap<String, Unowned>,
+}
+
+/// A place of the source's backups that could not be claimed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unowned {
+    pub profile: String,
+    pub place: Place,
+    pub cluster: ClusterId,
+    /// Why the last try has failed.
+    #[serde(default)]
+    pub why: String,
+}
+
+impl Ownership {
+    /// What lies there is the source's, and this instance does not own it yet.
+    pub(crate) fn is_pending(&self, place: &Place, cluster: &ClusterId) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.source == *cluster)
+            || self.unowned.contains_key(&held_key(place, cluster))
+    }
 }
 
 /// A recovery has happened and nobody has confirmed yet that the original is gone.
@@ -54,16 +83,32 @@ pub(crate) struct Held {
     pub place: Place,
     pub cluster: ClusterId,
     pub epoch: Epoch,
+    /// When it was taken over from another instance. What was never another's has no such time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Timestamp>,
     /// Another instance has claimed a higher epoch since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_by: Option<Epoch>,
+}
+
+impl Held {
+    /// Until when nothing is removed after it was taken over.
+    pub(crate) fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until =
+            self.taken_at?.saturating_add(MAINTENANCE_WAIT).expect("a Duration is never calendar-based");
+        (until > now).then_some(until)
+    }
 }
 
 /// This instance may not do what only an owner may.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnershipError {
     #[error("this instance was recovered from cluster {source_cluster} and does not own its backups yet")]
-    Pending { source_cluster: ClusterId },
+    Pending { source_cluster: ClusterId, namespace: String },
+    #[error(
+        "the backups of cluster {cluster} in '{profile}' were taken over: nothing is removed before {until}"
+    )]
+    Waits { profile: String, cluster: ClusterId, until: Timestamp },
     #[error("another instance has claimed epoch {theirs} of '{profile}'; ours is {ours}")]
     Fenced { profile: String, ours: Epoch, theirs: Epoch },
     #[error("the backups of cluster {cluster} in '{profile}' belong to another instance of this lineage")]
@@ -83,7 +128,9 @@ pub enum OwnershipError {
 impl Classified for OwnershipError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Pending { .. } | Self::Fenced { .. } | Self::NotOurs { .. } => ErrorClass::Denied,
+            Self::Pending { .. } | Self::Waits { .. } | Self::Fenced { .. } | Self::NotOurs { .. } => {
+                ErrorClass::Denied
+            }
             Self::Claims { source, .. } => source.class(),
             Self::Keys => ErrorClass::Bug,
             Self::Read { source } => source.class(),
@@ -95,6 +142,7 @@ impl Classified for OwnershipError {
     fn code(&self) -> &'static str {
         match self {
             Self::Pending { .. } => "ownership.pending",
+            Self::Waits { .. } => "ownership.waits",
             Self::Fenced { .. } => "ownership.fenced",
             Self::NotOurs { .. } => "ownership.not_ours",
             Self::Claims { .. } => "ownership.claims",
@@ -107,10 +155,11 @@ impl Classified for OwnershipError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Pending { .. } => Some(format!(
-                "if the original is gone for good: kubectl delete configmap {}",
+            Self::Pending { namespace, .. } => Some(format!(
+                "if the original is gone for good: kubectl delete configmap {} --namespace {namespace}",
                 keelson_model::names::OWNERSHIP_CONFIG_MAP
             )),
+            Self::Waits { .. } => Some("if the original still works, shut this instance down".to_owned()),
             Self::Fenced { .. } | Self::NotOurs { .. } => {
                 Some("shut this instance down, or recover again to take the backups over".to_owned())
             }
@@ -204,14 +253,18 @@ pub(crate) async fn withdraw_release(
 
 /// Forgets what the replaced catalog's lineage had claimed.
 pub(crate) async fn forget_held(platform: &Platform) -> Result<(), OwnershipError> {
-    update(platform, |ownership| ownership.held.clear()).await.map(drop)
+    let forgotten = update(platform, |ownership| {
+        ownership.held.clear();
+        ownership.unowned.clear();
+    });
+    forgotten.await.map(drop)
 }
 
 /// Why nothing may be retired now, in words for a person; none where this instance owns its backups.
 pub(crate) fn forbids_maintenance(platform: &Platform) -> Option<String> {
     match read(&platform.instance) {
         Ok(Ownership { pending: Some(pending), .. }) => {
-            Some(OwnershipError::Pending { source_cluster: pending.source }.to_string())
+            Some(is_pending(platform, &pending.source).to_string())
         }
         Ok(Ownership { held, .. }) => {
             let fenced = held.values().find(|held| held.fenced_by.is_some())?;
@@ -220,6 +273,48 @@ pub(crate) fn forbids_maintenance(platform: &Platform) -> Option<String> {
             Some(OwnershipError::Fenced { profile, ours: fenced.epoch, theirs }.to_string())
         }
         Err(error) => Some(error.to_string()),
+    }
+}
+
+fn is_pending(platform: &Platform, source: &ClusterId) -> OwnershipError {
+    let namespace = platform.settings.install_namespace.clone();
+    OwnershipError::Pending { source_cluster: source.clone(), namespace }
+}
+
+/// Why what lies in one place may not be removed now, in words for a person; none where it may.
+pub(crate) fn forbids_removal(platform: &Platform, exported: &ExportedTo) -> Option<String> {
+    let cluster = exported.cluster()?;
+    match read(&platform.instance) {
+        Ok(ownership) if ownership.is_pending(&exported.place, &cluster) => {
+            Some(is_pending(platform, &cluster).to_string())
+        }
+        Ok(ownership) => {
+            let held = ownership.held.get(&held_key(&exported.place, &cluster))?;
+            waits(platform, held).map(|error| error.to_string())
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn waits(platform: &Platform, held: &Held) -> Option<OwnershipError> {
+    let until = held.waits_until(platform.clock.now())?;
+    Some(OwnershipError::Waits { profile: held.profile.clone(), cluster: held.cluster.clone(), until })
+}
+
+/// Proves that this instance may remove something there: it owns it, and not only since a moment ago.
+pub(crate) async fn prove_removal(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+) -> Result<keelson_repository::Ownership, OwnershipError> {
+    let Epoch(epoch) = prove(platform, location, cluster).await?;
+    let ownership = read(&platform.instance)?;
+    match ownership.held.get(&held_key(&location.place, cluster)).and_then(|held| waits(platform, held)) {
+        Some(error) => Err(error),
+        None => Ok(keelson_repository::Ownership::proven_by_newest_epoch(
+            platform.identity().lineage,
+            u64::from(epoch),
+        )),
     }
 }
 
@@ -243,8 +338,8 @@ pub(crate) async fn prove(
     let ownership = read(&platform.instance)?;
     let key = held_key(&location.place, cluster);
     // What this instance makes under its own cluster id was never the source's.
-    if let Some(pending) = ownership.pending.as_ref().filter(|pending| pending.source == *cluster) {
-        return Err(OwnershipError::Pending { source_cluster: pending.source.clone() });
+    if ownership.is_pending(&location.place, cluster) {
+        return Err(is_pending(platform, cluster));
     }
     let (folder, lineage, keys) =
         (ClusterFolder::new(cluster), platform.identity().lineage, lineage_keys(platform)?);
@@ -263,17 +358,38 @@ pub(crate) async fn prove(
         }
         // Claimed by ourselves, and the process ended before it was recorded.
         (None, Some((epoch, instance))) if instance == platform.identity().instance => {
-            record(platform, location, cluster, epoch).await
+            record(platform, location, cluster, epoch, None).await
         }
         (None, Some(_)) => {
             Err(OwnershipError::NotOurs { profile: location.profile.clone(), cluster: cluster.clone() })
         }
-        (_, None) | (Some(_), Some(_)) => claim(platform, location, cluster).await,
+        (_, None) | (Some(_), Some(_)) => {
+            let epoch = claim(platform, location, cluster).await?;
+            record(platform, location, cluster, epoch, None).await
+        }
     }
 }
 
-/// Claims the next epoch and records it.
-pub(crate) async fn claim(
+/// Takes a place over: claims the next epoch, unless the newest is ours already and only was not recorded.
+async fn take_over(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+) -> Result<Epoch, OwnershipError> {
+    let (identity, keys) = (platform.identity(), lineage_keys(platform)?);
+    let folder = ClusterFolder::new(cluster);
+    let claims = epochs::read_claims(&*location.store, &folder, identity.lineage, &keys)
+        .await
+        .map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })?;
+    let epoch = match claims.holder {
+        Some(holder) if holder.claim.instance == identity.instance => holder.epoch,
+        Some(_) | None => claim(platform, location, cluster).await?,
+    };
+    record(platform, location, cluster, epoch, Some(platform.clock.now())).await
+}
+
+/// Claims the next epoch.
+async fn claim(
     platform: &Platform,
     location: &Location,
     cluster: &ClusterId,
@@ -282,11 +398,9 @@ pub(crate) async fn claim(
     let keys = lineage_keys(platform)?;
     let folder = ClusterFolder::new(cluster);
     let claimant = (identity.instance, platform.cluster_id.clone());
-    let epoch =
-        epochs::claim(&*location.store, &folder, identity.lineage, &keys, claimant, platform.clock.now())
-            .await
-            .map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })?;
-    record(platform, location, cluster, epoch).await
+    epochs::claim(&*location.store, &folder, identity.lineage, &keys, claimant, platform.clock.now())
+        .await
+        .map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })
 }
 
 async fn record(
@@ -294,6 +408,7 @@ async fn record(
     location: &Location,
     cluster: &ClusterId,
     epoch: Epoch,
+    taken_at: Option<Timestamp>,
 ) -> Result<Epoch, OwnershipError> {
     let key = held_key(&location.place, cluster);
     let held = Held {
@@ -301,10 +416,15 @@ async fn record(
         place: location.place.clone(),
         cluster: cluster.clone(),
         epoch,
+        taken_at,
         fenced_by: None,
     };
     tracing::info!(profile = location.profile, %cluster, %epoch, "ownership claimed");
-    update(platform, |ownership| drop(ownership.held.insert(key.clone(), held.clone()))).await?;
+    update(platform, |ownership| {
+        ownership.unowned.remove(&key);
+        ownership.held.insert(key.clone(), held.clone());
+    })
+    .await?;
     Ok(epoch)
 }
 

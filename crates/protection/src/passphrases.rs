@@ -2,13 +2,20 @@
 //!
 //! Never trimmed, never logged; read anew each time it is needed.
 
+use std::sync::Arc;
+
 use keelson_crypto::Passphrase;
 use keelson_model::names::DR_SECRET;
-use keelson_model::passphrase::{PassphraseSecretError, PassphraseSource, parse_dr_secret};
+use keelson_model::passphrase::{
+    PassphraseSecretError, PassphraseSource, further_passphrases, parse_dr_secret,
+};
 use keelson_model::{Classified, ErrorClass};
 use keelson_workload::{NamespacedName, RequestError};
 
 use crate::platform::Platform;
+
+/// Each passphrase is a slot in every repository, and costs a third of a second wherever one is tried.
+const FURTHER_MAX: usize = 3;
 
 /// There is no passphrase to be had.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +28,8 @@ pub enum PassphraseError {
     Malformed { secret: NamespacedName, source: PassphraseSecretError },
     #[error("Secret '{secret}' names {kind}, which this version cannot read")]
     UnsupportedSource { secret: NamespacedName, kind: &'static str },
+    #[error("Secret '{secret}' holds {found} further passphrases, {FURTHER_MAX} are allowed")]
+    TooMany { secret: NamespacedName, found: usize },
 }
 
 impl Classified for PassphraseError {
@@ -28,7 +37,9 @@ impl Classified for PassphraseError {
         match self {
             Self::Read { source, .. } => source.class(),
             Self::Absent { .. } => ErrorClass::NotFound,
-            Self::Malformed { .. } | Self::UnsupportedSource { .. } => ErrorClass::Invalid,
+            Self::Malformed { .. } | Self::UnsupportedSource { .. } | Self::TooMany { .. } => {
+                ErrorClass::Invalid
+            }
         }
     }
 
@@ -38,6 +49,7 @@ impl Classified for PassphraseError {
             Self::Absent { .. } => "passphrase.absent",
             Self::Malformed { .. } => "passphrase.malformed",
             Self::UnsupportedSource { .. } => "passphrase.unsupported_source",
+            Self::TooMany { .. } => "passphrase.too_many",
         }
     }
 
@@ -47,13 +59,13 @@ impl Classified for PassphraseError {
                 "kubectl create secret generic {} --namespace {} --from-literal key=<passphrase>",
                 secret.name, secret.namespace
             )),
-            Self::Read { .. } | Self::UnsupportedSource { .. } => None,
+            Self::Read { .. } | Self::UnsupportedSource { .. } | Self::TooMany { .. } => None,
         }
     }
 }
 
-/// The passphrase as it stands in the cluster now.
-pub async fn read(platform: &Platform) -> Result<Passphrase, PassphraseError> {
+/// The passphrases as they stand in the cluster now, at least one. Each opens the backups alone.
+pub(crate) async fn read(platform: &Platform) -> Result<Vec<Arc<Passphrase>>, PassphraseError> {
     let at = NamespacedName::new(&platform.settings.install_namespace, DR_SECRET);
     let secret = platform
         .cluster
@@ -63,14 +75,20 @@ pub async fn read(platform: &Platform) -> Result<Passphrase, PassphraseError> {
         .ok_or_else(|| PassphraseError::Absent { secret: at.clone() })?;
     let source = parse_dr_secret(&secret.data)
         .map_err(|source| PassphraseError::Malformed { secret: at.clone(), source })?;
-    match source {
-        PassphraseSource::Raw(bytes) => Ok(Passphrase::new(bytes.to_vec())),
-        PassphraseSource::Vault(_) => unsupported(at, "HashiCorp Vault"),
-        PassphraseSource::Aws(_) => unsupported(at, "AWS Secrets Manager"),
-        PassphraseSource::Azure(_) => unsupported(at, "Azure Key Vault"),
+    let first = match source {
+        PassphraseSource::Raw(bytes) => bytes,
+        PassphraseSource::Vault(_) => return Err(unsupported(at, "HashiCorp Vault")),
+        PassphraseSource::Aws(_) => return Err(unsupported(at, "AWS Secrets Manager")),
+        PassphraseSource::Azure(_) => return Err(unsupported(at, "Azure Key Vault")),
+    };
+    let further = further_passphrases(&secret.data);
+    if further.len() > FURTHER_MAX {
+        return Err(PassphraseError::TooMany { secret: at, found: further.len() });
     }
+    let all = std::iter::once(first).chain(further);
+    Ok(all.map(|bytes| Arc::new(Passphrase::new(bytes.to_vec()))).collect())
 }
 
-fn unsupported(secret: NamespacedName, kind: &'static str) -> Result<Passphrase, PassphraseError> {
-    Err(PassphraseError::UnsupportedSource { secret, kind })
+fn unsupported(secret: NamespacedName, kind: &'static str) -> PassphraseError {
+    PassphraseError::UnsupportedSource { secret, kind }
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use keelson_catalog::{
     Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Subscription,
 };
-use keelson_crypto::{CatalogKey, InstanceKey, VaultKeyring};
+use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Revision};
 use keelson_repository::IndexCache;
 use keelson_resources::KindInfo;
@@ -19,7 +19,7 @@ use keelson_workload::{Cluster, ConnectError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::identity::{self, Identity, IdentityError};
+use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
 use crate::recovery::ship::Shipper;
 
 /// What an operator decides about one installation.
@@ -37,6 +37,8 @@ pub struct Settings {
     pub ownership_grace: Duration,
     /// Legacy or Quick, for a DR policy that does not say.
     pub quick_mode: bool,
+    /// What guessing a passphrase costs. PBKDF2 is for FIPS mode, which also asks for longer passphrases.
+    pub passphrase_cost: KdfCost,
 }
 
 /// A ConfigMap may vanish for a moment while its namespace is torn down or a tool re-applies it.
@@ -75,6 +77,8 @@ pub enum OpenPlatformError {
     Current { path: PathBuf, source: OpenCatalogError },
     #[error("open the instance file in '{}'", path.display())]
     Instance { path: PathBuf, source: OpenCatalogError },
+    #[error("wrap the instance key under the changed Secret")]
+    Rewrap { source: CommitError },
     #[error("establish the identity of this installation")]
     Identity { source: IdentityError },
     #[error("create the first catalog in '{}'", path.display())]
@@ -90,6 +94,7 @@ impl Classified for OpenPlatformError {
             | Self::Instance { source, .. }
             | Self::CreateCatalog { source, .. } => source.class(),
             Self::Identity { source } => source.class(),
+            Self::Rewrap { source } => source.class(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Classified for OpenPlatformError {
             Self::Current { .. } => "platform.open.current",
             Self::Instance { .. } => "platform.open.instance",
             Self::Identity { .. } => "platform.open.identity",
+            Self::Rewrap { .. } => "platform.open.rewrap",
             Self::CreateCatalog { .. } => "platform.open.create_catalog",
         }
     }
@@ -111,6 +117,7 @@ impl Classified for OpenPlatformError {
             Self::ClusterId { .. }
             | Self::Current { .. }
             | Self::Instance { .. }
+            | Self::Rewrap { .. }
             | Self::CreateCatalog { .. } => None,
         }
     }
@@ -146,8 +153,10 @@ pub struct Platform {
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
     /// Held while a review or restore is made: at most one of each may exist.
     pub(crate) recovery_requests: tokio::sync::Mutex<()>,
-    identity: RwLock<Identity>,
-    vault: RwLock<VaultKeyring>,
+    /// One at a time changes the passphrase, or what is enabled.
+    pub(crate) enabling: tokio::sync::Mutex<()>,
+    /// Read and replaced together: slots belong to the newest of the keys.
+    identity: RwLock<(Identity, RepositoryKeys)>,
     catalog: ArcSwap<CatalogSlot>,
     commits: watch::Sender<Revision>,
     /// Small tasks of use cases; awaited when the service stops.
@@ -182,9 +191,9 @@ impl Platform {
         };
         let failed = |source| OpenPlatformError::Identity { source };
         let is_new = matches!(current, Ok(None)) && data.instance_wrapped_key().is_err();
-        let key =
-            identity::instance_key(&cluster, &settings.install_namespace, !is_new).await.map_err(failed)?;
-        let (instance, instance_away) = open_or_replace_instance(&data, &key)?;
+        let secret =
+            identity::secret_keys(&cluster, &settings.install_namespace, !is_new).await.map_err(failed)?;
+        let OpenedInstance { instance, key, away: instance_away } = open_or_replace_instance(&data, &secret)?;
         let current = match &instance_away {
             // Without its own file an installation does not know whose catalog it holds.
             Some(why) => Err(why.clone()),
@@ -204,7 +213,7 @@ impl Platform {
                 identity
             }
         };
-        let vault = identity.vault_keys(&key).map_err(failed)?;
+        let keys = identity.repository_keys(&key).map_err(failed)?;
         let catalog = match current {
             Err(why) => Err(why),
             Ok(None) => {
@@ -232,8 +241,8 @@ impl Platform {
             instance_away,
             instance_key: key,
             index_cache,
-            identity: RwLock::new(identity),
-            vault: RwLock::new(vault),
+            enabling: tokio::sync::Mutex::new(()),
+            identity: RwLock::new((identity, keys)),
             catalog: ArcSwap::from_pointee(slot),
             commits,
             tasks: TaskTracker::new(),
@@ -294,11 +303,16 @@ impl Platform {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        self.identity.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.identity.read().unwrap_or_else(std::sync::PoisonError::into_inner).0.clone()
+    }
+
+    /// What every repository of the lineage must open with.
+    pub(crate) fn repository_keys(&self) -> RepositoryKeys {
+        self.identity.read().unwrap_or_else(std::sync::PoisonError::into_inner).1.clone()
     }
 
     pub(crate) fn vault(&self) -> VaultKeyring {
-        self.vault.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.repository_keys().vault
     }
 
     /// Works with the key that seals secret fields of the catalog in use.
@@ -309,10 +323,9 @@ impl Platform {
 
     /// Writes a changed identity and works with it from here on.
     pub(crate) async fn become_identity(&self, identity: Identity) -> Result<(), IdentityError> {
-        let vault = identity.vault_keys(&self.instance_key)?;
+        let keys = identity.repository_keys(&self.instance_key)?;
         identity.write(&self.instance, self.clock.now()).await?;
-        *self.identity.write().unwrap_or_else(std::sync::PoisonError::into_inner) = identity;
-        *self.vault.write().unwrap_or_else(std::sync::PoisonError::into_inner) = vault;
+        *self.identity.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (identity, keys);
         Ok(())
     }
 }
@@ -324,33 +337,53 @@ impl CatalogSlot {
     }
 }
 
+struct OpenedInstance {
+    instance: Database,
+    key: InstanceKey,
+    /// Why the file cannot be used, where it cannot.
+    away: Option<CatalogAway>,
+}
+
 /// An instance file that is damaged is left as it is, for a person to see, and a scratch one takes its place.
 fn open_or_replace_instance(
     data: &DataDir,
-    key: &InstanceKey,
-) -> Result<(Database, Option<CatalogAway>), OpenPlatformError> {
-    let failed = |source| OpenPlatformError::Instance { path: data.path().to_owned(), source };
-    match open_instance(data, key) {
-        Ok(instance) => Ok((instance, None)),
-        Err(error @ OpenCatalogError::Corrupt { .. }) => {
+    secret: &SecretKeys,
+) -> Result<OpenedInstance, OpenPlatformError> {
+    match open_instance(data, secret) {
+        Ok((instance, key)) => Ok(OpenedInstance { instance, key, away: None }),
+        Err(OpenPlatformError::Instance { path, source: error @ OpenCatalogError::Corrupt { .. } }) => {
             let hint = "restore the platform's volume from a copy, or start on an empty volume and recover the \
                         platform from its location";
             let why = CatalogAway { hint: Some(hint.to_owned()), ..away(error) };
-            let scratch = data.create_scratch(&CatalogKey::derive_instance(key)).map_err(failed)?;
-            Ok((scratch, Some(why)))
+            let (key, _) = secret.make_instance_key();
+            let scratch = data.create_scratch(&CatalogKey::derive_instance(&key));
+            let instance = scratch.map_err(|source| OpenPlatformError::Instance { path, source })?;
+            Ok(OpenedInstance { instance, key, away: Some(why) })
         }
-        Err(source) => Err(failed(source)),
+        Err(error) => Err(error),
     }
 }
 
 /// The instance file is made at the first start, by a process that may be killed right after.
-fn open_instance(data: &DataDir, key: &InstanceKey) -> Result<Database, OpenCatalogError> {
-    let derived = CatalogKey::derive_instance(key);
-    match data.open_instance(&derived) {
-        // Its key follows from the instance key: there is nothing to keep beside it.
-        Err(OpenCatalogError::Absent { .. }) => data.create_instance(&derived, &[]),
-        opened => opened,
+fn open_instance(data: &DataDir, secret: &SecretKeys) -> Result<(Database, InstanceKey), OpenPlatformError> {
+    let failed = |source| OpenPlatformError::Instance { path: data.path().to_owned(), source };
+    let wrapped = match data.instance_wrapped_key() {
+        Err(OpenCatalogError::Absent { .. }) => {
+            let (key, wrapped) = secret.make_instance_key();
+            let made = data.create_instance(&CatalogKey::derive_instance(&key), &wrapped);
+            return Ok((made.map_err(failed)?, key));
+        }
+        read => read.map_err(failed)?,
+    };
+    let opened =
+        secret.open_instance_key(&wrapped).map_err(|source| OpenPlatformError::Identity { source })?;
+    let OpenedInstanceKey { key, rewrapped } = opened;
+    let instance = data.open_instance(&CatalogKey::derive_instance(&key)).map_err(failed)?;
+    if let Some(rewrapped) = rewrapped {
+        instance.rewrap(rewrapped).map_err(|source| OpenPlatformError::Rewrap { source })?;
+        tracing::info!("the instance Secret has changed; its key before can be removed from it");
     }
+    Ok((instance, key))
 }
 
 fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {

@@ -4,6 +4,7 @@
 //! a second or two; `run` writes a manifest that names a point of what was shipped. `review` reads a location, `plan`
 //! says what a recovery would do, `execute` does it.
 
+pub(crate) mod adopt;
 pub(crate) mod chain;
 pub(crate) mod documents;
 pub mod drill;
@@ -20,8 +21,9 @@ pub mod review;
 pub(crate) mod run;
 pub(crate) mod service;
 pub(crate) mod ship;
+pub(crate) mod slots;
 pub mod state;
 
 pub use documents::{BaseDocument, CardDocument, ManifestDocument, StartDocument};
 pub use error::RecoveryError;
-pub(crate) use state::{is_unfinished, newest_slots, recovered_through};
+pub(crate) use state::is_unfinished;

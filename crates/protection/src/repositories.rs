@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use keelson_catalog::{Change, Class, CommitError, Expect, ReadError, Row, RowKey, RowKind};
 use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
-use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
+use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId, SlotId};
 use keelson_repository::{
     ChunkSizes, CreateRepositoryError, IndexCache, Locked, NewRepository, Open, OpenRepositoryError,
     Repository, Unlock,
@@ -18,15 +18,17 @@ use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{ParsePathError, Store, StoreError, StorePath};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::RepositoryKeys;
 use crate::layout::ClusterFolder;
 use crate::locations::{Location, LocationError, Place};
-use crate::ownership;
+use crate::ownership::{self, OwnershipError};
 use crate::platform::{CatalogAway, Platform, commit};
-use crate::recovery;
 use crate::restore_points::Artifact;
 
 /// Below the data directory.
 const LOCAL_FOLDER: &str = "local";
+/// Marks the rows of repositories that an instance made while it owned nothing.
+const BESIDE: &str = "-beside-";
 const ACTOR: &str = "repositories";
 
 /// A repository in a location, as the catalog knows it.
@@ -38,9 +40,17 @@ pub(crate) struct RepositoryRow {
     /// Under whose folder it lies.
     pub cluster: ClusterId,
     pub repository: RepositoryId,
+    /// The passphrase slots that it is known to carry.
+    #[serde(default)]
+    pub slots: Vec<SlotId>,
 }
 
 impl RepositoryRow {
+    /// Its folder.
+    pub(crate) fn root(&self) -> StorePath {
+        ClusterFolder::new(&self.cluster).export_repository(&self.application, self.repository)
+    }
+
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
@@ -75,6 +85,12 @@ pub enum RepositoriesError {
     OpenFolder { source: StoreError },
     #[error("create repository '{root}' in '{profile}'")]
     Create { root: String, profile: String, source: CreateRepositoryError },
+    #[error("give repository '{root}' in '{profile}' the newest key and slots")]
+    AddKey { root: String, profile: String, source: CreateRepositoryError },
+    #[error(
+        "repository '{root}' in '{profile}' has a newer key than this installation: nothing is written to it"
+    )]
+    OtherKeys { root: String, profile: String },
     #[error("open repository '{root}' in '{profile}'")]
     Open { root: String, profile: String, source: OpenRepositoryError },
     #[error("'{root}' names no folder of a repository")]
@@ -89,6 +105,8 @@ pub enum RepositoriesError {
     Location { source: LocationError },
     #[error("profile '{profile}' leads elsewhere than where this restore point was exported to")]
     OtherPlace { profile: String },
+    #[error("establish who owns the exports")]
+    NotOwned { source: OwnershipError },
     #[error("this backup was local to the lost cluster and no copy of it was shipped")]
     LostWithItsCluster,
 }
@@ -98,13 +116,15 @@ impl Classified for RepositoriesError {
         match self {
             Self::MakeFolder { .. } => ErrorClass::Unavailable { retry_after: None },
             Self::OpenFolder { source } => source.class(),
-            Self::Create { source, .. } => source.class(),
+            Self::Create { source, .. } | Self::AddKey { source, .. } => source.class(),
             Self::Open { source, .. } => source.class(),
             Self::Root { .. } => ErrorClass::Corrupt,
             Self::Away { source } => source.class(),
             Self::Read { source, .. } => source.class(),
             Self::Record { source, .. } => source.class(),
             Self::Location { source } => source.class(),
+            Self::NotOwned { source } => source.class(),
+            Self::OtherKeys { .. } => ErrorClass::Denied,
             Self::OtherPlace { .. } => ErrorClass::Invalid,
             Self::LostWithItsCluster => ErrorClass::NotFound,
         }
@@ -115,6 +135,8 @@ impl Classified for RepositoriesError {
             Self::MakeFolder { .. } => "repositories.make_folder",
             Self::OpenFolder { .. } => "repositories.open_folder",
             Self::Create { .. } => "repositories.create",
+            Self::AddKey { .. } => "repositories.add_key",
+            Self::OtherKeys { .. } => "repositories.other_keys",
             Self::Open { .. } => "repositories.open",
             Self::Root { .. } => "repositories.root",
             Self::Away { .. } => "repositories.catalog_away",
@@ -122,6 +144,7 @@ impl Classified for RepositoriesError {
             Self::Record { .. } => "repositories.record",
             Self::Location { .. } => "repositories.location",
             Self::OtherPlace { .. } => "repositories.other_place",
+            Self::NotOwned { .. } => "repositories.not_owned",
             Self::LostWithItsCluster => "repositories.lost",
         }
     }
@@ -134,30 +157,49 @@ impl Classified for RepositoriesError {
             Self::OtherPlace { .. } => {
                 Some("name a profile of the original location in spec.artifactOverrideProfile".to_owned())
             }
+            Self::NotOwned { source } => source.hint(),
             Self::LostWithItsCluster => Some("choose an exported restore point".to_owned()),
             _ => None,
         }
     }
 }
 
-/// Creates a repository, or opens the one that an earlier try has made.
+/// Creates a repository, or opens the one that an earlier try has made, with everything that [`open_current`] gives.
 pub(crate) async fn create_or_open(
     store: Arc<dyn Store>,
     root: &StorePath,
     id: RepositoryId,
-    vault: &VaultKeyring,
+    keys: &RepositoryKeys,
     profile: &str,
-    slots: &[keelson_crypto::Slot],
+    carried: &[SlotId],
     index_cache: &IndexCache,
 ) -> Result<Repository<Open>, RepositoriesError> {
-    let locked = || {
-        let locked = Repository::<Locked>::at(store.clone(), root.clone());
-        let locked = locked.map_err(|source| RepositoriesError::OpenFolder { source })?;
-        Ok::<_, RepositoriesError>(locked.indexed_in(index_cache))
-    };
-    match locked()?.open(Unlock::Vault(vault)).await {
-        Ok(open) => return Ok(open),
-        Err(OpenRepositoryError::Absent { .. }) => {}
+    if let Some(open) = open_current(store.clone(), root, keys, profile, carried, index_cache).await? {
+        return Ok(open);
+    }
+    let RepositoryKeys { vault, slots } = keys;
+    let new = NewRepository { id, vault, slots, chunks: ChunkSizes::default() };
+    locked(store, root, index_cache)?.create(new).await.map_err(|source| RepositoriesError::Create {
+        root: root.to_string(),
+        profile: profile.to_owned(),
+        source,
+    })
+}
+
+/// Opens a repository, if it is there, and gives it the newest key and those of the slots that it is not known to
+/// carry already: nothing may be written into it before.
+pub(crate) async fn open_current(
+    store: Arc<dyn Store>,
+    root: &StorePath,
+    keys: &RepositoryKeys,
+    profile: &str,
+    carried: &[SlotId],
+    index_cache: &IndexCache,
+) -> Result<Option<Repository<Open>>, RepositoriesError> {
+    let RepositoryKeys { vault, slots } = keys;
+    let open = match locked(store, root, index_cache)?.open(Unlock::Vault(vault)).await {
+        Ok(open) => open,
+        Err(OpenRepositoryError::Absent { .. }) => return Ok(None),
         Err(source) => {
             return Err(RepositoriesError::Open {
                 root: root.to_string(),
@@ -165,13 +207,27 @@ pub(crate) async fn create_or_open(
                 source,
             });
         }
+    };
+    if !open.holds_newest_key() {
+        let (root, profile) = (root.to_string(), profile.to_owned());
+        return Err(RepositoriesError::OtherKeys { root, profile });
     }
-    let new = NewRepository { id, vault, slots, chunks: ChunkSizes::default() };
-    locked()?.create(new).await.map_err(|source| RepositoriesError::Create {
+    let lacking: Vec<_> = slots.iter().filter(|slot| !carried.contains(&slot.id())).cloned().collect();
+    open.add_key(vault, &lacking).await.map(Some).map_err(|source| RepositoriesError::AddKey {
         root: root.to_string(),
         profile: profile.to_owned(),
         source,
     })
+}
+
+fn locked(
+    store: Arc<dyn Store>,
+    root: &StorePath,
+    index_cache: &IndexCache,
+) -> Result<Repository<Locked>, RepositoriesError> {
+    let locked = Repository::<Locked>::at(store, root.clone());
+    let locked = locked.map_err(|source| RepositoriesError::OpenFolder { source })?;
+    Ok(locked.indexed_in(index_cache))
 }
 
 impl Platform {
@@ -188,9 +244,10 @@ impl Platform {
         let store: Arc<dyn Store> =
             Arc::new(store.map_err(|source| RepositoriesError::OpenFolder { source })?);
         let vault = VaultKeyring::new(VaultKey::derive_local(&self.instance_key));
+        let keys = RepositoryKeys { vault, slots: Vec::new() };
         let id = self.local_repository_id();
         let (root, place) = (StorePath::root(), "the platform's volume");
-        create_or_open(store, &root, id, &vault, place, &[], &self.index_cache).await
+        create_or_open(store, &root, id, &keys, place, &[], &self.index_cache).await
     }
 
     /// The repository that an application is exported to through this location, made on first use.
@@ -199,27 +256,87 @@ impl Platform {
         location: &Location,
         application: &str,
     ) -> Result<(RepositoryRow, Repository<Open>), RepositoriesError> {
-        let row = self.choose_export_repository(location, application).await?;
-        let root = ClusterFolder::new(&row.cluster).export_repository(application, row.repository);
-        let slots = recovery::newest_slots(self);
-        let open = create_or_open(
-            location.store.clone(),
-            &root,
-            row.repository,
-            &self.vault(),
-            &location.profile,
-            &slots,
-            &self.index_cache,
-        )
-        .await?;
+        let (key, row) = self.choose_export_repository(location, application).await?;
+        // Claimed for the folder that is written to: a recovered instance goes on in its source's once it owns it.
+        match ownership::prove(self, location, &row.cluster).await {
+            Ok(_) => {}
+            Err(OwnershipError::Pending { .. }) if key.name.contains(BESIDE) => {}
+            Err(source) => return Err(RepositoriesError::NotOwned { source }),
+        }
+        self.open_export(location, key, row).await
+    }
+
+    /// Opens an export repository, gives it what it lacks of keys and slots, and records that it has them.
+    pub(crate) async fn open_export(
+        &self,
+        location: &Location,
+        key: RowKey,
+        mut row: RepositoryRow,
+    ) -> Result<(RepositoryRow, Repository<Open>), RepositoriesError> {
+        let keys = self.repository_keys();
+        let (store, root) = (location.store.clone(), row.root());
+        let (profile, cache) = (&location.profile, &self.index_cache);
+        let opened = create_or_open(store, &root, row.repository, &keys, profile, &row.slots, cache).await;
+        let open = match opened {
+            // Its keys were made by others after the passphrase of our recovery: exports go on beside it.
+            Err(RepositoriesError::OtherKeys { .. }) => {
+                row = self.begin_beside(location, &key, row).await?;
+                let (store, root) = (location.store.clone(), row.root());
+                create_or_open(store, &root, row.repository, &keys, profile, &row.slots, cache).await?
+            }
+            opened => opened?,
+        };
+        if row.slots != keys.slot_ids() {
+            row.slots = keys.slot_ids();
+            self.note_slots(&key, &row).await?;
+        }
         Ok((row, open))
+    }
+
+    /// From here on the application is exported to a new repository; what lies in the one before stays where it is.
+    async fn begin_beside(
+        &self,
+        location: &Location,
+        key: &RowKey,
+        before: RepositoryRow,
+    ) -> Result<RepositoryRow, RepositoriesError> {
+        let proven = ownership::prove(self, location, &self.cluster_id).await;
+        proven.map_err(|source| RepositoriesError::NotOwned { source })?;
+        let fresh = RepositoryRow {
+            cluster: self.cluster_id.clone(),
+            repository: RepositoryId::from_bytes(random_bytes()),
+            slots: Vec::new(),
+            ..before
+        };
+        let catalog = self.catalog().map_err(|source| RepositoriesError::Away { source })?;
+        let put = fresh.put(&key.name, self.clock.now(), Expect::Any);
+        commit(&catalog, ACTOR, vec![put])
+            .await
+            .map_err(|source| RepositoriesError::Record { application: fresh.application.clone(), source })?;
+        Ok(fresh)
+    }
+
+    /// A row that has changed meanwhile is noted by whoever opens the repository next.
+    async fn note_slots(&self, key: &RowKey, known: &RepositoryRow) -> Result<(), RepositoriesError> {
+        let failed = |source| RepositoriesError::Record { application: known.application.clone(), source };
+        let catalog = self.catalog().map_err(|source| RepositoriesError::Away { source })?;
+        let stored = catalog
+            .read(key)
+            .map_err(|source| RepositoriesError::Read { application: known.application.clone(), source })?;
+        let Some(stored) = stored else { return Ok(()) };
+        let expect = Expect::At(stored.revision);
+        let row = Row { body: serde_json::to_vec(known).expect("plain data"), ..stored.row };
+        match commit(&catalog, ACTOR, vec![Change::Put { row, expect }]).await {
+            Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+            Err(source) => Err(failed(source)),
+        }
     }
 
     async fn choose_export_repository(
         &self,
         location: &Location,
         application: &str,
-    ) -> Result<RepositoryRow, RepositoriesError> {
+    ) -> Result<(RowKey, RepositoryRow), RepositoriesError> {
         let catalog = self.catalog().map_err(|source| RepositoriesError::Away { source })?;
         let key = RowKey::new(row_kind(), application, self.repository_row_name(location));
         let read = || {
@@ -228,7 +345,7 @@ impl Platform {
                 .map_err(|source| RepositoriesError::Read { application: application.into(), source })
         };
         if let Some(row) = read()?.and_then(|stored| RepositoryRow::parse(&stored.row.body)) {
-            return Ok(row);
+            return Ok((key, row));
         }
         let fresh = RepositoryRow {
             application: application.to_owned(),
@@ -236,13 +353,15 @@ impl Platform {
             place: location.place.clone(),
             cluster: self.cluster_id.clone(),
             repository: RepositoryId::from_bytes(random_bytes()),
+            slots: Vec::new(),
         };
         let put = fresh.put(&key.name, self.clock.now(), Expect::Absent);
         match commit(&catalog, ACTOR, vec![put]).await {
-            Ok(_) => Ok(fresh),
+            Ok(_) => Ok((key, fresh)),
             // Another export of the same application was a moment faster.
             Err(CommitError::Conflict { .. }) => {
-                Ok(read()?.and_then(|stored| RepositoryRow::parse(&stored.row.body)).unwrap_or(fresh))
+                let found = read()?.and_then(|stored| RepositoryRow::parse(&stored.row.body));
+                Ok((key, found.unwrap_or(fresh)))
             }
             Err(source) => Err(RepositoriesError::Record { application: application.to_owned(), source }),
         }
@@ -251,10 +370,9 @@ impl Platform {
     /// While this instance owns nothing it exports beside the source's repositories, never into them.
     fn repository_row_name(&self, location: &Location) -> String {
         let place = location.place.key();
-        let pending = ownership::read(&self.instance).ok().and_then(|ownership| ownership.pending);
-        match pending {
+        match ownership::read(&self.instance).ok().and_then(|ownership| ownership.pending) {
             None => place,
-            Some(pending) => format!("{place}-beside-{}", pending.since.as_second()),
+            Some(pending) => format!("{place}{BESIDE}{}", pending.since.as_second()),
         }
     }
 

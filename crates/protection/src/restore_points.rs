@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, RowKey};
 use keelson_model::names::label;
 use keelson_model::retention::Tiers;
-use keelson_model::{RepositoryId, SessionId};
+use keelson_model::{ClusterId, RepositoryId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,6 +47,13 @@ pub(crate) struct ExportedTo {
     pub place: Place,
     /// The repository's folder below the profile's path.
     pub root: String,
+}
+
+impl ExportedTo {
+    /// Under whose folder it lies.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.root.split('/').nth(1).and_then(|id| id.parse().ok())
+    }
 }
 
 /// The private part of a restore point content.

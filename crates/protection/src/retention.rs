@@ -97,7 +97,8 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
     }
 }
 
-/// Makes the RetireAction of one content. One that is being retired already is left alone.
+/// Makes the RetireAction of one content. One that is being retired already is left alone, and one in a place that
+/// this instance does not own, or has taken over a moment ago, waits.
 pub(crate) async fn retire(
     platform: &Platform,
     database: &Database,
@@ -108,8 +109,14 @@ pub(crate) async fn retire(
     if restore_points::is_retiring(&content) {
         return Ok(());
     }
+    let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
+    if let Some(reason) = exported.and_then(|exported| ownership::forbids_removal(platform, &exported)) {
+        tracing::debug!(content = content.name, reason, "retiring waits");
+        return Ok(());
+    }
     let now = platform.clock.now();
     let changes = restore_points::retirement(&mut content, &Requester::platform(), now);
+    tracing::info!(content = content.name, "retiring what is not kept any longer");
     match commit(database, "retention", changes).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(source) => Err(RetentionError::Submit { content: content.name, source }),

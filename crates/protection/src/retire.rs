@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
-use crate::layout::Epoch;
 use crate::ownership;
 use crate::records::Record;
 use crate::repositories::RepositoriesError;
@@ -22,6 +21,8 @@ use crate::restore_points::{self, Artifact, ContentInternal};
 pub(crate) enum RetireActionError {
     #[error("the action does not say what to retire")]
     NoSubject { source: serde_json::Error },
+    #[error("'{root}' does not say whose backups it holds")]
+    NoCluster { root: String },
     #[error("retire the outcome of content '{content}'")]
     Retire { content: String, source: RetireError },
 }
@@ -29,7 +30,7 @@ pub(crate) enum RetireActionError {
 impl Classified for RetireActionError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::NoSubject { .. } => ErrorClass::Corrupt,
+            Self::NoSubject { .. } | Self::NoCluster { .. } => ErrorClass::Corrupt,
             Self::Retire { source, .. } => source.class(),
         }
     }
@@ -37,6 +38,7 @@ impl Classified for RetireActionError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoSubject { .. } => "retire.no_subject",
+            Self::NoCluster { .. } => "retire.no_cluster",
             Self::Retire { .. } => "retire.retire",
         }
     }
@@ -63,16 +65,24 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 
 /// Why it may not be retired by this instance, or nothing once it is.
 async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<String>, Failure> {
+    let (repository, artifact) = match job.platform.open_artifact(artifact, None).await {
+        Ok(opened) => opened,
+        // It was local to a cluster that is gone: there is nothing to free.
+        Err(RepositoriesError::LostWithItsCluster) => return Ok(None),
+        Err(failure) => return Err(failure.into()),
+    };
     let lineage = job.platform.identity().lineage;
+    // Of what was opened: the copy of a local backup lies in a location too, perhaps in somebody else's folder.
     let proof = match &artifact.exported {
         // Nobody else can reach the platform's own volume.
         None => Ownership::proven_by_newest_epoch(lineage, 1),
         Some(exported) => {
             let location = job.platform.open_location(&exported.profile).await?;
-            let cluster = exported.root.split('/').nth(1).and_then(|id| id.parse().ok());
-            let cluster = cluster.unwrap_or_else(|| job.platform.cluster_id.clone());
-            match ownership::prove(&job.platform, &location, &cluster).await {
-                Ok(Epoch(epoch)) => Ownership::proven_by_newest_epoch(lineage, u64::from(epoch)),
+            let cluster = exported.cluster();
+            let cluster =
+                cluster.ok_or_else(|| RetireActionError::NoCluster { root: exported.root.clone() })?;
+            match ownership::prove_removal(&job.platform, &location, &cluster).await {
+                Ok(proof) => proof,
                 Err(refusal) if refusal.class() == ErrorClass::Denied => {
                     return Ok(Some(refusal.to_string()));
                 }
@@ -80,14 +90,9 @@ async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<
             }
         }
     };
-    let (repository, artifact) = match job.platform.open_artifact(artifact, None).await {
-        Ok(opened) => opened,
-        // It was local to a cluster that is gone: there is nothing to free.
-        Err(RepositoriesError::LostWithItsCluster) => return Ok(None),
-        Err(failure) => return Err(failure.into()),
-    };
     match repository.retire(artifact.outcome, &proof, job.platform.clock.now()).await {
         Ok(_) | Err(RetireError::Absent { .. }) => Ok(None),
+        Err(refusal @ RetireError::OutdatedKey) => Ok(Some(refusal.to_string())),
         Err(source) => Err(RetireActionError::Retire { content: content.to_owned(), source }.into()),
     }
 }

@@ -31,6 +31,7 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     services.spawn(recovery::drill::run_drills(platform.clone(), stop.clone()));
     services.spawn(ownership::run_ownership(platform.clone(), stop.clone()));
     services.spawn(status::run_status(platform.clone(), stop.clone()));
+    services.spawn(recovery::slots::run_slots(platform.clone(), stop.clone()));
     services.spawn(upkeep::run_upkeep(platform.clone(), stop.clone()));
     while let Some(ended) = services.join_next().await {
         if let Err(error) = ended {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use keelson_catalog::Class;
 use keelson_model::ClusterId;
 use keelson_workload::{ConfigMap, NamespacedName};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ownership;
 use crate::platform::Platform;
 use crate::recovery::drill::DrillReport;
-use crate::recovery::state;
+use crate::recovery::{slots, state};
 
 pub const STATUS_CONFIG_MAP: &str = "keelson-status";
 /// The key that holds the whole report as JSON.
@@ -38,6 +39,9 @@ pub struct InstanceStatus {
     pub problem: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disaster_recovery: Option<DisasterRecoveryStatus>,
+    /// Exports that nobody could open without this cluster: their repositories lack the newest passphrase slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports_at_risk: Vec<ExportAtRiskStatus>,
     pub ownership: OwnershipStatus,
 }
 
@@ -81,12 +85,30 @@ pub struct ShippedStatus {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct ExportAtRiskStatus {
+    pub application: String,
+    pub profile: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OwnershipStatus {
-    /// `Owned`, `Pending` or `Fenced`.
+    /// `Owned`, `Pending`, `Partial` while some places are still to be claimed, or `Fenced`.
     pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ClusterId>,
     pub claims: Vec<ClaimStatus>,
+    /// Places of the source's backups that could not be claimed yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unowned: Vec<UnownedStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnownedStatus {
+    pub profile: String,
+    pub cluster: ClusterId,
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +117,9 @@ pub struct ClaimStatus {
     pub profile: String,
     pub cluster: ClusterId,
     pub epoch: u32,
+    /// Taken over a short while ago: nothing is removed there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_all_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_by: Option<u32>,
 }
@@ -117,7 +142,8 @@ pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken)
     }
 }
 
-fn observe(platform: &Platform) -> InstanceStatus {
+/// How this instance stands now.
+pub fn observe(platform: &Platform) -> InstanceStatus {
     let identity = platform.identity();
     let catalog = platform.catalog();
     let head = catalog.as_ref().ok().map(keelson_catalog::Database::head);
@@ -154,6 +180,10 @@ fn observe(platform: &Platform) -> InstanceStatus {
         catalog: catalog_status,
         problem: catalog.err().map(|away| away.why),
         disaster_recovery,
+        exports_at_risk: slots::exports_at_risk(platform)
+            .into_iter()
+            .map(|slots::ExportAtRisk { application, profile }| ExportAtRiskStatus { application, profile })
+            .collect(),
         ownership: observe_ownership(platform),
     }
 }
@@ -185,6 +215,7 @@ fn observe_ownership(platform: &Platform) -> OwnershipStatus {
             profile: held.profile.clone(),
             cluster: held.cluster.clone(),
             epoch: held.epoch.0,
+            keeps_all_until: held.waits_until(platform.clock.now()),
             fenced_by: held.fenced_by.map(|epoch| epoch.0),
         })
         .collect();
@@ -192,12 +223,22 @@ fn observe_ownership(platform: &Platform) -> OwnershipStatus {
     let word = match (&ownership.pending, fenced) {
         (Some(_), _) => "Pending",
         (None, true) => "Fenced",
+        (None, false) if !ownership.unowned.is_empty() => "Partial",
         (None, false) => "Owned",
     };
     OwnershipStatus {
         state: word.to_owned(),
         source: ownership.pending.map(|pending| pending.source),
         claims,
+        unowned: ownership
+            .unowned
+            .into_values()
+            .map(|unowned| UnownedStatus {
+                profile: unowned.profile,
+                cluster: unowned.cluster,
+                why: unowned.why,
+            })
+            .collect(),
     }
 }
 

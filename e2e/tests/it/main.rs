@@ -8,6 +8,7 @@ mod rebuild;
 mod recovery_refusals;
 mod refusals;
 mod restores;
+mod secrets;
 mod stage;
 mod whole_story;
 mod world;

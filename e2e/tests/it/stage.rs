@@ -48,8 +48,17 @@ pub(crate) struct State {
 impl Stage {
     /// An empty cluster and a fresh platform that finds `share` and further claims.
     pub(crate) fn raise(share: &Path, claims: &[(&str, &Path)]) -> Result<Self> {
+        Self::raise_logging(share, claims, None)
+    }
+
+    /// The same, with logs of what the filter lets pass.
+    pub(crate) fn raise_logging(
+        share: &Path,
+        claims: &[(&str, &Path)],
+        filter: Option<&str>,
+    ) -> Result<Self> {
         let plane = block_on(ControlPlane::start())?;
-        let instance = Instance::serve(plane.kubeconfig(), |directory| {
+        let instance = Instance::serve_logging(plane.kubeconfig(), filter, |directory| {
             let mut arguments: Vec<String> =
                 ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]
                     .map(str::to_owned)

@@ -98,6 +98,7 @@ async fn with_catalog<T: Send + 'static>(
         claims: BTreeMap::new(),
         ownership_grace: OWNERSHIP_GRACE,
         quick_mode: false,
+        passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
     };
     let platform =
         Platform::open(settings, access, Arc::new(WallClock)).await.context("open the data directory")?;

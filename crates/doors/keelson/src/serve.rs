@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
 use keelson_model::Clock;
-use keelson_protection::{OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::Cluster;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -60,6 +60,9 @@ pub(crate) struct Serve {
     /// Quick disaster recovery for a DR policy that does not say.
     #[arg(long)]
     quick_mode: bool,
+    /// FIPS mode: slots cost PBKDF2-HMAC-SHA256, and a passphrase under 14 bytes is refused.
+    #[arg(long)]
+    fips: bool,
     /// Log lines as JSON.
     #[arg(long)]
     log_json: bool,
@@ -87,6 +90,7 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
         claims: serve.claims.iter().cloned().collect::<BTreeMap<_, _>>(),
         ownership_grace: Duration::from_secs(serve.ownership_grace),
         quick_mode: serve.quick_mode,
+        passphrase_cost: if serve.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
     };
     let platform = Platform::open(settings, cluster, clock.clone()).await.map_err(failed)?;
     let stop = CancellationToken::new();

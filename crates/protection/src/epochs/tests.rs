@@ -66,6 +66,21 @@ async fn what_a_stranger_wrote_counts_for_nothing_and_is_reported() {
     assert_eq!(claim_by(&store, &ours, next).await.unwrap(), Epoch(3));
 }
 
+/// Whoever can write to the location could end the lineage with ten thousand empty objects.
+#[tokio::test]
+async fn a_folder_full_of_strangers_objects_does_not_end_the_lineage() {
+    let (store, lineage, holder) = (MemoryStore::new(), lineage(), instance());
+    claim_by(&store, &lineage, instance()).await.unwrap();
+    for number in 100..=(100 + CLAIMS_MAX as u32) {
+        let path = ClusterFolder::new(&cluster()).epoch(lineage.id, Epoch(number));
+        store.create(&path, Bytes::from_static(b"nothing")).await.unwrap();
+    }
+    assert_eq!(claim_by(&store, &lineage, holder).await.unwrap(), Epoch(2));
+    let claims = claims_of(&store, &lineage).await;
+    assert_eq!(claims.holder.unwrap().claim.instance, holder);
+    assert_eq!(claims.strangers.len(), CLAIMS_MAX + 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_racing_claimants_each_epoch_has_one_holder() {
     let (store, lineage) = (Arc::new(MemoryStore::new()), Arc::new(lineage()));

@@ -1,6 +1,6 @@
 //! Taking ownership: the ConfigMap is gone for good, so the next epoch is claimed wherever the catalog knows data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,34 +11,52 @@ use keelson_workload::{NamespaceName, NamespacePhase, NamespacedName};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::ownership::{self, Pending};
+use crate::locations::Place;
+use crate::ownership::{self, Pending, Unowned};
 use crate::platform::Platform;
 use crate::recovery;
 use crate::repositories::{self, RepositoryRow};
 
 /// How often the ConfigMap is looked for while ownership is pending.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a place that could not be claimed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(60);
 const PAGE: usize = 500;
 
-/// Watches for the ConfigMap's removal as long as ownership is pending.
+/// Watches for the ConfigMap's removal as long as ownership is pending, then claims place by place until all are owned.
 pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationToken) {
     let mut absent_since: Option<tokio::time::Instant> = None;
+    let mut tried: Option<tokio::time::Instant> = None;
     let mut tick = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
-        let pending = ownership::read(&platform.instance).ok().and_then(|ownership| ownership.pending);
-        let Some(pending) = pending.filter(|_| !recovery::is_unfinished(&platform)) else {
-            absent_since = None;
-            continue;
-        };
-        if !is_released(&platform).await {
+        let Ok(ownership) = ownership::read(&platform.instance) else { continue };
+        if recovery::is_unfinished(&platform) {
             absent_since = None;
             continue;
         }
-        let since = *absent_since.get_or_insert_with(tokio::time::Instant::now);
-        if since.elapsed() >= platform.settings.ownership_grace {
-            take(&platform, &pending).await;
-            absent_since = None;
+        if let Some(pending) = ownership.pending {
+            if !is_released(&platform).await {
+                absent_since = None;
+                continue;
+            }
+            let since = *absent_since.get_or_insert_with(tokio::time::Instant::now);
+            if since.elapsed() >= platform.settings.ownership_grace {
+                absent_since = None;
+                tried = None;
+                if let Err(cause) = release(&platform, &pending).await {
+                    warn!(cause, "ownership could not be taken");
+                }
+            }
+        } else if !ownership.unowned.is_empty() && tried.is_none_or(|at| at.elapsed() >= RETRY_EVERY) {
+            let mut taken = false;
+            for (key, unowned) in ownership.unowned {
+                taken |= take(&platform, &key, &unowned).await;
+            }
+            if taken {
+                ship_as_owner(&platform).await;
+            }
+            tried = Some(tokio::time::Instant::now());
         }
     }
 }
@@ -55,33 +73,49 @@ async fn is_released(platform: &Platform) -> bool {
     matches!(state, Ok(Some(state)) if state.phase == NamespacePhase::Active)
 }
 
-/// Claims place by place. A place that cannot be reached stays unowned and is tried again at the next look.
-async fn take(platform: &Platform, pending: &Pending) {
-    let mut failed = 0;
-    for (profile, cluster) in places(platform, pending) {
-        let claimed = async {
-            let location =
-                platform.open_location(&profile).await.map_err(|error| Chain(&error).to_string())?;
-            ownership::claim(platform, &location, &cluster).await.map_err(|error| Chain(&error).to_string())
-        };
-        match claimed.await {
-            Ok(epoch) => info!(profile, %cluster, %epoch, "ownership taken"),
-            Err(cause) => {
-                failed += 1;
-                warn!(profile, %cluster, cause, "ownership could not be taken here");
-            }
+/// From here on ownership is a matter of each place: what is still to be claimed is written down first.
+async fn release(platform: &Platform, pending: &Pending) -> Result<(), String> {
+    let places = places(platform, pending)?;
+    let released = ownership::update(platform, |ownership| {
+        ownership.pending = None;
+        let held = ownership.held.keys().cloned().collect::<BTreeSet<_>>();
+        ownership.unowned = places.clone();
+        ownership.unowned.retain(|key, _| !held.contains(key));
+    });
+    released.await.map_err(|error| Chain(&error).to_string())?;
+    info!("this instance takes its backups over");
+    ship_as_owner(platform).await;
+    Ok(())
+}
+
+/// Claims one place, and says whether it did. One that cannot be reached stays unowned, says why, and is tried again.
+async fn take(platform: &Platform, key: &str, unowned: &Unowned) -> bool {
+    let Unowned { profile, place, cluster, .. } = unowned;
+    let claimed = async {
+        let location = platform.open_location(profile).await.map_err(|error| Chain(&error).to_string())?;
+        if location.place != *place {
+            return Err(format!("profile '{profile}' leads elsewhere now"));
         }
-    }
-    if failed > 0 {
-        return;
-    }
-    match ownership::update(platform, |ownership| ownership.pending = None).await {
-        Ok(_) => {
-            info!("this instance owns its backups");
-            ship_as_owner(platform).await;
+        let taken = ownership::take_over(platform, &location, cluster).await;
+        taken.map_err(|error| Chain(&error).to_string())
+    };
+    let cause = match claimed.await {
+        Ok(epoch) => {
+            info!(profile, %cluster, %epoch, "ownership taken");
+            return true;
         }
-        Err(error) => warn!(error = &error as &dyn std::error::Error, "ownership could not be recorded"),
+        Err(cause) => cause,
+    };
+    warn!(profile, %cluster, cause, "ownership could not be taken here");
+    let noted = ownership::update(platform, |ownership| {
+        if let Some(unowned) = ownership.unowned.get_mut(key) {
+            unowned.why.clone_from(&cause);
+        }
+    });
+    if let Err(error) = noted.await {
+        warn!(error = &error as &dyn std::error::Error, "what is not owned was not recorded");
     }
+    false
 }
 
 /// The chain goes on at the new epoch at once: an entry of it says that it is the latest, whatever else is shipped.
@@ -95,20 +129,29 @@ async fn ship_as_owner(platform: &Platform) {
 }
 
 /// Where data of the source lies: every export repository of the catalog, and where disaster recovery was read from.
-fn places(platform: &Platform, pending: &Pending) -> BTreeSet<(String, ClusterId)> {
-    let mut found = BTreeSet::new();
-    if let Some(profile) = recovery::recovered_through(platform) {
-        found.insert((profile, pending.source.clone()));
+fn places(platform: &Platform, pending: &Pending) -> Result<BTreeMap<String, Unowned>, String> {
+    let mut found = BTreeMap::new();
+    let mut add = |profile: String, place: Place, cluster: ClusterId| {
+        let key = ownership::held_key(&place, &cluster);
+        found.insert(key, Unowned { profile, place, cluster, why: String::new() });
+    };
+    let former = recovery::state::former(platform).map_err(|error| Chain(&error).to_string())?;
+    for known in former.into_iter().filter(|known| known.cluster == pending.source) {
+        add(known.profile, known.place, known.cluster);
     }
-    let Ok(catalog) = platform.catalog() else { return found };
+    let catalog = platform.catalog().map_err(|error| Chain(&error).to_string())?;
     let mut query = Query::all(repositories::row_kind(), PAGE);
-    while let Ok(page) = catalog.list(&query) {
-        let rows = page.rows.iter().filter_map(|stored| RepositoryRow::parse(&stored.row.body));
-        found.extend(rows.map(|row| (row.profile, row.cluster)));
+    loop {
+        let page = catalog.list(&query).map_err(|error| Chain(&error).to_string())?;
+        for row in page.rows.iter().filter_map(|stored| RepositoryRow::parse(&stored.row.body)) {
+            // What this instance made beside the source's is its own already.
+            if row.cluster == pending.source || row.cluster != platform.cluster_id {
+                add(row.profile, row.place, row.cluster);
+            }
+        }
         match page.next {
             Some(next) => query.after = Some(next),
-            None => break,
+            None => return Ok(found),
         }
     }
-    found
 }

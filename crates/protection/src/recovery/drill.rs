@@ -144,11 +144,11 @@ async fn look(
 ) -> Result<(), RecoveryError> {
     let location = platform.open_location(&enabled.profile).await;
     let location = location.map_err(|source| RecoveryError::Location { source })?;
-    let passphrase = passphrases::read(platform).await;
-    let passphrase = Arc::new(passphrase.map_err(|source| RecoveryError::Passphrase { source })?);
+    let passphrases = passphrases::read(platform).await;
+    let passphrases = passphrases.map_err(|source| RecoveryError::Passphrase { source })?;
     let (cluster, clock) = (&platform.cluster_id, platform.clock.clone());
     let Proof { chains, expected, findings } =
-        prove(&location.store, cluster, &passphrase, work, clock).await?;
+        prove(&location.store, cluster, &passphrases, work, clock).await?;
     findings.into_iter().for_each(|finding| report.find(finding));
     match chains.into_iter().find(|chain| chain.repository == enabled.repository) {
         Some(chain) => compare(platform, chain, report)?,

@@ -1,12 +1,11 @@
 //! Enabling disaster recovery: claim, card, repository with its passphrase slot, a start, and a base at once.
 //!
-//! Guarantees: running it again finds what an earlier try has made. A repository is recorded before it is created.
-//! The order: 1 the profile is fit and the passphrase strong; 2 ownership of this cluster's folder is claimed; 3 the
-//! card is there; 4 the repository is there with its slot; 5 export repositories have the slot; 6 a start and a base.
+//! Guarantees: running it again finds what an earlier try has made, and completes it.
+//! The order: 1 the profile is fit; 2 the passphrases are strong and have slots; 3 ownership of this cluster's folder
+//! is claimed; 4 the card is there; 5 the repository's id is recorded; 6 it is there with its keys and slots; 7 it is
+//! the one in use; 8 a start and a base; 9 the other repositories of the lineage have the slots.
 
-use keelson_catalog::Query;
-use keelson_crypto::{KdfCost, Passphrase, PassphraseStrength, Slot, random_bytes};
-use keelson_model::passphrase::WeakPassphrase;
+use keelson_crypto::{KdfCost, random_bytes};
 use keelson_model::recovery::DrMode;
 use keelson_model::{RepositoryId, SlotId};
 use keelson_resources::policy::DrPolicy;
@@ -18,62 +17,102 @@ use crate::ownership;
 use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::documents::{CardDocument, DOCUMENT_VERSION};
-use crate::recovery::state::{self, Enabled};
-use crate::recovery::{RecoveryError, ship};
-use crate::repositories::{self, RepositoryRow};
-
-const PAGE: usize = 500;
+use crate::recovery::state::{self, Enabled, Enabling};
+use crate::recovery::{RecoveryError, ship, slots};
+use crate::repositories;
 
 /// Enables disaster recovery to a profile, or brings what is enabled in line with it.
 pub async fn enable(platform: &Platform, profile: &str, mode: DrMode) -> Result<Enabled, RecoveryError> {
+    let _turn = platform.enabling.lock().await;
     let location =
         platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
-    let passphrase =
+    let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+    slots::settle(platform, &passphrases).await?;
+    let newest = platform.vault().newest().number();
     let before = state::enabled(platform)?;
-    if let Some(enabled) = before.as_ref().filter(|enabled| enabled.place == location.place)
-        && opens(enabled, &passphrase).await
-    {
-        let unchanged = enabled.mode == mode && enabled.profile == profile;
-        let enabled = Enabled { mode, profile: profile.to_owned(), ..enabled.clone() };
-        if !unchanged {
-            state::write_enabled(platform, &enabled).await?;
+    let enabled = match before {
+        Some(before) if before.place == location.place && before.vault_key == newest => {
+            keep(platform, &location, before, profile, mode).await?
         }
-        ship::begin(platform, &location, &enabled).await?;
-        return Ok(enabled);
-    }
-    check_strength(&passphrase)?;
-    let claimed = ownership::prove(platform, &location, &platform.cluster_id).await;
-    allow_beside_the_source(claimed)?;
-    write_card(platform, &location).await?;
+        before => begin_anew(platform, &location, before, mode).await?,
+    };
+    ship::begin(platform, &location, &enabled).await?;
+    slots::spread(platform).await;
+    Ok(enabled)
+}
 
-    let slot = seal_slot(platform, passphrase).await?;
-    let parent = state::recovered(platform)?.and_then(|recovered| recovered.plan.fork());
+/// The repository stays; profile, mode and further passphrases may differ.
+async fn keep(
+    platform: &Platform,
+    location: &Location,
+    before: Enabled,
+    profile: &str,
+    mode: DrMode,
+) -> Result<Enabled, RecoveryError> {
+    let slots = platform.repository_keys().slot_ids();
+    let enabled = Enabled { mode, profile: profile.to_owned(), slots, ..before.clone() };
+    if enabled.slots != before.slots {
+        create(platform, location, &enabled, &before.slots).await?;
+    }
+    if enabled != before {
+        state::write_enabled(platform, &enabled).await?;
+    }
+    Ok(enabled)
+}
+
+/// A new repository, beside those of earlier passphrases and places.
+async fn begin_anew(
+    platform: &Platform,
+    location: &Location,
+    before: Option<Enabled>,
+    mode: DrMode,
+) -> Result<Enabled, RecoveryError> {
+    let claimed = ownership::prove(platform, location, &platform.cluster_id).await;
+    allow_beside_the_source(claimed)?;
+    write_card(platform, location).await?;
+
+    let vault_key = platform.vault().newest().number();
+    let begun = state::enabling(platform)?
+        .filter(|begun| begun.place == location.place && begun.vault_key == vault_key);
+    let enabling = match begun {
+        Some(begun) => begun,
+        None => {
+            let repository = RepositoryId::from_bytes(random_bytes());
+            let enabling = Enabling { place: location.place.clone(), vault_key, repository };
+            state::write_enabling(platform, &enabling).await?;
+            enabling
+        }
+    };
     let enabled = Enabled {
-        profile: profile.to_owned(),
-        place: location.place.clone(),
-        repository: RepositoryId::from_bytes(random_bytes()),
+        profile: location.profile.clone(),
+        place: enabling.place,
+        repository: enabling.repository,
         mode,
         enabled_at: platform.clock.now(),
-        slot: hex::encode(slot.to_bytes()),
-        parent,
+        vault_key,
+        slots: platform.repository_keys().slot_ids(),
+        parent: state::recovered(platform)?.and_then(|recovered| recovered.plan.fork()),
     };
-    let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(enabled.repository);
-    repositories::create_or_open(
-        location.store.clone(),
-        folder.repository(),
-        enabled.repository,
-        &platform.vault(),
-        profile,
-        std::slice::from_ref(&slot),
-        &platform.index_cache,
-    )
-    .await
-    .map_err(|source| RecoveryError::Repository { source })?;
-    state::write_enabled(platform, &enabled).await?;
-    add_slot_to_exports(platform, &slot).await?;
-    ship::begin(platform, &location, &enabled).await?;
+    create(platform, location, &enabled, &[]).await?;
+    state::complete_enabling(platform, &enabled, before).await?;
     Ok(enabled)
+}
+
+async fn create(
+    platform: &Platform,
+    location: &Location,
+    enabled: &Enabled,
+    carried: &[SlotId],
+) -> Result<(), RecoveryError> {
+    let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(enabled.repository);
+    let (keys, store) = (platform.repository_keys(), location.store.clone());
+    let root = folder.repository();
+    let (profile, cache) = (&location.profile, &platform.index_cache);
+    repositories::create_or_open(store, root, enabled.repository, &keys, profile, carried, cache)
+        .await
+        .map(drop)
+        .map_err(|source| RecoveryError::Repository { source })
 }
 
 /// The mode that a DR policy asks for. One that says nothing gets what the installation was told.
@@ -86,6 +125,7 @@ pub fn mode_of(platform: &Platform, policy: &DrPolicy) -> DrMode {
 
 /// Turns disaster recovery off. What was stored stays.
 pub async fn disable(platform: &Platform) -> Result<(), RecoveryError> {
+    let _turn = platform.enabling.lock().await;
     ship::stop(platform).await;
     state::forget_enabled(platform).await
 }
@@ -100,41 +140,12 @@ fn allow_beside_the_source(
     }
 }
 
-async fn opens(enabled: &Enabled, passphrase: &Passphrase) -> bool {
-    let slot = hex::decode(&enabled.slot).ok().and_then(|bytes| Slot::from_bytes(&bytes).ok());
-    // Deriving a key takes a third of a second of one core.
-    slot.is_some_and(|slot| tokio::task::block_in_place(|| slot.open(passphrase).is_ok()))
-}
-
-fn check_strength(passphrase: &Passphrase) -> Result<(), RecoveryError> {
-    match passphrase.strength() {
-        PassphraseStrength::TooShort => {
-            Err(RecoveryError::WeakPassphrase { source: WeakPassphrase::TooShort })
-        }
-        PassphraseStrength::Common => Err(RecoveryError::WeakPassphrase { source: WeakPassphrase::Common }),
-        PassphraseStrength::Weak => {
-            tracing::warn!(
-                "the passphrase of disaster recovery is short; 14 characters or more resist guessing"
-            );
-            Ok(())
-        }
-        PassphraseStrength::Fair => Ok(()),
-    }
-}
-
-async fn seal_slot(platform: &Platform, passphrase: Passphrase) -> Result<Slot, RecoveryError> {
-    let vault = platform.vault();
-    let id = SlotId::from_bytes(random_bytes());
-    tokio::task::block_in_place(|| Slot::seal(id, &passphrase, KdfCost::RECOMMENDED, vault.newest()))
-        .map_err(|source| RecoveryError::SealSlot { source })
-}
-
 async fn write_card(platform: &Platform, location: &Location) -> Result<(), RecoveryError> {
     let path = ClusterFolder::new(&platform.cluster_id).card(1);
     let card = CardDocument {
         format: DOCUMENT_VERSION,
         product_version: env!("CARGO_PKG_VERSION").to_owned(),
-        fips: false,
+        fips: matches!(platform.settings.passphrase_cost, KdfCost::Pbkdf2HmacSha256 { .. }),
         created: platform.clock.now(),
         continued_by: None,
     };
@@ -143,43 +154,4 @@ async fn write_card(platform: &Platform, location: &Location) -> Result<(), Reco
         Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
         Err(source) => Err(RecoveryError::Put { path, source }),
     }
-}
-
-/// Exports made before disaster recovery was enabled open with the passphrase from now on.
-async fn add_slot_to_exports(platform: &Platform, slot: &Slot) -> Result<(), RecoveryError> {
-    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let mut query = Query::all(repositories::row_kind(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        for row in page.rows.iter().filter_map(|stored| RepositoryRow::parse(&stored.row.body)) {
-            if row.cluster == platform.cluster_id {
-                add_slot(platform, &row, slot).await?;
-            }
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(()),
-        }
-    }
-}
-
-async fn add_slot(platform: &Platform, row: &RepositoryRow, slot: &Slot) -> Result<(), RecoveryError> {
-    let location =
-        platform.open_location(&row.profile).await.map_err(|source| RecoveryError::Location { source })?;
-    let root = ClusterFolder::new(&row.cluster).export_repository(&row.application, row.repository);
-    let vault = platform.vault();
-    let opened = repositories::create_or_open(
-        location.store,
-        &root,
-        row.repository,
-        &vault,
-        &row.profile,
-        &[],
-        &platform.index_cache,
-    );
-    let repository = opened.await.map_err(|source| RecoveryError::Repository { source })?;
-    repository
-        .add_slot(slot)
-        .await
-        .map_err(|source| RecoveryError::AddSlot { root: root.to_string(), source })
 }

@@ -6,8 +6,7 @@ use keelson_crypto::{OpenBoxError, SealSlotError};
 use keelson_model::passphrase::WeakPassphrase;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
 use keelson_repository::{
-    CreateRepositoryError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError,
-    WriteError,
+    LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,
 };
 use keelson_store::{StoreError, StorePath};
 use keelson_workload::RequestError;
@@ -40,8 +39,10 @@ pub enum RecoveryError {
     Identity { source: IdentityError },
     #[error("make the platform's own repository")]
     Repository { source: RepositoriesError },
-    #[error("add the passphrase slot to repository '{root}'")]
-    AddSlot { root: String, source: CreateRepositoryError },
+    #[error("no number is left for another vault key")]
+    KeysExhausted,
+    #[error("the passphrase has changed, and the repository for it is not there yet")]
+    PassphraseChanged,
     #[error("use the catalog")]
     Away { source: CatalogAway },
     #[error("read the state of disaster recovery")]
@@ -143,7 +144,6 @@ impl Classified for RecoveryError {
             Self::Ownership { source } => source.class(),
             Self::Identity { source } => source.class(),
             Self::Repository { source } => source.class(),
-            Self::AddSlot { source, .. } => source.class(),
             Self::Away { source } => source.class(),
             Self::ReadState { source } => source.class(),
             Self::WriteState { source } => source.class(),
@@ -180,7 +180,9 @@ impl Classified for RecoveryError {
             | Self::PointId { .. }
             | Self::Unreachable { .. }
             | Self::PointInTime { .. }
+            | Self::KeysExhausted
             | Self::Request { .. } => ErrorClass::Invalid,
+            Self::PassphraseChanged => ErrorClass::Unavailable { retry_after: None },
             Self::WrongPassphrase { .. } => ErrorClass::Denied,
             Self::Diverged { .. } | Self::Unfinished { .. } => ErrorClass::Conflict,
             Self::OpenGeneration { source } => source.class(),
@@ -199,7 +201,8 @@ impl Classified for RecoveryError {
             Self::Ownership { .. } => "recovery.ownership",
             Self::Identity { .. } => "recovery.identity",
             Self::Repository { .. } => "recovery.repository",
-            Self::AddSlot { .. } => "recovery.add_slot",
+            Self::KeysExhausted => "recovery.keys_exhausted",
+            Self::PassphraseChanged => "recovery.passphrase_changed",
             Self::Away { .. } => "recovery.catalog_away",
             Self::ReadState { .. } => "recovery.state.read",
             Self::DecodeState { .. } => "recovery.state.decode",

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use keelson_catalog::Prepared;
-use keelson_crypto::{CatalogKey, VaultKeyring};
+use keelson_crypto::CatalogKey;
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::recovery::DrMode;
 use keelson_model::skip::SkipResources;
@@ -25,17 +25,19 @@ use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
+use crate::identity::RepositoryKeys;
 use crate::kinds;
 use crate::locations::Location;
 use crate::ownership;
 use crate::passphrases;
 use crate::platform::Platform;
+use crate::recovery::adopt::adopt_keys;
 use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
 use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
 use crate::recovery::review::{Reviewed, Source, review};
-use crate::recovery::state::{self, Recovered};
+use crate::recovery::state::{self, DrRepository, Recovered};
 use crate::recovery::{RecoveryError, ship};
 
 /// What a recovery did, and how long each step took.
@@ -136,10 +138,10 @@ async fn plan_from_exports(
     let profile = &request.source.profile_name;
     let location =
         platform.open_location(profile).await.map_err(|source| RecoveryError::Location { source })?;
-    let passphrase =
+    let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let source = &request.source.source_cluster_id;
-    let exports = exports::survey(&location, source, &Arc::new(passphrase)).await?;
+    let exports = exports::survey(&location, source, &passphrases).await?;
     let plan = plan::decide(Observed {
         profile,
         source,
@@ -176,7 +178,9 @@ struct Built {
     prepared: Prepared,
     key: CatalogKey,
     lineage: LineageId,
-    vault: VaultKeyring,
+    keys: RepositoryKeys,
+    /// The repository that it was recovered from.
+    came_from: Option<DrRepository>,
     state: StateSummary,
     notes: Vec<String>,
 }
@@ -211,19 +215,30 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
     match opened {
         Opened::Chains(reviewed) => {
             let (open, ..) = reviewed.find(&plan.point)?;
-            let (lineage, vault) = (open.base.lineage, open.vault_keys().clone());
             let replay = plan.material.replay().ok_or(RecoveryError::Interrupted)?;
             let base = open.shelf().base(replay.base).await?;
             let key = catalog_key(open, &base)?;
+            let others = reviewed.chains.iter().map(|open| &open.repository);
+            let keys = adopt_keys(platform, &open.repository, others).await?;
             let (prepared, state) = rebuild::from_chain(platform, plan, open, &base, &replay, &key).await?;
-            Ok(Built { prepared, key, lineage, vault, state, notes: Vec::new() })
+            let came_from = Some(DrRepository {
+                profile: plan.profile.clone(),
+                place: reviewed.place.clone(),
+                cluster: plan.source.clone(),
+                repository: open.chain.repository,
+                slots: keys.slots_in(&open.repository),
+            });
+            let (lineage, notes) = (open.base.lineage, Vec::new());
+            Ok(Built { prepared, key, lineage, keys, came_from, state, notes })
         }
         Opened::Exports(location, exports) => {
-            let (lineage, vault) = (exports.lineage, exports.vault.clone());
-            let key = CatalogKey::generate();
+            let (lineage, came_from, key) = (exports.lineage, None, CatalogKey::generate());
+            let mut repositories = exports.repositories.iter().map(|export| &export.repository);
+            let Some(first) = repositories.next() else { return Err(RecoveryError::Interrupted) };
+            let keys = adopt_keys(platform, first, repositories).await?;
             let (prepared, state, notes) =
                 rebuild::from_exports(platform, plan, location, exports, &key).await?;
-            Ok(Built { prepared, key, lineage, vault, state, notes })
+            Ok(Built { prepared, key, lineage, keys, came_from, state, notes })
         }
     }
 }
@@ -299,13 +314,14 @@ async fn switch(platform: &Arc<Platform>, plan: &RecoveryPlan, built: Built) -> 
     let (platform, plan) = (platform.clone(), plan.clone());
     let tasks = platform.tasks().clone();
     let switching = tasks.spawn(async move {
-        let Built { prepared, key, lineage, vault, state, notes: _ } = built;
+        let Built { prepared, key, lineage, keys, came_from, state, notes: _ } = built;
+        let _turn = platform.enabling.lock().await;
         let mut identity = platform.identity();
         let (own_key, generation) = (&platform.instance_key, plan.generation);
-        identity.prepare_adoption(own_key, generation, lineage, plan.source.clone(), &vault);
+        identity.prepare_adoption(own_key, generation, lineage, plan.source.clone(), &keys);
         let written = identity.write(&platform.instance, platform.clock.now()).await;
         written.map_err(|source| RecoveryError::Identity { source })?;
-        let recovered = Recovered { plan, state, settled: false, finished: false };
+        let recovered = Recovered { plan, state, came_from, settled: false, finished: false };
         state::write_recovered(&platform, &recovered).await?;
         ship::stop(&platform).await;
         let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));
@@ -327,7 +343,7 @@ async fn settle(platform: &Platform, mut identity: Identity) -> Result<(), Recov
     // What was claimed as another lineage says nothing about the one that is recovered.
     ownership::forget_held(platform).await.map_err(|source| RecoveryError::Ownership { source })?;
     ship::stop(platform).await;
-    state::forget_enabled(platform).await?;
+    state::begin_lineage(platform, recovered.came_from.clone()).await?;
     state::write_recovered(platform, &Recovered { settled: true, ..recovered }).await
 }
 
@@ -337,7 +353,9 @@ pub(crate) async fn finish(
     plan: &RecoveryPlan,
     phase: Phase<'_>,
 ) -> Result<Vec<String>, RecoveryError> {
+    let turn = platform.enabling.lock().await;
     settle(platform, platform.identity()).await?;
+    drop(turn);
     let mut notes = configuration::put_back(platform, plan, phase).await?;
     if let Some(recovered) = state::recovered(platform)? {
         state::write_recovered(platform, &Recovered { finished: true, ..recovered }).await?;

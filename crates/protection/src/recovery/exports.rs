@@ -22,6 +22,7 @@ use crate::layout::ClusterFolder;
 use crate::locations::{self, Location};
 use crate::namespaces::NamespaceId;
 use crate::recovery::RecoveryError;
+use crate::recovery::adopt::{is_continued, warn_of_replaced};
 use crate::recovery::open::list_clusters;
 use crate::repositories::RepositoryRow;
 use crate::restore_points::{self, Artifact, ExportedTo, NewPoint};
@@ -34,7 +35,6 @@ pub(crate) const POINTS_IN_FLIGHT: usize = 64;
 /// What the exports of a cluster are, opened.
 pub(crate) struct Exports {
     pub lineage: LineageId,
-    pub vault: VaultKeyring,
     pub repositories: Vec<ExportRepository>,
     /// Restore points that are there.
     pub outcomes: u64,
@@ -51,11 +51,11 @@ pub(crate) struct ExportRepository {
     outcomes: Vec<SessionId>,
 }
 
-/// Opens what the passphrase opens. At least one repository, or an error that says why none.
+/// Opens what one of the passphrases opens. At least one repository, or an error that says why none.
 pub(crate) async fn survey(
     location: &Location,
     cluster: &ClusterId,
-    passphrase: &Arc<Passphrase>,
+    passphrases: &[Arc<Passphrase>],
 ) -> Result<Exports, RecoveryError> {
     let folder = ClusterFolder::new(cluster);
     let mut roots = Vec::new();
@@ -74,7 +74,7 @@ pub(crate) async fn survey(
             false => RecoveryError::UnknownCluster { cluster, known },
         });
     }
-    let mut opener = Opener { passphrase, keys: None, warnings: Vec::new() };
+    let mut opener = Opener { passphrases, keys: None, warnings: Vec::new() };
     let mut repositories = Vec::new();
     for (application, root) in &roots {
         if let Some(repository) = opener.open(location, root).await? {
@@ -94,7 +94,7 @@ pub(crate) async fn survey(
     };
     let lineage = find_lineage(location, &folder, &vault).await?;
     let outcomes = repositories.iter().map(|repository| repository.outcomes.len() as u64).sum();
-    Ok(Exports { lineage, vault, repositories, outcomes, warnings })
+    Ok(Exports { lineage, repositories, outcomes, warnings })
 }
 
 async fn folders(store: &dyn Store, folder: &StorePath) -> Result<Vec<String>, RecoveryError> {
@@ -105,15 +105,15 @@ fn repositories_of(roots: &[(String, StorePath)]) -> Vec<keelson_model::Reposito
     roots.iter().filter_map(|(_, root)| root.name().parse().ok()).collect()
 }
 
-/// Opens repositories that share the keys of the first that the passphrase opened.
+/// Opens repositories that share the keys of the first that a passphrase opened.
 struct Opener<'a> {
-    passphrase: &'a Arc<Passphrase>,
+    passphrases: &'a [Arc<Passphrase>],
     keys: Option<VaultKeyring>,
     warnings: Vec<String>,
 }
 
 impl Opener<'_> {
-    /// The passphrase is tried only where the keys at hand do not open: it takes a third of a second each time.
+    /// A passphrase is tried only where the keys at hand do not open: it takes a third of a second each time.
     async fn open(
         &mut self,
         location: &Location,
@@ -128,7 +128,7 @@ impl Opener<'_> {
         {
             return Ok(Some(repository));
         }
-        let opened = match locked()?.open(Unlock::Passphrase(self.passphrase)).await {
+        let opened = match self.open_with_any(&locked).await? {
             Ok(repository) => repository,
             // Announced and never finished: nothing was exported there.
             Err(OpenRepositoryError::Absent { .. }) => return Ok(None),
@@ -137,6 +137,7 @@ impl Opener<'_> {
                 return Ok(None);
             }
         };
+        self.warnings.extend(warn_of_replaced(&opened));
         match &mut self.keys {
             None => self.keys = Some(opened.vault_keys().clone()),
             // The keys at hand may be older ones of the same lineage.
@@ -150,14 +151,27 @@ impl Opener<'_> {
         }
         Ok(Some(opened))
     }
-}
 
-/// Whether `newer` holds every key of `older`.
-fn is_continued(older: &VaultKeyring, newer: &VaultKeyring) -> bool {
-    let same = |key: &keelson_crypto::VaultKey| {
-        newer.find(key.number()).is_some_and(|found| found.fingerprint() == key.fingerprint())
-    };
-    older.iter().all(same)
+    /// With the first passphrase that leads to the newest key, or else with the one that leads furthest.
+    async fn open_with_any(
+        &self,
+        locked: &(impl Fn() -> Result<Repository<Locked>, RecoveryError> + Sync),
+    ) -> Result<Result<Repository<Open>, OpenRepositoryError>, RecoveryError> {
+        let mut best: Option<Result<Repository<Open>, OpenRepositoryError>> = None;
+        for passphrase in self.passphrases {
+            let opened = locked()?.open(Unlock::Passphrase(passphrase)).await;
+            let newest = |open: &Repository<Open>| open.vault_keys().newest().number();
+            best = match (best, opened) {
+                (Some(Ok(best)), Ok(opened)) if newest(&best) < newest(&opened) => Some(Ok(opened)),
+                (Some(Ok(best)), _) => Some(Ok(best)),
+                (_, opened) => Some(opened),
+            };
+            if matches!(&best, Some(Ok(open)) if !open.names_newer_key()) {
+                break;
+            }
+        }
+        Ok(best.expect("there is always a first passphrase"))
+    }
 }
 
 async fn live_outcomes(repository: &Repository<Open>) -> Result<Vec<SessionId>, RecoveryError> {
@@ -236,6 +250,7 @@ pub(crate) async fn send_all(
             place: location.place.clone(),
             cluster: cluster.clone(),
             repository: export.repository.id(),
+            slots: Vec::new(),
         };
         if found.send(Found::Repository(row)).await.is_err() {
             break;

@@ -56,12 +56,12 @@ pub(crate) async fn list_repositories(
     Ok(names.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX).collect())
 }
 
-/// Opens every repository below `dr/` that this passphrase opens. At least one, or an error that says why none; what
+/// Opens every repository below `dr/` that one of the passphrases opens. At least one, or an error that says why none; what
 /// is wrong with others beside it comes as warnings.
 pub(crate) async fn open_chains(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
-    passphrase: &Arc<Passphrase>,
+    passphrases: &[Arc<Passphrase>],
 ) -> Result<(Vec<OpenChain>, Vec<String>), RecoveryError> {
     let repositories = list_repositories(store, cluster).await?;
     if repositories.is_empty() {
@@ -75,7 +75,7 @@ pub(crate) async fn open_chains(
     }
     let (mut opened, mut failed, mut warnings) = (Vec::new(), None, Vec::new());
     for id in &repositories {
-        match open_chain(store, cluster, *id, Unlock::Passphrase(passphrase)).await {
+        match open_with_any(store, cluster, *id, passphrases).await {
             Ok(Some(chain)) => opened.push(chain),
             Ok(None) => {}
             // What is out of reach for now may hold the latest state: nothing older is taken for it.
@@ -94,6 +94,29 @@ pub(crate) async fn open_chains(
         (true, Some(error)) => Err(error),
         (true, None) => Err(RecoveryError::WrongPassphrase { cluster: cluster.clone(), repositories }),
     }
+}
+
+/// With the first passphrase that leads to the newest key, or else with the one that leads furthest.
+async fn open_with_any(
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    id: RepositoryId,
+    passphrases: &[Arc<Passphrase>],
+) -> Result<Option<OpenChain>, RecoveryError> {
+    let mut best: Option<OpenChain> = None;
+    for passphrase in passphrases {
+        let opened = open_chain(store, cluster, id, Unlock::Passphrase(passphrase)).await?;
+        let newest = |open: &OpenChain| open.vault_keys().newest().number();
+        best = match (best, opened) {
+            (Some(best), Some(opened)) if newest(&best) >= newest(&opened) => Some(best),
+            (best, None) => best,
+            (_, opened) => opened,
+        };
+        if best.as_ref().is_some_and(|best| !best.repository.names_newer_key()) {
+            break;
+        }
+    }
+    Ok(best)
 }
 
 /// The object is bad for good, as opposed to out of reach for now.

@@ -69,15 +69,15 @@ pub struct Needed {
     pub place: Option<Place>,
 }
 
-/// Proves every chain of a cluster that this passphrase opens. `work` is an empty folder.
+/// Proves every chain of a cluster that one of the passphrases opens. `work` is an empty folder.
 pub async fn prove(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
-    passphrase: &Arc<Passphrase>,
+    passphrases: &[Arc<Passphrase>],
     work: &Path,
     clock: Arc<dyn Clock>,
 ) -> Result<Proof, RecoveryError> {
-    let (chains, findings) = open_chains(store, cluster, passphrase).await?;
+    let (chains, findings) = open_chains(store, cluster, passphrases).await?;
     let mut proof = Proof { findings, ..Proof::default() };
     for open in &chains {
         let work = work.join(open.chain.repository.to_string());

@@ -1,16 +1,16 @@
 //! A review: what a location holds of a source cluster, newest first. Reads only.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use keelson_model::recovery::{DrMode, DrPointId};
 use keelson_model::{ClusterId, Generation, RepositoryId, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Position;
+use crate::locations::Place;
 use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
+use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
 use crate::recovery::documents::ManifestDocument;
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
@@ -43,6 +43,7 @@ pub struct ReviewedPoint {
 
 /// A location, opened and looked through.
 pub(crate) struct Reviewed {
+    pub place: Place,
     pub chains: Vec<OpenChain>,
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
@@ -55,10 +56,11 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         .open_location(&source.profile_name)
         .await
         .map_err(|source| RecoveryError::Location { source })?;
-    let passphrase =
+    let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let (chains, mut warnings) =
-        open_chains(&location.store, &source.source_cluster_id, &Arc::new(passphrase)).await?;
+        open_chains(&location.store, &source.source_cluster_id, &passphrases).await?;
+    warnings.extend(chains.iter().filter_map(|open| warn_of_replaced(&open.repository)));
     warnings.extend(chains.iter().flat_map(|open| open.warnings.iter().cloned()));
     let points = match source.point_in_time {
         None => list_points(&chains, latest(&chains), None),
@@ -72,7 +74,7 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     if points.is_empty() {
         return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
-    Ok(Reviewed { chains, points, warnings })
+    Ok(Reviewed { place: location.place, chains, points, warnings })
 }
 
 /// Pure: the end of the chain that is followed now.

@@ -194,6 +194,7 @@ pub(crate) async fn run_shipping(platform: Arc<Platform>, stop: CancellationToke
 
 async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
     let Some(enabled) = state::enabled(platform)? else { return Ok(()) };
+    require_newest_key(platform, &enabled)?;
     if platform.shipper.lock().await.is_none() {
         let location = platform
             .open_location(&enabled.profile)
@@ -205,6 +206,15 @@ async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
         Ok(reached) => state::clear_dropped(platform, reached.base.at.sequence.0).await,
         Err(RecoveryError::NotEnabled) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// What an old passphrase opens gets nothing more; enabling, which is tried again, makes the new repository.
+fn require_newest_key(platform: &Platform, enabled: &Enabled) -> Result<(), RecoveryError> {
+    if enabled.vault_key == platform.vault().newest().number() {
+        Ok(())
+    } else {
+        Err(RecoveryError::PassphraseChanged)
     }
 }
 
@@ -230,6 +240,7 @@ impl Reached {
 pub(crate) async fn ship_now(platform: &Platform) -> Result<Reached, RecoveryError> {
     let mut slot = platform.shipper.lock().await;
     let shipper = slot.as_mut().ok_or(RecoveryError::NotEnabled)?;
+    require_newest_key(platform, &shipper.target.enabled)?;
     let sender = Sender::of(platform, shipper.target.enabled.repository)?;
     let source = match shipper.ship(&sender).await {
         Ok(head) => return shipper.reached(head),

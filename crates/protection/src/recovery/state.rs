@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
-use keelson_crypto::Slot;
 use keelson_model::recovery::DrMode;
-use keelson_model::{RepositoryId, Revision};
+use keelson_model::{ClusterId, RepositoryId, Revision, SlotId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +26,36 @@ pub struct Enabled {
     pub repository: RepositoryId,
     pub mode: DrMode,
     pub enabled_at: Timestamp,
-    /// The passphrase slot (hex) that every repository of ours carries.
-    pub slot: String,
+    /// The vault key in force when the repository was made: one for each passphrase, beside those before.
+    #[serde(default)]
+    pub vault_key: u32,
+    /// The passphrase slots that it carries.
+    #[serde(default)]
+    pub slots: Vec<SlotId>,
     /// Set until the first base of a recovered instance says where it left its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Fork>,
+}
+
+/// Where this lineage protected itself before, and the passphrase slots that the repository is known to carry: it gets
+/// each new key and slot too, so that the newest passphrase opens everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrRepository {
+    pub profile: String,
+    pub place: Place,
+    pub cluster: ClusterId,
+    pub repository: RepositoryId,
+    pub slots: Vec<SlotId>,
+}
+
+/// A repository that is about to be made, so that a try that was cut short is taken up and not begun anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Enabling {
+    pub place: Place,
+    pub vault_key: u32,
+    pub repository: RepositoryId,
 }
 
 /// A recovery of this instance: the last one, done or not.
@@ -45,6 +69,9 @@ pub struct Recovered {
     /// The state as it was shipped and rebuilt.
     #[serde(default)]
     pub state: StateSummary,
+    /// The repository that was recovered from; none where exports were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_from: Option<DrRepository>,
     /// What the replaced catalog believed was forgotten: where it was enabled to, and what it owned.
     pub settled: bool,
     pub finished: bool,
@@ -68,6 +95,8 @@ pub struct Dropped {
 }
 
 const ENABLED: &str = "enabled";
+const ENABLING: &str = "enabling";
+const FORMER: &str = "former";
 const RECOVERED: &str = "recovered";
 const STARTED: &str = "started";
 const MOVED: &str = "moved";
@@ -139,11 +168,14 @@ pub fn moved(platform: &Platform) -> Result<Option<Moved>, RecoveryError> {
 /// From here on the new repository is shipped to.
 pub(crate) async fn write_moved(
     platform: &Platform,
+    before: &Enabled,
     enabled: &Enabled,
     moved: &Moved,
 ) -> Result<(), RecoveryError> {
     let now = platform.clock.now();
-    write_all(platform, vec![put(ENABLED, enabled, now), put(MOVED, moved, now)]).await
+    let mut changes = vec![put(ENABLED, enabled, now), put(MOVED, moved, now)];
+    changes.extend(keep_former(platform, Some(before.clone()))?);
+    write_all(platform, changes).await
 }
 
 /// Up to where the catalog was looked through for local restore points to copy into a repository.
@@ -195,8 +227,58 @@ pub(crate) async fn write_drills(platform: &Platform, state: &Drills) -> Result<
     write(platform, put(DRILL, state, platform.clock.now())).await
 }
 
+/// The repository that an earlier try of the same was about to make.
+pub(crate) fn enabling(platform: &Platform) -> Result<Option<Enabling>, RecoveryError> {
+    read(&platform.instance, ENABLING)
+}
+
+pub(crate) async fn write_enabling(platform: &Platform, state: &Enabling) -> Result<(), RecoveryError> {
+    write(platform, put(ENABLING, state, platform.clock.now())).await
+}
+
+/// The repository is there: from here on it is the one in use, and the one before is a former one.
+pub(crate) async fn complete_enabling(
+    platform: &Platform,
+    state: &Enabled,
+    before: Option<Enabled>,
+) -> Result<(), RecoveryError> {
+    let mut changes = vec![put(ENABLED, state, platform.clock.now()), Change::delete(key(ENABLING))];
+    changes.extend(keep_former(platform, before)?);
+    write_all(platform, changes).await
+}
+
+fn keep_former(platform: &Platform, before: Option<Enabled>) -> Result<Option<Change>, RecoveryError> {
+    let Some(Enabled { profile, place, repository, slots, .. }) = before else { return Ok(None) };
+    let mut list = former(platform)?;
+    let cluster = platform.cluster_id.clone();
+    list.retain(|known| known.repository != repository);
+    list.push(DrRepository { profile, place, cluster, repository, slots });
+    Ok(Some(put(FORMER, &list, platform.clock.now())))
+}
+
+/// The repositories that were in use before.
+pub(crate) fn former(platform: &Platform) -> Result<Vec<DrRepository>, RecoveryError> {
+    read(&platform.instance, FORMER).map(Option::unwrap_or_default)
+}
+
+pub(crate) async fn write_former(platform: &Platform, list: &[DrRepository]) -> Result<(), RecoveryError> {
+    write(platform, put(FORMER, &list, platform.clock.now())).await
+}
+
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {
-    write(platform, Change::delete(key(ENABLED))).await
+    let mut changes = vec![Change::delete(key(ENABLED))];
+    changes.extend(keep_former(platform, enabled(platform)?)?);
+    write_all(platform, changes).await
+}
+
+/// Another lineage begins: what was in use belongs to the one before. Its own former repository is the source's.
+pub(crate) async fn begin_lineage(
+    platform: &Platform,
+    source: Option<DrRepository>,
+) -> Result<(), RecoveryError> {
+    let source: Vec<_> = source.into_iter().collect();
+    let former = put(FORMER, &source, platform.clock.now());
+    write_all(platform, vec![Change::delete(key(ENABLED)), Change::delete(key(ENABLING)), former]).await
 }
 
 /// The last recovery of this instance that switched catalogs.
@@ -213,15 +295,4 @@ pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> R
 /// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.
 pub fn is_unfinished(platform: &Platform) -> bool {
     recovered(platform).map_or(true, |state| state.is_some_and(|state| !state.finished))
-}
-
-/// The profile that the last recovery was read through.
-pub(crate) fn recovered_through(platform: &Platform) -> Option<String> {
-    recovered(platform).ok().flatten().map(|state| state.plan.profile)
-}
-
-/// The slots that a new repository gets, so that location and passphrase open it. None before DR is enabled.
-pub(crate) fn newest_slots(platform: &Platform) -> Vec<Slot> {
-    let slot = enabled(platform).ok().flatten().and_then(|state| hex::decode(state.slot).ok());
-    slot.and_then(|bytes| Slot::from_bytes(&bytes).ok()).into_iter().collect()
 }

@@ -9,7 +9,7 @@ use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Effect, Preconditions, RequestError};
-use crate::restore_points;
+use crate::restore_points::{self, ContentInternal};
 
 /// Tries when rows that go with the object change in between.
 const TRIES_MAX: usize = 5;
@@ -94,7 +94,9 @@ fn retire_content(
     requester: &Requester,
     content: &Record,
 ) -> Result<Vec<Change>, RequestError> {
-    if let Some(reason) = ownership::forbids_maintenance(platform) {
+    let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
+    let here = || exported.and_then(|exported| ownership::forbids_removal(platform, &exported));
+    if let Some(reason) = ownership::forbids_maintenance(platform).or_else(here) {
         return Err(RequestError::Conflict {
             message: format!("'{}' cannot be deleted now: {reason}", content.name),
         });

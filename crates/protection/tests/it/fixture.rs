@@ -6,40 +6,109 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keelson_catalog::{Query, RowKey, RowKind};
-use keelson_model::{Clock, ManualClock};
+use keelson_model::names::OWNERSHIP_CONFIG_MAP;
+use keelson_model::{Clock, ClusterId, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
-use keelson_protection::{Platform, Record, Requester};
+use keelson_protection::{Platform, Record, Requester, status};
 use keelson_resources::{KINDS, KindInfo, check_served, find_kind};
 use keelson_testkit::{ControlPlane, eventually};
-use keelson_workload::{Cluster, Kind};
+use keelson_workload::{Cluster, Kind, NamespacedName};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{prepare, settings};
+use crate::stage::{NAMESPACE, prepare, settings};
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {
     pub plane: ControlPlane,
     pub platform: Arc<Platform>,
+    pub clock: Arc<ManualClock>,
+    pub share: TempDir,
     stop: CancellationToken,
     services: JoinSet<()>,
     _data: TempDir,
-    _share: TempDir,
 }
 
 impl World {
     pub(crate) async fn start() -> Result<Self> {
-        let plane = ControlPlane::start().await?;
-        let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
+        Self::start_on(Arc::new(ManualClock::new(start)), tempfile::tempdir()?).await
+    }
+
+    async fn start_on(clock: Arc<ManualClock>, share: TempDir) -> Result<Self> {
+        let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
         let cluster = Cluster::from_client(plane.client().await?);
         prepare(&cluster).await?;
-        let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(start));
-        let platform = Platform::open(settings(data.path(), share.path()), cluster, clock).await?;
+        let shared: Arc<dyn Clock> = clock.clone();
+        let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
-        Ok(Self { plane, platform, stop, services, _data: data, _share: share })
+        Ok(Self { plane, platform, clock, share, stop, services, _data: data })
+    }
+
+    /// The cluster is gone with its volume; an empty one that reaches the same share takes its place.
+    pub(crate) async fn lose_cluster(mut self) -> Result<Self> {
+        self.rest().await;
+        self.plane.stop().await?;
+        Self::start_on(self.clock, self.share).await
+    }
+
+    /// Recovers the platform from what a lost cluster has left.
+    pub(crate) async fn recover(&self, source: &ClusterId) -> Result<Record> {
+        let at = (NAMESPACE, "recovery");
+        let spec = json!({ "sourceClusterInfo": { "profileName": "vault", "sourceClusterID": source } });
+        self.create("KastenDRRestore", at, spec).await?;
+        let restore = eventually("the recovery has ended", async || {
+            let restore = self.read("KastenDRRestore", at)?.context("the restore")?;
+            let state = restore.body.status["state"].as_str().unwrap_or_default();
+            Ok(["success", "failed"].contains(&state).then_some(restore))
+        });
+        let restore = restore.await?;
+        ensure!(restore.body.status["state"] == "success", "{}", restore.body.status);
+        Ok(restore)
+    }
+
+    /// Deletes the ConfigMap, and waits until all is owned.
+    pub(crate) async fn take_ownership(&self) -> Result<()> {
+        let at = NamespacedName::new(NAMESPACE, OWNERSHIP_CONFIG_MAP);
+        self.platform.cluster().delete_config_map(&at).await?;
+        eventually("the backups are owned", async || {
+            let ownership = status::observe(&self.platform).ownership;
+            Ok((ownership.state == "Owned").then_some(()))
+        })
+        .await
+    }
+
+    /// Everything that lies below a folder of the share.
+    pub(crate) fn listing(&self, folder: &str) -> Result<BTreeSet<String>> {
+        let root = self.share.path().join(folder);
+        let (mut found, mut open) = (BTreeSet::new(), vec![root.clone()]);
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(&folder)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => open.push(entry.path()),
+                    false => drop(found.insert(entry.path().strip_prefix(&root)?.display().to_string())),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Backs a namespace up and exports that, each with these fields of its spec; gives the export.
+    pub(crate) async fn export(&self, namespace: &str, name: &str, fields: Value) -> Result<Record> {
+        let subject = json!({ "subject": { "name": namespace, "namespace": namespace } });
+        self.create("BackupAction", (namespace, name), subject).await?;
+        let backup = self.completed("BackupAction", (namespace, name)).await?;
+        let point = &backup.body.status["restorePoint"]["name"];
+        let mut spec = json!({ "subject": { "kind": "RestorePoint", "name": point, "namespace": namespace },
+            "profile": { "name": "vault", "namespace": NAMESPACE } });
+        for (field, value) in fields.as_object().into_iter().flatten() {
+            spec[field] = value.clone();
+        }
+        self.create("ExportAction", (namespace, name), spec).await?;
+        self.completed("ExportAction", (namespace, name)).await
     }
 
     pub(crate) fn serve(&mut self) {

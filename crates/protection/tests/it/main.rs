@@ -1,12 +1,16 @@
-//! Use cases on a real API server, in process: where the clock must be moved, and where what lies in a location is
-//! read by another program than ours.
+//! Use cases on a real API server, in process: where the clock must be moved, the process stopped, or where what lies in
+//! a location is read by another program than ours.
 
 mod actions;
 mod drill;
 mod fixture;
 mod mirror;
+mod passphrase;
+mod platform;
 mod published;
 mod reader;
+mod rehearsal;
+mod replaced;
 mod rollback;
 mod schedule;
 mod stage;

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use keelson_crypto::Passphrase;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
 use keelson_protection::{Platform, Settings};
+use keelson_repository::{Locked, Open, Repository, Unlock};
 use keelson_resources::spec_hash;
+use keelson_store::providers::filesystem::FilesystemStore;
+use keelson_store::{Store, StorePath};
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
@@ -27,8 +32,12 @@ pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
         let name = definition["metadata"]["name"].as_str().context("a name")?;
         cluster.wait_established(name, Duration::from_secs(30)).await?;
     }
+    set_passphrase(cluster, PASSPHRASE).await
+}
+
+pub(crate) async fn set_passphrase(cluster: &Cluster, passphrase: &str) -> Result<()> {
     let at = NamespacedName::new(NAMESPACE, DR_SECRET);
-    cluster.apply_secret(&Secret::opaque(at, [("key".to_owned(), PASSPHRASE.into())])).await?;
+    cluster.apply_secret(&Secret::opaque(at, [("key".to_owned(), passphrase.into())])).await?;
     Ok(())
 }
 
@@ -38,9 +47,18 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         data: data.to_owned(),
         mounts: "/nowhere".into(),
         claims: BTreeMap::from([("share".to_owned(), share.to_owned())]),
-        ownership_grace: Duration::from_secs(60),
+        ownership_grace: Duration::from_secs(1),
         quick_mode: false,
+        passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
     }
+}
+
+/// Opens a repository that lies in a folder of this machine.
+pub(crate) async fn open_repository(folder: &Path, phrase: &str) -> Result<Repository<Open>> {
+    let passphrase = Arc::new(Passphrase::new(phrase.as_bytes().to_vec()));
+    let store: Arc<dyn Store> = Arc::new(FilesystemStore::open(folder).await?);
+    let locked = Repository::<Locked>::at(store, StorePath::root())?;
+    Ok(locked.open(Unlock::Passphrase(&passphrase)).await?)
 }
 
 /// What the controllers would do. The profile is not probed: its share lives by another clock than this test.

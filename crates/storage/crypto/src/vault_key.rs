@@ -10,6 +10,7 @@ use crate::secret::{Fingerprint, KeyLengthError, Secret};
 
 const PREVIOUS: &str = "previous vault key";
 const LOCAL_COPY: &str = "vault key";
+const INSTANCE: &str = "instance key";
 
 /// A key under which other keys are wrapped: `&VaultKey` and `&InstanceKey` convert into it.
 #[derive(Clone, Copy)]
@@ -142,7 +143,7 @@ impl VaultKeyring {
     }
 }
 
-/// The 32 bytes of the instance Secret: they keep an installation's keys between restarts.
+/// The 32 bytes that keep an installation's keys between restarts. The instance Secret wraps them, or is them.
 pub struct InstanceKey(Secret);
 
 impl InstanceKey {
@@ -159,6 +160,17 @@ impl InstanceKey {
     /// The bytes to put into the Secret, and nowhere else.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
+    }
+
+    /// Wraps this key under the Secret's, so that the Secret can change and nothing else has to.
+    pub fn wrap(&self, under: &InstanceKey) -> Vec<u8> {
+        seal_box(&under.0, INSTANCE, &[], self.0.expose())
+    }
+
+    /// Opens what [`Self::wrap`] made.
+    pub fn unwrap(under: &InstanceKey, wrapped: &[u8]) -> Result<Self, OpenBoxError> {
+        let bytes = open_box(&under.0, INSTANCE, &[], wrapped)?;
+        Self::from_slice(&bytes).map_err(|_| OpenBoxError::Length { purpose: INSTANCE, length: bytes.len() })
     }
 
     pub(crate) fn derive_catalog_secret(&self) -> Secret {
@@ -191,6 +203,14 @@ mod tests {
         assert_eq!(opened.fingerprint(), key.fingerprint());
         assert!(VaultKey::unwrap(2, &instance, &wrapped).is_err());
         assert!(VaultKey::unwrap(1, &InstanceKey::generate(), &wrapped).is_err());
+    }
+
+    #[test]
+    fn an_instance_key_opens_only_under_the_key_that_wrapped_it() {
+        let (secret, key) = (InstanceKey::generate(), InstanceKey::generate());
+        let wrapped = key.wrap(&secret);
+        assert_eq!(InstanceKey::unwrap(&secret, &wrapped).unwrap().fingerprint(), key.fingerprint());
+        assert!(InstanceKey::unwrap(&key, &wrapped).is_err());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use keelson_crypto::{ChunkIdentity, Keyring, VaultKeyring};
-use keelson_store::Store;
+use keelson_crypto::{ChunkIdentity, Keyring, Slot, VaultKeyring};
+use keelson_store::{Store, StorePath};
 
 use crate::chunk::Chunker;
 use crate::format::repository_file::RepositorySummary;
@@ -15,9 +15,15 @@ pub(crate) struct Core {
     pub(crate) paths: Paths,
     pub(crate) summary: RepositorySummary,
     pub(crate) vault: VaultKeyring,
+    /// That which a passphrase has opened.
+    pub(crate) slot: Option<Slot>,
     pub(crate) keys: Keyring,
-    /// The highest number in `keys/`; its key may not be at hand.
+    /// The highest number in `keys/` that may be ours; its key may not be at hand.
     pub(crate) newest_key: u32,
+    /// The highest number in `keys/`, whoever wrote it.
+    pub(crate) newest_named: u32,
+    /// What lies among keys and slots and is none of ours.
+    pub(crate) strangers: Vec<StorePath>,
     pub(crate) chunker: Chunker,
     pub(crate) identity: ChunkIdentity,
     pub(crate) index_cache: IndexCache,

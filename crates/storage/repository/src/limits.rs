@@ -51,10 +51,16 @@ pub(crate) const ATTRIBUTES_MAX: usize = 64;
 /// Name or value of an attribute.
 pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 4096;
 
-/// Slots and keys of a repository. Opening a slot is costly on purpose, so a location full of them must not stop us.
-pub(crate) const SLOTS_MAX: usize = 32;
+/// Slots read of a repository, the oldest first, and those of them that are tried. Opening one is costly on purpose,
+/// so a location full of them must not stop us.
+pub(crate) const SLOTS_READ_MAX: usize = 1024;
+pub(crate) const SLOTS_TRIED_MAX: usize = 64;
+/// A slot has 200 bytes; room for a later format.
+pub(crate) const SLOT_FILE_BYTES_MAX: u64 = 4096;
 /// A repository gets a key with each changed passphrase.
-pub(crate) const KEYS_MAX: usize = 1024;
+pub(crate) const KEYS_MAX: u32 = 1024;
+/// A key file has 263 bytes at most; room for a later format.
+pub(crate) const KEY_FILE_BYTES_MAX: u64 = 4096;
 /// Outcomes read at once when all are wanted.
 pub(crate) const OUTCOME_READS_IN_FLIGHT: usize = 8;
 /// Retentions extended at once.

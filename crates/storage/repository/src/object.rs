@@ -99,6 +99,14 @@ pub enum ObjectError {
         /// The pack.
         path: StorePath,
     },
+    /// Somebody without the repository's keys put it there.
+    #[error(
+        "'{path}' was not written with this repository's keys: it counts for nothing, and tells of tampering"
+    )]
+    Stranger {
+        /// The object.
+        path: StorePath,
+    },
     /// Later versions or delete markers lie over it.
     #[error("'{path}' was overwritten or deleted after it was written; its first version is still there")]
     Altered {
@@ -108,6 +116,16 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    /// It does not open under the repository's keys, or not in this place: somebody without the keys put it there, or
+    /// it was damaged. What a later release wrote is not among these.
+    pub(crate) fn is_strangers(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => !matches!(source, OpenObjectError::NewerFormat { .. }),
+            Self::Swapped { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The object is damaged or lost, as opposed to out of reach for now.
     pub fn is_damage(&self) -> bool {
         match self {
@@ -129,6 +147,7 @@ impl ObjectError {
             | Self::Chunk { path, .. }
             | Self::Contents { path }
             | Self::NotIndexed { path }
+            | Self::Stranger { path }
             | Self::Altered { path } => path,
         }
     }
@@ -147,6 +166,7 @@ impl Classified for ObjectError {
             | Self::Chunk { .. }
             | Self::Contents { .. }
             | Self::NotIndexed { .. }
+            | Self::Stranger { .. }
             | Self::Altered { .. } => ErrorClass::Corrupt,
         }
     }
@@ -163,6 +183,7 @@ impl Classified for ObjectError {
             Self::Chunk { source, .. } => source.code(),
             Self::Contents { .. } => "repository.pack.contents",
             Self::NotIndexed { .. } => "repository.pack.not_indexed",
+            Self::Stranger { .. } => "repository.object.stranger",
             Self::Altered { .. } => "repository.object.altered",
         }
     }

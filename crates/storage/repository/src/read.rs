@@ -3,14 +3,14 @@
 mod chunks;
 mod plan;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
 use jiff::Timestamp;
 use keelson_model::{ChunkId, Classified, ErrorClass, SessionId};
-use keelson_store::StorePath;
+use keelson_store::{StorePath, VersionId};
 
 pub(crate) use chunks::ChunkReader;
 pub(crate) use plan::walk_chunks;
@@ -20,7 +20,7 @@ use crate::format::DecodeError;
 use crate::format::outcome_record::SessionResult;
 use crate::index::{Index, IndexCacheError, LocalIndex};
 use crate::limits::READS_IN_FLIGHT;
-use crate::maintenance::retire::list_retired_ids;
+use crate::maintenance::retire::{FoundRetirement, find_retirement, list_retired_ids};
 use crate::object::ObjectError;
 use crate::outcome::{Outcome, fetch_outcome};
 use crate::session::{NewSession, SessionError, SessionMarker};
@@ -142,7 +142,8 @@ pub struct Reader {
     pub(crate) core: Arc<Core>,
     pub(crate) index: Arc<Index>,
     marker: Option<SessionMarker>,
-    pub(crate) retired: HashSet<SessionId>,
+    /// What is named in `retired/`; whether an owner has stated it is looked up when it matters.
+    retired: HashMap<SessionId, Option<VersionId>>,
 }
 
 impl Reader {
@@ -160,7 +161,7 @@ impl Reader {
             crate::index::refresh(core, local).await.map_err(|source| SessionError::LoadIndex { source })?;
         let folder = core.paths.join(crate::paths::RETIRED);
         let retired = list_retired_ids(core).await.map_err(|source| SessionError::List { folder, source })?;
-        let retired = retired.into_iter().map(|(id, _)| id).collect();
+        let retired = retired.into_iter().collect();
         Ok(Self { core: Arc::clone(core), index, marker, retired })
     }
 
@@ -171,8 +172,13 @@ impl Reader {
 
     /// Reads a committed outcome that was not retired when the reader began.
     pub async fn outcome(&self, id: SessionId) -> Result<Outcome, ReadError> {
-        if self.retired.contains(&id) {
-            return Err(ReadError::Retired { outcome: id });
+        if let Some(version) = self.retired.get(&id) {
+            let found = find_retirement(&self.core, id, version.clone()).await;
+            let found =
+                found.map_err(|source| ReadError::Outcome { outcome: id, source: Box::new(source) })?;
+            if found.stated().is_some() {
+                return Err(ReadError::Retired { outcome: id });
+            }
         }
         let outcome = fetch_outcome(&self.core, id, None).await.map_err(|source| match source {
             ObjectError::Missing { path, .. } => ReadError::MissingOutcome { path },
@@ -182,6 +188,19 @@ impl Reader {
             SessionResult::Committed => Ok(outcome),
             SessionResult::Done | SessionResult::Aborted => Err(ReadError::NotCommitted { outcome: id }),
         }
+    }
+
+    /// The outcomes that an owner has retired, and what else lies in `retired/`.
+    pub(crate) async fn judge_retired(&self) -> Result<(HashSet<SessionId>, Vec<StorePath>), ObjectError> {
+        let (mut stated, mut strangers) = (HashSet::new(), Vec::new());
+        for (id, version) in &self.retired {
+            match find_retirement(&self.core, *id, version.clone()).await? {
+                FoundRetirement::Stated(_) => drop(stated.insert(*id)),
+                FoundRetirement::Stranger => strangers.push(self.core.paths.retired(*id)),
+                FoundRetirement::Gone => {}
+            }
+        }
+        Ok((stated, strangers))
     }
 
     /// Gives a stream's bytes in order and in flat memory. Every byte was authenticated and compared with its

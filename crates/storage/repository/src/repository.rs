@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 use keelson_crypto::{
-    Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, VaultKeyring,
-    open_object,
+    Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, Slot,
+    VaultKeyring, open_object,
 };
 use keelson_model::{ChunkId, RepositoryId, SessionId};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
@@ -110,6 +110,32 @@ impl Repository<Open> {
     /// The vault keys that opened it, and all older ones.
     pub fn vault_keys(&self) -> &VaultKeyring {
         &self.core().vault
+    }
+
+    /// The slot that the passphrase opened; none where vault keys did.
+    pub fn opened_slot(&self) -> Option<&Slot> {
+        self.core().slot.as_ref()
+    }
+
+    /// Whether the newest key that may be ours is at hand: without it nothing can be written.
+    pub fn holds_newest_key(&self) -> bool {
+        self.keyring().newest().number() == self.core().newest_key
+    }
+
+    /// Whether a key lies there that is newer than those at hand. Then these may be old ones; or somebody without any
+    /// put it there.
+    pub fn names_newer_key(&self) -> bool {
+        self.keyring().newest().number() < self.newest_key_named()
+    }
+
+    /// The number of the newest key that lies there, whoever wrote it.
+    pub fn newest_key_named(&self) -> u32 {
+        self.core().newest_named
+    }
+
+    /// Objects among its keys and slots that somebody else put there: they count for nothing and tell of tampering.
+    pub fn strangers(&self) -> &[StorePath] {
+        &self.core().strangers
     }
 
     /// Its data keys.

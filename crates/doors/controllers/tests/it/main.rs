@@ -63,6 +63,7 @@ impl Scene {
             claims: BTreeMap::new(),
             ownership_grace: OWNERSHIP_GRACE,
             quick_mode: true,
+            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         };
         let platform = Platform::open(settings, cluster.clone(), Arc::new(WallClock)).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -99,6 +99,7 @@ impl World {
             claims: BTreeMap::new(),
             ownership_grace: std::time::Duration::from_secs(60),
             quick_mode: false,
+            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         };
         let start: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
         let clock = Arc::new(ManualClock::new(start));

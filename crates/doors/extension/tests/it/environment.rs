@@ -76,6 +76,7 @@ async fn start() -> (ControlPlane, u16, PathBuf, Arc<Platform>) {
         claims: BTreeMap::new(),
         ownership_grace: Duration::from_secs(60),
         quick_mode: false,
+        passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         data,
     };
     let cluster = Cluster::connect(&access).await.unwrap();

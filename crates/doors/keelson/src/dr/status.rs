@@ -64,10 +64,26 @@ fn print(status: &InstanceStatus) -> String {
             lines.extend(dr.alarms.iter().map(|alarm| format!("alarm        {alarm}")));
         }
     }
+    for export in &status.exports_at_risk {
+        lines.push(format!(
+            "at risk      the exports of '{}' to '{}' die with this cluster: no passphrase opens them yet",
+            export.application, export.profile
+        ));
+    }
     let source = status.ownership.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();
     lines.push(format!("ownership    {}{source}", status.ownership.state));
     for claim in &status.ownership.claims {
-        lines.push(format!("  claim      epoch {} of {} in '{}'", claim.epoch, claim.cluster, claim.profile));
+        let keeps = claim.keeps_all_until.map(|until| format!("; nothing is removed before {until}"));
+        lines.push(format!(
+            "  claim      epoch {} of {} in '{}'{}",
+            claim.epoch,
+            claim.cluster,
+            claim.profile,
+            keeps.unwrap_or_default()
+        ));
+    }
+    for unowned in &status.ownership.unowned {
+        lines.push(format!("  unowned    {} in '{}': {}", unowned.cluster, unowned.profile, unowned.why));
     }
     lines.join("\n")
 }

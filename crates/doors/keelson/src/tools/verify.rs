@@ -159,7 +159,7 @@ impl Look {
     async fn chains_of(&self, cluster: &str) -> Result<Proof> {
         let Ok(id) = cluster.parse::<ClusterId>() else { return Ok(Proof::default()) };
         let clock = Arc::new(SystemClock);
-        match prove(&self.store, &id, &self.passphrase, self.work.path(), clock).await {
+        match prove(&self.store, &id, std::slice::from_ref(&self.passphrase), self.work.path(), clock).await {
             Ok(proof) => Ok(proof),
             // Its repositories say so one by one.
             Err(RecoveryError::NeverRan { .. } | RecoveryError::WrongPassphrase { .. }) => {

@@ -20,7 +20,7 @@ use keelson_store::{StoreError, StorePath};
 use serde::{Deserialize, Serialize};
 
 use super::RunDescription;
-use crate::layout::{Epoch, Position};
+use crate::layout::Position;
 use crate::locations::Location;
 use crate::ownership;
 use crate::platform::{Platform, commit};
@@ -104,8 +104,8 @@ pub(super) async fn apply(
     location: &Location,
     retention: &Retention,
 ) -> Result<(), RecoveryError> {
-    let proof = match ownership::prove(platform, location, &platform.cluster_id).await {
-        Ok(Epoch(epoch)) => Ownership::proven_by_newest_epoch(platform.identity().lineage, u64::from(epoch)),
+    let proof = match ownership::prove_removal(platform, location, &platform.cluster_id).await {
+        Ok(proof) => proof,
         Err(refusal) => {
             tracing::info!(reason = %refusal, "retention of DR runs waits");
             return Ok(());

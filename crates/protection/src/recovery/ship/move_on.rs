@@ -6,7 +6,7 @@
 //! old repository of another generation.
 
 use keelson_catalog::{Actor, Database};
-use keelson_crypto::{Slot, VaultKeyring, random_bytes};
+use keelson_crypto::{VaultKeyring, random_bytes};
 use keelson_model::{Chain, Classified, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_repository::Unlock;
 
@@ -41,28 +41,29 @@ pub(super) async fn move_on(
     // A catalog that went on already, before a kill, does not go on again.
     open_generation(&catalog, Generation((seen.0 + 1).max(catalog.generation().0))).await?;
 
-    let slot = hex::decode(&enabled.slot).ok().and_then(|bytes| Slot::from_bytes(&bytes).ok());
+    let keys = platform.repository_keys();
     let moved = Enabled {
         repository: RepositoryId::from_bytes(random_bytes()),
         enabled_at: platform.clock.now(),
+        vault_key: keys.vault.newest().number(),
+        slots: keys.slot_ids(),
         parent: Some(parent),
         ..enabled.clone()
     };
     let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(moved.repository);
-    let slots: Vec<Slot> = slot.into_iter().collect();
     repositories::create_or_open(
         location.store.clone(),
         folder.repository(),
         moved.repository,
-        &platform.vault(),
+        &keys,
         &enabled.profile,
-        &slots,
+        &[],
         &platform.index_cache,
     )
     .await
     .map_err(|source| RecoveryError::Repository { source })?;
     let note = Moved { from: enabled.repository, at: platform.clock.now(), why: why.to_string() };
-    state::write_moved(platform, &moved, &note).await?;
+    state::write_moved(platform, enabled, &moved, &note).await?;
     Ok(moved)
 }
 

@@ -12,6 +12,7 @@ use keelson_store::{Operation, StoreExt, StorePath};
 use keelson_testkit::{Calls, Failure, Fault, FaultyStore, Span};
 
 use super::*;
+use crate::identity::RepositoryKeys;
 use crate::locations::Place;
 use crate::recovery::chain::{ShippedChain, latest_chain};
 use crate::recovery::execute::rebuild;
@@ -109,11 +110,12 @@ impl World {
 
     async fn target(&self, mode: DrMode, epoch: u32) -> Target {
         let folder = ClusterFolder::new(&cluster()).dr_repository(self.repository);
+        let keys = RepositoryKeys { vault: self.vault.clone(), slots: Vec::new() };
         let repository = repositories::create_or_open(
             self.store.clone(),
             folder.repository(),
             self.repository,
-            &self.vault,
+            &keys,
             "vault",
             &[],
             &self.indexes,
@@ -124,7 +126,8 @@ impl World {
             repository: self.repository,
             mode,
             enabled_at: self.clock.now(),
-            slot: String::new(),
+            vault_key: self.vault.newest().number(),
+            slots: Vec::new(),
             parent: None,
         };
         let repository = repository.await.unwrap();

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind};
-use keelson_model::{Classified, ErrorClass, LineageId, SessionId};
+use keelson_model::{Chain, Classified, ErrorClass, LineageId, SessionId};
 use keelson_store::{PutOptions, StoreError, StoreExt, VersionId};
 
 use crate::core::Core;
@@ -50,6 +50,9 @@ pub enum RetireError {
         /// The outcome.
         outcome: SessionId,
     },
+    /// The repository has a key that is not at hand.
+    #[error("the repository has a newer key than the one at hand")]
+    OutdatedKey,
     /// The store did not say whether the outcome is there.
     #[error("look for outcome '{outcome}'")]
     Look {
@@ -84,6 +87,7 @@ impl Classified for RetireError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Absent { .. } => ErrorClass::NotFound,
+            Self::OutdatedKey => ErrorClass::Denied,
             Self::Look { source, .. } | Self::List { source } => source.class(),
             Self::Write { source, .. } => source.class(),
             Self::Read { source } => source.class(),
@@ -93,6 +97,7 @@ impl Classified for RetireError {
     fn code(&self) -> &'static str {
         match self {
             Self::Absent { .. } => "repository.retire.absent",
+            Self::OutdatedKey => "repository.retire.outdated_key",
             Self::Look { source, .. } | Self::List { source } => source.code(),
             Self::Write { source, .. } => source.code(),
             Self::Read { source } => source.code(),
@@ -101,7 +106,7 @@ impl Classified for RetireError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Absent { .. } => None,
+            Self::Absent { .. } | Self::OutdatedKey => None,
             Self::Look { source, .. } | Self::List { source } => source.hint(),
             Self::Write { source, .. } => source.hint(),
             Self::Read { source } => source.hint(),
@@ -117,6 +122,9 @@ impl Repository<Open> {
         proof: &Ownership,
         now: Timestamp,
     ) -> Result<Retired, RetireError> {
+        if !self.holds_newest_key() {
+            return Err(RetireError::OutdatedKey);
+        }
         let core = self.core();
         let there = core.store.exists(&core.paths.outcome(outcome)).await;
         if !there.map_err(|source| RetireError::Look { outcome, source })? {
@@ -131,28 +139,46 @@ impl Repository<Open> {
             .map_err(|source| write_error(WriteObjectError::Seal { path: path.clone(), source }))?;
         match core.store.put(&path, object.bytes, PutOptions::create()).await {
             Ok(_) => Ok(Retired::Now),
-            Err(StoreError::AlreadyExists { .. }) => Ok(Retired::Before),
+            Err(StoreError::AlreadyExists { .. }) => {
+                let there = find_retirement(core, outcome, None).await;
+                match there.map_err(|source| RetireError::Read { source })? {
+                    FoundRetirement::Stated(_) | FoundRetirement::Gone => Ok(Retired::Before),
+                    // Nobody can replace it: the outcome stays.
+                    FoundRetirement::Stranger => {
+                        Err(RetireError::Read { source: ObjectError::Stranger { path } })
+                    }
+                }
+            }
             Err(source) => Err(write_error(WriteObjectError::Put { path, source })),
         }
     }
 
     /// Reads the retirement of an outcome; nothing where none was stated.
+    ///
+    /// # Errors
+    ///
+    /// `Read` of a `Stranger` where something lies that no owner has stated.
     pub async fn fetch_retirement(&self, outcome: SessionId) -> Result<Option<Retirement>, RetireError> {
-        match fetch_retirement(self.core(), outcome, None).await {
-            Ok(retirement) => Ok(Some(retirement)),
-            Err(ObjectError::Missing { .. }) => Ok(None),
-            Err(source) => Err(RetireError::Read { source }),
+        let found = find_retirement(self.core(), outcome, None).await;
+        match found.map_err(|source| RetireError::Read { source })? {
+            FoundRetirement::Stated(retirement) => Ok(Some(retirement)),
+            FoundRetirement::Gone => Ok(None),
+            FoundRetirement::Stranger => {
+                let path = self.core().paths.retired(outcome);
+                Err(RetireError::Read { source: ObjectError::Stranger { path } })
+            }
         }
     }
 
-    /// Reads all retirements. Which of them a later epoch has voided is for the owner to judge.
+    /// Reads all retirements that an owner has stated; others are logged. Which of them a later epoch has voided is for
+    /// the owner to judge.
     pub async fn list_retired(&self) -> Result<Vec<Retirement>, RetireError> {
         let core = self.core();
         let ids = list_retired_ids(core).await.map_err(|source| RetireError::List { source })?;
         let mut retirements = Vec::with_capacity(ids.len());
         for (outcome, version) in ids {
-            let read = fetch_retirement(core, outcome, version).await;
-            retirements.push(read.map_err(|source| RetireError::Read { source })?);
+            let read = find_retirement(core, outcome, version).await;
+            retirements.extend(read.map_err(|source| RetireError::Read { source })?.stated());
         }
         Ok(retirements)
     }
@@ -170,6 +196,41 @@ pub(crate) async fn list_retired_ids(core: &Core) -> Result<Vec<(SessionId, Opti
         }
     }
     Ok(ids)
+}
+
+/// What lies where the retirement of an outcome would.
+pub(crate) enum FoundRetirement {
+    Stated(Retirement),
+    /// It does not open under the repository's keys: without them anybody could make an outcome unreadable.
+    Stranger,
+    /// Nothing, or it was removed since it was listed.
+    Gone,
+}
+
+impl FoundRetirement {
+    pub(crate) fn stated(self) -> Option<Retirement> {
+        match self {
+            Self::Stated(retirement) => Some(retirement),
+            Self::Stranger | Self::Gone => None,
+        }
+    }
+}
+
+pub(crate) async fn find_retirement(
+    core: &Core,
+    outcome: SessionId,
+    version: Option<VersionId>,
+) -> Result<FoundRetirement, ObjectError> {
+    match fetch_retirement(core, outcome, version).await {
+        Ok(retirement) if retirement.outcome == outcome => Ok(FoundRetirement::Stated(retirement)),
+        Ok(_) => Ok(FoundRetirement::Stranger),
+        Err(error) if error.is_strangers() => {
+            tracing::warn!(cause = %Chain(&error), "tampering: a retirement that no owner has stated");
+            Ok(FoundRetirement::Stranger)
+        }
+        Err(ObjectError::Missing { .. }) => Ok(FoundRetirement::Gone),
+        Err(error) => Err(error),
+    }
 }
 
 async fn fetch_retirement(

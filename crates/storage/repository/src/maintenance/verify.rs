@@ -219,10 +219,12 @@ impl Reader {
         verification: &Verification,
         on_progress: OnProgress<'_>,
     ) -> Result<VerifyReport, VerifyError> {
+        let (retired, strangers) =
+            self.judge_retired().await.map_err(|source| VerifyError::Object { source })?;
         let mut verifier = Verifier {
             core: Arc::clone(&self.core),
             index: Arc::clone(&self.index),
-            retired: &self.retired,
+            retired: &retired,
             on_progress,
             progress: VerifyProgress::default(),
             report: VerifyReport::default(),
@@ -233,6 +235,9 @@ impl Reader {
         };
         verifier.check_index();
         verifier.read_moves().await?;
+        for path in self.core.strangers.iter().cloned().chain(strangers) {
+            verifier.find(Damage::Object(Arc::new(ObjectError::Stranger { path })), Vec::new());
+        }
         verifier.check_outcomes(&verification.expected).await?;
         verifier.check_presence().await?;
         match verification.depth {

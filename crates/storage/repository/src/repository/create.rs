@@ -3,7 +3,7 @@
 //! Order: 1 `keys/<n>`, 2 `slots/<id>`, 3 `format`; packs only afterwards. Without `format` there is no repository,
 //! so none is ever half made; a key precedes the slots that open it, so that no slot promises what is not there.
 
-use keelson_crypto::{DataKey, Sha256, Slot, VaultKeyring};
+use keelson_crypto::{DataKey, Sha256, Slot, VaultKey, VaultKeyring};
 use keelson_model::{Classified, ErrorClass, RepositoryId};
 use keelson_store::{PutOptions, Store, StoreError, StoreExt, StorePath};
 
@@ -11,6 +11,7 @@ use super::{Locked, Open, OpenRepositoryError, Repository, Unlock};
 use crate::chunk::ChunkSizes;
 use crate::format::key_file::KeyFile;
 use crate::format::repository_file::RepositorySummary;
+use crate::paths::Paths;
 
 /// What a new repository is made of.
 #[derive(Clone)]
@@ -113,7 +114,7 @@ impl Repository<Locked> {
         let number = vault.newest().number();
         check_slots(slots, number)?;
         let format = RepositorySummary::new(id, number, chunks).encode();
-        let key_file = make_key_file(id, &DataKey::generate(id, number), vault, &Sha256::of(&format));
+        let bound_to = Sha256::of(&format);
 
         let path = paths.format();
         let there = store.fetch_if_present(&path).await;
@@ -123,8 +124,11 @@ impl Repository<Locked> {
             }
             _ => {}
         }
-        // A key that an earlier try made is kept, and must open below.
-        write_new(store.as_ref(), paths.key(number), key_file.encode()).await?;
+        // Each key file opens the vault key before it: without the older ones the newest would not reach the first.
+        for older in vault.iter().filter(|key| key.number() > VaultKey::FIRST && key.number() < number) {
+            write_key(store.as_ref(), paths, id, (vault, older), &bound_to).await?;
+        }
+        write_key(store.as_ref(), paths, id, (vault, vault.newest()), &bound_to).await?;
         for slot in slots {
             write(store.as_ref(), paths.slot(slot.id()), slot.to_bytes()).await?;
         }
@@ -144,7 +148,8 @@ impl Repository<Open> {
         write(core.store.as_ref(), core.paths.slot(slot.id()), slot.to_bytes()).await
     }
 
-    /// Gives the repository the key of a changed passphrase: vault key n+1 wraps a new data key and vault key n.
+    /// Gives the repository the key of a changed passphrase: vault key n+1 wraps a new data key and vault key n. One
+    /// that was out of reach during several changes gets all keys that it lacks.
     /// Later data cannot be opened with the old passphrase; older data still can. Running it again completes it.
     pub async fn add_key(
         &self,
@@ -153,26 +158,32 @@ impl Repository<Open> {
     ) -> Result<Repository<Open>, CreateRepositoryError> {
         let core = self.core();
         let (found, newest) = (vault.newest().number(), core.newest_key);
-        if found != newest && Some(found) != newest.checked_add(1) {
+        let lacking: Vec<_> = vault.iter().filter(|key| key.number() > newest).collect();
+        let follows =
+            lacking.iter().zip(1..).all(|(key, step)| Some(key.number()) == newest.checked_add(step));
+        if found < newest || !follows || !self.holds_newest_key() {
             return Err(CreateRepositoryError::Sequence { found, newest });
         }
         check_slots(slots, found)?;
-        if found != newest {
-            let bound_to = Sha256::of(&core.summary.encode());
-            let data_key = DataKey::generate(core.summary.id, found);
-            let key_file = make_key_file(core.summary.id, &data_key, vault, &bound_to);
-            // A key that an earlier try made is kept, and must open below.
-            write_new(core.store.as_ref(), core.paths.key(found), key_file.encode()).await?;
+        if lacking.is_empty() && slots.is_empty() {
+            return Ok(self.clone());
+        }
+        let bound_to = Sha256::of(&core.summary.encode());
+        for key in lacking {
+            write_key(core.store.as_ref(), &core.paths, core.summary.id, (vault, key), &bound_to).await?;
         }
         for slot in slots {
             write(core.store.as_ref(), core.paths.slot(slot.id()), slot.to_bytes()).await?;
         }
         let (store, paths) = (core.store.clone(), core.paths.clone());
         let locked = Locked { store, paths, index_cache: core.index_cache.clone() };
-        Repository { state: locked }
-            .open(Unlock::Vault(vault))
-            .await
-            .map_err(|source| CreateRepositoryError::Reopen { source })
+        let open = Repository { state: locked }.open(Unlock::Vault(vault)).await;
+        let open = open.map_err(|source| CreateRepositoryError::Reopen { source })?;
+        // Somebody else's key of that number may have been there before ours.
+        if !open.holds_newest_key() {
+            return Err(CreateRepositoryError::Sequence { found, newest });
+        }
+        Ok(open)
     }
 }
 
@@ -183,21 +194,24 @@ fn check_slots(slots: &[Slot], newest: u32) -> Result<(), CreateRepositoryError>
     }
 }
 
-fn make_key_file(
+/// Writes `keys/<n>` with a new data key. One that an earlier try made is kept, and must open afterwards.
+async fn write_key(
+    store: &dyn Store,
+    paths: &Paths,
     repository: RepositoryId,
-    data_key: &DataKey,
-    vault: &VaultKeyring,
+    (vault, key): (&VaultKeyring, &VaultKey),
     bound_to: &Sha256,
-) -> KeyFile {
-    let newest = vault.newest();
-    let previous = newest.number().checked_sub(1).and_then(|number| vault.find(number));
-    KeyFile {
+) -> Result<(), CreateRepositoryError> {
+    let number = key.number();
+    let previous = number.checked_sub(1).and_then(|number| vault.find(number));
+    let file = KeyFile {
         repository,
-        number: newest.number(),
-        vault: newest.fingerprint(),
-        data_key: data_key.wrap(newest, bound_to),
-        previous_vault_key: previous.map(|previous| newest.wrap_previous(previous)),
-    }
+        number,
+        vault: key.fingerprint(),
+        data_key: DataKey::generate(repository, number).wrap(key, bound_to),
+        previous_vault_key: previous.map(|previous| key.wrap_previous(previous)),
+    };
+    write_new(store, paths.key(number), file.encode()).await.map(drop)
 }
 
 async fn write(store: &dyn Store, path: StorePath, bytes: Vec<u8>) -> Result<(), CreateRepositoryError> {

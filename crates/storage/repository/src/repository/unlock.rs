@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keelson_crypto::{
-    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, Slot, VaultKeyring,
+    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, Slot, VaultKey,
+    VaultKeyring,
 };
-use keelson_model::{Classified, ErrorClass};
+use keelson_model::{Classified, ErrorClass, RepositoryId};
 use keelson_store::{ObjectMeta, Store, StoreError, StoreExt, StorePath};
 
 use super::{Locked, Open, Repository};
@@ -15,7 +16,7 @@ use crate::core::Core;
 use crate::format::DecodeError;
 use crate::format::key_file::KeyFile;
 use crate::format::repository_file::RepositorySummary;
-use crate::limits::{KEYS_MAX, SLOTS_MAX};
+use crate::limits::{KEY_FILE_BYTES_MAX, KEYS_MAX, SLOT_FILE_BYTES_MAX, SLOTS_READ_MAX, SLOTS_TRIED_MAX};
 use crate::object::offload;
 use crate::paths::{self, Paths};
 
@@ -84,12 +85,6 @@ pub enum OpenRepositoryError {
         /// How many were tried.
         slots: usize,
     },
-    /// More slots or keys than we make.
-    #[error("'{folder}' holds more objects than a repository has")]
-    TooMany {
-        /// Which folder.
-        folder: StorePath,
-    },
     /// No key file matches the vault keys at hand.
     #[error("the repository in '{root}' belongs to another installation")]
     ForeignKey {
@@ -129,10 +124,7 @@ impl Classified for OpenRepositoryError {
             Self::NoSlots { .. } | Self::WrongPassphrase { .. } | Self::ForeignKey { .. } => {
                 ErrorClass::Denied
             }
-            Self::TooMany { .. }
-            | Self::MissingKey { .. }
-            | Self::Unwrap { .. }
-            | Self::SwappedKey { .. } => ErrorClass::Corrupt,
+            Self::MissingKey { .. } | Self::Unwrap { .. } | Self::SwappedKey { .. } => ErrorClass::Corrupt,
         }
     }
 
@@ -145,7 +137,6 @@ impl Classified for OpenRepositoryError {
             Self::OpenSlot { source, .. } => source.code(),
             Self::NoSlots { .. } => "repository.open.no_slots",
             Self::WrongPassphrase { .. } => "repository.open.wrong_passphrase",
-            Self::TooMany { .. } => "repository.open.too_many",
             Self::ForeignKey { .. } => "repository.open.foreign_key",
             Self::MissingKey { .. } => "repository.open.missing_key",
             Self::Unwrap { .. } => "repository.open.unwrap",
@@ -166,7 +157,6 @@ impl Classified for OpenRepositoryError {
                 "only the installation that made it can open it; enable disaster recovery there".to_owned(),
             ),
             Self::OpenSlot { .. }
-            | Self::TooMany { .. }
             | Self::ForeignKey { .. }
             | Self::MissingKey { .. }
             | Self::Unwrap { .. }
@@ -185,13 +175,26 @@ impl Repository<Locked> {
     pub async fn open(self, unlock: Unlock<'_>) -> Result<Repository<Open>, OpenRepositoryError> {
         let (summary, bound_to) = fetch_format(&self.state).await?;
         let Locked { store, paths, index_cache } = self.state;
-        let mut files = fetch_key_files(store.as_ref(), &paths).await?;
-        let newest_key = files.keys().next_back().copied().unwrap_or(0);
-        let mut vault = match unlock {
-            Unlock::Passphrase(passphrase) => open_slots(store.as_ref(), &paths, passphrase).await?,
-            Unlock::Vault(keys) => keys.clone(),
+        let mut files = KeyFiles::fetch(store.as_ref(), &paths, summary.id).await?;
+        let (mut vault, slot) = match unlock {
+            Unlock::Passphrase(passphrase) => {
+                let opened = open_slots(store.as_ref(), &paths, passphrase, &mut files.strangers).await?;
+                (VaultKeyring::new(opened.0), Some(opened.1))
+            }
+            Unlock::Vault(keys) => (keys.clone(), None),
         };
+        // Who holds the installation's keys knows the newest: what lies beyond was put there by somebody else. A
+        // passphrase may be an old one, so there it counts, and whoever writes is told.
+        let newest_named = files.newest_sound();
+        if matches!(unlock, Unlock::Vault(_)) {
+            files.leave_out_after(vault.newest().number(), &paths);
+        }
+        let newest_key = files.newest_sound();
         let keys = unwrap_keys(&paths, &summary, &bound_to, &mut files, &mut vault)?;
+        let strangers = files.strangers;
+        for stranger in &strangers {
+            tracing::warn!(path = %stranger, "tampering: an object that is not of this repository lies among its keys");
+        }
         let first = keys
             .find(summary.first_key)
             .ok_or_else(|| OpenRepositoryError::MissingKey { path: paths.key(summary.first_key) })?;
@@ -202,8 +205,11 @@ impl Repository<Locked> {
             paths,
             summary,
             vault,
+            slot,
             keys,
             newest_key,
+            newest_named,
+            strangers,
             chunker,
             identity,
             index_cache,
@@ -223,18 +229,9 @@ async fn fetch_format(place: &Locked) -> Result<(RepositorySummary, Sha256), Ope
     Ok((summary, Sha256::of(&bytes)))
 }
 
-/// Lists a folder that never holds more than `limit` objects.
-async fn list_few(
-    store: &dyn Store,
-    folder: StorePath,
-    limit: usize,
-) -> Result<Vec<ObjectMeta>, OpenRepositoryError> {
+async fn list(store: &dyn Store, folder: StorePath) -> Result<Vec<ObjectMeta>, OpenRepositoryError> {
     let objects = store.list_all(&folder).await;
-    let objects = objects.map_err(|source| OpenRepositoryError::Fetch { path: folder.clone(), source })?;
-    if objects.len() > limit {
-        return Err(OpenRepositoryError::TooMany { folder });
-    }
-    Ok(objects)
+    objects.map_err(|source| OpenRepositoryError::Fetch { path: folder, source })
 }
 
 async fn fetch(store: &dyn Store, object: &ObjectMeta) -> Result<bytes::Bytes, OpenRepositoryError> {
@@ -242,44 +239,86 @@ async fn fetch(store: &dyn Store, object: &ObjectMeta) -> Result<bytes::Bytes, O
     fetched.map_err(|source| OpenRepositoryError::Fetch { path: object.path.clone(), source })
 }
 
-async fn fetch_key_files(
-    store: &dyn Store,
-    paths: &Paths,
-) -> Result<BTreeMap<u32, KeyFile>, OpenRepositoryError> {
-    let mut files = BTreeMap::new();
-    for object in list_few(store, paths.join(paths::KEYS), KEYS_MAX).await? {
-        let Ok(number) = object.path.name().parse::<u32>() else { continue };
-        let bytes = fetch(store, &object).await?;
-        let file = KeyFile::decode(&bytes)
-            .map_err(|source| OpenRepositoryError::Decode { path: object.path.clone(), source })?;
-        if file.number != number {
-            return Err(OpenRepositoryError::SwappedKey { path: object.path });
-        }
-        files.insert(number, file);
-    }
-    Ok(files)
+/// What lies in `keys/`: anybody who can write there can put something, so only what a vault key opens counts.
+struct KeyFiles {
+    files: BTreeMap<u32, Result<KeyFile, OpenRepositoryError>>,
+    strangers: Vec<StorePath>,
 }
 
-/// Tries the slots of the newest vault key first. A damaged slot is reported only if none opens.
+impl KeyFiles {
+    async fn fetch(
+        store: &dyn Store,
+        paths: &Paths,
+        repository: RepositoryId,
+    ) -> Result<Self, OpenRepositoryError> {
+        let (mut files, mut strangers) = (BTreeMap::new(), Vec::new());
+        for object in list(store, paths.join(paths::KEYS)).await? {
+            let number = object.path.name().parse::<u32>().ok().filter(|number| *number <= KEYS_MAX);
+            let Some(number) = number.filter(|number| paths.key(*number) == object.path) else {
+                strangers.push(object.path);
+                continue;
+            };
+            if object.length > KEY_FILE_BYTES_MAX {
+                strangers.push(object.path);
+                continue;
+            }
+            let bytes = fetch(store, &object).await?;
+            let path = object.path;
+            let file = match KeyFile::decode(&bytes) {
+                Err(source) => Err(OpenRepositoryError::Decode { path, source }),
+                Ok(file) if file.number != number || file.repository != repository => {
+                    Err(OpenRepositoryError::SwappedKey { path })
+                }
+                Ok(file) => Ok(file),
+            };
+            files.insert(number, file);
+        }
+        Ok(Self { files, strangers })
+    }
+
+    /// The highest number of a file that is whole; 0 if there is none.
+    fn newest_sound(&self) -> u32 {
+        let sound = self.files.iter().filter(|(_, file)| file.is_ok());
+        sound.map(|(number, _)| *number).next_back().unwrap_or(0)
+    }
+
+    fn leave_out_after(&mut self, newest: u32, paths: &Paths) {
+        let beyond = self.files.split_off(&newest.saturating_add(1));
+        self.strangers.extend(beyond.into_keys().map(|number| paths.key(number)));
+    }
+}
+
+/// Tries the slots of the newest vault key first; of one key the oldest first, since an attacker's come later. A
+/// damaged slot is reported only if none opens.
 async fn open_slots(
     store: &dyn Store,
     paths: &Paths,
     passphrase: &Arc<Passphrase>,
-) -> Result<VaultKeyring, OpenRepositoryError> {
-    let objects = list_few(store, paths.join(paths::SLOTS), SLOTS_MAX).await?;
+    strangers: &mut Vec<StorePath>,
+) -> Result<(VaultKey, Slot), OpenRepositoryError> {
     let (mut slots, mut fault) = (Vec::new(), None);
-    for object in objects {
+    let mut objects = list(store, paths.join(paths::SLOTS)).await?;
+    objects.sort_by_key(|object| object.modified);
+    for (number, object) in objects.into_iter().enumerate() {
+        if number >= SLOTS_READ_MAX || object.length > SLOT_FILE_BYTES_MAX {
+            strangers.push(object.path);
+            continue;
+        }
         match Slot::from_bytes(&fetch(store, &object).await?) {
-            Ok(slot) => slots.push((object.path, slot)),
-            Err(source) => fault = Some(OpenRepositoryError::DecodeSlot { path: object.path, source }),
+            Ok(slot) if paths.slot(slot.id()) == object.path => slots.push((object.path, slot)),
+            Ok(_) => strangers.push(object.path),
+            Err(source) => {
+                strangers.push(object.path.clone());
+                fault = Some(OpenRepositoryError::DecodeSlot { path: object.path, source });
+            }
         }
     }
     slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.vault_key_number()));
-    let tried = slots.len();
-    for (path, slot) in slots {
-        let passphrase = Arc::clone(passphrase);
-        match offload(move || slot.open(&passphrase)).await {
-            Ok(key) => return Ok(VaultKeyring::new(key)),
+    let tried = slots.len().min(SLOTS_TRIED_MAX);
+    for (path, slot) in slots.into_iter().take(SLOTS_TRIED_MAX) {
+        let (passphrase, tried) = (Arc::clone(passphrase), slot.clone());
+        match offload(move || tried.open(&passphrase)).await {
+            Ok(key) => return Ok((key, slot)),
             Err(OpenSlotError::WrongPassphrase { .. }) => {}
             Err(source) => fault = Some(OpenRepositoryError::OpenSlot { path, source }),
         }
@@ -297,20 +336,38 @@ fn unwrap_keys(
     paths: &Paths,
     summary: &RepositorySummary,
     bound_to: &Sha256,
-    files: &mut BTreeMap<u32, KeyFile>,
+    found: &mut KeyFiles,
     vault: &mut VaultKeyring,
 ) -> Result<Keyring, OpenRepositoryError> {
-    let mut keyring: Option<Keyring> = None;
-    while let Some((number, file)) = files.pop_last() {
-        let Some(wrapping) = vault.find(number) else { continue };
+    let (mut keyring, mut is_foreign): (Option<Keyring>, _) = (None, false);
+    let newest = vault.newest().number();
+    while let Some((number, file)) = found.files.pop_last() {
+        let Some(wrapping) = vault.find(number) else {
+            if file.is_err() {
+                found.strangers.push(paths.key(number));
+            }
+            continue;
+        };
         let path = paths.key(number);
-        if file.repository != summary.id {
-            return Err(OpenRepositoryError::SwappedKey { path });
-        }
+        let file = match file {
+            Ok(file) => file,
+            // Without the newest nothing can be written, without the first nothing be named.
+            Err(fault) if number == newest || number == summary.first_key => return Err(fault),
+            Err(_) => {
+                found.strangers.push(path);
+                continue;
+            }
+        };
+        // Another vault key of that number: what an older one leads to is still ours to read, and no more than that.
         if file.vault != wrapping.fingerprint() {
-            return Err(OpenRepositoryError::ForeignKey { root: paths.root().clone() });
+            is_foreign = true;
+            found.strangers.push(path);
+            continue;
         }
-        let data_key = DataKey::unwrap(wrapping, summary.id, bound_to, &file.data_key)
+        // Below the first key nothing was ever sealed: those files only lead to the older vault keys.
+        let data_key = (number >= summary.first_key)
+            .then(|| DataKey::unwrap(wrapping, summary.id, bound_to, &file.data_key))
+            .transpose()
             .map_err(|source| OpenRepositoryError::Unwrap { path: path.clone(), source })?;
         let previous = match file.previous_vault_key {
             Some(wrapped) if vault.find(number - 1).is_none() => Some(
@@ -323,14 +380,17 @@ fn unwrap_keys(
         if let Some(previous) = previous {
             vault.insert(previous);
         }
-        match &mut keyring {
-            Some(keyring) => keyring.insert(data_key),
-            None => keyring = Some(Keyring::new(data_key)),
+        match (&mut keyring, data_key) {
+            (Some(keyring), Some(data_key)) => keyring.insert(data_key),
+            (None, Some(data_key)) => keyring = Some(Keyring::new(data_key)),
+            (_, None) => {}
         }
     }
     keyring.ok_or_else(|| match vault.newest().number() {
         // The passphrase opened a slot whose key file should be there.
-        number if number >= summary.first_key => OpenRepositoryError::MissingKey { path: paths.key(number) },
+        number if number >= summary.first_key && !is_foreign => {
+            OpenRepositoryError::MissingKey { path: paths.key(number) }
+        }
         _ => OpenRepositoryError::ForeignKey { root: paths.root().clone() },
     })
 }

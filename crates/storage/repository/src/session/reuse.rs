@@ -1,12 +1,15 @@
 //! The rule by which writers meet pruning: a pack is named again only if every mark that names it has a verdict
 //! keeping it.
+//!
+//! A mark or verdict that does not open under our keys is not ours and decides nothing. Should it be one of ours that
+//! was damaged: a prune cannot read its mark then either, and what its verdict has decided counts without the mark.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use keelson_crypto::{ObjectId, ObjectKind};
-use keelson_model::PackId;
+use keelson_crypto::{ObjectId, ObjectKind, OpenObjectError};
+use keelson_model::{Chain, PackId};
 use keelson_store::{ObjectMeta, StoreExt};
 
 use super::SessionError;
@@ -41,23 +44,26 @@ impl Condemned {
 
 /// Reads all marks, then all verdicts. A mark that appears after this was made by a prune that waits for us.
 pub(crate) async fn find_condemned(core: &Arc<Core>) -> Result<Condemned, SessionError> {
+    let listed = list(core, paths::MARKS).await?;
+    if listed.is_empty() {
+        return Ok(Condemned(HashSet::new()));
+    }
+    let named: HashSet<_> = listed.iter().filter_map(|mark| paths::parse_object_id(&mark.path)).collect();
     let mut marks = HashMap::new();
-    for object in list(core, paths::MARKS).await? {
+    for object in listed {
         let Some((id, body)) = read(core, ObjectKind::Mark, &object).await? else { continue };
         let mark = MarkRecord::decode(&body).map_err(|source| decode_error(&object, source))?;
         marks.insert(id, mark.packs);
     }
-    if marks.is_empty() {
-        return Ok(Condemned(HashSet::new()));
-    }
     let mut kept = HashMap::new();
     for object in list(core, paths::VERDICTS).await? {
         // A verdict outlives its mark for a while and then concerns nobody.
-        if paths::parse_object_id(&object.path).is_none_or(|id| !marks.contains_key(&id)) {
+        if paths::parse_object_id(&object.path).is_none_or(|id| !named.contains(&id)) {
             continue;
         }
         let Some((id, body)) = read(core, ObjectKind::Verdict, &object).await? else { continue };
         let verdict = VerdictRecord::decode(&body).map_err(|source| decode_error(&object, source))?;
+        marks.entry(id).or_insert_with(Vec::new).extend(verdict.dead);
         kept.insert(id, verdict.kept.into_iter().collect());
     }
     Ok(Condemned::decide(marks, &kept))
@@ -73,7 +79,8 @@ async fn list(core: &Core, name: &str) -> Result<Vec<ObjectMeta>, SessionError> 
     Ok(objects)
 }
 
-/// `None` for an object that maintenance has removed since it was listed: it decides nothing any more.
+/// `None` for an object that maintenance has removed since it was listed, and for one that is not ours: neither decides
+/// anything.
 async fn read(
     core: &Core,
     kind: ObjectKind,
@@ -86,8 +93,26 @@ async fn read(
         Err(ObjectError::Missing { .. }) => return Ok(None),
         Err(source) => return Err(SessionError::ReadDecision { source }),
     };
-    let body = expected.open_record(&core.keys, &bytes);
-    Ok(Some((id, body.map_err(|source| SessionError::ReadDecision { source })?)))
+    match expected.open_record(&core.keys, &bytes) {
+        Ok(body) => Ok(Some((id, body))),
+        // Its key lies in the repository: a later owner made it, and what that one marks must not be named again.
+        Err(ObjectError::Open { source: OpenObjectError::MissingKey { number, .. }, .. })
+            if exists(core, number).await? =>
+        {
+            Err(SessionError::OutdatedKey { newest: number, at_hand: core.keys.newest().number() })
+        }
+        Err(error) if error.is_strangers() => {
+            tracing::warn!(cause = %Chain(&error), "tampering: an object of nobody's lies among the decisions of pruning");
+            Ok(None)
+        }
+        Err(source) => Err(SessionError::ReadDecision { source }),
+    }
+}
+
+async fn exists(core: &Core, key: u32) -> Result<bool, SessionError> {
+    let path = core.paths.key(key);
+    let exists = core.store.exists(&path).await;
+    exists.map_err(|source| SessionError::ReadDecision { source: ObjectError::Fetch { path, source } })
 }
 
 fn decode_error(object: &ObjectMeta, source: crate::format::DecodeError) -> SessionError {

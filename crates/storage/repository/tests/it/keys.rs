@@ -203,6 +203,45 @@ async fn a_changed_passphrase_opens_old_and_new_data_and_the_old_one_only_the_ol
     }
 }
 
+/// Each key file leads to the vault key before it; a repository that a later passphrase made had only one.
+#[tokio::test]
+async fn a_repository_made_after_two_changes_leads_to_the_first_vault_key() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let mut vault = VaultKeyring::new(VaultKey::generate(1));
+        vault.insert(VaultKey::generate(2));
+        vault.insert(VaultKey::generate(3));
+        let slots = [slot(&vault, 3, "the third passphrase")];
+        let id = RepositoryId::from_bytes([7; 16]);
+        let new = NewRepository { id, vault: &vault, slots: &slots, chunks: small_chunks() };
+        locked(&store).create(new).await.unwrap();
+        let opened = open(&site, "the third passphrase").await.unwrap();
+        assert_eq!(opened.opened_slot().map(keelson_crypto::Slot::id), Some(slots[0].id()));
+        for key in vault.iter() {
+            let found = opened.vault_keys().find(key.number()).map(VaultKey::fingerprint);
+            assert_eq!(found, Some(key.fingerprint()), "vault key {}", key.number());
+        }
+        assert!(opened.keyring().find(2).is_none(), "nothing here was ever sealed under an older key");
+    }
+}
+
+/// A location that was away during two changes could not be given either key afterwards.
+#[tokio::test]
+async fn a_repository_that_missed_two_changes_gets_both_keys() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let mut vault = VaultKeyring::new(VaultKey::generate(1));
+        let first = create(&store, &vault).await;
+        vault.insert(VaultKey::generate(2));
+        vault.insert(VaultKey::generate(3));
+        let slots = [slot(&vault, 3, "the third passphrase")];
+        let opened = first.add_key(&vault, &slots).await.unwrap();
+        assert_eq!(opened.keyring().newest().number(), 3);
+        let opened = open(&site, "the third passphrase").await.unwrap();
+        assert_eq!(opened.vault_keys().iter().count(), 3);
+    }
+}
+
 async fn read_back_with(
     store: &Arc<dyn Store>,
     text: &str,

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod explore;
 mod golden;
+mod hostile;
 mod index_cache;
 mod keys;
 mod model;

@@ -80,6 +80,18 @@ impl Site {
         }
     }
 
+    /// Puts an object where there is none, past the port.
+    pub(crate) fn plant(&self, path: &StorePath, bytes: Vec<u8>) {
+        match self {
+            Self::Memory(store) => store.tamper(path, bytes.into()),
+            Self::Directory(_) => {
+                let file = self.file(path);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, bytes).unwrap();
+            }
+        }
+    }
+
     pub(crate) fn remove(&self, path: &StorePath) {
         match self {
             Self::Memory(store) => store.tamper_by_deleting(path),

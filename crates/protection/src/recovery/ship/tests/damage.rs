@@ -171,7 +171,7 @@ async fn a_damaged_repository_does_not_hide_the_one_beside_it() {
     let damaged = ClusterFolder::new(&cluster()).dr_repository(other.repository);
     let format = damaged.repository().join("format").unwrap();
     world.memory.tamper(&format, Bytes::from_static(b"x"));
-    let (chains, warnings) = open_chains(&world.location().store, &cluster(), &phrase).await.unwrap();
+    let (chains, warnings) = open_chains(&world.location().store, &cluster(), &[phrase]).await.unwrap();
     assert_eq!(chains.len(), 1);
     assert_eq!(chains[0].chain.latest().unwrap().sequence, head.revision.sequence());
     assert!(warnings[0].contains(&other.repository.to_string()), "{warnings:?}");

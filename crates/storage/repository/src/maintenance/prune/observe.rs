@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind};
-use keelson_model::{PackId, SessionId};
+use keelson_model::{Chain, PackId, SessionId};
 use keelson_store::{ObjectMeta, StoreError, StoreExt, StorePath};
 
 use super::sessions::read_end_of_life;
@@ -176,6 +176,8 @@ async fn read_marks(core: &Core) -> Result<Decided, PruneError> {
         let verdict = if has_verdict { fetch_verdict(core, id).await? } else { None };
         match &verdict {
             Some(verdict) => decided.dead.extend(verdict.dead.iter().copied()),
+            // In the verdict's place lies something else, which goes in time. Until then others may mark its packs.
+            None if has_verdict => continue,
             None => {
                 let Some(mark) = fetch_mark(core, id).await? else { continue };
                 decided.undecided.extend(mark.packs);
@@ -312,7 +314,7 @@ async fn read_indexes(core: &Arc<Core>) -> Result<(Vec<IndexSeen>, bool), PruneE
     Ok((seen, damaged))
 }
 
-/// Reads a mark. `None` if it was removed since it was listed.
+/// Reads a mark. `None` if it was removed since it was listed, or is not ours: sessions do not heed it then either.
 pub(super) async fn fetch_mark(core: &Core, id: ObjectId) -> Result<Option<MarkRecord>, PruneError> {
     let expected = Expected { kind: ObjectKind::Mark, id, path: core.paths.mark(id) };
     let Some(body) = fetch_record(core, &expected).await? else { return Ok(None) };
@@ -320,7 +322,7 @@ pub(super) async fn fetch_mark(core: &Core, id: ObjectId) -> Result<Option<MarkR
     mark.map(Some).map_err(|source| PruneError::Read { source: Box::new(source) })
 }
 
-/// Reads a verdict. `None` if there is none.
+/// Reads a verdict. `None` if there is none of ours.
 pub(super) async fn fetch_verdict(core: &Core, id: ObjectId) -> Result<Option<VerdictRecord>, PruneError> {
     let expected = Expected { kind: ObjectKind::Verdict, id, path: core.paths.verdict(id) };
     let Some(body) = fetch_record(core, &expected).await? else { return Ok(None) };
@@ -328,13 +330,19 @@ pub(super) async fn fetch_verdict(core: &Core, id: ObjectId) -> Result<Option<Ve
     verdict.map(Some).map_err(|source| PruneError::Read { source: Box::new(source) })
 }
 
-pub(super) async fn fetch_record(core: &Core, expected: &Expected) -> Result<Option<Vec<u8>>, PruneError> {
+async fn fetch_record(core: &Core, expected: &Expected) -> Result<Option<Vec<u8>>, PruneError> {
     let fetched = match expected.fetch(core.store.as_ref(), None).await {
         Err(ObjectError::Missing { .. }) => return Ok(None),
         fetched => fetched,
     };
-    let body = fetched.and_then(|bytes| expected.open_record(&core.keys, &bytes));
-    body.map(Some).map_err(|source| PruneError::Read { source: Box::new(source) })
+    match fetched.and_then(|bytes| expected.open_record(&core.keys, &bytes)) {
+        Ok(body) => Ok(Some(body)),
+        Err(error) if error.is_strangers() => {
+            tracing::warn!(cause = %Chain(&error), "tampering: an object of nobody's lies among the decisions of pruning");
+            Ok(None)
+        }
+        Err(source) => Err(PruneError::Read { source: Box::new(source) }),
+    }
 }
 
 /// Asks for the lock of everything that could go, and leaves out what is locked.

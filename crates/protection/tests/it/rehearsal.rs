@@ -1,0 +1,98 @@
+//! A recovery that did not take ownership leaves its source alone, however long it lives; one that did waits a day.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use keelson_model::Clock;
+use keelson_model::recovery::DrMode;
+use keelson_protection::Record;
+use keelson_protection::recovery::enable::enable;
+use keelson_protection::status;
+use keelson_testkit::eventually;
+use serde_json::json;
+
+use crate::fixture::World;
+use crate::stage::{config, make_valid, policy, profile};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const APPLICATION: &str = "shop";
+
+async fn prepare_again(world: &mut World) -> Result<()> {
+    world.namespace(APPLICATION).await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    Ok(())
+}
+
+fn ended_runs(world: &World) -> Result<usize> {
+    let runs = world.list("RunAction")?;
+    Ok(runs.iter().filter(|run| run.body.status["state"] == "Complete").count())
+}
+
+/// The content of an export.
+fn exported(world: &World) -> Result<Vec<Record>> {
+    let mut contents = world.list("RestorePointContent")?;
+    contents.retain(|content| content.labels.contains_key("k10.kasten.io/exportProfile"));
+    Ok(contents)
+}
+
+fn without_claims(listing: &BTreeSet<String>) -> Vec<&String> {
+    listing.iter().filter(|path| !path.starts_with("epochs/")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_changes_nothing_of_its_source_and_a_new_owner_removes_nothing_for_a_day() -> Result<()> {
+    let mut world = World::start().await?;
+    prepare_again(&mut world).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let in_hours = |world: &World, hours: u32| json!({ "expiresAt": world.clock.now() + HOUR * hours });
+    world.export(APPLICATION, "first", in_hours(&world, 10)).await?;
+    let source = world.platform.cluster_id().clone();
+    let folder = format!("k10/{source}");
+
+    let mut world = world.lose_cluster().await?;
+    prepare_again(&mut world).await?;
+    world.recover(&source).await?;
+    let left = world.listing(&folder)?;
+    ensure!(left.iter().any(|path| path.contains("/outcomes/")), "the source has left an export: {left:?}");
+    make_valid(&world.platform, &config("Policy", "policies"), &policy()).await?;
+    // Until it has seen the policy, the scheduler does not know what was due.
+    eventually("a first run has ended", async || {
+        world.clock.advance(HOUR);
+        Ok((ended_runs(&world)? > 0).then_some(()))
+    })
+    .await?;
+    for number in 0..4 {
+        let ended = ended_runs(&world)?;
+        world.export(APPLICATION, &format!("rehearsed-{number}"), in_hours(&world, 1)).await?;
+        world.clock.advance(12 * HOUR);
+        let more = async || Ok((ended_runs(&world)? > ended).then_some(()));
+        eventually("the next run has ended", more).await?;
+    }
+    let content = exported(&world)?.into_iter().find(|content| content.name.contains("first"));
+    let content = content.context("the source's export is known")?;
+    let refusal = world.delete("RestorePointContent", ("", &content.name)).await.unwrap_err();
+    ensure!(refusal.to_string().contains("does not own its backups yet"), "{refusal}");
+    ensure!(world.listing(&folder)? == left, "two days of a rehearsal have changed what the source has left");
+
+    world.take_ownership().await?;
+    let held = status::observe(&world.platform).ownership.claims;
+    let until = held.iter().find(|claim| claim.cluster == source).and_then(|claim| claim.keeps_all_until);
+    ensure!(until == Some(world.clock.now() + 24 * HOUR), "{held:?}");
+    world.clock.advance(23 * HOUR);
+    // What this instance has exported itself is nobody else's, and goes.
+    eventually("its own exports have expired", async || Ok((exported(&world)?.len() == 1).then_some(())))
+        .await?;
+    let refusal = world.delete("RestorePointContent", ("", &content.name)).await.unwrap_err();
+    ensure!(refusal.to_string().contains("nothing is removed before"), "{refusal}");
+    let owned = world.listing(&folder)?;
+    ensure!(without_claims(&owned) == without_claims(&left), "a day has not passed");
+
+    world.clock.advance(2 * HOUR);
+    eventually("the source's export has expired", async || Ok(exported(&world)?.is_empty().then_some(())))
+        .await?;
+    let retired = world.listing(&folder)?.into_iter().filter(|path| path.contains("/retired/")).count();
+    ensure!(retired == 1, "{retired} are retired");
+    world.end().await
+}

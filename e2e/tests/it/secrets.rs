@@ -1,0 +1,308 @@
+//! Secrets that can be told from anything else are planted wherever the platform takes some. Then all that it has said,
+//! at the most talkative level that people use, and every byte that it has stored is searched for them.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use keelson_e2e::Answer;
+use keelson_testkit::{BucketProtection, Minio, Supervisor};
+use serde_json::{Value, json};
+
+use crate::stage::{NAMESPACE, Stage, block_on, profile};
+use crate::world::{
+    APPLICATION, ORIGIN, action, back_up, create_application, restore_point_of, wait_until_shipped,
+};
+
+const BUCKET: &str = "vault";
+const FIRST: &str = "planted first passphrase qX7";
+const SECOND: &str = "planted second passphrase vK3";
+const FURTHER: &str = "planted further passphrase mW9";
+const WRONG: &str = "planted wrong passphrase zT5";
+const SHORT: &str = "sH0rt!Q";
+const MISPLACED: &str = "planted as the source of a passphrase";
+const WRONG_KEY: &str = "plantedWrongSecretAccessKey0123456789abcd";
+const OF_APPLICATION: &str = "planted by the application gR2";
+
+/// What must not be found: as it is, in base64 and in hexadecimal digits. Bytes are read as characters of one byte.
+struct Planted {
+    what: String,
+    forms: Vec<String>,
+}
+
+impl Planted {
+    fn new(what: &str, secret: &[u8]) -> Self {
+        let hexadecimal = secret.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes everything");
+            text
+        });
+        let forms = vec![one_byte_each(secret), base64(secret), hexadecimal];
+        Self { what: what.to_owned(), forms }
+    }
+}
+
+fn one_byte_each(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// Without the last letters, which depend on what follows.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letter = |group: &[u8], place: usize| {
+        let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        char::from(LETTERS[bits >> (18 - 6 * place) & 63])
+    };
+    bytes.chunks_exact(3).flat_map(|group| (0..4).map(move |place| letter(group, place))).collect()
+}
+
+/// All that was said and stored.
+#[derive(Default)]
+struct Emitted {
+    pieces: Vec<(String, String)>,
+}
+
+impl Emitted {
+    fn add(&mut self, name: impl Into<String>, bytes: &[u8]) {
+        self.pieces.push((name.into(), one_byte_each(bytes)));
+    }
+
+    fn add_answer(&mut self, words: &[&str], said: &Answer) {
+        self.add(words.join(" "), format!("{}\n{}", said.stdout, said.stderr).as_bytes());
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<usize> {
+        let (mut open, mut files) = (vec![folder.to_owned()], 0);
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let path: PathBuf = entry?.path();
+                if path.is_dir() {
+                    open.push(path);
+                // What was only there for a moment is gone by now.
+                } else if let Ok(bytes) = fs::read(&path) {
+                    self.add(path.display().to_string(), &bytes);
+                    self.add(format!("the name {}", path.display()), path.display().to_string().as_bytes());
+                    files += 1;
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn find(&self, planted: &[Planted]) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, text) in &self.pieces {
+            for secret in planted {
+                if let Some(at) = secret.forms.iter().find_map(|form| text.find(form.as_str())) {
+                    let before: String = text[..at].chars().rev().take(80).collect();
+                    let before: String = before.chars().rev().filter(|letter| !letter.is_control()).collect();
+                    found.push(format!("{} in {name}, behind '{before}'", secret.what));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A stage whose every answer is kept.
+struct Overheard<'a> {
+    stage: &'a Stage,
+    emitted: &'a mut Emitted,
+}
+
+impl Overheard<'_> {
+    fn keelson(&mut self, words: &[&str]) -> Result<Answer> {
+        let said = self.stage.keelson(words)?;
+        self.emitted.add_answer(words, &said);
+        Ok(said)
+    }
+
+    fn succeeds(&mut self, words: &[&str]) -> Result<()> {
+        let said = self.keelson(words)?;
+        ensure!(said.code == 0, "{words:?}: {said:?}");
+        Ok(())
+    }
+
+    fn fails(&mut self, words: &[&str]) -> Result<()> {
+        let said = self.keelson(words)?;
+        ensure!(said.code != 0, "{words:?}: {said:?}");
+        Ok(())
+    }
+
+    /// A new policy is looked at at once, with whatever passphrases there are now.
+    fn enable_anew(&mut self) -> Result<()> {
+        self.keelson(&["dr", "disable"])?;
+        self.succeeds(&["dr", "enable", "--profile", "vault"])
+    }
+
+    /// Every object of every kind but Secrets, which are the place for secrets.
+    fn list_everything(&mut self) -> Result<()> {
+        let resources = self.stage.kubectl(&["api-resources", "--verbs=list", "-o", "name"], "")?;
+        ensure!(resources.contains("restorepoints.apps.kio.kasten.io"), "ours are among them: {resources}");
+        for resource in resources.lines().filter(|resource| *resource != "secrets") {
+            for output in ["yaml", "wide"] {
+                let words = ["get", resource, "--all-namespaces", "-o", output];
+                self.emitted.add_answer(&words, &self.stage.try_kubectl(&words, "")?);
+            }
+        }
+        for output in ["text", "json"] {
+            self.succeeds(&["dr", "status", "--output", output])?;
+        }
+        Ok(())
+    }
+
+    /// What lies on its volume, and what it has logged.
+    fn look_behind(&mut self) -> Result<()> {
+        let log = fs::read(self.stage.instance.log_file())?;
+        ensure!(one_byte_each(&log).contains(" DEBUG "), "the log says little");
+        self.emitted.add("the log", &log);
+        let files = self.emitted.add_folder(&self.stage.data())?;
+        ensure!(files >= 3, "{files} files are on the volume");
+        Ok(())
+    }
+}
+
+fn bucket_profile(name: &str, minio: &Minio, secret_key: &str) -> Vec<Value> {
+    let secret = format!("{name}-keys");
+    let store = json!({ "objectStoreType": "S3", "name": BUCKET, "region": minio.region(),
+        "endpoint": minio.endpoint(), "path": "exports", "pathType": "Directory" });
+    let credential = json!({ "secretType": "AwsAccessKey", "secret": {
+        "apiVersion": "v1", "kind": "Secret", "name": secret, "namespace": NAMESPACE } });
+    let spec = json!({ "type": "ObjectStore", "objectStore": store, "credential": credential });
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": secret, "namespace": NAMESPACE },
+            "stringData": { "aws_access_key_id": minio.access_key(), "aws_secret_access_key": secret_key },
+        }),
+        profile(name, &json!({ "type": "Location", "locationSpec": spec })),
+    ]
+}
+
+/// An application with a secret of its own, backed up and exported to the bucket.
+fn protect_application(stage: &Stage) -> Result<()> {
+    create_application(stage)?;
+    stage.create(&json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "token", "namespace": APPLICATION },
+        "stringData": { "token": OF_APPLICATION },
+    }))?;
+    back_up(stage, "first")?;
+    let backup = stage.get(&["backupaction", "first", "-n", APPLICATION])?.context("the backup is gone")?;
+    let subject =
+        json!({ "kind": "RestorePoint", "name": restore_point_of(&backup)?, "namespace": APPLICATION });
+    let spec = json!({ "subject": subject, "profile": { "name": "bucket", "namespace": NAMESPACE } });
+    stage.create(&action("ExportAction", "first-export", NAMESPACE, spec))?;
+    stage.complete("exportaction", NAMESPACE, "first-export").map(drop)
+}
+
+/// What people get wrong: each refusal names what is wrong, and must not name the secret.
+fn get_it_wrong(overheard: &mut Overheard<'_>, minio: &Minio) -> Result<()> {
+    let stage = overheard.stage;
+    for object in bucket_profile("wrong", minio, WRONG_KEY) {
+        stage.apply(&object)?;
+    }
+    let status = stage.validation("profile", "wrong")?;
+    ensure!(status["validation"] == "Failed", "{status}");
+    for fields in [("source", MISPLACED), ("key", SHORT)] {
+        stage.passphrase(&[fields])?;
+        overheard.fails(&["dr", "enable", "--profile", "vault"])?;
+    }
+    let (endpoint, access_key) = (minio.endpoint(), minio.access_key());
+    let place = ["--bucket", BUCKET, "--endpoint", &endpoint, "--access-key", access_key];
+    overheard.fails(&[&["tools", "list", "--secret-key", WRONG_KEY], &place[..]].concat())
+}
+
+#[test]
+fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
+    let (share, bucket) = (Supervisor::start("share")?, Supervisor::start("bucket")?);
+    fs::create_dir_all(share.directory().join(ORIGIN))?;
+    let minio = block_on(Minio::start_in(bucket.directory().join("minio")))?;
+    block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
+    let mut emitted = Emitted::default();
+
+    let source = Stage::raise_logging(share.directory(), &[], Some("debug"))?;
+    let mut overheard = Overheard { stage: &source, emitted: &mut emitted };
+    source.profile("vault", ORIGIN)?;
+    for object in bucket_profile("bucket", &minio, minio.secret_key()) {
+        source.apply(&object)?;
+    }
+    source.wait_valid("profile", "vault")?;
+    source.wait_valid("profile", "bucket")?;
+    get_it_wrong(&mut overheard, &minio)?;
+    source.passphrase(&[("key", FIRST)])?;
+    overheard.enable_anew()?;
+    protect_application(&source)?;
+    overheard.succeeds(&["dr", "run"])?;
+    source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
+    overheard.enable_anew()?;
+    overheard.succeeds(&["dr", "run"])?;
+    wait_until_shipped(&source)?;
+    overheard.list_everything()?;
+    overheard.look_behind()?;
+    let mut planted = planted(&minio);
+    planted.push(Planted::new("the instance key", &instance_key(&source)?));
+    let id = source.cluster_id()?;
+    source.instance.kill()?;
+
+    let fresh = Stage::raise_logging(share.directory(), &[], Some("debug"))?;
+    let mut overheard = Overheard { stage: &fresh, emitted: &mut emitted };
+    fresh.profile("vault", ORIGIN)?;
+    fresh.wait_valid("profile", "vault")?;
+    fresh.passphrase(&[("key", WRONG)])?;
+    overheard.fails(&["dr", "review", "--profile", "vault", "--source-cluster-id", &id])?;
+    fresh.passphrase(&[("key", SECOND)])?;
+    overheard.succeeds(&["dr", "review", "--profile", "vault", "--source-cluster-id", &id])?;
+    overheard.succeeds(&["dr", "restore", "--profile", "vault", "--source-cluster-id", &id])?;
+    overheard.succeeds(&["restore", APPLICATION])?;
+    ensure!(
+        fresh.get(&["secret", "token", "-n", APPLICATION])?.is_some(),
+        "the application's Secret is back"
+    );
+    ensure!(
+        fresh.get(&["secret", "bucket-keys", "-n", NAMESPACE])?.is_some(),
+        "the profile's Secret is back"
+    );
+    overheard.list_everything()?;
+    overheard.look_behind()?;
+    planted.push(Planted::new("the second instance key", &instance_key(&fresh)?));
+
+    for location in [share.directory(), &bucket.directory().join("minio").join("data").join(BUCKET)] {
+        let files = emitted.add_folder(location)?;
+        ensure!(files > 10, "{files} files in {}", location.display());
+    }
+    assert_eq!(emitted.find(&planted), Vec::<String>::new());
+
+    // The search finds what is there: Secrets are where secrets are, in base64, and this is one of them.
+    let mut known = Emitted::default();
+    for name in ["k10-dr-secret", "bucket-keys", "keelson-instance"] {
+        let said = fresh.kubectl(&["get", "secret", name, "-n", NAMESPACE, "-o", "yaml"], "")?;
+        known.add(name, said.as_bytes());
+    }
+    ensure!(known.find(&planted).len() >= 3, "{:?}", known.find(&planted));
+    Ok(())
+}
+
+fn planted(minio: &Minio) -> Vec<Planted> {
+    let texts = [
+        ("the first passphrase", FIRST),
+        ("the second passphrase", SECOND),
+        ("a further passphrase", FURTHER),
+        ("a wrong passphrase", WRONG),
+        ("a passphrase that is too short", SHORT),
+        ("a passphrase in the wrong field", MISPLACED),
+        ("a wrong secret key", WRONG_KEY),
+        ("a secret of the application", OF_APPLICATION),
+        ("the secret key of the bucket", minio.secret_key()),
+    ];
+    texts.map(|(what, secret)| Planted::new(what, secret.as_bytes())).into()
+}
+
+/// The bytes that the Secret `keelson-instance` holds.
+fn instance_key(stage: &Stage) -> Result<Vec<u8>> {
+    let template = "-o=go-template={{index .data \"instance-key\" | base64decode | printf \"%x\"}}";
+    let digits = stage.kubectl(&["get", "secret", "keelson-instance", "-n", NAMESPACE, template], "")?;
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair)?, 16).map_err(anyhow::Error::from);
+    let key = digits.trim().as_bytes().chunks(2).map(byte).collect::<Result<Vec<_>>>()?;
+    ensure!(key.len() == 32, "the instance key has {} bytes", key.len());
+    Ok(key)
+}
