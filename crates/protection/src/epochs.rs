@@ -5,10 +5,6 @@
 //! under the lineage's key, or does not continue its chain, was written by a stranger: it counts for nothing and is
 //! reported. Limits: [`CLAIMS_MAX`] claims of the lineage count.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "maintenance judges retirements, and is built on top of this")
-)]
 mod retired;
 
 use bytes::Bytes;
@@ -18,6 +14,7 @@ use keelson_model::{Chain, Classified, ClusterId, ErrorClass, InstanceId, Lineag
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::retired::{RetiredBefore, judge, read_retired, record_retired, take_over};
 use crate::documents::{self, DocumentError};
 use crate::layout::{ClusterFolder, Epoch, RETIRED_SUFFIX, name_of};
 

@@ -37,6 +37,7 @@ mod epochs;
 mod identity;
 mod layout;
 mod locations;
+pub mod maintenance;
 mod ownership;
 pub mod passphrases;
 pub mod recovery;

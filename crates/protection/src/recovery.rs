@@ -12,6 +12,7 @@ pub mod enable;
 mod error;
 pub(crate) mod execute;
 pub(crate) mod exports;
+pub(crate) mod late_exports;
 pub(crate) mod moment;
 pub(crate) mod open;
 pub mod plan;

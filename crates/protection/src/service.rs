@@ -6,8 +6,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applications, engine, expiry, history, mirror, ownership, platform::Platform, recovery, scheduler,
-    status, upkeep,
+    applications, engine, expiry, history, maintenance, mirror, ownership, platform::Platform, recovery,
+    scheduler, status, upkeep,
 };
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
@@ -28,10 +28,12 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     services.spawn(applications::run_applications(platform.clone(), stop.clone()));
     services.spawn(recovery::ship::run_shipping(platform.clone(), stop.clone()));
     services.spawn(recovery::service::run_recovery(platform.clone(), stop.clone()));
+    services.spawn(recovery::late_exports::run_late_exports(platform.clone(), stop.clone()));
     services.spawn(recovery::drill::run_drills(platform.clone(), stop.clone()));
     services.spawn(ownership::run_ownership(platform.clone(), stop.clone()));
     services.spawn(status::run_status(platform.clone(), stop.clone()));
     services.spawn(recovery::slots::run_slots(platform.clone(), stop.clone()));
+    services.spawn(maintenance::run_maintenance(platform.clone(), stop.clone()));
     services.spawn(upkeep::run_upkeep(platform.clone(), stop.clone()));
     while let Some(ended) = services.join_next().await {
         if let Err(error) = ended {

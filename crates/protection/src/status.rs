@@ -13,6 +13,7 @@ use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::maintenance::{self, PassReport};
 use crate::ownership;
 use crate::platform::Platform;
 use crate::recovery::drill::DrillReport;
@@ -43,6 +44,9 @@ pub struct InstanceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports_at_risk: Vec<ExportAtRiskStatus>,
     pub ownership: OwnershipStatus,
+    /// The last pass that freed what nothing needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<PassReport>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +189,7 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
             .map(|slots::ExportAtRisk { application, profile }| ExportAtRiskStatus { application, profile })
             .collect(),
         ownership: observe_ownership(platform),
+        maintenance: maintenance::passes(platform).and_then(|passes| passes.last),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::documents::DocumentError;
 use crate::epochs::EpochError;
 use crate::identity::IdentityError;
 use crate::locations::LocationError;
+use crate::namespaces::ReadNamespaceError;
 use crate::ownership::OwnershipError;
 use crate::passphrases::PassphraseError;
 use crate::platform::CatalogAway;
@@ -121,6 +122,8 @@ pub enum RecoveryError {
     Work { source: DataDirError },
     #[error("the recovered state is not what was shipped: {what}")]
     Mismatch { what: String },
+    #[error("look for the namespace of an application")]
+    Namespace { source: ReadNamespaceError },
     #[error("write {what} to the cluster")]
     Cluster { what: String, source: RequestError },
     #[error("the restore did not end within {minutes} minutes")]
@@ -169,6 +172,7 @@ impl Classified for RecoveryError {
             Self::Rebuild { source } => source.class(),
             Self::Work { source } => source.class(),
             Self::Cluster { source, .. } => source.class(),
+            Self::Namespace { source } => source.class(),
             Self::Claims { source } => source.class(),
             Self::UnknownCluster { .. }
             | Self::NoExports { .. }
@@ -242,6 +246,7 @@ impl Classified for RecoveryError {
             Self::Work { .. } => "recovery.work",
             Self::Mismatch { .. } => "recovery.mismatch",
             Self::Cluster { .. } => "recovery.cluster",
+            Self::Namespace { .. } => "recovery.namespace",
             Self::TimedOut { .. } => "recovery.timed_out",
             Self::Interrupted => "recovery.interrupted",
             Self::Request { .. } => "recovery.request",

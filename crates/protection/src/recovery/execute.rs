@@ -182,6 +182,8 @@ struct Built {
     /// The repository that it was recovered from.
     came_from: Option<DrRepository>,
     state: StateSummary,
+    /// Nothing later is known of the source.
+    is_latest: bool,
     notes: Vec<String>,
 }
 
@@ -229,7 +231,8 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
                 slots: keys.slots_in(&open.repository),
             });
             let (lineage, notes) = (open.base.lineage, Vec::new());
-            Ok(Built { prepared, key, lineage, keys, came_from, state, notes })
+            let is_latest = reviewed.points.first().is_some_and(|latest| latest.id == plan.point);
+            Ok(Built { prepared, key, lineage, keys, came_from, state, is_latest, notes })
         }
         Opened::Exports(location, exports) => {
             let (lineage, came_from, key) = (exports.lineage, None, CatalogKey::generate());
@@ -238,7 +241,9 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
             let keys = adopt_keys(platform, first, repositories).await?;
             let (prepared, state, notes) =
                 rebuild::from_exports(platform, plan, location, exports, &key).await?;
-            Ok(Built { prepared, key, lineage, keys, came_from, state, notes })
+            // It has just read them all.
+            let is_latest = false;
+            Ok(Built { prepared, key, lineage, keys, came_from, state, is_latest, notes })
         }
     }
 }
@@ -314,14 +319,15 @@ async fn switch(platform: &Arc<Platform>, plan: &RecoveryPlan, built: Built) -> 
     let (platform, plan) = (platform.clone(), plan.clone());
     let tasks = platform.tasks().clone();
     let switching = tasks.spawn(async move {
-        let Built { prepared, key, lineage, keys, came_from, state, notes: _ } = built;
+        let Built { prepared, key, lineage, keys, came_from, state, is_latest, notes: _ } = built;
         let _turn = platform.enabling.lock().await;
         let mut identity = platform.identity();
         let (own_key, generation) = (&platform.instance_key, plan.generation);
         identity.prepare_adoption(own_key, generation, lineage, plan.source.clone(), &keys);
         let written = identity.write(&platform.instance, platform.clock.now()).await;
         written.map_err(|source| RecoveryError::Identity { source })?;
-        let recovered = Recovered { plan, state, came_from, settled: false, finished: false };
+        let late_exports = is_latest.then(|| platform.clock.now());
+        let recovered = Recovered { plan, state, came_from, settled: false, finished: false, late_exports };
         state::write_recovered(&platform, &recovered).await?;
         ship::stop(&platform).await;
         let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));

@@ -48,7 +48,7 @@ pub(crate) struct ExportRepository {
     pub root: StorePath,
     pub repository: Repository<Open>,
     /// Not retired, of any result.
-    outcomes: Vec<SessionId>,
+    pub outcomes: Vec<SessionId>,
 }
 
 /// Opens what one of the passphrases opens. At least one repository, or an error that says why none.
@@ -97,7 +97,10 @@ pub(crate) async fn survey(
     Ok(Exports { lineage, repositories, outcomes, warnings })
 }
 
-async fn folders(store: &dyn Store, folder: &StorePath) -> Result<Vec<String>, RecoveryError> {
+pub(in crate::recovery) async fn folders(
+    store: &dyn Store,
+    folder: &StorePath,
+) -> Result<Vec<String>, RecoveryError> {
     store.list_folders(folder).await.map_err(|source| RecoveryError::List { folder: folder.clone(), source })
 }
 
@@ -174,7 +177,9 @@ impl Opener<'_> {
     }
 }
 
-async fn live_outcomes(repository: &Repository<Open>) -> Result<Vec<SessionId>, RecoveryError> {
+pub(in crate::recovery) async fn live_outcomes(
+    repository: &Repository<Open>,
+) -> Result<Vec<SessionId>, RecoveryError> {
     let retired = repository.list_retired().await.map_err(|source| RecoveryError::ListRetired { source })?;
     let retired: HashSet<_> = retired.into_iter().map(|retirement| retirement.outcome).collect();
     let folder = repository.root().clone();
@@ -259,7 +264,7 @@ pub(crate) async fn send_all(
     warnings
 }
 
-fn point_of(
+pub(in crate::recovery) fn point_of(
     export: &ExportRepository,
     outcome: &Outcome,
     location: &Location,

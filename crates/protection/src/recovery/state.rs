@@ -75,6 +75,9 @@ pub struct Recovered {
     /// What the replaced catalog believed was forgotten: where it was enabled to, and what it owned.
     pub settled: bool,
     pub finished: bool,
+    /// Exports that were made before this and that the catalog does not know are still to be looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_exports: Option<Timestamp>,
 }
 
 /// The chain that was left because it was not this instance's alone, and why.
@@ -290,6 +293,14 @@ pub fn recovered(platform: &Platform) -> Result<Option<Recovered>, RecoveryError
 
 pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> Result<(), RecoveryError> {
     write(platform, put(RECOVERED, state, platform.clock.now())).await
+}
+
+/// Exports unknown to the recovered catalog have been looked for.
+pub(crate) async fn end_late_exports(platform: &Platform) -> Result<(), RecoveryError> {
+    match recovered(platform)? {
+        Some(recovered) => write_recovered(platform, &Recovered { late_exports: None, ..recovered }).await,
+        None => Ok(()),
+    }
 }
 
 /// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.

@@ -4,6 +4,8 @@
 mod actions;
 mod drill;
 mod fixture;
+mod late_exports;
+mod maintenance;
 mod mirror;
 mod passphrase;
 mod platform;

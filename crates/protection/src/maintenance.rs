@@ -1,0 +1,332 @@
+//! Frees what no restore point needs: once a day every repository that this instance owns is pruned, and once a week
+//! repacked.
+//!
+//! Guarantees: nothing goes without a proof of ownership made anew before each step; a take-over waits a day (see
+//! `ownership`). What a stop or a failure leaves half done the next pass finishes. One repository is worked on at a time;
+//! those whose prune waits for sessions are come back to.
+
+mod places;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_catalog::{Change, Class, Expect, Row, RowKey, RowKind};
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_repository::{
+    JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackThresholds, Repository,
+    SessionPurpose,
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::epochs::RetiredBefore;
+use crate::layout::Epoch;
+use crate::maintenance::places::{Place, Stands};
+use crate::platform::{Platform, commit};
+use crate::streams::new_session;
+use crate::{epochs, ownership};
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// After the first start: an instance that was just recovered has better things to do.
+const FIRST_AFTER: Duration = Duration::from_secs(2 * 3600);
+const REPACK_EVERY_PASSES: u64 = 7;
+/// How often sessions are looked for that a prune waits for.
+const SESSIONS_EVERY: Duration = Duration::from_secs(60);
+/// Prunes that wait at once. What a further one has begun the next pass finishes.
+const WAITING_MAX: usize = 16;
+/// A report names so many; it counts all.
+const NOTES_MAX: usize = 20;
+
+/// The passes of this instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Passes {
+    pub next: Timestamp,
+    pub count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<PassReport>,
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassReport {
+    pub at: Timestamp,
+    pub repositories: u64,
+    pub restore_points_removed: u64,
+    pub packs_removed: u64,
+    pub bytes_freed: u64,
+    /// Places that are not this instance's to maintain, and what went wrong; the first of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
+    pub failures_total: u64,
+}
+
+impl PassReport {
+    fn count(&mut self, pruned: PruneReport) {
+        self.repositories += 1;
+        self.restore_points_removed += pruned.outcomes_removed;
+        self.packs_removed += pruned.packs_removed;
+        self.bytes_freed += pruned.bytes_freed;
+    }
+
+    fn refuse(&mut self, why: String) {
+        if self.refused.len() < NOTES_MAX && !self.refused.contains(&why) {
+            self.refused.push(why);
+        }
+    }
+
+    fn fail(&mut self, what: &str, why: &str) {
+        tracing::warn!(
+            repository = what,
+            cause = why,
+            "maintenance failed here; trying again with the next pass"
+        );
+        self.failures_total += 1;
+        if self.failures.len() < NOTES_MAX {
+            self.failures.push(format!("{what}: {why}"));
+        }
+    }
+}
+
+fn key() -> RowKey {
+    RowKey::new(RowKind::new("maintenance"), "", "self")
+}
+
+/// The last pass, and when the next is due.
+pub fn passes(platform: &Platform) -> Option<Passes> {
+    let stored = platform.instance.read(&key()).ok().flatten()?;
+    serde_json::from_slice(&stored.row.body).ok()
+}
+
+async fn write(platform: &Platform, passes: &Passes) {
+    let key = key();
+    let row = Row {
+        kind: key.kind,
+        namespace: key.namespace,
+        name: key.name,
+        uid: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        created: platform.clock.now(),
+        class: Class::Local,
+        body: serde_json::to_vec(passes).expect("plain data"),
+    };
+    let written =
+        commit(&platform.instance, "maintenance", vec![Change::Put { row, expect: Expect::Any }]).await;
+    if let Err(error) = written {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a pass of maintenance was not recorded");
+    }
+}
+
+pub(crate) async fn run_maintenance(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        let now = platform.clock.now();
+        let Some(passes) = passes(&platform) else {
+            write(&platform, &Passes { next: later(now, FIRST_AFTER), count: 0, last: None }).await;
+            continue;
+        };
+        if now < passes.next {
+            continue;
+        }
+        let report = tokio::select! {
+            report = pass(&platform, passes.count) => report,
+            () = stop.cancelled() => return,
+        };
+        tracing::info!(
+            repositories = report.repositories,
+            bytes_freed = report.bytes_freed,
+            failures = report.failures_total,
+            "maintenance has passed"
+        );
+        let next = later(platform.clock.now(), EVERY);
+        write(&platform, &Passes { next, count: passes.count + 1, last: Some(report) }).await;
+    }
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).expect("a Duration is never calendar-based")
+}
+
+/// A prune that waits for sessions.
+struct Waiting {
+    place: Place,
+    name: String,
+    prune: Prune,
+}
+
+async fn pass(platform: &Platform, number: u64) -> PassReport {
+    let mut report = PassReport { at: platform.clock.now(), ..PassReport::default() };
+    let mut waiting = Vec::new();
+    let mut failed = Vec::new();
+    let places = places::all(platform, &mut |why| failed.push(why)).await;
+    failed.iter().for_each(|why| report.fail("a location", why));
+    for place in places {
+        let Stands { repositories, list } = match stand(platform, &place).await {
+            Ok(stands) => stands,
+            Err(Trouble::Refused(why)) => {
+                report.refuse(why);
+                continue;
+            }
+            Err(Trouble::Failed(why)) => {
+                report.fail(&place.to_string(), &why);
+                continue;
+            }
+        };
+        for repository in repositories {
+            let name = repository.root().to_string();
+            let repack = number % REPACK_EVERY_PASSES == REPACK_EVERY_PASSES - 1;
+            match prune(platform, &place, &repository, list.as_ref(), repack).await {
+                Ok(Pruned::Done(pruned)) => report.count(pruned),
+                Ok(Pruned::Waits(prune)) if waiting.len() < WAITING_MAX => {
+                    waiting.push(Waiting { place: place.clone(), name, prune: *prune });
+                }
+                Ok(Pruned::Waits(_)) => {}
+                Err(Trouble::Refused(why)) => report.refuse(why),
+                Err(Trouble::Failed(why)) => report.fail(&name, &why),
+            }
+        }
+    }
+    let until = tokio::time::Instant::now() + EVERY;
+    while !waiting.is_empty() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(SESSIONS_EVERY).await;
+        for Waiting { place, name, mut prune } in std::mem::take(&mut waiting) {
+            match advance(platform, &place, &mut prune).await {
+                Ok(true) => report.count(prune.report()),
+                Ok(false) => waiting.push(Waiting { place, name, prune }),
+                Err(Trouble::Refused(why)) => report.refuse(why),
+                Err(Trouble::Failed(why)) => report.fail(&name, &why),
+            }
+        }
+    }
+    report
+}
+
+/// Why a place was left as it is.
+enum Trouble {
+    /// It is not this instance's to maintain, or not yet.
+    Refused(String),
+    Failed(String),
+}
+
+impl<E: Classified> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        let told = Chain(&error).to_string();
+        if error.class() == ErrorClass::Denied { Self::Refused(told) } else { Self::Failed(told) }
+    }
+}
+
+/// Proves ownership, and finds out which retirements count there.
+async fn stand(platform: &Platform, place: &Place) -> Result<Stands, Trouble> {
+    let proof = place.prove(platform).await?;
+    let repositories = place.open(platform).await?;
+    let Place::Shared { location, cluster, .. } = place else {
+        return Ok(Stands { repositories, list: None });
+    };
+    let epoch = Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX));
+    let (lineage, keys) = (platform.identity().lineage, ownership::lineage_keys(platform)?);
+    let folder = crate::layout::ClusterFolder::new(cluster);
+    let store = &*location.store;
+    // The first owner has nobody before it.
+    if epoch.0 <= 1 {
+        return Ok(Stands { repositories, list: None });
+    }
+    if let Some(list) = epochs::read_retired(store, &folder, lineage, &keys, epoch).await? {
+        return Ok(Stands { repositories, list: Some(list) });
+    }
+    let mut before = None;
+    for earlier in (2..epoch.0).rev() {
+        before = epochs::read_retired(store, &folder, lineage, &keys, Epoch(earlier)).await?;
+        if before.is_some() {
+            break;
+        }
+    }
+    let mut taken = BTreeSet::new();
+    for repository in &repositories {
+        let retirements = repository.list_retired().await?;
+        taken.extend(epochs::take_over(&retirements, lineage, before.as_ref()));
+    }
+    let list = epochs::record_retired(store, &folder, lineage, &keys, epoch, taken).await?;
+    Ok(Stands { repositories, list: Some(list) })
+}
+
+/// How far a prune came.
+enum Pruned {
+    Done(PruneReport),
+    Waits(Box<Prune>),
+}
+
+async fn prune(
+    platform: &Platform,
+    place: &Place,
+    repository: &Repository<Open>,
+    list: Option<&RetiredBefore>,
+    repack: bool,
+) -> Result<Pruned, Trouble> {
+    // First the retirements, then the claims: one that is stated in between is not among them.
+    let retirements = repository.list_retired().await?;
+    let proof = place.prove(platform).await?;
+    let judged = judge(platform, place, &retirements, &proof, list);
+    if repack {
+        self::repack(platform, repository, &proof, &judged).await?;
+    }
+    let plan = repository.plan_prune(&proof, &judged).await?;
+    if plan.is_empty() {
+        return Ok(Pruned::Done(PruneReport::default()));
+    }
+    tracing::info!(repository = %repository.root(), %plan, "pruning");
+    let mut prune = repository.begin_prune(plan);
+    match advance(platform, place, &mut prune).await? {
+        true => Ok(Pruned::Done(prune.report())),
+        false => Ok(Pruned::Waits(Box::new(prune))),
+    }
+}
+
+fn judge(
+    platform: &Platform,
+    place: &Place,
+    retirements: &[keelson_repository::Retirement],
+    proof: &Ownership,
+    list: Option<&RetiredBefore>,
+) -> JudgedRetirements {
+    match place {
+        // Nobody else can reach the platform's own volume.
+        Place::Local => JudgedRetirements {
+            valid: retirements.iter().map(|retirement| retirement.outcome).collect(),
+            ..JudgedRetirements::default()
+        },
+        Place::Shared { .. } => {
+            let epoch = Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX));
+            epochs::judge(retirements, platform.identity().lineage, epoch, list)
+        }
+    }
+}
+
+/// Whether it has come to its end.
+async fn advance(platform: &Platform, place: &Place, prune: &mut Prune) -> Result<bool, Trouble> {
+    let proof = place.prove(platform).await?;
+    match prune.advance(&proof, platform.clock.now(), &|_| {}).await? {
+        PruneStep::Complete(_) => Ok(true),
+        PruneStep::Settling { .. } | PruneStep::Waiting { .. } => Ok(false),
+    }
+}
+
+async fn repack(
+    platform: &Platform,
+    repository: &Repository<Open>,
+    proof: &Ownership,
+    judged: &JudgedRetirements,
+) -> Result<(), Trouble> {
+    let now = platform.clock.now();
+    let indexed = repository.load_index().await?;
+    let session = new_session(SessionPurpose::Repack, now);
+    let repack = indexed.begin_repack(proof, session, RepackThresholds::DEFAULT, judged).await?;
+    repack.carry_out(platform.clock.now()).await?;
+    Ok(())
+}

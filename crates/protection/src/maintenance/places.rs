@@ -1,0 +1,128 @@
+//! Where repositories of this instance lie: its own volume, and for each location and cluster id one place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use keelson_catalog::Query;
+use keelson_model::{Chain, ClusterId};
+use keelson_repository::{Locked, Open, OpenRepositoryError, Ownership, Repository, Unlock};
+use keelson_store::StorePath;
+
+use super::Trouble;
+use crate::epochs::RetiredBefore;
+use crate::layout::ClusterFolder;
+use crate::locations::{self, Location};
+use crate::ownership;
+use crate::platform::Platform;
+use crate::recovery::state;
+use crate::repositories::{self, RepositoryRow};
+
+const PAGE: usize = 500;
+
+/// Repositories that are owned, or not, together.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    Local,
+    Shared { location: Location, cluster: ClusterId, roots: Vec<StorePath> },
+}
+
+/// The repositories of a place, and what counts of the retirements that its owners before have stated.
+pub(super) struct Stands {
+    pub repositories: Vec<Repository<Open>>,
+    pub list: Option<RetiredBefore>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => write!(f, "the platform's volume"),
+            Self::Shared { location, cluster, .. } => {
+                write!(f, "backups of cluster {cluster} in '{}'", location.profile)
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Proves anew that something may be removed there.
+    pub(super) async fn prove(&self, platform: &Platform) -> Result<Ownership, Trouble> {
+        match self {
+            Self::Local => Ok(Ownership::proven_by_newest_epoch(platform.identity().lineage, 1)),
+            Self::Shared { location, cluster, .. } => {
+                Ok(ownership::prove_removal(platform, location, cluster).await?)
+            }
+        }
+    }
+
+    /// All of them, or an error: what was retired in one that cannot be opened now would count as void.
+    pub(super) async fn open(&self, platform: &Platform) -> Result<Vec<Repository<Open>>, Trouble> {
+        let Self::Shared { location, roots, .. } = self else {
+            return Ok(vec![platform.local_repository().await?]);
+        };
+        let mut opened = Vec::new();
+        for root in roots {
+            let locked = Repository::<Locked>::at(location.store.clone(), root.clone())?;
+            match locked.indexed_in(&platform.index_cache).open(Unlock::Vault(&platform.vault())).await {
+                Ok(repository) => opened.push(repository),
+                // Announced in the catalog and never made.
+                Err(OpenRepositoryError::Absent { .. }) => {}
+                Err(error) => return Err(Trouble::Failed(format!("'{root}': {}", Chain(&error)))),
+            }
+        }
+        Ok(opened)
+    }
+}
+
+/// Every place, the platform's own first. What cannot be told is told to `fail`.
+pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Send)) -> Vec<Place> {
+    let mut shared: BTreeMap<(String, ClusterId), (String, locations::Place, Vec<StorePath>)> =
+        BTreeMap::new();
+    let mut add = |profile: String, place: locations::Place, cluster: ClusterId, root: StorePath| {
+        let known = shared.entry((place.key(), cluster)).or_insert((profile, place, Vec::new()));
+        known.2.push(root);
+    };
+    let enabled = state::enabled(platform).ok().flatten();
+    for known in enabled {
+        let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(known.repository);
+        add(known.profile, known.place, platform.cluster_id.clone(), folder.repository().clone());
+    }
+    for known in state::former(platform).unwrap_or_default() {
+        let folder = ClusterFolder::new(&known.cluster).dr_repository(known.repository);
+        add(known.profile, known.place, known.cluster, folder.repository().clone());
+    }
+    match rows(platform) {
+        Ok(rows) => {
+            for row in rows {
+                let root =
+                    ClusterFolder::new(&row.cluster).export_repository(&row.application, row.repository);
+                add(row.profile, row.place, row.cluster, root);
+            }
+        }
+        Err(why) => fail(why),
+    }
+    let mut places = vec![Place::Local];
+    for ((_, cluster), (profile, place, roots)) in shared {
+        match platform.open_location(&profile).await {
+            Ok(location) if location.place == place => {
+                places.push(Place::Shared { location, cluster, roots })
+            }
+            Ok(_) => fail(format!("profile '{profile}' leads elsewhere now")),
+            Err(error) => fail(Chain(&error).to_string()),
+        }
+    }
+    places
+}
+
+fn rows(platform: &Platform) -> Result<Vec<RepositoryRow>, String> {
+    let catalog = platform.catalog().map_err(|error| Chain(&error).to_string())?;
+    let mut query = Query::all(repositories::row_kind(), PAGE);
+    let mut rows = Vec::new();
+    loop {
+        let page = catalog.list(&query).map_err(|error| Chain(&error).to_string())?;
+        rows.extend(page.rows.iter().filter_map(|stored| RepositoryRow::parse(&stored.row.body)));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(rows),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Exports that ended after the last entry that was shipped: the outcome lies in the location, and the recovered catalog
+//! does not know it. They are found once after a recovery of the latest state and become restore points again.
+//!
+//! Guarantees: what the catalog knows, or was retired, or was made after the recovery, is left alone; whatever was found
+//! before a stop is known the next time. A recovery of an earlier point brings back nothing newer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use keelson_catalog::{Database, Query};
+use keelson_model::{Chain, SessionId};
+use keelson_repository::{Locked, OpenRepositoryError, Repository, Unlock};
+use keelson_store::StorePath;
+use tokio_util::sync::CancellationToken;
+
+use crate::kinds;
+use crate::layout::ClusterFolder;
+use crate::locations::Location;
+use crate::namespaces;
+use crate::platform::{Platform, commit};
+use crate::records::Record;
+use crate::recovery::RecoveryError;
+use crate::recovery::exports::{ExportRepository, folders, live_outcomes, point_of};
+use crate::recovery::state::{self, Recovered};
+use crate::restore_points::{self, ContentInternal};
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(60);
+const PAGE: usize = 500;
+const ACTOR: &str = "late exports";
+
+pub(crate) async fn run_late_exports(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut wait = LOOK_EVERY;
+    loop {
+        tokio::select! { () = tokio::time::sleep(wait) => (), () = stop.cancelled() => return }
+        wait = LOOK_EVERY;
+        let Ok(Some(recovered)) = state::recovered(&platform) else { continue };
+        let Some(before) = recovered.late_exports.filter(|_| recovered.finished) else { continue };
+        let found = tokio::select! {
+            found = find_all(&platform, &recovered, before) => found,
+            () = stop.cancelled() => return,
+        };
+        match found {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(
+                count,
+                "exports that ended after the last shipped entry are restore points again"
+            ),
+            Err(error) => {
+                tracing::warn!(cause = %Chain(&error), "exports unknown to the recovered catalog are looked for again");
+                wait = AGAIN;
+                continue;
+            }
+        }
+        let done = state::end_late_exports(&platform).await;
+        if let Err(error) = done {
+            tracing::warn!(cause = %Chain(&error), "that unknown exports were looked for was not recorded");
+        }
+    }
+}
+
+async fn find_all(
+    platform: &Platform,
+    recovered: &Recovered,
+    before: Timestamp,
+) -> Result<u64, RecoveryError> {
+    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    let known = known_outcomes(&catalog)?;
+    let location = platform.open_location(&recovered.plan.profile).await;
+    let location = location.map_err(|source| RecoveryError::Location { source })?;
+    let folder = ClusterFolder::new(&recovered.plan.source);
+    let mut found = 0;
+    for application in folders(&*location.store, &folder.exports()).await? {
+        let Ok(below) = folder.exports().join(&application) else { continue };
+        for id in folders(&*location.store, &below).await?.iter().filter_map(|name| name.parse().ok()) {
+            let root = folder.export_repository(&application, id);
+            if let Some(export) = open(platform, &location, &application, &root).await? {
+                found += find(platform, &catalog, &location, &export, &known, before).await?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The exported outcomes of the catalog, by the root of their repository.
+fn known_outcomes(catalog: &Database) -> Result<HashMap<String, HashSet<SessionId>>, RecoveryError> {
+    let mut known: HashMap<String, HashSet<SessionId>> = HashMap::new();
+    let mut query = Query::all(kinds::restore_point_contents(), PAGE);
+    loop {
+        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
+        for record in page.rows.iter().filter_map(|stored| Record::parse(stored).ok()) {
+            let Ok(ContentInternal { artifact, .. }) = record.internal() else { continue };
+            if let Some(exported) = artifact.exported {
+                known.entry(exported.root).or_default().insert(artifact.outcome);
+            }
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(known),
+        }
+    }
+}
+
+/// None where it is a stranger's, or one that this instance has no key to.
+async fn open(
+    platform: &Platform,
+    location: &Location,
+    application: &str,
+    root: &StorePath,
+) -> Result<Option<ExportRepository>, RecoveryError> {
+    let locked = Repository::<Locked>::at(location.store.clone(), root.clone());
+    let locked = locked.map_err(|source| RecoveryError::Root { source })?;
+    let repository = match locked.open(Unlock::Vault(&platform.vault())).await {
+        Ok(repository) => repository,
+        Err(OpenRepositoryError::Absent { .. }) => return Ok(None),
+        Err(error) => {
+            tracing::warn!(%root, cause = %Chain(&error), "not looked into for exports");
+            return Ok(None);
+        }
+    };
+    let outcomes = live_outcomes(&repository).await?;
+    Ok(Some(ExportRepository {
+        application: application.to_owned(),
+        root: root.clone(),
+        repository,
+        outcomes,
+    }))
+}
+
+async fn find(
+    platform: &Platform,
+    catalog: &Database,
+    location: &Location,
+    export: &ExportRepository,
+    known: &HashMap<String, HashSet<SessionId>>,
+    before: Timestamp,
+) -> Result<u64, RecoveryError> {
+    let known = known.get(export.root.as_str());
+    let is_unknown = |outcome: &SessionId| known.is_none_or(|known| !known.contains(outcome));
+    let unknown: Vec<_> = export.outcomes.iter().copied().filter(is_unknown).collect();
+    if unknown.is_empty() {
+        return Ok(0);
+    }
+    let namespace = namespaces::find_staying(platform, &export.application).await;
+    let namespace = namespace.map_err(|source| RecoveryError::Namespace { source })?;
+    let mut outcomes = std::pin::pin!(export.repository.committed_outcomes(unknown));
+    let mut found = 0;
+    while let Some(outcome) = outcomes.next().await {
+        let Ok(outcome) = outcome.inspect_err(|error| {
+            tracing::warn!(cause = %Chain(error), "an export is damaged and was passed over");
+        }) else {
+            continue;
+        };
+        if outcome.created() > before {
+            continue;
+        }
+        let Ok(mut point) = point_of(export, &outcome, location) else { continue };
+        let taken = catalog.read(&restore_points::content_key(&point));
+        if taken.map_err(|source| RecoveryError::ReadState { source })?.is_some() {
+            point.name = format!("{}-{}", point.name, &outcome.id.to_string()[..8]);
+        }
+        let changes = restore_points::create(&point, namespace.clone(), platform.clock.now());
+        commit(catalog, ACTOR, changes).await.map_err(|source| RecoveryError::WriteState { source })?;
+        found += 1;
+    }
+    Ok(found)
+}
