@@ -81,8 +81,7 @@ pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Sen
         let known = shared.entry((place.key(), cluster)).or_insert((profile, place, Vec::new()));
         known.2.push(root);
     };
-    let enabled = state::enabled(platform).ok().flatten();
-    for known in enabled {
+    if let Ok(Some(known)) = state::enabled(platform) {
         let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(known.repository);
         add(known.profile, known.place, platform.cluster_id.clone(), folder.repository().clone());
     }

@@ -12,8 +12,10 @@ use serde_json::json;
 use crate::fixture::World;
 use crate::stage::{config, make_valid, profile};
 
-const APPLICATION: &str = "shop";
-/// Of what only the first backup holds, in hex: half of it is there to be freed.
+/// Of two applications the backups of one go.
+const GOES: &str = "shop";
+const STAYS: &str = "wiki";
+/// Of what the one has, in hex: half of it is there to be freed.
 const BALLAST: usize = 150_000;
 
 /// Bytes of all files below a folder.
@@ -30,22 +32,23 @@ fn bytes_below(folder: &Path) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_retired_is_freed_and_what_is_left_restores() -> Result<()> {
     let mut world = World::start().await?;
-    world.namespace(APPLICATION).await?;
+    for application in [GOES, STAYS] {
+        world.namespace(application).await?;
+    }
     make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
     world.serve();
     let maps = Kind::namespaced("v1", "ConfigMap", "configmaps");
     let ballast: Vec<_> = (0..BALLAST / 256).map(|_| keelson_testkit::random_hex::<128>()).collect();
-    let ballast = json!({ "metadata": { "name": "ballast", "namespace": APPLICATION },
+    let ballast = json!({ "metadata": { "name": "ballast", "namespace": GOES },
         "data": { "content": ballast.join("\n") } });
     world.platform.cluster().apply_object(&maps, &ballast).await?;
-    world.export(APPLICATION, "first", json!({})).await?;
-    world.platform.cluster().delete_object(&maps, Some(APPLICATION), "ballast").await?;
-    let export = world.export(APPLICATION, "second", json!({})).await?;
+    world.export(GOES, "goes", json!({})).await?;
+    let export = world.export(STAYS, "stays", json!({})).await?;
 
     let share = world.share.path().to_owned();
     let before = bytes_below(&share);
     for content in world.list("RestorePointContent")? {
-        if content.name.contains("first") {
+        if content.labels["k10.kasten.io/appNamespace"] == GOES {
             world.delete("RestorePointContent", ("", &content.name)).await?;
         }
     }
@@ -65,9 +68,9 @@ async fn what_was_retired_is_freed_and_what_is_left_restores() -> Result<()> {
     ensure!(after + BALLAST as u64 / 3 < before, "{before} bytes were in the location, {after} are left");
 
     let point = export.body.status["restorePoint"]["name"].as_str().context("the export made no point")?;
-    let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": APPLICATION });
-    let spec = json!({ "subject": subject, "targetNamespace": APPLICATION });
-    world.create("RestoreAction", (APPLICATION, "again"), spec).await?;
-    world.completed("RestoreAction", (APPLICATION, "again")).await?;
+    let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": STAYS });
+    let spec = json!({ "subject": subject, "targetNamespace": STAYS });
+    world.create("RestoreAction", (STAYS, "again"), spec).await?;
+    world.completed("RestoreAction", (STAYS, "again")).await?;
     world.end().await
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use keelson_model::ErrorClass;
+use keelson_protection::maintenance::PassReport;
 use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::status::{InstanceStatus, STATUS_CONFIG_MAP, STATUS_KEY};
 use keelson_workload::NamespacedName;
@@ -85,5 +86,17 @@ fn print(status: &InstanceStatus) -> String {
     for unowned in &status.ownership.unowned {
         lines.push(format!("  unowned    {} in '{}': {}", unowned.cluster, unowned.profile, unowned.why));
     }
+    if let Some(pass) = &status.maintenance {
+        lines.push(print_pass(pass));
+        lines.extend(pass.refused.iter().map(|why| format!("  not here   {why}")));
+        lines.extend(pass.failures.iter().map(|why| format!("  failed     {why}")));
+    }
     lines.join("\n")
+}
+
+fn print_pass(pass: &PassReport) -> String {
+    format!(
+        "maintenance  at {}: {} restore points and {} bytes freed in {} repositories",
+        pass.at, pass.restore_points_removed, pass.bytes_freed, pass.repositories
+    )
 }
