@@ -8,7 +8,7 @@ use keelson_e2e::{Listing, answer};
 use keelson_testkit::Supervisor;
 use serde_json::{Value, json};
 
-use crate::stage::{CONFIG, NAMESPACE, Stage};
+use crate::stage::{CONFIG, NAMESPACE, Stage, assert_said};
 use crate::world::{
     APPLICATION, ORIGIN, PASSPHRASE, action, back_up, config_map, create_application, export, raise_source,
     wait_until_shipped,
@@ -188,4 +188,20 @@ fn names_of_exports(stage: &Stage) -> Result<Vec<String>> {
     let list = stage.get(&["restorepointcontents", "-l", selector])?.context("no list")?;
     let items = list["items"].as_array().context("no items")?;
     Ok(items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+#[test]
+fn a_passphrase_that_was_mended_counts_at_once() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    fs::create_dir_all(share.directory().join(ORIGIN))?;
+    let stage = Stage::raise(share.directory(), &[])?;
+    stage.profile("vault", ORIGIN)?;
+    stage.wait_valid("profile", "vault")?;
+    stage.passphrase(&[("key", "short")])?;
+    let enable = ["dr", "enable", "--profile", "vault"];
+    assert_said(&stage.keelson(&enable)?, 3, &["disaster recovery was not enabled", "passphrase"]);
+    stage.passphrase(&[("key", PASSPHRASE)])?;
+    let said = stage.keelson(&enable)?;
+    assert_eq!(said.code, 0, "{said:?}");
+    Ok(())
 }

@@ -11,15 +11,17 @@ mod tests;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use keelson_model::names::DR_SECRET;
 use keelson_protection::Platform;
 use keelson_resources::policy::Policy;
 use keelson_resources::profile::Profile;
 use keelson_workload::Kind;
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::discovery::ApiResource;
 use kube::runtime::controller::{Action, Error};
 use kube::runtime::reflector::Store;
-use kube::runtime::{Controller, controller, watcher};
+use kube::runtime::{Controller, WatchStreamExt, controller, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -43,6 +45,8 @@ struct Context {
     profile_resource: ApiResource,
     /// Of the install namespace.
     profiles: Store<DynamicObject>,
+    /// The Secret with the passphrase; only what tells that it has changed.
+    passphrase: Store<PartialObjectMeta<Secret>>,
     looks: Looks<Basis>,
     stop: CancellationToken,
 }
@@ -57,12 +61,22 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
     );
     let profiles = watcher(profiles, watcher::Config::default());
     let (profiles, profile_touched) = follow(profiles, profile_resource.clone());
+    let secrets =
+        Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), &platform.settings().install_namespace);
+    let only = watcher::Config::default().fields(&format!("metadata.name={DR_SECRET}"));
+    let secret = watcher(secrets, only).modify(|secret| {
+        // An annotation of kubectl repeats the value.
+        secret.metadata.annotations = None;
+        secret.metadata.managed_fields = None;
+    });
+    let (passphrase, passphrase_touched) = follow(secret, ());
     let context = Arc::new(Context {
         platform,
         kind: plain_kind(&resource),
         resource: resource.clone(),
         profile_resource,
         profiles,
+        passphrase,
         looks: Looks::new(),
         stop: stop.clone(),
     });
@@ -70,6 +84,7 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
     Controller::new_with(policies, watcher::Config::default(), resource)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_all_on(profile_touched)
+        .reconcile_all_on(passphrase_touched)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error, _| retry(error), context.clone())
         .for_each(async |reconciled| match reconciled {

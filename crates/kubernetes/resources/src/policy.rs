@@ -160,6 +160,9 @@ pub struct PolicyStatus {
     /// The generation that was validated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Of the policy that protects the platform: the version of the Secret k10-dr-secret that was validated with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_passphrase: Option<String>,
     /// The same and more for tools.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

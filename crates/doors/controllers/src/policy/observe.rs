@@ -1,6 +1,7 @@
 //! Reads what the decision about a policy needs.
 
 use keelson_model::location::ProfileHealth;
+use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_resources::policy::{self, ParsedPolicy, PolicyStatus};
 use keelson_resources::profile;
 use kube::core::DynamicObject;
@@ -30,6 +31,8 @@ pub(super) struct Basis {
     pub hash: u32,
     /// Each profile that the policy names.
     pub profiles: Vec<NamedProfile>,
+    /// The version of the Secret with the passphrase, if the policy protects the platform.
+    pub passphrase: Option<String>,
 }
 
 /// A profile by name, as it was found last.
@@ -48,11 +51,26 @@ pub(super) fn observe(context: &Context, policy: &DynamicObject) -> Observed {
     let profiles = names.into_iter().map(|name| observe_profile(context, name)).collect();
     Observed {
         status: PolicyStatus::deserialize(&subject.object["status"]).unwrap_or_default(),
-        basis: Basis { uid: subject.uid.clone(), hash: subject.hash, profiles },
+        basis: Basis {
+            uid: subject.uid.clone(),
+            hash: subject.hash,
+            profiles,
+            passphrase: observe_passphrase(context, &subject),
+        },
         last: context.looks.last(&reference(policy, &context.resource)),
         parsed,
         subject,
     }
+}
+
+/// A passphrase that was changed, or mended, is taken up at once.
+fn observe_passphrase(context: &Context, subject: &Subject) -> Option<String> {
+    let install_namespace = &context.platform.settings().install_namespace;
+    if subject.at.name != DR_POLICY || subject.at.namespace != *install_namespace {
+        return None;
+    }
+    let at = ObjectRef::new(DR_SECRET).within(install_namespace);
+    context.passphrase.get(&at)?.metadata.resource_version.clone()
 }
 
 fn observe_profile(context: &Context, name: &str) -> NamedProfile {

@@ -30,6 +30,7 @@ pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestam
         hash,
         spec_modified_time: Some(unchanged_since.unwrap_or(Time(now))),
         observed_generation: subject.generation,
+        observed_passphrase: observed.basis.passphrase.clone(),
         conditions: conditions(observed, verdict, now),
     };
     let changed = before.validation != status.validation;

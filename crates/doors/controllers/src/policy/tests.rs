@@ -42,7 +42,8 @@ fn observed(name: &str) -> Observed {
     let parsed = policy::parse(&subject.object);
     assert_eq!(parsed.as_ref().err(), None);
     let profiles = vec![named(ProfileHealth::Writable)];
-    let basis = Basis { uid: subject.uid.clone(), hash: subject.hash, profiles };
+    let basis =
+        Basis { uid: subject.uid.clone(), hash: subject.hash, profiles, passphrase: Some("7".to_owned()) };
     let status = PolicyStatus {
         validation: Some(SUCCESS.to_owned()),
         hash: Some(i64::from(subject.hash)),
@@ -64,6 +65,8 @@ fn a_policy_is_checked_when_it_or_a_profile_it_names_changed() {
     };
     check("nothing changed", |_| (), false);
     check("the process is new", |observed| observed.last = None, true);
+    check("the passphrase changed", |observed| observed.basis.passphrase = Some("8".to_owned()), true);
+    check("the passphrase is gone", |observed| observed.basis.passphrase = None, true);
     check("another spec", |observed| observed.basis.hash += 1, true);
     check(
         "its profile failed",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use keelson_model::ErrorClass;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::random_suffix;
-use keelson_workload::{Cluster, NamespacedName, Secret};
+use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
 use super::{EnableArguments, cluster, policy_kind, run_action_kind};
@@ -29,7 +29,8 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
     let policy = dr_policy(&common.namespace, &profile, quick);
     let applied = cluster.apply_object(&policy_kind(), &policy).await.map_err(failed)?;
     let generation = applied["metadata"]["generation"].as_i64().unwrap_or(0);
-    let policy = validated(&cluster, &common.namespace, generation).await?;
+    let passphrase = passphrase_version(&cluster, &common.namespace).await?;
+    let policy = validated(&cluster, &common.namespace, generation, passphrase.as_deref()).await?;
     let errors: Vec<&str> =
         policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if policy["status"]["validation"] != "Success" {
@@ -88,14 +89,29 @@ fn dr_policy(namespace: &str, profile: &str, quick: bool) -> Value {
     })
 }
 
-async fn validated(cluster: &Cluster, namespace: &str, generation: i64) -> Result<Value> {
+/// Of the Secret as it stands now, whoever has written it.
+async fn passphrase_version(cluster: &Cluster, namespace: &str) -> Result<Option<String>> {
+    let kind = Kind::namespaced("v1", "Secret", "secrets");
+    let secret = cluster.read_object(&kind, Some(namespace), DR_SECRET).await.map_err(failed)?;
+    let version = secret.map(|secret| secret["metadata"]["resourceVersion"].clone());
+    Ok(version.as_ref().and_then(Value::as_str).map(str::to_owned))
+}
+
+/// The verdict about the policy and the passphrase as they stand now.
+async fn validated(
+    cluster: &Cluster,
+    namespace: &str,
+    generation: i64,
+    passphrase: Option<&str>,
+) -> Result<Value> {
     let began = tokio::time::Instant::now();
     loop {
         let policy = cluster.read_object(&policy_kind(), Some(namespace), DR_POLICY).await.map_err(failed)?;
         let policy = policy.unwrap_or_default();
         let observed = policy["status"]["observedGeneration"].as_i64().unwrap_or(-1);
         let verdict = policy["status"]["validation"].as_str();
-        if observed >= generation && matches!(verdict, Some("Success" | "Failed")) {
+        let same_passphrase = policy["status"]["observedPassphrase"].as_str() == passphrase;
+        if observed >= generation && same_passphrase && matches!(verdict, Some("Success" | "Failed")) {
             return Ok(policy);
         }
         if began.elapsed() > VALIDATED_WITHIN {
