@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for ClusterId {
 }
 
 /// How many times a catalog was recovered. A recovery opens the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Generation(pub u32);
 
@@ -156,7 +156,7 @@ impl Generation {
 }
 
 /// The number of a journal entry inside its generation. The first entry is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Sequence(pub u64);
 
@@ -165,7 +165,7 @@ impl Sequence {
 }
 
 /// A point in the life of a catalog, and the `resourceVersion` that clients see: `generation · 2^40 + sequence`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Revision(u64);
 
@@ -207,9 +207,52 @@ impl FromStr for Revision {
     }
 }
 
+impl<'de> Deserialize<'de> for Generation {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_up_to(deserializer, Self::MAX.0).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sequence {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_up_to(deserializer, Self::MAX.0).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Revision {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_up_to(deserializer, u64::MAX >> 1).map(Self)
+    }
+}
+
+/// A number that somebody else wrote. Beyond the greatest it would be another number wherever it is put together.
+fn deserialize_up_to<'de, D, N>(deserializer: D, most: N) -> Result<N, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    N: Deserialize<'de> + PartialOrd + fmt::Display,
+{
+    let number = N::deserialize(deserializer)?;
+    if number > most {
+        return Err(serde::de::Error::custom(format_args!("{number} is more than {most}")));
+    }
+    Ok(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A document with a greater one was taken, and whoever made a revision of it ended in a panic.
+    #[test]
+    fn numbers_that_no_revision_can_hold_are_not_read() {
+        let read = |text: &str| serde_json::from_str::<(Generation, Sequence)>(text);
+        let (generation, sequence) = read("[8388607, 1099511627775]").unwrap();
+        let last = Revision::new(generation, sequence);
+        assert_eq!(serde_json::from_str::<Revision>(&last.to_string()).unwrap(), last);
+        assert!(read("[8388608, 1]").is_err());
+        assert!(read("[1, 1099511627776]").is_err());
+        assert!(serde_json::from_str::<Revision>("9223372036854775808").is_err());
+    }
 
     #[test]
     fn an_id_reads_back_what_it_prints() {

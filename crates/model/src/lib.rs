@@ -6,6 +6,8 @@
 mod clock;
 mod duration;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 pub mod names;
 pub mod naming;

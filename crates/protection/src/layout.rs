@@ -118,8 +118,22 @@ impl DrFolder {
 
 /// How many times ownership of a cluster's data was claimed. The first claim is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u32")]
 pub struct Epoch(pub u32);
+
+impl Epoch {
+    /// The last whose name is as wide as the others.
+    pub const MAX: Self = Self(99_999_999);
+}
+
+impl TryFrom<u32> for Epoch {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        let epoch = Self(number);
+        (epoch <= Self::MAX).then_some(epoch).ok_or("an epoch has at most eight digits")
+    }
+}
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,6 +42,8 @@ mod ownership;
 pub mod passphrases;
 pub mod recovery;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod service;
 pub mod status;
 mod upkeep;

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("keelson-extension", &[MODEL, STORAGE, KUBERNETES, "keelson-protection"]),
     ("keelson-controllers", &[MODEL, STORAGE, KUBERNETES, "keelson-protection"]),
     ("keelson", &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS]),
+    ("keelson-hostile", &[]),
     ("keelson-testkit", &["keelson-model", "keelson-store"]),
     ("keelson-bench", &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS, "keelson-testkit"]),
     ("keelson-e2e", &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS, "keelson-testkit"]),
@@ -39,7 +40,7 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates for tests alone: anybody's tests may use them, and nobody's product.
-const FOR_TESTS: &[&str] = &["keelson-testkit"];
+const FOR_TESTS: &[&str] = &["keelson-testkit", "keelson-hostile"];
 
 /// Who may name a foreign crate, for whatever purpose. A name that ends in `*` stands for all that begin so.
 const CONFINED: &[(&str, &[&str])] = &[

@@ -14,6 +14,8 @@ mod delete;
 mod delete_options;
 mod discovery;
 mod extension;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod get;
 mod limits;
 mod list;

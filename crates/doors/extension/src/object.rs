@@ -10,8 +10,8 @@ use keelson_model::{Classified, ErrorClass, Revision};
 use keelson_resources::KindInfo;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::accept::MetaVersion;
 
@@ -120,9 +120,21 @@ impl<'a> Object<'a> {
         status.map_or(Cow::Borrowed(""), |status| status.state)
     }
 
-    /// The whole object as a tree, for columns and for sub-resources that add to it.
+    /// The whole object as a tree, for columns and for sub-resources that add to it. Text may say what no tree holds:
+    /// a number beyond all, half a character, lists without end. What says so is left out.
     pub(crate) fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("names, timestamps and JSON that was parsed before")
+        let part = |text: Option<&RawValue>| text.and_then(|text| serde_json::to_value(text).ok());
+        let mut object = json!({
+            "apiVersion": self.kind.api_version(),
+            "kind": self.kind.kind,
+            "metadata": self.metadata(),
+        });
+        for (name, text) in [("spec", self.body.spec), ("status", self.body.status)] {
+            if let Some(part) = part(text) {
+                object[name] = part;
+            }
+        }
+        object
     }
 
     /// The object's metadata alone, in the shape that metadata clients expect.
@@ -174,4 +186,35 @@ pub(crate) struct PartialObject<'a> {
 /// A time as Kubernetes prints it in metadata: RFC 3339 without fractions.
 fn whole_seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each was taken as text, and ended in a panic where a tree was made of it.
+    #[test]
+    fn a_row_that_says_what_no_tree_holds_is_served_without_it() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for spec in ["1e400", r#""\ud800""#, &deep] {
+            let row = Row {
+                kind: keelson_catalog::RowKind::new("restorepoints.apps.kio.kasten.io"),
+                namespace: "shop".to_owned(),
+                name: "x1".to_owned(),
+                uid: "u".to_owned(),
+                labels: BTreeMap::new(),
+                created: Timestamp::UNIX_EPOCH,
+                class: keelson_catalog::Class::Local,
+                body: format!(r#"{{"spec":{{"a":{spec}}},"status":{{"state":"Bound"}}}}"#).into_bytes(),
+            };
+            let revision = Revision::new(keelson_model::Generation(1), keelson_model::Sequence(1));
+            let stored = Stored { row, revision };
+            let value = Object::parse(&keelson_resources::KINDS[0], &stored).expect("it is JSON").to_value();
+            assert_eq!(
+                (&value["spec"], &value["status"]["state"]),
+                (&Value::Null, &json!("Bound")),
+                "{spec}"
+            );
+        }
+    }
 }

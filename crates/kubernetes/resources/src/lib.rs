@@ -7,6 +7,8 @@ mod age;
 mod cel;
 mod check;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kind;
 mod parts;
 mod schema;

@@ -19,6 +19,8 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 pub(crate) use clean::{clean, remove_status, without_marks};
+#[cfg(any(test, fuzzing))]
+pub(crate) use pages::withstand_list;
 use pages::{Item, Pages};
 pub(crate) use select::is_never_captured;
 use select::{KindVerdict, Selection};

@@ -208,6 +208,13 @@ pub(crate) fn string_map(value: &Value) -> BTreeMap<String, String> {
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
+/// A namespace as a server shows it, for `fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_namespace(object: &Value) {
+    let state = parse_namespace(object);
+    assert!(state.terminating_since.is_none() || state.phase == NamespacePhase::Terminating);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ pub use events::{EventRecord, EventSeverity};
 pub(crate) use manifests::definition_kind;
 pub use review::{AccessDecision, SubjectReview};
 pub use secrets::{ConfigMap, Secret};
+#[cfg(any(test, fuzzing))]
+pub(crate) use secrets::{withstand_config_map, withstand_secret};
 pub use watch::{ChangeKind, ConfigEvent};
 
 /// What became of a creation.

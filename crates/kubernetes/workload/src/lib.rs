@@ -10,6 +10,8 @@ mod comparable;
 mod configuration;
 mod filters;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod impersonation;
 mod kinds;
 mod layers;

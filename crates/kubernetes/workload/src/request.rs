@@ -395,6 +395,15 @@ fn decode_refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Re
     }
 }
 
+/// An answer that refuses, for `fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_refusal(body: &[u8]) -> bool {
+    let refusal = decode_refusal(500, None, body);
+    assert!(!refusal.message.is_empty(), "it says something");
+    let _ = (refusal.class(), refusal.is_passing());
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use keelson_crypto::CatalogKey;
 use keelson_model::{Clock, Generation};
 
+pub(crate) use current::parse_generation;
+
 use crate::database::open::{Opening, read_wrapped_key};
 use crate::database::{Database, Inner};
 use crate::digest::Proof;
@@ -146,7 +148,7 @@ impl DataDir {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
-                generations.extend(entry.file_name().to_str().and_then(current::parse_generation));
+                generations.extend(entry.file_name().to_str().and_then(parse_generation));
             }
         }
         generations.sort();

@@ -12,6 +12,8 @@ mod digest;
 #[expect(missing_docs, reason = "each variant says what it is in its message")]
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod limits;
 mod query;
 mod rebuild;

@@ -12,6 +12,8 @@ mod catalog_key;
 mod data_key;
 mod digest;
 mod envelope;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod passphrase;
 mod row_digest;
 mod sealed_box;

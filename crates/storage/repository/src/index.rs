@@ -31,6 +31,8 @@ use keelson_store::VersionId;
 pub use cache::IndexCache;
 pub(crate) use cache::LocalIndex;
 pub use error::IndexCacheError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use filter::{filter_samples, withstand_filter};
 pub use load::LoadIndexError;
 pub(crate) use load::{fetch_index_object, refresh};
 pub(crate) use merge::Workplace;

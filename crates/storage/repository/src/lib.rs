@@ -8,6 +8,8 @@
 mod chunk;
 mod core;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod index;
 mod limits;
 mod maintenance;

@@ -7,6 +7,8 @@
 
 mod error;
 mod ext;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod path;
 mod random;
 mod store;

@@ -12,6 +12,8 @@ use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::Value;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::splitter::withstand_list;
 use self::splitter::{Piece, Splitter};
 use crate::cluster::{Cluster, PAGE_OBJECTS, named};
 use crate::format::OBJECT_BYTES_MAX;

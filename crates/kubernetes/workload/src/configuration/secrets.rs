@@ -177,6 +177,25 @@ fn place(metadata: &Value) -> NamespacedName {
     NamespacedName::new(text("namespace"), text("name"))
 }
 
+/// A Secret as a server shows it, for `fuzz`: written again it holds the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_secret(object: &Value) {
+    let secret = Secret::parse(object);
+    let again = Secret::parse(&secret.to_value());
+    assert_eq!(
+        (&again.at, &again.labels, &again.annotations),
+        (&secret.at, &secret.labels, &secret.annotations)
+    );
+    assert!(again.data == secret.data && again.secret_type == secret.secret_type);
+}
+
+/// A ConfigMap as a server shows it, for `fuzz`: written again it is the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_config_map(object: &Value) {
+    let config_map = ConfigMap { uid: String::new(), ..ConfigMap::parse(object) };
+    assert_eq!(ConfigMap::parse(&config_map.to_value()), config_map);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

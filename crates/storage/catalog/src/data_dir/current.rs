@@ -40,7 +40,7 @@ pub(super) fn write(data_dir: &Path, generation: Generation) -> io::Result<()> {
 }
 
 /// A number as we print it, and nothing else.
-pub(super) fn parse_generation(text: &str) -> Option<Generation> {
+pub(crate) fn parse_generation(text: &str) -> Option<Generation> {
     let generation = Generation(text.parse().ok()?);
     (generation.0 > 0 && generation <= Generation::MAX && generation.0.to_string() == text)
         .then_some(generation)

@@ -214,6 +214,9 @@ fn decode_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
             while !reader.is_empty() {
                 records.push(Record::decode(reader.blob()?)?);
             }
+            if records.is_empty() {
+                return Err(reader.malformed());
+            }
             Ok(Frame::Rows(records))
         }
         END => {

@@ -214,6 +214,12 @@ fn decode_all(bytes: &[u8]) {
     let _ = decode_segment(bytes);
 }
 
+/// Any number of them said the same, so that a base had many spellings and no bound.
+#[test]
+fn a_frame_without_a_row_is_refused() {
+    assert!(read_frame(&mut &[1, 0, 0, 0, 1][..]).is_err());
+}
+
 #[test]
 fn a_body_larger_than_it_says_is_refused() {
     let mut bytes = BodyEncoder::new().encode(&[b'a'; 1000]);

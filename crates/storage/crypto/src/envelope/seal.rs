@@ -150,6 +150,16 @@ impl Sealer {
         })
     }
 
+    /// An authentic object whose directory says whatever `directory` says, true or not.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn finish_falsely(mut self, parts: &[u8], directory: &[u8]) -> Vec<u8> {
+        self.bytes.extend_from_slice(parts);
+        let location = self.append(Piece::Directory, directory).expect("a directory is short");
+        self.bytes.extend_from_slice(&location.length.to_le_bytes());
+        self.bytes.extend_from_slice(END_MAGIC);
+        self.bytes
+    }
+
     fn append(&mut self, piece: Piece, plain: &[u8]) -> Result<PartLocation, SealObjectError> {
         let offset = self.bytes.len();
         let body = offset + NONCE_BYTES;

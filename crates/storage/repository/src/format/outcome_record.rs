@@ -217,9 +217,12 @@ fn decode_stream(decoder: &mut Decoder<'_>) -> Result<NamedStream, DecodeError> 
     };
     let reference = StreamRef::new(length, root).ok_or_else(|| decoder.field("stream length"))?;
     let count = decoder.count(2 + 2)?;
-    let mut attributes = std::collections::BTreeMap::new();
+    let mut attributes = std::collections::BTreeMap::<String, String>::new();
     for _ in 0..count {
         let name = decoder.text("attribute name")?.to_owned();
+        if attributes.last_key_value().is_some_and(|(last, _)| *last >= name) {
+            return Err(decoder.field("order of attributes"));
+        }
         attributes.insert(name, decoder.text("attribute value")?.to_owned());
     }
     Ok(NamedStream { name, reference, attributes })

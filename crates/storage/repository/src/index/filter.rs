@@ -119,9 +119,62 @@ impl Filter {
             highs: highs.iter().map(|word| u64::from_le_bytes(*word)).collect(),
             lows: lows.into(),
         };
-        let ones: usize = filter.highs.iter().map(|word| word.count_ones() as usize).sum();
-        (ones == rows && filter.lows.len() == rows).then_some(filter)
+        (filter.lows.len() == rows && filter.is_sound(groups)).then_some(filter)
     }
+
+    /// What `find` relies on: a one for each row, every group ends, and counting starts where groups begin.
+    fn is_sound(&self, groups: usize) -> bool {
+        let bits = self.lows.len() + groups;
+        let ones_below = |bit: usize| {
+            let part = self.highs.get(bit / 64).map_or(0, |word| word & !(u64::MAX << (bit % 64)));
+            part.count_ones() as usize
+        };
+        let (mut word, mut ones) = (0, 0);
+        for (index, sample) in self.samples.iter().enumerate() {
+            let bit = *sample as usize;
+            if bit >= bits || bit / 64 < word || (bit > 0 && self.is_one(bit - 1)) {
+                return false;
+            }
+            ones += self.highs[word..bit / 64].iter().map(|word| word.count_ones() as usize).sum::<usize>();
+            word = bit / 64;
+            if bit - ones - ones_below(bit) != index * SAMPLED_GROUPS {
+                return false;
+            }
+        }
+        ones += self.highs[word..bits / 64].iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        let behind = self.highs[bits / 64..].iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        ones + ones_below(bits) == self.lows.len() && behind == ones_below(bits) && !self.is_one(bits - 1)
+    }
+
+    fn is_one(&self, bit: usize) -> bool {
+        self.highs[bit / 64] >> (bit % 64) & 1 == 1
+    }
+}
+
+/// A number of rows and a filter of so many, for `fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_filter(bytes: &[u8]) -> bool {
+    let Some((rows, body)) = bytes.split_first_chunk() else { return false };
+    let rows = u32::from_le_bytes(*rows);
+    let Some(filter) = Filter::decode(body, rows) else { return false };
+    assert_eq!(filter.encode(), body, "{filter:?}");
+    let keys = body.as_chunks().0.iter().map(|key| u64::from_be_bytes(*key));
+    for key in keys.chain([0, 1, u64::MAX / 3, u64::MAX]) {
+        let found = filter.find(key);
+        assert!(found.start <= found.end && found.end <= rows, "{found:?} of {filter:?}");
+    }
+    true
+}
+
+/// What [`withstand_filter`] takes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn filter_samples() -> Vec<Vec<u8>> {
+    [0_u64, 1, 31, 32, 600]
+        .map(|count| {
+            let keys: Vec<u64> = (0..count).map(|number| number * (u64::MAX / 700)).collect();
+            [&(count as u32).to_le_bytes()[..], &Filter::build(&keys).encode()].concat()
+        })
+        .to_vec()
 }
 
 fn group_of(key: u64, group_bits: u32) -> usize {

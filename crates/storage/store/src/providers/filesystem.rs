@@ -21,6 +21,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use self::folder::FolderMaker;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::mount::withstand_mounts;
 use self::pool::{Call, Pool};
 use crate::{
     ByteRange, Capabilities, Feature, ListPage, Listing, OBJECT_BYTES_MAX, ObjectMeta, Operation, PutOptions,

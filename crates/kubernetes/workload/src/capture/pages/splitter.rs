@@ -147,6 +147,33 @@ impl Splitter {
     }
 }
 
+/// A list, for `fuzz`: it falls into the same pieces wherever it is cut, and keeps no more than it was given.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_list(bytes: &[u8]) -> bool {
+    let split = |chunk: usize| {
+        let (mut splitter, mut pieces) = (Splitter::default(), VecDeque::new());
+        bytes.chunks(chunk.max(1)).for_each(|chunk| splitter.feed(chunk, &mut pieces));
+        let items: Vec<Option<Vec<u8>>> = pieces
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Item(bytes) => Some(bytes),
+                Piece::TooLarge => None,
+            })
+            .collect();
+        (items, splitter.envelope().to_vec())
+    };
+    let (items, envelope) = split(bytes.len());
+    assert_eq!(split(3), (items.clone(), envelope.clone()));
+    assert!(items.iter().flatten().map(Vec::len).sum::<usize>() + envelope.len() <= bytes.len());
+    // A list that JSON can be read of is no more and no less than its items and the rest.
+    let Ok(list) = serde_json::from_slice::<serde_json::Value>(bytes) else { return false };
+    let readable = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).is_ok();
+    if list["items"].as_array().is_some_and(|items| items.iter().all(serde_json::Value::is_object)) {
+        assert!(items.iter().flatten().all(|item| readable(item)) && readable(&envelope), "{list}");
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

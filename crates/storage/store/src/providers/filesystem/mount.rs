@@ -16,6 +16,8 @@ const LOCAL: [&str; 14] = [
 ];
 /// For how long NFS caches a folder unless the mount says otherwise; also assumed of what says nothing.
 const CACHED_DEFAULT: Duration = Duration::from_secs(60);
+/// A longer one is as good as for ever, and could not be doubled.
+const CACHED_MAX: Duration = Duration::from_hours(24 * 365);
 /// For an object's way to the server and a listing's back.
 const ON_THE_WAY: Duration = Duration::from_secs(30);
 
@@ -34,7 +36,17 @@ fn delay_of(descriptor: &str, mounts: &str) -> Duration {
         Some(mount) => mount.cached(),
         None => CACHED_DEFAULT,
     };
-    cached.max(CACHED_DEFAULT) * 2 + ON_THE_WAY
+    cached.clamp(CACHED_DEFAULT, CACHED_MAX) * 2 + ON_THE_WAY
+}
+
+/// A table of mounts, for `fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_mounts(bytes: &[u8]) -> bool {
+    let Ok(mounts) = std::str::from_utf8(bytes) else { return false };
+    let descriptor = "pos:\t0\nmnt_id:\t30\n";
+    let delay = delay_of(descriptor, mounts);
+    assert!(delay.is_zero() || delay >= CACHED_DEFAULT * 2 + ON_THE_WAY, "{delay:?}");
+    find_mount(descriptor, mounts).is_some()
 }
 
 /// The two fields of `/proc/self/mountinfo` that matter here.
@@ -87,6 +99,13 @@ mod tests {
         check("30 21 0:44 / / rw - overlay overlay rw,lowerdir=/a", 0);
         check("31 21 0:44 / /elsewhere rw - ext4 /dev/sdb rw", 150);
         check("30 torn", 150);
+    }
+
+    /// Twice as much is more than a duration holds: it ended in a panic.
+    #[test]
+    fn a_mount_that_caches_for_ever_is_late_by_years() {
+        let years = 2 * 365 * 24 * 3600;
+        check("30 21 0:44 / /share rw - nfs host:/x rw,acdirmax=18446744073709551615", years + 30);
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! What this crate reads of bytes from outside, and what must hold of whatever comes out. For the crate's tests and for
+//! the targets in `fuzz/`; no product has it.
+
+mod samples;
+
+use std::fmt::Debug;
+
+use keelson_model::Revision;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::actions::Work;
+use crate::backup::BackupDescription;
+use crate::epochs::Claim;
+use crate::layout::{Epoch, Position};
+use crate::mirror::MirroredSecret;
+use crate::records::Body;
+use crate::recovery::documents::{
+    BaseDocument, CardDocument, ManifestDocument, SegmentDirectory, StartDocument,
+};
+use crate::recovery::state::{Enabled, Recovered};
+use crate::repositories::RepositoryRow;
+use crate::restore_points::Artifact;
+
+pub use samples::samples;
+
+/// A decoder by name.
+pub type Decoder = (&'static str, fn(&[u8]) -> bool);
+
+/// Every decoder. Each asserts its rules and says whether it took the bytes.
+pub const TARGETS: &[Decoder] = &[
+    ("name of a position", position),
+    ("base", |bytes| {
+        json::<BaseDocument>(bytes, |base| {
+            placed(base.at);
+            base.parent.iter().for_each(|fork| placed(fork.at));
+        })
+    }),
+    ("manifest", |bytes| {
+        json::<ManifestDocument>(bytes, |manifest| {
+            placed(manifest.at);
+            placed(manifest.base);
+        })
+    }),
+    ("start", |bytes| json::<StartDocument>(bytes, |start| placed(start.head))),
+    ("segment's directory", |bytes| {
+        json::<SegmentDirectory>(bytes, |segment| {
+            placed(segment.first);
+            placed(segment.last);
+        })
+    }),
+    ("card", |bytes| json::<CardDocument>(bytes, |_| {})),
+    ("claim", |bytes| json::<Claim>(bytes, |_| {})),
+    ("description of a backup", |bytes| json::<BackupDescription>(bytes, |_| {})),
+    ("body of a row", |bytes| json::<Body>(bytes, |_| {})),
+    ("artifact", |bytes| json::<Artifact>(bytes, |_| {})),
+    ("repository's row", |bytes| json::<RepositoryRow>(bytes, |_| {})),
+    ("secret's row", |bytes| json::<MirroredSecret>(bytes, |_| {})),
+    ("work's row", |bytes| json::<Work>(bytes, |_| {})),
+    ("where it is enabled to", |bytes| json::<Enabled>(bytes, |_| {})),
+    ("recovery under way", |bytes| {
+        json::<Recovered>(bytes, |recovered| {
+            if let Some(replay) = recovered.plan.material.replay() {
+                placed(replay.base);
+                let _ = Revision::new(replay.base.generation, replay.through);
+            }
+        })
+    }),
+];
+
+/// What is read is written as a text that reads as the same.
+fn json<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8], check: fn(&T)) -> bool {
+    let Ok(value) = serde_json::from_slice::<T>(bytes) else { return false };
+    check(&value);
+    let again = serde_json::to_vec(&value).expect("our documents are plain data");
+    let again = serde_json::from_slice::<T>(&again);
+    assert!(again.is_ok(), "{value:?} is written and cannot be read: {again:?}");
+    assert_eq!(again.ok().as_ref(), Some(&value));
+    true
+}
+
+/// Whatever position is read has a revision and a name, and the name is that position's.
+fn placed(at: Position) {
+    assert_eq!(Position::of(at.epoch, at.revision()), at);
+    assert_eq!(at.to_string().parse(), Ok(at));
+}
+
+fn position(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(at) = text.parse::<Position>() else { return false };
+    assert_eq!(at.to_string(), text, "one position has one name");
+    placed(at);
+    assert!(at.epoch <= Epoch::MAX);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_hostile::Bombardment;
+
+    use super::*;
+
+    #[test]
+    fn whatever_the_bytes_they_are_read_as_written_or_refused() {
+        Bombardment::of(TARGETS, samples()).run();
+    }
+}

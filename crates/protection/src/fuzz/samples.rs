@@ -1,0 +1,96 @@
+//! Inputs that the targets take, as they lie in a location or in a row.
+
+use serde_json::{Value, json};
+
+/// Every target has one at least.
+pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let mut samples = vec![
+        ("name of a position", b"00000001-00000002-00000000000003".to_vec()),
+        ("name of a position", b"99999999-08388607-01099511627775".to_vec()),
+    ];
+    let documents = documents().into_iter().chain(rows());
+    samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
+    samples
+}
+
+const ID: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+const CLUSTER: &str = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
+const TIME: &str = "2026-02-02T02:40:00.123456Z";
+
+fn at(sequence: u64) -> Value {
+    json!({ "epoch": 1, "generation": 2, "sequence": sequence })
+}
+
+fn state() -> Value {
+    json!({ "chain": "00ff", "digests": { "configuration": "00" }, "counts": { "policies.config.kio.kasten.io": 3 } })
+}
+
+fn documents() -> Vec<(&'static str, Value)> {
+    let fork = json!({ "cluster": CLUSTER, "repository": ID, "at": at(3) });
+    let base = json!({
+        "version": 0, "at": at(7), "head_at": TIME, "mode": "v2", "outcome": ID, "created": TIME,
+        "cluster": CLUSTER, "instance": ID, "lineage": ID, "catalog_key": "00ff", "vault_key": 1, "bytes": 4096,
+        "state": state(), "parent": fork,
+    });
+    let manifest = json!({
+        "version": 0, "at": at(9), "base": at(7), "mode": "v2", "created": TIME, "state": state(), "outcome": ID,
+    });
+    let start = json!({
+        "version": 0, "instance": ID, "nonce": "n", "head": at(7), "chain": "00ff", "started_at": TIME,
+    });
+    let segment = json!({
+        "version": 0, "first": at(8), "last": at(9), "first_at": TIME, "last_at": TIME, "chain": "00ff",
+    });
+    let card = json!({
+        "format": 0, "productVersion": "0.1.0", "fips": false, "created": TIME, "continuedBy": CLUSTER,
+    });
+    let claim = json!({ "instance": ID, "cluster": CLUSTER, "claimed_at": TIME, "previous": "00ff" });
+    vec![
+        ("base", base),
+        ("manifest", manifest),
+        ("start", start),
+        ("segment's directory", segment),
+        ("card", card),
+        ("claim", claim),
+    ]
+}
+
+fn rows() -> Vec<(&'static str, Value)> {
+    let place = json!({ "type": "fileStore", "claim": "dr-share", "path": "a/b" });
+    let bucket =
+        json!({ "type": "objectStore", "endpoint": "https://s3.acme.test", "bucket": "b", "path": "" });
+    let description = json!({
+        "application": "shop", "point": "shop-x1", "labels": { "a": "b" }, "actionTime": TIME, "scheduledTime": TIME,
+        "manual": true, "bytes": 4096, "report": {
+            "objects": 3, "counts": { "deployments.apps": 1 }, "servedVersions": { "deployments.apps": ["v1"] },
+            "omitted": [], "failed": [{ "resource": "widgets", "why": "denied" }],
+        },
+    });
+    let body =
+        json!({ "annotations": { "a": "b" }, "spec": { "n": 1 }, "status": { "s": [1.5] }, "internal": [1] });
+    let exported = json!({ "profile": "p", "place": bucket, "root": "k10/x" });
+    let artifact = json!({
+        "repository": ID, "outcome": ID, "objects": 3, "bytes": 9, "storedBytes": 7, "exported": exported,
+    });
+    let repository = json!({ "application": "shop", "profile": "p", "place": place, "cluster": CLUSTER, "repository": ID });
+    let enabled = json!({
+        "profile": "p", "place": place, "repository": ID, "mode": "v2", "enabledAt": TIME, "slot": "00",
+    });
+    let material =
+        json!({ "from": "chain", "repository": ID, "base": at(7), "segments": [at(8)], "through": 9 });
+    let plan = json!({
+        "profile": "p", "source": CLUSTER, "target": CLUSTER, "point": "x", "mode": "v2", "created": TIME,
+        "material": material, "generation": 3, "skip": ["profiles"], "counts": { "a": 1 }, "present": 0,
+        "steps": ["s"], "warnings": [],
+    });
+    vec![
+        ("description of a backup", description),
+        ("body of a row", body),
+        ("artifact", artifact),
+        ("repository's row", repository),
+        ("secret's row", json!({ "type": "Opaque", "data": { "key": "00ff" }, "labels": { "a": "b" } })),
+        ("work's row", json!({ "kind": "k", "namespace": "n", "name": "n", "uid": "u" })),
+        ("where it is enabled to", enabled),
+        ("recovery under way", json!({ "plan": plan, "state": state(), "settled": true, "finished": false })),
+    ]
+}
