@@ -338,7 +338,7 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Begun {
         let changes = actions::fail(&mut action, &told, platform.clock.now());
         let ended = commit(&database, ACTOR, changes).await.map(drop);
         let begun = if ended.is_ok() { Begun::NothingLeft } else { Begun::NotNow };
-        log_end(&action, ended);
+        tell_unrecorded(ended);
         return begun;
     }
     internal.attempts += 1;
@@ -410,10 +410,10 @@ async fn end(job: &Job, finished: Finished) -> Result<(), Failure> {
     let ended = finish(job, |action, now| finished.clone().apply(action, now)).await;
     match ended {
         Ok(()) => {
-            log_end(&job.action, Ok(()));
+            info!("the action has ended");
             Ok(())
         }
-        Err(CommitError::Conflict { key, expected: Expect::Absent, .. }) => {
+        Err(FinishError::Commit { source: CommitError::Conflict { key, expected: Expect::Absent, .. } }) => {
             Err(EndError::Taken { key: key.to_string() }.into())
         }
         Err(source) => Err(EndError::Record { action: job.action.name.clone(), source }.into()),
@@ -426,7 +426,7 @@ enum EndError {
     #[error("{key} exists already and is not of this action")]
     Taken { key: String },
     #[error("record the end of action '{action}'")]
-    Record { action: String, source: CommitError },
+    Record { action: String, source: FinishError },
 }
 
 impl Classified for EndError {
@@ -445,11 +445,36 @@ impl Classified for EndError {
     }
 }
 
+/// What became of an action was not written down.
+#[derive(Debug, thiserror::Error)]
+enum FinishError {
+    #[error("read the action")]
+    Read { source: ReadRecordError },
+    #[error("write the action")]
+    Commit { source: CommitError },
+}
+
+impl Classified for FinishError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Read { source } => source.class(),
+            Self::Commit { source } => source.class(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Read { source } => source.code(),
+            Self::Commit { source } => source.code(),
+        }
+    }
+}
+
 async fn give_up(job: &Job, failure: &Failure) {
     let told = failure.told();
     warn!(code = failure.0.code(), cause = told.cause, "action failed");
     let ended = finish(job, |action, now| actions::fail(action, &told, now)).await;
-    log_end(&job.action, ended);
+    tell_unrecorded(ended);
 }
 
 async fn note_failed_attempt(job: &Job, failure: &Failure) {
@@ -460,17 +485,18 @@ async fn note_failed_attempt(job: &Job, failure: &Failure) {
         actions::set_status(action, "error", told.to_json());
         vec![action.replace()]
     });
-    log_end(&job.action, noted.await);
+    tell_unrecorded(noted.await);
 }
 
 /// Reads the action as it is now, changes it, commits. Progress may move it in between: then once more.
 async fn finish(
     job: &Job,
     mut change: impl FnMut(&mut Record, jiff::Timestamp) -> Vec<Change>,
-) -> Result<(), CommitError> {
+) -> Result<(), FinishError> {
     let mut tries = 0;
     loop {
-        let Ok(Some(mut action)) = read(&job.database, &job.action.key()) else { return Ok(()) };
+        let found = read(&job.database, &job.action.key());
+        let Some(mut action) = found.map_err(|source| FinishError::Read { source })? else { return Ok(()) };
         if action.uid != job.action.uid {
             return Ok(());
         }
@@ -480,16 +506,13 @@ async fn finish(
             Err(CommitError::Conflict { key, .. }) if key == action.key() && tries < FINISH_TRIES_MAX => {
                 tries += 1;
             }
-            Err(error) => return Err(error),
+            Err(source) => return Err(FinishError::Commit { source }),
         }
     }
 }
 
-fn log_end(action: &Record, ended: Result<(), CommitError>) {
-    match ended {
-        Ok(()) => info!(action = action.name, "action recorded"),
-        Err(error) => {
-            error!(error = &error as &dyn std::error::Error, "the end of an action was not recorded")
-        }
+fn tell_unrecorded<E: std::error::Error + 'static>(ended: Result<(), E>) {
+    if let Err(error) = ended {
+        error!(error = &error as &dyn std::error::Error, "what became of an action was not recorded");
     }
 }

@@ -12,7 +12,7 @@ use keelson_catalog::{
     Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Subscription,
 };
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
-use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Revision};
+use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, Revision};
 use keelson_repository::IndexCache;
 use keelson_resources::KindInfo;
 use keelson_workload::{Cluster, ConnectError};
@@ -126,6 +126,23 @@ impl Classified for OpenPlatformError {
 /// Below the data directory.
 const INDEX_FOLDER: &str = "index";
 
+/// Who this installation is. A new one gets an identity; one whose recovery was cut short after its switch adopts.
+async fn read_identity(
+    instance: &Database,
+    key: &InstanceKey,
+    generation: Option<Generation>,
+    clock: &dyn Clock,
+) -> Result<Identity, IdentityError> {
+    let found = Identity::read(instance)?;
+    let is_new = found.is_none();
+    let mut identity = found.unwrap_or_else(|| Identity::new(key));
+    let adopted = generation.is_some_and(|generation| identity.complete_adoption(generation));
+    if is_new || adopted {
+        identity.write(instance, clock.now()).await?;
+    }
+    Ok(identity)
+}
+
 /// Without the folder indexes are loaded anew each time they are needed.
 fn open_index_cache(settings: &Settings) -> IndexCache {
     let folder = settings.data.join(INDEX_FOLDER);
@@ -151,6 +168,8 @@ pub struct Platform {
     pub(crate) index_cache: IndexCache,
     /// Ships the journal; held while a run of the DR policy needs the chain to stand still.
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
+    /// Why nothing is shipped, and since when.
+    pub(crate) shipping_trouble: std::sync::Mutex<Option<(jiff::Timestamp, String)>>,
     /// Held while a review or restore is made: at most one of each may exist.
     pub(crate) recovery_requests: tokio::sync::Mutex<()>,
     /// One at a time changes the passphrase, or what is enabled.
@@ -199,20 +218,8 @@ impl Platform {
             Some(why) => Err(why.clone()),
             None => current,
         };
-        let identity = match Identity::read(&instance).map_err(failed)? {
-            Some(mut identity) => {
-                let generation = current.as_ref().ok().copied().flatten();
-                if generation.is_some_and(|generation| identity.complete_adoption(generation)) {
-                    identity.write(&instance, clock.now()).await.map_err(failed)?;
-                }
-                identity
-            }
-            None => {
-                let identity = Identity::new(&key);
-                identity.write(&instance, clock.now()).await.map_err(failed)?;
-                identity
-            }
-        };
+        let generation = current.as_ref().ok().copied().flatten();
+        let identity = read_identity(&instance, &key, generation, &*clock).await.map_err(failed)?;
         let keys = identity.repository_keys(&key).map_err(failed)?;
         let catalog = match current {
             Err(why) => Err(why),
@@ -231,6 +238,7 @@ impl Platform {
         let index_cache = open_index_cache(&settings);
         Ok(Arc::new(Self {
             shipper: tokio::sync::Mutex::new(None),
+            shipping_trouble: std::sync::Mutex::new(None),
             recovery_requests: tokio::sync::Mutex::new(()),
             settings,
             clock,

@@ -23,6 +23,10 @@ pub const STATUS_CONFIG_MAP: &str = "keelson-status";
 /// The key that holds the whole report as JSON.
 pub const STATUS_KEY: &str = "status.json";
 const WRITE_EVERY: Duration = Duration::from_secs(2);
+/// Also when nothing has changed: what is older was left behind by an instance that is gone.
+const BEAT_EVERY: Duration = Duration::from_secs(30);
+/// A status of this age is nobody's any more.
+pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
 /// How an instance stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct InstanceStatus {
     pub instance: String,
     pub lineage: String,
     pub version: String,
+    /// By the clock of the platform, at least every half minute.
+    #[serde(default)]
+    pub written_at: Timestamp,
     /// Absent while the catalog is away; `problem` says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalog: Option<CatalogStatus>,
@@ -129,16 +136,20 @@ pub struct ClaimStatus {
 }
 
 pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken) {
-    let mut written = None;
+    let mut written: Option<(InstanceStatus, tokio::time::Instant)> = None;
     let mut tick = tokio::time::interval(WRITE_EVERY);
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let status = observe(&platform);
-        if written.as_ref() == Some(&status) {
+        let is_fresh = |(known, at): &(InstanceStatus, tokio::time::Instant)| {
+            let same = InstanceStatus { written_at: known.written_at, ..status.clone() };
+            *known == same && at.elapsed() < BEAT_EVERY
+        };
+        if written.as_ref().is_some_and(is_fresh) {
             continue;
         }
         match write(&platform, &status).await {
-            Ok(()) => written = Some(status),
+            Ok(()) => written = Some((status, tokio::time::Instant::now())),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the status was not written");
             }
@@ -181,6 +192,7 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
         instance: identity.instance.to_string(),
         lineage: identity.lineage.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        written_at: platform.clock.now(),
         catalog: catalog_status,
         problem: catalog.err().map(|away| away.why),
         disaster_recovery,
@@ -208,7 +220,9 @@ fn find_alarms(platform: &Platform) -> Vec<String> {
         let first = drill.findings.first().map(String::as_str).unwrap_or_default();
         format!("the drill at {} failed: a recovery might not succeed: {first}", drill.at)
     });
-    moved.into_iter().chain(dropped).chain(drill).collect()
+    let trouble = platform.shipping_trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let trouble = trouble.map(|(since, why)| format!("since {since} nothing is shipped: {why}"));
+    trouble.into_iter().chain(moved).chain(dropped).chain(drill).collect()
 }
 
 fn observe_ownership(platform: &Platform) -> OwnershipStatus {

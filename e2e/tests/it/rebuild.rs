@@ -70,7 +70,11 @@ fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_the_application_comes_
     assert_eq!(config_maps(&stage)?, originals);
 
     // The catalog holds something now: it is not replaced without a word.
-    assert_said(&rebuild(&stage, &source_id)?, 3, &["replaceCatalog", "2 restore point contents"]);
+    assert_said(
+        &rebuild(&stage, &source_id)?,
+        3,
+        &["2 restore point contents", "hint: confirm it: --replace-catalog"],
+    );
 
     // From here on it is a platform like any other, and the old repository takes new exports once it is its own.
     stage.delete(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;

@@ -113,7 +113,7 @@ async fn delete_one(
 }
 
 /// Objects go at once, so the answer is a status, as for every kind without graceful deletion.
-fn success(kind: &KindInfo, deleted: Option<&Stored>) -> Response {
+pub(crate) fn success(kind: &KindInfo, deleted: Option<&Stored>) -> Response {
     let details = deleted.map(|stored| StatusDetails {
         name: Some(stored.row.name.clone()),
         group: Some(kind.group.to_owned()),

@@ -38,6 +38,14 @@ pub(crate) async fn list(
     })
 }
 
+/// A list of nothing.
+pub(crate) fn empty(view: &View) -> Response {
+    let head = ListHead { resource_version: "1".to_owned(), r#continue: None, remaining_item_count: None };
+    let mut out = view.open_list(&head);
+    out.extend_from_slice(view.close_list());
+    json_bytes(out)
+}
+
 /// Reads the first page and writes the list up to there. What is left of a whole list comes as a walk.
 ///
 /// An error up to here is still an answer; one in a later page can only break the connection.

@@ -126,6 +126,10 @@ pub enum RecoveryError {
     Namespace { source: ReadNamespaceError },
     #[error("write {what} to the cluster")]
     Cluster { what: String, source: RequestError },
+    #[error(
+        "the catalog of this instance holds {contents} restore point contents, which a recovery replaces"
+    )]
+    CatalogInUse { contents: u64 },
     #[error("the restore did not end within {minutes} minutes")]
     TimedOut { minutes: u64 },
     #[error("the work was interrupted")]
@@ -184,6 +188,7 @@ impl Classified for RecoveryError {
             | Self::PointId { .. }
             | Self::Unreachable { .. }
             | Self::PointInTime { .. }
+            | Self::CatalogInUse { .. }
             | Self::KeysExhausted
             | Self::Request { .. } => ErrorClass::Invalid,
             Self::PassphraseChanged => ErrorClass::Unavailable { retry_after: None },
@@ -247,6 +252,7 @@ impl Classified for RecoveryError {
             Self::Mismatch { .. } => "recovery.mismatch",
             Self::Cluster { .. } => "recovery.cluster",
             Self::Namespace { .. } => "recovery.namespace",
+            Self::CatalogInUse { .. } => "recovery.catalog_in_use",
             Self::TimedOut { .. } => "recovery.timed_out",
             Self::Interrupted => "recovery.interrupted",
             Self::Request { .. } => "recovery.request",
@@ -277,6 +283,10 @@ impl Classified for RecoveryError {
             ),
             Self::WrongPassphrase { .. } => Some(
                 "put the passphrase that was used when disaster recovery was enabled into k10-dr-secret"
+                    .to_owned(),
+            ),
+            Self::CatalogInUse { .. } => Some(
+                "confirm it: --replace-catalog, or spec.replaceCatalog: true of the KastenDRRestore"
                     .to_owned(),
             ),
             Self::NotEnabled => Some("keelson dr enable --profile <name>".to_owned()),

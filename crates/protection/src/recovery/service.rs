@@ -314,12 +314,7 @@ fn check_confirmations(request: &Record, plan: &RecoveryPlan, opened: &Opened) -
     let spec = &request.body.spec;
     let refuse = |what: &'static str, why: String| Err(RecoveryError::Request { what, why });
     if plan.present > 0 && spec["replaceCatalog"] != true {
-        let why = format!(
-            "the catalog of this instance holds {} restore point contents, which a recovery replaces; set replaceCatalog \
-             to true",
-            plan.present
-        );
-        return refuse("replaceCatalog", why);
+        return Err(RecoveryError::CatalogInUse { contents: plan.present });
     }
     if matches!(opened, Opened::Exports(..)) {
         return Ok(());

@@ -177,8 +177,12 @@ pub(crate) async fn run_shipping(platform: Arc<Platform>, stop: CancellationToke
     loop {
         commits.borrow_and_update();
         let pause = match ship_once(&platform).await {
-            Ok(()) => GATHER,
+            Ok(()) => {
+                note_trouble(&platform, None);
+                GATHER
+            }
             Err(error) => {
+                note_trouble(&platform, Some(Chain(&error).to_string()));
                 tracing::warn!(code = keelson_model::Classified::code(&error), cause = %Chain(&error), "the journal is not shipped; trying again");
                 RETRY_AFTER
             }
@@ -190,6 +194,13 @@ pub(crate) async fn run_shipping(platform: Arc<Platform>, stop: CancellationToke
     if let Err(error) = ship_once(&platform).await {
         tracing::warn!(cause = %Chain(&error), "the last entries were not shipped before the end");
     }
+}
+
+/// What the status tells. The first failure in a row says since when.
+fn note_trouble(platform: &Platform, why: Option<String>) {
+    let mut trouble = platform.shipping_trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let since = trouble.take().map_or_else(|| platform.clock.now(), |(since, _)| since);
+    *trouble = why.map(|why| (since, why));
 }
 
 async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {

@@ -1,14 +1,16 @@
 //! `dr status`: what the platform says of itself.
 
 use anyhow::Result;
-use keelson_model::ErrorClass;
+use jiff::SignedDuration;
+use keelson_model::{Clock, ErrorClass};
 use keelson_protection::maintenance::PassReport;
 use keelson_protection::recovery::drill::DrillReport;
-use keelson_protection::status::{InstanceStatus, STATUS_CONFIG_MAP, STATUS_KEY};
+use keelson_protection::status::{InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY};
 use keelson_workload::NamespacedName;
 
 use super::cluster;
 use crate::arguments::Common;
+use crate::clock::SystemClock;
 use crate::failure::{failed, refuse_with};
 use crate::output::data;
 
@@ -26,6 +28,14 @@ pub(super) async fn status(common: Common) -> Result<()> {
         ));
     };
     data(common.output, &status, print);
+    let age = SystemClock.now().duration_since(status.written_at);
+    if age > SignedDuration::try_from(STALE_AFTER).unwrap_or(SignedDuration::MAX) {
+        return Err(refuse_with(
+            ErrorClass::Unavailable { retry_after: None },
+            format!("this is what the platform reported {} s ago, and nothing since", age.as_secs()),
+            "is keelson serve running?",
+        ));
+    }
     Ok(())
 }
 
