@@ -217,6 +217,18 @@ mod tests {
         }
     }
 
+    /// A document that said a later one was taken, and the name of its position could not be read.
+    #[test]
+    fn an_epoch_whose_name_is_too_wide_is_not_read() {
+        let read = |epoch: u32| {
+            serde_json::from_value::<Position>(serde_json::json!({
+                "epoch": epoch, "generation": 1, "sequence": 1,
+            }))
+        };
+        assert_eq!(read(99_999_999).unwrap(), position(99_999_999, 1, 1));
+        assert!(read(100_000_000).is_err());
+    }
+
     #[test]
     fn a_foreign_name_is_no_position() {
         for text in [

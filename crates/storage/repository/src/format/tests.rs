@@ -218,6 +218,23 @@ fn a_repack_is_its_bytes() {
     check(Frame::Sealed, &record, record.encode(), OutcomeRecord::decode);
 }
 
+/// They were taken, also twice the same, and the outcome said something else when it was written again.
+#[test]
+fn an_outcome_whose_attributes_do_not_ascend_is_refused() {
+    let mut record = outcome();
+    record.streams.truncate(1);
+    record.streams[0].attributes.insert("lind".to_owned(), "objects".to_owned());
+    let bytes = record.encode();
+    assert_eq!(OutcomeRecord::decode(&bytes), Ok(record));
+    let at = bytes.windows(4).position(|name| name == b"lind").unwrap();
+    for first in [b'k', b'a'] {
+        let mut changed = bytes.clone();
+        changed[at] = first;
+        let error = OutcomeRecord::decode(&changed).unwrap_err();
+        assert!(matches!(error, DecodeError::Field { field: "order of attributes", .. }), "{error}");
+    }
+}
+
 #[test]
 fn an_outcome_beyond_its_bounds_is_named_before_it_is_written() {
     let excess = |change: fn(&mut OutcomeRecord)| {

@@ -210,6 +210,18 @@ mod tests {
         }
     }
 
+    /// Its counts were right, and the first lookup ended in a panic.
+    #[test]
+    fn a_filter_whose_groups_begin_elsewhere_is_refused() {
+        let keys: Vec<u64> = (0..600).map(|number| number * (u64::MAX / 700)).collect();
+        let bytes = Filter::build(&keys).encode();
+        for (at, value) in [(0, 1), (3, 0xff), (4, 0), (5, 0x7f)] {
+            let mut changed = bytes.clone();
+            changed[at] = value;
+            assert!(changed != bytes && Filter::decode(&changed, 600).is_none(), "byte {at}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_key_is_found_at_its_row_whatever_the_keys(
