@@ -222,7 +222,8 @@ impl ControlPlane {
             .arg("--root-ca-file")
             .arg(self.pki.file("ca.crt"))
             .arg(format!("--controllers={CONTROLLERS}"))
-            .args(["--leader-elect=false", "--secure-port=0"])
+            // Each controller is an account of its own, as in every cluster that was not made for tests.
+            .args(["--leader-elect=false", "--secure-port=0", "--use-service-account-credentials=true"])
     }
 
     async fn wait_for_readiness(&self, client: &Client, servers: &[&str]) -> Result<()> {

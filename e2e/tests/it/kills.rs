@@ -182,6 +182,11 @@ fn a_catalog_that_is_corrupt_at_start_leaves_a_platform_that_says_so_and_can_be_
         Ok(status["problem"].as_str().is_some_and(|problem| problem.contains("corrupt")).then_some(()))
     })?;
     assert_eq!(Listing::of(&share.directory().join(ORIGIN))?, before);
+    // It holds up no namespace of the cluster, whether that has anything of ours or not.
+    stage.namespace("unrelated")?;
+    for namespace in ["unrelated", APPLICATION] {
+        stage.delete(&["namespace", namespace, "--timeout=60s"])?;
+    }
 
     let began = Instant::now();
     let said = stage.keelson(&["dr", "restore", "--profile", "vault", "--source-cluster-id", &source_id])?;

@@ -205,3 +205,40 @@ fn a_passphrase_that_was_mended_counts_at_once() -> Result<()> {
     assert_eq!(said.code, 0, "{said:?}");
     Ok(())
 }
+
+#[test]
+fn a_location_that_is_away_and_a_platform_that_reports_no_more_are_told() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let stage = raise_source(share.directory(), ORIGIN)?;
+    let (here, away) = (share.directory().join(ORIGIN), share.directory().join("away"));
+    let alarms = || -> Result<String> { Ok(stage.status()?["disasterRecovery"]["alarms"].to_string()) };
+    assert_eq!(alarms()?, "null");
+    fs::rename(&here, &away)?;
+    // A folder would be made anew.
+    fs::write(&here, "not a folder")?;
+    stage.create(&nightly())?;
+    stage.until("the status tells that nothing is shipped", || {
+        Ok(alarms()?.contains("nothing is shipped").then_some(()))
+    })?;
+    fs::remove_file(&here)?;
+    fs::rename(&away, &here)?;
+    stage.until("it is shipped again", || {
+        let status = stage.status()?;
+        let is_well = status["disasterRecovery"]["alarms"].is_null();
+        Ok((is_well && status["disasterRecovery"]["shipped"]["behind"] == 0).then_some(()))
+    })?;
+
+    // Nothing changes now, so it is not written again for half a minute.
+    stage.state()?;
+    let mut map = stage.get(&["configmap", "keelson-status", "-n", NAMESPACE])?.context("no status")?;
+    let mut status: Value = serde_json::from_str(map["data"]["status.json"].as_str().context("no JSON")?)?;
+    status["writtenAt"] = json!("2026-01-01T00:00:00Z");
+    map["data"]["status.json"] = json!(status.to_string());
+    stage.apply(&map)?;
+    assert_said(
+        &stage.keelson(&["dr", "status"])?,
+        7,
+        &["and nothing since", "hint: is keelson serve running?"],
+    );
+    Ok(())
+}
