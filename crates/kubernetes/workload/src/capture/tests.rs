@@ -159,3 +159,16 @@ async fn a_namespace_and_a_definition_too_large_to_be_kept_are_told() {
         ]
     );
 }
+
+/// A custom resource may hold any; what is backed up has been read and written once more.
+#[test]
+fn a_number_comes_back_to_its_last_bit() {
+    for text in ["1.8446744073709183e33", "0.1", "2.2250738585072011e-308", "123456789.12345679", "-7.1e-45"]
+    {
+        let read: Value = serde_json::from_str(text).expect("a number");
+        let exact: f64 = text.parse().expect("a number");
+        assert_eq!(read.as_f64().map(f64::to_bits), Some(exact.to_bits()), "{text}");
+        let again: Value = serde_json::from_str(&read.to_string()).expect("a number");
+        assert_eq!(again.as_f64().map(f64::to_bits), Some(exact.to_bits()), "{text}");
+    }
+}
