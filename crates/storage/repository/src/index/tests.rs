@@ -194,6 +194,10 @@ fn harm(path: &Path, file: &prop::sample::Index, at: &prop::sample::Index, cut: 
     }
     let file = file.get(&files);
     let mut bytes = std::fs::read(file).unwrap();
+    // It was cut to nothing before.
+    if bytes.is_empty() {
+        return;
+    }
     if cut {
         bytes.truncate(at.index(bytes.len()));
     } else {
