@@ -20,6 +20,7 @@ use keelson_store::providers::filesystem::FilesystemStore;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::figures::Figures;
+use crate::instance::peak_memory;
 use crate::say;
 
 /// Chunks asked for in one go.
@@ -112,7 +113,7 @@ async fn build(folder: &Path) -> Result<Built> {
     let began = Instant::now();
     drop(repository.load_index().await?);
     let seconds = began.elapsed().as_secs_f64();
-    Ok(Built { seconds, cpu_seconds: cpu_seconds()?, peak_memory: peak_memory()? })
+    Ok(Built { seconds, cpu_seconds: cpu_seconds()?, peak_memory: peak_memory("self")? })
 }
 
 async fn look_up(folder: &Path, chunks: u64) -> Result<LookedUp> {
@@ -129,7 +130,7 @@ async fn look_up(folder: &Path, chunks: u64) -> Result<LookedUp> {
     rate(&index, LOOKUPS_WARM, true, |number| present(number + LOOKUPS_COLD)).await?;
     let present_warm = rate(&index, LOOKUPS_WARM, true, |number| present(number + LOOKUPS_COLD)).await?;
     let absent_warm = rate(&index, LOOKUPS_WARM, false, |number| absent(number + LOOKUPS_COLD)).await?;
-    let peak_memory = peak_memory()?;
+    let peak_memory = peak_memory("self")?;
     Ok(LookedUp { open_seconds, present_cold, absent_cold, present_warm, absent_warm, peak_memory })
 }
 
@@ -185,13 +186,6 @@ pub(crate) fn spread(number: u64) -> u64 {
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-fn peak_memory() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("read this process's status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|text| text.trim().strip_suffix(" kB")).and_then(|text| text.parse::<u64>().ok());
-    Ok(kib.context("the status tells no peak")? << 10)
 }
 
 /// What this process has taken of the processors so far, in the kernel's ticks of 10 ms.

@@ -66,11 +66,7 @@ impl Instance {
     pub(crate) fn peak_memory(&self) -> Result<u64> {
         let id = self.supervisor.process_id(SERVE);
         let id = id.with_context(|| format!("keelson serve ended:\n{}", self.supervisor.log_tail(SERVE)))?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).context("read its status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib =
-            peak.and_then(|text| text.trim().strip_suffix(" kB")).and_then(|text| text.parse::<u64>().ok());
-        Ok(kib.context("the status tells no peak")? << 10)
+        peak_memory(&id.to_string())
     }
 
     pub(crate) fn kill(&self) -> Result<()> {
@@ -81,6 +77,14 @@ impl Instance {
     pub(crate) async fn destroy(self) -> Result<()> {
         tokio::task::spawn_blocking(move || drop(self)).await.context("stop keelson serve")
     }
+}
+
+/// The most memory that a process, a number or `self`, ever had resident, in bytes.
+pub(crate) fn peak_memory(process: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).context("read its status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|text| text.trim().strip_suffix(" kB")).and_then(|text| text.parse::<u64>().ok());
+    Ok(kib.context("the status tells no peak")? << 10)
 }
 
 /// Where the data of one platform lies in its own directory.

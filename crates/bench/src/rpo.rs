@@ -10,6 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use keelson_model::Revision;
+use keelson_protection::Position;
 use keelson_testkit::Supervisor;
 use keelson_workload::{ClusterAccess, Creation, Kind};
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ const BUSY_SPREAD: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy)]
 struct Acknowledged {
     at: Instant,
-    revision: u64,
+    revision: Revision,
 }
 
 pub(crate) async fn measure(program: &Path, kills: u64) -> Result<Figures> {
@@ -103,7 +105,7 @@ async fn ask(kubeconfig: std::path::PathBuf, name: String, until: Instant) -> Re
 }
 
 /// The last entry of the catalog that can be built from the location.
-async fn recoverable(program: &Path, location: &Supervisor, share: &Path) -> Result<u64> {
+async fn recoverable(program: &Path, location: &Supervisor, share: &Path) -> Result<Revision> {
     let passphrase = location.directory().join("passphrase");
     std::fs::write(&passphrase, PASSPHRASE)?;
     let mut command = tokio::process::Command::new(program);
@@ -113,7 +115,5 @@ async fn recoverable(program: &Path, location: &Supervisor, share: &Path) -> Res
     ensure!(output.status.success(), "keelson tools verify: {}", complaint.trim());
     let verified: Value = serde_json::from_slice(&output.stdout).context("read what verify said")?;
     let through = verified[0]["chains"][0]["through"].as_str().context("nothing can be built")?;
-    let (generation, sequence) =
-        through.split_once('-').and_then(|(_, rest)| rest.split_once('-')).context("a position")?;
-    Ok((generation.parse::<u64>()? << 40) | sequence.parse::<u64>()?)
+    Ok(through.parse::<Position>()?.revision())
 }

@@ -10,6 +10,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Timestamp;
 }
 
+/// A moment after another; one at the end of all times stays there.
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).expect("a Duration is never calendar-based")
+}
+
 /// A clock that stands still until it is moved. Tests of retention and schedules live on it.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Timestamp>);
@@ -21,7 +26,7 @@ impl ManualClock {
 
     pub fn advance(&self, by: Duration) {
         let mut now = self.lock();
-        *now = now.saturating_add(by).expect("a Duration is never calendar-based");
+        *now = later(*now, by);
     }
 
     pub fn set(&self, to: Timestamp) {

@@ -38,6 +38,14 @@ impl ErrorClass {
         }
     }
 
+    /// What was asked for is bad or gone for good, as opposed to out of reach for now.
+    pub fn is_lasting(self) -> bool {
+        match self {
+            Self::Invalid | Self::NotFound | Self::Corrupt => true,
+            Self::Conflict | Self::Denied | Self::Unavailable { .. } | Self::Cancelled | Self::Bug => false,
+        }
+    }
+
     /// The word used for condition reasons, event reasons and metric labels.
     pub fn reason(self) -> &'static str {
         match self {

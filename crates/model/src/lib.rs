@@ -21,7 +21,7 @@ pub mod schedule;
 pub mod selector;
 pub mod skip;
 
-pub use clock::{Clock, ManualClock};
+pub use clock::{Clock, ManualClock, later};
 pub use duration::{GoDuration, ParseDurationError};
 pub use error::{Causes, Chain, Classified, ErrorClass};
 pub use ids::{

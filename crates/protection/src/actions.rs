@@ -195,15 +195,18 @@ mod tests {
     use super::*;
     use crate::kinds;
 
-    #[test]
-    fn an_action_that_ends_well_tells_nothing_of_the_attempt_that_failed() {
+    /// One attempt at it has failed.
+    fn attempted() -> Record {
         let mut action =
             new_action(kinds::backup_action(), "shop", "now", Value::Null, Timestamp::UNIX_EPOCH);
-        set_status(
-            &mut action,
-            "error",
-            Told::plain("the share is away", ErrorClass::Unavailable { retry_after: None }).to_json(),
-        );
+        let class = ErrorClass::Unavailable { retry_after: None };
+        set_status(&mut action, "error", Told::plain("the share is away", class).to_json());
+        action
+    }
+
+    #[test]
+    fn an_action_that_ends_well_tells_nothing_of_the_attempt_that_failed() {
+        let mut action = attempted();
         Finished::default().apply(&mut action, Timestamp::UNIX_EPOCH);
         assert_eq!(state(&action), Some(ActionState::Complete));
         assert_eq!(action.body.status.get("error"), None);
@@ -211,13 +214,7 @@ mod tests {
 
     #[test]
     fn an_action_that_was_skipped_says_why_and_nothing_else() {
-        let mut action =
-            new_action(kinds::backup_action(), "shop", "now", Value::Null, Timestamp::UNIX_EPOCH);
-        set_status(
-            &mut action,
-            "error",
-            Told::plain("the share is away", ErrorClass::Unavailable { retry_after: None }).to_json(),
-        );
+        let mut action = attempted();
         Finished::skipped("nothing to do").apply(&mut action, Timestamp::UNIX_EPOCH);
         assert_eq!(action.body.status["error"]["message"], "nothing to do");
     }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_catalog::{Change, Class, Expect, Row, RowKey, RowKind};
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_catalog::{Change, Class, Expect, RowKey, RowKind};
+use keelson_model::{Chain, Classified, ErrorClass, later};
 use keelson_repository::{
     JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackThresholds, Repository,
     SessionPurpose,
@@ -25,6 +25,7 @@ use crate::epochs::RetiredBefore;
 use crate::layout::Epoch;
 use crate::maintenance::places::{Place, Stands};
 use crate::platform::{Platform, commit};
+use crate::records::plain_row;
 use crate::streams::new_session;
 use crate::{epochs, ownership};
 
@@ -105,17 +106,7 @@ pub fn passes(platform: &Platform) -> Option<Passes> {
 }
 
 async fn write(platform: &Platform, passes: &Passes) {
-    let key = key();
-    let row = Row {
-        kind: key.kind,
-        namespace: key.namespace,
-        name: key.name,
-        uid: String::new(),
-        labels: std::collections::BTreeMap::new(),
-        created: platform.clock.now(),
-        class: Class::Local,
-        body: serde_json::to_vec(passes).expect("plain data"),
-    };
+    let row = plain_row(key(), Class::Local, passes, platform.clock.now());
     let written =
         commit(&platform.instance, "maintenance", vec![Change::Put { row, expect: Expect::Any }]).await;
     if let Err(error) = written {
@@ -148,10 +139,6 @@ pub(crate) async fn run_maintenance(platform: Arc<Platform>, stop: CancellationT
         let next = later(platform.clock.now(), EVERY);
         write(&platform, &Passes { next, count: passes.count + 1, last: Some(report) }).await;
     }
-}
-
-fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).expect("a Duration is never calendar-based")
 }
 
 /// A prune that waits for sessions.

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, Row, RowKey, RowKind};
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, RowKey, RowKind};
 use keelson_crypto::Keyring;
-use keelson_model::{Classified, ClusterId, ErrorClass, Generation};
+use keelson_model::{Classified, ClusterId, ErrorClass, Generation, later};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use take::run_ownership;
@@ -26,6 +26,7 @@ use crate::epochs::{self, EpochError};
 use crate::layout::{ClusterFolder, Epoch};
 use crate::locations::{Location, Place};
 use crate::platform::{Platform, commit};
+use crate::records::plain_row;
 use crate::restore_points::ExportedTo;
 
 /// So long nothing is removed after a take-over.
@@ -94,8 +95,7 @@ pub(crate) struct Held {
 impl Held {
     /// Until when nothing is removed after it was taken over.
     pub(crate) fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until =
-            self.taken_at?.saturating_add(MAINTENANCE_WAIT).expect("a Duration is never calendar-based");
+        let until = later(self.taken_at?, MAINTENANCE_WAIT);
         (until > now).then_some(until)
     }
 }
@@ -190,17 +190,7 @@ pub(crate) async fn update(
         let expect = stored.as_ref().map_or(Expect::Absent, |stored| Expect::At(stored.revision));
         let mut ownership = read(instance)?;
         change(&mut ownership);
-        let key = row_key();
-        let row = Row {
-            kind: key.kind,
-            namespace: key.namespace,
-            name: key.name,
-            uid: String::new(),
-            labels: BTreeMap::new(),
-            created: platform.clock.now(),
-            class: Class::Local,
-            body: serde_json::to_vec(&ownership).expect("plain data"),
-        };
+        let row = plain_row(row_key(), Class::Local, &ownership, platform.clock.now());
         match commit(instance, "ownership", vec![Change::Put { row, expect }]).await {
             Ok(_) => return Ok(ownership),
             Err(CommitError::Conflict { .. }) => {}

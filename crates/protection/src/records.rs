@@ -12,6 +12,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// A row that only we read: it is served to nobody and needs no uid and no labels.
+pub(crate) fn plain_row(key: RowKey, class: Class, body: &impl Serialize, created: Timestamp) -> Row {
+    let RowKey { kind, namespace, name } = key;
+    let body = serde_json::to_vec(body).expect("plain data");
+    Row { kind, namespace, name, uid: String::new(), labels: BTreeMap::new(), created, class, body }
+}
+
 /// The body of a row of a served kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Body {

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keelson_catalog::{Change, Class, CommitError, Expect, ReadError, Row, RowKey, RowKind};
+use keelson_catalog::{
+    Change, Class, CommitError, Database, Expect, Query, ReadError, Row, RowKey, RowKind, Stored,
+};
 use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId, SlotId};
 use keelson_repository::{
@@ -30,6 +32,7 @@ const LOCAL_FOLDER: &str = "local";
 /// Marks the rows of repositories that an instance made while it owned nothing.
 const BESIDE: &str = "-beside-";
 const ACTOR: &str = "repositories";
+const PAGE: usize = 500;
 
 /// A repository in a location, as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +77,21 @@ impl RepositoryRow {
 
 pub(crate) fn row_kind() -> RowKind {
     RowKind::new("repositories")
+}
+
+/// Every export repository that the catalog knows.
+pub(crate) fn export_rows(catalog: &Database) -> Result<Vec<(RowKey, RepositoryRow)>, ReadError> {
+    let mut query = Query::all(row_kind(), PAGE);
+    let mut rows = Vec::new();
+    loop {
+        let page = catalog.list(&query)?;
+        let known = |stored: &Stored| Some((stored.row.key(), RepositoryRow::parse(&stored.row.body)?));
+        rows.extend(page.rows.iter().filter_map(known));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(rows),
+        }
+    }
 }
 
 /// A repository cannot be had.

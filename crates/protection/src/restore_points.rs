@@ -85,6 +85,13 @@ pub(crate) struct NewPoint {
     pub internal: ContentInternal,
 }
 
+impl NewPoint {
+    /// An export that was tried again after a crash may have left its point twice.
+    pub(crate) fn tell_apart(&mut self, outcome: SessionId) {
+        self.name = format!("{}-{}", self.name, &outcome.to_string()[..8]);
+    }
+}
+
 /// Letters of an action's uid that its restore point bears: 48 random bits.
 const UID_LETTERS: usize = 12;
 /// A name must fit the value of a label.

@@ -169,9 +169,10 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
         digests: Class::ALL.map(|class| (class.to_string(), head.digests.of(class).to_string())).into(),
     });
     let enabled = state::enabled(platform).ok().flatten();
+    let drill = last_drill(platform);
     let disaster_recovery = enabled.map(|enabled| DisasterRecoveryStatus {
-        alarms: find_alarms(platform),
-        drill: last_drill(platform),
+        alarms: find_alarms(platform, drill.as_ref()),
+        drill,
         profile: enabled.profile,
         mode: enabled.mode.to_string(),
         repository: enabled.repository.to_string(),
@@ -209,14 +210,14 @@ fn last_drill(platform: &Platform) -> Option<DrillReport> {
     state::drills(platform).ok().flatten().and_then(|drills| drills.last)
 }
 
-fn find_alarms(platform: &Platform) -> Vec<String> {
+fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> {
     let moved = state::moved(platform).ok().flatten().map(|moved| {
         format!("at {} shipping left repository {} for a new one: {}", moved.at, moved.from, moved.why)
     });
     let dropped = state::dropped(platform).ok().flatten().map(|dropped| {
         format!("since {} too much waited for the location and was dropped; a base is needed", dropped.at)
     });
-    let drill = last_drill(platform).filter(|drill| !drill.is_green()).map(|drill| {
+    let drill = drill.filter(|drill| !drill.is_green()).map(|drill| {
         let first = drill.findings.first().map(String::as_str).unwrap_or_default();
         format!("the drill at {} failed: a recovery might not succeed: {first}", drill.at)
     });

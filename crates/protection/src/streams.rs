@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::{Chain, Classified, ErrorClass, later};
 use keelson_repository::{
     Indexed, NewSession, Outcome, ReadError, Reader, Repository, SessionError, SessionPurpose,
 };
@@ -18,7 +18,7 @@ const SESSION_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const PIECES_IN_FLIGHT: usize = 8;
 
 pub(crate) fn new_session(purpose: SessionPurpose, now: Timestamp) -> NewSession {
-    let lives_until = now.saturating_add(SESSION_LIFE).expect("a Duration is never calendar-based");
+    let lives_until = later(now, SESSION_LIFE);
     NewSession { purpose, lives_until, now }
 }
 

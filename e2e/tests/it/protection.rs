@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{CONFIG, NAMESPACE, Stage, assert_said};
 use crate::world::{
-    APPLICATION, ORIGIN, PASSPHRASE, action, back_up, config_map, create_application, export, raise_source,
+    APPLICATION, ORIGIN, PASSPHRASE, action, back_up, config_map, export, raise_protected, raise_source,
     wait_until_shipped,
 };
 
@@ -40,14 +40,7 @@ fn nightly() -> Value {
 
 /// A platform with Quick DR: one restore point is exported, a newer one is not.
 fn raise_quick(share: &Supervisor) -> Result<Stage> {
-    fs::create_dir_all(share.directory().join(ORIGIN))?;
-    let stage = Stage::raise(share.directory(), &[])?;
-    stage.profile("vault", ORIGIN)?;
-    stage.wait_valid("profile", "vault")?;
-    create_application(&stage)?;
-    stage.passphrase(&[("key", PASSPHRASE)])?;
-    let said = stage.keelson(&["dr", "enable", "--profile", "vault", "--quick"])?;
-    ensure!(said.code == 0, "{said:?}");
+    let stage = raise_protected(share.directory(), ORIGIN, &["--quick"])?;
     back_up(&stage, "first")?;
     export(&stage, "first")?;
     stage.create(&config_map("later"))?;

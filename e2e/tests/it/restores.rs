@@ -9,13 +9,7 @@ use serde_json::{Value, json};
 
 use crate::refusals::Mounted;
 use crate::stage::{NAMESPACE, Stage, assert_said};
-use crate::world::{World, action, config_map_in, enter, restore_point_of};
-
-fn back_up(stage: &Stage, namespace: &str) -> Result<String> {
-    let subject = json!({ "subject": { "name": namespace, "namespace": namespace } });
-    stage.create(&action("BackupAction", "before", namespace, subject))?;
-    restore_point_of(&stage.complete("backupaction", namespace, "before")?)
-}
+use crate::world::{World, action, back_up_of, config_map_in, enter};
 
 /// Every location as it is now. Readers announce themselves, which harms nothing.
 fn locations(world: &World) -> Result<Listing> {
@@ -31,7 +25,7 @@ fn a_restore_into_a_namespace_stuck_terminating_tells_what_holds_it() -> Result<
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "name": "held", "namespace": "stuck", "finalizers": ["example.com/hold"] },
     }))?;
-    back_up(stage, "stuck")?;
+    back_up_of(stage, "stuck", "before")?;
     let before = locations(&world)?;
     stage.kubectl(&["delete", "namespace", "stuck", "--wait=false"], "")?;
     stage.until("the namespace tells what it waits for", || {
@@ -95,7 +89,7 @@ fn a_restore_of_a_kind_whose_version_is_gone_names_it_and_brings_the_rest_back()
         "metadata": { "name": "novels", "namespace": "library" }, "rows": 3,
     }))?;
     stage.create(&config_map_in("library", "opening-hours"))?;
-    back_up(stage, "library")?;
+    back_up_of(stage, "library", "before")?;
     let before = locations(&world)?;
     stage.delete(&["namespace", "library"])?;
     stage.delete(&["crd", "shelves.example.com"])?;
@@ -126,7 +120,7 @@ fn an_export_to_a_disk_that_fills_up_fails_and_goes_well_once_there_is_room() ->
     for name in ["one", "two", "three"] {
         stage.create(&config_map_in("archive", name))?;
     }
-    let point = back_up(stage, "archive")?;
+    let point = back_up_of(stage, "archive", "before")?;
     let ballast = mounted.folder().join("ballast");
     assert!(std::fs::write(&ballast, vec![0; 8 << 20]).is_err(), "the disk is not full");
     let state = stage.get(&["restorepointcontents"])?.context("no list")?;

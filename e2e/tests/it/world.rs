@@ -144,14 +144,7 @@ impl World {
 
 /// A platform with an application, its export, and disaster recovery to the folder `path`; everything is shipped.
 pub(crate) fn raise_source(share: &Path, path: &str) -> Result<Stage> {
-    fs::create_dir_all(share.join(path))?;
-    let stage = Stage::raise(share, &[])?;
-    stage.profile("vault", path)?;
-    stage.wait_valid("profile", "vault")?;
-    create_application(&stage)?;
-    stage.passphrase(&[("key", PASSPHRASE)])?;
-    let said = stage.keelson(&["dr", "enable", "--profile", "vault"])?;
-    ensure!(said.code == 0, "{said:?}");
+    let stage = raise_protected(share, path, &[])?;
     back_up(&stage, "first")?;
     export(&stage, "first")?;
     change_application(&stage)?;
@@ -163,6 +156,19 @@ pub(crate) fn raise_source(share: &Path, path: &str) -> Result<Stage> {
     stage.profile("late", "late")?;
     stage.wait_valid("profile", "late")?;
     wait_until_shipped(&stage)?;
+    Ok(stage)
+}
+
+/// A platform with an application and disaster recovery to the folder `path`, enabled with these flags.
+pub(crate) fn raise_protected(share: &Path, path: &str, flags: &[&str]) -> Result<Stage> {
+    fs::create_dir_all(share.join(path))?;
+    let stage = Stage::raise(share, &[])?;
+    stage.profile("vault", path)?;
+    stage.wait_valid("profile", "vault")?;
+    create_application(&stage)?;
+    stage.passphrase(&[("key", PASSPHRASE)])?;
+    let said = stage.keelson(&[&["dr", "enable", "--profile", "vault"], flags].concat())?;
+    ensure!(said.code == 0, "{said:?}");
     Ok(stage)
 }
 
@@ -211,9 +217,13 @@ pub(crate) fn action(kind: &str, name: &str, namespace: &str, spec: Value) -> Va
 
 /// Backs the application up and names the restore point after the backup.
 pub(crate) fn back_up(stage: &Stage, name: &str) -> Result<String> {
-    let subject = json!({ "subject": { "name": APPLICATION, "namespace": APPLICATION } });
-    stage.create(&action("BackupAction", name, APPLICATION, subject))?;
-    restore_point_of(&stage.complete("backupaction", APPLICATION, name)?)
+    back_up_of(stage, APPLICATION, name)
+}
+
+pub(crate) fn back_up_of(stage: &Stage, namespace: &str, name: &str) -> Result<String> {
+    let subject = json!({ "subject": { "name": namespace, "namespace": namespace } });
+    stage.create(&action("BackupAction", name, namespace, subject))?;
+    restore_point_of(&stage.complete("backupaction", namespace, name)?)
 }
 
 pub(crate) fn restore_point_of(backup: &Value) -> Result<String> {

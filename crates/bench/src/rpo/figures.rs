@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use keelson_model::Revision;
 use serde_json::{Value, json};
 
 use super::Acknowledged;
@@ -19,7 +20,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) fn of(acknowledged: &[Acknowledged], recoverable: u64, killed: Instant) -> Self {
+    pub(super) fn of(acknowledged: &[Acknowledged], recoverable: Revision, killed: Instant) -> Self {
         let lost = acknowledged.iter().filter(|one| one.revision > recoverable);
         let ages = lost.map(|one| killed.saturating_duration_since(one.at));
         let (count, worst) =
@@ -87,21 +88,30 @@ impl fmt::Display for Figures {
 
 #[cfg(test)]
 mod tests {
+    use keelson_model::{Generation, Sequence};
+
     use super::*;
 
     #[test]
     fn what_is_newer_than_the_recoverable_is_lost_and_its_oldest_counts() {
         let killed = Instant::now() + Duration::from_secs(60);
-        let ago = |seconds, revision| Acknowledged { at: killed - Duration::from_secs(seconds), revision };
+        let at = |sequence| Revision::new(Generation(1), Sequence(sequence));
+        let ago = |seconds, sequence| Acknowledged {
+            at: killed - Duration::from_secs(seconds),
+            revision: at(sequence),
+        };
         let acknowledged = [ago(9, 1), ago(7, 2), ago(4, 3), ago(1, 4)];
         let check = |recoverable, lost, worst| {
             let worst = Duration::from_secs(worst);
-            assert_eq!(Round::of(&acknowledged, recoverable, killed), Round { acknowledged: 4, lost, worst });
+            assert_eq!(
+                Round::of(&acknowledged, at(recoverable), killed),
+                Round { acknowledged: 4, lost, worst }
+            );
         };
         check(4, 0, 0);
         check(2, 2, 4);
         check(0, 4, 9);
-        let figures = Figures { rounds: vec![Round::of(&acknowledged, 1, killed)] };
+        let figures = Figures { rounds: vec![Round::of(&acknowledged, at(1), killed)] };
         assert_eq!(figures.missed_gates().len(), 1);
     }
 }

@@ -4,10 +4,27 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use futures::{Stream, StreamExt, future};
-use kube::Resource;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
 use tracing::debug;
+
+/// Follows Secrets of a namespace, and of each only what tells that it has changed.
+pub(crate) fn follow_secrets(
+    client: Client,
+    namespace: &str,
+    which: watcher::Config,
+) -> (Store<PartialObjectMeta<Secret>>, impl Stream<Item = ()> + Send + use<>) {
+    let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client, namespace);
+    let watch = watcher(secrets, which).modify(|secret| {
+        // An annotation of kubectl repeats the values.
+        secret.metadata.annotations = None;
+        secret.metadata.managed_fields = None;
+    });
+    follow(watch, ())
+}
 
 /// A store that is up to date whenever the stream yields. A watch that fails tries again by itself.
 pub(crate) fn follow<K>(

@@ -21,12 +21,12 @@ use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::discovery::ApiResource;
 use kube::runtime::controller::{Action, Error};
 use kube::runtime::reflector::Store;
-use kube::runtime::{Controller, WatchStreamExt, controller, watcher};
+use kube::runtime::{Controller, controller, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::follow::follow;
+use crate::follow::{follow, follow_secrets};
 use crate::looks::{Look, Looks};
 use crate::publish::{ReconcileError, publish, retry};
 use crate::subject::{plain_kind, reference};
@@ -61,15 +61,9 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
     );
     let profiles = watcher(profiles, watcher::Config::default());
     let (profiles, profile_touched) = follow(profiles, profile_resource.clone());
-    let secrets =
-        Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), &platform.settings().install_namespace);
     let only = watcher::Config::default().fields(&format!("metadata.name={DR_SECRET}"));
-    let secret = watcher(secrets, only).modify(|secret| {
-        // An annotation of kubectl repeats the value.
-        secret.metadata.annotations = None;
-        secret.metadata.managed_fields = None;
-    });
-    let (passphrase, passphrase_touched) = follow(secret, ());
+    let (passphrase, passphrase_touched) =
+        follow_secrets(client.clone(), &platform.settings().install_namespace, only);
     let context = Arc::new(Context {
         platform,
         kind: plain_kind(&resource),

@@ -19,12 +19,12 @@ use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::discovery::ApiResource;
 use kube::runtime::controller::{Action, Error};
 use kube::runtime::reflector::Store;
-use kube::runtime::{Controller, WatchStreamExt, controller, watcher};
+use kube::runtime::{Controller, controller, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::follow::follow;
+use crate::follow::follow_secrets;
 use crate::looks::{Look, Looks};
 use crate::publish::{ReconcileError, publish, retry};
 use crate::subject::{plain_kind, reference};
@@ -49,13 +49,8 @@ struct Context {
 pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: CancellationToken) {
     let resource = ApiResource::erase::<Profile>(&());
     let install_namespace = &platform.settings().install_namespace;
-    let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), install_namespace);
-    let secrets = watcher(secrets, watcher::Config::default()).modify(|secret| {
-        // An annotation of kubectl repeats the values.
-        secret.metadata.annotations = None;
-        secret.metadata.managed_fields = None;
-    });
-    let (secrets, secret_touched) = follow(secrets, ());
+    let (secrets, secret_touched) =
+        follow_secrets(client.clone(), install_namespace, watcher::Config::default());
     let context = Arc::new(Context {
         kind: plain_kind(&resource),
         looks: Looks::new(),

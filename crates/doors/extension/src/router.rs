@@ -95,14 +95,10 @@ async fn handle(
     let representation = choose_representation(&parts.headers)?;
     let view = |include| View { kind: path.kind, representation, include, now: shared.now() };
     let extent = Extent::new(path.kind, path.namespace);
-    if extent.namespace.is_some() && is_namespace_controller(requester) && shared.database(path.kind).is_err()
-    {
-        // Nothing that a namespace holds of ours keeps it. Its rows follow when the catalog is back.
-        return match operation {
-            Operation::DeleteCollection => Ok(delete::success(path.kind, None)),
-            _ => Ok(list::empty(&view(IncludeObject::Metadata))),
-        };
-    }
+    // While the catalog is away nothing that a namespace holds of ours keeps it. Its rows follow when it is back.
+    let holds_nothing = extent.namespace.is_some()
+        && is_namespace_controller(requester)
+        && shared.database(path.kind).is_err();
     match operation {
         Operation::Get => {
             let options = GetOptions::parse(&parts.uri)?;
@@ -115,6 +111,9 @@ async fn handle(
         Operation::Read => match ReadOptions::parse(path.kind, &parts.uri)? {
             ReadOptions::List(options) => {
                 let view = view(options.include);
+                if holds_nothing {
+                    return Ok(list::empty(&view));
+                }
                 list::list(shared, extent, options, view).await
             }
             ReadOptions::Watch(options) => {
@@ -126,13 +125,14 @@ async fn handle(
             create::create(shared, requester, path, parts, body, view(IncludeObject::Metadata)).await
         }
         Operation::Delete => delete::delete(shared, requester, path, parts, body).await,
+        Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
         Operation::DeleteCollection => {
             delete::delete_collection(shared, requester, extent, parts, body).await
         }
     }
 }
 
-/// Who empties a namespace that is being deleted. While its catalog is away, the platform must not hold up a cluster.
+/// Who empties a namespace that is being deleted.
 fn is_namespace_controller(requester: &Requester) -> bool {
     const NAMES: [&str; 2] =
         ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];

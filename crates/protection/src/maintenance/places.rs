@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use keelson_catalog::Query;
+use keelson_catalog::RowKey;
 use keelson_model::{Chain, ClusterId};
 use keelson_repository::{Locked, Open, OpenRepositoryError, Ownership, Repository, Unlock};
 use keelson_store::StorePath;
@@ -16,8 +16,6 @@ use crate::ownership;
 use crate::platform::Platform;
 use crate::recovery::state;
 use crate::repositories::{self, RepositoryRow};
-
-const PAGE: usize = 500;
 
 /// Repositories that are owned, or not, together.
 #[derive(Debug, Clone)]
@@ -91,9 +89,8 @@ pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Sen
     }
     match rows(platform) {
         Ok(rows) => {
-            for row in rows {
-                let root =
-                    ClusterFolder::new(&row.cluster).export_repository(&row.application, row.repository);
+            for (_, row) in rows {
+                let root = row.root();
                 add(row.profile, row.place, row.cluster, root);
             }
         }
@@ -112,16 +109,7 @@ pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Sen
     places
 }
 
-fn rows(platform: &Platform) -> Result<Vec<RepositoryRow>, String> {
+fn rows(platform: &Platform) -> Result<Vec<(RowKey, RepositoryRow)>, String> {
     let catalog = platform.catalog().map_err(|error| Chain(&error).to_string())?;
-    let mut query = Query::all(repositories::row_kind(), PAGE);
-    let mut rows = Vec::new();
-    loop {
-        let page = catalog.list(&query).map_err(|error| Chain(&error).to_string())?;
-        rows.extend(page.rows.iter().filter_map(|stored| RepositoryRow::parse(&stored.row.body)));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(rows),
-        }
-    }
+    repositories::export_rows(&catalog).map_err(|error| Chain(&error).to_string())
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelson_catalog::Query;
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Chain, ClusterId};
 use keelson_workload::{NamespaceName, NamespacePhase, NamespacedName};
@@ -15,13 +14,12 @@ use crate::locations::Place;
 use crate::ownership::{self, Pending, Unowned};
 use crate::platform::Platform;
 use crate::recovery;
-use crate::repositories::{self, RepositoryRow};
+use crate::repositories;
 
 /// How often the ConfigMap is looked for while ownership is pending.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often a place that could not be claimed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(60);
-const PAGE: usize = 500;
 
 /// Watches for the ConfigMap's removal as long as ownership is pending, then claims place by place until all are owned.
 pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationToken) {
@@ -140,18 +138,11 @@ fn places(platform: &Platform, pending: &Pending) -> Result<BTreeMap<String, Uno
         add(known.profile, known.place, known.cluster);
     }
     let catalog = platform.catalog().map_err(|error| Chain(&error).to_string())?;
-    let mut query = Query::all(repositories::row_kind(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(|error| Chain(&error).to_string())?;
-        for row in page.rows.iter().filter_map(|stored| RepositoryRow::parse(&stored.row.body)) {
-            // What this instance made beside the source's is its own already.
-            if row.cluster == pending.source || row.cluster != platform.cluster_id {
-                add(row.profile, row.place, row.cluster);
-            }
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(found),
+    for (_, row) in repositories::export_rows(&catalog).map_err(|error| Chain(&error).to_string())? {
+        // What this instance made beside the source's is its own already.
+        if row.cluster == pending.source || row.cluster != platform.cluster_id {
+            add(row.profile, row.place, row.cluster);
         }
     }
+    Ok(found)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_crypto::random_bytes;
-use keelson_model::{Chain, RepositoryId};
+use keelson_model::{Chain, RepositoryId, later};
 use keelson_repository::{Depth, Locked, Repository, Unlock, Verification};
 use keelson_store::StorePath;
 use serde::{Deserialize, Serialize};
@@ -116,10 +116,6 @@ async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
     }
     let next = later(platform.clock.now(), EVERY);
     state::write_drills(platform, &Drills { repository, next, last: Some(report) }).await
-}
-
-fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).expect("a Duration is never calendar-based")
 }
 
 /// One drill, to its end whatever it meets.

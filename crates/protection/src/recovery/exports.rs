@@ -58,14 +58,7 @@ pub(crate) async fn survey(
     passphrases: &[Arc<Passphrase>],
 ) -> Result<Exports, RecoveryError> {
     let folder = ClusterFolder::new(cluster);
-    let mut roots = Vec::new();
-    for application in folders(&*location.store, &folder.exports()).await? {
-        let Ok(below) = folder.exports().join(&application) else { continue };
-        let ids = folders(&*location.store, &below).await?;
-        for id in ids.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX) {
-            roots.push((application.clone(), folder.export_repository(&application, id)));
-        }
-    }
+    let roots = list_roots(location, &folder).await?;
     if roots.is_empty() {
         let known = list_clusters(&location.store).await?;
         let cluster = cluster.clone();
@@ -97,10 +90,23 @@ pub(crate) async fn survey(
     Ok(Exports { lineage, repositories, outcomes, warnings })
 }
 
-pub(in crate::recovery) async fn folders(
-    store: &dyn Store,
-    folder: &StorePath,
-) -> Result<Vec<String>, RecoveryError> {
+/// The repositories that lie below `exports/`, each with its application.
+pub(in crate::recovery) async fn list_roots(
+    location: &Location,
+    folder: &ClusterFolder,
+) -> Result<Vec<(String, StorePath)>, RecoveryError> {
+    let mut roots = Vec::new();
+    for application in folders(&*location.store, &folder.exports()).await? {
+        let Ok(below) = folder.exports().join(&application) else { continue };
+        let ids = folders(&*location.store, &below).await?;
+        for id in ids.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX) {
+            roots.push((application.clone(), folder.export_repository(&application, id)));
+        }
+    }
+    Ok(roots)
+}
+
+async fn folders(store: &dyn Store, folder: &StorePath) -> Result<Vec<String>, RecoveryError> {
     store.list_folders(folder).await.map_err(|source| RecoveryError::List { folder: folder.clone(), source })
 }
 
@@ -301,9 +307,8 @@ pub(crate) fn take_in(
         let changes = match found {
             Found::Repository(row) => vec![row.put(&row.place.key(), now, Expect::Absent)],
             Found::RestorePoint { mut point, outcome } => {
-                // An export that was tried again after a crash may have left its point twice.
                 if transaction.read(&restore_points::content_key(&point))?.is_some() {
-                    point.name = format!("{}-{}", point.name, &outcome.to_string()[..8]);
+                    point.tell_apart(outcome);
                 }
                 taken += 1;
                 restore_points::create(&point, namespaces.get(&point.application).cloned(), now)

@@ -23,7 +23,7 @@ use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::RecoveryError;
-use crate::recovery::exports::{ExportRepository, folders, live_outcomes, point_of};
+use crate::recovery::exports::{ExportRepository, list_roots, live_outcomes, point_of};
 use crate::recovery::state::{self, Recovered};
 use crate::restore_points::{self, ContentInternal};
 
@@ -73,13 +73,9 @@ async fn find_all(
     let location = location.map_err(|source| RecoveryError::Location { source })?;
     let folder = ClusterFolder::new(&recovered.plan.source);
     let mut found = 0;
-    for application in folders(&*location.store, &folder.exports()).await? {
-        let Ok(below) = folder.exports().join(&application) else { continue };
-        for id in folders(&*location.store, &below).await?.iter().filter_map(|name| name.parse().ok()) {
-            let root = folder.export_repository(&application, id);
-            if let Some(export) = open(platform, &location, &application, &root).await? {
-                found += find(platform, &catalog, &location, &export, &known, before).await?;
-            }
+    for (application, root) in list_roots(&location, &folder).await? {
+        if let Some(export) = open(platform, &location, &application, &root).await? {
+            found += find(platform, &catalog, &location, &export, &known, before).await?;
         }
     }
     Ok(found)
@@ -160,7 +156,7 @@ async fn find(
         let Ok(mut point) = point_of(export, &outcome, location) else { continue };
         let taken = catalog.read(&restore_points::content_key(&point));
         if taken.map_err(|source| RecoveryError::ReadState { source })?.is_some() {
-            point.name = format!("{}-{}", point.name, &outcome.id.to_string()[..8]);
+            point.tell_apart(outcome.id);
         }
         let changes = restore_points::create(&point, namespace.clone(), platform.clock.now());
         commit(catalog, ACTOR, changes).await.map_err(|source| RecoveryError::WriteState { source })?;

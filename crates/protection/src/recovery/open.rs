@@ -7,7 +7,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_crypto::{Passphrase, VaultKeyring};
 use keelson_model::recovery::DrMode;
-use keelson_model::{Chain, Classified, ClusterId, ErrorClass, Generation, RepositoryId, Sequence};
+use keelson_model::{Chain, Classified, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_repository::{Locked, Open, OpenRepositoryError, Repository, RetireError, Unlock};
 use keelson_store::Store;
 
@@ -79,7 +79,7 @@ pub(crate) async fn open_chains(
             Ok(Some(chain)) => opened.push(chain),
             Ok(None) => {}
             // What is out of reach for now may hold the latest state: nothing older is taken for it.
-            Err(error) if !is_lasting(error.class()) => return Err(error),
+            Err(error) if !error.class().is_lasting() => return Err(error),
             Err(error) => {
                 warnings.push(format!("repository {id} is not used: {}", Chain(&error)));
                 // An error that says more than that a base is missing is the one to tell.
@@ -117,11 +117,6 @@ async fn open_with_any(
         }
     }
     Ok(best)
-}
-
-/// The object is bad for good, as opposed to out of reach for now.
-pub(crate) fn is_lasting(class: ErrorClass) -> bool {
-    matches!(class, ErrorClass::Corrupt | ErrorClass::NotFound | ErrorClass::Invalid)
 }
 
 /// None where another passphrase is needed, or where nothing was ever shipped.

@@ -21,7 +21,7 @@ use crate::records::Record;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, SegmentDirectory};
 use crate::recovery::execute::{catalog_key, rebuild};
-use crate::recovery::open::{self, OpenChain, open_chains};
+use crate::recovery::open::{OpenChain, open_chains};
 use crate::recovery::read::{Shelf, StoredName, is_damage, warning};
 use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
 
@@ -115,7 +115,7 @@ async fn prove_chain(
     }
     match build(open, work, clock, expected).await {
         Ok(built) => proof.built = Some(built),
-        Err(error) if is_lasting(&error) => {
+        Err(error) if error.class().is_lasting() => {
             proof.note(format!("the newest catalog cannot be built: {}", Chain(&error)));
         }
         Err(error) => return Err(error),
@@ -130,10 +130,6 @@ impl ChainProof {
             self.findings.push(finding);
         }
     }
-}
-
-fn is_lasting(error: &RecoveryError) -> bool {
-    open::is_lasting(error.class())
 }
 
 async fn open_bases(open: &OpenChain, proof: &mut ChainProof) -> Result<Vec<BaseDocument>, RecoveryError> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelson_catalog::{Query, RowKey};
+use keelson_catalog::RowKey;
 use keelson_crypto::{KdfCost, Passphrase, PassphraseStrength, Slot, VaultKey, random_bytes};
 use keelson_model::passphrase::WeakPassphrase;
 use keelson_model::{Chain, SlotId};
@@ -24,7 +24,6 @@ use crate::recovery::RecoveryError;
 use crate::recovery::state::{self, DrRepository};
 use crate::repositories::{self, RepositoriesError, RepositoryRow};
 
-const PAGE: usize = 500;
 /// How often repositories that lack a slot are tried again.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -136,20 +135,10 @@ fn export_rows(platform: &Platform) -> Result<Vec<(RowKey, RepositoryRow)>, Reco
     let ownership =
         ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let mut query = Query::all(repositories::row_kind(), PAGE);
-    let mut found = Vec::new();
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        let rows = page
-            .rows
-            .iter()
-            .filter_map(|stored| Some((stored.row.key(), RepositoryRow::parse(&stored.row.body)?)));
-        found.extend(rows.filter(|(_, row)| !ownership.is_pending(&row.place, &row.cluster)));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(found),
-        }
-    }
+    let mut rows =
+        repositories::export_rows(&catalog).map_err(|source| RecoveryError::ReadState { source })?;
+    rows.retain(|(_, row)| !ownership.is_pending(&row.place, &row.cluster));
+    Ok(rows)
 }
 
 /// Gives every repository of the lineage the keys and slots that it lacks. One that cannot be had is logged.

@@ -1,9 +1,7 @@
 //! What the instance file knows of disaster recovery: where it is enabled to, and a recovery that is under way.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
+use keelson_catalog::{Change, Class, Database, Expect, RowKey, RowKind};
 use keelson_model::recovery::DrMode;
 use keelson_model::{ClusterId, RepositoryId, Revision, SlotId};
 use serde::de::DeserializeOwned;
@@ -11,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::locations::Place;
 use crate::platform::{Platform, commit};
+use crate::records::plain_row;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{Fork, StateSummary};
 use crate::recovery::drill::Drills;
@@ -120,17 +119,7 @@ fn read<T: DeserializeOwned>(instance: &Database, name: &str) -> Result<Option<T
 }
 
 fn put<T: Serialize>(name: &str, state: &T, now: Timestamp) -> Change {
-    let key = key(name);
-    let row = Row {
-        kind: key.kind,
-        namespace: key.namespace,
-        name: key.name,
-        uid: String::new(),
-        labels: BTreeMap::new(),
-        created: now,
-        class: Class::Local,
-        body: serde_json::to_vec(state).expect("plain data"),
-    };
+    let row = plain_row(key(name), Class::Local, state, now);
     Change::Put { row, expect: Expect::Any }
 }
 

@@ -1,20 +1,20 @@
 //! The platform shows by itself, once a day, that it would come back.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use keelson_model::{Clock, ManualClock};
+use keelson_model::Clock;
+use keelson_model::recovery::DrMode;
 use keelson_protection::Platform;
 use keelson_protection::recovery::drill::DrillReport;
+use keelson_protection::recovery::enable::enable;
 use keelson_protection::recovery::state;
-use keelson_testkit::{ControlPlane, eventually};
-use keelson_workload::Cluster;
-use tokio_util::sync::CancellationToken;
+use keelson_testkit::eventually;
 
-use crate::stage::{config, make_valid, policy, prepare, profile, settings};
+use crate::fixture::World;
+use crate::stage::{config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -29,29 +29,20 @@ async fn drilled_after(platform: &Platform, moment: Timestamp) -> Result<DrillRe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() -> Result<()> {
-    let plane = ControlPlane::start().await?;
-    let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let cluster = Cluster::from_client(plane.client().await?);
-    prepare(&cluster).await?;
-    let clock = Arc::new(ManualClock::new("2026-03-04T09:10:00Z".parse()?));
-    let shared: Arc<dyn Clock> = clock.clone();
-    let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
-    let stop = CancellationToken::new();
-    let mut services = tokio::task::JoinSet::new();
-    services.spawn(keelson_protection::run(platform.clone(), stop.clone()));
-    make_valid(&platform, &config("Profile", "profiles"), &profile()).await?;
-    make_valid(&platform, &config("Policy", "policies"), &policy()).await?;
-    // The policy enables it when it first runs.
-    clock.advance(HOUR);
+    let mut world = World::start().await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    world.serve();
+    let (platform, clock) = (world.platform.clone(), world.clock.clone());
     let due = eventually("the first drill is due", async || Ok(state::drills(&platform)?.map(|it| it.next)))
         .await?;
     clock.advance(HOUR);
     let report = drilled_after(&platform, due).await?;
     assert_eq!((report.findings_total, report.is_green()), (0, true), "{:?}", report.findings);
     assert!(report.through.is_some() && report.repositories == 1 && report.bytes_read > 0, "{report:?}");
-    assert!(!data.path().join("drill").exists(), "nothing is left of the catalog that was built");
+    assert!(!world.data.path().join("drill").exists(), "nothing is left of the catalog that was built");
 
-    for pack in packs(&share.path().join("k10").join(platform.cluster_id().as_str()).join("dr"))? {
+    for pack in packs(&world.share.path().join("k10").join(platform.cluster_id().as_str()).join("dr"))? {
         let mut bytes = std::fs::read(&pack)?;
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -62,10 +53,7 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     let report = drilled_after(&platform, moment + HOUR).await?;
     assert!(!report.is_green());
     assert!(report.findings.iter().any(|finding| finding.contains("packs/")), "{:?}", report.findings);
-    stop.cancel();
-    while services.join_next().await.is_some() {}
-    plane.stop().await?;
-    Ok(())
+    world.end().await
 }
 
 /// Every pack of the only repository below `dr`.

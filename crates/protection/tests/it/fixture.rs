@@ -26,9 +26,9 @@ pub(crate) struct World {
     pub platform: Arc<Platform>,
     pub clock: Arc<ManualClock>,
     pub share: TempDir,
+    pub data: TempDir,
     stop: CancellationToken,
     services: JoinSet<()>,
-    _data: TempDir,
 }
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
         let shared: Arc<dyn Clock> = clock.clone();
         let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
-        Ok(Self { plane, platform, clock, share, stop, services, _data: data })
+        Ok(Self { plane, platform, clock, share, stop, services, data })
     }
 
     /// The cluster is gone with its volume; an empty one that reaches the same share takes its place.

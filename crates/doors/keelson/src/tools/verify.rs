@@ -1,7 +1,7 @@
 //! `tools verify`: builds what disaster recovery shipped anew, reads every repository that the passphrase opens, and
 //! names what is damaged or lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -137,12 +137,10 @@ impl Look {
     async fn at_cluster(&self, cluster: &str, listed: Vec<RepositoryListing>) -> Result<VerifiedCluster> {
         let mut proof = self.chains_of(cluster).await?;
         let mut repositories = Vec::new();
-        let here: BTreeSet<String> = listed.iter().map(|listing| listing.path.clone()).collect();
         for listing in listed {
             let expected = proof.expected.remove(&listing.path).unwrap_or_default().outcomes;
             repositories.extend(self.at_repository(listing, expected).await?);
         }
-        proof.expected.retain(|root, _| !here.contains(root));
         Ok(VerifiedCluster {
             cluster_id: cluster.to_owned(),
             chains: proof.chains.into_iter().map(VerifiedChain::from).collect(),
@@ -165,7 +163,7 @@ impl Look {
             Err(RecoveryError::NeverRan { .. } | RecoveryError::WrongPassphrase { .. }) => {
                 Ok(Proof::default())
             }
-            Err(error) if is_lasting(error.class()) => {
+            Err(error) if error.class().is_lasting() => {
                 Ok(Proof { findings: vec![Chain(&error).to_string()], ..Proof::default() })
             }
             Err(error) => Err(failed(error)),
@@ -194,7 +192,7 @@ impl Look {
                 say(&format!("{} does not open with this passphrase", listing.path));
                 return Ok(None);
             }
-            Err(error) if is_lasting(error.class()) || !expected.is_empty() => {
+            Err(error) if error.class().is_lasting() || !expected.is_empty() => {
                 return Ok(Some(unusable(Chain(&error).to_string())));
             }
             Err(error) => return Err(failed(error)),
@@ -211,11 +209,6 @@ impl Look {
             ..unusable(String::new())
         }))
     }
-}
-
-/// Bad for good, as opposed to out of reach for now.
-fn is_lasting(class: ErrorClass) -> bool {
-    matches!(class, ErrorClass::Corrupt | ErrorClass::NotFound | ErrorClass::Invalid)
 }
 
 fn print(cluster: &VerifiedCluster) -> String {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use keelson_catalog::{Change, Class, Expect, Query, Row, RowKey, RowKind};
+use keelson_catalog::{Change, Class, Expect, Query, RowKey, RowKind};
 use keelson_model::retention::{Origin, Point, Retention, RunResult, decide_retired};
 use keelson_model::{RepositoryId, SessionId};
 use keelson_repository::{Ownership, RetireError};
@@ -24,6 +24,7 @@ use crate::layout::Position;
 use crate::locations::Location;
 use crate::ownership;
 use crate::platform::{Platform, commit};
+use crate::records::plain_row;
 use crate::recovery::chain::keep::{Spent, StoredBase, decide_spent};
 use crate::recovery::documents::ManifestDocument;
 use crate::recovery::read::is_damage;
@@ -60,17 +61,7 @@ impl Facts {
     }
 
     fn put(&self, now: Timestamp) -> Change {
-        let key = self.key();
-        let row = Row {
-            kind: key.kind,
-            namespace: key.namespace,
-            name: key.name,
-            uid: String::new(),
-            labels: BTreeMap::new(),
-            created: now,
-            class: Class::Local,
-            body: serde_json::to_vec(self).expect("plain data"),
-        };
+        let row = plain_row(self.key(), Class::Local, self, now);
         Change::Put { row, expect: Expect::Any }
     }
 }

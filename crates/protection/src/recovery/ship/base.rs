@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use keelson_catalog::{BaseSummary, Change, Class, Database, Row, RowKind, ShipError};
+use keelson_catalog::{BaseSummary, Change, Class, Database, RowKey, RowKind, ShipError};
 use keelson_crypto::{ObjectKind, random_bytes};
 use keelson_model::SessionId;
 use keelson_repository::{NamedStream, OutcomeDraft, SessionPurpose};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::documents;
 use crate::platform::commit;
+use crate::records::plain_row;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, DOCUMENT_VERSION};
 use crate::recovery::read::{StoredName, is_damage};
@@ -190,16 +191,8 @@ impl Shipper {
 /// Moves the catalog's head by an entry that says why.
 pub(crate) async fn leave_mark(catalog: &Database, now: Timestamp, what: &str) -> Result<(), RecoveryError> {
     let body = json!({ "what": what, "at": now, "nonce": hex::encode(random_bytes::<16>()) });
-    let row = Row {
-        kind: RowKind::new("shipping"),
-        namespace: String::new(),
-        name: "mark".to_owned(),
-        uid: String::new(),
-        labels: BTreeMap::new(),
-        created: now,
-        class: Class::Configuration,
-        body: serde_json::to_vec(&body).expect("plain data"),
-    };
+    let key = RowKey::new(RowKind::new("shipping"), "", "mark");
+    let row = plain_row(key, Class::Configuration, &body, now);
     let written = commit(catalog, "disaster recovery", vec![Change::put(row)]).await;
     written.map(drop).map_err(|source| RecoveryError::WriteState { source })
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind};
+use keelson_model::later;
 use keelson_store::{PutOptions, StoreError};
 
-use super::observe::{later, list};
+use super::observe::list;
 use super::plan::PrunePlan;
 use super::sessions::Waiting;
 use super::{OnPruneProgress, PruneError, PruneReport, PruneStep};

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -92,11 +91,6 @@ pub(super) struct PacksSeen {
     pub(super) undecided: Vec<PackSeen>,
     /// Dead by a verdict and still there.
     pub(super) dead: Vec<PackSeen>,
-}
-
-/// A store may state any time; one at the end of all times stays there.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(by).expect("a Duration is never calendar-based")
 }
 
 pub(super) async fn observe(

@@ -5,11 +5,11 @@ use std::fmt;
 
 use jiff::Timestamp;
 use keelson_crypto::ObjectId;
-use keelson_model::{PackId, SessionId};
+use keelson_model::{PackId, SessionId, later};
 use keelson_store::StorePath;
 
 use super::JudgedRetirements;
-use super::observe::{IndexSeen, Inventory, MarkSeen, OutcomeSeen, OutcomeState, PackSeen, PacksSeen, later};
+use super::observe::{IndexSeen, Inventory, MarkSeen, OutcomeSeen, OutcomeState, PackSeen, PacksSeen};
 use crate::format::mark_record::MarkRecord;
 use crate::index::IndexSource;
 use crate::limits::{LATE_EFFECTS_MAX, MARK_OUTCOMES_MAX, MARK_PACKS_MAX};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind};
-use keelson_model::SessionId;
+use keelson_model::{SessionId, later};
 use keelson_store::{ObjectMeta, PutOptions, StoreError, StoreExt};
 
 use super::PruneError;
-use super::observe::{later, list};
+use super::observe::list;
 use crate::core::Core;
 use crate::format::outcome_record::{OutcomeRecord, SessionResult};
 use crate::format::session_record::{SessionPurpose, SessionRecord};
