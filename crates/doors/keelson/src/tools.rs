@@ -73,11 +73,16 @@ struct Place {
 
 impl Place {
     async fn open(&self) -> Result<Arc<dyn Store>> {
+        let root: StorePath = self
+            .path
+            .parse()
+            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
         let store: Arc<dyn Store> = match (&self.directory, &self.bucket) {
             (Some(directory), _) => Arc::new(FilesystemStore::open(directory).await.map_err(failed)?),
             (None, Some(bucket)) => {
                 let settings = S3Settings {
                     bucket: bucket.clone(),
+                    path: root.clone(),
                     endpoint: self.endpoint.clone(),
                     region: self.region.clone(),
                     access_key: self.access_key.clone().unwrap_or_default(),
@@ -89,10 +94,6 @@ impl Place {
             }
             (None, None) => return Err(refuse(ErrorClass::Invalid, "no location was named")),
         };
-        let root: StorePath = self
-            .path
-            .parse()
-            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
         let store: Arc<dyn Store> = Arc::new(Retry::new(store));
         Ok(if root.is_root() { store } else { Arc::new(Prefixed::new(store, root)) })
     }

@@ -50,7 +50,7 @@ pub struct Dialect {
     pub versions: bool,
     /// A locked object could not be deleted.
     pub object_lock: bool,
-    /// A rule of the store removes old versions.
+    /// A rule of the store removes old versions; where none are kept, objects.
     pub expires_versions: bool,
     /// The store's clock less ours.
     pub clock_difference: SignedDuration,
@@ -65,8 +65,10 @@ pub enum Unfit {
     ReadOnly,
     /// Two writers could both take the same key.
     NoConditionalCreate,
-    /// The store itself removes what must stay.
+    /// The store itself removes old versions, which is what it must keep.
     ExpiresVersions,
+    /// The store itself removes objects.
+    ExpiresObjects,
     /// The clocks differ too much.
     ClocksDiffer,
     /// Others' objects are seen too late.
@@ -79,6 +81,7 @@ impl fmt::Display for Unfit {
             Self::ReadOnly => "the location is read-only",
             Self::NoConditionalCreate => "the store overwrites objects where it was asked to create them",
             Self::ExpiresVersions => "a lifecycle rule of the bucket removes noncurrent versions",
+            Self::ExpiresObjects => "a lifecycle rule of the bucket removes objects after a time",
             Self::ClocksDiffer => "the store's clock and ours differ by more than five minutes",
             Self::ShowsLate => {
                 "the share shows too late what others write: mount it with acdirmax or actimeo of at most 60 seconds"
@@ -95,7 +98,8 @@ impl Dialect {
         }
         let faults = [
             (!self.conditional_create, Unfit::NoConditionalCreate),
-            (self.expires_versions, Unfit::ExpiresVersions),
+            (self.expires_versions && self.versions, Unfit::ExpiresVersions),
+            (self.expires_versions && !self.versions, Unfit::ExpiresObjects),
             (self.clock_difference.abs() > CLOCK_DIFFERENCE_MAX, Unfit::ClocksDiffer),
             (self.listing_delay > LISTING_DELAY_MAX, Unfit::ShowsLate),
         ];
