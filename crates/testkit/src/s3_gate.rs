@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+use crate::minio::client;
 
 /// No request of ours has a longer head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -54,6 +57,11 @@ impl S3Gate {
 
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A client that goes through the gate.
+    pub fn client(&self, access_key: &str, secret_key: &str) -> Client {
+        client(&self.endpoint(), access_key, secret_key)
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Dialect {
     pub clock_difference: SignedDuration,
     /// For how long a listing may miss what another client wrote.
     pub listing_delay: SignedDuration,
+    /// What is weaker than it could be, and stands against nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Why a location cannot take backups. For import and restore it serves all the same.
@@ -116,6 +119,7 @@ impl Dialect {
             expires_versions: store.capabilities().expires_versions,
             clock_difference: SignedDuration::ZERO,
             listing_delay: signed(store.capabilities().listing_delay),
+            warnings: Vec::new(),
         }
     }
 }
@@ -272,6 +276,7 @@ async fn examine(
         expires_versions: capabilities.expires_versions,
         clock_difference,
         listing_delay: signed(capabilities.listing_delay),
+        warnings: Vec::new(),
     })
 }
 
@@ -358,6 +363,7 @@ mod tests {
             expires_versions: false,
             clock_difference: SignedDuration::from_mins(-5),
             listing_delay: SignedDuration::from_secs(150),
+            warnings: Vec::new(),
         };
         assert_eq!(fit.unfit(), []);
         let late = SignedDuration::from_secs(301);
