@@ -101,11 +101,11 @@ async fn what_does_not_exist_cannot_be_retired() {
 
 #[tokio::test]
 async fn a_locked_outcome_locks_all_that_it_needs() {
-    let memory = keelson_store::providers::memory::MemoryStore::versioned();
-    let store: std::sync::Arc<dyn keelson_store::Store> = std::sync::Arc::new(memory);
+    let memory = MemoryStore::versioned();
+    let store: Arc<dyn Store> = Arc::new(memory);
     let repository = create_indexed(&store).await;
     back_up(&repository, &noise(1, 50_000)).await.unwrap();
-    let until = store.time().await.unwrap() + std::time::Duration::from_secs(86_400);
+    let until = store.time().await.unwrap() + DAY;
     let session = repository.begin(new_session(SessionPurpose::Export)).await.unwrap();
     let content = [noise(1, 50_000), noise(2, 50_000)].concat();
     let reference = session.write(pieces(&content)).await.unwrap();

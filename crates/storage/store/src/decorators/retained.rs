@@ -43,7 +43,9 @@ impl Retained {
                 fresh
             }
         };
-        Ok(time.saturating_add(asked.elapsed() + self.retention).unwrap_or(Timestamp::MAX))
+        // Servers keep whole seconds.
+        let elapsed = Duration::from_secs(asked.elapsed().as_secs());
+        Ok(time.saturating_add(elapsed + self.retention).unwrap_or(Timestamp::MAX))
     }
 }
 
