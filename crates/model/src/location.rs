@@ -9,6 +9,16 @@ pub enum LocationSpec {
     ObjectStore(ObjectStoreLocation),
 }
 
+impl LocationSpec {
+    /// How long each object must be immutable; none means not at all.
+    pub fn protection_period(&self) -> Option<GoDuration> {
+        match self {
+            Self::FileStore(_) => None,
+            Self::ObjectStore(object) => object.protection_period,
+        }
+    }
+}
+
 /// A directory on a shared volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStoreLocation {

@@ -13,7 +13,7 @@ use keelson_model::location::{
 };
 use keelson_model::{Classified, ErrorClass};
 use keelson_resources::profile;
-use keelson_store::decorators::{Limit, Limits, Prefixed, Retry};
+use keelson_store::decorators::{Limit, Limits, Prefixed, Retained, Retry};
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Trust};
 use keelson_store::{ParsePathError, Store, StoreError, StorePath};
@@ -34,6 +34,19 @@ pub struct Location {
     pub store: Arc<dyn Store>,
     /// Tells places apart: two profiles of one bucket and path have the same.
     pub place: Place,
+}
+
+/// A location, opened to be tried.
+pub(crate) struct Trial {
+    pub store: Arc<dyn Store>,
+    /// The bucket, where its profile asks for protection.
+    pub protecting: Option<S3Store>,
+}
+
+/// A store with nothing around it.
+enum Bare {
+    Share(Arc<dyn Store>),
+    Bucket(S3Store),
 }
 
 /// Where a location is, without credentials: what a restore point records of it.
@@ -101,6 +114,8 @@ pub enum LocationError {
     Path { profile: String, path: String, source: ParsePathError },
     #[error("open the location of profile '{profile}'")]
     Open { profile: String, source: StoreError },
+    #[error("profile '{profile}' asks for protection for {period}, and {location} does not give it")]
+    Unprotected { profile: String, period: String, location: String },
 }
 
 impl Classified for LocationError {
@@ -113,7 +128,8 @@ impl Classified for LocationError {
             | Self::Refused { .. }
             | Self::MissingKey { .. }
             | Self::Provider { .. }
-            | Self::Path { .. } => ErrorClass::Invalid,
+            | Self::Path { .. }
+            | Self::Unprotected { .. } => ErrorClass::Invalid,
             Self::Open { source, .. } => source.class(),
         }
     }
@@ -132,6 +148,7 @@ impl Classified for LocationError {
             Self::NotMounted { .. } => "location.claim.not_mounted",
             Self::Path { .. } => "location.path",
             Self::Open { .. } => "location.open",
+            Self::Unprotected { .. } => "location.unprotected",
         }
     }
 
@@ -141,6 +158,10 @@ impl Classified for LocationError {
             Self::NotMounted { claim, .. } => Some(format!(
                 "mount the claim into the platform, or start it with --claim {claim}=<directory>"
             )),
+            Self::Unprotected { .. } => Some(
+                "the profile's status says what is missing; to read only, make a profile without protectionPeriod"
+                    .to_owned(),
+            ),
             Self::NoProfile { .. } => {
                 Some("kubectl get profiles -n <install namespace> lists them".to_owned())
             }
@@ -184,27 +205,54 @@ impl Platform {
         self.open_spec(profile, &spec).await
     }
 
+    /// A store that was asked to protect does so for whatever is created there, or it is not opened at all.
     pub(crate) async fn open_spec(
         &self,
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Location, LocationError> {
-        let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
-        let (store, path): (Arc<dyn Store>, &str) = match spec {
-            LocationSpec::FileStore(file) => (self.open_claim(profile, file).await?, &file.path),
-            LocationSpec::ObjectStore(object) => {
-                let settings = self.s3_settings(profile, object).await?;
-                (Arc::new(S3Store::connect(settings).await.map_err(failed)?), &object.path)
+        let store = match self.connect(profile, spec).await? {
+            Bare::Share(store) => store,
+            Bare::Bucket(bucket) => Arc::new(bucket),
+        };
+        let mut store: Arc<dyn Store> = Arc::new(Retry::new(Arc::new(Limit::new(store, LIMITS))));
+        if let Some(period) = spec.protection_period() {
+            if !store.capabilities().object_lock {
+                let location = store.location().to_owned();
+                let (profile, period) = (profile.to_owned(), period.to_string());
+                return Err(LocationError::Unprotected { profile, period, location });
             }
+            store = Arc::new(Retained::new(store, period.0));
+        }
+        let store = below(store, root_of(profile, spec)?);
+        Ok(Location { profile: profile.to_owned(), store, place: Place::of(spec) })
+    }
+
+    /// Opens a location to find out what it is good for: nothing is locked for longer than a trial takes.
+    pub(crate) async fn open_trial(
+        &self,
+        profile: &str,
+        spec: &LocationSpec,
+    ) -> Result<Trial, LocationError> {
+        let (store, bucket): (Arc<dyn Store>, _) = match self.connect(profile, spec).await? {
+            Bare::Share(store) => (store, None),
+            Bare::Bucket(bucket) => (Arc::new(bucket.clone()), Some(bucket)),
         };
         let store: Arc<dyn Store> = Arc::new(Retry::new(Arc::new(Limit::new(store, LIMITS))));
-        let root = path.parse::<StorePath>().map_err(|source| LocationError::Path {
-            profile: profile.to_owned(),
-            path: path.to_owned(),
-            source,
-        })?;
-        let store = if root.is_root() { store } else { Arc::new(Prefixed::new(store, root)) };
-        Ok(Location { profile: profile.to_owned(), store, place: Place::of(spec) })
+        let protecting = bucket.filter(|_| spec.protection_period().is_some());
+        Ok(Trial { store: below(store, root_of(profile, spec)?), protecting })
+    }
+
+    async fn connect(&self, profile: &str, spec: &LocationSpec) -> Result<Bare, LocationError> {
+        match spec {
+            LocationSpec::FileStore(file) => Ok(Bare::Share(self.open_claim(profile, file).await?)),
+            LocationSpec::ObjectStore(object) => {
+                let settings = self.s3_settings(profile, object, root_of(profile, spec)?).await?;
+                let bucket = S3Store::connect(settings).await;
+                let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
+                Ok(Bare::Bucket(bucket.map_err(failed)?))
+            }
+        }
     }
 
     async fn open_claim(
@@ -232,6 +280,7 @@ impl Platform {
         &self,
         profile: &str,
         object: &ObjectStoreLocation,
+        path: StorePath,
     ) -> Result<S3Settings, LocationError> {
         if object.provider != ObjectStoreProvider::S3 {
             return Err(LocationError::Provider { profile: profile.to_owned(), provider: object.provider });
@@ -250,6 +299,7 @@ impl Platform {
         let field = |missing: &'static str| text_field(profile, &secret, missing);
         Ok(S3Settings {
             bucket: object.bucket.clone(),
+            path,
             endpoint: object.endpoint.clone(),
             region: Some(object.region.clone()).filter(|region| !region.is_empty()),
             access_key: field("aws_access_key_id")?,
@@ -258,6 +308,22 @@ impl Platform {
             lock_mode: LockMode::default(),
         })
     }
+}
+
+fn root_of(profile: &str, spec: &LocationSpec) -> Result<StorePath, LocationError> {
+    let path = match spec {
+        LocationSpec::FileStore(file) => &file.path,
+        LocationSpec::ObjectStore(object) => &object.path,
+    };
+    path.parse().map_err(|source| LocationError::Path {
+        profile: profile.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn below(store: Arc<dyn Store>, root: StorePath) -> Arc<dyn Store> {
+    if root.is_root() { store } else { Arc::new(Prefixed::new(store, root)) }
 }
 
 fn text_field(profile: &str, secret: &Secret, key: &'static str) -> Result<String, LocationError> {

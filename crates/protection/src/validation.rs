@@ -3,7 +3,9 @@
 use keelson_model::location::{DrTargetRefusal, ProfileHealth, ProfileKind};
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::policy::ParsedPolicy;
-use keelson_store::probe::{Dialect, probe};
+pub use keelson_store::probe::Dialect;
+use keelson_store::probe::{Unfit, probe};
+use keelson_store::providers::s3::{ProtectionCheck, ProtectionFault};
 use serde_json::Value;
 
 use crate::locations::{self, LocationError};
@@ -49,20 +51,67 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
         (_, Some(spec)) => spec,
         (_, None) => return failed(&LocationError::NoLocation { profile: name.to_owned() }),
     };
-    let location = match platform.open_spec(name, &spec).await {
-        Ok(location) => location,
+    let trial = match platform.open_trial(name, &spec).await {
+        Ok(trial) => trial,
         Err(error) => return failed(&error),
     };
-    match probe(&*location.store, &random_suffix(), platform.clock.now()).await {
-        Ok(dialect) => match dialect.unfit().as_slice() {
-            [] => ProfileVerdict::Writable(Some(dialect)),
-            unfit => {
-                let reasons: Vec<_> = unfit.iter().map(ToString::to_string).chain(dialect.reason).collect();
-                ProfileVerdict::ReadOnly { reason: reasons.join("; ") }
+    let (nonce, now) = (random_suffix(), platform.clock.now());
+    let check = async {
+        match &trial.protecting {
+            Some(bucket) => bucket.check_protection(&nonce).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (dialect, check) = tokio::join!(probe(&*trial.store, &nonce, now), check);
+    let mut dialect = match dialect {
+        Ok(dialect) => dialect,
+        Err(error) => {
+            return ProfileVerdict::Failed { errors: vec![told(&error)], class: error.class() };
+        }
+    };
+    match check {
+        Ok(Some(check)) => {
+            let errors = unprotected(&dialect, &check);
+            if !errors.is_empty() {
+                return ProfileVerdict::Failed { errors, class: ErrorClass::Invalid };
             }
-        },
-        Err(error) => ProfileVerdict::Failed { errors: vec![told(&error)], class: error.class() },
+            dialect.warnings.extend(weaknesses(&check).map(str::to_owned));
+        }
+        Ok(None) => {}
+        Err(error) => {
+            return ProfileVerdict::Failed { errors: vec![told(&error)], class: error.class() };
+        }
     }
+    match dialect.unfit().as_slice() {
+        [] => ProfileVerdict::Writable(Some(dialect)),
+        unfit => {
+            let reasons: Vec<_> = unfit.iter().map(ToString::to_string).chain(dialect.reason).collect();
+            ProfileVerdict::ReadOnly { reason: reasons.join("; ") }
+        }
+    }
+}
+
+/// Pure. Why a bucket does not protect, one message a check: it would be unprotected silently otherwise.
+fn unprotected(dialect: &Dialect, check: &ProtectionCheck) -> Vec<String> {
+    let mut faults: Vec<String> = check.faults.iter().map(ToString::to_string).collect();
+    // The check names the rule.
+    let unfit = dialect.unfit().into_iter().filter(|unfit| *unfit != Unfit::ExpiresVersions);
+    faults.extend(unfit.map(|unfit| unfit.to_string()));
+    if faults.is_empty() && !dialect.object_lock {
+        faults.push(ProtectionFault::LockNotEnforced.to_string());
+    }
+    faults.into_iter().map(|fault| format!("protectionPeriod cannot be held: {fault}")).collect()
+}
+
+/// Pure. What does not stand against a bucket, and yet should be known.
+fn weaknesses(check: &ProtectionCheck) -> impl Iterator<Item = &'static str> {
+    let bypassed = "locks are in GOVERNANCE mode and these credentials may bypass them: take the right \
+                    s3:BypassGovernanceRetention from them, or give the bucket a default retention in COMPLIANCE mode";
+    let times = "the store changes the time of an object that something is laid over: a point in time is found in what \
+                 was shipped, not in what the store held then";
+    [(check.bypassed, bypassed), (check.times_move, times)]
+        .into_iter()
+        .filter_map(|(holds, text)| holds.then_some(text))
 }
 
 fn told(error: &dyn Classified) -> String {

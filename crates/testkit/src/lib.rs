@@ -1,4 +1,4 @@
-//! What tests stand on: a real control plane, a real S3 server, a guest with real NFS shares, stores that fail on
+//! What tests stand on: a real control plane, real S3 servers, a guest with real NFS shares, stores that fail on
 //! demand, conformance suites, the independent reader of the formats.
 //!
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
@@ -13,9 +13,11 @@ mod minio;
 mod nfs_guest;
 mod ports;
 mod programs;
+mod s3_gate;
 mod skips;
 pub mod store_conformance;
 mod supervisor;
+mod versitygw;
 
 pub use control_plane::{ClientCertificate, ControlPlane};
 pub use eventually::eventually;
@@ -25,5 +27,7 @@ pub use minio::{BucketProtection, Minio};
 pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use ports::{free_port, random_hex};
 pub use programs::{Programs, testbed_program};
+pub use s3_gate::{GateHabit, S3Gate};
 pub use skips::skip;
 pub use supervisor::{Detached, Program, Supervisor, processes_in};
+pub use versitygw::Versitygw;

@@ -83,39 +83,11 @@ impl Minio {
 
     /// A client with all rights, for what a test does behind the back of the code under test.
     pub fn client(&self) -> Client {
-        let credentials = Credentials::new(&self.access_key, &self.secret_key, None, None, "testkit");
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("us-east-1"))
-            .endpoint_url(self.endpoint())
-            .credentials_provider(credentials)
-            .force_path_style(true)
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .build();
-        Client::from_conf(config)
+        client(&self.endpoint(), &self.access_key, &self.secret_key)
     }
 
     pub async fn create_bucket(&self, name: &str, protection: BucketProtection) -> Result<()> {
-        let client = self.client();
-        client
-            .create_bucket()
-            .bucket(name)
-            .object_lock_enabled_for_bucket(protection == BucketProtection::ObjectLock)
-            .send()
-            .await
-            .with_context(|| format!("create bucket {name}"))?;
-        if protection == BucketProtection::Versioning {
-            let versioning =
-                VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-            client
-                .put_bucket_versioning()
-                .bucket(name)
-                .versioning_configuration(versioning)
-                .send()
-                .await
-                .with_context(|| format!("switch on versions of bucket {name}"))?;
-        }
-        Ok(())
+        create_bucket(&self.client(), name, protection).await
     }
 
     /// Kills the server; `resume` brings it back with its data and address.
@@ -158,4 +130,39 @@ impl Minio {
         }
         Ok(())
     }
+}
+
+/// A client of any S3 server on this machine.
+pub(crate) fn client(endpoint: &str, access_key: &str, secret_key: &str) -> Client {
+    let credentials = Credentials::new(access_key, secret_key, None, None, "testkit");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(credentials)
+        .force_path_style(true)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    Client::from_conf(config)
+}
+
+pub(crate) async fn create_bucket(client: &Client, name: &str, protection: BucketProtection) -> Result<()> {
+    client
+        .create_bucket()
+        .bucket(name)
+        .object_lock_enabled_for_bucket(protection == BucketProtection::ObjectLock)
+        .send()
+        .await
+        .with_context(|| format!("create bucket {name}"))?;
+    if protection == BucketProtection::Versioning {
+        let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        client
+            .put_bucket_versioning()
+            .bucket(name)
+            .versioning_configuration(versioning)
+            .send()
+            .await
+            .with_context(|| format!("switch on versions of bucket {name}"))?;
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Stories of bad input, told with the program as it ships on real control planes.
 
+mod attack;
 mod damage;
 mod departures;
 mod kills;

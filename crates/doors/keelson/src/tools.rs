@@ -1,6 +1,7 @@
 //! `keelson tools`: looks into a location without a platform and without a cluster, and makes a catalog from it.
 
 mod list;
+mod repair;
 mod verify;
 
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ enum ToolsCommand {
         after_help = "Example:\n  keelson tools rebuild-catalog --profile vault --source-cluster-id 0c3e8c52-…"
     )]
     RebuildCatalog(RebuildArguments),
+    /// Mend a location after somebody else has written or deleted there.
+    #[command(subcommand)]
+    Repair(repair::Repair),
 }
 
 /// Where the location is. Credentials of a bucket come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
@@ -73,11 +77,16 @@ struct Place {
 
 impl Place {
     async fn open(&self) -> Result<Arc<dyn Store>> {
+        let root: StorePath = self
+            .path
+            .parse()
+            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
         let store: Arc<dyn Store> = match (&self.directory, &self.bucket) {
             (Some(directory), _) => Arc::new(FilesystemStore::open(directory).await.map_err(failed)?),
             (None, Some(bucket)) => {
                 let settings = S3Settings {
                     bucket: bucket.clone(),
+                    path: root.clone(),
                     endpoint: self.endpoint.clone(),
                     region: self.region.clone(),
                     access_key: self.access_key.clone().unwrap_or_default(),
@@ -89,10 +98,6 @@ impl Place {
             }
             (None, None) => return Err(refuse(ErrorClass::Invalid, "no location was named")),
         };
-        let root: StorePath = self
-            .path
-            .parse()
-            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
         let store: Arc<dyn Store> = Arc::new(Retry::new(store));
         Ok(if root.is_root() { store } else { Arc::new(Prefixed::new(store, root)) })
     }
@@ -113,5 +118,6 @@ pub(crate) async fn run(tools: Tools) -> Result<()> {
         ToolsCommand::List(place) => list::list(place).await,
         ToolsCommand::Verify(verify) => verify::verify(verify).await,
         ToolsCommand::RebuildCatalog(arguments) => rebuild_from_exports(arguments).await,
+        ToolsCommand::Repair(repair) => repair::run(repair).await,
     }
 }

@@ -6,7 +6,7 @@ use keelson_crypto::{OpenBoxError, SealSlotError};
 use keelson_model::passphrase::WeakPassphrase;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
 use keelson_repository::{
-    LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,
+    LengthenError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,
 };
 use keelson_store::{StoreError, StorePath};
 use keelson_workload::RequestError;
@@ -28,6 +28,12 @@ use crate::repositories::RepositoriesError;
 pub enum RecoveryError {
     #[error("open the location for disaster recovery")]
     Location { source: LocationError },
+    #[error("see the location as it was")]
+    Past { source: StoreError },
+    #[error("retain what a run needs")]
+    Lengthen { source: LengthenError },
+    #[error("retain '{path}' as long as the run that needs it")]
+    Retain { path: StorePath, source: StoreError },
     #[error("get the passphrase of disaster recovery")]
     Passphrase { source: PassphraseError },
     #[error("the passphrase is too easy to guess")]
@@ -146,6 +152,8 @@ impl Classified for RecoveryError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Location { source } => source.class(),
+            Self::Past { source } | Self::Retain { source, .. } => source.class(),
+            Self::Lengthen { source } => source.class(),
             Self::Passphrase { source } => source.class(),
             Self::SealSlot { .. } => ErrorClass::Bug,
             Self::Ownership { source } => source.class(),
@@ -204,6 +212,9 @@ impl Classified for RecoveryError {
     fn code(&self) -> &'static str {
         match self {
             Self::Location { .. } => "recovery.location",
+            Self::Past { .. } => "recovery.past",
+            Self::Lengthen { .. } => "recovery.lengthen",
+            Self::Retain { .. } => "recovery.retain",
             Self::Passphrase { .. } => "recovery.passphrase",
             Self::WeakPassphrase { .. } => "recovery.weak_passphrase",
             Self::SealSlot { .. } => "recovery.seal_slot",
@@ -262,6 +273,8 @@ impl Classified for RecoveryError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Location { source } => source.hint(),
+            Self::Past { source } | Self::Retain { source, .. } => source.hint(),
+            Self::Lengthen { source } => source.hint(),
             Self::Passphrase { source } => source.hint(),
             Self::Ownership { source } => source.hint(),
             Self::Repository { source } => source.hint(),

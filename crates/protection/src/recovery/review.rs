@@ -1,8 +1,12 @@
 //! A review: what a location holds of a source cluster, newest first. Reads only.
 
-use jiff::Timestamp;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
 use keelson_model::recovery::{DrMode, DrPointId};
-use keelson_model::{ClusterId, Generation, RepositoryId, Sequence};
+use keelson_model::{Classified, ClusterId, Generation, RepositoryId, Sequence};
+use keelson_store::Store;
+use keelson_store::decorators::AsOf;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Position;
@@ -14,7 +18,10 @@ use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
 use crate::recovery::documents::ManifestDocument;
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
-use crate::recovery::open::{OpenChain, open_chains};
+use crate::recovery::open::{OpenChain, is_lasting, open_chains};
+
+/// What was committed by a moment lies in the store this much later, unless the store was away.
+const SHIPPED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Where to look and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,15 +65,23 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         .map_err(|source| RecoveryError::Location { source })?;
     let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
-    let (chains, mut warnings) =
-        open_chains(&location.store, &source.source_cluster_id, &passphrases).await?;
+    let now = platform.clock.now();
+    let store = as_of(&location.store, source.point_in_time, now)?;
+    let opened = open_chains(&store, &source.source_cluster_id, &passphrases).await;
+    let (chains, mut warnings) = match (opened, source.point_in_time) {
+        // Nothing was there yet. What is possible is told by what is there now.
+        (Err(error), Some(wanted)) if is_lasting(error.class()) => {
+            let (chains, _) = open_chains(&location.store, &source.source_cluster_id, &passphrases).await?;
+            return Err(find_moment(&chains, wanted, now).await.err().unwrap_or(error));
+        }
+        (opened, _) => opened?,
+    };
     warnings.extend(chains.iter().filter_map(|open| warn_of_replaced(&open.repository)));
     warnings.extend(chains.iter().flat_map(|open| open.warnings.iter().cloned()));
     let points = match source.point_in_time {
         None => list_points(&chains, latest(&chains), None),
         Some(wanted) => {
-            let Moment { open, at, committed_at, mode } =
-                find_moment(&chains, wanted, platform.clock.now()).await?;
+            let Moment { open, at, committed_at, mode } = find_moment(&chains, wanted, now).await?;
             let first = point(open.chain.repository, at, mode, committed_at);
             list_points(&chains, Some(first), Some(end_of_second(wanted)))
         }
@@ -75,6 +90,23 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
     Ok(Reviewed { place: location.place, chains, points, warnings })
+}
+
+/// The store to look through for a moment. Where versions are kept it is the store as it was soon after: whoever has
+/// forged anything since, with whichever keys, has done nothing.
+fn as_of(
+    store: &Arc<dyn Store>,
+    wanted: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Arc<dyn Store>, RecoveryError> {
+    match wanted {
+        Some(wanted) if wanted <= now && store.capabilities().versions => {
+            let instant = end_of_second(wanted).saturating_add(SHIPPED_WITHIN).unwrap_or(Timestamp::MAX);
+            let past = AsOf::new(store.clone(), instant).map_err(|source| RecoveryError::Past { source })?;
+            Ok(Arc::new(past))
+        }
+        Some(_) | None => Ok(store.clone()),
+    }
 }
 
 /// Pure: the end of the chain that is followed now.

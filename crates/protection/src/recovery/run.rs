@@ -1,6 +1,7 @@
 //! A run of the DR policy: copies what lies only on the platform's volume (Legacy), ships to the head of the journal,
 //! writes a manifest that names that point, and lets retention decide which earlier runs go. Shipping goes on meanwhile.
 
+mod locks;
 pub(super) mod retention;
 
 use std::collections::BTreeSet;
@@ -51,6 +52,7 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
         copy_local_points(job, &location).await?;
     }
     let reached = ship::ship_now(&job.platform).await?;
+    locks::lengthen(&job.platform, &reached).await?;
     let manifest = write_manifest(job, policy, &reached).await?;
     retention::apply(&job.platform, &reached, &location, &policy.parsed.retention_of(false)).await?;
     let mut finished = Finished::default();

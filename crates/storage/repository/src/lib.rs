@@ -30,9 +30,9 @@ pub use format::retired_record::Retirement;
 pub use format::session_record::SessionPurpose;
 pub use index::{IndexCache, IndexCacheError, LoadIndexError};
 pub use maintenance::{
-    Damage, Depth, Finding, JudgedRetirements, OnProgress, OnPruneProgress, Ownership, Prune, PruneError,
-    PrunePlan, PruneReport, PruneStep, Repack, RepackError, RepackPlan, RepackReport, RepackThresholds,
-    RetireError, Retired, Verification, VerifyError, VerifyProgress, VerifyReport,
+    Damage, Depth, Finding, JudgedRetirements, LengthenError, OnProgress, OnPruneProgress, Ownership, Prune,
+    PruneError, PrunePlan, PruneReport, PruneStep, Repack, RepackError, RepackPlan, RepackReport,
+    RepackThresholds, RetireError, Retired, Verification, VerifyError, VerifyProgress, VerifyReport,
 };
 pub use object::{ObjectError, WriteObjectError};
 pub use outcome::{NamedStream, Outcome, OutcomeDraft};

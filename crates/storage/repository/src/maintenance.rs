@@ -1,6 +1,7 @@
-//! What is done to a repository as a whole: verifying, retiring, pruning, repacking. Each but the first needs a proof
-//! of ownership.
+//! What is done to a repository as a whole: verifying, retaining longer, retiring, pruning, repacking. All but the first
+//! two need a proof of ownership.
 
+mod lengthen;
 pub(crate) mod liveness;
 mod outcomes;
 mod prune;
@@ -8,6 +9,7 @@ mod repack;
 pub(crate) mod retire;
 mod verify;
 
+pub use lengthen::LengthenError;
 pub use prune::{JudgedRetirements, OnPruneProgress, Prune, PruneError, PrunePlan, PruneReport, PruneStep};
 pub use repack::{Repack, RepackError, RepackPlan, RepackReport, RepackThresholds};
 pub use retire::{Ownership, RetireError, Retired};

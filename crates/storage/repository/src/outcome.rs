@@ -34,7 +34,8 @@ pub struct OutcomeDraft {
     pub description: Vec<u8>,
     /// The streams that this session wrote. At most 65,536.
     pub streams: Vec<NamedStream>,
-    /// Locks the outcome and all that it needs until then. Only where the store can.
+    /// Locks the outcome and all that it needs until then. Only where the store can. A store that retains whatever is
+    /// created locks them by itself for as long as it retains.
     pub retain_until: Option<Timestamp>,
 }
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 
 use crate::{ListPage, ObjectMeta, PutOptions, Read, Store, StoreError, StorePath, Written};
 
@@ -29,6 +30,13 @@ pub trait StoreExt: Store {
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Until when everything that is created now is retained, by the store's clock; nothing where nothing is.
+    async fn retention_end(&self) -> Result<Option<Timestamp>, StoreError> {
+        let Some(retention) = self.capabilities().retention else { return Ok(None) };
+        let now = self.time().await?;
+        Ok(Some(now.saturating_add(retention).unwrap_or(Timestamp::MAX)))
     }
 
     /// Says whether an object is there.

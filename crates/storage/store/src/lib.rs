@@ -16,12 +16,13 @@ mod store;
 pub mod decorators;
 pub mod probe;
 pub mod providers;
+pub mod undelete;
 
 pub use error::{Feature, NetworkFault, Operation, Place, StoreError};
 pub use ext::{LIST_ALL_MAX, StoreExt};
 pub use path::{ParsePathError, StorePath};
 pub use store::{
     ByteRange, Capabilities, LIST_PAGE_MAX, ListPage, Listing, OBJECT_BYTES_MAX, ObjectMeta, PutMode,
-    PutOptions, RETENTION_MAX, Read, Store, VersionCursor, VersionId, VersionKind, VersionListing,
-    VersionMeta, VersionPage, VersionScope, Written,
+    PutOptions, RETENTION_MARGIN, RETENTION_MAX, Read, Store, VersionCursor, VersionId, VersionKind,
+    VersionListing, VersionMeta, VersionPage, VersionScope, Written,
 };

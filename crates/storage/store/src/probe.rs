@@ -50,12 +50,15 @@ pub struct Dialect {
     pub versions: bool,
     /// A locked object could not be deleted.
     pub object_lock: bool,
-    /// A rule of the store removes old versions.
+    /// A rule of the store removes old versions; where none are kept, objects.
     pub expires_versions: bool,
     /// The store's clock less ours.
     pub clock_difference: SignedDuration,
     /// For how long a listing may miss what another client wrote.
     pub listing_delay: SignedDuration,
+    /// What is weaker than it could be, and stands against nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Why a location cannot take backups. For import and restore it serves all the same.
@@ -65,8 +68,10 @@ pub enum Unfit {
     ReadOnly,
     /// Two writers could both take the same key.
     NoConditionalCreate,
-    /// The store itself removes what must stay.
+    /// The store itself removes old versions, which is what it must keep.
     ExpiresVersions,
+    /// The store itself removes objects.
+    ExpiresObjects,
     /// The clocks differ too much.
     ClocksDiffer,
     /// Others' objects are seen too late.
@@ -79,6 +84,7 @@ impl fmt::Display for Unfit {
             Self::ReadOnly => "the location is read-only",
             Self::NoConditionalCreate => "the store overwrites objects where it was asked to create them",
             Self::ExpiresVersions => "a lifecycle rule of the bucket removes noncurrent versions",
+            Self::ExpiresObjects => "a lifecycle rule of the bucket removes objects after a time",
             Self::ClocksDiffer => "the store's clock and ours differ by more than five minutes",
             Self::ShowsLate => {
                 "the share shows too late what others write: mount it with acdirmax or actimeo of at most 60 seconds"
@@ -95,7 +101,8 @@ impl Dialect {
         }
         let faults = [
             (!self.conditional_create, Unfit::NoConditionalCreate),
-            (self.expires_versions, Unfit::ExpiresVersions),
+            (self.expires_versions && self.versions, Unfit::ExpiresVersions),
+            (self.expires_versions && !self.versions, Unfit::ExpiresObjects),
             (self.clock_difference.abs() > CLOCK_DIFFERENCE_MAX, Unfit::ClocksDiffer),
             (self.listing_delay > LISTING_DELAY_MAX, Unfit::ShowsLate),
         ];
@@ -112,6 +119,7 @@ impl Dialect {
             expires_versions: store.capabilities().expires_versions,
             clock_difference: SignedDuration::ZERO,
             listing_delay: signed(store.capabilities().listing_delay),
+            warnings: Vec::new(),
         }
     }
 }
@@ -268,6 +276,7 @@ async fn examine(
         expires_versions: capabilities.expires_versions,
         clock_difference,
         listing_delay: signed(capabilities.listing_delay),
+        warnings: Vec::new(),
     })
 }
 
@@ -354,6 +363,7 @@ mod tests {
             expires_versions: false,
             clock_difference: SignedDuration::from_mins(-5),
             listing_delay: SignedDuration::from_secs(150),
+            warnings: Vec::new(),
         };
         assert_eq!(fit.unfit(), []);
         let late = SignedDuration::from_secs(301);

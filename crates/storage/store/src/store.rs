@@ -17,6 +17,9 @@ pub const LIST_PAGE_MAX: usize = 1000;
 /// The longest retention that may be asked for, counted from the store's own time: 90 days and 20 of safety. What
 /// is locked longer by mistake cannot be taken back.
 pub const RETENTION_MAX: Duration = Duration::from_hours(110 * 24);
+/// How much longer than a period of protection an object is retained, so that what is built on it and what extends it
+/// may come late. An hour short of what the cap leaves to the longest period: two looks at the store's clock differ.
+pub const RETENTION_MARGIN: Duration = Duration::from_hours(20 * 24 - 1);
 
 /// A place that keeps objects under keys.
 ///
@@ -349,8 +352,11 @@ pub struct Capabilities {
     pub versions: bool,
     /// Retention is enforced.
     pub object_lock: bool,
-    /// A rule of the store removes versions after a time, ours among them.
+    /// A rule of the store removes versions after a time, ours among them; where none are kept, objects.
     pub expires_versions: bool,
+    /// For so long everything that is created here cannot be removed, whether its writer asks for it or not: what
+    /// `Retained` adds. Whoever builds on older objects extends theirs before.
+    pub retention: Option<Duration>,
     /// For how long what one client has created or deleted may look otherwise to another, in listings and reads: its
     /// kernel may answer out of a cache. Nought where every answer is the store's own. Whoever creates an object
     /// and decides by a listing what others have done lets this time pass in between; a create needs no wait, as it is

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use keelson_model::ErrorClass;
-use keelson_protection::validation::ProfileVerdict;
+use keelson_protection::validation::{Dialect, ProfileVerdict};
 use keelson_resources::condition::{Condition, event, kind, reason};
 use keelson_resources::profile::ProfileStatus;
 use keelson_workload::EventSeverity;
@@ -44,7 +44,14 @@ fn note(verdict: &ProfileVerdict) -> Note {
         text: text.to_owned(),
     };
     match verdict {
-        ProfileVerdict::Writable(_) => validated("the profile can be used"),
+        ProfileVerdict::Writable(dialect) => match weaknesses(dialect.as_ref()).as_str() {
+            "" => validated("the profile can be used"),
+            weak => Note {
+                severity: EventSeverity::Warning,
+                reason: event::PROFILE_VALIDATED,
+                text: format!("the profile can be used; {weak}"),
+            },
+        },
         ProfileVerdict::ReadOnly { reason } => {
             validated(&format!("the location can be read, which is enough to import and restore: {reason}"))
         }
@@ -52,6 +59,10 @@ fn note(verdict: &ProfileVerdict) -> Note {
             Note { severity: EventSeverity::Warning, reason: event::PROFILE_FAILED, text: errors.join("; ") }
         }
     }
+}
+
+fn weaknesses(dialect: Option<&Dialect>) -> String {
+    dialect.map_or_else(String::new, |dialect| dialect.warnings.join("; "))
 }
 
 fn conditions(observed: &Observed, verdict: &ProfileVerdict, now: Timestamp) -> Vec<Condition> {
@@ -62,8 +73,9 @@ fn conditions(observed: &Observed, verdict: &ProfileVerdict, now: Timestamp) -> 
     let list: &[(&str, Truth, &str, &str)] = match verdict {
         // What is no location of ours is not tried.
         ProfileVerdict::Writable(None) => &[valid],
-        ProfileVerdict::Writable(Some(_)) => {
-            &[valid, reachable, (kind::WRITABLE, Truth::True, reason::VALIDATED, "")]
+        ProfileVerdict::Writable(Some(dialect)) => {
+            told = weaknesses(Some(dialect));
+            &[valid, reachable, (kind::WRITABLE, Truth::True, reason::VALIDATED, &told)]
         }
         ProfileVerdict::ReadOnly { reason: why } => {
             &[valid, reachable, (kind::WRITABLE, Truth::False, reason::READ_ONLY, why)]

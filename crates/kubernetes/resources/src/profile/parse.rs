@@ -140,6 +140,8 @@ fn parse_path(block: &str, path: Option<&str>, faults: &mut Vec<String>) -> Stri
 }
 
 const SECONDS_A_DAY: u64 = 86_400;
+/// What is locked longer by mistake cannot be taken back.
+const PERIOD_DAYS_MAX: u64 = 90;
 
 fn parse_period(text: &str, faults: &mut Vec<String>) -> Option<GoDuration> {
     let path = "spec.locationSpec.objectStore.protectionPeriod";
@@ -153,6 +155,8 @@ fn parse_period(text: &str, faults: &mut Vec<String>) -> Option<GoDuration> {
     let seconds = period.0.as_secs();
     if seconds == 0 || !seconds.is_multiple_of(SECONDS_A_DAY) || period.0.subsec_nanos() != 0 {
         faults.push(format!("{path}: '{text}' is not a number of whole days, such as '168h0m0s'"));
+    } else if seconds > PERIOD_DAYS_MAX * SECONDS_A_DAY {
+        faults.push(format!("{path}: '{text}' is more than {PERIOD_DAYS_MAX} days (2160h0m0s)"));
     }
     Some(period)
 }

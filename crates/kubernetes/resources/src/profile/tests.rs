@@ -128,6 +128,10 @@ fn a_wrong_profile_names_every_fault() {
             "spec.locationSpec.objectStore.protectionPeriod: '90m' is not a number of whole days, such as '168h0m0s'",
         ),
         (
+            with(s3(), &format!("{store}/protectionPeriod"), json!("2184h")),
+            "spec.locationSpec.objectStore.protectionPeriod: '2184h' is more than 90 days (2160h0m0s)",
+        ),
+        (
             with(s3(), &format!("{store}/protectionPeriod"), json!("a week")),
             "spec.locationSpec.objectStore.protectionPeriod: 'a week' is not a duration such as '168h0m0s': \
              a unit is missing or unknown (ns, us, ms, s, m, h)",

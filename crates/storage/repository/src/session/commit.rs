@@ -44,6 +44,14 @@ pub enum CommitError {
         /// Why not.
         source: IndexCacheError,
     },
+    /// Until when the store retains what is created now could not be found out.
+    #[error("session {session} asks the store's time")]
+    AskTime {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: StoreError,
+    },
     /// What the outcome needs could not be listed in order to lock it.
     #[error("list '{folder}' in order to lock it")]
     ListRetained {
@@ -98,7 +106,9 @@ impl Classified for CommitError {
             Self::Draft { .. } => ErrorClass::Invalid,
             Self::Write { source, .. } => source.class(),
             Self::LookUp { source, .. } => source.class(),
-            Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.class(),
+            Self::AskTime { source, .. }
+            | Self::ListRetained { source, .. }
+            | Self::Retain { source, .. } => source.class(),
             Self::Ended { .. } => ErrorClass::Conflict,
             Self::Taken { .. } => ErrorClass::Corrupt,
             Self::Create { source, .. } => source.class(),
@@ -111,7 +121,9 @@ impl Classified for CommitError {
             Self::Draft { .. } => "repository.commit.draft",
             Self::Write { source, .. } => source.code(),
             Self::LookUp { source, .. } => source.code(),
-            Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.code(),
+            Self::AskTime { source, .. }
+            | Self::ListRetained { source, .. }
+            | Self::Retain { source, .. } => source.code(),
             Self::Ended { .. } => "repository.commit.ended",
             Self::Taken { .. } => "repository.commit.taken",
             Self::Create { source, .. } => source.code(),
@@ -125,7 +137,9 @@ impl Classified for CommitError {
             Self::Ended { .. } => Some("start again with a new session".to_owned()),
             Self::Write { source, .. } => source.hint(),
             Self::LookUp { source, .. } => source.hint(),
-            Self::ListRetained { source, .. } | Self::Retain { source, .. } => source.hint(),
+            Self::AskTime { source, .. }
+            | Self::ListRetained { source, .. }
+            | Self::Retain { source, .. } => source.hint(),
             Self::Create { source, .. } => source.hint(),
             Self::ReadEnd { source, .. } => source.hint(),
         }
@@ -140,11 +154,13 @@ impl Session {
     /// `Ended` if maintenance was first: start again with a new session.
     pub async fn commit(mut self, draft: OutcomeDraft) -> Result<Outcome, CommitError> {
         let session = self.id();
-        let OutcomeDraft { created, description, streams, retain_until } = draft;
+        let OutcomeDraft { created, description, streams, retain_until: draft_until } = draft;
+        let store_until = self.shared.core.store.retention_end().await;
+        let store_until = store_until.map_err(|source| CommitError::AskTime { session, source })?;
         let mut record = OutcomeRecord {
             description,
             streams,
-            retain_until,
+            retain_until: draft_until.max(store_until),
             ..OutcomeRecord::bare(SessionResult::Committed, self.marker.new_session().purpose, created)
         };
         if let Some(field) = record.find_excess() {
@@ -162,9 +178,13 @@ impl Session {
         let named = offload(move || shared.claims.named_packs(&packs).map(|named| (named, packs))).await;
         let (named, written) = named.map_err(|source| CommitError::LookUp { session, source })?;
         (record.packs, record.indexes) = (named, indexes);
-        if let Some(until) = retain_until {
-            self.retain(&record.indexes, &written, until).await?;
+        match (draft_until, record.retain_until) {
+            (Some(_), Some(until)) => self.retain(&record.indexes, &written, until).await?,
+            // What this session wrote was retained when it was created.
+            (None, Some(until)) => self.retain(&[], &[], until).await?,
+            (_, None) => {}
         }
+        let retain_until = record.retain_until;
         match self.marker.create_outcome(record.clone(), retain_until).await {
             Ok(_) => Ok(Outcome::new(session, record)),
             Err(WriteObjectError::Put { source: StoreError::AlreadyExists { .. }, .. }) => {

@@ -1,9 +1,19 @@
 //! Sessions, readers and retirement as others see them.
 
-use keelson_model::{Classified, ErrorClass, LineageId};
-use keelson_repository::{Ownership, ReadError, RetireError, Retired, SessionPurpose, SessionResult};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_model::{Classified, Clock, ErrorClass, LineageId, ManualClock};
+use keelson_repository::{Ownership, ReadError, RetireError, Retired, SessionPurpose, SessionResult, Unlock};
+use keelson_store::decorators::Retained;
+use keelson_store::providers::memory::MemoryStore;
+use keelson_store::{RETENTION_MARGIN, Store, StoreExt};
 
 use crate::world::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::test]
 async fn nothing_is_seen_of_a_session_before_its_commit() {
@@ -91,11 +101,11 @@ async fn what_does_not_exist_cannot_be_retired() {
 
 #[tokio::test]
 async fn a_locked_outcome_locks_all_that_it_needs() {
-    let memory = keelson_store::providers::memory::MemoryStore::versioned();
-    let store: std::sync::Arc<dyn keelson_store::Store> = std::sync::Arc::new(memory);
+    let memory = MemoryStore::versioned();
+    let store: Arc<dyn Store> = Arc::new(memory);
     let repository = create_indexed(&store).await;
     back_up(&repository, &noise(1, 50_000)).await.unwrap();
-    let until = store.time().await.unwrap() + std::time::Duration::from_secs(86_400);
+    let until = store.time().await.unwrap() + DAY;
     let session = repository.begin(new_session(SessionPurpose::Export)).await.unwrap();
     let content = [noise(1, 50_000), noise(2, 50_000)].concat();
     let reference = session.write(pieces(&content)).await.unwrap();
@@ -104,7 +114,6 @@ async fn a_locked_outcome_locks_all_that_it_needs() {
     let outcome = session.commit(locked).await.unwrap();
     assert_eq!(outcome.packs().len(), 2);
 
-    use keelson_store::StoreExt;
     for object in store.list_all(&root()).await.unwrap() {
         let meta = store.head(&object.path, object.version.as_ref()).await.unwrap();
         let text = object.path.as_str();
@@ -112,4 +121,52 @@ async fn a_locked_outcome_locks_all_that_it_needs() {
             && (!text.contains("/outcomes/") || text.ends_with(&outcome.id.to_string()));
         assert_eq!(meta.retain_until, needed.then_some(until), "{text}");
     }
+}
+
+/// Until when everything that a committed outcome leads to is retained: the shortest.
+async fn shortest_retention(store: &Arc<dyn Store>, besides: &[&str]) -> Timestamp {
+    let mut shortest = Timestamp::MAX;
+    for object in store.list_all(&root()).await.unwrap() {
+        if besides.iter().any(|folder| object.path.as_str().contains(folder)) {
+            continue;
+        }
+        let meta = store.head(&object.path, object.version.as_ref()).await.unwrap();
+        shortest = shortest.min(meta.retain_until.unwrap_or(Timestamp::MIN));
+    }
+    shortest
+}
+
+#[tokio::test]
+async fn where_everything_is_retained_an_outcome_extends_what_it_reuses_and_can_be_extended_itself() {
+    let clock = Arc::new(ManualClock::new(now()));
+    let memory = MemoryStore::versioned().with_clock(clock.clone());
+    let store: Arc<dyn Store> = Arc::new(Retained::new(Arc::new(memory.clone()), 7 * DAY));
+    let content = noise(1, 50_000);
+    let repository = create_indexed(&store).await;
+    let first = back_up(&repository, &content).await.unwrap();
+    let retention = 7 * DAY + RETENTION_MARGIN;
+    assert_eq!(shortest_retention(&store, &[]).await, now() + retention);
+    assert_eq!(first.retain_until(), Some(now() + retention));
+
+    // Half of the margin later the old packs are needed for as long as the new outcome. The decorator asks for the time
+    // anew, as a process does that was started since.
+    clock.advance(10 * DAY);
+    let store: Arc<dyn Store> = Arc::new(Retained::new(Arc::new(memory), 7 * DAY));
+    let opened = locked(&store).open(Unlock::Passphrase(&passphrase(PASSPHRASE))).await.unwrap();
+    let repository = opened.load_index().await.unwrap();
+    let second = back_up(&repository, &content).await.unwrap();
+    assert_eq!(second.packs(), first.packs());
+    let until = clock.now() + retention;
+    assert_eq!(second.retain_until(), Some(until));
+    assert_eq!(shortest_retention(&store, &["/sessions/", "/outcomes/"]).await, until);
+
+    clock.advance(10 * DAY);
+    let until = clock.now() + retention;
+    let opened = locked(&store).open(Unlock::Passphrase(&passphrase(PASSPHRASE))).await.unwrap();
+    opened.lengthen(&HashSet::from([second.id]), until).await.unwrap();
+    assert_eq!(shortest_retention(&store, &["/sessions/", "/outcomes/"]).await, until);
+    let path = format!("{}/outcomes/{}", root(), second.id).parse().unwrap();
+    assert_eq!(store.head(&path, None).await.unwrap().retain_until, Some(until));
+    let nobody = keelson_model::SessionId::from_bytes([9; 16]);
+    assert!(opened.lengthen(&HashSet::from([nobody]), until).await.is_err());
 }

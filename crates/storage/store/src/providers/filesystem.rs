@@ -157,6 +157,7 @@ impl Store for FilesystemStore {
             versions: false,
             object_lock: false,
             expires_versions: false,
+            retention: None,
             listing_delay: self.listing_delay,
         }
     }

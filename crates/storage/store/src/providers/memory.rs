@@ -359,6 +359,7 @@ impl Store for MemoryStore {
             versions: self.versions,
             object_lock: self.versions,
             expires_versions: false,
+            retention: None,
             listing_delay: Duration::ZERO,
         }
     }

@@ -7,6 +7,7 @@
 mod connect;
 mod fault;
 mod listing;
+mod protection;
 mod transport;
 mod trust;
 
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 pub use self::connect::{LockMode, S3Settings, Secret};
 use self::fault::Failure;
 use self::listing::timestamp;
+pub use self::protection::{ProtectionCheck, ProtectionFault};
 use self::transport::Transport;
 pub use self::trust::Trust;
 use crate::{
@@ -38,6 +40,7 @@ pub struct S3Store {
     client: Client,
     transport: Transport,
     bucket: String,
+    path: StorePath,
     location: String,
     lock_mode: LockMode,
     capabilities: Capabilities,

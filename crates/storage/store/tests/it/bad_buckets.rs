@@ -23,6 +23,7 @@ const SECRET_KEY: &str = "wJalrXUtnFEMI-very-secret";
 fn anywhere(endpoint: impl Into<String>) -> S3Settings {
     S3Settings {
         bucket: "backups".to_owned(),
+        path: StorePath::root(),
         endpoint: Some(endpoint.into()),
         region: Some("eu-central-1".to_owned()),
         access_key: ACCESS_KEY.to_owned(),

@@ -12,9 +12,9 @@ use keelson_store::providers::memory::MemoryStore;
 use keelson_store::providers::s3::S3Store;
 use keelson_store::{Store, StoreExt, StorePath};
 use keelson_testkit::store_conformance::{Tamper, run};
-use keelson_testkit::{BucketProtection, Minio};
+use keelson_testkit::{BucketProtection, Minio, Versitygw};
 
-use crate::servers::{Attacker, settings};
+use crate::servers::{Attacker, second_settings, settings};
 
 /// Tampers in memory, at the place where a `Prefixed` store's objects really are.
 struct MemoryTamperer(MemoryStore, StorePath);
@@ -92,6 +92,20 @@ async fn a_locked_bucket_conforms() -> Result<()> {
     let cases = run(Arc::new(store), Some(Arc::new(attacker))).await?;
     assert!(cases.contains(&"retention_is_extended_and_never_shortened"));
     minio.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_of_a_second_server_conform() -> Result<()> {
+    let server = Versitygw::start().await?;
+    server.create_bucket("plain", BucketProtection::None).await?;
+    run(Arc::new(S3Store::connect(second_settings(&server, "plain")).await?), None).await?;
+    server.create_bucket("locked", BucketProtection::ObjectLock).await?;
+    let store = S3Store::connect(second_settings(&server, "locked")).await?;
+    let attacker = Attacker { client: server.client(), bucket: "locked" };
+    let cases = run(Arc::new(store), Some(Arc::new(attacker))).await?;
+    assert!(cases.contains(&"retention_is_extended_and_never_shortened"));
+    assert!(cases.contains(&"delete_markers_hide_nothing"));
+    server.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

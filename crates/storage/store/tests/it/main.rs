@@ -8,5 +8,7 @@ mod bad_directories;
 mod conformance;
 mod decorators;
 mod probing;
+mod protecting;
+mod rewinding;
 mod servers;
 mod shares;

@@ -139,6 +139,7 @@ fn a_dialect_is_printed_into_a_status() {
         expires_versions: false,
         clock_difference: jiff::SignedDuration::ZERO,
         listing_delay: jiff::SignedDuration::from_secs(150),
+        warnings: Vec::new(),
     };
     assert_eq!(serde_json::to_value(dialect).unwrap(), json);
 }

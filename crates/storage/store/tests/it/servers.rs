@@ -6,17 +6,27 @@ use aws_sdk_s3::Client;
 use bytes::Bytes;
 use keelson_store::StorePath;
 use keelson_store::providers::s3::{LockMode, S3Settings, Secret, Trust};
-use keelson_testkit::Minio;
 use keelson_testkit::store_conformance::Tamper;
+use keelson_testkit::{Minio, Versitygw};
 
 /// What a right profile for a bucket of that server says.
 pub(crate) fn settings(minio: &Minio, bucket: &str) -> S3Settings {
+    settings_at(minio.endpoint(), minio.access_key(), minio.secret_key(), bucket)
+}
+
+/// The same of the other server.
+pub(crate) fn second_settings(server: &Versitygw, bucket: &str) -> S3Settings {
+    settings_at(server.endpoint(), server.access_key(), server.secret_key(), bucket)
+}
+
+fn settings_at(endpoint: String, access_key: &str, secret_key: &str, bucket: &str) -> S3Settings {
     S3Settings {
         bucket: bucket.to_owned(),
-        endpoint: Some(minio.endpoint()),
+        path: StorePath::root(),
+        endpoint: Some(endpoint),
         region: None,
-        access_key: minio.access_key().to_owned(),
-        secret_key: Secret::new(minio.secret_key().to_owned()),
+        access_key: access_key.to_owned(),
+        secret_key: Secret::new(secret_key.to_owned()),
         trust: Trust::System,
         lock_mode: LockMode::Governance,
     }

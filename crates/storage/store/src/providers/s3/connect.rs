@@ -10,9 +10,8 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ExpirationStatus, ObjectLockEnabled, ObjectLockRetentionMode,
+    BucketVersioningStatus, ExpirationStatus, LifecycleRule, ObjectLockEnabled, ObjectLockRetentionMode,
 };
 use zeroize::Zeroizing;
 
@@ -56,6 +55,8 @@ impl From<LockMode> for ObjectLockRetentionMode {
 pub struct S3Settings {
     /// Its name.
     pub bucket: String,
+    /// The folder that is used: lifecycle rules for others do not matter. Paths are from the bucket's root all the same.
+    pub path: StorePath,
     /// The server's URL; without it AWS. A server of its own is spoken to in path style.
     pub endpoint: Option<String>,
     /// Without it `us-east-1`.
@@ -66,7 +67,8 @@ pub struct S3Settings {
     pub secret_key: Secret,
     /// Whose certificates the server may show.
     pub trust: Trust,
-    /// How firmly retention holds, where it is asked for.
+    /// How firmly retention holds, where it is asked for. A bucket whose own default is COMPLIANCE gets that: whoever
+    /// made it asked for it.
     pub lock_mode: LockMode,
 }
 
@@ -151,6 +153,7 @@ impl S3Store {
             client: client(&settings, transport.clone()),
             transport,
             bucket: settings.bucket,
+            path: settings.path,
             location,
             lock_mode: settings.lock_mode,
             capabilities: Capabilities {
@@ -159,16 +162,20 @@ impl S3Store {
                 versions: false,
                 object_lock: false,
                 expires_versions: false,
+                retention: None,
                 listing_delay: Duration::ZERO,
             },
         };
         store.look().await?;
-        store.capabilities.versions = store.ask_versions().await?;
+        store.capabilities.versions = told(store.ask_versions().await)?.unwrap_or(false);
         if store.capabilities.versions {
             store.capabilities.overwrite = false;
-            store.capabilities.object_lock = store.ask_lock().await?;
-            store.capabilities.expires_versions = store.ask_expiry().await?;
+            let lock = told(store.ask_lock().await)?.flatten();
+            store.capabilities.object_lock = lock.is_some();
+            store.lock_mode = lock.flatten().unwrap_or(store.lock_mode);
         }
+        let rules = told(store.ask_removing_rules().await)?.unwrap_or_default();
+        store.capabilities.expires_versions = !rules.is_empty();
         Ok(store)
     }
 
@@ -179,47 +186,63 @@ impl S3Store {
         self.is_truncated(&StorePath::root(), answer.is_truncated).map(drop)
     }
 
-    async fn ask_versions(&self) -> Result<bool, StoreError> {
+    pub(super) async fn ask_versions(&self) -> Result<bool, StoreError> {
         let answer = self.client.get_bucket_versioning().bucket(&self.bucket).send().await;
-        match answer {
-            Ok(versioning) => Ok(versioning.status == Some(BucketVersioningStatus::Enabled)),
-            Err(error) => self.cannot_tell(error),
-        }
+        let answer = answer.map_err(|error| self.fault(Operation::Connect, &StorePath::root(), error))?;
+        Ok(answer.status == Some(BucketVersioningStatus::Enabled))
     }
 
-    async fn ask_lock(&self) -> Result<bool, StoreError> {
+    /// Nothing without locks; with them, the mode of the bucket's own default if it has one.
+    pub(super) async fn ask_lock(&self) -> Result<Option<Option<LockMode>>, StoreError> {
         let answer = self.client.get_object_lock_configuration().bucket(&self.bucket).send().await;
-        match answer {
-            Ok(lock) => {
-                let enabled = lock.object_lock_configuration.and_then(|lock| lock.object_lock_enabled);
-                Ok(enabled == Some(ObjectLockEnabled::Enabled))
-            }
-            Err(error) => self.cannot_tell(error),
-        }
+        let answer = answer.map_err(|error| self.fault(Operation::Connect, &StorePath::root(), error))?;
+        let lock = answer.object_lock_configuration;
+        let Some(lock) = lock.filter(|lock| lock.object_lock_enabled == Some(ObjectLockEnabled::Enabled))
+        else {
+            return Ok(None);
+        };
+        let default = lock.rule.and_then(|rule| rule.default_retention).and_then(|default| default.mode);
+        Ok(Some(match default {
+            Some(ObjectLockRetentionMode::Compliance) => Some(LockMode::Compliance),
+            Some(ObjectLockRetentionMode::Governance) => Some(LockMode::Governance),
+            Some(_) | None => None,
+        }))
     }
 
-    async fn ask_expiry(&self) -> Result<bool, StoreError> {
+    /// The rules that remove what must stay: versions, or objects where no versions are kept.
+    pub(super) async fn ask_removing_rules(&self) -> Result<Vec<String>, StoreError> {
         let answer = self.client.get_bucket_lifecycle_configuration().bucket(&self.bucket).send().await;
-        match answer {
-            Ok(lifecycle) => Ok(lifecycle.rules().iter().any(|rule| {
-                rule.status == ExpirationStatus::Enabled && rule.noncurrent_version_expiration.is_some()
-            })),
-            Err(error) => self.cannot_tell(error),
-        }
+        let answer = answer.map_err(|error| self.fault(Operation::Connect, &StorePath::root(), error))?;
+        let removes = |rule: &&LifecycleRule| match self.capabilities.versions {
+            true => rule.noncurrent_version_expiration.is_some(),
+            false => rule.expiration.as_ref().is_some_and(|when| when.days.is_some() || when.date.is_some()),
+        };
+        let rules = answer.rules().iter().filter(|rule| rule.status == ExpirationStatus::Enabled);
+        let rules = rules.filter(removes).filter(|rule| touches(rule, &self.path));
+        Ok(rules.map(|rule| rule.id.clone().unwrap_or_else(|| "without an id".to_owned())).collect())
     }
+}
 
-    /// A server that refuses to tell, does not know the question or has nothing set counts as without. Without
-    /// locks nothing is promised that it does not hold.
-    fn cannot_tell<E>(&self, error: aws_sdk_s3::error::SdkError<E>) -> Result<bool, StoreError>
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        match self.fault(Operation::Connect, &StorePath::root(), error) {
-            StoreError::Forbidden { .. } | StoreError::Refused { .. } | StoreError::NotFound { .. } => {
-                Ok(false)
-            }
-            error => Err(error),
+/// A rule without a prefix is for the whole bucket.
+fn touches(rule: &LifecycleRule, folder: &StorePath) -> bool {
+    let filter = rule.filter.as_ref();
+    let inner =
+        filter.and_then(|filter| filter.prefix.as_deref().or_else(|| filter.and.as_ref()?.prefix.as_deref()));
+    #[expect(deprecated, reason = "servers still answer the older place of the prefix")]
+    let prefix = inner.or(rule.prefix.as_deref()).unwrap_or_default();
+    let folder = if folder.is_root() { String::new() } else { format!("{folder}/") };
+    folder.starts_with(prefix) || prefix.starts_with(&folder)
+}
+
+/// A server that refuses to tell, does not know the question or has nothing set counts as without. Where protection
+/// was asked for, `check_protection` tells the three apart.
+fn told<T>(answer: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(StoreError::Forbidden { .. } | StoreError::Refused { .. } | StoreError::NotFound { .. }) => {
+            Ok(None)
         }
+        Err(error) => Err(error),
     }
 }
 

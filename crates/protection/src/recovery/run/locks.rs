@@ -1,0 +1,53 @@
+//! Before a run names a point, all that leads to it is retained as long as the run itself: on a store that protects, what
+//! is locked less long could be deleted under it.
+//!
+//! What is younger than half of the margin was retained long enough when it was created.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use keelson_store::{ObjectMeta, RETENTION_MARGIN, StoreExt, StorePath};
+
+use crate::layout::ClusterFolder;
+use crate::platform::Platform;
+use crate::recovery::RecoveryError;
+use crate::recovery::ship::Reached;
+
+/// Small requests that wait for the store.
+const EXTENSIONS_IN_FLIGHT: usize = 16;
+
+/// Retains the base, the segments behind it, and whose they are. Nothing on a store that does not protect.
+pub(super) async fn lengthen(platform: &Platform, reached: &Reached) -> Result<(), RecoveryError> {
+    let store = &*reached.store;
+    let clock = |source| RecoveryError::Retain { path: reached.folder.repository().clone(), source };
+    let Some(until) = store.retention_end().await.map_err(clock)? else { return Ok(()) };
+    let now = store.time().await.map_err(clock)?;
+    let young = now.saturating_sub(RETENTION_MARGIN / 2).unwrap_or(now);
+    let base = reached.base.at;
+    let path = reached.folder.base(base);
+    let written = store.head(&path, None).await;
+    let written = written.map_err(|source| RecoveryError::Retain { path: path.clone(), source })?.modified;
+    let mut old = Vec::new();
+    if written < young {
+        let outcomes = HashSet::from([reached.base.outcome]);
+        let lengthened = reached.repository.lengthen(&outcomes, until).await;
+        lengthened.map_err(|source| RecoveryError::Lengthen { source })?;
+        old.push(path);
+    }
+    let segments = reached.shelf().segments(Some(base)).await?;
+    let segments = segments.into_iter().filter(|segment| segment.stored_at < young);
+    old.extend(segments.map(|segment| reached.folder.segment(segment.at)));
+    let cluster = ClusterFolder::new(&platform.cluster_id);
+    for folder in [cluster.lineages(), cluster.cards(), reached.folder.starts()] {
+        let listed = store.list_all(&folder).await;
+        let listed = listed.map_err(|source| RecoveryError::List { folder, source })?;
+        old.extend(
+            listed.into_iter().filter(|object: &ObjectMeta| object.modified < young).map(|it| it.path),
+        );
+    }
+    let extensions = stream::iter(old).map(|path: StorePath| async move {
+        let extended = store.extend_retention(&path, None, until).await;
+        extended.map_err(|source| RecoveryError::Retain { path, source })
+    });
+    extensions.buffer_unordered(EXTENSIONS_IN_FLIGHT).try_collect().await
+}

@@ -1,0 +1,126 @@
+//! Retaining longer what outcomes need. Only ever lengthens, so anybody who can open the repository may do it.
+//!
+//! The order: 1 read every outcome, and what repacks have moved; 2 extend packs, indexes, format, slots and keys; 3 the
+//! outcomes themselves.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use keelson_model::{Classified, ErrorClass, SessionId};
+use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
+
+use super::liveness::MoveTable;
+use super::outcomes::{Wanted, read_outcomes};
+use crate::limits::RETENTIONS_IN_FLIGHT;
+use crate::paths;
+use crate::repository::{Open, Repository};
+use crate::{SessionPurpose, SessionResult};
+
+/// What an outcome needs could not be retained longer.
+#[derive(Debug, thiserror::Error)]
+pub enum LengthenError {
+    /// A folder could not be listed.
+    #[error("list '{folder}' in order to retain what lies there")]
+    List {
+        /// The folder.
+        folder: StorePath,
+        /// Why not.
+        source: StoreError,
+    },
+    /// An outcome is not there or cannot be read: what it needs is not known.
+    #[error("read outcome {outcome} in order to retain what it needs")]
+    Unreadable {
+        /// The outcome.
+        outcome: SessionId,
+    },
+    /// An object could not be retained.
+    #[error("retain '{path}' until {until}")]
+    Extend {
+        /// The object.
+        path: StorePath,
+        /// Until when.
+        until: Timestamp,
+        /// Why not.
+        source: StoreError,
+    },
+}
+
+impl Classified for LengthenError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::List { source, .. } | Self::Extend { source, .. } => source.class(),
+            Self::Unreadable { .. } => ErrorClass::Corrupt,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::List { source, .. } | Self::Extend { source, .. } => source.code(),
+            Self::Unreadable { .. } => "repository.lengthen.unreadable",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::List { source, .. } | Self::Extend { source, .. } => source.hint(),
+            Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+type Objects = Vec<(StorePath, Option<VersionId>)>;
+
+impl Repository<Open> {
+    /// Retains these outcomes and all that they need until then.
+    pub async fn lengthen(
+        &self,
+        outcomes: &HashSet<SessionId>,
+        until: Timestamp,
+    ) -> Result<(), LengthenError> {
+        let core = self.core();
+        let (mut moves, mut wanted) = (MoveTable::default(), Vec::new());
+        let folder = core.paths.join(paths::OUTCOMES);
+        let mut read = read_outcomes(core, Wanted::All);
+        while let Some(read) = read.next().await {
+            let read = read.map_err(|source| LengthenError::List { folder: folder.clone(), source })?;
+            match read.outcome {
+                Ok(outcome) if outcomes.contains(&read.id) => wanted.push(outcome),
+                Ok(outcome)
+                    if outcome.purpose() == SessionPurpose::Repack
+                        && outcome.result() == SessionResult::Committed =>
+                {
+                    moves.add(&outcome);
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if let Some(outcome) = outcomes.iter().find(|id| !wanted.iter().any(|read| read.id == **id)) {
+            return Err(LengthenError::Unreadable { outcome: *outcome });
+        }
+        let packs: HashSet<_> = wanted.iter().flat_map(|outcome| moves.needed_by(outcome)).collect();
+        let mut objects: Objects = packs.iter().map(|pack| (core.paths.pack(*pack), None)).collect();
+        objects.push((core.paths.format(), None));
+        for folder in [paths::INDEX, paths::SLOTS, paths::KEYS] {
+            objects.extend(self.list_objects(folder).await?);
+        }
+        self.extend_all(objects, until).await?;
+        self.extend_all(outcomes.iter().map(|id| (core.paths.outcome(*id), None)).collect(), until).await
+    }
+
+    async fn list_objects(&self, folder: &str) -> Result<Objects, LengthenError> {
+        let folder = self.core().paths.join(folder);
+        let listed = self.core().store.list_all(&folder).await;
+        let listed = listed.map_err(|source| LengthenError::List { folder, source })?;
+        Ok(listed.into_iter().map(|object| (object.path, object.version)).collect())
+    }
+
+    async fn extend_all(&self, objects: Objects, until: Timestamp) -> Result<(), LengthenError> {
+        let store = &self.core().store;
+        let extensions = stream::iter(objects).map(|(path, version)| async move {
+            let extended = store.extend_retention(&path, version.as_ref(), until).await;
+            extended.map_err(|source| LengthenError::Extend { path, until, source })
+        });
+        extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect().await
+    }
+}

@@ -1,0 +1,189 @@
+//! A gate before an S3 server, for what no server at hand does by itself: it takes the condition off creates, as one
+//! kind of server does in buckets with versions, or refuses what needs a right, by AWS's table of rights.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::Client;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::minio::client;
+
+/// No request of ours has a longer head.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// What the gate does to requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateHabit {
+    /// Whoever comes through is nobody: he may what the bucket's policy lets everybody do.
+    Anonymous,
+    /// And `If-None-Match` counts for nothing: a create over an object succeeds.
+    OverwritesOnCreate,
+    /// Whoever comes through lacks this right, as a policy spells it.
+    Lacks(&'static str),
+}
+
+/// A running gate. Dropping it closes it.
+#[derive(Debug)]
+pub struct S3Gate {
+    address: SocketAddr,
+    _stop: DropGuard,
+}
+
+impl S3Gate {
+    /// Opens one before the server at `endpoint`, an `http://` URL of a host and a port.
+    pub async fn open(endpoint: &str, habit: GateHabit) -> Result<Self> {
+        let server = endpoint.strip_prefix("http://").context("the gate speaks plain HTTP")?.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let visits = TaskTracker::new();
+        let tracker = visits.clone();
+        visits.spawn(async move {
+            while let Some(Ok((visitor, _))) = stopped.run_until_cancelled(listener.accept()).await {
+                let (server, stopped) = (server.clone(), stopped.clone());
+                tracker.spawn(async move {
+                    // A visit that fails is a broken connection to the visitor, who reports it.
+                    stopped.run_until_cancelled(pass(visitor, &server, habit)).await
+                });
+            }
+        });
+        Ok(Self { address, _stop: stop.drop_guard() })
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client that goes through the gate.
+    pub fn client(&self, access_key: &str, secret_key: &str) -> Client {
+        client(&self.endpoint(), access_key, secret_key)
+    }
+}
+
+/// One request a connection, so that each is seen.
+async fn pass(mut visitor: TcpStream, server: &str, habit: GateHabit) -> Result<()> {
+    let mut read = Vec::new();
+    let end = loop {
+        if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break end;
+        }
+        ensure!(read.len() < HEAD_BYTES_MAX, "the head of the request has no end");
+        ensure!(visitor.read_buf(&mut read).await? > 0, "the visitor left");
+    };
+    let head = std::str::from_utf8(&read[..end]).context("a head of text")?;
+    if let GateHabit::Lacks(right) = habit
+        && rights_of(head).contains(&right)
+    {
+        // Who answers before the request has ended breaks the connection.
+        let mut rest = length_of(head).saturating_sub(read.len() - end - 4);
+        while rest > 0 {
+            let mut body = vec![0; rest.min(HEAD_BYTES_MAX)];
+            rest -= visitor.read(&mut body).await?;
+        }
+        visitor.write_all(DENIED.as_bytes()).await?;
+        return Ok(visitor.shutdown().await?);
+    }
+    let mut server = TcpStream::connect(server).await?;
+    server.write_all(rewrite(head, habit).as_bytes()).await?;
+    server.write_all(&read[end + 4..]).await?;
+    copy_bidirectional(&mut visitor, &mut server).await?;
+    Ok(())
+}
+
+fn rewrite(head: &str, habit: GateHabit) -> String {
+    let dropped: &[&str] = match habit {
+        GateHabit::Lacks(_) => &["connection"],
+        GateHabit::Anonymous => &["authorization", "connection"],
+        GateHabit::OverwritesOnCreate => &["authorization", "connection", "if-none-match"],
+    };
+    let kept = head.split("\r\n").filter(|line| {
+        let name = line.split(':').next().unwrap_or_default();
+        !dropped.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
+    });
+    let kept: Vec<_> = kept.collect();
+    format!("{}\r\nconnection: close\r\n\r\n", kept.join("\r\n"))
+}
+
+const DENIED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 74\r\nconnection: close\r\n\r\n\
+    <Error><Code>AccessDenied</Code><Message>a right is missing</Message></Error>";
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+    let mut found = lines.filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    found.next().map(|(_, value)| value.trim())
+}
+
+fn length_of(head: &str) -> usize {
+    header(head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+/// What AWS asks for a request.
+fn rights_of(head: &str) -> Vec<&'static str> {
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let asks = |name: &str| query.split('&').any(|part| part.split('=').next() == Some(name));
+    let of_object = path.trim_matches('/').contains('/');
+    let versioned = asks("versionId");
+    let mut rights = vec![match (method, of_object) {
+        ("GET", false) if asks("versioning") => "s3:GetBucketVersioning",
+        ("GET", false) if asks("object-lock") => "s3:GetBucketObjectLockConfiguration",
+        ("GET", false) if asks("lifecycle") => "s3:GetLifecycleConfiguration",
+        ("GET", false) if asks("versions") => "s3:ListBucketVersions",
+        (_, false) => "s3:ListBucket",
+        ("GET", true) if asks("retention") => "s3:GetObjectRetention",
+        ("PUT", true) if asks("retention") => "s3:PutObjectRetention",
+        ("PUT", true) => "s3:PutObject",
+        ("DELETE", true) if versioned => "s3:DeleteObjectVersion",
+        ("DELETE", true) => "s3:DeleteObject",
+        (_, true) if versioned => "s3:GetObjectVersion",
+        (_, true) => "s3:GetObject",
+    }];
+    if header(head, "x-amz-object-lock-mode").is_some() {
+        rights.push("s3:PutObjectRetention");
+    }
+    if header(head, "x-amz-bypass-governance-retention").is_some() {
+        rights.push("s3:BypassGovernanceRetention");
+    }
+    rights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_as_long_as_it_says() {
+        let (head, body) = DENIED.split_once("\r\n\r\n").unwrap();
+        assert_eq!(length_of(head), body.len());
+    }
+
+    #[test]
+    fn a_request_needs_the_rights_that_aws_asks_for() {
+        let check = |head: &str, expected: &[&str]| assert_eq!(rights_of(head), expected, "{head}");
+        check("GET /b?versioning HTTP/1.1\r\nHost: a", &["s3:GetBucketVersioning"]);
+        check("GET /b/?list-type=2 HTTP/1.1\r\nHost: a", &["s3:ListBucket"]);
+        check("GET /b/k?versionId=1 HTTP/1.1\r\nHost: a", &["s3:GetObjectVersion"]);
+        let locked = "PUT /b/k HTTP/1.1\r\nX-Amz-Object-Lock-Mode: GOVERNANCE";
+        check(locked, &["s3:PutObject", "s3:PutObjectRetention"]);
+        let bypass = "DELETE /b/k?versionId=1 HTTP/1.1\r\nx-amz-bypass-governance-retention: true";
+        check(bypass, &["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]);
+    }
+
+    #[test]
+    fn a_gate_takes_off_the_signature_and_the_condition() {
+        let head = "PUT /bucket/key HTTP/1.1\r\nHost: a\r\nAuthorization: AWS4\r\nIf-None-Match: *";
+        let passed = rewrite(head, GateHabit::Anonymous);
+        assert_eq!(
+            passed,
+            "PUT /bucket/key HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\nconnection: close\r\n\r\n"
+        );
+        let passed = rewrite(head, GateHabit::OverwritesOnCreate);
+        assert_eq!(passed, "PUT /bucket/key HTTP/1.1\r\nHost: a\r\nconnection: close\r\n\r\n");
+    }
+}
