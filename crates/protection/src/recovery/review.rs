@@ -18,7 +18,7 @@ use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
 use crate::recovery::documents::ManifestDocument;
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
-use crate::recovery::open::{OpenChain, is_lasting, open_chains};
+use crate::recovery::open::{OpenChain, open_chains};
 
 /// What was committed by a moment lies in the store this much later, unless the store was away.
 const SHIPPED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
@@ -70,7 +70,7 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     let opened = open_chains(&store, &source.source_cluster_id, &passphrases).await;
     let (chains, mut warnings) = match (opened, source.point_in_time) {
         // Nothing was there yet. What is possible is told by what is there now.
-        (Err(error), Some(wanted)) if is_lasting(error.class()) => {
+        (Err(error), Some(wanted)) if error.class().is_lasting() => {
             let (chains, _) = open_chains(&location.store, &source.source_cluster_id, &passphrases).await?;
             return Err(find_moment(&chains, wanted, now).await.err().unwrap_or(error));
         }
