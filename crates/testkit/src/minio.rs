@@ -1,5 +1,6 @@
 //! A real S3 server for tests: MinIO as a process of its own, with random credentials and its own directory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -84,6 +85,24 @@ impl Minio {
     /// A client with all rights, for what a test does behind the back of the code under test.
     pub fn client(&self) -> Client {
         client(&self.endpoint(), &self.access_key, &self.secret_key)
+    }
+
+    /// All that lies in it: every version of every key of every bucket, as `bucket/key` and the version's id.
+    pub async fn holdings(&self) -> Result<BTreeSet<(String, String)>> {
+        let client = self.client();
+        let mut found = BTreeSet::new();
+        for bucket in client.list_buckets().send().await.context("list buckets")?.buckets() {
+            let bucket = bucket.name().unwrap_or_default();
+            let page = client.list_object_versions().bucket(bucket).send().await;
+            let page = page.with_context(|| format!("list bucket {bucket}"))?;
+            ensure!(page.is_truncated != Some(true), "bucket {bucket} holds more than a page");
+            found.insert((bucket.to_owned(), String::new()));
+            found.extend(page.versions().iter().map(|version| {
+                let key = version.key().unwrap_or_default();
+                (format!("{bucket}/{key}"), version.version_id().unwrap_or_default().to_owned())
+            }));
+        }
+        Ok(found)
     }
 
     pub async fn create_bucket(&self, name: &str, protection: BucketProtection) -> Result<()> {

@@ -109,7 +109,7 @@ fn rewrite(head: &str, habit: GateHabit) -> String {
     format!("{}\r\nconnection: close\r\n\r\n", kept.join("\r\n"))
 }
 
-const DENIED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 74\r\nconnection: close\r\n\r\n\
+const DENIED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 77\r\nconnection: close\r\n\r\n\
     <Error><Code>AccessDenied</Code><Message>a right is missing</Message></Error>";
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {

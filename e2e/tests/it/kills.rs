@@ -2,6 +2,7 @@
 //! recovery, an owner of yesterday, a catalog that was damaged meanwhile.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,78 +10,122 @@ use keelson_e2e::Listing;
 use keelson_testkit::Supervisor;
 use serde_json::{Value, json};
 
-use crate::stage::{NAMESPACE, Stage, assert_said, block_on};
+use crate::stage::{ACTIONS, NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{
     APPLICATION, ORIGIN, PASSPHRASE, action, back_up, config_map, export_action, raise_source,
     recovery_request, restore_point_of, wait_until_shipped,
 };
 
-/// Moments after the request at which the process dies; the work takes some tenths of a second.
-const MOMENTS: [Duration; 3] =
-    [Duration::from_millis(5), Duration::from_millis(60), Duration::from_millis(250)];
+/// What the work has just written when the process dies: its announcement, its first data, its result. The last may be
+/// followed by the end of the action before the signal comes; the others are not.
+const MOMENTS: [&str; 3] = ["sessions", "packs", "outcomes"];
+const LOOK: Duration = Duration::from_millis(1);
 
-fn wait_for(moment: Duration) {
-    block_on(async {
-        let _ = tokio::time::timeout(moment, std::future::pending::<()>()).await;
-    });
+/// Waits until something new lies in a folder of this name; looks far more often than anything else does.
+fn until_written(within: &Path, folder: &str, before: &Listing) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_new = |path: &Path| path.iter().any(|name| name == folder) && before.paths().all(|it| it != path);
+    while Instant::now() < deadline {
+        // What goes while it is listed makes an error of it.
+        if Listing::of(within).is_ok_and(|listing| listing.paths().any(is_new)) {
+            return Ok(());
+        }
+        block_on(async { tokio::time::sleep(LOOK).await });
+    }
+    anyhow::bail!("nothing new in {folder} of {}", within.display())
 }
 
-/// A run that a kill interrupted has ended well, or says why not.
-fn assert_told(action: &Value) {
-    let status = &action["status"];
+/// Asks for an action, kills the process when the work has written to `folder` within `place`, and starts it again.
+/// The action has ended well, or says why not. True if the kill interrupted it.
+fn kill_within(
+    stage: &mut Stage,
+    resource: &str,
+    action: &Value,
+    place: &Path,
+    folder: &str,
+) -> Result<bool> {
+    let [namespace, name] =
+        ["namespace", "name"].map(|field| action["metadata"][field].as_str().unwrap_or_default());
+    let before = Listing::of(place)?;
+    stage.create(action)?;
+    until_written(place, folder, &before)?;
+    stage.kill_and_restart()?;
+    let ended = stage.ended(resource, namespace, name)?;
+    let status = &ended["status"];
     let is_told = status["error"]["message"].as_str().is_some_and(|message| !message.is_empty());
     assert!(status["state"] == "Complete" || is_told, "{status}");
+    let details = format!("/apis/{ACTIONS}/namespaces/{namespace}/{resource}s/{name}/details");
+    let details: Value = serde_json::from_str(&stage.kubectl(&["get", "--raw", &details], "")?)?;
+    let attempt = details["status"]["actionDetails"]["phases"][0]["attempt"].as_u64();
+    Ok(attempt.with_context(|| format!("no attempt in {details}"))? > 1)
 }
 
 #[test]
 fn a_kill_in_the_middle_of_backup_export_and_dr_run_leaves_runs_that_end() -> Result<()> {
     let share = Supervisor::start("share")?;
     let mut stage = raise_source(share.directory(), ORIGIN)?;
+    let (local, place) = (stage.data().join("local"), share.directory().join(ORIGIN));
+    let source = place.join("k10").join(stage.cluster_id()?);
     let subject = json!({ "subject": { "name": APPLICATION, "namespace": APPLICATION } });
+    let policy = json!({ "subject": {
+        "kind": "Policy", "name": "k10-disaster-recovery-policy", "namespace": NAMESPACE,
+    }});
+    let mut interrupted = [0, 0, 0];
     for (number, moment) in MOMENTS.into_iter().enumerate() {
         stage.create(&config_map(&format!("more-{number}")))?;
-        let name = format!("backup-{number}");
-        stage.create(&action("BackupAction", &name, APPLICATION, subject.clone()))?;
-        wait_for(moment);
-        stage.kill_and_restart()?;
-        assert_told(&stage.ended("backupaction", APPLICATION, &name)?);
+        let backup = action("BackupAction", &format!("backup-{number}"), APPLICATION, subject.clone());
+        let backup = kill_within(&mut stage, "backupaction", &backup, &local, moment)?;
 
         let point = back_up(&stage, &format!("after-{number}"))?;
-        let name = format!("export-{number}");
-        stage.create(&export_action(&name, &point))?;
-        wait_for(moment);
-        stage.kill_and_restart()?;
-        assert_told(&stage.ended("exportaction", NAMESPACE, &name)?);
+        let export = export_action(&format!("export-{number}"), &point);
+        let export = kill_within(&mut stage, "exportaction", &export, &source.join("exports"), moment)?;
 
-        let policy =
-            json!({ "kind": "Policy", "name": "k10-disaster-recovery-policy", "namespace": NAMESPACE });
-        let name = format!("run-{number}");
-        stage.create(&action("RunAction", &name, NAMESPACE, json!({ "subject": policy })))?;
-        wait_for(moment);
-        stage.kill_and_restart()?;
-        assert_told(&stage.ended("runaction", NAMESPACE, &name)?);
+        let run = action("RunAction", &format!("run-{number}"), NAMESPACE, policy.clone());
+        let run = kill_within(&mut stage, "runaction", &run, &source.join("dr"), moment)?;
+        for (count, interrupted) in interrupted.iter_mut().zip([backup, export, run]) {
+            *count += u32::from(interrupted);
+        }
     }
+    assert!(interrupted.iter().all(|count| *count >= 2), "kills within backup, export, run: {interrupted:?}");
     let said = stage.keelson(&["dr", "run"])?;
     assert_eq!(said.code, 0, "{said:?}");
     wait_until_shipped(&stage)?;
     let file = share.directory().join("passphrase");
     fs::write(&file, PASSPHRASE)?;
-    let (file, place) = (file.display().to_string(), share.directory().join(ORIGIN).display().to_string());
+    let (file, place) = (file.display().to_string(), place.display().to_string());
     let said = keelson_e2e::answer(["tools", "verify", "--directory", &place, "--passphrase-file", &file])?;
     assert_eq!(said.code, 0, "{said:?}");
     Ok(())
 }
 
-/// A fresh platform recovers from `vault`; `killed` is where it is killed on the way.
-fn recover(share: &Supervisor, source: &str, killed: &[Duration]) -> Result<Stage> {
+fn log_length(stage: &Stage) -> Result<usize> {
+    Ok(fs::read(stage.instance.log_file())?.len())
+}
+
+fn until_logged(stage: &Stage, from: usize, word: &str) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let log = fs::read(stage.instance.log_file())?;
+        if String::from_utf8_lossy(&log[from.min(log.len())..]).contains(word) {
+            return Ok(());
+        }
+        block_on(async { tokio::time::sleep(LOOK).await });
+    }
+    anyhow::bail!("'{word}' is not in the log:\n{}", stage.instance.log_tail())
+}
+
+/// A fresh platform recovers from `vault`; it is killed each time that it logs one of these phases.
+fn recover(share: &Supervisor, source: &str, killed: &[&str]) -> Result<Stage> {
     let mut stage = Stage::raise(share.directory(), &[])?;
     stage.passphrase(&[("key", PASSPHRASE)])?;
     stage.profile("vault", ORIGIN)?;
     stage.wait_valid("profile", "vault")?;
+    let mut logged = log_length(&stage)?;
     stage.create(&recovery_request("KastenDRRestore", "again", "vault", source))?;
-    for moment in killed {
-        wait_for(*moment);
+    for phase in killed {
+        until_logged(&stage, logged, phase)?;
         stage.instance.kill()?;
+        logged = log_length(&stage)?;
         // The recovery goes on at once, before anybody could ask for it.
         stage.instance.restart()?;
     }
@@ -96,15 +141,19 @@ fn a_kill_in_the_middle_of_a_recovery_is_followed_by_the_same_recovery_to_its_en
     let (source_id, lost) = (source.cluster_id()?, source.status()?);
     source.instance.kill()?;
 
-    let killed = [5, 700, 1000, 1300, 1600].map(Duration::from_millis);
-    let stage = recover(&share, &source_id, &killed)?;
+    let phases = [
+        "Reading the location",
+        "Rebuilding the catalog",
+        "Placing the ownership ConfigMap",
+        "Switching to the recovered catalog",
+        "Restoring profiles",
+        "Restoring policies",
+    ];
+    let stage = recover(&share, &source_id, &phases)?;
     let restored =
         stage.get(&["kastendrrestore", "again", "-n", NAMESPACE])?.context("the restore is gone")?;
     let status = stage.status()?;
-    // After the switch the request goes on and tells no digests; before it, they are those of the source.
-    if let Some(chain) = restored["status"]["recovered"]["chain"].as_str().filter(|it| !it.is_empty()) {
-        assert_eq!(Some(chain), lost["catalog"]["chain"].as_str());
-    }
+    assert_eq!(restored["status"]["recovered"]["chain"], lost["catalog"]["chain"], "{}", restored["status"]);
     assert!(status["catalog"]["generation"].as_u64() > lost["catalog"]["generation"].as_u64(), "{status}");
     let contents = stage.get(&["restorepointcontents"])?.context("no list")?;
     let before = contents["items"].as_array().map_or(0, Vec::len);

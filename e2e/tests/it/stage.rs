@@ -41,7 +41,7 @@ pub(crate) struct Stage {
 /// What must not have changed after a refusal: the catalog's digests, and the revision that the API tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
-    digests: Value,
+    pub(crate) digests: Value,
     revision: String,
 }
 

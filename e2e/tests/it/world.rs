@@ -40,6 +40,13 @@ pub(crate) struct World {
     pub(crate) stage: Stage,
 }
 
+/// What a refused request may add to the catalog.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Except {
+    Nothing,
+    TheRecordOfTheAction,
+}
+
 /// The world, for one test at a time.
 pub(crate) fn enter() -> Result<MutexGuard<'static, World>> {
     static WORLD: OnceLock<Result<Mutex<World>>> = OnceLock::new();
@@ -88,6 +95,31 @@ impl World {
         Ok((Listing::of(&self.folder(copy))?, self.stage.state()?))
     }
 
+    /// What a refusal leaves as it was: every location, and the catalog. Readers announce themselves, which harms
+    /// nothing.
+    pub(crate) fn everything(&self) -> Result<(Listing, State)> {
+        let listing = || Ok::<_, anyhow::Error>(Listing::of(self.share.directory())?.without("sessions"));
+        Ok((listing()?, self.stage.state()?))
+    }
+
+    /// No location has changed, and nothing that the catalog protects has.
+    #[track_caller]
+    pub(crate) fn assert_untouched(&self, before: &(Listing, State), except: Except) -> Result<()> {
+        let after = self.everything()?;
+        assert_eq!(before.0.differences(&after.0), Vec::<PathBuf>::new());
+        match except {
+            Except::Nothing => assert_eq!(before.1.digests, after.1.digests),
+            Except::TheRecordOfTheAction => {
+                assert_eq!(before.1.digests["configuration"], after.1.digests["configuration"]);
+                assert_ne!(
+                    before.1.digests["local"], after.1.digests["local"],
+                    "the action is in the history"
+                );
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn recover(&self, verb: &str, profile: &str, cluster: &str) -> Result<Answer> {
         self.stage.keelson(&["dr", verb, "--profile", profile, "--source-cluster-id", cluster])
     }
@@ -114,7 +146,7 @@ impl World {
         Ok(())
     }
 
-    /// A review may find nothing wrong where only the restore reads everything.
+    /// A review may find nothing wrong where only the restore reads everything. What it says.
     #[track_caller]
     pub(crate) fn assert_restore_refused(
         &self,
@@ -122,7 +154,7 @@ impl World {
         cluster: &str,
         code: i32,
         words: &[&str],
-    ) -> Result<()> {
+    ) -> Result<String> {
         let before = self.state_of(copy)?;
         let ownership = self.stage.status()?["ownership"].clone();
         let said = self.recover("restore", copy, cluster)?;
@@ -138,7 +170,7 @@ impl World {
         // What a recovery places in the cluster is not there either.
         let map = self.stage.get(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;
         assert_eq!((map, &self.stage.status()?["ownership"]), (None, &ownership));
-        Ok(())
+        Ok(said.stderr)
     }
 }
 

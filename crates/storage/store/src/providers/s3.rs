@@ -12,6 +12,7 @@ mod transport;
 mod trust;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -164,13 +165,15 @@ impl S3Store {
     async fn delete_one(&self, path: &StorePath, version: Option<&VersionId>) -> Result<(), StoreError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(path.as_str());
         let request = request.set_version_id(version.map(|version| version.as_str().to_owned()));
+        // A lock that ends while the answer is under way was one. Servers tell whole seconds.
+        let asked = self.transport.server_time().map(|time| time - Duration::from_secs(1));
         let failure = match request.send().await {
             Ok(_) => return Ok(()),
             Err(error) => Failure::of(error),
         };
         // Servers refuse a locked delete with different codes, some of them the same as for a missing right.
         let refused = failure.refusal().is_some_and(|refusal| matches!(refusal.status, 400 | 403));
-        if refused && version.is_some() && self.is_locked(path, version).await {
+        if refused && version.is_some() && self.is_locked(path, version, asked).await {
             return Err(StoreError::Locked { operation: Operation::Delete, path: path.clone() });
         }
         match self.explain(Operation::Delete, path, failure) {
@@ -179,12 +182,17 @@ impl S3Store {
         }
     }
 
-    async fn is_locked(&self, path: &StorePath, version: Option<&VersionId>) -> bool {
+    async fn is_locked(
+        &self,
+        path: &StorePath,
+        version: Option<&VersionId>,
+        asked: Option<Timestamp>,
+    ) -> bool {
         let until = match self.describe(Operation::Delete, path, version).await {
             Ok((meta, _)) => meta.retain_until,
             Err(_) => None,
         };
-        until.is_some_and(|until| self.transport.server_time().is_none_or(|now| until > now))
+        until.is_some_and(|until| asked.is_none_or(|asked| until > asked))
     }
 
     /// Newest first, so that what is left of an interrupted delete is still led by the first version.
