@@ -7,9 +7,24 @@ use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(25);
+/// For whoever must act in the middle of what takes some hundredths of a second.
+const POLL_PROMPTLY: Duration = Duration::from_millis(1);
 
 /// Asks `check` again and again until it answers with a value; gives up after a minute, naming `what`.
-pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    poll(what, POLL, check).await
+}
+
+/// The same for a cheap check, a thousand times a second.
+pub async fn promptly<T>(what: &str, check: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    poll(what, POLL_PROMPTLY, check).await
+}
+
+async fn poll<T>(
+    what: &str,
+    pause: Duration,
+    mut check: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = check().await? {
@@ -18,6 +33,6 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<Op
         if Instant::now() > deadline {
             bail!("waited {} s in vain: {what}", PATIENCE.as_secs());
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pause).await;
     }
 }

@@ -20,7 +20,7 @@ mod supervisor;
 mod versitygw;
 
 pub use control_plane::{ClientCertificate, ControlPlane};
-pub use eventually::eventually;
+pub use eventually::{eventually, promptly};
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
 pub use format_reader::{FormatReader, Told};
 pub use minio::{BucketProtection, Minio};

@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use keelson_e2e::Listing;
-use keelson_testkit::Supervisor;
+use keelson_testkit::{Supervisor, promptly};
 use serde_json::{Value, json};
 
 use crate::stage::{ACTIONS, NAMESPACE, Stage, assert_said, block_on};
@@ -19,20 +19,14 @@ use crate::world::{
 /// What the work has just written when the process dies: its announcement, its first data, its result. The last may be
 /// followed by the end of the action before the signal comes; the others are not.
 const MOMENTS: [&str; 3] = ["sessions", "packs", "outcomes"];
-const LOOK: Duration = Duration::from_millis(1);
 
-/// Waits until something new lies in a folder of this name; looks far more often than anything else does.
+/// Waits until something new lies in a folder of this name.
 fn until_written(within: &Path, folder: &str, before: &Listing) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
     let is_new = |path: &Path| path.iter().any(|name| name == folder) && before.paths().all(|it| it != path);
-    while Instant::now() < deadline {
+    block_on(promptly(&format!("something new in {folder} of {}", within.display()), async || {
         // What goes while it is listed makes an error of it.
-        if Listing::of(within).is_ok_and(|listing| listing.paths().any(is_new)) {
-            return Ok(());
-        }
-        block_on(async { tokio::time::sleep(LOOK).await });
-    }
-    anyhow::bail!("nothing new in {folder} of {}", within.display())
+        Ok(Listing::of(within).is_ok_and(|listing| listing.paths().any(is_new)).then_some(()))
+    }))
 }
 
 /// Asks for an action, kills the process when the work has written to `folder` within `place`, and starts it again.
@@ -103,15 +97,10 @@ fn log_length(stage: &Stage) -> Result<usize> {
 }
 
 fn until_logged(stage: &Stage, from: usize, word: &str) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < deadline {
+    block_on(promptly(&format!("'{word}' in the log"), async || {
         let log = fs::read(stage.instance.log_file())?;
-        if String::from_utf8_lossy(&log[from.min(log.len())..]).contains(word) {
-            return Ok(());
-        }
-        block_on(async { tokio::time::sleep(LOOK).await });
-    }
-    anyhow::bail!("'{word}' is not in the log:\n{}", stage.instance.log_tail())
+        Ok(String::from_utf8_lossy(&log[from.min(log.len())..]).contains(word).then_some(()))
+    }))
 }
 
 /// A fresh platform recovers from `vault`; it is killed each time that it logs one of these phases.
