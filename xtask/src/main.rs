@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
 mod codegen;
+mod evidence;
 mod explore;
 mod finding;
 mod promises;

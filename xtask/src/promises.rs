@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
+use crate::evidence;
 use crate::finding::Finding;
 use crate::tree::Tree;
 
@@ -99,22 +100,12 @@ impl Row {
     }
 
     fn check_scenarios(&self, tree: &Tree) -> Option<String> {
-        let scenarios: Vec<&str> = self.evidence.split('`').skip(1).step_by(2).collect();
+        let scenarios: Vec<&str> = evidence::quoted(&self.evidence).collect();
         if scenarios.is_empty() {
             return Some("proven by which scenario?".to_owned());
         }
-        let absent = scenarios.into_iter().find(|scenario| !exists(tree, scenario))?;
+        let absent = scenarios.into_iter().find(|scenario| !evidence::exists(tree, scenario))?;
         Some(format!("there is no scenario '{absent}'"))
-    }
-}
-
-fn exists(tree: &Tree, scenario: &str) -> bool {
-    let (path, function) = scenario.split_once("::").unwrap_or((scenario, ""));
-    let path = path.trim_start_matches("./").split(' ').next().unwrap_or_default();
-    let Some(text) = tree.file(path) else { return false };
-    match function.rsplit("::").next().unwrap_or_default() {
-        "" => !path.ends_with(".rs"),
-        name => text.contains(&format!("fn {name}(")),
     }
 }
 

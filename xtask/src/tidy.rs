@@ -3,6 +3,7 @@
 //! A rule that is wrong is changed here, in the open; a file that breaks one for a good reason is listed by name,
 //! and such a list only shrinks.
 
+mod claims;
 mod documents;
 mod layers;
 mod names;
@@ -18,6 +19,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings.extend(names::check(tree));
     findings.extend(sources::check(tree));
     findings.extend(documents::check(tree));
+    findings.extend(claims::check(tree));
     findings.extend(codegen::check(tree));
     findings.sort();
     findings

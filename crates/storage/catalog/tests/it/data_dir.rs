@@ -1,6 +1,7 @@
 //! The data directory: lock, generations, leftovers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use keelson_catalog::{DataDir, DataDirError, OpenCatalogError, RebuildError, Scope};
 use keelson_crypto::CatalogKey;
@@ -23,6 +24,19 @@ fn an_empty_directory_has_no_catalog_until_one_is_made() {
     assert!(!fixture.path().join("1/UNFINISHED").exists());
     let error = data_dir.create_first(&fixture.key, b"").unwrap_err();
     assert!(matches!(error, OpenCatalogError::Exists { .. }), "{error}");
+}
+
+/// Names and history are not encrypted there.
+#[test]
+fn nobody_but_its_owner_may_look_into_a_data_directory() {
+    let fixture = Fixture::new();
+    let made = fixture.path().join("made");
+    let data_dir = DataDir::open(&made, fixture.clock()).unwrap();
+    data_dir.create_first(&fixture.key, b"wrapped").unwrap();
+    for folder in [made.clone(), made.join("1")] {
+        let mode = fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", folder.display());
+    }
 }
 
 #[test]
