@@ -51,14 +51,6 @@ impl ActionKind {
             Self::Run => "run",
         }
     }
-
-    /// Whether it belongs to no namespace.
-    pub const fn is_cluster_scoped(self) -> bool {
-        match self {
-            Self::Retire => true,
-            Self::Backup | Self::Export | Self::Restore | Self::Run => false,
-        }
-    }
 }
 
 /// A kind or state that no action has.

@@ -61,7 +61,8 @@ async fn contents_changed(
         if commits.changed().await.is_err() {
             return std::future::pending().await;
         }
-        let (Ok(catalog), Some(since)) = (platform.catalog(), seen.through) else { return };
+        let Ok(catalog) = platform.catalog() else { continue };
+        let Some(since) = seen.through else { return };
         match catalog.changes(&kinds::restore_point_contents(), None, since, 1) {
             Ok(changes) if changes.events.is_empty() => {}
             Ok(_) | Err(_) => return,
@@ -73,7 +74,8 @@ async fn refresh(
     platform: &Platform,
     seen: &mut ContentsSeen,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let catalog = platform.catalog()?;
+    // There is nothing to bring up to date; what is wrong stands in the status.
+    let Ok(catalog) = platform.catalog() else { return Ok(()) };
     count_contents(&catalog, seen)?;
     let namespaces: BTreeMap<String, String> =
         platform.cluster.namespaces().await?.into_iter().map(|state| (state.name, state.uid)).collect();

@@ -14,6 +14,7 @@ pub mod requests;
 mod actions;
 mod backup;
 mod engine;
+mod events;
 mod expiry;
 mod export;
 mod history;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kinds;
 use crate::platform::Platform;
+use crate::validation::faults_of;
 
 /// A small object store answers this many calls at once without queueing them.
 const LIMITS: Limits =
@@ -85,6 +86,23 @@ pub struct KnownProfile {
     pub kind: ProfileKind,
     pub health: ProfileHealth,
     pub spec: Option<LocationSpec>,
+    /// What its validation found wrong.
+    pub faults: Vec<String>,
+}
+
+impl KnownProfile {
+    /// Decides whether it may hold new backups.
+    pub(crate) fn check_target(&self) -> Result<(), LocationError> {
+        check_dr_target(self.kind, self.health).map_err(|refusal| LocationError::Refused {
+            profile: self.name.clone(),
+            refusal,
+            faults: self.faults.clone(),
+        })
+    }
+}
+
+fn said(faults: &[String]) -> String {
+    if faults.is_empty() { String::new() } else { format!(": {}", faults.join("; ")) }
 }
 
 /// A profile leads to no store.
@@ -98,8 +116,8 @@ pub enum LocationError {
     MalformedProfile { profile: String, faults: Vec<String> },
     #[error("profile '{profile}' describes no location")]
     NoLocation { profile: String },
-    #[error("profile '{profile}' cannot be used here: {refusal}")]
-    Refused { profile: String, refusal: DrTargetRefusal },
+    #[error("profile '{profile}' cannot be used here: {refusal}{}", said(faults))]
+    Refused { profile: String, refusal: DrTargetRefusal, faults: Vec<String> },
     #[error("read Secret '{secret}' of profile '{profile}'")]
     ReadSecret { profile: String, secret: NamespacedName, source: RequestError },
     #[error("Secret '{secret}' of profile '{profile}' does not exist")]
@@ -199,8 +217,7 @@ impl Platform {
     /// Opens a location that must take new backups.
     pub async fn open_writable(&self, profile: &str) -> Result<Location, LocationError> {
         let known = self.profile(profile).await?;
-        check_dr_target(known.kind, known.health)
-            .map_err(|refusal| LocationError::Refused { profile: profile.to_owned(), refusal })?;
+        known.check_target()?;
         let spec = known.spec.ok_or_else(|| LocationError::NoLocation { profile: profile.to_owned() })?;
         self.open_spec(profile, &spec).await
     }
@@ -344,6 +361,10 @@ pub(crate) fn known_profile(name: &str, object: &serde_json::Value) -> Result<Kn
         kind: parsed.kind,
         health: parsed.health,
         spec: parsed.location,
+        faults: match parsed.health {
+            ProfileHealth::Failed => faults_of(&object["status"]),
+            _ => Vec::new(),
+        },
     })
 }
 

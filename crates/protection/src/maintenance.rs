@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, Expect, RowKey, RowKind};
 use keelson_model::{Chain, Classified, ErrorClass, later};
 use keelson_repository::{
@@ -34,6 +34,8 @@ const EVERY: Duration = Duration::from_secs(24 * 3600);
 /// After the first start: an instance that was just recovered has better things to do.
 const FIRST_AFTER: Duration = Duration::from_secs(2 * 3600);
 const REPACK_EVERY_PASSES: u64 = 7;
+/// No write takes this long: whoever left a temporary file so long ago is dead.
+const LEFT_BEHIND_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// How often sessions are looked for that a prune waits for.
 const SESSIONS_EVERY: Duration = Duration::from_secs(60);
 /// Prunes that wait at once. What a further one has begun the next pass finishes.
@@ -60,6 +62,9 @@ pub struct PassReport {
     pub restore_points_removed: u64,
     pub packs_removed: u64,
     pub bytes_freed: u64,
+    /// What writers that died had left in directories.
+    #[serde(default)]
+    pub leftovers_removed: u64,
     /// Places that are not this instance's to maintain, and what went wrong; the first of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
@@ -168,6 +173,10 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
         };
         for repository in repositories {
             let name = repository.root().to_string();
+            match repository.sweep(LEFT_BEHIND_AFTER).await {
+                Ok(count) => report.leftovers_removed += count,
+                Err(error) => report.fail(&name, &Chain(&error).to_string()),
+            }
             let repack = number % REPACK_EVERY_PASSES == REPACK_EVERY_PASSES - 1;
             match prune(platform, &place, &repository, list.as_ref(), repack).await {
                 Ok(Pruned::Done(pruned)) => report.count(pruned),

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::kinds;
 use crate::platform::Platform;
+use crate::validation::faults_of;
 
 /// Namespaces of the cluster itself: no application lives there.
 pub(crate) const EXCLUDED_NAMESPACES: [&str; 4] =
@@ -95,9 +96,7 @@ pub(crate) fn parse_valid(object: Value, install_namespace: &str) -> Result<Poli
     match status["validation"].as_str() {
         Some("Success") if is_current => {}
         Some("Failed") if is_current => {
-            let faults = status["error"].as_array().into_iter().flatten();
-            let faults = faults.map(|fault| fault.as_str().unwrap_or_default().to_owned());
-            let mut faults: Vec<_> = faults.collect();
+            let mut faults = faults_of(status);
             if faults.is_empty() {
                 faults.push("its validation failed".to_owned());
             }

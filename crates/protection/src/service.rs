@@ -6,8 +6,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applications, engine, expiry, history, maintenance, mirror, ownership, platform::Platform, recovery,
-    scheduler, status, upkeep,
+    applications, engine, events, expiry, history, maintenance, mirror, ownership, platform::Platform,
+    recovery, scheduler, status, upkeep,
 };
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
@@ -21,6 +21,7 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     }
     let mut services = JoinSet::new();
     services.spawn(engine::run_actions(platform.clone(), stop.clone()));
+    services.spawn(events::run_events(platform.clone(), stop.clone()));
     services.spawn(scheduler::run_scheduler(platform.clone(), stop.clone()));
     services.spawn(expiry::run_expiry(platform.clone(), stop.clone()));
     services.spawn(history::run_history(platform.clone(), stop.clone()));

@@ -226,7 +226,7 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
     trouble.into_iter().chain(moved).chain(dropped).chain(drill).collect()
 }
 
-fn observe_ownership(platform: &Platform) -> OwnershipStatus {
+pub(crate) fn observe_ownership(platform: &Platform) -> OwnershipStatus {
     let ownership = ownership::read(&platform.instance).unwrap_or_default();
     let claims: Vec<ClaimStatus> = ownership
         .held

@@ -1,6 +1,6 @@
 //! Validation of profiles and policies: what their status says, decided by looking, not by believing.
 
-use keelson_model::location::{DrTargetRefusal, ProfileHealth, ProfileKind};
+use keelson_model::location::ProfileKind;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::policy::ParsedPolicy;
 pub use keelson_store::probe::Dialect;
@@ -149,9 +149,11 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
 
 /// A profile that backups are to be written through.
 async fn check_profile(platform: &Platform, name: &str) -> Result<(), LocationError> {
-    let known = platform.profile(name).await?;
-    keelson_model::location::check_dr_target(known.kind, known.health)
-        .map_err(|refusal: DrTargetRefusal| LocationError::Refused { profile: name.to_owned(), refusal })?;
-    debug_assert!(matches!(known.health, ProfileHealth::Writable));
-    Ok(())
+    platform.profile(name).await?.check_target()
+}
+
+/// What a controller wrote into a status as wrong.
+pub(crate) fn faults_of(status: &Value) -> Vec<String> {
+    let faults = status["error"].as_array().into_iter().flatten();
+    faults.map(|fault| fault.as_str().unwrap_or_default().to_owned()).collect()
 }

@@ -83,6 +83,7 @@ fn a_kill_in_the_middle_of_backup_export_and_dr_run_leaves_runs_that_end() -> Re
     assert!(interrupted.iter().all(|count| *count >= 2), "kills within backup, export, run: {interrupted:?}");
     let said = stage.keelson(&["dr", "run"])?;
     assert_eq!(said.code, 0, "{said:?}");
+    stage.wait_event(&stage.dr_policy()?, "RunCompleted")?;
     wait_until_shipped(&stage)?;
     let file = share.directory().join("passphrase");
     fs::write(&file, PASSPHRASE)?;
@@ -142,6 +143,7 @@ fn a_kill_in_the_middle_of_a_recovery_is_followed_by_the_same_recovery_to_its_en
     let restored =
         stage.get(&["kastendrrestore", "again", "-n", NAMESPACE])?.context("the restore is gone")?;
     let status = stage.status()?;
+    stage.wait_event(&restored, "RecoveryCompleted")?;
     assert_eq!(restored["status"]["recovered"]["chain"], lost["catalog"]["chain"], "{}", restored["status"]);
     assert!(status["catalog"]["generation"].as_u64() > lost["catalog"]["generation"].as_u64(), "{status}");
     let contents = stage.get(&["restorepointcontents"])?.context("no list")?;
@@ -186,6 +188,7 @@ fn an_old_instance_that_comes_back_after_a_new_owner_claimed_is_fenced() -> Resu
     old.until("the old instance says that it is fenced", || {
         Ok((old.status()?["ownership"]["state"] == "Fenced").then_some(()))
     })?;
+    old.wait_event(&old.dr_policy()?, "OwnershipLost")?;
     let said = old.keelson(&["dr", "run"])?;
     assert_said(
         &said,

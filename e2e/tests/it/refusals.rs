@@ -1,5 +1,6 @@
 //! Profiles, policies and restores that cannot work: the status says so, and nothing is made of them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,12 +54,21 @@ fn assert_policy_refused(world: &World, policy: &Value, words: &[&str]) -> Resul
     world.assert_untouched(&before, Except::Nothing)
 }
 
-/// Refused as the target of disaster recovery by the command and by the policy; nothing is made of either.
+/// Refused as the target of disaster recovery by the command and by the policy; nothing is made of either, and the
+/// passphrase that came with the command is not kept.
 #[track_caller]
 fn assert_no_target(world: &World, profile: &str, words: &[&str]) -> Result<()> {
     let before = world.everything()?;
-    let said = world.stage.keelson(&["dr", "enable", "--profile", profile])?;
-    world.stage.delete(&["policy", DR_POLICY, "-n", NAMESPACE])?;
+    let secret = || world.stage.get(&["secret", "k10-dr-secret", "-n", NAMESPACE]);
+    let kept = secret()?.map(|secret| secret["data"].clone());
+    let passphrase = world.share.directory().join("another-passphrase");
+    fs::write(&passphrase, "not the one that is in use")?;
+    let passphrase = passphrase.display().to_string();
+    let said =
+        world.stage.keelson(&["dr", "enable", "--profile", profile, "--passphrase-file", &passphrase])?;
+    fs::remove_file(&passphrase)?;
+    assert!(world.stage.get(&["policy", DR_POLICY, "-n", NAMESPACE])?.is_none(), "the policy is left");
+    assert_eq!(secret()?.map(|secret| secret["data"].clone()), kept);
     assert_said(&said, 3, &[&["disaster recovery was not enabled"], words].concat());
     let parameters = json!({ "filters": {}, "profile": { "name": profile, "namespace": NAMESPACE } });
     let policy =
@@ -117,7 +127,7 @@ pub(crate) struct Mounted(PathBuf);
 impl Mounted {
     /// None where the kernel does not let us: the test is skipped.
     pub(crate) fn new(folder: PathBuf, options: &str) -> Result<Option<Self>> {
-        std::fs::create_dir_all(&folder)?;
+        fs::create_dir_all(&folder)?;
         let mut command = Command::new("mount");
         let output = command.args(["-t", "tmpfs", "-o", options, "none"]).arg(&folder).output()?;
         if output.status.success() {
@@ -154,7 +164,7 @@ fn a_full_disk_is_told_and_refused_as_target_of_disaster_recovery() -> Result<()
     let world = enter()?;
     let Some(mounted) = Mounted::new(world.folder("full"), "size=64k")? else { return Ok(()) };
     // Written until nothing more fits.
-    let filled = std::fs::write(mounted.0.join("ballast"), vec![0; 128 * 1024]);
+    let filled = fs::write(mounted.0.join("ballast"), vec![0; 128 * 1024]);
     assert!(filled.is_err(), "the disk is not full");
     world.stage.profile("full", "full")?;
     let status = world.stage.validation("profile", "full")?;

@@ -227,6 +227,25 @@ impl Stage {
         serde_json::from_str(&said.stdout).context("read the status")
     }
 
+    /// Waits until `kubectl describe` of an object would show an event for this reason.
+    pub(crate) fn wait_event(&self, about: &Value, reason: &str) -> Result<()> {
+        let metadata = &about["metadata"];
+        let namespace = metadata["namespace"].as_str().unwrap_or_default();
+        let uid = metadata["uid"].as_str().context("no uid")?;
+        let selector = format!("reason={reason},involvedObject.uid={uid}");
+        self.until(&format!("event {reason}"), || {
+            let events = self.get(&["events", "-n", namespace, "--field-selector", &selector])?;
+            let found =
+                events.is_some_and(|events| events["items"].as_array().is_some_and(|it| !it.is_empty()));
+            Ok(found.then_some(()))
+        })
+    }
+
+    pub(crate) fn dr_policy(&self) -> Result<Value> {
+        let policy = self.get(&["policy", "k10-disaster-recovery-policy", "-n", NAMESPACE])?;
+        policy.context("there is no DR policy")
+    }
+
     pub(crate) fn revision(&self) -> Result<String> {
         let path = format!("/apis/{APPS}/restorepointcontents?limit=1");
         let list: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", &path], "")?)?;

@@ -135,7 +135,10 @@ async fn note_on_policy(
     reason: &'static str,
     text: String,
 ) {
-    let subject = Subject::of(json!({ "metadata": { "name": DR_POLICY, "namespace": namespace } }));
+    // `kubectl describe` finds events by the uid; a policy that is gone has none.
+    let policy = platform.cluster().read_object(kind, Some(namespace), DR_POLICY).await.ok().flatten();
+    let gone = || json!({ "metadata": { "name": DR_POLICY, "namespace": namespace } });
+    let subject = Subject::of(policy.unwrap_or_else(gone));
     record(platform, kind, &subject, &Note { severity: EventSeverity::Warning, reason, text }).await;
 }
 

@@ -2,15 +2,24 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use keelson_workload::{Cluster, ClusterAccess};
 
-use crate::failure::EXIT_CODES;
+use crate::failure::{EXIT_CODES, failed};
 use crate::output::Format;
 use crate::{dr, restore, serve, tools};
 
+const EXAMPLES: &str = "Examples:\n  \
+    keelson dr enable --profile vault --passphrase-file ./passphrase\n  \
+    keelson dr status\n  \
+    keelson dr restore --profile vault --source-cluster-id 0c3e8c52-…\n  \
+    keelson restore shop\n  \
+    keelson tools verify --directory /mnt/share --passphrase-file ./passphrase";
+
 /// Protects the applications of a Kubernetes cluster and, before all else, itself.
 #[derive(Debug, Parser)]
-#[command(name = "keelson", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "keelson", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), propagate_version = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -31,7 +40,7 @@ pub(crate) enum Command {
 /// Which cluster, and how to print.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// Of the cluster that the platform runs on; without it the pod's own account is used.
+    /// Of the cluster that the platform runs on; without it ~/.kube/config or, in a pod, its own account.
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Where the platform is installed.
@@ -40,4 +49,11 @@ pub(crate) struct Common {
     /// How to print the result.
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     pub output: Format,
+}
+
+impl Common {
+    pub(crate) async fn cluster(&self) -> Result<Cluster> {
+        let access = self.kubeconfig.clone().map_or(ClusterAccess::Usual, ClusterAccess::Kubeconfig);
+        Cluster::connect(&access).await.map_err(failed)
+    }
 }

@@ -12,11 +12,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use keelson_model::names::group;
-use keelson_workload::{Cluster, Kind};
+use keelson_workload::Kind;
 use serde_json::{Value, json};
 
 use crate::arguments::Common;
-use crate::serve::connect;
 
 /// Protect and recover the platform itself.
 #[derive(Debug, Args)]
@@ -31,15 +30,21 @@ enum DrCommand {
     #[command(after_help = "Example:\n  keelson dr enable --profile vault --passphrase-file ./passphrase")]
     Enable(EnableArguments),
     /// Disable disaster recovery. What was stored stays.
+    #[command(after_help = "Example:\n  keelson dr disable")]
     Disable(Common),
     /// Show how the platform is protected and who owns its backups.
+    #[command(after_help = "Examples:\n  keelson dr status\n  \
+        keelson dr status --output json | jq .disasterRecovery.shipped")]
     Status(Common),
     /// Run the DR policy once and follow it.
+    #[command(after_help = "Example:\n  keelson dr run")]
     Run(Common),
     /// List the restore points of a source cluster.
     #[command(after_help = "Example:\n  keelson dr review --profile vault --source-cluster-id 0c3e8c52-…")]
     Review(MomentArguments),
     /// Show what a recovery would do, and touch nothing.
+    #[command(after_help = "Example:\n  keelson dr plan --profile vault --source-cluster-id 0c3e8c52-… \
+        --point-in-time 2026-01-02T15:04:05Z")]
     Plan(MomentArguments),
     /// Recover the platform.
     #[command(after_help = "Example:\n  keelson dr restore --profile vault --source-cluster-id 0c3e8c52-… \
@@ -145,10 +150,6 @@ pub(crate) async fn run(dr: Dr) -> Result<()> {
 
 /// A recovery request is answered within this beyond its own bound.
 const GRACE: Duration = Duration::from_secs(60);
-
-async fn cluster(common: &Common) -> Result<Cluster> {
-    Ok(Cluster::from_client(connect(common.kubeconfig.as_deref()).await?))
-}
 
 fn kind(api_group: &str, kind: &str, resource: &str) -> Kind {
     Kind::namespaced(&format!("{api_group}/{}", group::VERSION), kind, resource)

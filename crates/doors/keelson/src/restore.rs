@@ -14,7 +14,6 @@ use crate::arguments::Common;
 use crate::failure::{failed, refuse, refuse_with};
 use crate::follow;
 use crate::output::{data, say};
-use crate::serve::connect;
 
 const RESTORE_WITHIN: Duration = Duration::from_secs(6 * 3600);
 
@@ -48,7 +47,7 @@ fn apps(kind: &str, resource: &str) -> Kind {
 }
 
 pub(crate) async fn run(restore: Restore) -> Result<()> {
-    let cluster = Cluster::from_client(connect(restore.common.kubeconfig.as_deref()).await?);
+    let cluster = restore.common.cluster().await?;
     let target = restore.target_namespace.clone().unwrap_or_else(|| restore.application.clone());
     let content = choose_content(&cluster, &restore).await?;
     ensure_namespace(&cluster, &target).await?;
@@ -64,13 +63,24 @@ pub(crate) async fn run(restore: Restore) -> Result<()> {
     cluster.create_object(&kind, &action).await.map_err(failed)?;
     let ended = follow::to_the_end(&cluster, &kind, &target, &name, RESTORE_WITHIN).await?;
     follow::check(&ended)?;
-    for exception in ended["status"]["exceptions"].as_array().into_iter().flatten() {
+    let exceptions = ended["status"]["exceptions"].as_array().map_or(&[][..], Vec::as_slice);
+    for exception in exceptions {
         say(&format!("note: {}", exception["message"].as_str().unwrap_or_default()));
     }
     data(restore.common.output, &ended["status"], |_| {
-        format!("'{}' is restored into namespace '{target}'", restore.application)
+        outcome(&restore.application, &target, exceptions.len())
     });
     Ok(())
+}
+
+fn outcome(application: &str, target: &str, exceptions: usize) -> String {
+    match exceptions {
+        0 => format!("'{application}' is restored into namespace '{target}'"),
+        1 => format!("'{application}' is partly restored into namespace '{target}': see the note above"),
+        count => format!(
+            "'{application}' is partly restored into namespace '{target}': see the {count} notes above"
+        ),
+    }
 }
 
 async fn choose_content(cluster: &Cluster, restore: &Restore) -> Result<Value> {

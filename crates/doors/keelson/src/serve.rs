@@ -11,7 +11,7 @@ use clap::Args;
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
 use keelson_model::Clock;
 use keelson_protection::{KdfCost, OWNERSHIP_GRACE, Platform, Settings};
-use keelson_workload::Cluster;
+use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,8 +33,8 @@ const SERVICE: &str = "keelson-api";
 #[command(after_help = "Example, outside a cluster:\n  keelson serve --kubeconfig admin.conf --data ./data \
     --claim dr-share=/mnt/share --listen 127.0.0.1:0")]
 pub(crate) struct Serve {
-    /// Run outside the cluster, with these credentials.
-    #[arg(long, value_name = "FILE")]
+    /// Run outside the cluster, with these credentials; without it the pod's own account is used.
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The namespace of the installation.
     #[arg(long, short, default_value = keelson_model::names::DEFAULT_INSTALL_NAMESPACE)]
@@ -79,8 +79,9 @@ fn parse_claim(text: &str) -> Result<(String, PathBuf), String> {
 
 pub(crate) async fn run(serve: Serve) -> Result<()> {
     init_logs(serve.log_json);
-    let client = connect(serve.kubeconfig.as_deref()).await?;
-    let cluster = Cluster::from_client(client.clone());
+    let access = serve.kubeconfig.clone().map_or(ClusterAccess::InCluster, ClusterAccess::Kubeconfig);
+    let cluster = Cluster::connect(&access).await.map_err(failed)?;
+    let client = cluster.client();
     prepare_cluster(&cluster, &serve.namespace).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let settings = Settings {
@@ -125,21 +126,6 @@ fn init_logs(json: bool) {
         .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn,tower=warn,aws_=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { builder.json().init() } else { builder.with_ansi(false).init() }
-}
-
-/// A client for the whole process. Requests decide themselves what may be sent again.
-pub(crate) async fn connect(kubeconfig: Option<&std::path::Path>) -> Result<kube::Client> {
-    let config = match kubeconfig {
-        None => kube::Config::incluster().context("read the service account of this pod")?,
-        Some(path) => {
-            let kubeconfig = kube::config::Kubeconfig::read_from(path)
-                .with_context(|| format!("read kubeconfig '{}'", path.display()))?;
-            kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
-                .await
-                .with_context(|| format!("use kubeconfig '{}'", path.display()))?
-        }
-    };
-    kube::Client::try_from(config).context("set up the connection to the cluster")
 }
 
 /// The namespace and the definitions of our configuration kinds.

@@ -47,23 +47,33 @@ enum ToolsCommand {
     Repair(repair::Repair),
 }
 
-/// Where the location is. Credentials of a bucket come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 #[derive(Debug, Clone, Args)]
-#[group(id = "place", required = true, args = ["directory", "bucket"])]
-struct Place {
+#[group(required = true, multiple = false)]
+struct Root {
     /// A directory or a mounted share.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// A bucket.
     #[arg(long, value_name = "NAME", requires = "access_key", requires = "secret_key")]
     bucket: Option<String>,
+}
+
+/// Where the location is. Credentials of a bucket come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+#[derive(Debug, Clone, Args)]
+struct Place {
+    #[command(flatten)]
+    root: Root,
     /// Of a store that speaks S3; without it AWS.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// Of the bucket; AWS tells its own.
     #[arg(long)]
     region: Option<String>,
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    /// Of the bucket.
+    #[arg(long, value_name = "KEY", env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
     access_key: Option<String>,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    /// Of the bucket. What stands on a command line can be seen by others: use the variable.
+    #[arg(long, value_name = "KEY", env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     secret_key: Option<String>,
     /// Below the directory or bucket: the profile's path.
     #[arg(long, default_value = "")]
@@ -81,7 +91,7 @@ impl Place {
             .path
             .parse()
             .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
-        let store: Arc<dyn Store> = match (&self.directory, &self.bucket) {
+        let store: Arc<dyn Store> = match (&self.root.directory, &self.root.bucket) {
             (Some(directory), _) => Arc::new(FilesystemStore::open(directory).await.map_err(failed)?),
             (None, Some(bucket)) => {
                 let settings = S3Settings {

@@ -17,12 +17,6 @@ pub mod kind {
     pub const IGNORED: &str = "Ignored";
     /// The platform protects itself.
     pub const PROTECTED: &str = "Protected";
-    /// This instance may process repositories.
-    pub const OWNER: &str = "Owner";
-    /// What the catalog holds is in the location.
-    pub const SHIPPED: &str = "Shipped";
-    /// The work has ended.
-    pub const COMPLETE: &str = "Complete";
 }
 
 /// Reasons of conditions. Failures take theirs from the class of the error.
@@ -33,11 +27,6 @@ pub mod reason {
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const READ_ONLY: &str = "ReadOnly";
     pub const PROFILE_UNFIT: &str = "ProfileUnfit";
-    pub const OWNERSHIP_MISSING: &str = "OwnershipMissing";
-    pub const FOREIGN_OWNER: &str = "ForeignOwner";
-    pub const OWNED: &str = "Owned";
-    pub const SUCCEEDED: &str = "Succeeded";
-    pub const IN_PROGRESS: &str = "InProgress";
 }
 
 /// Reasons of events.
@@ -46,7 +35,6 @@ pub mod event {
     pub const PROFILE_FAILED: &str = "ProfileFailed";
     pub const POLICY_VALIDATED: &str = "PolicyValidated";
     pub const POLICY_FAILED: &str = "PolicyFailed";
-    pub const RUN_STARTED: &str = "RunStarted";
     pub const RUN_COMPLETED: &str = "RunCompleted";
     pub const RUN_FAILED: &str = "RunFailed";
     pub const RUN_SKIPPED: &str = "RunSkipped";
@@ -55,7 +43,6 @@ pub mod event {
     pub const SHIPPING_MOVED: &str = "ShippingMoved";
     pub const DRILL_FAILED: &str = "DrillFailed";
     pub const SHIPPING_STOPPED: &str = "ShippingStopped";
-    pub const RECOVERY_STARTED: &str = "RecoveryStarted";
     pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";
     pub const RECOVERY_FAILED: &str = "RecoveryFailed";
     pub const OWNERSHIP_TAKEN: &str = "OwnershipTaken";

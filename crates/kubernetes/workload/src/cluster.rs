@@ -5,10 +5,10 @@ mod labelled;
 mod objects;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keelson_model::{Classified, ClusterId, ErrorClass, ParseIdError};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
@@ -27,8 +27,12 @@ pub(crate) const RESTORE_MARK: &str = "keelson-restore";
 /// How a cluster is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterAccess {
+    /// With the account of the pod that we run in.
     InCluster,
+    /// A file, or a list of them as in `KUBECONFIG`.
     Kubeconfig(PathBuf),
+    /// The kubeconfig in the usual place or, where there is none, the pod's account.
+    Usual,
 }
 
 /// A connection to one cluster's API server.
@@ -48,8 +52,10 @@ impl std::fmt::Debug for Cluster {
 /// Why a cluster cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("read kubeconfig '{}'", path.display())]
-    ReadKubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
+    #[error("read kubeconfig '{}': {why}", path.display())]
+    ReadKubeconfig { path: PathBuf, why: String },
+    #[error("there is no kubeconfig, and this is not a pod with an account of its own")]
+    NoneFound,
     #[error("read the service account of this pod")]
     ReadServiceAccount { source: Box<kube::config::InClusterError> },
     #[error("set up the connection to the cluster")]
@@ -63,9 +69,10 @@ pub enum ConnectError {
 impl Classified for ConnectError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::ReadKubeconfig { .. } | Self::ReadServiceAccount { .. } | Self::SetUp { .. } => {
-                ErrorClass::Invalid
-            }
+            Self::ReadKubeconfig { .. }
+            | Self::NoneFound
+            | Self::ReadServiceAccount { .. }
+            | Self::SetUp { .. } => ErrorClass::Invalid,
             Self::ReadClusterId { source } => source.class(),
             Self::ParseClusterId { .. } => ErrorClass::Corrupt,
         }
@@ -74,12 +81,33 @@ impl Classified for ConnectError {
     fn code(&self) -> &'static str {
         match self {
             Self::ReadKubeconfig { .. } => "workload.connect.read_kubeconfig",
+            Self::NoneFound => "workload.connect.none_found",
             Self::ReadServiceAccount { .. } => "workload.connect.read_service_account",
             Self::SetUp { .. } => "workload.connect.set_up",
             Self::ReadClusterId { .. } => "workload.connect.read_cluster_id",
             Self::ParseClusterId { .. } => "workload.connect.parse_cluster_id",
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::ReadKubeconfig { .. } | Self::NoneFound | Self::ReadServiceAccount { .. } => {
+                Some("name the file by --kubeconfig or KUBECONFIG".to_owned())
+            }
+            Self::ReadClusterId { source } => source.hint(),
+            Self::SetUp { .. } | Self::ParseClusterId { .. } => None,
+        }
+    }
+}
+
+/// One file, or several as `KUBECONFIG` names them; like `kubectl`, of several those that are there.
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    let files: Vec<PathBuf> =
+        std::env::split_paths(path).filter(|file| !file.as_os_str().is_empty()).collect();
+    let [_, _, ..] = files.as_slice() else { return Kubeconfig::read_from(path) };
+    let mut there = files.iter().filter(|file| file.exists()).map(Kubeconfig::read_from);
+    let first = there.next().unwrap_or_else(|| Kubeconfig::read_from(&files[0]))?;
+    there.try_fold(first, |merged, next| merged.merge(next?))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +136,19 @@ impl Cluster {
                 .map_err(|source| ConnectError::ReadServiceAccount { source: Box::new(source) })?,
             ClusterAccess::Kubeconfig(path) => {
                 let read = async {
-                    let kubeconfig = Kubeconfig::read_from(path)?;
+                    let kubeconfig = read_kubeconfig(path)?;
                     kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
                 };
-                read.await.map_err(|source| ConnectError::ReadKubeconfig {
+                read.await.map_err(|error| ConnectError::ReadKubeconfig {
                     path: path.clone(),
-                    source: Box::new(source),
+                    why: match error {
+                        // The others say all in one text.
+                        KubeconfigError::ReadConfig(cause, _) => cause.to_string(),
+                        error => error.to_string(),
+                    },
                 })?
             }
+            ClusterAccess::Usual => kube::Config::infer().await.map_err(|_| ConnectError::NoneFound)?,
         };
         // Our requests know what may be sent again and obey the server's own pace.
         config.default_retry = false;
@@ -129,6 +162,11 @@ impl Cluster {
         // Closed, it takes steps as before, and can be waited for.
         steps.close();
         Self { wire: Wire { client }, steps }
+    }
+
+    /// For what needs one of its own; requests that share it know themselves what may be sent again.
+    pub fn client(&self) -> kube::Client {
+        self.wire.client.clone()
     }
 
     pub(crate) fn steps(&self) -> &TaskTracker {

@@ -143,6 +143,22 @@ impl Classified for RequestError {
             Self::ConditionNotMet { .. } => "workload.request.condition_not_met",
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Send { .. } | Self::Timeout { .. } => {
+                Some("does the API server answer? kubectl cluster-info".to_owned())
+            }
+            Self::Refused { source, .. } if source.status == 503 => Some(
+                "kubectl get apiservices shows which servers do not answer; of *.kio.kasten.io it is keelson serve"
+                    .to_owned(),
+            ),
+            Self::KindNotServed { .. } => {
+                Some("kubectl api-resources lists what the cluster serves; is keelson serve running?".to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Refusal {

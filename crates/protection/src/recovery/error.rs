@@ -303,6 +303,31 @@ impl Classified for RecoveryError {
                     .to_owned(),
             ),
             Self::NotEnabled => Some("keelson dr enable --profile <name>".to_owned()),
+            Self::NoExports { .. } => {
+                Some("keelson tools list shows what the location holds, of which clusters".to_owned())
+            }
+            Self::NoPoint { .. } | Self::PointId { .. } => Some("keelson dr review lists the ids".to_owned()),
+            Self::Unreachable { .. } | Self::PointInTime { .. } => Some(
+                "keelson dr review lists the restore points, and without a time or an id the latest is taken"
+                    .to_owned(),
+            ),
+            Self::WeakPassphrase { .. } => Some(
+                "make one that nobody guesses: openssl rand -base64 24; keep it outside the cluster"
+                    .to_owned(),
+            ),
+            Self::PassphraseChanged => {
+                Some("it is made within a minute; keelson dr status tells what holds it up".to_owned())
+            }
+            Self::KeysExhausted => Some("disable and enable disaster recovery: it begins anew".to_owned()),
+            Self::Cluster { source, .. } => source.hint(),
+            Self::Away { source } => source.hint(),
+            Self::TimedOut { .. } => Some("give it more time: --timeout, or spec.timeoutMinutes".to_owned()),
+            Self::Interrupted => Some("ask for the same again: it goes on".to_owned()),
+            error if error.class() == ErrorClass::Corrupt => Some(
+                "keelson tools verify names everything that is damaged; an earlier state may be whole: \
+                 keelson dr restore --point-in-time"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

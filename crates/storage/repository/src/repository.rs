@@ -8,10 +8,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
-use keelson_crypto::{
-    Keyring, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer, Slot,
-    VaultKeyring, open_object,
-};
+use jiff::{SignedDuration, Timestamp};
+use keelson_crypto::{Keyring, ObjectKind, SealObjectError, SealedObject, Sealer, Slot, VaultKeyring};
 use keelson_model::{ChunkId, RepositoryId, SessionId};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 
@@ -157,13 +155,11 @@ impl Repository<Open> {
         sealer.finish(directory)
     }
 
-    /// Opens what [`Self::seal`] made.
-    pub fn open_sealed<'a>(
-        &self,
-        kind: ObjectKind,
-        bytes: &'a [u8],
-    ) -> Result<OpenedObject<'a>, OpenObjectError> {
-        open_object(self.keyring(), kind, bytes)
+    /// Removes what processes that died have left beneath it, last written this long ago by the store's clock.
+    pub async fn sweep(&self, age: SignedDuration) -> Result<u64, StoreError> {
+        let core = self.core();
+        let written_before = core.store.time().await?.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        core.store.sweep(core.paths.root(), written_before).await
     }
 
     /// Names every outcome, of whatever result, retired or not.

@@ -83,6 +83,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The store's own clock, by which retention runs.
     async fn time(&self) -> Result<Timestamp, StoreError>;
 
+    /// Removes what writers that died have left beneath a folder, last written before then by the store's clock, and
+    /// counts it. Most stores are left nothing.
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        let _ = (beneath, written_before);
+        Ok(0)
+    }
+
     /// What this store can do, as far as it says itself. `probe` finds out whether it is true.
     fn capabilities(&self) -> Capabilities;
 

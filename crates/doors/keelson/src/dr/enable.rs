@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use keelson_model::ErrorClass;
-use keelson_model::names::{DR_POLICY, DR_SECRET};
+use keelson_model::names::{DR_POLICY, DR_SECRET, group};
 use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
-use super::{EnableArguments, cluster, policy_kind, run_action_kind};
+use super::{EnableArguments, policy_kind, run_action_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse, refuse_with};
 use crate::follow;
@@ -22,18 +22,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
     let EnableArguments { common, profile, passphrase_file, quick } = arguments;
-    let cluster = cluster(&common).await?;
-    if let Some(file) = passphrase_file {
-        write_secret(&cluster, &common.namespace, &read_passphrase(&file)?).await?;
+    let passphrase = passphrase_file.map(|file| read_passphrase(&file)).transpose()?;
+    let cluster = common.cluster().await?;
+    wait_for_verdict(&cluster, &common.namespace, &profile).await?;
+    let before = Before::read(&cluster, &common.namespace).await?;
+    if let Some(passphrase) = &passphrase {
+        write_secret(&cluster, &common.namespace, passphrase).await?;
     }
     let policy = dr_policy(&common.namespace, &profile, quick);
     let applied = cluster.apply_object(&policy_kind(), &policy).await.map_err(failed)?;
     let generation = applied["metadata"]["generation"].as_i64().unwrap_or(0);
-    let passphrase = passphrase_version(&cluster, &common.namespace).await?;
-    let policy = validated(&cluster, &common.namespace, generation, passphrase.as_deref()).await?;
+    let version = passphrase_version(&cluster, &common.namespace).await?;
+    let policy = validated(&cluster, &common.namespace, generation, version.as_deref()).await?;
     let errors: Vec<&str> =
         policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if policy["status"]["validation"] != "Success" {
+        before.put_back(&cluster, passphrase.is_some()).await?;
         return Err(refuse(
             ErrorClass::Invalid,
             format!("disaster recovery was not enabled: {}", errors.join("; ")),
@@ -45,6 +49,59 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
         format!("disaster recovery is enabled\ncluster ID: {cluster_id}")
     });
     Ok(())
+}
+
+/// A profile that was just made is being looked at; one that is not there is told with the policy.
+async fn wait_for_verdict(cluster: &Cluster, namespace: &str, profile: &str) -> Result<()> {
+    let kind = super::kind(group::CONFIG, "Profile", "profiles");
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < VALIDATED_WITHIN {
+        let found = cluster.read_object(&kind, Some(namespace), profile).await.map_err(failed)?;
+        let Some(found) = found else { return Ok(()) };
+        let is_current = found["status"]["observedGeneration"] == found["metadata"]["generation"];
+        if is_current && matches!(found["status"]["validation"].as_str(), Some("Success" | "Failed")) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// The DR policy and its Secret as they were, for a request that is refused.
+struct Before {
+    namespace: String,
+    policy: Option<Value>,
+    secret: Option<Secret>,
+}
+
+impl Before {
+    async fn read(cluster: &Cluster, namespace: &str) -> Result<Self> {
+        let policy = cluster.read_object(&policy_kind(), Some(namespace), DR_POLICY).await.map_err(failed)?;
+        let at = NamespacedName::new(namespace, DR_SECRET);
+        let secret = cluster.read_secret(&at).await.map_err(failed)?;
+        Ok(Self { namespace: namespace.to_owned(), policy, secret })
+    }
+
+    async fn put_back(self, cluster: &Cluster, with_secret: bool) -> Result<()> {
+        let (kind, namespace) = (policy_kind(), self.namespace);
+        match self.policy {
+            None => cluster.delete_object(&kind, Some(&namespace), DR_POLICY).await.map_err(failed)?,
+            Some(policy) => {
+                let policy = json!({
+                    "apiVersion": kind.api_version(), "kind": kind.kind,
+                    "metadata": { "name": DR_POLICY, "namespace": namespace }, "spec": policy["spec"],
+                });
+                cluster.apply_object(&kind, &policy).await.map_err(failed)?;
+            }
+        }
+        if !with_secret {
+            return Ok(());
+        }
+        match self.secret {
+            None => cluster.delete_secret(&NamespacedName::new(&namespace, DR_SECRET)).await.map_err(failed),
+            Some(secret) => cluster.apply_secret(&secret).await.map_err(failed),
+        }
+    }
 }
 
 /// Never trimmed but for one line end, which editors add.
@@ -126,7 +183,7 @@ async fn validated(
 }
 
 pub(super) async fn disable(common: Common) -> Result<()> {
-    let cluster = cluster(&common).await?;
+    let cluster = common.cluster().await?;
     let kind = policy_kind();
     let there = cluster.read_object(&kind, Some(&common.namespace), DR_POLICY).await.map_err(failed)?;
     if there.is_none() {
@@ -140,7 +197,7 @@ pub(super) async fn disable(common: Common) -> Result<()> {
 }
 
 pub(super) async fn run_once(common: Common) -> Result<()> {
-    let cluster = cluster(&common).await?;
+    let cluster = common.cluster().await?;
     let (kind, namespace) = (run_action_kind(), common.namespace.as_str());
     let name = format!("run-dr-{}", random_suffix());
     let action = json!({

@@ -8,7 +8,7 @@ use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation, Kind};
 use serde_json::{Value, json};
 
-use super::{GRACE, MomentArguments, RebuildArguments, RestoreArguments, cluster, restore_kind, review_kind};
+use super::{GRACE, MomentArguments, RebuildArguments, RestoreArguments, restore_kind, review_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse_with};
 use crate::follow;
@@ -48,7 +48,7 @@ fn tell_warnings(ended: &Value) {
 /// A review is made, read and removed again.
 async fn make_review(arguments: &MomentArguments) -> Result<Value> {
     let common = &arguments.source.common;
-    let cluster = cluster(common).await?;
+    let cluster = common.cluster().await?;
     let (kind, namespace) = (review_kind(), common.namespace.as_str());
     let name = format!("review-{}", random_suffix());
     let spec = json!({ "sourceClusterInfo": arguments.info() });
@@ -63,7 +63,7 @@ async fn make_review(arguments: &MomentArguments) -> Result<Value> {
 pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
     let RestoreArguments { moment, point, skip_resource, replace_catalog, timeout } = arguments;
     let common = &moment.source.common;
-    let cluster = cluster(common).await?;
+    let cluster = common.cluster().await?;
     let namespace = common.namespace.as_str();
     let info = moment.info();
     let mut spec = json!({ "timeoutMinutes": timeout, "replaceCatalog": replace_catalog });
@@ -98,7 +98,7 @@ pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
 pub(crate) async fn rebuild_from_exports(arguments: RebuildArguments) -> Result<()> {
     let RebuildArguments { source, replace_catalog, timeout } = arguments;
     let common = &source.common;
-    let cluster = cluster(common).await?;
+    let cluster = common.cluster().await?;
     let spec = json!({
         "sourceClusterInfo": source.info(),
         "rebuildFromExports": true, "replaceCatalog": replace_catalog, "timeoutMinutes": timeout,

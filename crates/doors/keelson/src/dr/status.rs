@@ -8,14 +8,13 @@ use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::status::{InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY};
 use keelson_workload::NamespacedName;
 
-use super::cluster;
 use crate::arguments::Common;
 use crate::clock::SystemClock;
 use crate::failure::{failed, refuse_with};
 use crate::output::data;
 
 pub(super) async fn status(common: Common) -> Result<()> {
-    let cluster = cluster(&common).await?;
+    let cluster = common.cluster().await?;
     let at = NamespacedName::new(&common.namespace, STATUS_CONFIG_MAP);
     let map = cluster.read_config_map(&at).await.map_err(failed)?;
     let text = map.and_then(|map| map.data.get(STATUS_KEY).cloned());
@@ -53,7 +52,10 @@ fn print(status: &InstanceStatus) -> String {
         (Some(catalog), _) => {
             lines.push(format!("catalog      at {}.{}", catalog.generation, catalog.sequence))
         }
-        (None, problem) => lines.push(format!("catalog      away: {}", problem.as_deref().unwrap_or("?"))),
+        (None, problem) => {
+            lines.push(format!("catalog      away: {}", problem.as_deref().unwrap_or("?")));
+            lines.push("             what is shipped brings it back: keelson dr restore --help".to_owned());
+        }
     }
     match &status.disaster_recovery {
         None => lines.push("protection   disaster recovery is not enabled".to_owned()),

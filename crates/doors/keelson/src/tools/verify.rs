@@ -22,6 +22,9 @@ use crate::failure::{failed, refuse, refuse_with};
 use crate::output::{data, say};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  keelson tools verify --directory /mnt/share --passphrase-file ./passphrase"
+)]
 pub(super) struct Verify {
     #[command(flatten)]
     place: Place,

@@ -19,26 +19,9 @@ impl Cluster {
         self.apply_object(&kind, manifest).await
     }
 
-    /// Deletes what the manifest names; a kind that is not served has no objects.
-    pub async fn delete_manifest(&self, manifest: &Value) -> Result<(), RequestError> {
-        let kind = match self.kind_of(Verb::Delete, manifest).await {
-            Err(RequestError::KindNotServed { .. }) => return Ok(()),
-            kind => kind?,
-        };
-        let metadata = &manifest["metadata"];
-        let name = metadata["name"].as_str().unwrap_or_default();
-        self.delete_object(&kind, metadata["namespace"].as_str(), name).await
-    }
-
     /// Waits until a custom resource definition serves its kind.
     pub async fn wait_established(&self, definition: &str, within: Duration) -> Result<(), RequestError> {
         self.wait_condition(&definition_kind(), None, definition, "Established", within).await
-    }
-
-    /// Waits until the API server reaches the server behind an APIService.
-    pub async fn wait_api_available(&self, api_service: &str, within: Duration) -> Result<(), RequestError> {
-        let kind = Kind::cluster("apiregistration.k8s.io/v1", "APIService", "apiservices");
-        self.wait_condition(&kind, None, api_service, "Available", within).await
     }
 
     /// Waits until an object's status says that a condition is true.

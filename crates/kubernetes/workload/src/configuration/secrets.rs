@@ -112,15 +112,6 @@ impl Cluster {
         Ok(object.as_ref().map(Secret::parse))
     }
 
-    pub async fn list_secrets(
-        &self,
-        namespace: &str,
-        label_selector: Option<&str>,
-    ) -> Result<Vec<Secret>, RequestError> {
-        let list = self.list_objects(&secret_kind(), Some(namespace), label_selector).await?;
-        Ok(list.iter().map(Secret::parse).collect())
-    }
-
     /// Creates the Secret if there is none of its name.
     pub async fn create_secret(&self, secret: &Secret) -> Result<Creation, RequestError> {
         self.create_object(&secret_kind(), &secret.to_value()).await

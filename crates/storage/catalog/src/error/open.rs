@@ -1,5 +1,6 @@
 //! Why a catalog or its data directory could not be opened.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use keelson_model::{Classified, ErrorClass, Generation};
@@ -131,7 +132,13 @@ impl Classified for DataDirError {
             Self::Locked { .. } | Self::InUse { .. } | Self::NotNext { .. } | Self::Rebuilding { .. } => {
                 ErrorClass::Conflict
             }
-            Self::File { .. } => ErrorClass::Unavailable { retry_after: None },
+            Self::File { source, .. } => match source.kind() {
+                ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::InvalidFilename => {
+                    ErrorClass::Invalid
+                }
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => ErrorClass::Denied,
+                _ => ErrorClass::Unavailable { retry_after: None },
+            },
             Self::Open { source } => source.class(),
         }
     }
@@ -157,7 +164,10 @@ impl Classified for DataDirError {
             Self::Locked { .. } => Some("stop the other process, or give this one its own directory".into()),
             Self::Open { source } => source.hint(),
             Self::Rebuilding { .. } => Some("wait for it to end".into()),
-            Self::File { .. } | Self::InUse { .. } | Self::NotNext { .. } => None,
+            Self::File { .. } => {
+                Some("the directory must lie on a local disk with room, and this process must own it".into())
+            }
+            Self::InUse { .. } | Self::NotNext { .. } => None,
         }
     }
 }

@@ -98,11 +98,6 @@ impl Sealer {
         self.header.id
     }
 
-    /// How many parts it has so far.
-    pub fn part_count(&self) -> usize {
-        self.parts.len()
-    }
-
     /// How long the object will be with the parts so far and a directory of `directory_bytes`.
     pub fn object_bytes(&self, directory_bytes: usize) -> usize {
         let lengths = COUNT_BYTES + 4 * self.parts.len();

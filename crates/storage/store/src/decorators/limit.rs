@@ -132,6 +132,10 @@ impl Store for Limit {
         self.within(self.inner.time()).await
     }
 
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        self.within(self.inner.sweep(beneath, written_before)).await
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

@@ -158,6 +158,10 @@ impl Store for Meter {
         self.count(&self.counters.times, self.inner.time()).await
     }
 
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.sweep(beneath, written_before).await
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

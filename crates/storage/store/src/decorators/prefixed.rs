@@ -104,6 +104,10 @@ impl Store for Prefixed {
         self.inner.time().await
     }
 
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.sweep(&self.outer(beneath)?, written_before).await
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

@@ -97,6 +97,10 @@ impl Store for Retained {
         self.inner.time().await
     }
 
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.sweep(beneath, written_before).await
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { retention: Some(self.retention), ..self.inner.capabilities() }
     }

@@ -137,6 +137,10 @@ impl Store for Retry {
         self.attempt(|| self.inner.time()).await
     }
 
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        self.attempt(|| self.inner.sweep(beneath, written_before)).await
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

@@ -58,14 +58,6 @@ impl FilesystemStore {
         Ok(store)
     }
 
-    /// Removes temporary files last written before then, by the file system's clock: writers that died left them.
-    pub async fn sweep_temporaries(&self, written_before: Timestamp) -> Result<u64, StoreError> {
-        self.run(Operation::Delete, &StorePath::root(), 0, move |call, root, _| {
-            sweep::sweep(call, root, written_before)
-        })
-        .await
-    }
-
     async fn run<T: Send + 'static>(
         &self,
         operation: Operation,
@@ -148,6 +140,14 @@ impl Store for FilesystemStore {
     async fn time(&self) -> Result<Timestamp, StoreError> {
         self.run(Operation::ReadTime, &StorePath::root(), 0, |call, root, _| write::read_time(call, root))
             .await
+    }
+
+    async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
+        let folder = beneath.clone();
+        self.run(Operation::Delete, beneath, 0, move |call, root, _| {
+            sweep::sweep(call, root, folder, written_before)
+        })
+        .await
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -242,9 +242,10 @@ async fn leftovers_of_dead_writers_are_not_listed_and_can_be_swept() -> Result<(
     assert_eq!(store.list_all(&StorePath::root()).await?.len(), 1);
 
     let before_them = store.time().await? - Duration::from_secs(3600);
-    assert_eq!(store.sweep_temporaries(before_them).await?, 0, "a writer may still be at work");
+    assert_eq!(store.sweep(&path("a"), before_them).await?, 0, "a writer may still be at work");
     let after_them = store.time().await? + Duration::from_secs(3600);
-    assert_eq!(store.sweep_temporaries(after_them).await?, 2);
+    assert_eq!(store.sweep(&path("other"), after_them).await?, 0, "there are none");
+    assert_eq!(store.sweep(&path("a"), after_them).await?, 2);
     assert_eq!(names(&directory.path().join("a")), [".nfs0000001", "b"]);
     assert_eq!(store.fetch(&path("a/b/object"), Read::all()).await?, "x");
     Ok(())

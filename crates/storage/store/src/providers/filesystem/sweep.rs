@@ -12,10 +12,15 @@ use super::timestamp;
 use crate::path::RESERVED_PREFIX;
 use crate::{StoreError, StorePath};
 
-/// Removes temporary files last written before then, and counts them.
-pub(super) fn sweep(call: &Call, root: &Path, written_before: Timestamp) -> Result<u64, StoreError> {
+/// Removes temporary files beneath a folder, last written before then, and counts them.
+pub(super) fn sweep(
+    call: &Call,
+    root: &Path,
+    beneath: StorePath,
+    written_before: Timestamp,
+) -> Result<u64, StoreError> {
     let mut removed = 0;
-    let mut folders = vec![StorePath::root()];
+    let mut folders = vec![beneath];
     while let Some(path) = folders.pop() {
         let Some(folder) = find_folder(call, root, &path)? else { continue };
         let directory = Dir::read_from(&folder).map_err(|errno| call.fault(errno))?;

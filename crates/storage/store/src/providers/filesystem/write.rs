@@ -6,7 +6,7 @@
 //! 4. unlink the temporary name
 //! 5. flush the folder
 //!
-//! A crash leaves a temporary file at worst, which listings skip and `sweep_temporaries` removes.
+//! A crash leaves a temporary file at worst, which listings skip and `Store::sweep` removes.
 
 use std::path::Path;
 

@@ -1,0 +1,241 @@
+//! Tells as events what the catalog records, for `kubectl describe` and `kubectl get events`: on policies how their
+//! runs ended, on recoveries how they went, on the DR policy who owns the backups and that shipping has stopped.
+//!
+//! An event is told once by the process that saw it happen. What is true for longer stands in a status as well.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_catalog::RowKind;
+use keelson_model::Revision;
+use keelson_model::names::DR_POLICY;
+use keelson_resources::KindInfo;
+use keelson_resources::condition::event;
+use keelson_workload::{EventRecord, EventSeverity, Kind, NamespacedName};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::kinds;
+use crate::platform::Platform;
+use crate::records::Record;
+use crate::status::observe_ownership;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const EVENTS_PER_LOOK: usize = 200;
+
+/// What is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    severity: EventSeverity,
+    reason: &'static str,
+    note: String,
+}
+
+impl Told {
+    fn normal(reason: &'static str, note: String) -> Self {
+        Self { severity: EventSeverity::Normal, reason, note }
+    }
+
+    fn warning(reason: &'static str, note: String) -> Self {
+        Self { severity: EventSeverity::Warning, reason, note }
+    }
+}
+
+pub(crate) async fn run_events(platform: Arc<Platform>, stop: CancellationToken) {
+    let now = platform.clock.now();
+    let mut runs = Endings::of(kinds::run_action(), now);
+    let mut recoveries = Endings::of(kinds::dr_restore(), now);
+    let mut standing = Standing::of(&platform);
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        for run in runs.look(&platform) {
+            if let Some((policy, told)) = of_run(&run) {
+                record_on_policy(&platform, policy, told).await;
+            }
+        }
+        for recovery in recoveries.look(&platform) {
+            let about = kind_of(kinds::dr_restore());
+            let at = NamespacedName::new(&recovery.namespace, &recovery.name);
+            record(&platform, about, at, recovery.uid.clone(), of_recovery(&recovery)).await;
+        }
+        let before = std::mem::replace(&mut standing, Standing::of(&platform));
+        for told in standing.since(&before) {
+            let policy = NamespacedName::new(&platform.settings.install_namespace, DR_POLICY);
+            record_on_policy(&platform, policy, told).await;
+        }
+    }
+}
+
+/// Rows of a kind that have ended since it was last looked.
+struct Endings {
+    kind: &'static KindInfo,
+    /// Nothing before the first look.
+    since: Option<Revision>,
+    ended_after: Timestamp,
+}
+
+impl Endings {
+    fn of(kind: &'static KindInfo, now: Timestamp) -> Self {
+        Self { kind, since: None, ended_after: now }
+    }
+
+    /// What ended in a catalog that cannot be read, or before a recovery changed it, is not told.
+    fn look(&mut self, platform: &Platform) -> Vec<Record> {
+        let Ok(database) = platform.database(self.kind) else { return Vec::new() };
+        let head = database.head().revision;
+        let since = match self.since {
+            Some(since) if since.generation() == head.generation() => since,
+            _ => {
+                self.since = Some(head);
+                return Vec::new();
+            }
+        };
+        let row_kind = RowKind::new(self.kind.row_kind());
+        let Ok(changes) = database.changes(&row_kind, None, since, EVENTS_PER_LOOK) else {
+            self.since = Some(head);
+            return Vec::new();
+        };
+        self.since = Some(changes.through);
+        let rows = changes.events.iter().filter_map(|event| Record::parse(&event.stored).ok());
+        let ended: Vec<Record> =
+            rows.filter(|row| end_of(row).is_some_and(|end| end > self.ended_after)).collect();
+        self.ended_after = ended.iter().filter_map(end_of).max().unwrap_or(self.ended_after);
+        ended
+    }
+}
+
+fn end_of(record: &Record) -> Option<Timestamp> {
+    record.body.status["endTime"].as_str()?.parse().ok()
+}
+
+fn error_of(record: &Record) -> &str {
+    let error = &record.body.status["error"];
+    error["message"]
+        .as_str()
+        .or(error.as_str())
+        .filter(|text| !text.is_empty())
+        .unwrap_or("no reason was recorded")
+}
+
+/// The policy of a run, and how the run ended.
+fn of_run(run: &Record) -> Option<(NamespacedName, Told)> {
+    let subject = &run.body.spec["subject"];
+    let text = |field: &str| subject[field].as_str().unwrap_or_default();
+    let policy = NamespacedName::new(text("namespace"), text("name"));
+    let name = &run.name;
+    let told = match run.body.status["state"].as_str()? {
+        "Complete" => Told::normal(event::RUN_COMPLETED, format!("run '{name}' is complete")),
+        "Skipped" => Told::normal(event::RUN_SKIPPED, format!("run '{name}' was skipped: {}", error_of(run))),
+        "Failed" => Told::warning(event::RUN_FAILED, format!("run '{name}' failed: {}", error_of(run))),
+        _ => return None,
+    };
+    Some((policy, told))
+}
+
+fn of_recovery(recovery: &Record) -> Told {
+    match recovery.body.status["state"].as_str() {
+        Some("success") => {
+            let point = recovery.body.status["restorePoint"].as_str().unwrap_or_default();
+            Told::normal(event::RECOVERY_COMPLETED, format!("the platform is recovered as of '{point}'"))
+        }
+        _ => Told::warning(event::RECOVERY_FAILED, error_of(recovery).to_owned()),
+    }
+}
+
+/// What is told when it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    ownership: String,
+    /// Why nothing is shipped.
+    trouble: Option<String>,
+}
+
+impl Standing {
+    fn of(platform: &Platform) -> Self {
+        let trouble = platform.shipping_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { ownership: observe_ownership(platform).state, trouble: trouble.map(|(_, why)| why) }
+    }
+
+    fn since(&self, before: &Self) -> Vec<Told> {
+        let mut told = Vec::new();
+        match (before.ownership.as_str(), self.ownership.as_str()) {
+            (before, "Owned") if before != "Owned" => {
+                told.push(Told::normal(event::OWNERSHIP_TAKEN, "this instance owns its backups".to_owned()));
+            }
+            (before, "Fenced") if before != "Fenced" => {
+                let note =
+                    "another instance has claimed the backups: this one writes and removes none any more";
+                told.push(Told::warning(event::OWNERSHIP_LOST, note.to_owned()));
+            }
+            _ => {}
+        }
+        if let (None, Some(why)) = (&before.trouble, &self.trouble) {
+            told.push(Told::warning(event::SHIPPING_STOPPED, format!("nothing is shipped: {why}")));
+        }
+        told
+    }
+}
+
+fn kind_of(info: &KindInfo) -> Kind {
+    let group = format!("{}/{}", info.group, keelson_model::names::group::VERSION);
+    Kind::namespaced(&group, info.kind, info.plural)
+}
+
+/// A policy that is gone has nobody who looks.
+async fn record_on_policy(platform: &Platform, at: NamespacedName, told: Told) {
+    let policy = platform.cluster.read_object(&kinds::policy(), Some(&at.namespace), &at.name).await;
+    let Ok(Some(policy)) = policy else { return };
+    let uid = policy["metadata"]["uid"].as_str().map(str::to_owned).unwrap_or_default();
+    record(platform, kinds::policy(), at, uid, told).await;
+}
+
+async fn record(platform: &Platform, about: Kind, at: NamespacedName, uid: String, told: Told) {
+    let record = EventRecord {
+        about,
+        at,
+        uid,
+        severity: told.severity,
+        reason: told.reason.to_owned(),
+        action: "Run".to_owned(),
+        note: told.note,
+        instance: platform.identity().instance.to_string(),
+    };
+    if let Err(error) = platform.cluster.record_event(&record, platform.clock.now()).await {
+        tracing::warn!(
+            reason = told.reason,
+            error = &error as &dyn std::error::Error,
+            "an event was not recorded"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(ownership: &str, trouble: Option<&str>) -> Standing {
+        Standing { ownership: ownership.to_owned(), trouble: trouble.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_change_of_standing_is_told_once() {
+        let check = |before: Standing, now: Standing, reasons: &[&str]| {
+            let told = now.since(&before);
+            assert_eq!(
+                told.iter().map(|told| told.reason).collect::<Vec<_>>(),
+                reasons,
+                "{before:?} {now:?}"
+            );
+        };
+        check(standing("Owned", None), standing("Owned", None), &[]);
+        check(standing("Pending", None), standing("Partial", None), &[]);
+        check(standing("Partial", None), standing("Owned", None), &[event::OWNERSHIP_TAKEN]);
+        check(standing("Owned", None), standing("Fenced", None), &[event::OWNERSHIP_LOST]);
+        check(standing("Owned", None), standing("Owned", Some("away")), &[event::SHIPPING_STOPPED]);
+        check(standing("Owned", Some("away")), standing("Owned", Some("still away")), &[]);
+        check(standing("Owned", Some("away")), standing("Owned", None), &[]);
+    }
+}
