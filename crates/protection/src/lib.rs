@@ -38,6 +38,7 @@ mod identity;
 mod layout;
 mod locations;
 pub mod maintenance;
+pub mod metrics;
 mod ownership;
 pub mod passphrases;
 pub mod recovery;

@@ -3,7 +3,10 @@
 mod attack;
 mod damage;
 mod departures;
+mod discovery;
 mod kills;
+mod kit;
+mod metrics;
 mod protection;
 mod rebuild;
 mod recovery_refusals;
