@@ -79,12 +79,13 @@ fn assert_bad_kits_are_refused(stage: &Stage, kit: &KitFile, folder: &Path) -> R
         ["the passphrase does not open this recovery kit", "hint: give the passphrase that the kit was made"];
     assert_said(&wrong.with(stage, "restore", &[])?, 6, &words);
     let length = fs::read(&kit.kit)?.len();
+    let words = ["recovery kit", "hint: use another copy"];
     // In the slot, in the sealed content, at the end.
-    for at in [300, length / 2, length - 1, 100] {
+    for at in [100, length / 2, length - 1] {
         let flipped = altered(kit, folder, |bytes| bytes[at] ^= 1)?;
-        assert_said(&flipped.with(stage, "restore", &[])?, 8, &["recovery kit", "hint: use another copy"]);
+        assert_said(&flipped.with(stage, "restore", &[])?, 8, &words);
         let cut = altered(kit, folder, |bytes| bytes.truncate(at))?;
-        assert_said(&cut.with(stage, "review", &[])?, 8, &["recovery kit", "hint: use another copy"]);
+        assert_said(&cut.with(stage, "review", &[])?, 8, &words);
     }
     let foreign = altered(kit, folder, |bytes| *bytes = b"# not a kit".to_vec())?;
     assert_said(&foreign.with(stage, "plan", &[])?, 3, &["this is not a recovery kit"]);

@@ -4,6 +4,7 @@ mod attack;
 mod damage;
 mod departures;
 mod discovery;
+mod drill_reports;
 mod kills;
 mod kit;
 mod metrics;

@@ -133,7 +133,7 @@ impl ReportDocument {
 
 #[cfg(test)]
 mod tests {
-    use keelson_crypto::{VaultKey, VaultKeyring};
+    use keelson_crypto::{InstanceKey, VaultKey, VaultKeyring};
 
     use super::*;
 
@@ -155,6 +155,18 @@ mod tests {
         assert_eq!(ReportDocument::check(&text, &key.public()).unwrap(), report());
         let other = ReportDocument::check(&text, &self::key().public());
         assert!(matches!(other, Err(ReportError::Forged { .. })), "{other:?}");
+    }
+
+    /// Made from the format page alone by other programs; auditors keep reports for years.
+    #[test]
+    fn a_report_that_was_kept_is_checked_and_would_be_signed_again_as_it_is() {
+        let kept = include_str!("golden_report.jsonl");
+        let instance = InstanceKey::from_slice(&[8; 32]).unwrap();
+        let vault = VaultKeyring::new(VaultKey::derive_local(&instance));
+        let key = SigningKey::of_lineage(&vault, LineageId::from_bytes([5; 16])).unwrap();
+        let report = ReportDocument::check(kept, &key.public()).unwrap();
+        assert_eq!((report.drill.restore_points, report.drill.is_green()), (7, true));
+        assert_eq!(report.sign(&key), kept);
     }
 
     #[test]
