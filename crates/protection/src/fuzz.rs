@@ -18,6 +18,8 @@ use crate::records::Body;
 use crate::recovery::documents::{
     BaseDocument, CardDocument, ManifestDocument, SegmentDirectory, StartDocument,
 };
+use crate::recovery::kit::Kit;
+use crate::recovery::report::ReportDocument;
 use crate::recovery::state::{Enabled, Recovered};
 use crate::repositories::RepositoryRow;
 use crate::restore_points::Artifact;
@@ -58,6 +60,8 @@ pub const TARGETS: &[Decoder] = &[
     ("secret's row", |bytes| json::<MirroredSecret>(bytes, |_| {})),
     ("work's row", |bytes| json::<Work>(bytes, |_| {})),
     ("where it is enabled to", |bytes| json::<Enabled>(bytes, |_| {})),
+    ("kit", |bytes| json::<Kit>(bytes, |kit| placed(kit.head.at))),
+    ("report", |bytes| json::<ReportDocument>(bytes, |_| {})),
     ("recovery under way", |bytes| {
         json::<Recovered>(bytes, |recovered| {
             if let Some(replay) = recovered.plan.material.replay() {

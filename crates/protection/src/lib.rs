@@ -39,6 +39,7 @@ mod identity;
 mod layout;
 mod locations;
 pub mod maintenance;
+pub mod metrics;
 mod ownership;
 pub mod passphrases;
 pub mod recovery;

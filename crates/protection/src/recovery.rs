@@ -6,18 +6,22 @@
 
 pub(crate) mod adopt;
 pub(crate) mod chain;
+pub mod discover;
 pub(crate) mod documents;
 pub mod drill;
 pub mod enable;
 mod error;
 pub(crate) mod execute;
 pub(crate) mod exports;
+pub mod kit;
+pub mod known_head;
 pub(crate) mod late_exports;
 pub(crate) mod moment;
 pub(crate) mod open;
 pub mod plan;
 pub mod prove;
 pub(crate) mod read;
+pub mod report;
 pub mod review;
 pub(crate) mod run;
 pub(crate) mod service;

@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_catalog::Class;
-use keelson_model::ClusterId;
-use keelson_workload::{ConfigMap, NamespacedName};
+use keelson_catalog::{Class, Database};
+use keelson_crypto::SigningKey;
+use keelson_model::{ClusterId, SlotId};
+use keelson_workload::{ConfigMap, NamespacedName, Secret};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::Position;
 use crate::maintenance::{self, PassReport};
 use crate::ownership;
-use crate::platform::Platform;
+use crate::platform::{CatalogAway, Platform};
 use crate::recovery::drill::DrillReport;
+use crate::recovery::kit::{KIT_SECRET, SLOTS_KEY};
+use crate::recovery::report::REPORTS_CONFIG_MAP;
 use crate::recovery::{slots, state};
 
 pub const STATUS_CONFIG_MAP: &str = "keelson-status";
@@ -50,6 +54,9 @@ pub struct InstanceStatus {
     /// Exports that nobody could open without this cluster: their repositories lack the newest passphrase slot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports_at_risk: Vec<ExportAtRiskStatus>,
+    /// What checks the reports of drills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_key: Option<String>,
     pub ownership: OwnershipStatus,
     /// The last pass that freed what nothing needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +85,9 @@ pub struct DisasterRecoveryStatus {
     /// The last proof that a recovery would succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillReport>,
+    /// When the DR policy last ran to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<Timestamp>,
     /// What a person has to know: a chain that was left, entries that were dropped before they were shipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<String>,
@@ -87,9 +97,17 @@ pub struct DisasterRecoveryStatus {
 #[serde(rename_all = "camelCase")]
 pub struct ShippedStatus {
     pub epoch: u32,
+    #[serde(default)]
+    pub generation: u32,
     pub through: u64,
+    /// The digest of the entry there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
     /// Entries of the journal that are not in the location yet.
     pub behind: u64,
+    /// When the oldest of them was committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<u64>,
 }
@@ -137,9 +155,12 @@ pub struct ClaimStatus {
 
 pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken) {
     let mut written: Option<(InstanceStatus, tokio::time::Instant)> = None;
+    let (mut slots, mut reported) = (Vec::new(), None);
     let mut tick = tokio::time::interval(WRITE_EVERY);
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        publish_slots(&platform, &mut slots).await;
+        publish_reports(&platform, &mut reported).await;
         let status = observe(&platform);
         let is_fresh = |(known, at): &(InstanceStatus, tokio::time::Instant)| {
             let same = InstanceStatus { written_at: known.written_at, ..status.clone() };
@@ -161,7 +182,7 @@ pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken)
 pub fn observe(platform: &Platform) -> InstanceStatus {
     let identity = platform.identity();
     let catalog = platform.catalog();
-    let head = catalog.as_ref().ok().map(keelson_catalog::Database::head);
+    let head = catalog.as_ref().ok().map(Database::head);
     let catalog_status = head.as_ref().map(|head| CatalogStatus {
         generation: head.revision.generation().0,
         sequence: head.revision.sequence().0,
@@ -173,6 +194,7 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
     let disaster_recovery = enabled.map(|enabled| DisasterRecoveryStatus {
         alarms: find_alarms(platform, drill.as_ref()),
         drill,
+        last_run: state::last_run(platform).ok().flatten(),
         profile: enabled.profile,
         mode: enabled.mode.to_string(),
         repository: enabled.repository.to_string(),
@@ -182,8 +204,11 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
             let head = head.as_ref().map_or(at.sequence.0, |head| head.revision.sequence().0);
             Some(ShippedStatus {
                 epoch: at.epoch.0,
+                generation: at.generation.0,
                 through: at.sequence.0,
+                chain: digest_at(&catalog, at),
                 behind: head.saturating_sub(at.sequence.0),
+                behind_since: behind_since(&catalog, at),
                 base: shipper.base.as_ref().map(|base| base.document.at.sequence.0),
             })
         }),
@@ -201,9 +226,22 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
             .into_iter()
             .map(|slots::ExportAtRisk { application, profile }| ExportAtRiskStatus { application, profile })
             .collect(),
+        report_key: SigningKey::of_lineage(&platform.vault(), identity.lineage)
+            .map(|key| key.public().to_string()),
         ownership: observe_ownership(platform),
         maintenance: maintenance::passes(platform).and_then(|passes| passes.last),
     }
+}
+
+/// Of an entry that the location holds, as the catalog in use tells it.
+fn digest_at(catalog: &Result<Database, CatalogAway>, at: Position) -> Option<String> {
+    let catalog = catalog.as_ref().ok().filter(|catalog| catalog.generation() == at.generation)?;
+    catalog.chain_at(at.sequence).ok().flatten().map(hex::encode)
+}
+
+fn behind_since(catalog: &Result<Database, CatalogAway>, at: Position) -> Option<Timestamp> {
+    let catalog = catalog.as_ref().ok().filter(|catalog| catalog.generation() == at.generation)?;
+    catalog.backlog(at.sequence).ok()?.oldest
 }
 
 fn last_drill(platform: &Platform) -> Option<DrillReport> {
@@ -260,6 +298,45 @@ pub(crate) fn observe_ownership(platform: &Platform) -> OwnershipStatus {
             })
             .collect(),
     }
+}
+
+/// The slots that a recovery kit is made with; whoever makes one reaches the cluster alone.
+async fn publish_slots(platform: &Platform, published: &mut Vec<SlotId>) {
+    let keys = platform.repository_keys();
+    let ids = keys.slot_ids();
+    if ids.is_empty() || ids == *published {
+        return;
+    }
+    let at = NamespacedName::new(&platform.settings.install_namespace, KIT_SECRET);
+    let bytes = keys.slots.iter().flat_map(keelson_crypto::Slot::to_bytes).collect();
+    let mut secret = Secret::opaque(at, [(SLOTS_KEY.to_owned(), bytes)]);
+    secret.labels.insert("app.kubernetes.io/part-of".to_owned(), "k10".to_owned());
+    match platform.cluster.apply_secret(&secret).await {
+        Ok(()) => *published = ids,
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "slots were not written"),
+    }
+}
+
+/// Where auditors find them, whoever runs the platform.
+async fn publish_reports(platform: &Platform, published: &mut Option<Timestamp>) {
+    let reports = state::drills(platform).ok().flatten().map(|drills| drills.reports).unwrap_or_default();
+    let newest = reports.last().map(|report| report.at);
+    if newest.is_none() || newest == *published {
+        return;
+    }
+    let named = reports.into_iter().map(|report| (report_name(report.at), report.text)).collect();
+    let at = NamespacedName::new(&platform.settings.install_namespace, REPORTS_CONFIG_MAP);
+    let mut map = ConfigMap::new(at, named);
+    map.labels.insert("app.kubernetes.io/part-of".to_owned(), "k10".to_owned());
+    match platform.cluster.apply_config_map(&map).await {
+        Ok(()) => *published = newest,
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "reports were not written"),
+    }
+}
+
+/// Orders as time does; no colons, which a key of a ConfigMap must not have.
+fn report_name(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H-%M-%SZ.jsonl").to_string()
 }
 
 async fn write(platform: &Platform, status: &InstanceStatus) -> Result<(), keelson_workload::RequestError> {

@@ -20,6 +20,8 @@ const FIRST: &str = "planted first passphrase qX7";
 const SECOND: &str = "planted second passphrase vK3";
 const FURTHER: &str = "planted further passphrase mW9";
 const WRONG: &str = "planted wrong passphrase zT5";
+const OF_KIT: &str = "planted kit passphrase pL8";
+const WRONG_OF_KIT: &str = "planted wrong kit passphrase nY2";
 const SHORT: &str = "sH0rt!Q";
 const MISPLACED: &str = "planted as the source of a passphrase";
 const WRONG_KEY: &str = "plantedWrongSecretAccessKey0123456789abcd";
@@ -212,9 +214,31 @@ fn get_it_wrong(overheard: &mut Overheard<'_>, minio: &Minio) -> Result<()> {
     overheard.fails(&[&["tools", "list", "--secret-key", WRONG_KEY], &place[..]].concat())
 }
 
+/// A kit is made of all secrets there are, and said and stored like everything else.
+fn make_kit(overheard: &mut Overheard<'_>, folder: &Path) -> Result<()> {
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let (right, wrong) = (file("kit-passphrase", OF_KIT)?, file("wrong-kit-passphrase", WRONG_OF_KIT)?);
+    let kit = folder.join("kit").display().to_string();
+    // What a kit holds is the newest; DR goes to the bucket, whose credentials go into it.
+    overheard.succeeds(&["dr", "disable"])?;
+    overheard.succeeds(&["dr", "enable", "--profile", "bucket"])?;
+    wait_until_shipped(overheard.stage)?;
+    let words = ["dr", "kit", "--output-file", &kit, "--kit-passphrase-file", &right, "--with-credentials"];
+    overheard.succeeds(&words)?;
+    overheard.fails(&["dr", "review", "--kit", &kit, "--kit-passphrase-file", &wrong])?;
+    overheard.succeeds(&["dr", "review", "--kit", &kit, "--kit-passphrase-file", &right])?;
+    overheard.emitted.add("the kit", &fs::read(&kit)?);
+    overheard.enable_anew()
+}
+
 #[test]
 fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     let (share, bucket) = (Supervisor::start("share")?, Supervisor::start("bucket")?);
+    let kits = Supervisor::start("kits")?;
     fs::create_dir_all(share.directory().join(ORIGIN))?;
     let minio = block_on(Minio::start_in(bucket.directory().join("minio")))?;
     block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
@@ -235,6 +259,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.succeeds(&["dr", "run"])?;
     source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
     overheard.enable_anew()?;
+    make_kit(&mut overheard, kits.directory())?;
     overheard.succeeds(&["dr", "run"])?;
     wait_until_shipped(&source)?;
     overheard.list_everything()?;
@@ -288,6 +313,8 @@ fn planted(minio: &Minio) -> Vec<Planted> {
         ("the second passphrase", SECOND),
         ("a further passphrase", FURTHER),
         ("a wrong passphrase", WRONG),
+        ("the passphrase of a kit", OF_KIT),
+        ("a wrong passphrase of a kit", WRONG_OF_KIT),
         ("a passphrase that is too short", SHORT),
         ("a passphrase in the wrong field", MISPLACED),
         ("a wrong secret key", WRONG_KEY),

@@ -63,6 +63,7 @@ impl Stage {
                 ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]
                     .map(str::to_owned)
                     .into();
+            arguments.extend(["--metrics", "127.0.0.1:0"].map(str::to_owned));
             arguments.extend(["--data".to_owned(), directory.join("data").display().to_string()]);
             for (claim, directory) in [(CLAIM, share)].iter().chain(claims) {
                 arguments.extend(["--claim".to_owned(), format!("{claim}={}", directory.display())]);

@@ -18,7 +18,7 @@ pub(crate) const APPLICATION: &str = "shop";
 const LINES: usize = 800;
 
 /// Each case of damage has a copy of its own, and a profile of the same name.
-pub(crate) const COPIES: [&str; 12] = [
+pub(crate) const COPIES: [&str; 13] = [
     "whole",
     "never-ran",
     "newer-base",
@@ -31,13 +31,46 @@ pub(crate) const COPIES: [&str; 12] = [
     "index-lost",
     "chain-broken",
     "segment-lost",
+    "slots-lost",
 ];
+
+/// A copy of the location from before the platform had ended.
+pub(crate) const EARLIER: &str = "earlier";
 
 pub(crate) struct World {
     /// All locations lie in it, one folder each.
     pub(crate) share: Supervisor,
     pub(crate) source_id: String,
     pub(crate) stage: Stage,
+    /// Made by the lost platform at its end.
+    pub(crate) kit: KitFile,
+}
+
+pub(crate) const KIT_PASSPHRASE: &str = "kept in the safe, apart from the kit";
+
+/// A recovery kit and the file with its passphrase.
+pub(crate) struct KitFile {
+    pub(crate) kit: PathBuf,
+    pub(crate) passphrase: PathBuf,
+}
+
+impl KitFile {
+    pub(crate) fn make(stage: &Stage, folder: &Path, flags: &[&str]) -> Result<Self> {
+        let made = Self { kit: folder.join("kit"), passphrase: folder.join("kit-passphrase") };
+        fs::write(&made.passphrase, KIT_PASSPHRASE)?;
+        let (kit, passphrase) = (made.kit.display().to_string(), made.passphrase.display().to_string());
+        let words = ["dr", "kit", "--output-file", &kit, "--kit-passphrase-file", &passphrase];
+        let said = stage.keelson(&[&words[..], flags].concat())?;
+        ensure!(said.code == 0, "{said:?}");
+        Ok(made)
+    }
+
+    /// Runs a command of `dr` with this kit.
+    pub(crate) fn with(&self, stage: &Stage, verb: &str, flags: &[&str]) -> Result<Answer> {
+        let (kit, passphrase) = (self.kit.display().to_string(), self.passphrase.display().to_string());
+        let words = ["dr", verb, "--kit", &kit, "--kit-passphrase-file", &passphrase];
+        stage.keelson(&[&words[..], flags].concat())
+    }
 }
 
 /// What a refused request may add to the catalog.
@@ -61,20 +94,26 @@ impl World {
         let share = Supervisor::start("share")?;
         let source = raise_source(share.directory(), ORIGIN)?;
         let source_id = source.cluster_id()?;
+        copy_folder(&share.directory().join(ORIGIN), &share.directory().join(EARLIER))?;
+        source.profile("later", "later")?;
+        source.wait_valid("profile", "later")?;
+        wait_until_shipped(&source)?;
+        let kit = KitFile::make(&source, share.directory(), &[])?;
         source.instance.kill()?;
         drop(source);
         for copy in COPIES {
             copy_folder(&share.directory().join(ORIGIN), &share.directory().join(copy))?;
         }
         let stage = Stage::raise(share.directory(), &[])?;
-        for copy in COPIES {
+        let copies = || COPIES.into_iter().chain([EARLIER]);
+        for copy in copies() {
             stage.profile(copy, copy)?;
         }
-        for copy in COPIES {
+        for copy in copies() {
             stage.wait_valid("profile", copy)?;
         }
         stage.passphrase(&[("key", PASSPHRASE)])?;
-        Ok(Self { share, source_id, stage })
+        Ok(Self { share, source_id, stage, kit })
     }
 
     pub(crate) fn folder(&self, copy: &str) -> PathBuf {

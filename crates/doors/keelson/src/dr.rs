@@ -2,6 +2,7 @@
 //! dashboard, a chart or `kubectl` would, and follows them.
 
 mod enable;
+pub(crate) mod kit;
 pub(crate) mod recover;
 mod status;
 
@@ -36,11 +37,22 @@ enum DrCommand {
     #[command(after_help = "Examples:\n  keelson dr status\n  \
         keelson dr status --output json | jq .disasterRecovery.shipped")]
     Status(Common),
+    /// Print the newest signed report of a drill; keelson tools check-report checks it.
+    DrillReport(Common),
     /// Run the DR policy once and follow it.
     #[command(after_help = "Example:\n  keelson dr run")]
     Run(Common),
+    /// Make a recovery kit: one sealed file with all that a recovery needs.
+    #[command(
+        after_help = "Example:\n  keelson dr kit --output-file ./kit --kit-passphrase-file ./kit-passphrase \
+        --with-credentials"
+    )]
+    Kit(kit::KitArguments),
     /// List the restore points of a source cluster.
-    #[command(after_help = "Example:\n  keelson dr review --profile vault --source-cluster-id 0c3e8c52-…")]
+    #[command(
+        after_help = "Example:\n  keelson dr review --profile vault --source-cluster-id 0c3e8c52-…\n  \
+        keelson dr review --kit ./kit --kit-passphrase-file ./kit-passphrase"
+    )]
     Review(MomentArguments),
     /// Show what a recovery would do, and touch nothing.
     #[command(after_help = "Example:\n  keelson dr plan --profile vault --source-cluster-id 0c3e8c52-… \
@@ -48,7 +60,7 @@ enum DrCommand {
     Plan(MomentArguments),
     /// Recover the platform.
     #[command(after_help = "Example:\n  keelson dr restore --profile vault --source-cluster-id 0c3e8c52-… \
-        --skip-resource profiles,policies")]
+        --skip-resource profiles,policies\n  keelson dr restore --kit ./kit --kit-passphrase-file ./kit-passphrase")]
     Restore(RestoreArguments),
 }
 
@@ -71,18 +83,26 @@ struct EnableArguments {
 struct SourceArguments {
     #[command(flatten)]
     common: Common,
-    /// The location profile that leads to the backups.
-    #[arg(long)]
-    profile: String,
+    /// The location profile that leads to the backups. Beside a kit: instead of the kit's.
+    #[arg(long, required_unless_present = "kit")]
+    profile: Option<String>,
     /// The UID of namespace 'default' of the lost cluster.
-    #[arg(long, value_name = "ID")]
-    source_cluster_id: String,
+    #[arg(long, value_name = "ID", required_unless_present = "kit", conflicts_with = "kit")]
+    source_cluster_id: Option<String>,
+    #[command(flatten)]
+    kit: kit::UsedKit,
 }
 
 impl SourceArguments {
-    /// As the resources spell it.
-    fn info(&self) -> Value {
-        json!({ "profileName": self.profile, "sourceClusterID": self.source_cluster_id })
+    /// As the resources spell it. What a kit holds is in the cluster then.
+    async fn info(&self) -> Result<Value> {
+        match self.kit.open()? {
+            Some(kit) => {
+                let cluster = self.common.cluster().await?;
+                kit::bring(&cluster, &self.common, &kit, self.profile.as_deref()).await
+            }
+            None => Ok(json!({ "profileName": self.profile, "sourceClusterID": self.source_cluster_id })),
+        }
     }
 }
 
@@ -97,12 +117,12 @@ struct MomentArguments {
 
 impl MomentArguments {
     /// As the resources spell it.
-    fn info(&self) -> Value {
-        let mut info = self.source.info();
+    async fn info(&self) -> Result<Value> {
+        let mut info = self.source.info().await?;
         if let Some(time) = self.point_in_time {
             info["pointInTime"] = json!(time);
         }
-        info
+        Ok(info)
     }
 }
 
@@ -119,6 +139,9 @@ struct RestoreArguments {
     /// Confirms that a catalog which holds restore points already is replaced.
     #[arg(long)]
     replace_catalog: bool,
+    /// Confirms a recovery from a location that does not hold what the kit knows of it.
+    #[arg(long)]
+    accept_rollback: bool,
     /// Bounds the whole restore, in minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 90)]
     timeout: u64,
@@ -141,7 +164,9 @@ pub(crate) async fn run(dr: Dr) -> Result<()> {
         DrCommand::Enable(arguments) => enable::enable(arguments).await,
         DrCommand::Disable(common) => enable::disable(common).await,
         DrCommand::Status(common) => status::status(common).await,
+        DrCommand::DrillReport(common) => status::drill_report(common).await,
         DrCommand::Run(common) => enable::run_once(common).await,
+        DrCommand::Kit(arguments) => kit::make(arguments).await,
         DrCommand::Review(arguments) => recover::review(arguments).await,
         DrCommand::Plan(arguments) => recover::plan(arguments).await,
         DrCommand::Restore(arguments) => recover::restore(arguments).await,

@@ -6,6 +6,7 @@ mod dr;
 mod failure;
 mod follow;
 mod memory;
+mod metrics;
 mod output;
 mod restore;
 mod serve;

@@ -22,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::clock::SystemClock;
 use crate::failure::failed;
+use crate::metrics;
 
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
 /// A cluster that is going away itself must not hold us up.
@@ -51,6 +52,9 @@ pub(crate) struct Serve {
     /// Where the extension API server listens.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:10250")]
     listen: SocketAddr,
+    /// Answer Prometheus there, in plain HTTP and to whoever asks; without it nowhere.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// The host under which the API server of the cluster reaches us, outside a cluster.
     #[arg(long, value_name = "HOST", default_value = "localhost")]
     advertise: String,
@@ -107,6 +111,12 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     tasks.spawn(async move { extension.serve(listener, certificates).await });
     tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
     tasks.spawn(keelson_controllers::run(platform.clone(), client.clone(), stop.clone()));
+    if let Some(address) = serve.metrics {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
+        info!(address = %listener.local_addr()?, "metrics are served");
+        tasks.spawn(metrics::serve(listener, platform.clone(), clock.clone(), stop.clone()));
+    }
     registration.register(&client, &authority).await.map_err(failed)?;
     info!(port = registration.port, "serving");
     tokio::select! {

@@ -1,5 +1,7 @@
 //! `keelson tools`: looks into a location without a platform and without a cluster, and makes a catalog from it.
 
+mod check_report;
+mod discover;
 mod list;
 mod repair;
 mod verify;
@@ -18,7 +20,7 @@ use keelson_store::{Store, StorePath};
 
 use crate::dr::RebuildArguments;
 use crate::dr::recover::rebuild_from_exports;
-use crate::failure::{failed, refuse};
+use crate::failure::{failed, refuse, refuse_with};
 use crate::output::Format;
 
 /// Look into a location without a platform.
@@ -30,6 +32,14 @@ pub(crate) struct Tools {
 
 #[derive(Debug, Subcommand)]
 enum ToolsCommand {
+    /// Find the platforms that lie in a bucket or below a directory, whatever the path: how far each chain goes, and with
+    /// a passphrase or a kit what opens.
+    #[command(after_help = "Examples:\n  keelson tools discover --directory /mnt/share\n  \
+        keelson tools discover --bucket vault --kit ./kit --kit-passphrase-file ./kit-passphrase")]
+    Discover(discover::Discover),
+    /// Check the signature of a drill report.
+    #[command(after_help = "Example:\n  keelson tools check-report report.jsonl --key c5d28154…")]
+    CheckReport(check_report::CheckReport),
     /// List what a location holds. With a passphrase, also what lies in each repository.
     #[command(after_help = "Examples:\n  keelson tools list --directory /mnt/share\n  \
         keelson tools list --bucket vault --endpoint https://s3.example.com --passphrase-file ./passphrase")]
@@ -86,11 +96,14 @@ struct Place {
 }
 
 impl Place {
-    async fn open(&self) -> Result<Arc<dyn Store>> {
-        let root: StorePath = self
-            .path
+    fn root(&self) -> Result<StorePath> {
+        self.path
             .parse()
-            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))?;
+            .map_err(|error| refuse(ErrorClass::Invalid, format!("path '{}': {error}", self.path)))
+    }
+
+    async fn open(&self) -> Result<Arc<dyn Store>> {
+        let root = self.root()?;
         let store: Arc<dyn Store> = match (&self.root.directory, &self.root.bucket) {
             (Some(directory), _) => Arc::new(FilesystemStore::open(directory).await.map_err(failed)?),
             (None, Some(bucket)) => {
@@ -123,8 +136,18 @@ impl Place {
     }
 }
 
+fn nothing_here() -> anyhow::Error {
+    refuse_with(
+        ErrorClass::NotFound,
+        "nothing of this platform lies here",
+        "keelson tools discover looks below the root of a bucket or directory; without --path it looks everywhere",
+    )
+}
+
 pub(crate) async fn run(tools: Tools) -> Result<()> {
     match tools.command {
+        ToolsCommand::Discover(arguments) => discover::run(arguments).await,
+        ToolsCommand::CheckReport(arguments) => check_report::run(arguments),
         ToolsCommand::List(place) => list::list(place).await,
         ToolsCommand::Verify(verify) => verify::verify(verify).await,
         ToolsCommand::RebuildCatalog(arguments) => rebuild_from_exports(arguments).await,

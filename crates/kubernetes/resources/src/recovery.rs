@@ -5,8 +5,8 @@ pub mod review;
 
 use std::collections::BTreeMap;
 
-use keelson_model::ClusterId;
 use keelson_model::names::group;
+use keelson_model::{ClusterId, RepositoryId};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,6 +29,40 @@ pub struct SourceClusterInfo {
     /// Takes the state of that moment instead of the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time: Option<Time>,
+    /// What the chain is known to have reached, as a recovery kit remembers it. A location that does not hold it was
+    /// rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_head: Option<KnownHead>,
+}
+
+/// The end of a shipped chain as somebody has seen it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownHead {
+    /// The repository that holds the chain: 32 hexadecimal digits.
+    #[schemars(length(max = 32))]
+    pub repository: String,
+    /// The last entry.
+    pub at: HeadPosition,
+    /// The digest of that entry: 64 hexadecimal digits.
+    #[schemars(length(max = 64))]
+    pub chain: String,
+    /// It lay in the location by then.
+    pub seen_at: Time,
+}
+
+/// A point of a shipped chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeadPosition {
+    /// Whose ownership it was written under.
+    #[schemars(range(max = 99_999_999))]
+    pub epoch: u32,
+    /// The generation of the catalog.
+    #[schemars(range(max = 8_388_607))]
+    pub generation: u32,
+    /// The number of the journal's entry.
+    #[schemars(range(max = 1_099_511_627_775_u64))]
+    pub sequence: u64,
 }
 
 /// Where a review or a recovery stands.
@@ -124,4 +158,6 @@ fn check_source(checker: &mut Checker<'_>) {
     checker.required_text("spec.sourceClusterInfo.profileName");
     checker.required_text("spec.sourceClusterInfo.sourceClusterID");
     checker.parsed("spec.sourceClusterInfo.sourceClusterID", |text| text.parse::<ClusterId>().map(drop));
+    checker
+        .parsed("spec.sourceClusterInfo.knownHead.repository", |text| text.parse::<RepositoryId>().map(drop));
 }

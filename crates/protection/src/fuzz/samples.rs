@@ -44,6 +44,22 @@ fn documents() -> Vec<(&'static str, Value)> {
     let card = json!({
         "format": 0, "productVersion": "0.1.0", "fips": false, "created": TIME, "continuedBy": CLUSTER,
     });
+    let secret = json!({
+        "namespace": "kasten-io", "name": "k10-dr-secret", "type": "Opaque", "data": { "key": "00ff" },
+    });
+    let kit = json!({
+        "version": 0, "madeAt": TIME, "madeBy": "0.1.0", "cluster": CLUSTER, "lineage": ID, "namespace": "kasten-io",
+        "profile": { "name": "vault", "spec": { "type": "Location" } }, "credentials": secret, "passphrase": secret,
+        "slots": ["00ff"], "head": { "repository": ID, "at": at(7), "chain": "00ff", "seenAt": TIME },
+        "reportKey": "00ff",
+    });
+    let drill = json!({
+        "at": TIME, "seconds": 1, "through": "x", "restorePoints": 1, "repositories": 1, "bytesRead": 1,
+        "findings": ["lost"], "findingsTotal": 1,
+    });
+    let report = json!({
+        "version": 0, "cluster": CLUSTER, "instance": ID, "lineage": ID, "productVersion": "0.1.0", "drill": drill,
+    });
     let claim = json!({ "instance": ID, "cluster": CLUSTER, "claimed_at": TIME, "previous": "00ff" });
     vec![
         ("base", base),
@@ -52,6 +68,8 @@ fn documents() -> Vec<(&'static str, Value)> {
         ("segment's directory", segment),
         ("card", card),
         ("claim", claim),
+        ("kit", kit),
+        ("report", report),
     ]
 }
 

@@ -4,7 +4,7 @@
 //! the one in use, and thrown away. Repositories of the location are asked for what that catalog names; a share of
 //! their packs is read.
 //!
-//! Guarantees: writes nothing to the location. A drill that failed is told until one goes well. Limits: the volume needs
+//! Each ends in a report that the platform signs. Guarantees: writes nothing to the location. A drill that failed is told until one goes well. Limits: the volume needs
 //! room for a second catalog for a while; of the exports, [`EXPORTS_MAX`] repositories are looked at in one drill.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_crypto::random_bytes;
+use keelson_crypto::{SigningKey, random_bytes};
 use keelson_model::{Chain, RepositoryId, later};
 use keelson_repository::{Depth, Locked, Repository, Unlock, Verification};
 use keelson_store::StorePath;
@@ -24,6 +24,7 @@ use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::prove::{ChainProof, Needed, Proof, prove};
+use crate::recovery::report::{REPORTS_MAX, ReportDocument};
 use crate::recovery::state::{self, Enabled};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -44,6 +45,16 @@ pub struct Drills {
     pub next: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<DrillReport>,
+    /// Signed, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<SignedReport>,
+}
+
+/// A report of a drill, signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedReport {
+    pub at: Timestamp,
+    pub text: String,
 }
 
 /// How a drill went.
@@ -98,7 +109,8 @@ async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
     let repository = enabled.repository;
     let Some(drills) = known else {
         let next = later(now, FIRST_AFTER);
-        return state::write_drills(platform, &Drills { repository, next, last: None }).await;
+        return state::write_drills(platform, &Drills { repository, next, last: None, reports: Vec::new() })
+            .await;
     };
     if now < drills.next {
         return Ok(());
@@ -115,7 +127,19 @@ async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
         );
     }
     let next = later(platform.clock.now(), EVERY);
-    state::write_drills(platform, &Drills { repository, next, last: Some(report) }).await
+    let mut reports = drills.reports;
+    reports.extend(sign(platform, &report));
+    reports.drain(..reports.len().saturating_sub(REPORTS_MAX));
+    state::write_drills(platform, &Drills { repository, next, last: Some(report), reports }).await
+}
+
+/// None where the first vault key of the lineage is not at hand: a replaced passphrase led to later ones only.
+fn sign(platform: &Platform, report: &DrillReport) -> Option<SignedReport> {
+    let identity = platform.identity();
+    let key = SigningKey::of_lineage(&platform.vault(), identity.lineage)?;
+    let cluster = platform.cluster_id.clone();
+    let document = ReportDocument::new(cluster, identity.instance, identity.lineage, report.clone());
+    Some(SignedReport { at: report.at, text: document.sign(&key) })
 }
 
 /// One drill, to its end whatever it meets.

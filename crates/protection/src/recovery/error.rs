@@ -20,6 +20,7 @@ use crate::ownership::OwnershipError;
 use crate::passphrases::PassphraseError;
 use crate::platform::CatalogAway;
 use crate::recovery::chain::UnreachablePoint;
+use crate::recovery::known_head::Rollback;
 use crate::recovery::ship::writers::Divergence;
 use crate::repositories::RepositoriesError;
 
@@ -136,6 +137,8 @@ pub enum RecoveryError {
         "the catalog of this instance holds {contents} restore point contents, which a recovery replaces"
     )]
     CatalogInUse { contents: u64 },
+    #[error("the location does not hold what it is known to have held")]
+    RolledBack { source: Rollback },
     #[error("the restore did not end within {minutes} minutes")]
     TimedOut { minutes: u64 },
     #[error("the work was interrupted")]
@@ -186,6 +189,7 @@ impl Classified for RecoveryError {
             Self::Cluster { source, .. } => source.class(),
             Self::Namespace { source } => source.class(),
             Self::Claims { source } => source.class(),
+            Self::RolledBack { source } => source.class(),
             Self::UnknownCluster { .. }
             | Self::NoExports { .. }
             | Self::NeverRan { .. }
@@ -264,6 +268,7 @@ impl Classified for RecoveryError {
             Self::Cluster { .. } => "recovery.cluster",
             Self::Namespace { .. } => "recovery.namespace",
             Self::CatalogInUse { .. } => "recovery.catalog_in_use",
+            Self::RolledBack { .. } => "recovery.rolled_back",
             Self::TimedOut { .. } => "recovery.timed_out",
             Self::Interrupted => "recovery.interrupted",
             Self::Request { .. } => "recovery.request",
@@ -287,6 +292,7 @@ impl Classified for RecoveryError {
                 Some("the cluster id is the UID of namespace 'default' of the lost cluster".to_owned())
             }
             Self::Claims { source } => source.hint(),
+            Self::RolledBack { source } => source.hint(),
             Self::Unfinished { .. } => {
                 Some("restore the same point again: it goes on at the first step that is not done".to_owned())
             }

@@ -17,6 +17,7 @@ use crate::recovery::RecoveryError;
 use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
 use crate::recovery::documents::ManifestDocument;
+use crate::recovery::known_head::{self, KnownHead, Rollback};
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
 use crate::recovery::open::{OpenChain, open_chains};
 
@@ -32,6 +33,9 @@ pub struct Source {
     pub source_cluster_id: ClusterId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time: Option<Timestamp>,
+    /// What the chain is known to have reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_head: Option<KnownHead>,
 }
 
 /// One point that can be recovered.
@@ -55,6 +59,8 @@ pub(crate) struct Reviewed {
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
     pub warnings: Vec<String>,
+    /// The location does not hold what it is known to have held.
+    pub rollback: Option<Rollback>,
 }
 
 /// Looks through a location: the end of what was shipped first, then the runs, newest first.
@@ -89,7 +95,22 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     if points.is_empty() {
         return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
-    Ok(Reviewed { place: location.place, chains, points, warnings })
+    let rollback = find_rollback(source, &chains, &points[0].id).await?;
+    warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));
+    Ok(Reviewed { place: location.place, chains, points, warnings, rollback })
+}
+
+/// A moment before somebody saw the head cannot hold it.
+async fn find_rollback(
+    source: &Source,
+    chains: &[OpenChain],
+    offered: &str,
+) -> Result<Option<Rollback>, RecoveryError> {
+    let later = |known: &&KnownHead| source.point_in_time.is_none_or(|wanted| wanted >= known.seen_at);
+    match source.known_head.as_ref().filter(later) {
+        Some(known) => known_head::check(known, chains, offered).await,
+        None => Ok(None),
+    }
 }
 
 /// The store to look through for a moment. Where versions are kept it is the store as it was soon after: whoever has

@@ -55,6 +55,7 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     locks::lengthen(&job.platform, &reached).await?;
     let manifest = write_manifest(job, policy, &reached).await?;
     retention::apply(&job.platform, &reached, &location, &policy.parsed.retention_of(false)).await?;
+    state::write_last_run(&job.platform, job.platform.clock.now()).await?;
     let mut finished = Finished::default();
     let made = DrRun {
         mode: manifest.mode,

@@ -171,6 +171,7 @@ async fn run_review(platform: &Platform, request: &Record) -> Result<(), Recover
     note(platform, request, |status: &mut KastenDRReviewStatus| {
         status.progress.plan = plan.to_string().lines().map(str::to_owned).collect();
         status.progress.warnings.clone_from(&reviewed.warnings);
+        status.rolled_back = reviewed.rollback.as_ref().map(ToString::to_string);
         let count = u32::try_from(points.len()).unwrap_or(u32::MAX);
         status.restore_points = Some(DrRestorePoints { count, restore_point_list: points.clone() });
         status.progress.succeed("Successfully fetched data from storage", now(platform));
@@ -316,8 +317,14 @@ fn check_confirmations(request: &Record, plan: &RecoveryPlan, opened: &Opened) -
     if plan.present > 0 && spec["replaceCatalog"] != true {
         return Err(RecoveryError::CatalogInUse { contents: plan.present });
     }
-    if matches!(opened, Opened::Exports(..)) {
-        return Ok(());
+    match opened {
+        Opened::Exports(..) => return Ok(()),
+        Opened::Chains(reviewed) => match &reviewed.rollback {
+            Some(rollback) if spec["acceptRollback"] != true => {
+                return Err(RecoveryError::RolledBack { source: rollback.clone() });
+            }
+            Some(_) | None => {}
+        },
     }
     if let Some(quick) = spec["quickMode"].as_bool().filter(|quick| *quick != plan.mode.is_quick()) {
         let right = if quick { "false" } else { "true" };

@@ -105,6 +105,7 @@ const MOVED: &str = "moved";
 const COPIED: &str = "copied";
 const DROPPED: &str = "dropped";
 const DRILL: &str = "drill";
+const LAST_RUN: &str = "last run";
 
 fn key(name: &str) -> RowKey {
     RowKey::new(RowKind::new("disaster-recovery"), "", name)
@@ -217,6 +218,15 @@ pub fn drills(platform: &Platform) -> Result<Option<Drills>, RecoveryError> {
 
 pub(crate) async fn write_drills(platform: &Platform, state: &Drills) -> Result<(), RecoveryError> {
     write(platform, put(DRILL, state, platform.clock.now())).await
+}
+
+/// When the DR policy last ran to its end.
+pub fn last_run(platform: &Platform) -> Result<Option<Timestamp>, RecoveryError> {
+    read(&platform.instance, LAST_RUN)
+}
+
+pub(crate) async fn write_last_run(platform: &Platform, at: Timestamp) -> Result<(), RecoveryError> {
+    write(platform, put(LAST_RUN, &at, platform.clock.now())).await
 }
 
 /// The repository that an earlier try of the same was about to make.

@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use keelson_crypto::VerifyingKey;
 use keelson_model::Clock;
 use keelson_model::recovery::DrMode;
-use keelson_protection::Platform;
 use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::recovery::enable::enable;
+use keelson_protection::recovery::report::{REPORTS_CONFIG_MAP, ReportDocument};
 use keelson_protection::recovery::state;
+use keelson_protection::{Platform, status};
 use keelson_testkit::eventually;
+use keelson_workload::NamespacedName;
 
 use crate::fixture::World;
-use crate::stage::{config, make_valid, profile};
+use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -41,6 +44,7 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     assert_eq!((report.findings_total, report.is_green()), (0, true), "{:?}", report.findings);
     assert!(report.through.is_some() && report.repositories == 1 && report.bytes_read > 0, "{report:?}");
     assert!(!world.data.path().join("drill").exists(), "nothing is left of the catalog that was built");
+    assert_eq!(newest_report(&world, report.at).await?.drill, report);
 
     for pack in packs(&world.share.path().join("k10").join(platform.cluster_id().as_str()).join("dr"))? {
         let mut bytes = std::fs::read(&pack)?;
@@ -53,7 +57,22 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     let report = drilled_after(&platform, moment + HOUR).await?;
     assert!(!report.is_green());
     assert!(report.findings.iter().any(|finding| finding.contains("packs/")), "{:?}", report.findings);
+    assert_eq!(newest_report(&world, report.at).await?.drill, report);
     world.end().await
+}
+
+/// The signed report of a drill out of the cluster, checked by the key in the status.
+async fn newest_report(world: &World, of: Timestamp) -> Result<ReportDocument> {
+    let key: VerifyingKey =
+        status::observe(&world.platform).report_key.context("no key of reports")?.parse()?;
+    let at = NamespacedName::new(NAMESPACE, REPORTS_CONFIG_MAP);
+    eventually("the report is published", async || {
+        let map = world.platform.cluster().read_config_map(&at).await?;
+        let Some(text) = map.and_then(|map| map.data.into_values().next_back()) else { return Ok(None) };
+        let report = ReportDocument::check(&text, &key)?;
+        Ok((report.drill.at == of).then_some(report))
+    })
+    .await
 }
 
 /// Every pack of the only repository below `dr`.

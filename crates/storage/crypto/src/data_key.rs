@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use keelson_model::{ChunkId, LineageId, RepositoryId};
+use keelson_model::{ChunkId, LineageId, RepositoryId, SlotId};
 
 use crate::digest::Sha256;
 use crate::sealed_box::{OpenBoxError, open_box, seal_box};
@@ -21,6 +21,8 @@ pub enum Scope {
     Repository(RepositoryId),
     /// The epochs of a lineage.
     Lineage(LineageId),
+    /// A recovery kit, by the id of its slot.
+    Kit(SlotId),
 }
 
 impl Scope {
@@ -30,6 +32,7 @@ impl Scope {
         let (code, id) = match self {
             Self::Repository(id) => (1, *id.as_bytes()),
             Self::Lineage(id) => (2, *id.as_bytes()),
+            Self::Kit(id) => (3, *id.as_bytes()),
         };
         let mut bytes = [code; Self::LENGTH];
         bytes[1..].copy_from_slice(&id);
@@ -42,6 +45,7 @@ impl fmt::Display for Scope {
         match self {
             Self::Repository(id) => write!(f, "repository {id}"),
             Self::Lineage(id) => write!(f, "lineage {id}"),
+            Self::Kit(id) => write!(f, "kit {id}"),
         }
     }
 }
@@ -137,6 +141,12 @@ impl Keyring {
         let first = vault.find(VaultKey::FIRST)?;
         let secret = first.secret().derive_salted(lineage.as_bytes(), &[b"keelson/0/lineage"]);
         Some(Self::new(DataKey { scope: Scope::Lineage(lineage), number: VaultKey::FIRST, secret }))
+    }
+
+    /// The key that the content of a recovery kit is sealed under: derived from the key that the kit's slot wraps.
+    pub(crate) fn of_kit(key: &VaultKey, kit: SlotId) -> Self {
+        let secret = key.secret().derive_salted(kit.as_bytes(), &[b"keelson/0/kit"]);
+        Self::new(DataKey { scope: Scope::Kit(kit), number: VaultKey::FIRST, secret })
     }
 
     /// Adds a key of the same scope.

@@ -6,6 +6,7 @@ use keelson_model::{LineageId, RepositoryId, SlotId};
 use crate::data_key::{DataKey, Keyring};
 use crate::digest::Sha256;
 use crate::envelope::{ObjectKind, Sealer, open_object, peek_object_id};
+use crate::kit::{KIT_BYTES_MAX, SealedKit, seal_under};
 use crate::passphrase::Passphrase;
 use crate::sealed_box::{open_box, seal_box};
 use crate::secret::Secret;
@@ -24,6 +25,7 @@ pub const TARGETS: &[Decoder] = &[
     ("content of a sealed box", box_content),
     ("instance key", instance_key),
     ("slot", slot),
+    ("kit", kit),
 ];
 
 /// Inputs that the targets take.
@@ -37,7 +39,9 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     // Two parts of 28 and 30 bytes, and a directory that says so.
     let directory = [&[58, 0][..], &[0; 58], &[2, 0, 0, 0, 28, 0, 0, 0, 30, 0, 0, 0], b"rest"].concat();
     let passphrase = Passphrase::new(b"correct horse".to_vec());
-    let slot = Slot::seal(SlotId::from_bytes([4; 16]), &passphrase, KdfCost::LOWEST, &vault_key());
+    let slot = Slot::seal(SlotId::from_bytes([4; 16]), &passphrase, KdfCost::LOWEST, &vault_key())
+        .expect("the lowest cost is allowed");
+    let kit = seal_under(&slot, &vault_key(), b"what a person keeps").expect("a small kit");
     vec![
         ("object", object),
         ("object", empty),
@@ -46,7 +50,8 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("sealed box", seal_box(vault_key().secret(), FIELD, b"", b"hunter2")),
         ("content of a sealed box", vec![7; 32]),
         ("instance key", vec![7; 32]),
-        ("slot", slot.expect("the lowest cost is allowed").to_bytes()),
+        ("slot", slot.to_bytes()),
+        ("kit", kit),
     ]
 }
 
@@ -149,6 +154,14 @@ fn decode_slot(bytes: &[u8]) -> bool {
         KdfCost::Pbkdf2HmacSha256 { rounds } => assert!(rounds <= 20_000_000, "opening it is bounded"),
     }
     true
+}
+
+/// As if its passphrase were known: whatever opens is the one part that was sealed.
+fn kit(bytes: &[u8]) -> bool {
+    let Ok(kit) = SealedKit::parse(bytes) else { return false };
+    assert!(bytes.len() <= KIT_BYTES_MAX);
+    let opened = kit.open_with(&vault_key());
+    opened.is_ok_and(|content| content.len() + kit.slot.to_bytes().len() < bytes.len())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! seals or opens much does it on a blocking pool. Bytes that are not what was sealed are an error of class
 //! `Corrupt`, never a panic. Secrets are zeroed, and have no `Debug`, `Display`, `Clone` or `Serialize`.
 //!
-//! `docs/format/envelope.md` and `docs/format/slots-and-keys.md` draw every byte.
+//! `docs/format/envelope.md`, `slots-and-keys.md` and `kit.md` draw every byte.
 
 #![warn(missing_docs)]
 
@@ -14,10 +14,12 @@ mod digest;
 mod envelope;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod kit;
 mod passphrase;
 mod row_digest;
 mod sealed_box;
 mod secret;
+mod signature;
 mod slot;
 mod vault_key;
 
@@ -29,9 +31,11 @@ pub use envelope::{
     OpenedObject, PART_OVERHEAD_BYTES, PARTS_MAX, PartLocation, PartOpener, SealObjectError, SealedObject,
     Sealer, open_object, peek_object_id,
 };
+pub use kit::{KIT_BYTES_MAX, OpenKitError, SealKitError, open_kit, seal_kit};
 pub use passphrase::{Passphrase, PassphraseStrength};
 pub use row_digest::{RowDigest, RowDigestKey};
 pub use sealed_box::{OpenBoxError, WRAPPED_KEY_BYTES};
 pub use secret::{Fingerprint, KeyLengthError, random_bytes};
+pub use signature::{ParseSignatureError, Signature, SigningKey, VerifySignatureError, VerifyingKey};
 pub use slot::{DecodeSlotError, KdfCost, OpenSlotError, SealSlotError, Slot};
 pub use vault_key::{InstanceKey, VaultKey, VaultKeyring, WrappingKey};

@@ -33,7 +33,7 @@ const AT_CHECK: usize = AT_SALT + SALT_BYTES;
 const AT_NONCE: usize = AT_CHECK + CHECK_BYTES;
 const AT_SEALED: usize = AT_NONCE + NONCE_LEN;
 const AT_CHECKSUM: usize = AT_SEALED + KEY_BYTES + TAG_BYTES;
-const SLOT_BYTES: usize = AT_CHECKSUM + Sha256::LENGTH;
+pub(crate) const SLOT_BYTES: usize = AT_CHECKSUM + Sha256::LENGTH;
 
 /// Bytes that are not a slot.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -105,7 +105,7 @@ impl Before {
 }
 
 /// Never trimmed but for one line end, which editors add.
-fn read_passphrase(file: &std::path::Path) -> Result<Vec<u8>> {
+pub(super) fn read_passphrase(file: &std::path::Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut bytes).context("read the passphrase from stdin")?;

@@ -17,7 +17,7 @@ use crate::output::{data, say};
 const REVIEW_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 pub(super) async fn review(arguments: MomentArguments) -> Result<()> {
-    let reviewed = make_review(&arguments).await?;
+    let reviewed = make_review(&arguments.source.common, arguments.info().await?).await?;
     tell_warnings(&reviewed);
     data(arguments.source.common.output, &reviewed["status"]["restorePoints"], |points| {
         let line = |point: &Value| {
@@ -31,7 +31,7 @@ pub(super) async fn review(arguments: MomentArguments) -> Result<()> {
 }
 
 pub(super) async fn plan(arguments: MomentArguments) -> Result<()> {
-    let reviewed = make_review(&arguments).await?;
+    let reviewed = make_review(&arguments.source.common, arguments.info().await?).await?;
     data(arguments.source.common.output, &reviewed["status"]["plan"], |plan| {
         let lines = plan.as_array().into_iter().flatten().filter_map(Value::as_str);
         lines.collect::<Vec<_>>().join("\n")
@@ -39,19 +39,18 @@ pub(super) async fn plan(arguments: MomentArguments) -> Result<()> {
     Ok(())
 }
 
-fn tell_warnings(ended: &Value) {
+pub(super) fn tell_warnings(ended: &Value) {
     for warning in ended["status"]["warnings"].as_array().into_iter().flatten() {
         say(&format!("warning: {}", warning.as_str().unwrap_or_default()));
     }
 }
 
 /// A review is made, read and removed again.
-async fn make_review(arguments: &MomentArguments) -> Result<Value> {
-    let common = &arguments.source.common;
+pub(super) async fn make_review(common: &Common, source: Value) -> Result<Value> {
     let cluster = common.cluster().await?;
     let (kind, namespace) = (review_kind(), common.namespace.as_str());
     let name = format!("review-{}", random_suffix());
-    let spec = json!({ "sourceClusterInfo": arguments.info() });
+    let spec = json!({ "sourceClusterInfo": source });
     create(&cluster, &kind, namespace, &name, spec).await?;
     let ended = follow::to_the_end(&cluster, &kind, namespace, &name, REVIEW_WITHIN).await;
     cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;
@@ -61,12 +60,15 @@ async fn make_review(arguments: &MomentArguments) -> Result<Value> {
 }
 
 pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
-    let RestoreArguments { moment, point, skip_resource, replace_catalog, timeout } = arguments;
+    let RestoreArguments { moment, point, skip_resource, replace_catalog, accept_rollback, timeout } =
+        arguments;
     let common = &moment.source.common;
     let cluster = common.cluster().await?;
     let namespace = common.namespace.as_str();
-    let info = moment.info();
-    let mut spec = json!({ "timeoutMinutes": timeout, "replaceCatalog": replace_catalog });
+    let info = moment.info().await?;
+    let mut spec = json!({
+        "timeoutMinutes": timeout, "replaceCatalog": replace_catalog, "acceptRollback": accept_rollback,
+    });
     let mut review = None;
     match point {
         None => spec["sourceClusterInfo"] = info,
@@ -100,7 +102,7 @@ pub(crate) async fn rebuild_from_exports(arguments: RebuildArguments) -> Result<
     let common = &source.common;
     let cluster = common.cluster().await?;
     let spec = json!({
-        "sourceClusterInfo": source.info(),
+        "sourceClusterInfo": source.info().await?,
         "rebuildFromExports": true, "replaceCatalog": replace_catalog, "timeoutMinutes": timeout,
     });
     let restored = follow_restore(&cluster, common, spec, timeout).await?;

@@ -5,13 +5,14 @@ use jiff::SignedDuration;
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::maintenance::PassReport;
 use keelson_protection::recovery::drill::DrillReport;
+use keelson_protection::recovery::report::REPORTS_CONFIG_MAP;
 use keelson_protection::status::{InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY};
 use keelson_workload::NamespacedName;
 
 use crate::arguments::Common;
 use crate::clock::SystemClock;
 use crate::failure::{failed, refuse_with};
-use crate::output::data;
+use crate::output::{Format, data};
 
 pub(super) async fn status(common: Common) -> Result<()> {
     let cluster = common.cluster().await?;
@@ -35,6 +36,20 @@ pub(super) async fn status(common: Common) -> Result<()> {
             "is keelson serve running?",
         ));
     }
+    Ok(())
+}
+
+/// As it is: a changed byte would break its signature.
+pub(super) async fn drill_report(common: Common) -> Result<()> {
+    let cluster = common.cluster().await?;
+    let at = NamespacedName::new(&common.namespace, REPORTS_CONFIG_MAP);
+    let map = cluster.read_config_map(&at).await.map_err(failed)?;
+    // Their names order as time does.
+    let report = map.and_then(|map| map.data.into_values().next_back()).ok_or_else(|| {
+        let hint = "the first drill is an hour after disaster recovery was enabled";
+        refuse_with(ErrorClass::NotFound, "there is no report of a drill yet", hint)
+    })?;
+    data(Format::Text, &report, Clone::clone);
     Ok(())
 }
 
@@ -98,6 +113,7 @@ fn print(status: &InstanceStatus) -> String {
     for unowned in &status.ownership.unowned {
         lines.push(format!("  unowned    {} in '{}': {}", unowned.cluster, unowned.profile, unowned.why));
     }
+    lines.extend(status.report_key.iter().map(|key| format!("report key   {key}")));
     if let Some(pass) = &status.maintenance {
         lines.push(print_pass(pass));
         lines.extend(pass.refused.iter().map(|why| format!("  not here   {why}")));

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use keelson_crypto::Passphrase;
-use keelson_model::{Chain, Classified, RepositoryId};
+use keelson_model::{Chain, Classified, ErrorClass, RepositoryId};
 use keelson_repository::{Locked, OpenRepositoryError, Repository, SessionPurpose, SessionResult, Unlock};
 use keelson_store::{Store, StoreExt, StorePath};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Place;
-use crate::failure::failed;
+use crate::failure::{failed, refuse_with};
 use crate::output::data;
 
 /// What one cluster left in a location.
@@ -58,6 +58,22 @@ pub(super) async fn list(place: Place) -> Result<()> {
         clusters.push(ClusterListing { cluster_id, cards, repositories });
     }
     data(place.output, &clusters, |clusters| clusters.iter().map(print).collect::<Vec<_>>().join("\n"));
+    judge(&clusters)
+}
+
+/// Somebody who looks for backups and finds none must not be told that all is well.
+fn judge(clusters: &[ClusterListing]) -> Result<()> {
+    let mut repositories = clusters.iter().flat_map(|cluster| &cluster.repositories).peekable();
+    if clusters.is_empty() {
+        return Err(super::nothing_here());
+    }
+    if repositories.peek().is_some() && repositories.all(|repository| repository.opens == Some(false)) {
+        return Err(refuse_with(
+            ErrorClass::Denied,
+            "none of the repositories here opens with this passphrase",
+            "give the passphrase that was used when disaster recovery was enabled",
+        ));
+    }
     Ok(())
 }
 

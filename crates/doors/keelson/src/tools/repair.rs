@@ -1,5 +1,7 @@
-//! `tools repair undelete`: takes delete markers and later versions away, so that everybody sees the objects again that
+//! `tools repair`: mends a location. `undelete` takes delete markers and later versions away, so that everybody sees the objects again that
 //! the platform has seen all along.
+
+mod slots;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -18,6 +20,10 @@ pub(super) enum Repair {
         keelson tools repair undelete --bucket vault --endpoint https://s3.example.com\n  \
         keelson tools repair undelete --bucket vault --endpoint https://s3.example.com --yes")]
     Undelete(UndeleteArguments),
+    /// Put back the passphrase slots that a recovery kit holds and a location lacks. Looks only, unless --yes is given.
+    #[command(after_help = "Example:\n  \
+        keelson tools repair slots --directory /mnt/share --kit ./kit --kit-passphrase-file ./kit-passphrase --yes")]
+    Slots(slots::SlotsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -30,7 +36,14 @@ pub(super) struct UndeleteArguments {
 }
 
 pub(super) async fn run(repair: Repair) -> Result<()> {
-    let Repair::Undelete(UndeleteArguments { place, yes }) = repair;
+    match repair {
+        Repair::Undelete(arguments) => take_away(arguments).await,
+        Repair::Slots(arguments) => slots::run(arguments).await,
+    }
+}
+
+async fn take_away(arguments: UndeleteArguments) -> Result<()> {
+    let UndeleteArguments { place, yes } = arguments;
     let store = place.open().await?;
     let mode = if yes { Undelete::Execute } else { Undelete::DryRun };
     let clusters: StorePath = "k10".parse()?;

@@ -65,6 +65,9 @@ pub struct KastenDRRestoreSpec {
     /// Confirms that a catalog that already holds restore points is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_catalog: Option<bool>,
+    /// Confirms a recovery from a location that does not hold what it is known to have held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_rollback: Option<bool>,
     /// Makes the catalog from what the exports in the location say of themselves, where nothing that disaster recovery
     /// shipped is left. Restore points come back, nothing else. Needs sourceClusterInfo.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -65,6 +65,9 @@ pub struct KastenDRReviewStatus {
     /// The restore points found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_points: Option<DrRestorePoints>,
+    /// Why the location is not what it was when the known head was seen; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
 }
 
 /// The restore points found.

@@ -24,6 +24,7 @@ const LEGACY: DrMode = DrMode::Legacy;
 const QUICK: DrMode = DrMode::QuickNoSnapshot;
 
 mod damage;
+mod known_head;
 mod moments;
 mod retention;
 

@@ -154,7 +154,9 @@ impl Classified for OpenRepositoryError {
                 "give the passphrase that was in force when disaster recovery was last enabled".to_owned(),
             ),
             Self::NoSlots { .. } => Some(
-                "only the installation that made it can open it; enable disaster recovery there".to_owned(),
+                "only the installation that made it can open it: enable disaster recovery there; slots that were deleted \
+                 come back from a recovery kit by keelson tools repair slots"
+                    .to_owned(),
             ),
             Self::OpenSlot { .. }
             | Self::ForeignKey { .. }
