@@ -128,8 +128,9 @@ fn build() -> Result<PathBuf> {
         .status()
         .context("run cargo build")?;
     ensure!(status.success(), "cargo build failed");
+    let own = env::current_exe().context("find this program's executable")?;
+    let folder = own.parent().context("find the folder of programs")?;
     // Test executables lie in `deps`, programs beside it.
-    let test = env::current_exe().context("find this test's executable")?;
-    let profile = test.parent().and_then(Path::parent).context("find the folder of programs")?;
-    Ok(profile.join("keelson"))
+    let programs = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    Ok(programs.join("keelson"))
 }

@@ -180,6 +180,7 @@ fn an_old_instance_that_comes_back_after_a_new_owner_claimed_is_fenced() -> Resu
 
     old.instance.restart()?;
     old.wait_until_served()?;
+    let state = old.state()?;
     old.create(&export_action("late-export", &point))?;
     let export = old.ended("exportaction", NAMESPACE, "late-export")?;
     assert_eq!(export["status"]["state"], "Failed", "{}", export["status"]);
@@ -196,6 +197,7 @@ fn an_old_instance_that_comes_back_after_a_new_owner_claimed_is_fenced() -> Resu
         &["is not valid", "another instance has claimed epoch", "hint: shut this instance down"],
     );
     assert_eq!(Listing::of(&source_folder.join("exports"))?, before);
+    assert_eq!(old.state()?.digests["configuration"], state.digests["configuration"]);
     Ok(())
 }
 
@@ -203,7 +205,7 @@ fn an_old_instance_that_comes_back_after_a_new_owner_claimed_is_fenced() -> Resu
 fn a_catalog_that_is_corrupt_at_start_leaves_a_platform_that_says_so_and_can_be_recovered() -> Result<()> {
     let share = Supervisor::start("share")?;
     let mut stage = raise_source(share.directory(), ORIGIN)?;
-    let source_id = stage.cluster_id()?;
+    let (source_id, lost) = (stage.cluster_id()?, stage.status()?);
     stage.instance.kill()?;
     for file in catalog_files(&stage)? {
         let mut bytes = fs::read(&file)?;
@@ -230,8 +232,11 @@ fn a_catalog_that_is_corrupt_at_start_leaves_a_platform_that_says_so_and_can_be_
     }
 
     let began = Instant::now();
-    let said = stage.keelson(&["dr", "restore", "--profile", "vault", "--source-cluster-id", &source_id])?;
+    let source = ["--profile", "vault", "--source-cluster-id", &source_id, "--output", "json"];
+    let said = stage.keelson(&[&["dr", "restore"], &source[..]].concat())?;
     assert_eq!(said.code, 0, "after {:?}: {said:?}", began.elapsed());
+    let restored: Value = serde_json::from_str(&said.stdout)?;
+    assert_eq!(restored["recovered"]["chain"], lost["catalog"]["chain"], "{restored}");
     let contents = stage.get(&["restorepointcontents"])?.context("no list")?;
     assert_eq!(contents["items"].as_array().map_or(0, Vec::len), 4);
     Ok(())

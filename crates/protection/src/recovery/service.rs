@@ -209,6 +209,10 @@ fn source_of(value: &Value) -> Result<Source, RecoveryError> {
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), RecoveryError> {
     let phase = phases(platform, request);
     let wanted = wanted(platform, request)?;
+    note(platform, request, |status: &mut KastenDRRestoreStatus| {
+        status.source_cluster_id = Some(wanted.source.source_cluster_id.to_string());
+    })
+    .await;
     if let Some((plan, state)) = switched(platform, request, &wanted)? {
         phase("Going on after the switch");
         keep_plan(platform, request, &plan).await?;

@@ -1,6 +1,7 @@
 //! The policy that protects the platform runs by its schedule and lets go of what its retention does not keep.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +34,16 @@ fn complete_runs(platform: &Platform) -> Result<Vec<String>> {
     Ok(times)
 }
 
-fn count_files(folder: &Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, |entries| entries.count())
+/// The names in a folder.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The platform's own repository.
+fn repository(platform: &Platform, share: &Path) -> Result<PathBuf> {
+    let dr = share.join("k10").join(platform.cluster_id().as_str()).join("dr");
+    Ok(std::fs::read_dir(&dr)?.next().context("the platform's repository")??.path())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +69,8 @@ async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()
         Ok((due > 0).then_some(()))
     })
     .await?;
+    let repository = repository(&platform, share.path())?;
+    let mut outcomes = vec![names(&repository.join("outcomes"))];
     for hour in 1..=7 {
         clock.advance(HOUR);
         let runs = eventually("the hourly run is complete", async || {
@@ -69,12 +80,16 @@ async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()
         .await?;
         let newest: Timestamp = runs.last().context("a run")?.parse()?;
         ensure!(newest <= clock.now() && newest > clock.now() - HOUR, "{newest} is not this hour's");
+        outcomes.push(names(&repository.join("outcomes")));
     }
 
-    let dr = share.path().join("k10").join(platform.cluster_id().as_str()).join("dr");
-    let repository = std::fs::read_dir(&dr)?.next().context("the platform's repository")??.path();
-    assert_eq!(count_files(&repository.join("manifests")), 7, "every run wrote its manifest");
-    assert_eq!(count_files(&repository.join("retired")), 3, "four hourly runs are kept");
+    assert_eq!(names(&repository.join("manifests")).len(), 7, "every run wrote its manifest");
+    let retired = names(&repository.join("retired"));
+    let retired_of: Vec<usize> = outcomes
+        .windows(2)
+        .map(|hour| hour[1].difference(&hour[0]).filter(|outcome| retired.contains(*outcome)).count())
+        .collect();
+    assert_eq!(retired_of, [1, 1, 1, 0, 0, 0, 0], "the four newest hourly runs are kept: {retired:?}");
     stop.cancel();
     while services.join_next().await.is_some() {}
     plane.stop().await?;

@@ -1,7 +1,9 @@
 //! What people type.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use keelson_resources::KINDS;
 use serde_json::{Value, json};
 
 use crate::environment::environment;
@@ -50,6 +52,13 @@ fn get_prints_the_columns_pages_and_selects() {
     assert!(absent.contains("restorepoints.apps.kio.kasten.io \"none\" not found"), "{absent}");
 }
 
+/// The names of all fields of a schema, at any depth.
+fn fields(schema: &Value) -> BTreeSet<String> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let own = properties.flat_map(|(name, field)| std::iter::once(name.clone()).chain(fields(field)));
+    own.chain(["items", "additionalProperties"].iter().flat_map(|below| fields(&schema[*below]))).collect()
+}
+
 #[test]
 fn explain_knows_every_field() {
     let cluster = environment();
@@ -59,6 +68,14 @@ fn explain_knows_every_field() {
     assert!(name.contains("name"), "{name}");
     let metadata = cluster.kubectl(&["explain", "runactions.metadata.labels"]);
     assert!(metadata.contains("map[string]string"), "{metadata}");
+    for kind in KINDS {
+        let explained =
+            cluster.kubectl(&["explain", "--recursive", &format!("{}.{}", kind.plural, kind.group)]);
+        let told: BTreeSet<&str> = explained.split_whitespace().collect();
+        let missing: Vec<_> =
+            fields(&(kind.schema)()).into_iter().filter(|field| !told.contains(field.as_str())).collect();
+        assert_eq!(missing, Vec::<String>::new(), "{}: {explained}", kind.kind);
+    }
 }
 
 #[test]
