@@ -57,3 +57,21 @@ fn a_kubeconfig_that_is_not_there_or_not_one_is_told_once() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_by_name_before_anything_is_done() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (directory, missing) = (folder.path().display().to_string(), "/nowhere/passphrase");
+    let cases: [&[&str]; 3] = [
+        &["tools", "verify", "--directory", &directory, "--passphrase-file", missing],
+        &["dr", "enable", "--profile", "vault", "--passphrase-file", missing],
+        &["dr", "kit", "--output-file", "kit", "--kit-passphrase-file", missing],
+    ];
+    for words in cases {
+        let said = answer(words)?;
+        assert_said(&said, 4, &["read the passphrase from '/nowhere/passphrase': No such file"]);
+    }
+    let said = answer(["tools", "verify", "--directory", &directory, "--passphrase-file", &directory])?;
+    assert_said(&said, 3, &["read the passphrase from", "Is a directory"]);
+    Ok(())
+}

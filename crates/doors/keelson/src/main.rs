@@ -4,6 +4,7 @@ mod arguments;
 mod clock;
 mod dr;
 mod failure;
+mod files;
 mod follow;
 mod memory;
 mod metrics;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
 use keelson_model::Clock;
@@ -22,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::clock::SystemClock;
 use crate::failure::failed;
+use crate::files::io_failed;
 use crate::metrics;
 
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
@@ -85,6 +86,11 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     init_logs(serve.log_json);
     let access = serve.kubeconfig.clone().map_or(ClusterAccess::InCluster, ClusterAccess::Kubeconfig);
     let cluster = Cluster::connect(&access).await.map_err(failed)?;
+    let listener = listen(serve.listen).await?;
+    let metrics_listener = match serve.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let client = cluster.client();
     prepare_cluster(&cluster, &serve.namespace).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -99,8 +105,6 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     };
     let platform = Platform::open(settings, cluster, clock.clone()).await.map_err(failed)?;
     let stop = CancellationToken::new();
-    let listener =
-        TcpListener::bind(serve.listen).await.with_context(|| format!("listen on {}", serve.listen))?;
     let registration = registration(&serve, listener.local_addr()?.port());
     let certificates =
         Arc::new(ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?);
@@ -111,9 +115,7 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     tasks.spawn(async move { extension.serve(listener, certificates).await });
     tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
     tasks.spawn(keelson_controllers::run(platform.clone(), client.clone(), stop.clone()));
-    if let Some(address) = serve.metrics {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
+    if let Some(listener) = metrics_listener {
         info!(address = %listener.local_addr()?, "metrics are served");
         tasks.spawn(metrics::serve(listener, platform.clone(), clock.clone(), stop.clone()));
     }
@@ -129,6 +131,10 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     while tasks.join_next().await.is_some() {}
     info!("stopped");
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| io_failed(format!("listen on {address}"), &error))
 }
 
 fn init_logs(json: bool) {

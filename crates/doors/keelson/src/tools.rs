@@ -9,7 +9,7 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use keelson_crypto::Passphrase;
 use keelson_model::ErrorClass;
@@ -21,6 +21,7 @@ use keelson_store::{Store, StorePath};
 use crate::dr::RebuildArguments;
 use crate::dr::recover::rebuild_from_exports;
 use crate::failure::{failed, refuse, refuse_with};
+use crate::files::read_passphrase;
 use crate::output::Format;
 
 /// Look into a location without a platform.
@@ -88,7 +89,7 @@ struct Place {
     /// Below the directory or bucket: the profile's path.
     #[arg(long, default_value = "")]
     path: String,
-    /// Holds the passphrase of disaster recovery.
+    /// Holds the passphrase of disaster recovery; '-' reads it from stdin.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
@@ -127,12 +128,7 @@ impl Place {
 
     fn passphrase(&self) -> Result<Option<Arc<Passphrase>>> {
         let Some(file) = &self.passphrase_file else { return Ok(None) };
-        let mut bytes =
-            std::fs::read(file).with_context(|| format!("read the passphrase from '{}'", file.display()))?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-        }
-        Ok(Some(Arc::new(Passphrase::new(bytes))))
+        Ok(Some(Arc::new(Passphrase::new(read_passphrase(file)?))))
     }
 }
 

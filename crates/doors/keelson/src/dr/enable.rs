@@ -1,9 +1,8 @@
 //! `dr enable`, `dr disable`, `dr run`.
 
-use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keelson_model::ErrorClass;
 use keelson_model::names::{DR_POLICY, DR_SECRET, group};
 use keelson_protection::random_suffix;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use super::{EnableArguments, policy_kind, run_action_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse, refuse_with};
+use crate::files::read_passphrase;
 use crate::follow;
 use crate::output::{data, say};
 
@@ -102,21 +102,6 @@ impl Before {
             Some(secret) => cluster.apply_secret(&secret).await.map_err(failed),
         }
     }
-}
-
-/// Never trimmed but for one line end, which editors add.
-pub(super) fn read_passphrase(file: &std::path::Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if file.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut bytes).context("read the passphrase from stdin")?;
-    } else {
-        bytes =
-            std::fs::read(file).with_context(|| format!("read the passphrase from '{}'", file.display()))?;
-    }
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
-    Ok(bytes)
 }
 
 async fn write_secret(cluster: &Cluster, namespace: &str, passphrase: &[u8]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `dr kit` makes a recovery kit; `--kit` of the other commands brings one to a cluster.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,12 +11,12 @@ use keelson_protection::recovery::kit::{Credentials, Kit, gather, put_in_place};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
 
-use super::enable::read_passphrase;
 use super::recover;
 use super::recover::make_review;
 use crate::arguments::Common;
 use crate::clock::SystemClock;
 use crate::failure::{failed, refuse, refuse_with};
+use crate::files::{io_failed, read_file, read_passphrase};
 use crate::output::{data, say};
 
 #[derive(Debug, Args)]
@@ -59,12 +59,8 @@ impl UsedKit {
 }
 
 fn read_kit(file: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file).with_context(|| format!("open the kit '{}'", file.display()))?;
     // One byte too many is told as such when it is opened.
-    let mut bounded = opened.take(KIT_BYTES_MAX as u64 + 1);
-    bounded.read_to_end(&mut bytes).with_context(|| format!("read the kit '{}'", file.display()))?;
-    Ok(bytes)
+    read_file("the kit", file, KIT_BYTES_MAX + 1)
 }
 
 /// Brings what the kit holds into the cluster, and says where the backups are as the resources spell it.
@@ -104,11 +100,12 @@ pub(super) async fn make(arguments: KitArguments) -> Result<()> {
     let kit = gather(&cluster, &common.namespace, credentials, SystemClock.now()).await.map_err(failed)?;
     let folder = output_file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
-    let written = || format!("write the kit to '{}'", output_file.display());
+    let unwritten =
+        |error: std::io::Error| io_failed(format!("write the kit to '{}'", output_file.display()), &error);
     // Readable by its owner alone from the first moment.
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(written)?;
-    file.write_all(&kit.seal(&passphrase).map_err(failed)?).with_context(written)?;
-    file.as_file().sync_all().with_context(written)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(unwritten)?;
+    file.write_all(&kit.seal(&passphrase).map_err(failed)?).map_err(unwritten)?;
+    file.as_file().sync_all().map_err(unwritten)?;
     try_out(&common, &Kit::open(&passphrase, &read_kit(file.path())?).map_err(failed)?).await?;
     let kept = match overwrite {
         true => file.persist(&output_file).map_err(|failure| failure.error),
@@ -116,9 +113,9 @@ pub(super) async fn make(arguments: KitArguments) -> Result<()> {
     };
     match kept {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(&output_file)),
-        kept => drop(kept.with_context(written)?),
+        kept => drop(kept.map_err(unwritten)?),
     }
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).with_context(written)?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritten)?;
     tell(&common, &kit, &output_file);
     Ok(())
 }

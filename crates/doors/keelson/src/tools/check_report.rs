@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use keelson_crypto::VerifyingKey;
 use keelson_model::ErrorClass;
@@ -10,7 +10,11 @@ use keelson_protection::recovery::report::ReportDocument;
 
 use crate::dr::kit::UsedKit;
 use crate::failure::{failed, refuse};
+use crate::files::read_file;
 use crate::output::{Format, data};
+
+/// Twenty findings and the rest of a report take some thousand bytes.
+const REPORT_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckReport {
@@ -34,8 +38,10 @@ pub(super) fn run(arguments: CheckReport) -> Result<()> {
     };
     let key = key.ok_or_else(|| refuse(ErrorClass::NotFound, "the kit holds no key of reports"))?;
     let key: VerifyingKey = key.parse().map_err(failed)?;
-    let text = std::fs::read_to_string(&report)
-        .with_context(|| format!("read the report '{}'", report.display()))?;
+    let text = read_file("the report", &report, REPORT_BYTES_MAX)?;
+    let text = String::from_utf8(text).map_err(|_| {
+        refuse(ErrorClass::Corrupt, format!("the report '{}' is not a text", report.display()))
+    })?;
     let document = ReportDocument::check(&text, &key).map_err(failed)?;
     data(output, &document, |document| {
         let ReportDocument { cluster, drill, .. } = document;

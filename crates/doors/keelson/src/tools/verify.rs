@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use keelson_crypto::Passphrase;
 use keelson_model::{Chain, Classified, ClusterId, ErrorClass, SessionId};
@@ -19,6 +19,7 @@ use super::Place;
 use super::list::{RepositoryListing, find_repositories};
 use crate::clock::SystemClock;
 use crate::failure::{failed, refuse, refuse_with};
+use crate::files::io_failed;
 use crate::output::{data, say};
 
 #[derive(Debug, Args)]
@@ -105,9 +106,10 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
     let depth = if index_only { Depth::Index } else { Depth::Full };
     let work = match work {
         Some(folder) => {
-            tempfile::tempdir_in(&folder).with_context(|| format!("use '{}'", folder.display()))?
+            let failed = |error| io_failed(format!("make a folder in '{}'", folder.display()), &error);
+            tempfile::tempdir_in(&folder).map_err(failed)?
         }
-        None => tempfile::tempdir().context("make a folder for the catalog")?,
+        None => tempfile::tempdir().map_err(|error| io_failed("make a folder for the catalog", &error))?,
     };
     let look = Look { store, passphrase, depth, work };
     let mut verified = Vec::new();
