@@ -13,8 +13,8 @@ use keelson_model::names::label;
 use keelson_model::retention::Tiers;
 use keelson_model::{Classified, ErrorClass, RepositoryId, SessionId};
 use keelson_repository::{
-    LoadIndexError, NamedStream, Open, OutcomeDraft, Repository, Session, SessionError, SessionPurpose,
-    StreamRef, WriteError,
+    LoadIndexError, NamedStream, ObjectError, Open, OutcomeDraft, Repository, Session, SessionError,
+    SessionPurpose, SessionResult, StreamRef, WriteError,
 };
 use keelson_workload::{
     CaptureError, CaptureReport, CaptureRequest, Filters, InvalidName, Layer, NamespaceName, ObjectEncoder,
@@ -51,6 +51,10 @@ pub(crate) enum BackupError {
     Write { namespace: NamespaceName, layer: &'static str, source: WriteError },
     #[error("commit the backup of namespace '{namespace}'")]
     Commit { namespace: NamespaceName, source: keelson_repository::CommitError },
+    #[error("look whether an earlier attempt has stored '{outcome}'")]
+    LookBack { outcome: SessionId, source: ObjectError },
+    #[error("decode what an earlier attempt has stored as '{outcome}'")]
+    Decode { outcome: SessionId, source: serde_json::Error },
 }
 
 fn and_more(others: usize) -> String {
@@ -67,6 +71,8 @@ impl Classified for BackupError {
             Self::Begin { source } => source.class(),
             Self::Write { source, .. } => source.class(),
             Self::Commit { source, .. } => source.class(),
+            Self::LookBack { source, .. } => source.class(),
+            Self::Decode { .. } => ErrorClass::Corrupt,
         }
     }
 
@@ -80,6 +86,8 @@ impl Classified for BackupError {
             Self::Begin { .. } => "backup.begin",
             Self::Write { .. } => "backup.write",
             Self::Commit { .. } => "backup.commit",
+            Self::LookBack { .. } => "backup.look_back",
+            Self::Decode { .. } => "backup.decode",
         }
     }
 
@@ -127,6 +135,51 @@ pub(crate) struct StoredBackup {
     pub outcome: SessionId,
     pub stored_bytes: u64,
     pub description: BackupDescription,
+}
+
+/// Written down just before an outcome is committed, so that an attempt after a kill finds what was stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Committing {
+    repository: RepositoryId,
+    outcome: SessionId,
+    stored_bytes: u64,
+}
+
+const COMMITTING: &str = "committing";
+
+/// Says what is about to be committed; gives how many bytes were stored for it.
+pub(crate) async fn note_committing(
+    job: &Job,
+    repository: &Repository<Open>,
+    session: &Session,
+) -> Result<u64, Failure> {
+    let stored_bytes = session.progress().read().bytes_sent;
+    let committing = Committing { repository: repository.id(), outcome: session.id(), stored_bytes };
+    job.record(COMMITTING, &committing).await?;
+    Ok(stored_bytes)
+}
+
+/// What an earlier attempt of this action committed and was killed before it could say so.
+pub(crate) async fn committed_before(
+    job: &Job,
+    repository: &Repository<Open>,
+) -> Result<Option<StoredBackup>, Failure> {
+    let Some(Committing { repository: id, outcome, stored_bytes }) = job.recorded(COMMITTING)? else {
+        return Ok(None);
+    };
+    if id != repository.id() {
+        return Ok(None);
+    }
+    let found = match repository.fetch_outcome(outcome).await {
+        Ok(found) if found.result() == SessionResult::Committed => found,
+        Ok(_) => return Ok(None),
+        // It never arrived, or is of no use.
+        Err(error) if error.class().is_lasting() => return Ok(None),
+        Err(source) => return Err(BackupError::LookBack { outcome, source }.into()),
+    };
+    let description = serde_json::from_slice(found.description());
+    let description = description.map_err(|source| BackupError::Decode { outcome, source })?;
+    Ok(Some(StoredBackup { repository: id, outcome, stored_bytes, description }))
 }
 
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
@@ -211,6 +264,9 @@ impl Exceptions {
 
 async fn store(job: &Job) -> Result<StoredBackup, Failure> {
     let repository = job.platform.local_repository().await?;
+    if let Some(stored) = committed_before(job, &repository).await? {
+        return Ok(stored);
+    }
     let indexed = repository.load_index().await.map_err(|source| BackupError::LoadIndex { source })?;
     let begin = new_session(SessionPurpose::Backup, job.platform.clock.now());
     let session = indexed.begin(begin).await.map_err(|source| BackupError::Begin { source })?;
@@ -231,7 +287,7 @@ async fn commit(
     session: Session,
     (description, streams): (BackupDescription, Vec<NamedStream>),
 ) -> Result<StoredBackup, Failure> {
-    let sent = session.progress().clone();
+    let stored_bytes = note_committing(job, repository, &session).await?;
     let draft = OutcomeDraft {
         created: job.platform.clock.now(),
         description: serde_json::to_vec(&description).expect("plain data"),
@@ -243,12 +299,7 @@ async fn commit(
         .parse()
         .map_err(|source| BackupError::Name { name: description.application.clone(), source })?;
     let outcome = session.commit(draft).await.map_err(|source| BackupError::Commit { namespace, source })?;
-    Ok(StoredBackup {
-        repository: repository.id(),
-        outcome: outcome.id,
-        stored_bytes: sent.read().bytes_sent,
-        description,
-    })
+    Ok(StoredBackup { repository: repository.id(), outcome: outcome.id, stored_bytes, description })
 }
 
 /// Captures the application into the session: one stream a layer, all written at once.

@@ -15,7 +15,7 @@ use keelson_resources::KindInfo;
 use serde_json::json;
 
 use crate::actions::Finished;
-use crate::backup::{BackupDescription, StoredBackup, new_point};
+use crate::backup::{self, BackupDescription, StoredBackup, new_point};
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
 use crate::locations;
@@ -106,7 +106,10 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
                 root: row.root().to_string(),
             };
             let from = job.platform.local_repository().await?;
-            let stored = copy(job, &from, &target, &source.artifact, &job.action).await?;
+            let stored = match backup::committed_before(job, &target).await? {
+                Some(stored) => stored,
+                None => copy(job, &from, &target, &source.artifact, &job.action).await?,
+            };
             job.record("stored", &(&stored, &exported)).await?;
             (stored, exported)
         }
@@ -181,7 +184,7 @@ pub(crate) async fn copy(
         // Retention is of policies: what somebody exported by hand is his.
         description.manual |= !action.labels.contains_key(label::RUN_ACTION_NAME);
     }
-    let sent = session.progress();
+    let stored_bytes = backup::note_committing(job, to, &session).await?;
     let draft = OutcomeDraft {
         created: now,
         description: serde_json::to_vec(&description).expect("plain data"),
@@ -192,10 +195,5 @@ pub(crate) async fn copy(
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }
-    Ok(StoredBackup {
-        repository: to.id(),
-        outcome: outcome.id,
-        stored_bytes: sent.read().bytes_sent,
-        description,
-    })
+    Ok(StoredBackup { repository: to.id(), outcome: outcome.id, stored_bytes, description })
 }

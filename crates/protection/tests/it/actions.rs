@@ -1,14 +1,15 @@
 //! Actions on a real API server: their names, their order, their end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use keelson_protection::Requester;
+use keelson_catalog::{Actor, Change};
+use keelson_protection::{Record, Requester};
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::json;
 
-use crate::fixture::World;
+use crate::fixture::{World, files};
 use crate::stage::{config, make_valid, profile};
 
 /// A backup whose name had been used before captured three times and ended with a reason that was not the reason;
@@ -39,6 +40,58 @@ async fn an_action_may_be_named_like_one_before_or_beside_it() -> Result<()> {
     }
     assert_eq!(world.list("RestorePointContent")?.len(), 5);
     world.end().await
+}
+
+/// Killed between the commit of an outcome and its record, an attempt would leave data that no content names and
+/// nobody ever frees.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_after_a_kill_takes_what_the_killed_one_has_committed() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace("a").await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    let first = world.export("a", "first", json!({})).await?;
+    world.rest().await;
+
+    let local = world.data.path().join("local");
+    let outcomes = |world: &World| -> Result<_> {
+        let count = |files: &BTreeSet<String>| files.iter().filter(|file| file.contains("outcomes/")).count();
+        Ok((count(&files(&local)?), count(&world.listing("k10")?)))
+    };
+    let before = outcomes(&world)?;
+    for kind in ["BackupAction", "ExportAction"] {
+        let spec = world.read(kind, ("a", "first"))?.context("the action")?.body.spec;
+        let killed = world.create(kind, ("a", "second"), spec).await?;
+        // As if the first had been killed before its end was recorded.
+        let (point, content) = made_by(&world, kind, "first")?;
+        let artifact = &content.body.internal["artifact"];
+        let committing = json!({ "repository": artifact["repository"], "outcome": artifact["outcome"], "stored_bytes": 7 });
+        let step = Change::RecordStep {
+            run: killed.uid,
+            step: "committing".to_owned(),
+            result: serde_json::to_vec(&committing)?,
+        };
+        let changes = [&point, &content].map(|record| Change::delete(record.key()));
+        let changes = changes.into_iter().chain([step]).collect();
+        world.platform.catalog()?.commit(&Actor::new("killed"), changes)?;
+        world.serve();
+        world.completed(kind, ("a", "second")).await?;
+        world.rest().await;
+        let (_, again) = made_by(&world, kind, "second")?;
+        assert_eq!(again.body.internal["artifact"]["outcome"], artifact["outcome"]);
+    }
+    assert_eq!(outcomes(&world)?, before, "{}", first.body.status);
+    world.end().await
+}
+
+/// The restore point that an action made, and its content.
+fn made_by(world: &World, kind: &str, name: &str) -> Result<(Record, Record)> {
+    let action = world.read(kind, ("a", name))?.context("the action")?;
+    let point = action.body.status["restorePoint"]["name"].as_str().context("no restore point")?;
+    let point = world.read("RestorePoint", ("a", point))?.context("the restore point")?;
+    let content = point.body.spec["restorePointContentRef"]["name"].as_str().context("no content")?;
+    let content = world.read("RestorePointContent", ("", content))?.context("the content")?;
+    Ok((point, content))
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";

@@ -1,6 +1,7 @@
 //! A platform on a real API server, in this process: what the controllers and the doors do is done by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -82,18 +83,7 @@ impl World {
 
     /// Everything that lies below a folder of the share.
     pub(crate) fn listing(&self, folder: &str) -> Result<BTreeSet<String>> {
-        let root = self.share.path().join(folder);
-        let (mut found, mut open) = (BTreeSet::new(), vec![root.clone()]);
-        while let Some(folder) = open.pop() {
-            for entry in std::fs::read_dir(&folder)? {
-                let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => open.push(entry.path()),
-                    false => drop(found.insert(entry.path().strip_prefix(&root)?.display().to_string())),
-                }
-            }
-        }
-        Ok(found)
+        files(&self.share.path().join(folder))
     }
 
     /// Backs a namespace up and exports that, each with these fields of its spec; gives the export.
@@ -219,6 +209,21 @@ impl World {
         ensure!(action.body.status["state"] == "Complete", "{at:?}: {}", action.body.status);
         Ok(action)
     }
+}
+
+/// Every file beneath a folder.
+pub(crate) fn files(root: &Path) -> Result<BTreeSet<String>> {
+    let (mut found, mut open) = (BTreeSet::new(), vec![root.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => open.push(entry.path()),
+                false => drop(found.insert(entry.path().strip_prefix(root)?.display().to_string())),
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn kind_info(kind: &str) -> &'static KindInfo {
