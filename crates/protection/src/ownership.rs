@@ -335,8 +335,14 @@ pub(crate) async fn prove(
         (ClusterFolder::new(cluster), platform.identity().lineage, lineage_keys(platform)?);
     let failed = |source| OwnershipError::Claims { profile: location.profile.clone(), source };
     let claims = epochs::read_claims(&*location.store, &folder, lineage, &keys).await.map_err(failed)?;
-    if !claims.strangers.is_empty() {
-        tracing::warn!(profile = location.profile, strangers = ?claims.strangers, "foreign objects among the claims of ownership");
+    if let Some(first) = claims.strangers.first() {
+        let count = claims.strangers.len();
+        tracing::warn!(
+            profile = location.profile,
+            first,
+            count,
+            "foreign objects among the claims of ownership"
+        );
     }
     let newest = claims.holder.map(|holder| (holder.epoch, holder.claim.instance));
     match (ownership.held.get(&key), newest) {
