@@ -19,6 +19,7 @@ use keelson_store::StorePath;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::Position;
 use crate::locations::Location;
 use crate::passphrases;
 use crate::platform::Platform;
@@ -167,11 +168,12 @@ async fn look(
     let passphrases = passphrases::read(platform).await;
     let passphrases = passphrases.map_err(|source| RecoveryError::Passphrase { source })?;
     let (cluster, clock) = (&platform.cluster_id, platform.clock.clone());
+    let shipped = shipped_to(platform, enabled.repository).await;
     let Proof { chains, expected, findings } =
         prove(&location.store, cluster, &passphrases, work, clock).await?;
     findings.into_iter().for_each(|finding| report.find(finding));
     match chains.into_iter().find(|chain| chain.repository == enabled.repository) {
-        Some(chain) => compare(platform, chain, report)?,
+        Some(chain) => compare(platform, chain, shipped, report)?,
         None => report.find(format!(
             "repository {} does not open with the passphrase of the Secret",
             enabled.repository
@@ -185,12 +187,31 @@ async fn look(
     Ok(())
 }
 
-/// What was built is what the catalog in use said at that entry.
-fn compare(platform: &Platform, chain: ChainProof, report: &mut DrillReport) -> Result<(), RecoveryError> {
+/// The last entry that the store has acknowledged, as far as this process knows.
+async fn shipped_to(platform: &Platform, repository: RepositoryId) -> Option<Position> {
+    let shipper = platform.shipper.lock().await;
+    let ours = shipper.as_ref().filter(|shipper| shipper.target().enabled.repository == repository)?;
+    Some(ours.position(ours.shipped()))
+}
+
+/// What was built is what the catalog in use said at that entry, and leads at least as far as what had been shipped
+/// before it was built.
+fn compare(
+    platform: &Platform,
+    chain: ChainProof,
+    shipped: Option<Position>,
+    report: &mut DrillReport,
+) -> Result<(), RecoveryError> {
     chain.findings.into_iter().for_each(|finding| report.find(finding));
     let Some(built) = chain.built else { return Ok(()) };
     report.through = Some(built.through.to_string());
     report.restore_points = built.restore_points;
+    if let Some(shipped) = shipped.filter(|shipped| shipped.revision() > built.through.revision()) {
+        report.find(format!(
+            "what lies there leads to {}, and {shipped} was shipped: it was rolled back, or its end was cut off",
+            built.through
+        ));
+    }
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
     let ours =
         catalog.chain_at(built.through.sequence).map_err(|source| RecoveryError::ReadState { source })?;
