@@ -93,6 +93,20 @@ async fn a_passphrase_opens_its_slot_behind_more_older_ones_than_are_held() {
     check_works(&site, &vault, outcome).await;
 }
 
+/// A listing of more than 100,000 objects was an error.
+#[tokio::test]
+async fn more_objects_among_slots_and_keys_than_one_list_holds_stop_nothing() {
+    let site = Site::Memory(keelson_store::providers::memory::MemoryStore::new());
+    let (vault, outcome) = site_with_backup(&site).await;
+    for number in 0..=keelson_store::LIST_ALL_MAX {
+        for folder in ["slots", "keys"] {
+            put(&site, &format!("{folder}/stray-{number}"), b"");
+        }
+    }
+    check_works(&site, &vault, outcome).await;
+    assert!(open(&site).await.unwrap().strangers().len() < 20_000, "not all of them are remembered");
+}
+
 /// A stranger's slots of the newest key, one file each: the same salt and check, other ids.
 fn plant_slots(site: &Site, vault: &VaultKeyring, numbers: std::ops::Range<u16>) {
     let mut bytes = slot(vault, 0xff, "somebody else's").to_bytes();
