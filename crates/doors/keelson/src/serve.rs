@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
 use keelson_model::Clock;
-use keelson_protection::{KdfCost, OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -94,6 +94,7 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
         mounts: serve.mounts.clone(),
         claims: serve.claims.iter().cloned().collect::<BTreeMap<_, _>>(),
         ownership_grace: Duration::from_secs(serve.ownership_grace),
+        clock_difference_max: CLOCK_DIFFERENCE_MAX,
         quick_mode: serve.quick_mode,
         passphrase_cost: if serve.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
     };

@@ -220,7 +220,7 @@ mod tests {
         }
         let cards = read_cards(&store, &folder).await.unwrap();
         assert_eq!(cards.len(), CARDS_MAX);
-        assert_eq!(cards[1], serde_json::json!({}), "the long one was not read");
+        assert!(cards[1] == serde_json::json!({}), "the long one was not read");
         let listing = ClusterListing { cluster_id: "c".to_owned(), cards, repositories: Vec::new() };
         let printed = print(&listing);
         assert!(printed.lines().all(|line| !line.contains(char::is_control)), "{printed:?}");
