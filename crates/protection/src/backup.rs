@@ -142,34 +142,38 @@ pub(crate) struct StoredBackup {
 struct Committing {
     repository: RepositoryId,
     outcome: SessionId,
+    /// What is copied, if anything: one action may copy many.
+    copy_of: Option<SessionId>,
+    /// At least: the last packs are on their way yet.
     stored_bytes: u64,
 }
 
 const COMMITTING: &str = "committing";
 
-/// Says what is about to be committed; gives how many bytes were stored for it.
+/// Says what is about to be committed.
 pub(crate) async fn note_committing(
     job: &Job,
     repository: &Repository<Open>,
     session: &Session,
-) -> Result<u64, Failure> {
+    copy_of: Option<SessionId>,
+) -> Result<(), Failure> {
     let stored_bytes = session.progress().read().bytes_sent;
-    let committing = Committing { repository: repository.id(), outcome: session.id(), stored_bytes };
-    job.record(COMMITTING, &committing).await?;
-    Ok(stored_bytes)
+    let (repository, outcome) = (repository.id(), session.id());
+    job.record(COMMITTING, &Committing { repository, outcome, copy_of, stored_bytes }).await?;
+    Ok(())
 }
 
 /// What an earlier attempt of this action committed and was killed before it could say so.
 pub(crate) async fn committed_before(
     job: &Job,
     repository: &Repository<Open>,
+    copy_of: Option<SessionId>,
 ) -> Result<Option<StoredBackup>, Failure> {
-    let Some(Committing { repository: id, outcome, stored_bytes }) = job.recorded(COMMITTING)? else {
-        return Ok(None);
-    };
-    if id != repository.id() {
+    let Some(noted) = job.recorded::<Committing>(COMMITTING)? else { return Ok(None) };
+    if (noted.repository, noted.copy_of) != (repository.id(), copy_of) {
         return Ok(None);
     }
+    let Committing { repository: id, outcome, stored_bytes, .. } = noted;
     let found = match repository.fetch_outcome(outcome).await {
         Ok(found) if found.result() == SessionResult::Committed => found,
         Ok(_) => return Ok(None),
@@ -264,7 +268,7 @@ impl Exceptions {
 
 async fn store(job: &Job) -> Result<StoredBackup, Failure> {
     let repository = job.platform.local_repository().await?;
-    if let Some(stored) = committed_before(job, &repository).await? {
+    if let Some(stored) = committed_before(job, &repository, None).await? {
         return Ok(stored);
     }
     let indexed = repository.load_index().await.map_err(|source| BackupError::LoadIndex { source })?;
@@ -287,7 +291,8 @@ async fn commit(
     session: Session,
     (description, streams): (BackupDescription, Vec<NamedStream>),
 ) -> Result<StoredBackup, Failure> {
-    let stored_bytes = note_committing(job, repository, &session).await?;
+    note_committing(job, repository, &session, None).await?;
+    let sent = session.progress();
     let draft = OutcomeDraft {
         created: job.platform.clock.now(),
         description: serde_json::to_vec(&description).expect("plain data"),
@@ -299,6 +304,7 @@ async fn commit(
         .parse()
         .map_err(|source| BackupError::Name { name: description.application.clone(), source })?;
     let outcome = session.commit(draft).await.map_err(|source| BackupError::Commit { namespace, source })?;
+    let stored_bytes = sent.read().bytes_sent;
     Ok(StoredBackup { repository: repository.id(), outcome: outcome.id, stored_bytes, description })
 }
 

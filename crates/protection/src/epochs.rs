@@ -7,7 +7,10 @@
 
 mod retired;
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use futures::TryStreamExt;
 use jiff::Timestamp;
 use keelson_crypto::{Keyring, ObjectKind, Sha256};
 use keelson_model::{Chain, Classified, ClusterId, ErrorClass, InstanceId, LineageId};
@@ -116,12 +119,10 @@ pub(crate) async fn read_claims(
     keys: &Keyring,
 ) -> Result<Claims, EpochError> {
     let folder = cluster.epochs(lineage);
-    let objects = store
-        .list_all(&folder)
-        .await
-        .map_err(|source| EpochError::List { folder: folder.clone(), source })?;
+    let listing = |source| EpochError::List { folder: folder.clone(), source };
+    let mut objects = store.stream(&folder);
     let (mut claims, mut ours) = (Claims::default(), 0);
-    for object in objects {
+    while let Some(object) = objects.try_next().await.map_err(listing)? {
         let path = object.path;
         if path.name().strip_suffix(RETIRED_SUFFIX).is_some_and(|epoch| epoch.parse::<u32>().is_ok()) {
             continue;
@@ -139,7 +140,7 @@ pub(crate) async fn read_claims(
             store.fetch_all(&path).await.map_err(|source| EpochError::Read { path: path.clone(), source })?;
         match continue_chain(claims.holder.as_ref(), epoch, keys, &path, &bytes) {
             Some(_) if ours == CLAIMS_MAX => {
-                return Err(EpochError::TooMany { folder, limit: CLAIMS_MAX });
+                return Err(EpochError::TooMany { folder: folder.clone(), limit: CLAIMS_MAX });
             }
             Some(holder) => {
                 ours += 1;
@@ -161,7 +162,7 @@ fn continue_chain(
 ) -> Option<Holder> {
     let claim: Claim = documents::open(keys, ObjectKind::Epoch, path, bytes)
         .inspect_err(|error| {
-            tracing::warn!(%path, cause = %Chain(error), "a claim of ownership is not of this lineage");
+            tracing::debug!(%path, cause = %Chain(error), "a claim of ownership is not of this lineage");
         })
         .ok()?;
     let continues = claim.previous.as_deref() == before.map(|holder| holder.digest.as_str());
@@ -179,7 +180,8 @@ pub(crate) async fn claim(
 ) -> Result<Epoch, EpochError> {
     let before = read_claims(store, cluster, lineage, keys).await?;
     let last = before.holder.as_ref().map_or(0, |holder| holder.epoch.0);
-    let taken = |epoch: &Epoch| before.strangers.contains(&epoch.to_string());
+    let strangers: HashSet<&str> = before.strangers.iter().map(String::as_str).collect();
+    let taken = |epoch: &Epoch| strangers.contains(epoch.to_string().as_str());
     let epoch = (last..u32::MAX)
         .map(|number| Epoch(number + 1))
         .find(|epoch| !taken(epoch))

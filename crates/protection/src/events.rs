@@ -3,10 +3,11 @@
 //!
 //! An event is told once by the process that saw it happen. What is true for longer stands in a status as well.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::RowKind;
 use keelson_model::Revision;
 use keelson_model::names::DR_POLICY;
@@ -17,12 +18,17 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::kinds;
+use crate::ownership;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::status::observe_ownership;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EVENTS_PER_LOOK: usize = 200;
+/// A row that changes this long after its end has not ended now.
+const ENDED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// How many endings are remembered, so that none is told twice.
+const REMEMBERED: usize = 1024;
 
 /// What is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +49,8 @@ impl Told {
 }
 
 pub(crate) async fn run_events(platform: Arc<Platform>, stop: CancellationToken) {
-    let now = platform.clock.now();
-    let mut runs = Endings::of(kinds::run_action(), now);
-    let mut recoveries = Endings::of(kinds::dr_restore(), now);
+    let mut runs = Endings::of(kinds::run_action());
+    let mut recoveries = Endings::of(kinds::dr_restore());
     let mut standing = Standing::of(&platform);
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,12 +79,13 @@ struct Endings {
     kind: &'static KindInfo,
     /// Nothing before the first look.
     since: Option<Revision>,
-    ended_after: Timestamp,
+    /// The uids of the newest ones, oldest first.
+    told: VecDeque<String>,
 }
 
 impl Endings {
-    fn of(kind: &'static KindInfo, now: Timestamp) -> Self {
-        Self { kind, since: None, ended_after: now }
+    fn of(kind: &'static KindInfo) -> Self {
+        Self { kind, since: None, told: VecDeque::new() }
     }
 
     /// What ended in a catalog that cannot be read, or before a recovery changed it, is not told.
@@ -99,11 +105,21 @@ impl Endings {
             return Vec::new();
         };
         self.since = Some(changes.through);
+        let now = platform.clock.now();
         let rows = changes.events.iter().filter_map(|event| Record::parse(&event.stored).ok());
-        let ended: Vec<Record> =
-            rows.filter(|row| end_of(row).is_some_and(|end| end > self.ended_after)).collect();
-        self.ended_after = ended.iter().filter_map(end_of).max().unwrap_or(self.ended_after);
-        ended
+        rows.filter(|row| self.is_new(row, now)).collect()
+    }
+
+    fn is_new(&mut self, row: &Record, now: Timestamp) -> bool {
+        let ended_now = end_of(row).is_some_and(|end| now.duration_since(end) < ENDED_WITHIN);
+        if !ended_now || self.told.contains(&row.uid) {
+            return false;
+        }
+        if self.told.len() == REMEMBERED {
+            self.told.pop_front();
+        }
+        self.told.push_back(row.uid.clone());
+        true
     }
 }
 
@@ -148,7 +164,8 @@ fn of_recovery(recovery: &Record) -> Told {
 /// What is told when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
-    ownership: String,
+    /// Not known where the instance's file cannot be read.
+    ownership: Option<String>,
     /// Why nothing is shipped.
     trouble: Option<String>,
 }
@@ -156,16 +173,18 @@ struct Standing {
 impl Standing {
     fn of(platform: &Platform) -> Self {
         let trouble = platform.shipping_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Self { ownership: observe_ownership(platform).state, trouble: trouble.map(|(_, why)| why) }
+        let known = ownership::read(&platform.instance).is_ok();
+        let ownership = known.then(|| observe_ownership(platform).state);
+        Self { ownership, trouble: trouble.map(|(_, why)| why) }
     }
 
     fn since(&self, before: &Self) -> Vec<Told> {
         let mut told = Vec::new();
-        match (before.ownership.as_str(), self.ownership.as_str()) {
-            (before, "Owned") if before != "Owned" => {
+        match (before.ownership.as_deref(), self.ownership.as_deref()) {
+            (Some(before), Some("Owned")) if before != "Owned" => {
                 told.push(Told::normal(event::OWNERSHIP_TAKEN, "this instance owns its backups".to_owned()));
             }
-            (before, "Fenced") if before != "Fenced" => {
+            (Some(before), Some("Fenced")) if before != "Fenced" => {
                 let note =
                     "another instance has claimed the backups: this one writes and removes none any more";
                 told.push(Told::warning(event::OWNERSHIP_LOST, note.to_owned()));
@@ -186,8 +205,18 @@ fn kind_of(info: &KindInfo) -> Kind {
 
 /// A policy that is gone has nobody who looks.
 async fn record_on_policy(platform: &Platform, at: NamespacedName, told: Told) {
-    let policy = platform.cluster.read_object(&kinds::policy(), Some(&at.namespace), &at.name).await;
-    let Ok(Some(policy)) = policy else { return };
+    let policy = match platform.cluster.read_object(&kinds::policy(), Some(&at.namespace), &at.name).await {
+        Ok(Some(policy)) => policy,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(
+                reason = told.reason,
+                error = &error as &dyn std::error::Error,
+                "an event was not recorded"
+            );
+            return;
+        }
+    };
     let uid = policy["metadata"]["uid"].as_str().map(str::to_owned).unwrap_or_default();
     record(platform, kinds::policy(), at, uid, told).await;
 }
@@ -214,10 +243,36 @@ async fn record(platform: &Platform, about: Kind, at: NamespacedName, uid: Strin
 
 #[cfg(test)]
 mod tests {
+    use keelson_catalog::Class;
+    use serde_json::json;
+
     use super::*;
 
+    #[test]
+    fn an_ending_is_told_once_whatever_order_the_times_have() {
+        let (begun, now) =
+            ("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-02T03:04:06.7Z".parse().unwrap());
+        let ended = |uid: &str, end: &str| {
+            let mut run = Record::new(kinds::run_action(), "a", uid, begun, Class::Local);
+            uid.clone_into(&mut run.uid);
+            run.body.status = json!({ "endTime": end });
+            run
+        };
+        let mut endings = Endings::of(kinds::run_action());
+        let mut check = |uid: &str, end: &str, expected| {
+            assert_eq!(endings.is_new(&ended(uid, end), now), expected, "{uid} {end}");
+        };
+        check("one", "2026-01-02T03:04:06Z", true);
+        check("earlier-and-committed-later", "2026-01-02T03:04:05Z", true);
+        check("one", "2026-01-02T03:04:06Z", false);
+        check("by-a-clock-that-was-ahead", "2026-01-02T04:00:00Z", true);
+        check("long-ago", "2026-01-02T02:54:00Z", false);
+        check("still-running", "", false);
+    }
+
     fn standing(ownership: &str, trouble: Option<&str>) -> Standing {
-        Standing { ownership: ownership.to_owned(), trouble: trouble.map(str::to_owned) }
+        let ownership = (!ownership.is_empty()).then(|| ownership.to_owned());
+        Standing { ownership, trouble: trouble.map(str::to_owned) }
     }
 
     #[test]
@@ -232,6 +287,8 @@ mod tests {
         };
         check(standing("Owned", None), standing("Owned", None), &[]);
         check(standing("Pending", None), standing("Partial", None), &[]);
+        check(standing("", None), standing("Owned", None), &[]);
+        check(standing("Fenced", None), standing("", None), &[]);
         check(standing("Partial", None), standing("Owned", None), &[event::OWNERSHIP_TAKEN]);
         check(standing("Owned", None), standing("Fenced", None), &[event::OWNERSHIP_LOST]);
         check(standing("Owned", None), standing("Owned", Some("away")), &[event::SHIPPING_STOPPED]);

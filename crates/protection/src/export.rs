@@ -106,10 +106,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
                 root: row.root().to_string(),
             };
             let from = job.platform.local_repository().await?;
-            let stored = match backup::committed_before(job, &target).await? {
-                Some(stored) => stored,
-                None => copy(job, &from, &target, &source.artifact, &job.action).await?,
-            };
+            let stored = copy(job, &from, &target, &source.artifact, &job.action).await?;
             job.record("stored", &(&stored, &exported)).await?;
             (stored, exported)
         }
@@ -159,6 +156,9 @@ pub(crate) async fn copy(
     artifact: &Artifact,
     action: &Record,
 ) -> Result<StoredBackup, Failure> {
+    if let Some(stored) = backup::committed_before(job, to, Some(artifact.outcome)).await? {
+        return Ok(stored);
+    }
     let now = job.platform.clock.now();
     let load = |source| ExportError::LoadIndex { source };
     let begin = |source| ExportError::Begin { source };
@@ -184,7 +184,8 @@ pub(crate) async fn copy(
         // Retention is of policies: what somebody exported by hand is his.
         description.manual |= !action.labels.contains_key(label::RUN_ACTION_NAME);
     }
-    let stored_bytes = backup::note_committing(job, to, &session).await?;
+    backup::note_committing(job, to, &session, Some(artifact.outcome)).await?;
+    let sent = session.progress();
     let draft = OutcomeDraft {
         created: now,
         description: serde_json::to_vec(&description).expect("plain data"),
@@ -195,5 +196,6 @@ pub(crate) async fn copy(
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }
+    let stored_bytes = sent.read().bytes_sent;
     Ok(StoredBackup { repository: to.id(), outcome: outcome.id, stored_bytes, description })
 }

@@ -52,6 +52,7 @@ mod upkeep;
 
 pub use identity::{INSTANCE_SECRET, IdentityError};
 pub use keelson_crypto::KdfCost;
+pub use keelson_store::probe::CLOCK_DIFFERENCE_MAX;
 pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};
 pub use ownership::OwnershipError;

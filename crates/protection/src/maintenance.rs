@@ -213,7 +213,10 @@ enum Trouble {
 
 impl<E: Classified> From<E> for Trouble {
     fn from(error: E) -> Self {
-        let told = Chain(&error).to_string();
+        let told = match error.hint() {
+            Some(hint) => format!("{}; hint: {hint}", Chain(&error)),
+            None => Chain(&error).to_string(),
+        };
         if error.class() == ErrorClass::Denied { Self::Refused(told) } else { Self::Failed(told) }
     }
 }

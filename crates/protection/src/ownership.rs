@@ -4,22 +4,24 @@
 //! gone for a while by live reads, the next epoch is claimed in every location that the catalog knows. An instance
 //! that finds a higher epoch than its own is *fenced*: it stops maintenance and exports there.
 //!
-//! Whoever has taken over removes nothing there for [`MAINTENANCE_WAIT`]: time to notice that it was a mistake.
-//!
-//! Guarantees: nothing in `retired/` is created without a proof made here. What decides is the location, never a
-//! cached belief: each proof reads the claims anew.
+//! Whoever has taken over removes nothing there for [`MAINTENANCE_WAIT`]: time to notice that it was a mistake. Guarantees:
+//! nothing in `retired/` is created without a proof made here, and none where the store's clock and ours differ. What
+//! decides is the location, never a cached belief: each proof reads the claims anew.
 
+mod clocks;
 mod take;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, RowKey, RowKind};
 use keelson_crypto::Keyring;
 use keelson_model::{Classified, ClusterId, ErrorClass, Generation, later};
+use keelson_store::StoreError;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use clocks::{ClockLooks, keep_expired};
 pub(crate) use take::run_ownership;
 
 use crate::epochs::{self, EpochError};
@@ -113,6 +115,12 @@ pub enum OwnershipError {
     Fenced { profile: String, ours: Epoch, theirs: Epoch },
     #[error("the backups of cluster {cluster} in '{profile}' belong to another instance of this lineage")]
     NotOurs { profile: String, cluster: ClusterId },
+    #[error(
+        "the clock of '{profile}' and ours differ by {difference:#}: nothing is removed or taken over there"
+    )]
+    ClocksDiffer { profile: String, difference: SignedDuration },
+    #[error("ask '{profile}' for its time")]
+    AskTime { profile: String, source: StoreError },
     #[error("read or make the claim of ownership in '{profile}'")]
     Claims { profile: String, source: EpochError },
     #[error("the keys of this lineage are not at hand")]
@@ -128,9 +136,12 @@ pub enum OwnershipError {
 impl Classified for OwnershipError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Pending { .. } | Self::Waits { .. } | Self::Fenced { .. } | Self::NotOurs { .. } => {
-                ErrorClass::Denied
-            }
+            Self::Pending { .. }
+            | Self::Waits { .. }
+            | Self::ClocksDiffer { .. }
+            | Self::Fenced { .. }
+            | Self::NotOurs { .. } => ErrorClass::Denied,
+            Self::AskTime { source, .. } => source.class(),
             Self::Claims { source, .. } => source.class(),
             Self::Keys => ErrorClass::Bug,
             Self::Read { source } => source.class(),
@@ -143,6 +154,8 @@ impl Classified for OwnershipError {
         match self {
             Self::Pending { .. } => "ownership.pending",
             Self::Waits { .. } => "ownership.waits",
+            Self::ClocksDiffer { .. } => "ownership.clocks_differ",
+            Self::AskTime { .. } => "ownership.ask_time",
             Self::Fenced { .. } => "ownership.fenced",
             Self::NotOurs { .. } => "ownership.not_ours",
             Self::Claims { .. } => "ownership.claims",
@@ -160,6 +173,8 @@ impl Classified for OwnershipError {
                 keelson_model::names::OWNERSHIP_CONFIG_MAP
             )),
             Self::Waits { .. } => Some("if the original still works, shut this instance down".to_owned()),
+            Self::ClocksDiffer { .. } => Some("set the clock that is wrong".to_owned()),
+            Self::AskTime { source, .. } => source.hint(),
             Self::Fenced { .. } | Self::NotOurs { .. } => {
                 Some("shut this instance down, or recover again to take the backups over".to_owned())
             }
@@ -291,13 +306,15 @@ fn waits(platform: &Platform, held: &Held) -> Option<OwnershipError> {
     Some(OwnershipError::Waits { profile: held.profile.clone(), cluster: held.cluster.clone(), until })
 }
 
-/// Proves that this instance may remove something there: it owns it, and not only since a moment ago.
+/// Proves that this instance may remove something there: it owns it, not only since a moment ago, and tells the time as
+/// the store does.
 pub(crate) async fn prove_removal(
     platform: &Platform,
     location: &Location,
     cluster: &ClusterId,
 ) -> Result<keelson_repository::Ownership, OwnershipError> {
     let Epoch(epoch) = prove(platform, location, cluster).await?;
+    clocks::check(platform, location).await?;
     let ownership = read(&platform.instance)?;
     match ownership.held.get(&held_key(&location.place, cluster)).and_then(|held| waits(platform, held)) {
         Some(error) => Err(error),
@@ -335,8 +352,14 @@ pub(crate) async fn prove(
         (ClusterFolder::new(cluster), platform.identity().lineage, lineage_keys(platform)?);
     let failed = |source| OwnershipError::Claims { profile: location.profile.clone(), source };
     let claims = epochs::read_claims(&*location.store, &folder, lineage, &keys).await.map_err(failed)?;
-    if !claims.strangers.is_empty() {
-        tracing::warn!(profile = location.profile, strangers = ?claims.strangers, "foreign objects among the claims of ownership");
+    if let Some(first) = claims.strangers.first() {
+        let count = claims.strangers.len();
+        tracing::warn!(
+            profile = location.profile,
+            first,
+            count,
+            "foreign objects among the claims of ownership"
+        );
     }
     let newest = claims.holder.map(|holder| (holder.epoch, holder.claim.instance));
     match (ownership.held.get(&key), newest) {
@@ -360,12 +383,14 @@ pub(crate) async fn prove(
     }
 }
 
-/// Takes a place over: claims the next epoch, unless the newest is ours already and only was not recorded.
+/// Takes a place over: claims the next epoch, unless the newest is ours already and only was not recorded. From when on
+/// the wait counts must be true, so the store's clock is asked.
 async fn take_over(
     platform: &Platform,
     location: &Location,
     cluster: &ClusterId,
 ) -> Result<Epoch, OwnershipError> {
+    clocks::check(platform, location).await?;
     let (identity, keys) = (platform.identity(), lineage_keys(platform)?);
     let folder = ClusterFolder::new(cluster);
     let claims = epochs::read_claims(&*location.store, &folder, identity.lineage, &keys)

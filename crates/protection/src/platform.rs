@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::SignedDuration;
 use keelson_catalog::{
     Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Subscription,
 };
@@ -20,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
+use crate::ownership::ClockLooks;
 use crate::recovery::ship::Shipper;
 
 /// What an operator decides about one installation.
@@ -35,6 +37,8 @@ pub struct Settings {
     pub claims: BTreeMap<String, PathBuf>,
     /// How long the ownership ConfigMap must have been gone before ownership is claimed.
     pub ownership_grace: Duration,
+    /// How far a store's clock may be from ours before nothing is removed there any more.
+    pub clock_difference_max: SignedDuration,
     /// Legacy or Quick, for a DR policy that does not say.
     pub quick_mode: bool,
     /// What guessing a passphrase costs. PBKDF2 is for FIPS mode, which also asks for longer passphrases.
@@ -170,6 +174,8 @@ pub struct Platform {
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
     /// Why nothing is shipped, and since when.
     pub(crate) shipping_trouble: std::sync::Mutex<Option<(jiff::Timestamp, String)>>,
+    /// Where the store's clock and ours differ.
+    pub(crate) clock_looks: ClockLooks,
     /// Held while a review or restore is made: at most one of each may exist.
     pub(crate) recovery_requests: tokio::sync::Mutex<()>,
     /// One at a time changes the passphrase, or what is enabled.
@@ -239,6 +245,7 @@ impl Platform {
         Ok(Arc::new(Self {
             shipper: tokio::sync::Mutex::new(None),
             shipping_trouble: std::sync::Mutex::new(None),
+            clock_looks: ClockLooks::default(),
             recovery_requests: tokio::sync::Mutex::new(()),
             settings,
             clock,

@@ -98,7 +98,7 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
 }
 
 /// Makes the RetireAction of one content. One that is being retired already is left alone, and one in a place that
-/// this instance does not own, or has taken over a moment ago, waits.
+/// this instance does not own, or has taken over a moment ago, or whose clock is not ours, waits.
 pub(crate) async fn retire(
     platform: &Platform,
     database: &Database,
@@ -110,7 +110,12 @@ pub(crate) async fn retire(
         return Ok(());
     }
     let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
-    if let Some(reason) = exported.and_then(|exported| ownership::forbids_removal(platform, &exported)) {
+    let forbidden = exported.as_ref().and_then(|exported| ownership::forbids_removal(platform, exported));
+    let reason = match forbidden {
+        Some(reason) => Some(reason),
+        None => ownership::keep_expired(platform, exported.as_ref()).await,
+    };
+    if let Some(reason) = reason {
         tracing::debug!(content = content.name, reason, "retiring waits");
         return Ok(());
     }

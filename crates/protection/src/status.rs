@@ -130,6 +130,9 @@ pub struct OwnershipStatus {
     /// Places of the source's backups that could not be claimed yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unowned: Vec<UnownedStatus>,
+    /// Why nothing is removed although this instance owns it: clocks that differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,6 +288,7 @@ pub(crate) fn observe_ownership(platform: &Platform) -> OwnershipStatus {
         (None, false) => "Owned",
     };
     OwnershipStatus {
+        waits: platform.clock_looks.reasons(),
         state: word.to_owned(),
         source: ownership.pending.map(|pending| pending.source),
         claims,

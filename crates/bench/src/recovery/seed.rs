@@ -97,6 +97,7 @@ async fn with_catalog<T: Send + 'static>(
         mounts: PathBuf::from("/mnt/claims"),
         claims: BTreeMap::new(),
         ownership_grace: OWNERSHIP_GRACE,
+        clock_difference_max: keelson_protection::CLOCK_DIFFERENCE_MAX,
         quick_mode: false,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
     };

@@ -1,8 +1,9 @@
 //! The command line: names, help, examples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use keelson_workload::{Cluster, ClusterAccess};
 
@@ -41,7 +42,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// Of the cluster that the platform runs on; without it ~/.kube/config or, in a pod, its own account.
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE", value_parser = kubeconfig())]
     pub kubeconfig: Option<PathBuf>,
     /// Where the platform is installed.
     #[arg(long, short, default_value = keelson_model::names::DEFAULT_INSTALL_NAMESPACE)]
@@ -51,9 +52,19 @@ pub(crate) struct Common {
     pub output: Format,
 }
 
+/// Like `kubectl`, takes an empty variable for none.
+pub(crate) fn kubeconfig() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+pub(crate) fn access(kubeconfig: Option<&Path>, without: ClusterAccess) -> ClusterAccess {
+    let named = kubeconfig.filter(|path| !path.as_os_str().is_empty());
+    named.map_or(without, |path| ClusterAccess::Kubeconfig(path.to_owned()))
+}
+
 impl Common {
     pub(crate) async fn cluster(&self) -> Result<Cluster> {
-        let access = self.kubeconfig.clone().map_or(ClusterAccess::Usual, ClusterAccess::Kubeconfig);
+        let access = access(self.kubeconfig.as_deref(), ClusterAccess::Usual);
         Cluster::connect(&access).await.map_err(failed)
     }
 }

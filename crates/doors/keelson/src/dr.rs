@@ -38,6 +38,7 @@ enum DrCommand {
         keelson dr status --output json | jq .disasterRecovery.shipped")]
     Status(Common),
     /// Print the newest signed report of a drill; keelson tools check-report checks it.
+    #[command(after_help = "Example:\n  keelson dr drill-report > report.jsonl")]
     DrillReport(Common),
     /// Run the DR policy once and follow it.
     #[command(after_help = "Example:\n  keelson dr run")]

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use keelson_model::{Classified, ErrorClass};
 
+use crate::output::plain;
+
 /// A failure of a known class, on its way to the exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -50,7 +52,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done, 2 wrong command line, 3
 
 #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", plain(&format!("{error:#}")));
     let known = error.downcast_ref::<Failed>();
     if let Some(hint) = known.and_then(|known| known.hint.as_ref()) {
         eprintln!("hint: {hint}");

@@ -48,7 +48,13 @@ pub(crate) fn io_failed(doing: impl fmt::Display, error: &Error) -> anyhow::Erro
         ErrorKind::NotFound => ErrorClass::NotFound,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => ErrorClass::Denied,
         ErrorKind::AddrInUse | ErrorKind::AlreadyExists => ErrorClass::Conflict,
-        _ => ErrorClass::Invalid,
+        ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidFilename
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::StorageFull => ErrorClass::Invalid,
+        _ => ErrorClass::Unavailable { retry_after: None },
     };
     refuse(class, format!("{doing}: {error}"))
 }

@@ -9,6 +9,7 @@ use keelson_model::Clock;
 use keelson_protection::{Platform, metrics, status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Scrapers send a few hundred bytes.
@@ -16,24 +17,36 @@ const REQUEST_BYTES_MAX: usize = 8 << 10;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// One request after the other: a scraper is one, and nothing here takes long.
+/// Scrapers are few; who comes on top of these is sent away.
+const CONNECTIONS_MAX: usize = 16;
+
 pub(crate) async fn serve(
     listener: TcpListener,
     platform: Arc<Platform>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
+    let mut answers = JoinSet::new();
     loop {
-        let accepted =
-            tokio::select! { accepted = listener.accept() => accepted, () = stop.cancelled() => return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = answers.join_next() => continue,
+            () = stop.cancelled() => return,
+        };
         let Ok((stream, _)) = accepted else {
             // Too many files are open, for instance: there is nothing to do about it but to wait.
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let answered = tokio::time::timeout(ANSWERED_WITHIN, answer(stream, &platform, &*clock)).await;
-        if let Ok(Err(error)) = answered {
-            tracing::debug!("a scraper went away: {error:#}");
+        if answers.len() < CONNECTIONS_MAX {
+            let (platform, clock) = (platform.clone(), clock.clone());
+            answers.spawn(async move {
+                let answered =
+                    tokio::time::timeout(ANSWERED_WITHIN, answer(stream, &platform, &*clock)).await;
+                if let Ok(Err(error)) = answered {
+                    tracing::debug!("a scraper went away: {error:#}");
+                }
+            });
         }
     }
 }

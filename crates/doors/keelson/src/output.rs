@@ -18,11 +18,18 @@ pub(crate) fn data<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T
         Format::Json => {
             println!("{}", serde_json::to_string_pretty(value).expect("plain data always serializes"));
         }
-        Format::Text => println!("{}", text(value).trim_end()),
+        Format::Text => println!("{}", plain(text(value).trim_end())),
     }
+}
+
+/// Names and texts may be a stranger's: nothing of them acts on the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
+        .collect()
 }
 
 #[expect(clippy::print_stderr, reason = "talk goes to stderr, from here only")]
 pub(crate) fn say(message: &str) {
-    eprintln!("{message}");
+    eprintln!("{}", plain(message));
 }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
 use keelson_model::Clock;
-use keelson_protection::{KdfCost, OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
+use crate::arguments::{access, kubeconfig};
 use crate::clock::SystemClock;
 use crate::failure::failed;
 use crate::files::io_failed;
@@ -36,7 +37,7 @@ const SERVICE: &str = "keelson-api";
     --claim dr-share=/mnt/share --listen 127.0.0.1:0")]
 pub(crate) struct Serve {
     /// Run outside the cluster, with these credentials; without it the pod's own account is used.
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE", value_parser = kubeconfig())]
     kubeconfig: Option<PathBuf>,
     /// The namespace of the installation.
     #[arg(long, short, default_value = keelson_model::names::DEFAULT_INSTALL_NAMESPACE)]
@@ -84,7 +85,7 @@ fn parse_claim(text: &str) -> Result<(String, PathBuf), String> {
 
 pub(crate) async fn run(serve: Serve) -> Result<()> {
     init_logs(serve.log_json);
-    let access = serve.kubeconfig.clone().map_or(ClusterAccess::InCluster, ClusterAccess::Kubeconfig);
+    let access = access(serve.kubeconfig.as_deref(), ClusterAccess::InCluster);
     let cluster = Cluster::connect(&access).await.map_err(failed)?;
     let listener = listen(serve.listen).await?;
     let metrics_listener = match serve.metrics {
@@ -100,12 +101,13 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
         mounts: serve.mounts.clone(),
         claims: serve.claims.iter().cloned().collect::<BTreeMap<_, _>>(),
         ownership_grace: Duration::from_secs(serve.ownership_grace),
+        clock_difference_max: CLOCK_DIFFERENCE_MAX,
         quick_mode: serve.quick_mode,
         passphrase_cost: if serve.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
     };
     let platform = Platform::open(settings, cluster, clock.clone()).await.map_err(failed)?;
     let stop = CancellationToken::new();
-    let registration = registration(&serve, listener.local_addr()?.port());
+    let registration = registration(&serve, &access, listener.local_addr()?.port());
     let certificates =
         Arc::new(ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?);
     let extension = Extension::new(platform.clone(), client.clone(), stop.clone());
@@ -159,10 +161,10 @@ async fn prepare_cluster(cluster: &Cluster, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-fn registration(serve: &Serve, port: u16) -> Registration {
-    let reach = match serve.kubeconfig {
-        Some(_) => Reach::Host { name: serve.advertise.clone() },
-        None => Reach::Pods {
+fn registration(serve: &Serve, access: &ClusterAccess, port: u16) -> Registration {
+    let reach = match access {
+        ClusterAccess::Kubeconfig(_) | ClusterAccess::Usual => Reach::Host { name: serve.advertise.clone() },
+        ClusterAccess::InCluster => Reach::Pods {
             selector: BTreeMap::from([("component".to_owned(), "crypto".to_owned())]),
             target_port: port,
         },

@@ -21,6 +21,8 @@ use crate::recovery::open::{OpenChain, list_clusters, list_repositories, open_ch
 const DEPTH_MAX: usize = 4;
 const FOLDERS_MAX: usize = 2_000;
 const CARDS_MAX: usize = 16;
+/// A card has some hundred bytes; what is longer is none of ours.
+const CARD_BYTES_MAX: u64 = 16 << 10;
 
 /// Everything of one cluster.
 #[derive(Debug, Serialize)]
@@ -222,6 +224,9 @@ async fn read_cards(
     while let Some(object) = objects.try_next().await.map_err(failed)? {
         if found.len() == CARDS_MAX {
             break;
+        }
+        if object.length > CARD_BYTES_MAX {
+            continue;
         }
         let path = object.path;
         let bytes = store.fetch_all(&path).await.map_err(|source| RecoveryError::Fetch { path, source })?;

@@ -4,8 +4,9 @@
 //! the one in use, and thrown away. Repositories of the location are asked for what that catalog names; a share of
 //! their packs is read.
 //!
-//! Each ends in a report that the platform signs. Guarantees: writes nothing to the location. A drill that failed is told until one goes well. Limits: the volume needs
-//! room for a second catalog for a while; of the exports, [`EXPORTS_MAX`] repositories are looked at in one drill.
+//! Each ends in a report that the platform signs. Guarantees: writes nothing to the location. A drill that failed is
+//! told until one goes well. Limits: the volume needs room for a second catalog for a while; of the exports,
+//! [`EXPORTS_MAX`] repositories are looked at in one drill.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use keelson_store::StorePath;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::Position;
 use crate::locations::Location;
 use crate::passphrases;
 use crate::platform::Platform;
@@ -105,12 +107,16 @@ pub(crate) async fn run_drills(platform: Arc<Platform>, stop: CancellationToken)
 async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
     let Some(enabled) = state::enabled(platform)? else { return Ok(()) };
     let now = platform.clock.now();
-    let known = state::drills(platform)?.filter(|drills| drills.repository == enabled.repository);
+    let known = state::drills(platform)?;
     let repository = enabled.repository;
-    let Some(drills) = known else {
-        let next = later(now, FIRST_AFTER);
-        return state::write_drills(platform, &Drills { repository, next, last: None, reports: Vec::new() })
-            .await;
+    let drills = match known {
+        Some(drills) if drills.repository == repository => drills,
+        earlier => {
+            // What was signed stays evidence, whichever repository it is about.
+            let reports = earlier.map(|drills| drills.reports).unwrap_or_default();
+            let next = later(now, FIRST_AFTER);
+            return state::write_drills(platform, &Drills { repository, next, last: None, reports }).await;
+        }
     };
     if now < drills.next {
         return Ok(());
@@ -167,11 +173,12 @@ async fn look(
     let passphrases = passphrases::read(platform).await;
     let passphrases = passphrases.map_err(|source| RecoveryError::Passphrase { source })?;
     let (cluster, clock) = (&platform.cluster_id, platform.clock.clone());
+    let shipped = shipped_to(platform, enabled.repository).await;
     let Proof { chains, expected, findings } =
         prove(&location.store, cluster, &passphrases, work, clock).await?;
     findings.into_iter().for_each(|finding| report.find(finding));
     match chains.into_iter().find(|chain| chain.repository == enabled.repository) {
-        Some(chain) => compare(platform, chain, report)?,
+        Some(chain) => compare(platform, chain, shipped, report)?,
         None => report.find(format!(
             "repository {} does not open with the passphrase of the Secret",
             enabled.repository
@@ -185,12 +192,31 @@ async fn look(
     Ok(())
 }
 
-/// What was built is what the catalog in use said at that entry.
-fn compare(platform: &Platform, chain: ChainProof, report: &mut DrillReport) -> Result<(), RecoveryError> {
+/// The last entry that the store has acknowledged, as far as this process knows.
+async fn shipped_to(platform: &Platform, repository: RepositoryId) -> Option<Position> {
+    let shipper = platform.shipper.lock().await;
+    let ours = shipper.as_ref().filter(|shipper| shipper.target().enabled.repository == repository)?;
+    Some(ours.position(ours.shipped()))
+}
+
+/// What was built is what the catalog in use said at that entry, and leads at least as far as what had been shipped
+/// before it was built.
+fn compare(
+    platform: &Platform,
+    chain: ChainProof,
+    shipped: Option<Position>,
+    report: &mut DrillReport,
+) -> Result<(), RecoveryError> {
     chain.findings.into_iter().for_each(|finding| report.find(finding));
     let Some(built) = chain.built else { return Ok(()) };
     report.through = Some(built.through.to_string());
     report.restore_points = built.restore_points;
+    if let Some(shipped) = shipped.filter(|shipped| shipped.revision() > built.through.revision()) {
+        report.find(format!(
+            "what lies there leads to {}, and {shipped} was shipped: it was rolled back, or its end was cut off",
+            built.through
+        ));
+    }
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
     let ours =
         catalog.chain_at(built.through.sequence).map_err(|source| RecoveryError::ReadState { source })?;

@@ -105,6 +105,8 @@ pub enum RecoveryError {
         "repository {repository} of cluster {cluster} holds no complete base: its first run has not ended"
     )]
     NoBase { cluster: ClusterId, repository: RepositoryId },
+    #[error("the folder of repository {repository} holds a copy of repository {of}")]
+    Copied { repository: RepositoryId, of: RepositoryId },
     #[error("there is no DR restore point '{id}'; the newest is '{newest}'")]
     NoPoint { id: String, newest: String },
     #[error("'{id}' is not the id of a DR restore point")]
@@ -208,7 +210,10 @@ impl Classified for RecoveryError {
             Self::Diverged { .. } | Self::Unfinished { .. } => ErrorClass::Conflict,
             Self::OpenGeneration { source } => source.class(),
             Self::DecodeSegment { source } => source.class(),
-            Self::DecodeState { .. } | Self::CatalogKey { .. } | Self::Mismatch { .. } => ErrorClass::Corrupt,
+            Self::DecodeState { .. }
+            | Self::CatalogKey { .. }
+            | Self::Copied { .. }
+            | Self::Mismatch { .. } => ErrorClass::Corrupt,
             Self::TimedOut { .. } | Self::Interrupted => ErrorClass::Cancelled,
         }
     }
@@ -264,6 +269,7 @@ impl Classified for RecoveryError {
             Self::CatalogKey { .. } => "recovery.catalog_key",
             Self::Rebuild { .. } => "recovery.rebuild",
             Self::Work { .. } => "recovery.work",
+            Self::Copied { .. } => "recovery.copied",
             Self::Mismatch { .. } => "recovery.mismatch",
             Self::Cluster { .. } => "recovery.cluster",
             Self::Namespace { .. } => "recovery.namespace",

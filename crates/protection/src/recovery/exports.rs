@@ -1,8 +1,8 @@
 //! A catalog from the exports alone, where nothing that was shipped is left: every outcome says of itself what its
 //! restore point was.
 //!
-//! Guarantees: what does not open with the passphrase, or is damaged, is named and keeps nothing else away. Limits: an
-//! application has at most [`REPOSITORIES_MAX`] repositories; outcomes are read one by one, never all at once.
+//! Guarantees: what does not open with the passphrase, or is damaged, is named and keeps nothing else away. Outcomes are
+//! read one by one, never all at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -27,8 +27,6 @@ use crate::recovery::open::list_clusters;
 use crate::repositories::RepositoryRow;
 use crate::restore_points::{self, Artifact, ExportedTo, NewPoint};
 
-/// More repositories of one application than this are not our work.
-const REPOSITORIES_MAX: usize = 64;
 /// So far may reading be ahead of the database.
 pub(crate) const POINTS_IN_FLIGHT: usize = 64;
 
@@ -99,7 +97,7 @@ pub(in crate::recovery) async fn list_roots(
     for application in folders(&*location.store, &folder.exports()).await? {
         let Ok(below) = folder.exports().join(&application) else { continue };
         let ids = folders(&*location.store, &below).await?;
-        for id in ids.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX) {
+        for id in ids.iter().filter_map(|name| name.parse().ok()) {
             roots.push((application.clone(), folder.export_repository(&application, id)));
         }
     }

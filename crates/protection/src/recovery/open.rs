@@ -15,10 +15,8 @@ use crate::layout::{self, ClusterFolder, DrFolder, Position};
 use crate::recovery::RecoveryError;
 use crate::recovery::chain::{Replay, ShippedChain, UnreachablePoint, choose_segments};
 use crate::recovery::documents::{BaseDocument, ManifestDocument};
-use crate::recovery::read::{Shelf, is_damage, warning};
+use crate::recovery::read::{PassedOver, Shelf, is_damage, warning};
 
-/// More repositories than this below one cluster id are not our work.
-const REPOSITORIES_MAX: usize = 64;
 /// More runs than any retention keeps. The newest are listed.
 const MANIFESTS_MAX: usize = 1_000;
 /// Small objects that are read side by side.
@@ -45,7 +43,7 @@ pub(crate) async fn list_clusters(store: &Arc<dyn Store>) -> Result<Vec<String>,
     store.list_folders(&folder).await.map_err(|source| RecoveryError::List { folder, source })
 }
 
-/// The DR repositories of one cluster.
+/// The DR repositories of one cluster: whatever is named like one, since a stranger's cannot be told by its name.
 pub(crate) async fn list_repositories(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
@@ -53,7 +51,7 @@ pub(crate) async fn list_repositories(
     let folder = ClusterFolder::new(cluster).dr();
     let failed = |source| RecoveryError::List { folder: folder.clone(), source };
     let names = store.list_folders(&folder).await.map_err(failed)?;
-    Ok(names.iter().filter_map(|name| name.parse().ok()).take(REPOSITORIES_MAX).collect())
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// Opens every repository below `dr/` that one of the passphrases opens. At least one, or an error that says why none; what
@@ -73,39 +71,87 @@ pub(crate) async fn open_chains(
             false => RecoveryError::UnknownCluster { cluster, known },
         });
     }
-    let (mut opened, mut failed, mut warnings) = (Vec::new(), None, Vec::new());
+    let (mut opened, mut failed) = (Vec::new(), None::<RecoveryError>);
+    let mut passed_over = PassedOver::default();
     for id in &repositories {
         match open_with_any(store, cluster, *id, passphrases).await {
             Ok(Some(chain)) => opened.push(chain),
             Ok(None) => {}
             // What is out of reach for now may hold the latest state: nothing older is taken for it.
-            Err(error) if !error.class().is_lasting() => return Err(error),
+            Err(error) if !is_settled(&error) => return Err(error),
             Err(error) => {
-                warnings.push(format!("repository {id} is not used: {}", Chain(&error)));
-                // An error that says more than that a base is missing is the one to tell.
-                if !matches!(failed, Some(ref told) if !matches!(told, RecoveryError::NoBase { .. })) {
+                if !is_other_passphrase(&error) {
+                    passed_over.note(format!("repository {id} is not used: {}", Chain(&error)));
+                }
+                if failed.as_ref().is_none_or(|told| weight(told) < weight(&error)) {
                     failed = Some(error);
                 }
             }
         }
     }
     match (opened.is_empty(), failed) {
-        (false, _) => Ok((opened, warnings)),
-        (true, Some(error)) => Err(error),
-        (true, None) => Err(RecoveryError::WrongPassphrase { cluster: cluster.clone(), repositories }),
+        (false, _) => {
+            let mut warnings = Vec::new();
+            passed_over.tell(&mut warnings);
+            Ok((opened, warnings))
+        }
+        (true, Some(error)) if !is_other_passphrase(&error) => Err(error),
+        (true, _) => Err(RecoveryError::WrongPassphrase { cluster: cluster.clone(), repositories }),
     }
 }
 
-/// With the first passphrase that leads to the newest key, or else with the one that leads furthest.
+/// The next try would bring the same: it is what lies there, and not that it is out of reach.
+pub(crate) fn is_settled(error: &RecoveryError) -> bool {
+    match error {
+        RecoveryError::Open { source: OpenRepositoryError::Fetch { source, .. }, .. } => {
+            source.class().is_lasting()
+        }
+        RecoveryError::Open { .. } => true,
+        _ => error.class().is_lasting(),
+    }
+}
+
+fn is_other_passphrase(error: &RecoveryError) -> bool {
+    matches!(error, RecoveryError::Open { source: OpenRepositoryError::WrongPassphrase { .. }, .. })
+}
+
+/// How much an error tells of why nothing opens. Least tells what anybody can leave there, without a passphrase.
+fn weight(error: &RecoveryError) -> u8 {
+    match error {
+        RecoveryError::Copied { .. } => 0,
+        RecoveryError::Open { source, .. } => match source {
+            OpenRepositoryError::Decode { .. }
+            | OpenRepositoryError::DecodeSlot { .. }
+            | OpenRepositoryError::Fetch { .. }
+            | OpenRepositoryError::NoSlots { .. } => 0,
+            OpenRepositoryError::WrongPassphrase { .. } => 1,
+            _ => 3,
+        },
+        RecoveryError::NoBase { .. } => 2,
+        _ => 3,
+    }
+}
+
+/// With the first passphrase that leads to the newest key, or else with the one that leads furthest. An error is that of
+/// a passphrase that says more than that it is another one.
 async fn open_with_any(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
     id: RepositoryId,
     passphrases: &[Arc<Passphrase>],
 ) -> Result<Option<OpenChain>, RecoveryError> {
-    let mut best: Option<OpenChain> = None;
+    let (mut best, mut failed) = (None::<OpenChain>, None::<RecoveryError>);
     for passphrase in passphrases {
-        let opened = open_chain(store, cluster, id, Unlock::Passphrase(passphrase)).await?;
+        let opened = match open_chain(store, cluster, id, Unlock::Passphrase(passphrase)).await {
+            Ok(opened) => opened,
+            Err(error) if !is_settled(&error) => return Err(error),
+            Err(error) => {
+                if failed.as_ref().is_none_or(|told| weight(told) < weight(&error)) {
+                    failed = Some(error);
+                }
+                continue;
+            }
+        };
         let newest = |open: &OpenChain| open.vault_keys().newest().number();
         best = match (best, opened) {
             (Some(best), Some(opened)) if newest(&best) >= newest(&opened) => Some(best),
@@ -116,10 +162,13 @@ async fn open_with_any(
             break;
         }
     }
-    Ok(best)
+    match (best, failed) {
+        (None, Some(error)) => Err(error),
+        (best, _) => Ok(best),
+    }
 }
 
-/// None where another passphrase is needed, or where nothing was ever shipped.
+/// None where nothing was ever shipped.
 pub(crate) async fn open_chain(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
@@ -129,16 +178,17 @@ pub(crate) async fn open_chain(
     let folder = ClusterFolder::new(cluster).dr_repository(id);
     let locked = Repository::<Locked>::at(store.clone(), folder.repository().clone())
         .map_err(|source| RecoveryError::Root { source })?;
-    let repository = match locked.open(unlock).await {
-        Ok(repository) => repository,
-        // Absent: recorded and never finished.
-        Err(OpenRepositoryError::WrongPassphrase { .. } | OpenRepositoryError::Absent { .. }) => {
-            return Ok(None);
+    let failed = |source| RecoveryError::Open { cluster: cluster.clone(), repository: id, source };
+    match locked.summary().await {
+        Ok(summary) if summary.id != id => {
+            return Err(RecoveryError::Copied { repository: id, of: summary.id });
         }
-        Err(source) => {
-            return Err(RecoveryError::Open { cluster: cluster.clone(), repository: id, source });
-        }
-    };
+        Ok(_) => {}
+        // Recorded and never finished.
+        Err(OpenRepositoryError::Absent { .. }) => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    }
+    let repository = locked.open(unlock).await.map_err(failed)?;
     let chain = read_chain(&**store, repository, folder).await?;
     chain.map(Some).ok_or_else(|| RecoveryError::NoBase { cluster: cluster.clone(), repository: id })
 }
@@ -172,24 +222,28 @@ async fn read_manifests(
     shelf: &Shelf<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<ManifestDocument>, RecoveryError> {
-    let mut names = shelf.manifests().await?;
-    if names.len() > MANIFESTS_MAX {
-        let older = names.len() - MANIFESTS_MAX;
-        names.drain(..older);
-        warnings.push(format!("{older} older runs are not listed"));
-    }
+    let names = shelf.manifests().await?;
+    let mut unread = names.len();
     let read = futures::stream::iter(names.into_iter().rev()).map(|name| read_manifest(shelf, name.at));
     let mut read = read.buffered(READS_IN_FLIGHT);
-    let mut manifests = Vec::new();
-    while let Some(result) = read.next().await {
+    let (mut manifests, mut passed_over) = (Vec::new(), PassedOver::default());
+    // Those that do not open are not counted: whoever can write may leave any number of them.
+    while manifests.len() < MANIFESTS_MAX
+        && let Some(result) = read.next().await
+    {
+        unread -= 1;
         match result {
             Ok((manifest, stands, warning)) => {
-                warnings.extend(warning);
+                warning.into_iter().for_each(|warning| passed_over.note(warning));
                 manifests.extend(stands.then_some(manifest));
             }
-            Err(error) if is_damage(&error) => warnings.push(warning(&error)),
+            Err(error) if is_damage(&error) => passed_over.note(warning(&error)),
             Err(error) => return Err(error),
         }
+    }
+    passed_over.tell(warnings);
+    if unread > 0 {
+        warnings.push(format!("{unread} older runs are not listed"));
     }
     Ok(manifests)
 }

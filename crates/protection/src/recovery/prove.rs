@@ -27,6 +27,8 @@ use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
 
 /// Small objects that are read side by side.
 const READS_IN_FLIGHT: usize = 8;
+/// Findings of one chain that are told: the first.
+const FINDINGS_MAX: usize = 1_000;
 
 /// What a look at the chain of one repository brought.
 #[derive(Debug)]
@@ -124,9 +126,9 @@ async fn prove_chain(
 }
 
 impl ChainProof {
-    /// The same damage may show on several ways.
+    /// The same damage may show on several ways. After so many it is clear that somebody has put objects there.
     fn note(&mut self, finding: String) {
-        if !self.findings.contains(&finding) {
+        if self.findings.len() < FINDINGS_MAX && !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
     }

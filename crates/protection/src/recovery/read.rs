@@ -17,10 +17,10 @@ use crate::recovery::documents::{BaseDocument, Named, SegmentDirectory};
 
 /// A week of segments, one a second, three times over. More names than this in a folder are not our work.
 const NAMES_MAX: usize = 2_000_000;
-/// Unreadable objects that are passed over in search of a good one: whoever can write may leave a few to hide it.
-const PASSED_OVER_MAX: usize = 1_000;
-/// So many of them are named in warnings.
+/// So many of the objects that were passed over are named in warnings.
 const NAMED_MAX: usize = 10;
+/// And each of so many is told in the log.
+const TOLD_EVERY: usize = 1_000;
 
 /// A chain as an opened repository shows it.
 #[derive(Clone, Copy)]
@@ -135,44 +135,51 @@ impl Shelf<'_> {
         Ok((directory, opened.part(0).map_err(broken)?))
     }
 
-    /// The newest base that can be used.
+    /// The newest base that can be used. However many do not open are passed over, each for one request: whoever can
+    /// write may leave any number of them.
     pub(crate) async fn newest_base(
         &self,
         bases: &[StoredName],
         warnings: &mut Vec<String>,
     ) -> Result<Option<BaseDocument>, RecoveryError> {
-        let mut passed_over = PassedOver::default();
+        let (mut passed_over, mut newest) = (PassedOver::default(), None);
         for name in bases.iter().rev() {
             match self.base(name.at).await {
                 Ok(base) => {
                     passed_over.tell(warnings);
                     return Ok(Some(base));
                 }
-                Err(error) => passed_over.note(error)?,
+                Err(error) if is_damage(&error) => {
+                    passed_over.note(warning(&error));
+                    newest.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        passed_over.end()
+        // Where none was good, the newest one's error says why.
+        newest.map_or(Ok(None), Err)
     }
 
-    /// The last segment that can be read.
+    /// The last segment that can be read, found in the same way.
     pub(crate) async fn last_segment(
         &self,
         segments: &[StoredName],
         warnings: &mut Vec<String>,
     ) -> Result<Option<SegmentDirectory>, RecoveryError> {
-        let mut passed_over = PassedOver::default();
+        let (mut passed_over, mut last) = (PassedOver::default(), None);
         for name in segments.iter().rev() {
             match self.segment(name.at).await {
                 Ok(directory) => {
-                    passed_over.tell(warnings);
-                    return Ok(Some(directory));
+                    last = Some(directory);
+                    break;
                 }
-                Err(error) => passed_over.note(error)?,
+                Err(error) if is_damage(&error) => passed_over.note(warning(&error)),
+                Err(error) => return Err(error),
             }
         }
-        // The base before them is still a point.
+        // Without one the base before them is still a point.
         passed_over.tell(warnings);
-        Ok(None)
+        Ok(last)
     }
 }
 
@@ -196,38 +203,29 @@ async fn list_names(
     Ok(names)
 }
 
-/// What was passed over on the way to a good object.
+/// Warnings of what was passed over: the first of them, and how many there were.
 #[derive(Default)]
-struct PassedOver {
-    newest: Option<RecoveryError>,
+pub(crate) struct PassedOver {
     count: usize,
     warnings: Vec<String>,
 }
 
 impl PassedOver {
-    fn note(&mut self, error: RecoveryError) -> Result<(), RecoveryError> {
-        if !is_damage(&error) || self.count == PASSED_OVER_MAX {
-            return Err(error);
-        }
+    pub(crate) fn note(&mut self, warning: String) {
         self.count += 1;
         if self.count <= NAMED_MAX {
-            self.warnings.push(warning(&error));
+            self.warnings.push(warning);
+        } else if self.count.is_multiple_of(TOLD_EVERY) {
+            tracing::warn!(count = self.count, "tampering: a flood of objects is passed over; still looking");
         }
-        self.newest.get_or_insert(error);
-        Ok(())
     }
 
-    fn tell(self, warnings: &mut Vec<String>) {
+    pub(crate) fn tell(self, warnings: &mut Vec<String>) {
         let unnamed = self.count - self.warnings.len();
         warnings.extend(self.warnings);
         if unnamed > 0 {
-            warnings.push(format!("not used: {unnamed} more objects like these"));
+            warnings.push(format!("not used: {unnamed} more like these"));
         }
-    }
-
-    /// Where none was good, the newest one's error says why.
-    fn end<T>(self) -> Result<Option<T>, RecoveryError> {
-        self.newest.map_or(Ok(None), Err)
     }
 }
 

@@ -7,7 +7,7 @@ use keelson_catalog::{Actor, Change};
 use keelson_protection::{Record, Requester};
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{World, files};
 use crate::stage::{config, make_valid, profile};
@@ -59,13 +59,19 @@ async fn an_attempt_after_a_kill_takes_what_the_killed_one_has_committed() -> Re
         Ok((count(&files(&local)?), count(&world.listing("k10")?)))
     };
     let before = outcomes(&world)?;
+    let mut copied = Value::Null;
     for kind in ["BackupAction", "ExportAction"] {
         let spec = world.read(kind, ("a", "first"))?.context("the action")?.body.spec;
         let killed = world.create(kind, ("a", "second"), spec).await?;
         // As if the first had been killed before its end was recorded.
         let (point, content) = made_by(&world, kind, "first")?;
         let artifact = &content.body.internal["artifact"];
-        let committing = json!({ "repository": artifact["repository"], "outcome": artifact["outcome"], "stored_bytes": 7 });
+        assert!(artifact["storedBytes"].as_u64().is_some_and(|bytes| bytes > 0), "{artifact}");
+        let committing = json!({
+            "repository": artifact["repository"], "outcome": artifact["outcome"], "copy_of": copied,
+            "stored_bytes": 7,
+        });
+        copied = artifact["outcome"].clone();
         let step = Change::RecordStep {
             run: killed.uid,
             step: "committing".to_owned(),

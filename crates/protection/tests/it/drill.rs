@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use keelson_catalog::{Actor, Change, Class, Labels, Row, RowKind};
 use keelson_crypto::VerifyingKey;
 use keelson_model::Clock;
 use keelson_model::recovery::DrMode;
@@ -46,7 +47,8 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     assert!(!world.data.path().join("drill").exists(), "nothing is left of the catalog that was built");
     assert_eq!(newest_report(&world, report.at).await?.drill, report);
 
-    for pack in packs(&world.share.path().join("k10").join(platform.cluster_id().as_str()).join("dr"))? {
+    let cluster = world.share.path().join("k10").join(platform.cluster_id().as_str());
+    for pack in packs(&repository(&cluster)?)? {
         let mut bytes = std::fs::read(&pack)?;
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -75,9 +77,60 @@ async fn newest_report(world: &World, of: Timestamp) -> Result<ReportDocument> {
     .await
 }
 
-/// Every pack of the only repository below `dr`.
-fn packs(dr: &Path) -> Result<Vec<PathBuf>> {
-    let repository = std::fs::read_dir(dr)?.next().context("no repository")??.path();
+/// Whoever takes the end of the chain away, with the runs that prove it, leaves what is whole and older.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_names_a_location_whose_end_was_cut_off() -> Result<()> {
+    let mut world = World::start().await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    world.serve();
+    let (platform, clock) = (world.platform.clone(), world.clock.clone());
+    let due = eventually("the first drill is due", async || Ok(state::drills(&platform)?.map(|it| it.next)))
+        .await?;
+    let repository = repository(&world.share.path().join("k10").join(platform.cluster_id().as_str()))?;
+    // The second begins behind what was acknowledged of the first.
+    for number in 0..2 {
+        make_note(&platform, number)?;
+        let segments = repository.join("segments");
+        eventually("a segment was shipped", async || Ok((count(&segments) > number).then_some(()))).await?;
+    }
+    for folder in ["segments", "manifests"] {
+        let folder = repository.join(folder);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+    }
+    clock.advance(HOUR);
+    let report = drilled_after(&platform, due).await?;
+    assert!(report.findings.iter().any(|it| it.contains("was rolled back")), "{:?}", report.findings);
+    world.end().await
+}
+
+fn make_note(platform: &Platform, number: usize) -> Result<()> {
+    let row = Row {
+        kind: RowKind::new("notes"),
+        namespace: String::new(),
+        name: number.to_string(),
+        uid: String::new(),
+        labels: Labels::new(),
+        created: platform.clock().now(),
+        class: Class::Configuration,
+        body: b"{}".to_vec(),
+    };
+    platform.catalog()?.commit(&Actor::new("test"), vec![Change::put(row)])?;
+    Ok(())
+}
+
+fn count(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// The only repository below `dr`.
+fn repository(cluster: &Path) -> Result<PathBuf> {
+    Ok(std::fs::read_dir(cluster.join("dr"))?.next().context("no repository")??.path())
+}
+
+fn packs(repository: &Path) -> Result<Vec<PathBuf>> {
     let mut packs = Vec::new();
     for folder in std::fs::read_dir(repository.join("packs"))? {
         for pack in std::fs::read_dir(folder?.path())? {

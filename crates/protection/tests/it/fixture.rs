@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Query, RowKey, RowKind};
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Clock, ClusterId, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
-use keelson_protection::{Platform, Record, Requester, status};
+use keelson_protection::{CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, status};
 use keelson_resources::{KINDS, KindInfo, check_served, find_kind};
+use keelson_store::Store;
+use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName};
 use serde_json::{Value, json};
@@ -39,11 +41,27 @@ impl World {
     }
 
     async fn start_on(clock: Arc<ManualClock>, share: TempDir) -> Result<Self> {
+        Self::start_with(clock, share, SignedDuration::MAX).await
+    }
+
+    /// Its clock is that of its share, until it is set forward.
+    pub(crate) async fn start_now() -> Result<Self> {
+        let share = tempfile::tempdir()?;
+        let now = FilesystemStore::open(share.path()).await?.time().await?;
+        Self::start_with(Arc::new(ManualClock::new(now)), share, CLOCK_DIFFERENCE_MAX).await
+    }
+
+    async fn start_with(
+        clock: Arc<ManualClock>,
+        share: TempDir,
+        clock_difference_max: SignedDuration,
+    ) -> Result<Self> {
         let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
         let cluster = Cluster::from_client(plane.client().await?);
         prepare(&cluster).await?;
         let shared: Arc<dyn Clock> = clock.clone();
-        let platform = Platform::open(settings(data.path(), share.path()), cluster, shared).await?;
+        let settings = Settings { clock_difference_max, ..settings(data.path(), share.path()) };
+        let platform = Platform::open(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
         Ok(Self { plane, platform, clock, share, stop, services, data })
     }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keelson_protection::maintenance;
+use keelson_model::Clock;
+use keelson_protection::{maintenance, status};
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::json;
@@ -17,6 +18,90 @@ const GOES: &str = "shop";
 const STAYS: &str = "wiki";
 /// Of what the one has, in hex: half of it is there to be freed.
 const BALLAST: usize = 150_000;
+
+/// It may be a damaged backup: nothing is freed that it could need, until a person has decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_open_among_the_outcomes_is_told_and_left_alone() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace(GOES).await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    world.export(GOES, "goes", json!({})).await?;
+    let share = world.share.path().to_owned();
+    let cluster = format!("k10/{}", world.platform.cluster_id());
+    let packs = || -> Result<usize> {
+        Ok(world.listing(&cluster)?.iter().filter(|path| path.contains("/packs/")).count())
+    };
+    let listing = world.listing(&cluster)?;
+    let outcome = listing.iter().find(|path| path.contains("/outcomes/")).context("an export")?;
+    let (folder, _) = outcome.rsplit_once('/').context("a folder")?;
+    let name = format!("outcomes/{}", "5".repeat(32));
+    let planted = share.join(&cluster).join(folder).join("5".repeat(32));
+    std::fs::write(&planted, b"of a stranger")?;
+    for content in world.list("RestorePointContent")? {
+        world.delete("RestorePointContent", ("", &content.name)).await?;
+    }
+    eventually("all is retired", async || Ok(world.list("RestorePointContent")?.is_empty().then_some(())))
+        .await?;
+    let before = packs()?;
+    let passes = async |count: u64| {
+        eventually("maintenance has passed", async || {
+            let passes = maintenance::passes(&world.platform).filter(|passes| passes.count >= count);
+            Ok(passes.and_then(|passes| passes.last))
+        })
+        .await
+    };
+    eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
+    world.clock.advance(Duration::from_secs(3 * 3600));
+    let report = passes(1).await?;
+    let told = |it: &String| it.contains(&name) && it.contains("delete the object from the store");
+    ensure!(report.failures.iter().any(told), "{report:?}");
+    ensure!(planted.exists() && packs()? == before, "nothing was freed there");
+
+    std::fs::remove_file(&planted)?;
+    world.clock.advance(Duration::from_secs(25 * 3600));
+    let report = passes(2).await?;
+    ensure!(report.failures_total == 0 && packs()? < before, "{report:?}");
+    world.end().await
+}
+
+/// What had not expired was retired, and pruned, by a platform whose clock was set ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_removed_where_the_clocks_differ() -> Result<()> {
+    let mut world = World::start_now().await?;
+    world.namespace(GOES).await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    for (name, life) in [("early", 2), ("late", 60)] {
+        world.export(GOES, name, json!({ "expiresAt": world.clock.now() + minutes(life) })).await?;
+    }
+    let exported = || -> Result<Vec<String>> {
+        let contents = world.list("RestorePointContent")?.into_iter();
+        let exported = contents.filter(|it| it.labels.contains_key("k10.kasten.io/exportProfile"));
+        Ok(exported.map(|content| content.name).collect())
+    };
+    world.clock.advance(minutes(3));
+    eventually("one has expired", async || Ok((exported()?.len() == 1).then_some(()))).await?;
+    let retired = world.list("RetireAction")?.len();
+
+    world.clock.advance(minutes(120));
+    let told = || status::observe(&world.platform).ownership.waits;
+    eventually("the wait is told", async || Ok(told().first().cloned())).await?;
+    ensure!(told()[0].contains("differ by"), "{:?}", told());
+    let left = exported()?;
+    ensure!(left.len() == 1 && world.list("RetireAction")?.len() == retired, "{left:?}");
+
+    // Whoever asks for it is told, too.
+    world.delete("RestorePointContent", ("", &left[0])).await?;
+    eventually("the deletion was refused", async || {
+        let actions = world.list("RetireAction")?.into_iter();
+        Ok(actions.into_iter().find(|action| action.body.status["state"] == "Skipped"))
+    })
+    .await?;
+    ensure!(exported()? == left, "it is kept");
+    world.end().await
+}
 
 /// Bytes of all files below a folder.
 fn bytes_below(folder: &Path) -> u64 {

@@ -84,6 +84,7 @@ impl Site {
             mounts: "/nowhere".into(),
             claims: BTreeMap::from([("share".to_owned(), self.share.path().to_owned())]),
             ownership_grace: std::time::Duration::from_secs(60),
+            clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             passphrase_cost: KdfCost::LOWEST,
         };

@@ -48,6 +48,7 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         mounts: "/nowhere".into(),
         claims: BTreeMap::from([("share".to_owned(), share.to_owned())]),
         ownership_grace: Duration::from_secs(1),
+        clock_difference_max: jiff::SignedDuration::MAX,
         quick_mode: false,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
     }

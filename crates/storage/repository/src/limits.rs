@@ -51,10 +51,15 @@ pub(crate) const ATTRIBUTES_MAX: usize = 64;
 /// Name or value of an attribute.
 pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 4096;
 
-/// Slots read of a repository, the oldest first, and those of them that are tried. Opening one is costly on purpose,
-/// so a location full of them must not stop us.
-pub(crate) const SLOTS_READ_MAX: usize = 1024;
-pub(crate) const SLOTS_TRIED_MAX: usize = 64;
+/// Slots in memory at once. We make one with each changed passphrase; more than this is a flood.
+pub(crate) const SLOTS_HELD_MAX: usize = 1024;
+/// Slots read side by side.
+pub(crate) const SLOT_READS_IN_FLIGHT: usize = 8;
+/// Each of so many tries is told in the log: half a minute of work.
+pub(crate) const SLOTS_TOLD_EVERY: usize = 64;
+/// Objects among keys and slots that somebody else put there: so many are remembered, and so many named in the log.
+pub(crate) const STRANGERS_NAMED_MAX: usize = 10_000;
+pub(crate) const STRANGERS_LOGGED_MAX: usize = 10;
 /// A slot has 200 bytes; room for a later format.
 pub(crate) const SLOT_FILE_BYTES_MAX: u64 = 4096;
 /// A repository gets a key with each changed passphrase.

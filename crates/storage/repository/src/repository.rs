@@ -1,6 +1,7 @@
 //! `Repository<Locked>` → `Repository<Open>` → `Repository<Indexed>`: what can be done follows from what is at hand.
 
 mod create;
+mod slots;
 mod unlock;
 
 use std::fmt;

@@ -62,6 +62,7 @@ impl Scene {
             mounts: mounts.clone(),
             claims: BTreeMap::new(),
             ownership_grace: OWNERSHIP_GRACE,
+            clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: true,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         };

@@ -98,6 +98,7 @@ impl World {
             mounts: data.path().to_owned(),
             claims: BTreeMap::new(),
             ownership_grace: std::time::Duration::from_secs(60),
+            clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         };

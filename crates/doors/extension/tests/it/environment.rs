@@ -75,6 +75,7 @@ async fn start() -> (ControlPlane, u16, PathBuf, Arc<Platform>) {
         mounts: data.join("mounts"),
         claims: BTreeMap::new(),
         ownership_grace: Duration::from_secs(60),
+        clock_difference_max: jiff::SignedDuration::MAX,
         quick_mode: false,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         data,

@@ -26,22 +26,12 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
     let cluster = common.cluster().await?;
     wait_for_verdict(&cluster, &common.namespace, &profile).await?;
     let before = Before::read(&cluster, &common.namespace).await?;
-    if let Some(passphrase) = &passphrase {
-        write_secret(&cluster, &common.namespace, passphrase).await?;
-    }
     let policy = dr_policy(&common.namespace, &profile, quick);
-    let applied = cluster.apply_object(&policy_kind(), &policy).await.map_err(failed)?;
-    let generation = applied["metadata"]["generation"].as_i64().unwrap_or(0);
-    let version = passphrase_version(&cluster, &common.namespace).await?;
-    let policy = validated(&cluster, &common.namespace, generation, version.as_deref()).await?;
-    let errors: Vec<&str> =
-        policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if policy["status"]["validation"] != "Success" {
-        before.put_back(&cluster, passphrase.is_some()).await?;
-        return Err(refuse(
-            ErrorClass::Invalid,
-            format!("disaster recovery was not enabled: {}", errors.join("; ")),
-        ));
+    if let Err(error) = put_in_force(&cluster, &common.namespace, passphrase.as_deref(), &policy).await {
+        if let Err(left) = before.put_back(&cluster, passphrase.is_some()).await {
+            say(&format!("the policy and k10-dr-secret could not be put back as they were: {left:#}"));
+        }
+        return Err(error);
     }
     let cluster_id = cluster.cluster_id().await.map_err(failed)?;
     say("Keep outside this cluster: the cluster ID, the passphrase, and the location with its credentials.");
@@ -49,6 +39,28 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
         format!("disaster recovery is enabled\ncluster ID: {cluster_id}")
     });
     Ok(())
+}
+
+/// Writes the Secret and the policy, and waits for the verdict.
+async fn put_in_force(
+    cluster: &Cluster,
+    namespace: &str,
+    passphrase: Option<&[u8]>,
+    policy: &Value,
+) -> Result<()> {
+    if let Some(passphrase) = passphrase {
+        write_secret(cluster, namespace, passphrase).await?;
+    }
+    let applied = cluster.apply_object(&policy_kind(), policy).await.map_err(failed)?;
+    let generation = applied["metadata"]["generation"].as_i64().unwrap_or(0);
+    let version = passphrase_version(cluster, namespace).await?;
+    let policy = validated(cluster, namespace, generation, version.as_deref()).await?;
+    if policy["status"]["validation"] == "Success" {
+        return Ok(());
+    }
+    let errors = policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let errors = errors.collect::<Vec<_>>().join("; ");
+    Err(refuse(ErrorClass::Invalid, format!("disaster recovery was not enabled: {errors}")))
 }
 
 /// A profile that was just made is being looked at; one that is not there is told with the policy.

@@ -113,6 +113,9 @@ fn print(status: &InstanceStatus) -> String {
     for unowned in &status.ownership.unowned {
         lines.push(format!("  unowned    {} in '{}': {}", unowned.cluster, unowned.profile, unowned.why));
     }
+    for why in &status.ownership.waits {
+        lines.push(format!("  waits      {why}"));
+    }
     lines.extend(status.report_key.iter().map(|key| format!("report key   {key}")));
     if let Some(pass) = &status.maintenance {
         lines.push(print_pass(pass));

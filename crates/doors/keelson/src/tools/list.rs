@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use futures::TryStreamExt;
 use keelson_crypto::Passphrase;
 use keelson_model::{Chain, Classified, ErrorClass, RepositoryId};
 use keelson_repository::{Locked, OpenRepositoryError, Repository, SessionPurpose, SessionResult, Unlock};
@@ -13,6 +14,11 @@ use serde_json::Value;
 use super::Place;
 use crate::failure::{failed, refuse_with};
 use crate::output::data;
+
+/// A card has a few hundred bytes.
+const CARD_BYTES_MAX: u64 = 16 * 1024;
+/// A cluster leaves a card with each repository. Others were put there by somebody else.
+const CARDS_MAX: usize = 100;
 
 /// What one cluster left in a location.
 #[derive(Debug, Serialize)]
@@ -74,6 +80,16 @@ fn judge(clusters: &[ClusterListing]) -> Result<()> {
             "give the passphrase that was used when disaster recovery was enabled",
         ));
     }
+    let mut repositories = clusters.iter().flat_map(|cluster| &cluster.repositories).peekable();
+    if repositories.peek().is_some()
+        && repositories.all(|repository| repository.opens.is_none() && repository.damage.is_some())
+    {
+        return Err(refuse_with(
+            ErrorClass::Corrupt,
+            "no repository here can be opened: each is damaged",
+            "keelson tools verify names what is damaged or lost",
+        ));
+    }
     Ok(())
 }
 
@@ -87,7 +103,14 @@ fn child(folder: &StorePath, name: &str) -> Result<StorePath> {
 
 async fn read_cards(store: &dyn Store, folder: &StorePath) -> Result<Vec<Value>> {
     let mut cards = Vec::new();
-    for object in store.list_all(folder).await.map_err(failed)? {
+    let mut listed = store.stream(folder);
+    while let Some(object) = listed.try_next().await.map_err(failed)? {
+        if object.length > CARD_BYTES_MAX {
+            continue;
+        }
+        if cards.len() == CARDS_MAX {
+            break;
+        }
         let bytes = store.fetch_all(&object.path).await.map_err(failed)?;
         // Cards are cleartext: a hint by anybody who can write here, not a fact.
         cards.extend(serde_json::from_slice::<Value>(&bytes).ok());
@@ -166,7 +189,7 @@ async fn look_into(
 fn print(cluster: &ClusterListing) -> String {
     let mut lines = vec![format!("cluster {}", cluster.cluster_id)];
     for card in &cluster.cards {
-        let text = |field: &str| card[field].as_str().unwrap_or("?").to_owned();
+        let text = |field: &str| one_line(card[field].as_str().unwrap_or("?"));
         lines.push(format!("  card        version {}, made {}", text("productVersion"), text("created")));
     }
     for repository in &cluster.repositories {
@@ -179,4 +202,39 @@ fn print(cluster: &ClusterListing) -> String {
         lines.push(format!("  repository  {} of {}{opens}{damage}", repository.id, repository.of));
     }
     lines.join("\n")
+}
+
+/// Without what a terminal would act on: anybody can have written it.
+fn one_line(text: &str) -> String {
+    let shown = text.chars().take(64);
+    shown.map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_store::providers::memory::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_strangers_cards_are_bounded_and_change_no_terminal() {
+        let store = MemoryStore::new();
+        let folder = path("cards").unwrap();
+        let escape =
+            serde_json::json!({ "productVersion": "\u{1b}]0;x\u{7}\u{9b}2J\n1", "created": "c".repeat(999) });
+        store.tamper(&child(&folder, "00").unwrap(), escape.to_string().into());
+        let long = serde_json::json!({ "productVersion": "l".repeat(1 << 20) });
+        store.tamper(&child(&folder, "01").unwrap(), long.to_string().into());
+        for number in 0..200 {
+            store.tamper(&child(&folder, &format!("1{number:03}")).unwrap(), b"{}".to_vec().into());
+        }
+        let cards = read_cards(&store, &folder).await.unwrap();
+        assert_eq!(cards.len(), CARDS_MAX);
+        assert!(cards[1] == serde_json::json!({}), "the long one was not read");
+        let listing = ClusterListing { cluster_id: "c".to_owned(), cards, repositories: Vec::new() };
+        let printed = print(&listing);
+        assert!(printed.lines().all(|line| !line.contains(char::is_control)), "{printed:?}");
+        assert_eq!(printed.lines().count(), 1 + CARDS_MAX);
+        assert!(printed.lines().nth(1).unwrap().chars().count() < 200);
+    }
 }

@@ -15,8 +15,8 @@ use keelson_repository::{Depth, Locked, OpenRepositoryError, Repository, Unlock,
 use keelson_store::Store;
 use serde::Serialize;
 
-use super::Place;
 use super::list::{RepositoryListing, find_repositories};
+use super::{Place, nothing_here};
 use crate::clock::SystemClock;
 use crate::failure::{failed, refuse, refuse_with};
 use crate::files::io_failed;
@@ -121,6 +121,9 @@ pub(super) async fn verify(arguments: Verify) -> Result<()> {
         );
     }
     let damaged: usize = verified.iter().map(VerifiedCluster::findings).sum();
+    if verified.is_empty() {
+        return Err(nothing_here());
+    }
     let opened = verified.iter().any(|cluster| !cluster.is_empty());
     data(place.output, &verified, |verified| verified.iter().map(print).collect::<Vec<_>>().join("\n"));
     match (opened, damaged) {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use keelson_store::{ObjectMeta, RETENTION_MARGIN, StoreExt, StorePath};
+use keelson_store::{RETENTION_MARGIN, StoreExt, StorePath};
 
 use crate::layout::ClusterFolder;
 use crate::platform::Platform;
@@ -37,17 +37,18 @@ pub(super) async fn lengthen(platform: &Platform, reached: &Reached) -> Result<(
     let segments = reached.shelf().segments(Some(base)).await?;
     let segments = segments.into_iter().filter(|segment| segment.stored_at < young);
     old.extend(segments.map(|segment| reached.folder.segment(segment.at)));
-    let cluster = ClusterFolder::new(&platform.cluster_id);
-    for folder in [cluster.lineages(), cluster.cards(), reached.folder.starts()] {
-        let listed = store.list_all(&folder).await;
-        let listed = listed.map_err(|source| RecoveryError::List { folder, source })?;
-        old.extend(
-            listed.into_iter().filter(|object: &ObjectMeta| object.modified < young).map(|it| it.path),
-        );
-    }
-    let extensions = stream::iter(old).map(|path: StorePath| async move {
+    let extend = |path: StorePath| async move {
         let extended = store.extend_retention(&path, None, until).await;
         extended.map_err(|source| RecoveryError::Retain { path, source })
-    });
-    extensions.buffer_unordered(EXTENSIONS_IN_FLIGHT).try_collect().await
+    };
+    stream::iter(old).map(extend).buffer_unordered(EXTENSIONS_IN_FLIGHT).try_collect::<()>().await?;
+    let cluster = ClusterFolder::new(&platform.cluster_id);
+    // However many a stranger has put there, a page of them is in memory.
+    for folder in [cluster.lineages(), cluster.cards(), reached.folder.starts()] {
+        let failed = |source| RecoveryError::List { folder: folder.clone(), source };
+        let listed = store.stream(&folder).map_err(failed);
+        let old = listed.try_filter(|object| std::future::ready(object.modified < young));
+        old.try_for_each_concurrent(EXTENSIONS_IN_FLIGHT, |object| extend(object.path)).await?;
+    }
+    Ok(())
 }

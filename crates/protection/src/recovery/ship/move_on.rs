@@ -7,7 +7,7 @@
 
 use keelson_catalog::{Actor, Database};
 use keelson_crypto::{VaultKeyring, random_bytes};
-use keelson_model::{Chain, Classified, ClusterId, Generation, RepositoryId, Sequence};
+use keelson_model::{Chain, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_repository::Unlock;
 
 use crate::layout::{ClusterFolder, Epoch, Position};
@@ -15,7 +15,7 @@ use crate::locations::Location;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::Fork;
-use crate::recovery::open::{list_repositories, open_chain};
+use crate::recovery::open::{is_settled, list_repositories, open_chain};
 use crate::recovery::read::{Shelf, is_damage};
 use crate::recovery::ship::writers::Divergence;
 use crate::recovery::state::{self, Enabled, Moved};
@@ -88,7 +88,7 @@ pub(super) async fn highest_generation(
         match open_chain(&location.store, cluster, id, Unlock::Vault(vault)).await {
             Ok(Some(open)) => highest = highest.max(open.base.at.generation),
             Ok(None) => {}
-            Err(error) if error.class().is_lasting() => {
+            Err(error) if is_settled(&error) => {
                 tracing::warn!(repository = %id, cause = %Chain(&error), "not counted among our chains");
             }
             Err(error) => return Err(error),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use keelson_model::{Classified, ErrorClass, SessionId};
-use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
+use keelson_store::{ObjectMeta, StoreError, StoreExt, StorePath, VersionId};
 
 use super::liveness::MoveTable;
 use super::outcomes::{Wanted, read_outcomes};
@@ -69,7 +69,7 @@ impl Classified for LengthenError {
     }
 }
 
-type Objects = Vec<(StorePath, Option<VersionId>)>;
+type Object = (StorePath, Option<VersionId>);
 
 impl Repository<Open> {
     /// Retains these outcomes and all that they need until then.
@@ -99,28 +99,36 @@ impl Repository<Open> {
             return Err(LengthenError::Unreadable { outcome: *outcome });
         }
         let packs: HashSet<_> = wanted.iter().flat_map(|outcome| moves.needed_by(outcome)).collect();
-        let mut objects: Objects = packs.iter().map(|pack| (core.paths.pack(*pack), None)).collect();
+        let mut objects: Vec<Object> = packs.iter().map(|pack| (core.paths.pack(*pack), None)).collect();
         objects.push((core.paths.format(), None));
-        for folder in [paths::INDEX, paths::SLOTS, paths::KEYS] {
-            objects.extend(self.list_objects(folder).await?);
-        }
         self.extend_all(objects, until).await?;
+        for folder in [paths::INDEX, paths::SLOTS, paths::KEYS] {
+            self.extend_beneath(folder, until).await?;
+        }
         self.extend_all(outcomes.iter().map(|id| (core.paths.outcome(*id), None)).collect(), until).await
     }
 
-    async fn list_objects(&self, folder: &str) -> Result<Objects, LengthenError> {
+    /// However many a stranger has put there, a page of them is in memory.
+    async fn extend_beneath(&self, folder: &str, until: Timestamp) -> Result<(), LengthenError> {
         let folder = self.core().paths.join(folder);
-        let listed = self.core().store.list_all(&folder).await;
-        let listed = listed.map_err(|source| LengthenError::List { folder, source })?;
-        Ok(listed.into_iter().map(|object| (object.path, object.version)).collect())
+        let listed = self.core().store.stream(&folder);
+        let listed = listed.map_err(|source| LengthenError::List { folder: folder.clone(), source });
+        let extend = |object: ObjectMeta| self.extend(object.path, object.version, until);
+        listed.try_for_each_concurrent(RETENTIONS_IN_FLIGHT, extend).await
     }
 
-    async fn extend_all(&self, objects: Objects, until: Timestamp) -> Result<(), LengthenError> {
-        let store = &self.core().store;
-        let extensions = stream::iter(objects).map(|(path, version)| async move {
-            let extended = store.extend_retention(&path, version.as_ref(), until).await;
-            extended.map_err(|source| LengthenError::Extend { path, until, source })
-        });
+    async fn extend_all(&self, objects: Vec<Object>, until: Timestamp) -> Result<(), LengthenError> {
+        let extensions = stream::iter(objects).map(|(path, version)| self.extend(path, version, until));
         extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect().await
+    }
+
+    async fn extend(
+        &self,
+        path: StorePath,
+        version: Option<VersionId>,
+        until: Timestamp,
+    ) -> Result<(), LengthenError> {
+        let extended = self.core().store.extend_retention(&path, version.as_ref(), until).await;
+        extended.map_err(|source| LengthenError::Extend { path, until, source })
     }
 }

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use keelson_crypto::{
-    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, Slot, VaultKey,
-    VaultKeyring,
+    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, VaultKeyring,
 };
 use keelson_model::{Classified, ErrorClass, RepositoryId};
 use keelson_store::{ObjectMeta, Store, StoreError, StoreExt, StorePath};
 
+use super::slots::open_slots;
 use super::{Locked, Open, Repository};
 use crate::chunk::Chunker;
 use crate::core::Core;
 use crate::format::DecodeError;
 use crate::format::key_file::KeyFile;
 use crate::format::repository_file::RepositorySummary;
-use crate::limits::{KEY_FILE_BYTES_MAX, KEYS_MAX, SLOT_FILE_BYTES_MAX, SLOTS_READ_MAX, SLOTS_TRIED_MAX};
-use crate::object::offload;
+use crate::limits::{KEY_FILE_BYTES_MAX, KEYS_MAX, STRANGERS_LOGGED_MAX, STRANGERS_NAMED_MAX};
 use crate::paths::{self, Paths};
 
 /// What opens a repository.
@@ -78,12 +78,17 @@ pub enum OpenRepositoryError {
         root: StorePath,
     },
     /// The slots are whole and were made with other passphrases.
-    #[error("the passphrase opens none of the {slots} slots of the repository in '{root}'")]
+    #[error(
+        "the passphrase opens none of the {slots} slots of the repository in '{root}'{}",
+        .beside.as_ref().map(|beside| format!("; {beside}")).unwrap_or_default()
+    )]
     WrongPassphrase {
         /// Where.
         root: StorePath,
         /// How many were tried.
         slots: usize,
+        /// A slot that could not be tried, if there is one: it may have been this passphrase's.
+        beside: Option<String>,
     },
     /// No key file matches the vault keys at hand.
     #[error("the repository in '{root}' belongs to another installation")]
@@ -193,10 +198,8 @@ impl Repository<Locked> {
         }
         let newest_key = files.newest_sound();
         let keys = unwrap_keys(&paths, &summary, &bound_to, &mut files, &mut vault)?;
-        let strangers = files.strangers;
-        for stranger in &strangers {
-            tracing::warn!(path = %stranger, "tampering: an object that is not of this repository lies among its keys");
-        }
+        files.strangers.tell();
+        let strangers = files.strangers.named;
         let first = keys
             .find(summary.first_key)
             .ok_or_else(|| OpenRepositoryError::MissingKey { path: paths.key(summary.first_key) })?;
@@ -231,20 +234,43 @@ async fn fetch_format(place: &Locked) -> Result<(RepositorySummary, Sha256), Ope
     Ok((summary, Sha256::of(&bytes)))
 }
 
-async fn list(store: &dyn Store, folder: StorePath) -> Result<Vec<ObjectMeta>, OpenRepositoryError> {
-    let objects = store.list_all(&folder).await;
-    objects.map_err(|source| OpenRepositoryError::Fetch { path: folder, source })
-}
-
-async fn fetch(store: &dyn Store, object: &ObjectMeta) -> Result<bytes::Bytes, OpenRepositoryError> {
+pub(super) async fn fetch(
+    store: &dyn Store,
+    object: &ObjectMeta,
+) -> Result<bytes::Bytes, OpenRepositoryError> {
     let fetched = store.fetch_all(&object.path).await;
     fetched.map_err(|source| OpenRepositoryError::Fetch { path: object.path.clone(), source })
+}
+
+/// Objects among keys and slots that are not this repository's; the first of them by name.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    named: Vec<StorePath>,
+    count: usize,
+}
+
+impl Strangers {
+    pub(super) fn note(&mut self, path: StorePath) {
+        self.count += 1;
+        if self.named.len() < STRANGERS_NAMED_MAX {
+            self.named.push(path);
+        }
+    }
+
+    pub(super) fn tell(&self) {
+        for stranger in self.named.iter().take(STRANGERS_LOGGED_MAX) {
+            tracing::warn!(path = %stranger, "tampering: an object that is not of this repository lies among its keys");
+        }
+        if self.count > STRANGERS_LOGGED_MAX {
+            tracing::warn!(count = self.count, "tampering: there are more objects like these");
+        }
+    }
 }
 
 /// What lies in `keys/`: anybody who can write there can put something, so only what a vault key opens counts.
 struct KeyFiles {
     files: BTreeMap<u32, Result<KeyFile, OpenRepositoryError>>,
-    strangers: Vec<StorePath>,
+    strangers: Strangers,
 }
 
 impl KeyFiles {
@@ -253,15 +279,18 @@ impl KeyFiles {
         paths: &Paths,
         repository: RepositoryId,
     ) -> Result<Self, OpenRepositoryError> {
-        let (mut files, mut strangers) = (BTreeMap::new(), Vec::new());
-        for object in list(store, paths.join(paths::KEYS)).await? {
+        let (mut files, mut strangers) = (BTreeMap::new(), Strangers::default());
+        let folder = paths.join(paths::KEYS);
+        let failed = |source| OpenRepositoryError::Fetch { path: folder.clone(), source };
+        let mut listed = store.stream(&folder);
+        while let Some(object) = listed.try_next().await.map_err(failed)? {
             let number = object.path.name().parse::<u32>().ok().filter(|number| *number <= KEYS_MAX);
             let Some(number) = number.filter(|number| paths.key(*number) == object.path) else {
-                strangers.push(object.path);
+                strangers.note(object.path);
                 continue;
             };
             if object.length > KEY_FILE_BYTES_MAX {
-                strangers.push(object.path);
+                strangers.note(object.path);
                 continue;
             }
             let bytes = fetch(store, &object).await?;
@@ -286,51 +315,8 @@ impl KeyFiles {
 
     fn leave_out_after(&mut self, newest: u32, paths: &Paths) {
         let beyond = self.files.split_off(&newest.saturating_add(1));
-        self.strangers.extend(beyond.into_keys().map(|number| paths.key(number)));
+        beyond.into_keys().for_each(|number| self.strangers.note(paths.key(number)));
     }
-}
-
-/// Tries the slots of the newest vault key first; of one key the oldest first, since an attacker's come later. A
-/// damaged slot is reported only if none opens.
-async fn open_slots(
-    store: &dyn Store,
-    paths: &Paths,
-    passphrase: &Arc<Passphrase>,
-    strangers: &mut Vec<StorePath>,
-) -> Result<(VaultKey, Slot), OpenRepositoryError> {
-    let (mut slots, mut fault) = (Vec::new(), None);
-    let mut objects = list(store, paths.join(paths::SLOTS)).await?;
-    objects.sort_by_key(|object| object.modified);
-    for (number, object) in objects.into_iter().enumerate() {
-        if number >= SLOTS_READ_MAX || object.length > SLOT_FILE_BYTES_MAX {
-            strangers.push(object.path);
-            continue;
-        }
-        match Slot::from_bytes(&fetch(store, &object).await?) {
-            Ok(slot) if paths.slot(slot.id()) == object.path => slots.push((object.path, slot)),
-            Ok(_) => strangers.push(object.path),
-            Err(source) => {
-                strangers.push(object.path.clone());
-                fault = Some(OpenRepositoryError::DecodeSlot { path: object.path, source });
-            }
-        }
-    }
-    slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.vault_key_number()));
-    let tried = slots.len().min(SLOTS_TRIED_MAX);
-    for (path, slot) in slots.into_iter().take(SLOTS_TRIED_MAX) {
-        let (passphrase, tried) = (Arc::clone(passphrase), slot.clone());
-        match offload(move || tried.open(&passphrase)).await {
-            Ok(key) => return Ok((key, slot)),
-            Err(OpenSlotError::WrongPassphrase { .. }) => {}
-            Err(source) => fault = Some(OpenRepositoryError::OpenSlot { path, source }),
-        }
-    }
-    let root = paths.root().clone();
-    Err(match (fault, tried) {
-        (Some(fault), _) => fault,
-        (None, 0) => OpenRepositoryError::NoSlots { root },
-        (None, slots) => OpenRepositoryError::WrongPassphrase { root, slots },
-    })
 }
 
 /// From the newest vault key at hand down: each opens its data key and the vault key before it.
@@ -346,7 +332,7 @@ fn unwrap_keys(
     while let Some((number, file)) = found.files.pop_last() {
         let Some(wrapping) = vault.find(number) else {
             if file.is_err() {
-                found.strangers.push(paths.key(number));
+                found.strangers.note(paths.key(number));
             }
             continue;
         };
@@ -356,14 +342,14 @@ fn unwrap_keys(
             // Without the newest nothing can be written, without the first nothing be named.
             Err(fault) if number == newest || number == summary.first_key => return Err(fault),
             Err(_) => {
-                found.strangers.push(path);
+                found.strangers.note(path);
                 continue;
             }
         };
         // Another vault key of that number: what an older one leads to is still ours to read, and no more than that.
         if file.vault != wrapping.fingerprint() {
             is_foreign = true;
-            found.strangers.push(path);
+            found.strangers.note(path);
             continue;
         }
         // Below the first key nothing was ever sealed: those files only lead to the older vault keys.

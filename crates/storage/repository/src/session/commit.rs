@@ -225,16 +225,20 @@ impl Session {
             needed.insert(core.paths.pack(pack.id), pack.version.clone());
         }
         needed.insert(core.paths.format(), None);
-        for folder in [paths::SLOTS, paths::KEYS] {
-            let folder = core.paths.join(folder);
-            let listed = core.store.list_all(&folder).await;
-            let listed = listed.map_err(|source| CommitError::ListRetained { folder, source })?;
-            needed.extend(listed.into_iter().map(|object| (object.path, object.version)));
-        }
-        let extensions = stream::iter(needed).map(|(path, version)| async move {
+        let extend = |path: StorePath, version: Option<VersionId>| async move {
             let extended = core.store.extend_retention(&path, version.as_ref(), until).await;
             extended.map_err(|source| CommitError::Retain { path, until, source })
-        });
-        extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect().await
+        };
+        let extensions = stream::iter(needed).map(|(path, version)| extend(path, version));
+        extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect::<()>().await?;
+        // However many a stranger has put there, a page of them is in memory.
+        for folder in [paths::SLOTS, paths::KEYS].map(|folder| core.paths.join(folder)) {
+            let failed = |source| CommitError::ListRetained { folder: folder.clone(), source };
+            let listed = core.store.stream(&folder).map_err(failed);
+            let extended = listed
+                .try_for_each_concurrent(RETENTIONS_IN_FLIGHT, |object| extend(object.path, object.version));
+            extended.await?;
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Whoever can write to a location can put anything anywhere: it counts for nothing, stops nothing, and is reported.
 
 use keelson_crypto::{KdfCost, ObjectKind, Sha256, Slot, VaultKey, VaultKeyring};
-use keelson_model::{Classified, LineageId, SessionId, SlotId};
+use keelson_model::{Classified, ErrorClass, LineageId, SessionId, SlotId};
 use keelson_repository::{
     Depth, Locked, NewRepository, Open, OpenRepositoryError, Ownership, PruneStep, Repository, RetireError,
     SessionPurpose, Unlock,
@@ -62,6 +62,99 @@ async fn a_folder_full_of_slots_does_not_keep_the_passphrase_out() {
     }
 }
 
+/// 64 slots under a higher number kept ours from being tried, and more than 1,024 older ones kept it from being read.
+#[tokio::test]
+async fn a_passphrase_opens_its_slot_whatever_a_stranger_has_planted() {
+    for number in [1, 2, 1_024] {
+        for site in Site::both() {
+            let mut stranger = VaultKeyring::new(VaultKey::generate(number));
+            // Two files before ours, the others after it.
+            plant_slots(&site, &stranger, 0..2);
+            let (vault, outcome) = site_with_backup(&site).await;
+            plant_slots(&site, &stranger, 2..70);
+            stranger.insert(VaultKey::generate(number + 1));
+            plant_slots(&site, &stranger, 70..140);
+            check_works(&site, &vault, outcome).await;
+            let error = locked(&site.store().await).open(Unlock::Passphrase(&passphrase("wrong"))).await;
+            let error = error.map(drop).unwrap_err();
+            let tried = if number == 1_024 { 71 } else { 141 };
+            assert!(error.to_string().contains(&format!("none of the {tried} slots")), "{error}");
+            assert_eq!(error.class(), ErrorClass::Denied);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_passphrase_opens_its_slot_behind_more_older_ones_than_are_held() {
+    let site = Site::Memory(keelson_store::providers::memory::MemoryStore::new());
+    let stranger = VaultKeyring::new(VaultKey::generate(1));
+    plant_slots(&site, &stranger, 0..1_100);
+    let (vault, outcome) = site_with_backup(&site).await;
+    check_works(&site, &vault, outcome).await;
+}
+
+/// A listing of more than 100,000 objects was an error.
+#[tokio::test]
+async fn more_objects_among_slots_and_keys_than_one_list_holds_stop_nothing() {
+    let site = Site::Memory(keelson_store::providers::memory::MemoryStore::new());
+    let (vault, outcome) = site_with_backup(&site).await;
+    for number in 0..=keelson_store::LIST_ALL_MAX {
+        for folder in ["slots", "keys"] {
+            put(&site, &format!("{folder}/stray-{number}"), b"");
+        }
+    }
+    check_works(&site, &vault, outcome).await;
+    assert!(open(&site).await.unwrap().strangers().len() < 20_000, "not all of them are remembered");
+}
+
+/// A stranger's slots of the newest key, one file each: the same salt and check, other ids.
+fn plant_slots(site: &Site, vault: &VaultKeyring, numbers: std::ops::Range<u16>) {
+    let mut bytes = slot(vault, 0xff, "somebody else's").to_bytes();
+    for number in numbers {
+        let mut id = [0xee; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        bytes[28..44].copy_from_slice(&id);
+        mend_checksum(&mut bytes);
+        put(site, &format!("slots/{}", SlotId::from_bytes(id)), &bytes);
+    }
+}
+
+fn mend_checksum(bytes: &mut [u8]) {
+    let end = bytes.len() - Sha256::LENGTH;
+    let checksum = Sha256::of(&bytes[..end]);
+    bytes[end..].copy_from_slice(checksum.as_bytes());
+}
+
+/// A damaged slot beside ours made a wrong passphrase look like damage.
+#[tokio::test]
+async fn a_wrong_passphrase_is_wrong_beside_a_slot_that_cannot_be_used() {
+    for site in Site::both() {
+        site_with_backup(&site).await;
+        let name = format!("slots/{}", SlotId::from_bytes([0; 16]));
+        put(&site, &name, b"no slot");
+        let error = locked(&site.store().await).open(Unlock::Passphrase(&passphrase("wrong"))).await;
+        let error = error.map(drop).unwrap_err();
+        assert_eq!((error.code(), error.class()), ("repository.open.wrong_passphrase", ErrorClass::Denied));
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+}
+
+/// Whoever used a passphrase twice gets the newer of its keys, also behind a flood.
+#[tokio::test]
+async fn of_several_slots_that_a_passphrase_opens_the_newest_keys_is_taken() {
+    for site in Site::both() {
+        let (vault, _) = site_with_backup(&site).await;
+        let former = locked(&site.store().await).open(Unlock::Vault(&vault)).await.unwrap();
+        let mut newer = vault.clone();
+        newer.insert(VaultKey::generate(2));
+        let slots = [slot(&newer, 3, "a second passphrase"), slot(&newer, 4, PASSPHRASE)];
+        former.add_key(&newer, &slots).await.unwrap();
+        plant_slots(&site, &VaultKeyring::new(VaultKey::generate(2)), 0..70);
+        let opened = open(&site).await.unwrap();
+        assert_eq!(opened.vault_keys().newest().number(), 2);
+    }
+}
+
 /// A planted slot could ask for a quarter of a gigabyte at each try.
 #[tokio::test]
 async fn a_slot_that_costs_far_more_than_ours_is_not_tried() {
@@ -71,9 +164,7 @@ async fn a_slot_that_costs_far_more_than_ours_is_not_tried() {
     let cheap = KdfCost::Argon2id { memory_kib: 1024, iterations: 1, lanes: 1 };
     let mut bytes = Slot::seal(id, &passphrase("x"), cheap, &VaultKey::generate(1)).unwrap().to_bytes();
     bytes[16..20].copy_from_slice(&(256_u32 * 1024).to_le_bytes());
-    let end = bytes.len() - Sha256::LENGTH;
-    let checksum = Sha256::of(&bytes[..end]);
-    bytes[end..].copy_from_slice(checksum.as_bytes());
+    mend_checksum(&mut bytes);
     for site in Site::both() {
         let (vault, outcome) = site_with_backup(&site).await;
         put(&site, &format!("slots/{id}"), &bytes);

@@ -61,6 +61,13 @@ pub(super) async fn run(arguments: SlotsArguments) -> Result<()> {
     if mended.is_empty() {
         return Err(super::super::nothing_here());
     }
+    if mended.iter().all(|repository| repository.why_not.is_some()) {
+        return Err(refuse_with(
+            ErrorClass::Denied,
+            "no repository here takes the slots of this kit",
+            "a kit that was made after the last change of the passphrase is needed",
+        ));
+    }
     if !yes && mended.iter().any(|repository| repository.lacking > 0) {
         say("nothing was changed; --yes writes what is lacking");
     }

@@ -155,24 +155,113 @@ async fn segments_that_a_run_proves_and_that_are_gone_are_named_as_a_loss() {
     assert!(open.chain.base_for(proven.at.generation, proven.at.sequence).is_err(), "not offered");
 }
 
+fn phrase(text: &str) -> Arc<keelson_crypto::Passphrase> {
+    Arc::new(keelson_crypto::Passphrase::new(text.as_bytes().to_vec()))
+}
+
+fn slot(world: &World, passphrase: &keelson_crypto::Passphrase) -> keelson_crypto::Slot {
+    let id = keelson_model::SlotId::from_bytes(random_bytes());
+    let cost = keelson_crypto::KdfCost::LOWEST;
+    keelson_crypto::Slot::seal(id, passphrase, cost, world.vault.newest()).unwrap()
+}
+
+/// A chain that this passphrase opens.
+async fn shipped_under(world: &World, passphrase: &keelson_crypto::Passphrase) -> Head {
+    let (_, head) = shipped(world).await;
+    let repository = world.target(LEGACY, 1).await.repository;
+    repository.add_slot(&slot(world, passphrase)).await.unwrap();
+    head
+}
+
+/// The `format` of a new repository of that id.
+async fn format_of(id: RepositoryId) -> Bytes {
+    let world = World { repository: id, ..World::new() };
+    world.target(LEGACY, 1).await;
+    world.memory.fetch_all(&world.folder().repository().join("format").unwrap()).await.unwrap()
+}
+
+fn plant_format(world: &World, repository: RepositoryId, bytes: &[u8]) {
+    let folder = ClusterFolder::new(&cluster()).dr_repository(repository);
+    world.memory.tamper(&folder.repository().join("format").unwrap(), Bytes::copy_from_slice(bytes));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_repository_does_not_hide_the_one_beside_it() {
     let world = World::new();
-    let (_, head) = shipped(&world).await;
-    let phrase = Arc::new(keelson_crypto::Passphrase::new(b"a passphrase that is long enough".to_vec()));
-    let slot = keelson_crypto::Slot::seal(
-        keelson_model::SlotId::from_bytes(random_bytes()),
-        &phrase,
-        keelson_crypto::KdfCost::LOWEST,
-        world.vault.newest(),
-    );
-    world.target(LEGACY, 1).await.repository.add_slot(&slot.unwrap()).await.unwrap();
-    let other = World { repository: RepositoryId::from_bytes(random_bytes()), ..World::new() };
-    let damaged = ClusterFolder::new(&cluster()).dr_repository(other.repository);
-    let format = damaged.repository().join("format").unwrap();
-    world.memory.tamper(&format, Bytes::from_static(b"x"));
-    let (chains, warnings) = open_chains(&world.location().store, &cluster(), &[phrase]).await.unwrap();
+    let ours = phrase("a passphrase that is long enough");
+    let head = shipped_under(&world, &ours).await;
+    let other = RepositoryId::from_bytes(random_bytes());
+    plant_format(&world, other, b"x");
+    let (chains, warnings) = open_chains(&world.location().store, &cluster(), &[ours]).await.unwrap();
     assert_eq!(chains.len(), 1);
     assert_eq!(chains[0].chain.latest().unwrap().sequence, head.revision.sequence());
-    assert!(warnings[0].contains(&other.repository.to_string()), "{warnings:?}");
+    assert!(warnings[0].contains(&other.to_string()), "{warnings:?}");
+}
+
+/// The first 64 names were looked at. What has no key of ours says nothing about the passphrase either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_folders_hides_no_repository() {
+    let world = World::new();
+    let ours = phrase("a passphrase that is long enough");
+    shipped_under(&world, &ours).await;
+    let format = world.folder().repository().join("format").unwrap();
+    let copied = world.memory.fetch_all(&format).await.unwrap();
+    for number in 0..100_u8 {
+        let id = RepositoryId::from_bytes([0, number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        // One without slots, and copies: neither needs a key.
+        let mut bytes = copied.to_vec();
+        match number {
+            0 => bytes = format_of(id).await.to_vec(),
+            _ if number % 2 == 0 => {}
+            _ => bytes.truncate(1),
+        }
+        plant_format(&world, id, &bytes);
+    }
+    let store = world.location().store;
+    let (chains, warnings) = open_chains(&store, &cluster(), &[ours]).await.unwrap();
+    assert_eq!(chains.len(), 1);
+    assert_eq!(chains[0].chain.repository, world.repository);
+    assert!(warnings.len() == 11 && warnings[10].contains("90 more"), "{warnings:?}");
+    let wrong = open_chains(&store, &cluster(), &[phrase("another")]).await.map(drop).unwrap_err();
+    assert!(matches!(wrong, RecoveryError::WrongPassphrase { .. }), "{}", Chain(&wrong));
+}
+
+/// A planted slot, made of ours, ended the opening before the further passphrases were tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_under_one_passphrase_does_not_keep_the_next_from_being_tried() {
+    let world = World::new();
+    let [first, second] = ["a passphrase with a bad slot", "a passphrase with a good one"].map(phrase);
+    shipped_under(&world, &second).await;
+    let harmed = slot(&world, &first);
+    let mut bytes = harmed.to_bytes();
+    let end = bytes.len() - keelson_crypto::Sha256::LENGTH;
+    bytes[end - 1] ^= 1;
+    let checksum = keelson_crypto::Sha256::of(&bytes[..end]);
+    bytes[end..].copy_from_slice(checksum.as_bytes());
+    let name = world.folder().repository().join(&format!("slots/{}", harmed.id())).unwrap();
+    world.memory.tamper(&name, bytes.into());
+    let store = world.location().store;
+    let (chains, _) = open_chains(&store, &cluster(), &[first.clone(), second]).await.unwrap();
+    assert_eq!(chains.len(), 1);
+    let error = open_chains(&store, &cluster(), &[first, phrase("another")]).await.map(drop).unwrap_err();
+    assert!(Chain(&error).to_string().contains("was tampered with"), "{}", Chain(&error));
+}
+
+/// A thousand were passed over, and hid the latest state and the runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unreadable_objects_hides_neither_the_latest_state_nor_the_runs() {
+    let world = World::new();
+    let (shipper, head) = shipped(&world).await;
+    let folder = world.folder();
+    for number in 1_000..2_500 {
+        let at = shipper.position(Sequence(number));
+        for name in [folder.base(at), folder.segment(at), folder.manifest(at)] {
+            world.memory.tamper(&name, Bytes::from_static(b"of a stranger"));
+        }
+    }
+    let open = world.open().await;
+    assert_eq!(open.chain.latest().unwrap().sequence, head.revision.sequence());
+    assert_eq!(open.manifests.len(), 1);
+    assert_eq!(open.warnings.len(), 3 * 11, "{:?}", open.warnings);
+    assert!(open.warnings[10].contains("1490 more"), "{:?}", open.warnings);
 }

@@ -97,7 +97,10 @@ impl Classified for PruneError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Outcome { source, .. } if source.is_damage() => {
-                Some("verify the repository; retire the outcome if it is given up".to_owned())
+                Some(
+                    "if a restore point has it, delete that to give it up; if none has, delete the object from the store"
+                        .to_owned(),
+                )
             }
             Self::List { source, .. }
             | Self::ReadTime { source }

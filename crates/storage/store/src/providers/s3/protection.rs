@@ -40,6 +40,8 @@ pub enum ProtectionFault {
         /// The rule's id.
         rule: String,
     },
+    /// The server says of nothing that was written which version it is.
+    NoVersionId,
     /// The credentials may not do what is needed.
     MissingRight {
         /// As a policy spells it.
@@ -59,6 +61,7 @@ impl fmt::Display for ProtectionFault {
             Self::RuleRemovesVersions { rule } => {
                 write!(f, "lifecycle rule '{rule}' of the bucket removes noncurrent versions")
             }
+            Self::NoVersionId => f.write_str("the store does not say which version it has written"),
             Self::MissingRight { right } => write!(f, "the credentials lack the right {right}"),
             Self::RetentionNotKept => f.write_str("the store does not keep the retention that it was given"),
             Self::LockNotEnforced => f.write_str("the store deletes objects in spite of their retention"),
@@ -211,7 +214,12 @@ impl Trial<'_> {
         let locked = locked.send().await;
         let locked = locked.map_err(|error| self.store.fault(Operation::Put, &self.path, error));
         match locked {
-            Ok(written) => Ok(written.version_id),
+            Ok(written) => {
+                if written.version_id.is_none() {
+                    self.check.faults.push(ProtectionFault::NoVersionId);
+                }
+                Ok(written.version_id)
+            }
             Err(StoreError::Forbidden { .. }) => {
                 // Which of the two rights is it?
                 let plain = put().send().await;
