@@ -8,7 +8,6 @@ mod figures;
 mod seed;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::figures::Figures;
 use crate::instance::peak_memory;
-use crate::say;
+use crate::{say, step};
 
 /// Chunks asked for in one go.
 const LOOKUPS_AT_ONCE: u64 = 20_000;
@@ -79,33 +78,20 @@ pub(crate) async fn measure(chunks: u64) -> Result<Figures> {
     Ok(Figures { chunks, seeded, built, disk_bytes, looked_up })
 }
 
-/// Runs a step in a process of its own.
 async fn run<T: for<'a> Deserialize<'a>>(step: Step, folder: &Path, chunks: u64) -> Result<T> {
     let word = match step {
         Step::Build => "index-build",
         Step::LookUp => "index-look-up",
     };
-    let program = std::env::current_exe().context("find this program")?;
-    let output = tokio::process::Command::new(program)
-        .arg(word)
-        .arg(folder)
-        .arg(chunks.to_string())
-        .stderr(Stdio::inherit())
-        .output()
-        .await
-        .context("run a step of the bench")?;
-    ensure!(output.status.success(), "{word} failed");
-    serde_json::from_slice(&output.stdout).context("read what a step says")
+    step::run(word, &[folder.as_os_str(), chunks.to_string().as_ref()]).await
 }
 
 /// The inside of a step: prints what it measured.
 pub(crate) async fn take(step: Step, folder: &Path, chunks: u64) -> Result<()> {
-    let said = match step {
-        Step::Build => serde_json::to_string(&build(folder).await?)?,
-        Step::LookUp => serde_json::to_string(&look_up(folder, chunks).await?)?,
-    };
-    say(&said);
-    Ok(())
+    match step {
+        Step::Build => step::tell(&build(folder).await?),
+        Step::LookUp => step::tell(&look_up(folder, chunks).await?),
+    }
 }
 
 async fn build(folder: &Path) -> Result<Built> {
@@ -197,7 +183,7 @@ fn cpu_seconds() -> Result<f64> {
     Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
 }
 
-fn folder_bytes(folder: &Path) -> Result<u64> {
+pub(crate) fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,12 +1,16 @@
-//! Measures what the product promises in figures: `bench recovery|rpo|index [--report FILE]`. The script `bench` builds what
-//! it needs. What is measured runs as a process of its own: the program as it ships, or a step of this one.
+//! Measures what the product promises in figures: `bench recovery|rpo|index|catalog [--report FILE]`. The
+//! script `bench` builds what it needs. What is measured runs as a process of its own: the program as it ships, or a step
+//! of this one.
 
+mod catalog;
+mod clock;
 mod cluster;
 mod index;
 mod instance;
 mod recovery;
 mod report;
 mod rpo;
+mod step;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,19 +18,26 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use index::Step;
+use recovery::Split;
 
-const USAGE: &str = "usage: bench recovery [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
-     bench index [--chunks COUNT] [--report FILE]";
+const USAGE: &str = "usage: bench recovery [--segments 5|50] [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
+     bench index [--chunks COUNT] [--report FILE]\n       bench catalog [--rows COUNT] [--report FILE]";
 const INDEX_CHUNKS: u64 = 100_000_000;
 const KILLS: u64 = 200;
+const CATALOG_ROWS: u64 = 1_000_000;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["recovery"] => measure_recovery("target/bench/recovery.json".as_ref()).await,
-        ["recovery", "--report", file] => measure_recovery(file.as_ref()).await,
+        ["recovery", rest @ ..] => {
+            let parsed = parse(rest, "--segments", Split::DEFAULT_PERCENT, "target/bench/recovery.json");
+            match parsed.and_then(|(percent, report)| Some((Split::of(percent)?, report))) {
+                Some((split, report)) => measure_recovery(split, &report).await,
+                None => Ok(refuse()),
+            }
+        }
         ["rpo", rest @ ..] => match parse(rest, "--kills", KILLS, "target/bench/rpo.json") {
             Some((kills, report)) => measure_rpo(kills, &report).await,
             None => Ok(refuse()),
@@ -35,6 +46,14 @@ async fn main() -> Result<ExitCode> {
         ["index-look-up", folder, chunks] => take(Step::LookUp, folder, chunks).await,
         ["index", rest @ ..] => match parse(rest, "--chunks", INDEX_CHUNKS, "target/bench/index.json") {
             Some((chunks, report)) => measure_index(chunks, &report).await,
+            None => Ok(refuse()),
+        },
+        ["catalog", rest @ ..] => match parse(rest, "--rows", CATALOG_ROWS, "target/bench/catalog.json") {
+            Some((rows, report)) => measure_catalog(rows, &report).await,
+            None => Ok(refuse()),
+        },
+        [word, folder, rows] => match catalog::Step::parse(word) {
+            Some(step) => take_of_catalog(step, folder, rows).await,
             None => Ok(refuse()),
         },
         _ => Ok(refuse()),
@@ -65,8 +84,8 @@ fn program() -> Result<PathBuf> {
     program.map(PathBuf::from).context("KEELSON_PROGRAM names the program to measure")
 }
 
-async fn measure_recovery(report: &Path) -> Result<ExitCode> {
-    let figures = recovery::measure(&program()?).await?;
+async fn measure_recovery(split: Split, report: &Path) -> Result<ExitCode> {
+    let figures = recovery::measure(&program()?, split).await?;
     report::write(report, &figures.report())?;
     Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
 }
@@ -85,6 +104,17 @@ async fn measure_index(chunks: u64, report: &Path) -> Result<ExitCode> {
 
 async fn take(step: Step, folder: &str, chunks: &str) -> Result<ExitCode> {
     index::take(step, folder.as_ref(), chunks.parse().context("read a number of chunks")?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_catalog(rows: u64, report: &Path) -> Result<ExitCode> {
+    let figures = catalog::measure(rows).await?;
+    report::write(report, &figures.report())?;
+    Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
+}
+
+async fn take_of_catalog(step: catalog::Step, folder: &str, rows: &str) -> Result<ExitCode> {
+    catalog::take(step, folder.as_ref(), rows.parse().context("read a number of rows")?).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,30 +4,62 @@
 //! The clock runs from the start of `keelson serve` with an empty data directory until its API serves what was lost.
 
 mod figures;
+mod rebase;
 mod seed;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keelson_model::Clock;
 use keelson_testkit::Supervisor;
 
 pub(crate) use self::figures::Figures;
 use self::figures::Shipped;
+use self::rebase::Rebased;
 use self::seed::Size;
+use crate::clock::WallClock;
 use crate::cluster::Cluster;
 use crate::instance::Instance;
 use crate::say;
 
 const PROFILE: &str = "vault";
 const PASSPHRASE: &str = "a passphrase of a bench, kept nowhere";
-/// Rows of the base, and what is added afterwards and only segments carry.
-const BASE: Size = Size { points: 100_000, actions: 300_000 };
-const LATER: Size = Size { points: 5_000, actions: 15_000 };
+/// Rows of the base, and what is added afterwards and only segments carry. Whatever the split, 105,000 restore points and
+/// 315,000 actions come back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Split {
+    percent: u64,
+    base: Size,
+    later: Size,
+}
+
+impl Split {
+    pub(crate) const DEFAULT_PERCENT: u64 = 5;
+
+    /// With five percent more after the base, or with half of all after it; nothing for another share.
+    pub(crate) fn of(percent: u64) -> Option<Self> {
+        let size = |points| Size { points, actions: 3 * points };
+        let (base, later) = match percent {
+            5 => (100_000, 5_000),
+            50 => (52_500, 52_500),
+            _ => return None,
+        };
+        Some(Self { percent, base: size(base), later: size(later) })
+    }
+
+    /// Whether the platform ships another base as soon as it has shipped the segments.
+    fn outgrows_base(self) -> bool {
+        self.percent > 25
+    }
+}
 
 /// What outlives the source.
 struct Lost {
     cluster_id: String,
+    /// Everything was committed by then.
+    moment: Timestamp,
     source: SourceFigures,
 }
 
@@ -36,21 +68,22 @@ struct SourceFigures {
     base: Shipped,
     segments: Shipped,
     entries: u64,
+    rebased: Rebased,
     enabling: Duration,
     dr_run: Duration,
     memory: u64,
 }
 
-pub(crate) async fn measure(program: &Path) -> Result<Figures> {
+pub(crate) async fn measure(program: &Path, split: Split) -> Result<Figures> {
     let location = Supervisor::start("bench-location")?;
     let share = location.directory().join("share");
     std::fs::create_dir(&share).context("create the location")?;
-    let lost = lose(program, &share).await?;
-    recover(program, &share, lost).await
+    let lost = lose(program, &share, split).await?;
+    recover(program, &share, lost, split).await
 }
 
 /// The first half: a platform with its catalog protects itself, and everything but the location goes.
-async fn lose(program: &Path, share: &Path) -> Result<Lost> {
+async fn lose(program: &Path, share: &Path, Split { percent, base, later }: Split) -> Result<Lost> {
     let cluster = Cluster::start().await?;
     cluster.create_passphrase(PASSPHRASE).await?;
     cluster.create_namespaces(seed::applications()).await?;
@@ -58,11 +91,11 @@ async fn lose(program: &Path, share: &Path) -> Result<Lost> {
 
     say("filling the catalog");
     let began = Instant::now();
-    seed::fill(&cluster, &instance.data(), BASE).await?;
+    seed::fill(&cluster, &instance.data(), base).await?;
     say(&format!(
         "{} restore points, {} actions in {:.0} s",
-        BASE.points,
-        BASE.actions,
+        base.points,
+        base.actions,
         began.elapsed().as_secs_f64()
     ));
 
@@ -71,12 +104,13 @@ async fn lose(program: &Path, share: &Path) -> Result<Lost> {
     let began = Instant::now();
     instance.answer(&["dr", "enable", "--profile", PROFILE]).await?;
     let enabling = began.elapsed();
-    let base = Shipped::without_segments(share)?;
+    let shipped_base = Shipped::without_segments(share)?;
     let enabling_memory = instance.peak_memory()?;
     instance.kill()?;
 
-    say("five percent more, one entry a step of an action");
-    let entries = seed::follow(&cluster, &instance.data(), LATER).await?;
+    say(&format!("{} restore points more ({percent} %), one entry a step of an action", later.points));
+    let entries = seed::follow(&cluster, &instance.data(), later).await?;
+    let moment = WallClock.now();
     instance.serve()?;
     cluster.wait_served().await?;
     let began = Instant::now();
@@ -85,13 +119,17 @@ async fn lose(program: &Path, share: &Path) -> Result<Lost> {
     let segments = Shipped::segments(share)?;
     let memory = enabling_memory.max(instance.peak_memory()?);
     let cluster_id = cluster.id().await?;
+    instance.kill()?;
+    say("a base, one percent of the rows changed, and a base again");
+    let rebased = rebase::measure(&cluster, &instance.data()).await?;
     instance.destroy().await?;
     cluster.destroy().await?;
-    Ok(Lost { cluster_id, source: SourceFigures { base, segments, entries, enabling, dr_run, memory } })
+    let source = SourceFigures { base: shipped_base, segments, entries, rebased, enabling, dr_run, memory };
+    Ok(Lost { cluster_id, moment, source })
 }
 
 /// The second half: an empty cluster, an empty data directory, and the location.
-async fn recover(program: &Path, share: &Path, lost: Lost) -> Result<Figures> {
+async fn recover(program: &Path, share: &Path, lost: Lost, split: Split) -> Result<Figures> {
     let cluster = Cluster::start().await?;
     cluster.create_passphrase(PASSPHRASE).await?;
     let mut instance = Instance::new(program, cluster.kubeconfig(), share)?;
@@ -102,18 +140,14 @@ async fn recover(program: &Path, share: &Path, lost: Lost) -> Result<Figures> {
     cluster.connect_location(PROFILE).await?;
     cluster.wait_served().await?;
     let ready = began.elapsed();
-    let said = instance
-        .answer(&[
-            "dr",
-            "restore",
-            "--profile",
-            PROFILE,
-            "--source-cluster-id",
-            &lost.cluster_id,
-            "--output",
-            "json",
-        ])
-        .await?;
+    let moment = lost.moment.to_string();
+    let mut words = vec!["dr", "restore", "--profile", PROFILE, "--source-cluster-id", &lost.cluster_id];
+    words.extend(["--output", "json"]);
+    if split.outgrows_base() {
+        // Before the next base, which the platform has written meanwhile: segments are to be replayed.
+        words.extend(["--point-in-time", &moment]);
+    }
+    let said = instance.answer(&words).await?;
     let page = cluster.count("restorepointcontents", Some(500)).await?;
     ensure!(page == 500, "the first page has {page} contents");
     let serving = began.elapsed();
@@ -123,10 +157,36 @@ async fn recover(program: &Path, share: &Path, lost: Lost) -> Result<Figures> {
     let began = Instant::now();
     let contents = cluster.count("restorepointcontents", None).await?;
     let listing = began.elapsed();
-    let expected = BASE.points + LATER.points;
+    let expected = split.base.points + split.later.points;
     ensure!(contents == expected, "{contents} contents came back instead of {expected}");
     let memory_listing = instance.peak_memory()?;
     instance.destroy().await?;
     cluster.destroy().await?;
-    Ok(Figures { source: lost.source, ready, serving, listing, restore, contents, memory, memory_listing })
+    Ok(Figures {
+        split,
+        source: lost.source,
+        ready,
+        serving,
+        listing,
+        restore,
+        contents,
+        memory,
+        memory_listing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_split_the_same_comes_back() {
+        for percent in [5, 50] {
+            let Split { base, later, .. } = Split::of(percent).unwrap();
+            assert_eq!(base.points + later.points, 105_000);
+            assert_eq!(base.actions + later.actions, 315_000);
+        }
+        assert!(Split::of(Split::DEFAULT_PERCENT).is_some());
+        assert!(Split::of(10).is_none());
+    }
 }

@@ -51,7 +51,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("libc", &["keelson"]),
     ("aws-sdk-*", &["keelson-store", "keelson-testkit"]),
     ("aws-smithy-*", &["keelson-store", "keelson-testkit"]),
-    ("rusqlite", &["keelson-catalog"]),
+    // `bench` measures the catalog beside plain SQLite.
+    ("rusqlite", &["keelson-catalog", "keelson-bench"]),
     ("kube", WITH_KUBERNETES),
     ("k8s-openapi", WITH_KUBERNETES),
     ("schemars", &["keelson-resources"]),

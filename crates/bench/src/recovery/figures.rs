@@ -8,12 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{BASE, LATER, SourceFigures};
+use super::rebase::Rebased;
+use super::{SourceFigures, Split};
 use crate::report::mib;
 
 const MEMORY_GATE: u64 = 256 << 20;
 /// An aim and no gate: it says as much of the machine as of the program.
 const SERVING_AIM: Duration = Duration::from_secs(60);
+/// Of the bytes of a base, what the next one may send after one row in a hundred has changed.
+const NEXT_BASE_GATE: f64 = 0.03;
 
 /// Objects in the location and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +55,7 @@ fn is_segment(path: &Path) -> bool {
 }
 
 pub(crate) struct Figures {
+    pub(super) split: Split,
     pub(super) source: SourceFigures,
     /// From the start of the process until it takes requests.
     pub(super) ready: Duration,
@@ -77,24 +81,27 @@ impl Figures {
             ("the recovered program", self.memory_listing),
         ];
         let above = peaks.into_iter().filter(|(_, peak)| *peak > MEMORY_GATE);
-        above
-            .map(|(who, peak)| format!("{who} took {} of memory, gate {}", mib(peak), mib(MEMORY_GATE)))
-            .collect()
+        let memory =
+            above.map(|(who, peak)| format!("{who} took {} of memory, gate {}", mib(peak), mib(MEMORY_GATE)));
+        memory.chain(missed_by_next_base(&self.source.rebased)).collect()
     }
 
-    /// Segments, per byte of the base, for five percent more restore points and actions.
+    /// Segments, per byte of the base.
     fn overhead(&self) -> f64 {
         self.source.segments.bytes as f64 / self.source.base.bytes.max(1) as f64
     }
 
     pub(crate) fn report(&self) -> Value {
-        let source = &self.source;
+        let (source, Split { percent, base, later }) = (&self.source, self.split);
         json!({
-            "restorePoints": BASE.points, "actions": BASE.actions,
-            "laterRestorePoints": LATER.points, "laterActions": LATER.actions, "laterEntries": source.entries,
+            "segmentsPercent": percent, "restorePoints": base.points, "actions": base.actions,
+            "laterRestorePoints": later.points, "laterActions": later.actions, "laterEntries": source.entries,
             "base": { "bytes": source.base.bytes, "objects": source.base.objects },
             "segments": { "bytes": source.segments.bytes, "objects": source.segments.objects,
                           "ofBase": self.overhead() },
+            "nextBase": { "rows": source.rebased.rows, "changedRows": source.rebased.changed,
+                          "firstBytes": source.rebased.first_bytes, "bytes": source.rebased.next_bytes,
+                          "ofFirst": source.rebased.share(), "gate": NEXT_BASE_GATE },
             "seconds": {
                 "enable": source.enabling.as_secs_f64(), "drRun": source.dr_run.as_secs_f64(),
                 "ready": self.ready.as_secs_f64(), "serving": self.serving.as_secs_f64(),
@@ -110,12 +117,18 @@ impl Figures {
     }
 }
 
+fn missed_by_next_base(rebased: &Rebased) -> Option<String> {
+    let share = rebased.share().filter(|share| *share > NEXT_BASE_GATE)?;
+    let (sent, gate) = (100.0 * share, 100.0 * NEXT_BASE_GATE);
+    Some(format!("with 1 % of the rows changed the next base sent {sent:.1} % of a base, gate {gate:.0} %"))
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = &self.source;
+        let (source, Split { percent, base, later }) = (&self.source, self.split);
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         let aim = if self.serving <= SERVING_AIM { "met" } else { "missed" };
-        writeln!(f, "catalog                 {} restore points, {} actions", BASE.points, BASE.actions)?;
+        writeln!(f, "catalog                 {} restore points, {} actions", base.points, base.actions)?;
         writeln!(f, "base                    {} in {} objects", mib(source.base.bytes), source.base.objects)?;
         writeln!(
             f,
@@ -126,7 +139,22 @@ impl fmt::Display for Figures {
             100.0 * self.overhead()
         )?;
         writeln!(f, "enable, with the base   {}", seconds(source.enabling))?;
-        writeln!(f, "DR run after 5 % more   {}", seconds(source.dr_run))?;
+        writeln!(
+            f,
+            "next base               {} of {} sent ({:.1} %, gate {:.0} %) after {} of {} rows have changed",
+            mib(source.rebased.next_bytes),
+            mib(source.rebased.first_bytes),
+            100.0 * source.rebased.share().unwrap_or(f64::NAN),
+            100.0 * NEXT_BASE_GATE,
+            source.rebased.changed,
+            source.rebased.rows
+        )?;
+        writeln!(
+            f,
+            "DR run after {} restore points more ({percent} %)  {}",
+            later.points,
+            seconds(source.dr_run)
+        )?;
         writeln!(f, "empty directory to requests taken  {}", seconds(self.ready))?;
         writeln!(
             f,
@@ -158,5 +186,14 @@ mod tests {
             (Shipped { objects: 1, bytes: 5 }, Shipped { objects: 1, bytes: 3 })
         );
         Ok(())
+    }
+
+    #[test]
+    fn a_base_that_sends_more_than_three_hundredths_of_the_one_before_misses_the_gate() {
+        let sent = |next_bytes| Rebased { rows: 100, changed: 1, first_bytes: 1_000, next_bytes };
+        assert_eq!(missed_by_next_base(&sent(30)), None);
+        let missed = missed_by_next_base(&sent(31)).unwrap();
+        assert!(missed.contains("sent 3.1 % of a base, gate 3 %"), "{missed}");
+        assert_eq!(missed_by_next_base(&Rebased { first_bytes: 0, ..sent(31) }), None);
     }
 }

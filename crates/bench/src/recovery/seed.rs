@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
-use keelson_catalog::{Actor, Change, Class, CommitError, Database, Expect};
+use keelson_catalog::{Actor, Change, Class, CommitError, Database, Expect, RowKind};
 use keelson_model::names::label;
 use keelson_model::{Clock, Revision};
 use keelson_protection::{OWNERSHIP_GRACE, Platform, Record, Settings, random_suffix};
@@ -16,6 +16,7 @@ use keelson_workload::{Cluster as Access, ClusterAccess};
 use serde_json::{Value, json};
 
 use super::PROFILE;
+use crate::clock::WallClock;
 use crate::cluster::{CLAIM, Cluster, NAMESPACE};
 
 const APPLICATIONS: usize = 200;
@@ -84,7 +85,7 @@ pub(super) async fn follow(cluster: &Cluster, data: &Path, size: Size) -> Result
     .await
 }
 
-async fn with_catalog<T: Send + 'static>(
+pub(super) async fn with_catalog<T: Send + 'static>(
     cluster: &Cluster,
     data: &Path,
     work: impl FnOnce(Database, Timestamp) -> Result<T> + Send + 'static,
@@ -109,16 +110,6 @@ async fn with_catalog<T: Send + 'static>(
     // Closing joins the writer's thread.
     tokio::task::spawn_blocking(move || drop(platform)).await.context("close the data directory")?;
     worked
-}
-
-#[derive(Debug)]
-struct WallClock;
-
-impl Clock for WallClock {
-    #[expect(clippy::disallowed_methods, reason = "binaries are where time comes from")]
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
 }
 
 type Answer = Result<Revision, CommitError>;
@@ -164,6 +155,12 @@ impl Commits {
         }
         Ok(self.count)
     }
+}
+
+/// The kinds of all rows that are written here and shipped.
+pub(super) fn row_kinds() -> impl Iterator<Item = RowKind> {
+    let names = ["RestorePointContent", "RestorePoint"].into_iter().chain(ACTIONS);
+    names.map(|name| RowKind::new(kind(name).row_kind()))
 }
 
 fn kind(name: &str) -> &'static KindInfo {
@@ -280,7 +277,7 @@ fn ended(mut action: Record, now: Timestamp) -> Record {
 /// The row by which the engine finds an unfinished action.
 fn work(action: &Record) -> Record {
     let mut work = action.clone();
-    work.kind = keelson_catalog::RowKind::new("work");
+    work.kind = RowKind::new("work");
     work.namespace = String::new();
     work.name.clone_from(&action.uid);
     work.labels = BTreeMap::new();
