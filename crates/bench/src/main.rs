@@ -1,4 +1,4 @@
-//! Measures what the product promises in figures: `bench recovery|rpo|index|catalog [--report FILE]`. The
+//! Measures what the product promises in figures: `bench recovery|rpo|index|catalog|repository [--report FILE]`. The
 //! script `bench` builds what it needs. What is measured runs as a process of its own: the program as it ships, or a step
 //! of this one.
 
@@ -9,6 +9,7 @@ mod index;
 mod instance;
 mod recovery;
 mod report;
+mod repository;
 mod rpo;
 mod step;
 
@@ -21,7 +22,8 @@ use index::Step;
 use recovery::Split;
 
 const USAGE: &str = "usage: bench recovery [--segments 5|50] [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
-     bench index [--chunks COUNT] [--report FILE]\n       bench catalog [--rows COUNT] [--report FILE]";
+     bench index [--chunks COUNT] [--report FILE]\n       bench catalog [--rows COUNT] [--report FILE]\n       \
+     bench repository [--scale PERCENT] [--report FILE]";
 const INDEX_CHUNKS: u64 = 100_000_000;
 const KILLS: u64 = 200;
 const CATALOG_ROWS: u64 = 1_000_000;
@@ -52,6 +54,15 @@ async fn main() -> Result<ExitCode> {
             Some((rows, report)) => measure_catalog(rows, &report).await,
             None => Ok(refuse()),
         },
+        ["repository", rest @ ..] => match parse(rest, "--scale", 100, "target/bench/repository.json") {
+            Some((percent, report)) => measure_repository(percent, &report).await,
+            None => Ok(refuse()),
+        },
+        ["repository-engine", rest @ ..] => repository::engine::run(rest).await.map(|()| ExitCode::SUCCESS),
+        ["measured", note, program, rest @ ..] => {
+            let words: Vec<_> = rest.iter().map(AsRef::as_ref).collect();
+            repository::measured::measure(note.as_ref(), program.as_ref(), &words)
+        }
         [word, folder, rows] => match catalog::Step::parse(word) {
             Some(step) => take_of_catalog(step, folder, rows).await,
             None => Ok(refuse()),
@@ -116,6 +127,14 @@ async fn measure_catalog(rows: u64, report: &Path) -> Result<ExitCode> {
 async fn take_of_catalog(step: catalog::Step, folder: &str, rows: &str) -> Result<ExitCode> {
     catalog::take(step, folder.as_ref(), rows.parse().context("read a number of rows")?).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn measure_repository(percent: u64, report: &Path) -> Result<ExitCode> {
+    let peers =
+        std::env::var_os("KEELSON_BENCH_PEERS").context("KEELSON_BENCH_PEERS is where the others lie")?;
+    let figures = repository::measure(peers.as_ref(), percent).await?;
+    report::write(report, &figures.report())?;
+    Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
 }
 
 fn conclude(figures: &str, report: &Path, missed: &[String]) -> ExitCode {
