@@ -54,6 +54,9 @@ fn get_prints_the_columns_pages_and_selects() {
 
 /// The names of all fields of a schema, at any depth.
 fn fields(schema: &Value) -> BTreeSet<String> {
+    if !schema.is_object() {
+        return BTreeSet::new();
+    }
     let properties = schema["properties"].as_object().into_iter().flatten();
     let own = properties.flat_map(|(name, field)| std::iter::once(name.clone()).chain(fields(field)));
     own.chain(["items", "additionalProperties"].iter().flat_map(|below| fields(&schema[*below]))).collect()
