@@ -21,7 +21,7 @@ use crate::kinds;
 use crate::ownership;
 use crate::platform::Platform;
 use crate::records::Record;
-use crate::status::observe_ownership;
+use crate::status::ownership_status;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EVENTS_PER_LOOK: usize = 200;
@@ -173,8 +173,8 @@ struct Standing {
 impl Standing {
     fn of(platform: &Platform) -> Self {
         let trouble = platform.shipping_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let known = ownership::read(&platform.instance).is_ok();
-        let ownership = known.then(|| observe_ownership(platform).state);
+        let ownership = ownership::read(&platform.instance).ok();
+        let ownership = ownership.map(|known| ownership_status(platform, known).state);
         Self { ownership, trouble: trouble.map(|(_, why)| why) }
     }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::layout::Position;
 use crate::maintenance::{self, PassReport};
-use crate::ownership;
+use crate::ownership::{self, Ownership};
 use crate::platform::{CatalogAway, Platform};
 use crate::recovery::drill::DrillReport;
 use crate::recovery::kit::{KIT_SECRET, SLOTS_KEY};
@@ -231,7 +231,7 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
             .collect(),
         report_key: SigningKey::of_lineage(&platform.vault(), identity.lineage)
             .map(|key| key.public().to_string()),
-        ownership: observe_ownership(platform),
+        ownership: ownership_status(platform, ownership::read(&platform.instance).unwrap_or_default()),
         maintenance: maintenance::passes(platform).and_then(|passes| passes.last),
     }
 }
@@ -267,8 +267,8 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
     trouble.into_iter().chain(moved).chain(dropped).chain(drill).collect()
 }
 
-pub(crate) fn observe_ownership(platform: &Platform) -> OwnershipStatus {
-    let ownership = ownership::read(&platform.instance).unwrap_or_default();
+/// What is told of what this instance owns.
+pub(crate) fn ownership_status(platform: &Platform, ownership: Ownership) -> OwnershipStatus {
     let claims: Vec<ClaimStatus> = ownership
         .held
         .values()

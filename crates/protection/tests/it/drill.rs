@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use keelson_catalog::{Actor, Change, Class, Labels, Row, RowKind};
 use keelson_crypto::VerifyingKey;
 use keelson_model::Clock;
 use keelson_model::recovery::DrMode;
@@ -17,7 +16,7 @@ use keelson_protection::{Platform, status};
 use keelson_testkit::eventually;
 use keelson_workload::NamespacedName;
 
-use crate::fixture::World;
+use crate::fixture::{World, put_note};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -31,15 +30,23 @@ async fn drilled_after(platform: &Platform, moment: Timestamp) -> Result<DrillRe
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() -> Result<()> {
+/// A platform that protects itself, and when its first drill is due.
+async fn protected() -> Result<(World, Timestamp)> {
     let mut world = World::start().await?;
     make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
     enable(&world.platform, "vault", DrMode::Legacy).await?;
     world.serve();
+    let due = eventually("the first drill is due", async || {
+        Ok(state::drills(&world.platform)?.map(|drills| drills.next))
+    })
+    .await?;
+    Ok((world, due))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() -> Result<()> {
+    let (world, due) = protected().await?;
     let (platform, clock) = (world.platform.clone(), world.clock.clone());
-    let due = eventually("the first drill is due", async || Ok(state::drills(&platform)?.map(|it| it.next)))
-        .await?;
     clock.advance(HOUR);
     let report = drilled_after(&platform, due).await?;
     assert_eq!((report.findings_total, report.is_green()), (0, true), "{:?}", report.findings);
@@ -80,17 +87,12 @@ async fn newest_report(world: &World, of: Timestamp) -> Result<ReportDocument> {
 /// Whoever takes the end of the chain away, with the runs that prove it, leaves what is whole and older.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_names_a_location_whose_end_was_cut_off() -> Result<()> {
-    let mut world = World::start().await?;
-    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
-    enable(&world.platform, "vault", DrMode::Legacy).await?;
-    world.serve();
+    let (world, due) = protected().await?;
     let (platform, clock) = (world.platform.clone(), world.clock.clone());
-    let due = eventually("the first drill is due", async || Ok(state::drills(&platform)?.map(|it| it.next)))
-        .await?;
     let repository = repository(&world.share.path().join("k10").join(platform.cluster_id().as_str()))?;
     // The second begins behind what was acknowledged of the first.
     for number in 0..2 {
-        make_note(&platform, number)?;
+        put_note(&platform, number)?;
         let segments = repository.join("segments");
         eventually("a segment was shipped", async || Ok((count(&segments) > number).then_some(()))).await?;
     }
@@ -104,21 +106,6 @@ async fn a_drill_names_a_location_whose_end_was_cut_off() -> Result<()> {
     let report = drilled_after(&platform, due).await?;
     assert!(report.findings.iter().any(|it| it.contains("was rolled back")), "{:?}", report.findings);
     world.end().await
-}
-
-fn make_note(platform: &Platform, number: usize) -> Result<()> {
-    let row = Row {
-        kind: RowKind::new("notes"),
-        namespace: String::new(),
-        name: number.to_string(),
-        uid: String::new(),
-        labels: Labels::new(),
-        created: platform.clock().now(),
-        class: Class::Configuration,
-        body: b"{}".to_vec(),
-    };
-    platform.catalog()?.commit(&Actor::new("test"), vec![Change::put(row)])?;
-    Ok(())
 }
 
 fn count(folder: &Path) -> usize {

@@ -1,12 +1,13 @@
 //! A platform on a real API server, in this process: what the controllers and the doors do is done by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
-use keelson_catalog::{Query, RowKey, RowKind};
+use keelson_catalog::{Actor, Change, Class, Labels, Query, Row, RowKey, RowKind};
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Clock, ClusterId, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
@@ -227,6 +228,22 @@ impl World {
         ensure!(action.body.status["state"] == "Complete", "{at:?}: {}", action.body.status);
         Ok(action)
     }
+}
+
+/// Commits a row that means nothing, so that there is something to ship.
+pub(crate) fn put_note(platform: &Platform, name: impl Display) -> Result<()> {
+    let row = Row {
+        kind: RowKind::new("notes"),
+        namespace: String::new(),
+        name: name.to_string(),
+        uid: String::new(),
+        labels: Labels::new(),
+        created: platform.clock().now(),
+        class: Class::Configuration,
+        body: b"{}".to_vec(),
+    };
+    platform.catalog()?.commit(&Actor::new("test"), vec![Change::put(row)])?;
+    Ok(())
 }
 
 /// Every file beneath a folder.

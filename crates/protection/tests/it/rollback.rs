@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use keelson_catalog::{Actor, Change, Class, Labels, Row, RowKind};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Clock, Generation, ManualClock};
 use keelson_protection::Platform;
@@ -13,6 +12,7 @@ use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::Cluster;
 use tokio_util::sync::CancellationToken;
 
+use crate::fixture::put_note;
 use crate::stage::{config, make_valid, prepare, profile, settings};
 
 /// A life of the platform on a volume: it starts, does something, and stops after all of it was shipped.
@@ -36,17 +36,7 @@ async fn live(
 
 fn commit(platform: &Platform, names: std::ops::Range<u32>) -> Result<()> {
     for name in names {
-        let row = Row {
-            kind: RowKind::new("notes"),
-            namespace: String::new(),
-            name: name.to_string(),
-            uid: String::new(),
-            labels: Labels::new(),
-            created: platform.clock().now(),
-            class: Class::Configuration,
-            body: b"{}".to_vec(),
-        };
-        platform.catalog()?.commit(&Actor::new("test"), vec![Change::put(row)])?;
+        put_note(platform, name)?;
     }
     Ok(())
 }
