@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +21,19 @@ pub struct Answer {
 
 /// Runs `keelson` with `arguments` to its end.
 pub fn answer<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<Answer> {
-    let output = Command::new(program()?).args(arguments).output().context("run keelson")?;
+    answer_of(start(arguments)?)
+}
+
+/// Starts `keelson` with `arguments`.
+pub fn start<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<Child> {
+    let mut command = Command::new(program()?);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().context("start keelson")
+}
+
+/// Waits for the end of what was started.
+pub fn answer_of(child: Child) -> Result<Answer> {
+    let output = child.wait_with_output().context("wait for keelson")?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = output.status.code().context("keelson was killed")?;
     Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })

@@ -3,14 +3,18 @@
 
 mod departed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use keelson_catalog::{Change, Class, Database, Expect, Query, RowKind};
+use keelson_catalog::{
+    Change, Class, Database, EventKind, Expect, Labels, Query, ReadError, RowKind, Stored,
+};
+use keelson_model::Revision;
 use keelson_model::names::label;
+use keelson_model::selector::LabelSelector;
 use keelson_workload::Kind;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -47,14 +51,31 @@ pub(crate) async fn run_applications(platform: Arc<Platform>, stop: Cancellation
 /// The applications that contents name, and the revision up to which that is known.
 #[derive(Default)]
 struct ContentsSeen {
-    counts: BTreeMap<String, u64>,
-    through: Option<keelson_model::Revision>,
+    applications: BTreeSet<String>,
+    through: Option<Revision>,
+}
+
+impl ContentsSeen {
+    fn note(&mut self, stored: &Stored) {
+        self.applications.extend(stored.row.labels.get(label::APP_NAMESPACE).cloned());
+    }
+
+    /// Of these labels one content is less.
+    fn forget(&mut self, catalog: &Database, labels: &Labels) -> Result<(), ReadError> {
+        let Some(application) = labels.get(label::APP_NAMESPACE) else { return Ok(()) };
+        let labels = LabelSelector::equal(label::APP_NAMESPACE, application);
+        let left = catalog.list(&Query { labels, ..Query::all(kinds::restore_point_contents(), 1) })?;
+        if left.rows.is_empty() {
+            self.applications.remove(application);
+        }
+        Ok(())
+    }
 }
 
 /// Ends when a content was made or removed since it was last looked.
 async fn contents_changed(
     platform: &Platform,
-    commits: &mut tokio::sync::watch::Receiver<keelson_model::Revision>,
+    commits: &mut tokio::sync::watch::Receiver<Revision>,
     seen: &ContentsSeen,
 ) {
     loop {
@@ -76,7 +97,7 @@ async fn refresh(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // There is nothing to bring up to date; what is wrong stands in the status.
     let Ok(catalog) = platform.catalog() else { return Ok(()) };
-    count_contents(&catalog, seen)?;
+    look_at_contents(&catalog, seen)?;
     let namespaces: BTreeMap<String, String> =
         platform.cluster.namespaces().await?.into_iter().map(|state| (state.name, state.uid)).collect();
     let applications = all(&catalog, kinds::applications())?;
@@ -85,7 +106,7 @@ async fn refresh(
     departed::clean(platform, &catalog, &namespaces, &known).await?;
     let install = &platform.settings.install_namespace;
     let now = platform.clock.now();
-    let mut wanted = decide(&namespaces, &seen.counts, install);
+    let mut wanted = decide(&namespaces, &seen.applications, install);
     let mut changes = Vec::new();
     for stored in applications {
         let key = (stored.namespace.clone(), stored.name.clone());
@@ -119,52 +140,65 @@ async fn refresh(
     Ok(())
 }
 
-/// Counts the contents of each application: all of them at first, then only what changed.
-fn count_contents(catalog: &Database, seen: &mut ContentsSeen) -> Result<(), keelson_catalog::ReadError> {
-    let head = catalog.head().revision;
-    let unchanged = seen.through.is_some_and(|since| {
-        since.generation() == head.generation()
-            && catalog
-                .changes(&kinds::restore_point_contents(), None, since, 1)
-                .is_ok_and(|changes| changes.events.is_empty())
-    });
-    if unchanged {
-        seen.through = Some(head);
-        return Ok(());
+/// All contents at first, then only what changed.
+fn look_at_contents(catalog: &Database, seen: &mut ContentsSeen) -> Result<(), ReadError> {
+    let known = seen.through.filter(|since| since.generation() == catalog.generation());
+    let Some(mut since) = known else { return look_at_all(catalog, seen) };
+    loop {
+        let changes = match catalog.changes(&kinds::restore_point_contents(), None, since, PAGE) {
+            Ok(changes) => changes,
+            Err(ReadError::Expired { .. }) => return look_at_all(catalog, seen),
+            Err(error) => return Err(error),
+        };
+        for event in &changes.events {
+            match (event.kind, &event.before_labels) {
+                (EventKind::Deleted, _) => seen.forget(catalog, &event.stored.row.labels)?,
+                (EventKind::Added | EventKind::Modified, before) => {
+                    seen.note(&event.stored);
+                    before.iter().try_for_each(|before| seen.forget(catalog, before))?;
+                }
+            }
+        }
+        since = changes.through;
+        seen.through = Some(since);
+        if changes.complete {
+            return Ok(());
+        }
     }
-    let mut counts = BTreeMap::new();
+}
+
+fn look_at_all(catalog: &Database, seen: &mut ContentsSeen) -> Result<(), ReadError> {
+    // What changes while the pages are read is read again from here.
+    *seen = ContentsSeen { applications: BTreeSet::new(), through: None };
+    let head = catalog.head().revision;
     let mut query = Query::all(kinds::restore_point_contents(), PAGE);
     loop {
         let page = catalog.list(&query)?;
-        for stored in &page.rows {
-            if let Some(name) = stored.row.labels.get(label::APP_NAMESPACE) {
-                *counts.entry(name.clone()).or_insert(0) += 1;
-            }
-        }
+        page.rows.iter().for_each(|stored| seen.note(stored));
         match page.next {
             Some(next) => query.after = Some(next),
             None => break,
         }
     }
-    *seen = ContentsSeen { counts, through: Some(head) };
+    seen.through = Some(head);
     Ok(())
 }
 
 /// Which applications are shown, and as what. Namespaces of the cluster itself only where something was stored of them.
 fn decide(
     namespaces: &BTreeMap<String, String>,
-    contents: &BTreeMap<String, u64>,
+    contents: &BTreeSet<String>,
     install: &str,
 ) -> BTreeMap<(String, String), &'static str> {
     let is_shown = |name: &&String| {
-        *name != install && (contents.contains_key(*name) || !EXCLUDED_NAMESPACES.contains(&name.as_str()))
+        *name != install && (contents.contains(*name) || !EXCLUDED_NAMESPACES.contains(&name.as_str()))
     };
     let active = namespaces.keys().filter(is_shown).map(|name| ((name.clone(), name.clone()), "Active"));
-    let gone = contents.keys().filter(|name| !namespaces.contains_key(*name));
+    let gone = contents.iter().filter(|name| !namespaces.contains_key(*name));
     active.chain(gone.map(|name| ((install.to_owned(), name.clone()), "Deleted"))).collect()
 }
 
-fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, keelson_catalog::ReadError> {
+fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, ReadError> {
     let mut query = Query::all(kind, PAGE);
     let mut records = Vec::new();
     loop {
@@ -186,7 +220,7 @@ mod tests {
     fn a_namespace_of_the_cluster_is_an_application_where_something_was_stored_of_it() {
         let namespaces =
             ["default", "kube-system", "kasten-io", "shop"].map(|name| (name.to_owned(), "u".into()));
-        let contents = ["default", "kasten-io", "old"].map(|name| (name.to_owned(), 1));
+        let contents = ["default", "kasten-io", "old"].map(str::to_owned);
         let found = decide(&namespaces.into(), &contents.into(), "kasten-io");
         let found: Vec<_> =
             found.iter().map(|((namespace, name), state)| format!("{namespace}/{name} {state}")).collect();

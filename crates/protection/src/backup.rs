@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use keelson_model::names::label;
 use keelson_model::retention::Tiers;
 use keelson_model::{Classified, ErrorClass, RepositoryId, SessionId};
 use keelson_repository::{
@@ -25,7 +24,6 @@ use tokio::sync::mpsc;
 
 use crate::actions::Finished;
 use crate::engine::{Failure, Job};
-use crate::policies;
 use crate::restore_points::{self, Artifact, ContentInternal, NewPoint};
 use crate::streams::{PIECES_IN_FLIGHT, from_channel, new_session};
 
@@ -344,7 +342,7 @@ async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec
             streams.push(NamedStream { name, reference, attributes: BTreeMap::new() });
         }
     }
-    Ok((describe(job, application, report, bytes).await, streams))
+    Ok((describe(job, application, report, bytes), streams))
 }
 
 /// Where objects of one layer are turned into bytes.
@@ -385,17 +383,12 @@ fn application_of(job: &Job) -> String {
     named.unwrap_or(&job.action.namespace).to_owned()
 }
 
-async fn describe(job: &Job, application: String, report: CaptureReport, bytes: u64) -> BackupDescription {
+fn describe(job: &Job, application: String, report: CaptureReport, bytes: u64) -> BackupDescription {
     let action = &job.action;
     let scheduled_time = action.body.spec["scheduledTime"].as_str().and_then(|text| text.parse().ok());
     let action_time = scheduled_time.unwrap_or(action.created);
-    let tiers = match (action.labels.get(label::POLICY_NAME), scheduled_time) {
-        (Some(policy), Some(at)) => {
-            let namespace = action.label(label::POLICY_NAMESPACE);
-            policies::tiers_at(&job.platform, namespace, policy, at).await
-        }
-        _ => Tiers::NONE,
-    };
+    // Decided with the run: the policy may have gone since.
+    let tiers = Tiers::deserialize(&job.internal.subject["tiers"]).unwrap_or_default();
     BackupDescription {
         application,
         point: restore_points::point_name(action),

@@ -250,7 +250,7 @@ impl Classified for ReadRecordError {
 /// Attempts one action until it has ended or the process stops.
 async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, stop: CancellationToken) {
     loop {
-        let Some(_slot) = slot_for(&work, &slots, &stop).await else { return };
+        let Some(slot) = slot_for(&work, &slots, &stop).await else { return };
         let job = match begin_attempt(&platform, &work).await {
             Begun::Attempt(job) => *job,
             Begun::NothingLeft => return,
@@ -275,6 +275,7 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
             return give_up(&job, &failure).await;
         }
         note_failed_attempt(&job, &failure).await;
+        drop(slot);
         let pause = BETWEEN_ATTEMPTS[(attempt as usize - 1).min(BETWEEN_ATTEMPTS.len() - 1)];
         tokio::select! { () = tokio::time::sleep(pause) => (), () = stop.cancelled() => return }
     }

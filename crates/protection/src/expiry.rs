@@ -16,7 +16,7 @@ use crate::kinds;
 use crate::ownership;
 use crate::platform::Platform;
 use crate::records::Record;
-use crate::restore_points::{self, ContentInternal};
+use crate::restore_points::ContentInternal;
 use crate::retention;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -101,8 +101,8 @@ impl Expiries {
     }
 
     fn note(&mut self, stored: &Stored) {
-        let content = Record::parse(stored).ok().filter(|content| !restore_points::is_retiring(content));
-        let internal = content.and_then(|content| content.internal::<ContentInternal>().ok());
+        let internal =
+            Record::parse(stored).ok().and_then(|content| content.internal::<ContentInternal>().ok());
         match internal.and_then(|internal| internal.expires_at) {
             Some(at) => drop(self.at.insert(stored.row.name.clone(), at)),
             None => drop(self.at.remove(&stored.row.name)),
@@ -123,13 +123,13 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn content(name: &str, expires_at: Option<Timestamp>, retiring: Option<&str>) -> Change {
+    fn content(name: &str, expires_at: Option<Timestamp>) -> Change {
         let kind = kinds::restore_point_content();
         let mut content = Record::new(kind, "", name, at(0), Class::Local);
         let id = "0123456789abcdef0123456789abcdef";
         content.body.internal = json!({
             "artifact": { "repository": id, "outcome": id, "objects": 1, "bytes": 1, "storedBytes": 1 },
-            "expiresAt": expires_at, "retiring": retiring,
+            "expiresAt": expires_at,
         });
         assert!(content.internal::<ContentInternal>().is_ok());
         content.put(keelson_catalog::Expect::Any)
@@ -142,8 +142,8 @@ mod tests {
         let data = DataDir::open(directory.path(), clock).unwrap();
         let database = data.create_first(&CatalogKey::generate(), b"").unwrap();
         let commit = |changes| database.commit(&Actor::new("test"), changes).unwrap();
-        commit(vec![content("early", Some(at(10)), None), content("late", Some(at(20)), None)]);
-        commit(vec![content("never", None, None), content("going", Some(at(1)), Some("retire-x"))]);
+        commit(vec![content("early", Some(at(10))), content("late", Some(at(20)))]);
+        commit(vec![content("never", None)]);
         let mut expiries = Expiries::default();
         let mut due = |now: i64| {
             expiries.follow(&database).unwrap();
@@ -151,7 +151,7 @@ mod tests {
         };
         assert_eq!(due(9), Vec::<String>::new());
         assert_eq!(due(10), ["early"]);
-        commit(vec![content("new", Some(at(5)), None), content("early", Some(at(10)), Some("retire-y"))]);
+        commit(vec![content("new", Some(at(5))), content("early", None)]);
         assert_eq!(due(20), ["late", "new"]);
         let key = keelson_catalog::RowKey::new(kinds::restore_point_contents(), "", "late");
         commit(vec![Change::delete(key)]);

@@ -8,7 +8,7 @@ use keelson_catalog::RowKey;
 use keelson_model::names::label;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_repository::{
-    Indexed, LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Repository, SessionError,
+    LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Reader, Repository, Session, SessionError,
     SessionPurpose, WriteError,
 };
 use keelson_resources::KindInfo;
@@ -160,12 +160,55 @@ pub(crate) async fn copy(
         return Ok(stored);
     }
     let now = job.platform.clock.now();
-    let load = |source| ExportError::LoadIndex { source };
-    let begin = |source| ExportError::Begin { source };
-    let source: Repository<Indexed> = from.load_index().await.map_err(load)?;
-    let target: Repository<Indexed> = to.load_index().await.map_err(load)?;
-    let reader = source.begin_reading(new_session(SessionPurpose::Restore, now)).await.map_err(begin)?;
-    let session = target.begin(new_session(SessionPurpose::Export, now)).await.map_err(begin)?;
+    let source = from.load_index().await.map_err(|source| ExportError::LoadIndex { source })?;
+    let reader = source.begin_reading(new_session(SessionPurpose::Restore, now)).await;
+    let reader = reader.map_err(|source| ExportError::Begin { source })?;
+    let copied = copy_from(job, &reader, to, artifact, action).await;
+    if let Err(error) = reader.finish(job.platform.clock.now()).await {
+        tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
+    }
+    copied
+}
+
+async fn copy_from(
+    job: &Job,
+    reader: &Reader,
+    to: &Repository<Open>,
+    artifact: &Artifact,
+    action: &Record,
+) -> Result<StoredBackup, Failure> {
+    let now = job.platform.clock.now();
+    let target = to.load_index().await.map_err(|source| ExportError::LoadIndex { source })?;
+    let session = target.begin(new_session(SessionPurpose::Export, now)).await;
+    let session = session.map_err(|source| ExportError::Begin { source })?;
+    let (description, streams) = match copy_streams(job, reader, &session, artifact, action).await {
+        Ok(copied) => copied,
+        Err(failure) => {
+            // Nobody need wait for it; what it left is garbage to be pruned.
+            drop(session.abort(job.platform.clock.now()).await);
+            return Err(failure);
+        }
+    };
+    backup::note_committing(job, to, &session, Some(artifact.outcome)).await?;
+    let sent = session.progress();
+    let draft = OutcomeDraft {
+        created: now,
+        description: serde_json::to_vec(&description).expect("plain data"),
+        streams,
+        retain_until: None,
+    };
+    let outcome = session.commit(draft).await.map_err(|source| ExportError::Commit { source })?;
+    let stored_bytes = sent.read().bytes_sent;
+    Ok(StoredBackup { repository: to.id(), outcome: outcome.id, stored_bytes, description })
+}
+
+async fn copy_streams(
+    job: &Job,
+    reader: &Reader,
+    session: &Session,
+    artifact: &Artifact,
+    action: &Record,
+) -> Result<(BackupDescription, Vec<NamedStream>), Failure> {
     let outcome = reader.outcome(artifact.outcome).await.map_err(|source| ExportError::Read { source })?;
     let mut streams = Vec::new();
     for (number, stream) in outcome.streams().iter().enumerate() {
@@ -184,18 +227,5 @@ pub(crate) async fn copy(
         // Retention is of policies: what somebody exported by hand is his.
         description.manual |= !action.labels.contains_key(label::RUN_ACTION_NAME);
     }
-    backup::note_committing(job, to, &session, Some(artifact.outcome)).await?;
-    let sent = session.progress();
-    let draft = OutcomeDraft {
-        created: now,
-        description: serde_json::to_vec(&description).expect("plain data"),
-        streams,
-        retain_until: None,
-    };
-    let outcome = session.commit(draft).await.map_err(|source| ExportError::Commit { source })?;
-    if let Err(error) = reader.finish(job.platform.clock.now()).await {
-        tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
-    }
-    let stored_bytes = sent.read().bytes_sent;
-    Ok(StoredBackup { repository: to.id(), outcome: outcome.id, stored_bytes, description })
+    Ok((description, streams))
 }

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use keelson_model::retention::Tiers;
 use keelson_model::selector::{Application, ApplicationSelector};
 use keelson_model::{Classified, ErrorClass};
 use keelson_resources::policy::{self, ParsedPolicy};
@@ -157,18 +155,6 @@ pub(crate) async fn select_applications(
 
 fn selects(selector: &ApplicationSelector, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     selector.selects(&Application { namespace, labels: std::slice::from_ref(labels) })
-}
-
-/// The tiers of retention that a run of a policy at this time counts for. A policy that is gone keeps nothing.
-pub(crate) async fn tiers_at(platform: &Platform, namespace: &str, name: &str, at: Timestamp) -> Tiers {
-    let invalid = |faults| PolicyError::Invalid { name: name.to_owned(), faults };
-    match fetch(platform, namespace, name).await.and_then(|object| parse(object).map_err(invalid)) {
-        Ok(policy) => policy.parsed.schedule.map_or(Tiers::NONE, |schedule| schedule.tiers_at(at)),
-        Err(error) => {
-            tracing::warn!(policy = name, error = &error as &dyn std::error::Error, "tiers are not known");
-            Tiers::NONE
-        }
-    }
 }
 
 #[cfg(test)]

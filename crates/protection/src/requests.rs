@@ -19,6 +19,7 @@ pub use delete::delete;
 pub use details::details;
 
 use crate::access::AccessError;
+use crate::engine::ReadRecordError;
 use crate::namespaces::ReadNamespaceError;
 use crate::platform::CatalogAway;
 use crate::records::DecodeRecordError;
@@ -74,6 +75,15 @@ pub enum RequestError {
     Namespace { source: ReadNamespaceError },
     #[error("write the catalog")]
     Commit { source: CommitError },
+}
+
+impl From<ReadRecordError> for RequestError {
+    fn from(error: ReadRecordError) -> Self {
+        match error {
+            ReadRecordError::Read { source, .. } => Self::Read { source },
+            ReadRecordError::Decode { source, .. } => Self::Decode { source },
+        }
+    }
 }
 
 impl Classified for RequestError {

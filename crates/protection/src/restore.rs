@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use keelson_model::{Chain, Classified, ErrorClass};
-use keelson_repository::{LoadIndexError, ReadError, SessionError};
+use keelson_repository::{LoadIndexError, ReadError, Reader, SessionError};
 use keelson_resources::actions::restore::RestoreDetails;
 use keelson_workload::{
     Authority, Conflicts, Filters, Impersonation, InvalidName, NamespaceName, RbacRule, RestoreError,
@@ -19,7 +19,7 @@ use crate::access;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job};
 use crate::export::content_of_subject;
-use crate::restore_points::ContentInternal;
+use crate::restore_points::{Artifact, ContentInternal};
 use crate::streams::{begin_reading, stored_objects};
 
 /// Failures that are told one by one; the rest is counted.
@@ -87,6 +87,19 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
     let reader = begin_reading(&indexed, job.platform.clock.now()).await;
     let reader = reader.map_err(|source| RestoreActionError::Begin { source })?;
+    let restored = restore(job, &request, &reader, &artifact).await;
+    if let Err(error) = reader.finish(job.platform.clock.now()).await {
+        tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
+    }
+    summarise(&restored?)
+}
+
+async fn restore(
+    job: &Job,
+    request: &RestoreRequest,
+    reader: &Reader,
+    artifact: &Artifact,
+) -> Result<RestoreReport, Failure> {
     let outcome =
         reader.outcome(artifact.outcome).await.map_err(|source| RestoreActionError::Read { source })?;
     let total = artifact.objects.max(1);
@@ -94,7 +107,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let note = |progress: keelson_workload::RestoreProgress| {
         done.store(progress.done, std::sync::atomic::Ordering::Relaxed);
     };
-    let restoring = job.platform.cluster.restore(&request, stored_objects(&reader, &outcome), &note);
+    let restoring = job.platform.cluster.restore(request, stored_objects(reader, &outcome), &note);
     let showing = async {
         loop {
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -106,11 +119,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         () = showing => unreachable!("progress is shown for as long as the restore runs"),
     };
     let target = request.target.clone();
-    let report = report.map_err(|source| RestoreActionError::Restore { target, source })?;
-    if let Err(error) = reader.finish(job.platform.clock.now()).await {
-        tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
-    }
-    summarise(&report)
+    Ok(report.map_err(|source| RestoreActionError::Restore { target, source })?)
 }
 
 fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, RowKey};
+use keelson_model::action::ActionState;
 use keelson_model::names::label;
 use keelson_model::retention::Tiers;
 use keelson_model::{ClusterId, RepositoryId, SessionId};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::actions::{self, Finished};
-use crate::engine::{Failure, Job};
+use crate::engine::{Failure, Job, ReadRecordError, read};
 use crate::kinds;
 use crate::locations::Place;
 use crate::namespaces::{self, NamespaceId};
@@ -242,8 +243,35 @@ pub(crate) fn unbind_content_of(database: &Database, point: &Record) -> Result<O
     Ok(Some(content.replace()))
 }
 
-pub(crate) fn is_retiring(content: &Record) -> bool {
+/// Whether somebody wanted it gone, whatever has become of that.
+pub(crate) fn is_marked(content: &Record) -> bool {
     content.body.internal.get("retiring").is_some_and(Value::is_string)
+}
+
+/// What becomes of the wish that a content goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retiring {
+    /// Nobody has it, or its RetireAction was deleted.
+    No,
+    Underway,
+    /// The content is as it was and may be retired again.
+    Failed {
+        at: Timestamp,
+    },
+}
+
+/// By the RetireAction that the content names: the mark alone would outlive an action that failed.
+pub(crate) fn retiring(database: &Database, content: &Record) -> Result<Retiring, ReadRecordError> {
+    let Some(action) = content.body.internal.get("retiring").and_then(Value::as_str) else {
+        return Ok(Retiring::No);
+    };
+    let key = RowKey::new(kinds::retire_actions(), "", action);
+    let Some(action) = read(database, &key)? else { return Ok(Retiring::No) };
+    if !actions::state(&action).is_some_and(ActionState::is_finished) {
+        return Ok(Retiring::Underway);
+    }
+    let at = action.body.status["endTime"].as_str().and_then(|text| text.parse().ok());
+    Ok(Retiring::Failed { at: at.unwrap_or(action.created) })
 }
 
 fn mark_retiring(content: &mut Record, action: &str) {

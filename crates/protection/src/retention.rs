@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use keelson_catalog::{CommitError, Database, Query, ReadError, RowKey};
 use keelson_model::names::label;
 use keelson_model::retention::{Origin, Point, RunResult, decide_retired};
@@ -15,9 +16,11 @@ use crate::platform::{Platform, commit};
 use crate::policies::Policy;
 use crate::records::Record;
 use crate::requester::Requester;
-use crate::restore_points::{self, ContentInternal};
+use crate::restore_points::{self, ContentInternal, Retiring};
 
 const PAGE: usize = 500;
+/// A content that could not be retired is tried again after so long.
+const RETIRED_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// Retention could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +80,8 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
         let page = database.list(&query).map_err(failed)?;
         for content in page.rows.iter().filter_map(|row| Record::parse(row).ok()) {
             let Ok(internal) = content.internal::<ContentInternal>() else { continue };
-            if restore_points::is_retiring(&content) {
+            if restore_points::retiring(database, &content).map_or(true, |state| state == Retiring::Underway)
+            {
                 continue;
             }
             let time = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
@@ -97,7 +101,7 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
     }
 }
 
-/// Makes the RetireAction of one content. One that is being retired already is left alone, and one in a place that
+/// Makes the RetireAction of one content. One that is being retired already is left alone, or has just failed to be; one in a place that
 /// this instance does not own, or has taken over a moment ago, or whose clock is not ours, waits.
 pub(crate) async fn retire(
     platform: &Platform,
@@ -106,8 +110,10 @@ pub(crate) async fn retire(
 ) -> Result<(), RetentionError> {
     let key = RowKey::new(kinds::restore_point_contents(), "", content);
     let Ok(Some(mut content)) = read(database, &key) else { return Ok(()) };
-    if restore_points::is_retiring(&content) {
-        return Ok(());
+    match restore_points::retiring(database, &content) {
+        Ok(Retiring::No) => {}
+        Ok(Retiring::Failed { at }) if platform.clock.now().duration_since(at) >= RETIRED_AGAIN_AFTER => {}
+        Ok(_) | Err(_) => return Ok(()),
     }
     let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
     let forbidden = exported.as_ref().and_then(|exported| ownership::forbids_removal(platform, exported));

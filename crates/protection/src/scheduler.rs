@@ -54,10 +54,11 @@ pub(crate) async fn run_scheduler(platform: Arc<Platform>, stop: CancellationTok
     }
 }
 
-/// One look: starts what is due and remembers when it is due next.
+/// One look: starts what is due and remembers when it is due next. A policy in trouble does not hold up the others.
 pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result<(), CommitOrRead> {
     let now = platform.clock.now();
     let mut known = HashSet::new();
+    let mut first = None;
     let mut query = Query::all(kinds::policies(), PAGE);
     loop {
         let page = catalog.list(&query).map_err(CommitOrRead::Read)?;
@@ -66,13 +67,18 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
             let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else {
                 continue;
             };
-            consider(platform, catalog, &policy, &stored.row.uid, now).await?;
+            let considered = consider(platform, catalog, &policy, &stored.row.uid, now).await;
+            if let Err(error) = considered {
+                first.get_or_insert(error);
+            }
         }
         match page.next {
             Some(next) => query.after = Some(next),
-            None => return forget_gone(platform, &known).await,
+            None => break,
         }
     }
+    forget_gone(platform, &known).await?;
+    first.map_or(Ok(()), Err)
 }
 
 /// Only a policy that was found valid and is not paused runs by itself.
@@ -177,17 +183,19 @@ async fn remember(platform: &Platform, key: RowKey, due: &Due) -> Result<(), Com
 
 /// Rows of policies that are gone would pile up.
 async fn forget_gone(platform: &Platform, known: &HashSet<String>) -> Result<(), CommitOrRead> {
-    let page = platform.instance.list(&Query::all(due_kind(), PAGE)).map_err(CommitOrRead::Read)?;
-    let gone: Vec<Change> = page
-        .rows
-        .iter()
-        .filter(|stored| !known.contains(&stored.row.uid))
-        .map(|stored| Change::delete(stored.row.key()))
-        .collect();
-    if gone.is_empty() {
-        return Ok(());
+    let mut query = Query::all(due_kind(), PAGE);
+    loop {
+        let page = platform.instance.list(&query).map_err(CommitOrRead::Read)?;
+        let gone = page.rows.iter().filter(|stored| !known.contains(&stored.row.uid));
+        let gone: Vec<Change> = gone.map(|stored| Change::delete(stored.row.key())).collect();
+        if !gone.is_empty() {
+            commit(&platform.instance, ACTOR, gone).await.map_err(CommitOrRead::Commit)?;
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(()),
+        }
     }
-    commit(&platform.instance, ACTOR, gone).await.map(drop).map_err(CommitOrRead::Commit)
 }
 
 /// A look at the schedules that did not come to its end; the next one starts over.

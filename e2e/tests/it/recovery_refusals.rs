@@ -1,9 +1,11 @@
 //! Recoveries that cannot be: each says why, and leaves the location and the platform as they were.
 
 use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
 
 use anyhow::{Context, Result};
-use keelson_e2e::Listing;
+use keelson_e2e::{Listing, answer_of};
 use keelson_testkit::{BucketProtection, Minio, free_port};
 use serde_json::json;
 
@@ -118,6 +120,19 @@ fn bucket_profile(
     bucket: &str,
     keys: [&str; 2],
 ) -> Result<String> {
+    apply_bucket_profile(stage, name, endpoint, bucket, keys)?;
+    let status = stage.validation("profile", name)?;
+    assert_eq!(status["validation"], "Failed", "{status}");
+    Ok(status["error"].to_string())
+}
+
+fn apply_bucket_profile(
+    stage: &Stage,
+    name: &str,
+    endpoint: &str,
+    bucket: &str,
+    keys: [&str; 2],
+) -> Result<()> {
     stage.apply(&json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": NAMESPACE },
         "stringData": { "aws_access_key_id": keys[0], "aws_secret_access_key": keys[1] },
@@ -131,10 +146,7 @@ fn bucket_profile(
         "credential": { "secretType": "AwsAccessKey", "secret": {
             "apiVersion": "v1", "kind": "Secret", "name": name, "namespace": NAMESPACE,
         }},
-    }})))?;
-    let status = stage.validation("profile", name)?;
-    assert_eq!(status["validation"], "Failed", "{status}");
-    Ok(status["error"].to_string())
+    }})))
 }
 
 /// The profile's status, a review and a restore say the same; the catalog and what there is of locations are as before.
@@ -193,6 +205,24 @@ fn a_missing_bucket_is_told_by_name() -> Result<()> {
     let keys = [minio.access_key(), minio.secret_key()];
     let told = bucket_profile(&world.stage, "no-bucket", &minio.endpoint(), "nowhere", keys)?;
     assert_unreachable(&world, Some(&minio), "no-bucket", &told, 4, &["nowhere", "bucket"])
+}
+
+#[test]
+fn a_review_that_is_interrupted_is_removed() -> Result<()> {
+    let world = enter()?;
+    // Takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let endpoint = format!("http://{}", silent.local_addr()?);
+    apply_bucket_profile(&world.stage, "silent", &endpoint, "vault", ["key", "secret"])?;
+    let words = ["dr", "review", "--profile", "silent", "--source-cluster-id", NO_CLUSTER];
+    let review = world.stage.start_keelson(&words)?;
+    let reviews = || world.stage.kubectl(&["get", "kastendrreviews", "-n", NAMESPACE, "-o", "name"], "");
+    world.stage.until("the review runs", || Ok((!reviews()?.is_empty()).then_some(())))?;
+    let interrupt = format!("kill -INT {}", review.id());
+    assert!(Command::new("sh").args(["-c", &interrupt]).status()?.success());
+    assert_said(&answer_of(review)?, 9, &["interrupted"]);
+    assert_eq!(reviews()?, "");
+    world.stage.delete(&["profile", "silent", "-n", NAMESPACE])
 }
 
 #[test]

@@ -1,12 +1,32 @@
 //! Backups, exports and restores that meet what an operator meets: a namespace that does not go, an operator of a newer
 //! release, a disk that fills up. Each says so, and nothing in a location is harmed.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::refusals::Mounted;
 use crate::stage::{NAMESPACE, Stage, assert_said};
 use crate::world::{Except, action, back_up_of, config_map_in, enter};
+
+#[test]
+fn a_restore_point_of_another_application_is_not_restored() -> Result<()> {
+    let world = enter()?;
+    let stage = &world.stage;
+    stage.namespace("garden")?;
+    stage.create(&config_map_in("garden", "beds"))?;
+    let point = back_up_of(stage, "garden", "before")?;
+    let found = stage.get(&["restorepoint", &point, "-n", "garden"])?.context("the restore point")?;
+    let content = found["spec"]["restorePointContentRef"]["name"].as_str().context("its content")?;
+    let before = world.everything()?;
+    assert_said(
+        &stage.keelson(&["restore", "orchard", "--point", content])?,
+        3,
+        &["is of application 'garden', not of 'orchard'", "hint: keelson restore garden --point"],
+    );
+    assert_eq!(world.everything()?, before);
+    assert_eq!(stage.get(&["namespace", "orchard"])?, None);
+    stage.delete(&["namespace", "garden"])
+}
 
 #[test]
 fn a_restore_into_a_namespace_stuck_terminating_tells_what_holds_it() -> Result<()> {

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use keelson_e2e::{Answer, Instance, answer};
+use keelson_e2e::{Answer, Instance, answer_of, start};
 use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
@@ -107,8 +107,13 @@ impl Stage {
 
     /// Runs `keelson` against this cluster, whatever comes of it.
     pub(crate) fn keelson(&self, words: &[&str]) -> Result<Answer> {
+        answer_of(self.start_keelson(words)?)
+    }
+
+    /// Starts `keelson` against this cluster.
+    pub(crate) fn start_keelson(&self, words: &[&str]) -> Result<Child> {
         let kubeconfig = self.plane.kubeconfig().display().to_string();
-        answer(words.iter().copied().chain(["--kubeconfig", &kubeconfig]))
+        start(words.iter().copied().chain(["--kubeconfig", &kubeconfig]))
     }
 
     /// Runs `kubectl`, whatever comes of it.

@@ -8,15 +8,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use keelson_model::ErrorClass;
 use keelson_workload::{Cluster, Kind};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure::{failed, refuse};
+use crate::failure::{failed, refuse, refuse_with};
 use crate::output::say;
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// The API may be away for a moment, at the switch of a recovery for instance.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 
-/// Waits until the object's `status.state` is one of the ends, and returns the object.
+/// Waits until the object's `status.state` is one of the ends, and returns the object. Ctrl-C ends the waiting with an
+/// error, so that whoever called removes what it made for itself alone.
 pub(crate) async fn to_the_end(
     cluster: &Cluster,
     kind: &Kind,
@@ -25,6 +27,7 @@ pub(crate) async fn to_the_end(
     timeout: Duration,
 ) -> Result<Value> {
     let bar = progress_bar(name);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
     let mut shown = String::new();
     let began = tokio::time::Instant::now();
     let mut away_since = None;
@@ -55,8 +58,22 @@ pub(crate) async fn to_the_end(
             let message = format!("{} '{name}' has not ended within {} s", kind.kind, timeout.as_secs());
             return Err(refuse(ErrorClass::Cancelled, message));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = interrupt.recv() => {
+                bar.finish_and_clear();
+                return Err(refuse_with(
+                    ErrorClass::Cancelled,
+                    format!("no longer waiting for {} '{name}': interrupted", kind.kind),
+                    "a run goes on without this command: kubectl shows how it ends",
+                ));
+            }
+        }
     }
+}
+
+fn unheard(error: std::io::Error) -> anyhow::Error {
+    refuse(ErrorClass::Bug, format!("listen to interrupts: {error}"))
 }
 
 fn progress_bar(name: &str) -> ProgressBar {

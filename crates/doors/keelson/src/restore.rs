@@ -91,9 +91,21 @@ async fn choose_content(cluster: &Cluster, restore: &Restore) -> Result<Value> {
     );
     if let Some(name) = &restore.point {
         let found = cluster.read_object(&kind, None, name).await.map_err(failed)?;
-        return found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             refuse(ErrorClass::NotFound, format!("there is no restore point content '{name}'"))
-        });
+        })?;
+        let of = found["metadata"]["labels"][label::APP_NAMESPACE].as_str().unwrap_or_default();
+        if of != restore.application {
+            return Err(refuse_with(
+                ErrorClass::Invalid,
+                format!(
+                    "restore point content '{name}' is of application '{of}', not of '{}'",
+                    restore.application
+                ),
+                format!("keelson restore {of} --point {name} --target-namespace {}", restore.application),
+            ));
+        }
+        return Ok(found);
     }
     let selector = format!("{}={}", label::APP_NAMESPACE, restore.application);
     let contents = cluster.list_objects(&kind, None, Some(&selector)).await.map_err(failed)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
-use keelson_model::Clock;
+use keelson_model::{Clock, ErrorClass};
 use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
@@ -22,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{access, kubeconfig};
 use crate::clock::SystemClock;
-use crate::failure::failed;
+use crate::failure::{failed, refuse};
 use crate::files::io_failed;
 use crate::metrics;
 
@@ -123,16 +123,17 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     }
     registration.register(&client, &authority).await.map_err(failed)?;
     info!(port = registration.port, "serving");
-    tokio::select! {
-        () = wait_for_signal() => info!("stopping"),
+    let asked = tokio::select! {
+        () = wait_for_signal() => true,
         // Nothing of it ends by itself.
-        _ = tasks.join_next() => tracing::error!("a part of the platform ended by itself; stopping"),
-    }
+        _ = tasks.join_next() => false,
+    };
+    info!("stopping");
     leave(&registration, &client).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     info!("stopped");
-    Ok(())
+    if asked { Ok(()) } else { Err(refuse(ErrorClass::Bug, "a part of the platform ended by itself")) }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

@@ -231,7 +231,7 @@ async fn build(
 fn exported_to(content: &Record) -> Option<(ExportedTo, SessionId)> {
     let ContentInternal { artifact, .. } = content.internal().ok()?;
     let Artifact { outcome, exported, .. } = artifact;
-    exported.filter(|_| !restore_points::is_retiring(content)).map(|exported| (exported, outcome))
+    exported.filter(|_| !restore_points::is_marked(content)).map(|exported| (exported, outcome))
 }
 
 /// How far the segments lead from each base without a gap.

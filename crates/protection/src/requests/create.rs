@@ -16,7 +16,7 @@ use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Effect, NewObject, RequestError};
-use crate::restore_points;
+use crate::restore_points::{self, Retiring};
 
 /// Creates one object of a kind that clients may create.
 pub async fn create(
@@ -189,7 +189,8 @@ async fn restore_point(
             ),
         });
     }
-    if restore_points::is_retiring(&content) {
+    let retiring = restore_points::retiring(database, &content);
+    if retiring? == Retiring::Underway {
         return Err(RequestError::InvalidField { field, message: format!("'{name}' is being retired") });
     }
     let namespace = namespaces::find_staying(platform, &record.namespace)

@@ -9,7 +9,7 @@ use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Effect, Preconditions, RequestError};
-use crate::restore_points::{self, ContentInternal};
+use crate::restore_points::{self, ContentInternal, Retiring};
 
 /// Tries when rows that go with the object change in between.
 const TRIES_MAX: usize = 5;
@@ -77,7 +77,7 @@ fn changes_for(
             changes.extend(restore_points::unbind_content_of(database, record)?);
             Ok(changes)
         }
-        "RestorePointContent" => retire_content(platform, requester, record),
+        "RestorePointContent" => retire_content(platform, database, requester, record),
         "KastenDRReview" | "KastenDRRestore" => Ok(vec![own(record)]),
         _ => {
             // An action's result stays; a running action notices that it is gone and stops.
@@ -91,6 +91,7 @@ fn changes_for(
 /// Deleting a content frees what it holds, by a RetireAction; the rows go when that has succeeded.
 fn retire_content(
     platform: &Platform,
+    database: &Database,
     requester: &Requester,
     content: &Record,
 ) -> Result<Vec<Change>, RequestError> {
@@ -101,7 +102,8 @@ fn retire_content(
             message: format!("'{}' cannot be deleted now: {reason}", content.name),
         });
     }
-    if restore_points::is_retiring(content) {
+    let retiring = restore_points::retiring(database, content);
+    if retiring? == Retiring::Underway {
         // Asked for already: it goes when the action has ended.
         return Ok(Vec::new());
     }

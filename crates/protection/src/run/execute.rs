@@ -87,8 +87,9 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
             }
             let spec = policy.object["spec"].clone();
             let scheduled = job.action.body.spec["scheduledTime"].as_str().and_then(|at| at.parse().ok());
-            let exports = plan::decide_exports(&policy.parsed, scheduled);
-            job.plan(|| plan::plan((namespace, name), &spec, &applications, exports, random_suffix)).await?
+            let tiers = plan::decide_tiers(&policy.parsed, scheduled);
+            let counts = (tiers, plan::decide_exports(&policy.parsed, tiers));
+            job.plan(|| plan::plan((namespace, name), &spec, &applications, counts, random_suffix)).await?
         }
     };
     let children = carry_out(job, &plan).await?;
@@ -144,7 +145,7 @@ async fn submit(
     let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
     child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
     let key = child.key();
-    let subject = json!({ "scheduled": !job.action.body.spec["scheduledTime"].is_null() });
+    let subject = json!({ "tiers": plan.tiers });
     match commit(&job.database, "policy run", actions::submit(child, &job.requester(), subject)).await {
         Ok(_) => Ok(key),
         Err(CommitError::Conflict { key: taken, .. }) if taken == key => {

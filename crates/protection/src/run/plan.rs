@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_model::names::label;
+use keelson_model::retention::Tiers;
 use keelson_model::schedule::Frequency;
 use keelson_resources::policy::ParsedPolicy;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub(crate) struct RunPlan {
     /// As the policy says; null where it says nothing.
     #[serde(default)]
     pub ignore_exceptions: Value,
+    /// What retention counts the restore points of this run for. None of a run by hand.
+    #[serde(default)]
+    pub tiers: Tiers,
 }
 
 /// The names that one application's children will have.
@@ -63,10 +67,14 @@ pub(crate) enum Exports {
     NotNow,
 }
 
+/// The tiers of retention that a run at this time counts for.
+pub(crate) fn decide_tiers(policy: &ParsedPolicy, scheduled: Option<Timestamp>) -> Option<Tiers> {
+    policy.schedule.as_ref().zip(scheduled).map(|(schedule, at)| schedule.tiers_at(at))
+}
+
 /// Exports may be rarer than backups. A run by hand, and a policy that runs on demand, always exports.
-pub(crate) fn decide_exports(policy: &ParsedPolicy, scheduled: Option<Timestamp>) -> Exports {
+pub(crate) fn decide_exports(policy: &ParsedPolicy, tiers: Option<Tiers>) -> Exports {
     let rarer = policy.exports.iter().find_map(|export| export.frequency).and_then(Frequency::tier);
-    let tiers = policy.schedule.as_ref().zip(scheduled).map(|(schedule, at)| schedule.tiers_at(at));
     match rarer.zip(tiers) {
         Some((rarer, tiers)) if !tiers.contains(rarer) => Exports::NotNow,
         _ => Exports::Due,
@@ -77,7 +85,7 @@ pub(crate) fn plan(
     policy: (&str, &str),
     spec: &Value,
     applications: &[String],
-    exports: Exports,
+    (tiers, exports): (Option<Tiers>, Exports),
     mut name: impl FnMut() -> String,
 ) -> RunPlan {
     let action = |kind: &str| {
@@ -102,6 +110,7 @@ pub(crate) fn plan(
         export,
         backup_filters: backup["backupParameters"]["filters"].clone(),
         ignore_exceptions: backup["backupParameters"]["ignoreExceptions"].clone(),
+        tiers: tiers.unwrap_or_default(),
     }
 }
 
@@ -137,6 +146,8 @@ pub(crate) fn export_spec(export: &ExportStep, application: &str, point: &str, r
 
 #[cfg(test)]
 mod tests {
+    use keelson_model::retention::Tier;
+
     use super::*;
 
     #[test]
@@ -147,13 +158,20 @@ mod tests {
         ]});
         let mut number = 0;
         let policy = ("kasten-io", "hourly");
-        let plan = plan(policy, &spec, &["shop".into(), "wiki".into()], Exports::Due, || {
-            number += 1;
-            number.to_string()
-        });
+        let plan = plan(
+            policy,
+            &spec,
+            &["shop".into(), "wiki".into()],
+            (Some(Tiers::NONE.with(Tier::Hourly)), Exports::Due),
+            || {
+                number += 1;
+                number.to_string()
+            },
+        );
         let names: Vec<_> =
             plan.applications.iter().map(|run| (&*run.application, &*run.backup, &*run.export)).collect();
         assert_eq!(names, [("shop", "scheduled-1", "scheduled-2"), ("wiki", "scheduled-3", "scheduled-4")]);
+        assert!(plan.tiers.contains(Tier::Hourly), "the policy may go before its restore points are made");
         let export = plan.export.clone().unwrap();
         assert_eq!(export.profile["name"], "nfs");
 
@@ -167,7 +185,7 @@ mod tests {
         let check = |parameters: Value, expected: Value| {
             let spec = json!({ "actions": [{ "action": "backup", "backupParameters": parameters }] });
             let policy = ("kasten-io", "hourly");
-            let plan = plan(policy, &spec, &["shop".into()], Exports::NotNow, String::new);
+            let plan = plan(policy, &spec, &["shop".into()], (None, Exports::NotNow), String::new);
             assert_eq!(backup_spec(&plan, "shop", &json!({}))["ignoreExceptions"], expected);
         };
         check(json!({ "ignoreExceptions": true }), json!(true));
@@ -191,7 +209,8 @@ mod tests {
         };
         let check = |frequency: &str, at: Option<&str>, expected: Exports| {
             let at = at.map(|at| at.parse().unwrap());
-            assert_eq!(decide_exports(&policy(json!(frequency)), at), expected, "{frequency} {at:?}");
+            let policy = policy(json!(frequency));
+            assert_eq!(decide_exports(&policy, decide_tiers(&policy, at)), expected, "{frequency} {at:?}");
         };
         check("@daily", Some("2026-03-04T00:00:00Z"), Exports::Due);
         check("@daily", Some("2026-03-04T01:00:00Z"), Exports::NotNow);

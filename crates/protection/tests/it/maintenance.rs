@@ -1,6 +1,7 @@
 //! What was retired is freed by itself, and what is still needed is not.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -62,6 +63,70 @@ async fn what_does_not_open_among_the_outcomes_is_told_and_left_alone() -> Resul
     world.clock.advance(Duration::from_secs(25 * 3600));
     let report = passes(2).await?;
     ensure!(report.failures_total == 0 && packs()? < before, "{report:?}");
+    world.end().await
+}
+
+/// The location was away for as long as its RetireAction tried, and nobody could ever ask again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_retired_is_retired_when_it_is_asked_for_again() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace(GOES).await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    world.export(GOES, "goes", json!({})).await?;
+    let exported = || -> Result<Option<String>> {
+        let mut contents = world.list("RestorePointContent")?.into_iter();
+        let exported = contents.find(|it| it.labels.contains_key("k10.kasten.io/exportProfile"));
+        Ok(exported.map(|content| content.name))
+    };
+    let content = exported()?.context("the exported content")?;
+    let (here, away) = (world.share.path().join("k10"), world.share.path().join("away"));
+    std::fs::rename(&here, &away)?;
+    std::fs::write(&here, "not a folder")?;
+    world.delete("RestorePointContent", ("", &content)).await?;
+    eventually("the action has failed", async || {
+        let actions = world.list("RetireAction")?;
+        Ok(actions.iter().any(|action| action.body.status["state"] == "Failed").then_some(()))
+    })
+    .await?;
+    ensure!(exported()?.as_ref() == Some(&content), "it is kept");
+
+    std::fs::remove_file(&here)?;
+    std::fs::rename(&away, &here)?;
+    world.delete("RestorePointContent", ("", &content)).await?;
+    eventually("it is retired", async || Ok(exported()?.is_none().then_some(()))).await?;
+    world.end().await
+}
+
+/// Prunes of the location waited a day for an export that had failed at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_fails_leaves_no_session_that_is_waited_for() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace(GOES).await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    world.export(GOES, "goes", json!({})).await?;
+    let cluster = world.share.path().join("k10").join(world.platform.cluster_id().as_str());
+    let repository = world.listing(&format!("k10/{}", world.platform.cluster_id()))?.into_iter();
+    let pack = repository.into_iter().find(|path| path.contains("/packs/")).context("a pack")?;
+    let (repository, _) = pack.split_once("/packs/").context("a repository")?;
+    let repository = cluster.join(repository);
+    // What has changed needs a new pack, and has no place for it.
+    std::fs::remove_dir_all(repository.join("packs"))?;
+    std::fs::write(repository.join("packs"), "not a folder")?;
+    let maps = Kind::namespaced("v1", "ConfigMap", "configmaps");
+    let map = json!({ "metadata": { "name": "new", "namespace": GOES }, "data": { "is": "new" } });
+    world.platform.cluster().apply_object(&maps, &map).await?;
+    ensure!(world.export(GOES, "fails", json!({})).await.is_err(), "there is no room");
+    let names = |folder: PathBuf| -> Result<BTreeSet<String>> {
+        let names =
+            std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    };
+    for repository in [repository, world.data.path().join("local")] {
+        let (begun, ended) = (names(repository.join("sessions"))?, names(repository.join("outcomes"))?);
+        ensure!(!begun.is_empty() && begun.is_subset(&ended), "{begun:?} have begun, {ended:?} have ended");
+    }
     world.end().await
 }
 

@@ -23,13 +23,13 @@ use keelson_model::{Generation, Revision, Sequence};
 
 use self::lookup::query_error;
 use self::readers::Readers;
-use self::tables::find_head;
+use self::tables::{count_rows, find_head};
 use self::writer::{Admission, Job, Published, WriterHandle};
 use crate::change::{Actor, Change, Step};
 use crate::digest::{Digests, Head, Proof};
 use crate::error::{CommitError, ReadError, ShipError, VerifyError};
 use crate::format::base::Origin;
-use crate::query::{Backlog, Changes, JournalEntry, Page, PageKey, Query};
+use crate::query::{Backlog, Changes, JournalEntry, Page, Query};
 use crate::row::{RowKey, RowKind, Scope, Stored};
 
 pub use self::shipping::{BaseSummary, EntryTime, Segment, SinkError, Stretch};
@@ -91,10 +91,7 @@ impl Database {
 
     /// How many rows a kind has.
     pub fn count(&self, kind: &RowKind) -> Result<u64, ReadError> {
-        let first = PageKey { namespace: String::new(), name: String::new() };
-        self.0
-            .readers
-            .read(|transaction, _| lookup::count_after(transaction, kind, None, &first).map_err(query_error))
+        self.0.readers.read(|transaction, _| count_rows(transaction, kind, None).map_err(query_error))
     }
 
     /// The steps that a run has recorded, in order.

@@ -62,8 +62,8 @@ pub(crate) const CHANGES_SCAN_BYTES: usize = 8 << 20;
 /// Entries of the journal's tail that are verified when a catalog is opened.
 pub(crate) const TAIL_ENTRIES_CHECKED: u64 = 64;
 
-/// A label that more rows than this bear is not worth its index: the rows are read in key order instead.
-pub(crate) const LABEL_INDEX_ROWS_MAX: usize = 2_000;
+/// Of several labels asked for, the rarest leads to the rows. Counting stops here.
+pub(crate) const LABEL_ROWS_COUNTED: usize = 2_000;
 
 /// A base is handed out in frames of about this size.
 pub(crate) const BASE_FRAME_BYTES: usize = 256 << 10;

@@ -157,7 +157,7 @@ pub enum StoreError {
     #[error("retain '{path}' until {until}: no retention may end after {latest}")]
     RetainTooLong { path: StorePath, until: Timestamp, latest: Timestamp },
 
-    #[error("{operation} in {location}: the store has no {feature}")]
+    #[error("{operation} {location}: the store has no {feature}")]
     Unsupported { operation: Operation, location: String, feature: Feature },
 
     #[error("{operation} {location}: the {place} does not exist")]

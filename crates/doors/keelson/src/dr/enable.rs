@@ -26,7 +26,7 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
     let cluster = common.cluster().await?;
     wait_for_verdict(&cluster, &common.namespace, &profile).await?;
     let before = Before::read(&cluster, &common.namespace).await?;
-    let policy = dr_policy(&common.namespace, &profile, quick);
+    let policy = dr_policy(&common.namespace, &profile, quick, before.policy.as_ref());
     if let Err(error) = put_in_force(&cluster, &common.namespace, passphrase.as_deref(), &policy).await {
         if let Err(left) = before.put_back(&cluster, passphrase.is_some()).await {
             say(&format!("the policy and k10-dr-secret could not be put back as they were: {left:#}"));
@@ -122,8 +122,9 @@ async fn write_secret(cluster: &Cluster, namespace: &str, passphrase: &[u8]) -> 
     cluster.apply_secret(&secret).await.map_err(failed)
 }
 
-fn dr_policy(namespace: &str, profile: &str, quick: bool) -> Value {
-    let mut spec = json!({
+/// Of a policy that is there, what the command does not name stays: the frequency, the retention.
+fn dr_policy(namespace: &str, profile: &str, quick: bool, before: Option<&Value>) -> Value {
+    let usual = json!({
         "frequency": "@hourly",
         "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
         "selector": { "matchExpressions": [
@@ -131,11 +132,16 @@ fn dr_policy(namespace: &str, profile: &str, quick: bool) -> Value {
         ]},
         "actions": [{
             "action": "backup",
-            "backupParameters": { "filters": {}, "profile": { "name": profile, "namespace": namespace } }
+            "backupParameters": { "filters": {} }
         }],
     });
-    if quick {
-        spec["kdrSnapshotConfiguration"] = json!({});
+    let kept = before.map(|policy| &policy["spec"]);
+    let mut spec = kept.filter(|spec| spec["actions"][0]["action"] == "backup").unwrap_or(&usual).clone();
+    spec["actions"][0]["backupParameters"]["profile"] = json!({ "name": profile, "namespace": namespace });
+    match quick {
+        true if spec["kdrSnapshotConfiguration"].is_object() => {}
+        true => spec["kdrSnapshotConfiguration"] = json!({}),
+        false => drop(spec.as_object_mut().and_then(|spec| spec.remove("kdrSnapshotConfiguration"))),
     }
     json!({
         "apiVersion": policy_kind().api_version(), "kind": "Policy",

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use keelson_crypto::VerifyingKey;
-use keelson_model::ErrorClass;
+use keelson_crypto::{ParseSignatureError, VerifyingKey};
+use keelson_model::{Classified, ErrorClass};
 use keelson_protection::recovery::report::ReportDocument;
 
 use crate::dr::kit::UsedKit;
-use crate::failure::{failed, refuse};
+use crate::failure::{failed, refuse, refuse_with};
 use crate::files::read_file;
 use crate::output::{Format, data};
 
@@ -37,7 +37,10 @@ pub(super) fn run(arguments: CheckReport) -> Result<()> {
         None => key,
     };
     let key = key.ok_or_else(|| refuse(ErrorClass::NotFound, "the kit holds no key of reports"))?;
-    let key: VerifyingKey = key.parse().map_err(failed)?;
+    let key: VerifyingKey = key.parse().map_err(|error: ParseSignatureError| {
+        let hint = "--key takes what 'keelson dr kit' tells as reportKey, or give the kit itself with --kit";
+        refuse_with(error.class(), error.to_string(), hint)
+    })?;
     let text = read_file("the report", &report, REPORT_BYTES_MAX)?;
     let text = String::from_utf8(text).map_err(|_| {
         refuse(ErrorClass::Corrupt, format!("the report '{}' is not a text", report.display()))

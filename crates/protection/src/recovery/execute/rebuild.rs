@@ -271,7 +271,7 @@ fn fail_unfinished(
         })?;
     }
     each(transaction, kinds::restore_point_contents(), |mut content| {
-        if !restore_points::is_retiring(&content) {
+        if !restore_points::is_marked(&content) {
             return Vec::new();
         }
         restore_points::clear_retiring(&mut content);

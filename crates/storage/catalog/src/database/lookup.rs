@@ -1,16 +1,18 @@
 //! Reads of the tables, on whatever connection and in whatever transaction the caller holds.
 
+use std::cmp::Ordering;
+
 use keelson_model::Revision;
 use keelson_model::selector::{LabelOperator, LabelRequirement};
 use rusqlite::{Connection, Params, params};
 
-use super::tables::{Found, count_label, decode_fault, find_row, hash_label, read_row};
+use super::tables::{Found, count_label, count_rows, decode_fault, find_row, hash_label, read_row};
 use crate::change::Step;
 use crate::error::{ReadError, sqlite};
 use crate::format::Malformed;
 use crate::format::body::BodyDecoder;
 use crate::format::record::Record;
-use crate::limits::{LABEL_INDEX_ROWS_MAX, PAGE_ROWS_MAX};
+use crate::limits::{LABEL_ROWS_COUNTED, PAGE_ROWS_MAX};
 use crate::query::{Page, PageKey, Query};
 use crate::row::{RowKey, RowKind, Stored};
 
@@ -49,12 +51,12 @@ pub(crate) fn list(
         .last()
         .filter(|_| more)
         .map(|last| PageKey { namespace: last.key.namespace.clone(), name: last.key.name.clone() });
-    // Counting takes longer than reading a page, so that it is done once a list.
     let remaining = match &next {
         None => Some(0),
-        Some(next) if query.after.is_none() && query.labels.is_everything() => {
-            let count = count_after(connection, &query.kind, query.namespace.as_deref(), next);
-            Some(count.map_err(query_error)?)
+        Some(_) if query.after.is_none() && query.labels.is_everything() => {
+            let rows =
+                count_rows(connection, &query.kind, query.namespace.as_deref()).map_err(query_error)?;
+            Some(rows.saturating_sub(limit as u64))
         }
         Some(_) => None,
     };
@@ -67,28 +69,29 @@ fn select(connection: &Connection, query: &Query, limit: usize) -> rusqlite::Res
     let kind = query.kind.as_str();
     let (namespace, name) =
         query.after.as_ref().map_or(("", ""), |after| (after.namespace.as_str(), after.name.as_str()));
-    let is_wanted = |record: &Record| {
-        query.namespace.as_ref().is_none_or(|namespace| *namespace == record.key.namespace)
-            && query.labels.matches(&record.labels)
+    // A page that ended in another namespace has passed all of the only one asked for, or none of it.
+    let name = match query.namespace.as_deref().map(|only| only.cmp(namespace)) {
+        Some(Ordering::Less) => return Ok(Vec::new()),
+        Some(Ordering::Greater) => "",
+        Some(Ordering::Equal) | None => name,
     };
-    if let Some(label) = choose_label(connection, query)? {
-        let statement = include_str!("../sql/objects/list_label.sql");
-        return collect(connection, statement, params![label, kind, namespace, name], is_wanted, limit);
-    }
-    match query.namespace.as_deref() {
-        None => {
+    let is_wanted = |record: &Record| query.labels.matches(&record.labels);
+    match (choose_label(connection, query)?, query.namespace.as_deref()) {
+        (Some(label), Some(only)) => {
+            let statement = include_str!("../sql/objects/list_label_namespace.sql");
+            collect(connection, statement, params![label, kind, only, name], is_wanted, limit)
+        }
+        (Some(label), None) => {
+            let statement = include_str!("../sql/objects/list_label.sql");
+            collect(connection, statement, params![label, kind, namespace, name], is_wanted, limit)
+        }
+        (None, Some(only)) => {
+            let statement = include_str!("../sql/objects/list_namespace.sql");
+            collect(connection, statement, params![kind, only, name], is_wanted, limit)
+        }
+        (None, None) => {
             let statement = include_str!("../sql/objects/list_kind.sql");
             collect(connection, statement, params![kind, namespace, name], is_wanted, limit)
-        }
-        Some(only) => {
-            // A page that ended in another namespace has passed all of this one, or none of it.
-            let after = match only.cmp(namespace) {
-                std::cmp::Ordering::Less => return Ok(Vec::new()),
-                std::cmp::Ordering::Equal => name,
-                std::cmp::Ordering::Greater => "",
-            };
-            let statement = include_str!("../sql/objects/list_namespace.sql");
-            collect(connection, statement, params![kind, only, after], is_wanted, limit)
         }
     }
 }
@@ -114,37 +117,19 @@ fn collect(
     Ok(records)
 }
 
-/// The label of an equality that the fewest rows bear, if they are few. Where all labels are frequent, reading in
-/// key order finds a page sooner than sorting what the index names.
+/// The label of an equality that the fewest rows bear. Labels beyond the bound are all the same to us.
 fn choose_label(connection: &Connection, query: &Query) -> rusqlite::Result<Option<i64>> {
     let mut best = None;
     for LabelRequirement { key, operator } in query.labels.requirements() {
         let LabelOperator::In(values) = operator else { continue };
         let (1, Some(value)) = (values.len(), values.first()) else { continue };
         let label = hash_label(&query.kind, key, value);
-        let rows = count_label(connection, label, LABEL_INDEX_ROWS_MAX + 1)?;
-        if rows <= LABEL_INDEX_ROWS_MAX && best.is_none_or(|(fewest, _)| rows < fewest) {
+        let rows = count_label(connection, label, LABEL_ROWS_COUNTED)?;
+        if best.is_none_or(|(fewest, _)| rows < fewest) {
             best = Some((rows, label));
         }
     }
     Ok(best.map(|(_, label)| label))
-}
-
-pub(crate) fn count_after(
-    connection: &Connection,
-    kind: &RowKind,
-    namespace: Option<&str>,
-    after: &PageKey,
-) -> rusqlite::Result<u64> {
-    let count: i64 = match namespace {
-        None => connection
-            .prepare_cached(include_str!("../sql/objects/count_kind.sql"))?
-            .query_row([kind.as_str(), &after.namespace, &after.name], |row| row.get(0))?,
-        Some(namespace) => connection
-            .prepare_cached(include_str!("../sql/objects/count_namespace.sql"))?
-            .query_row([kind.as_str(), namespace, &after.name], |row| row.get(0))?,
-    };
-    Ok(count.unsigned_abs())
 }
 
 /// The steps of a run, in the order in which they were recorded.

@@ -10,7 +10,10 @@ use crate::limits::{BUSY_TIMEOUT, READER_CACHE_KIB, WAL_BYTES_KEPT, WAL_PAGES, W
 pub(crate) const APPLICATION_ID: i64 = 0x4b4c_534e;
 
 /// Forward only. The schema's version is the number of migrations that were applied.
-const MIGRATIONS: &[&str] = &[include_str!("../sql/migrations/0001_tables.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../sql/migrations/0001_tables.sql"),
+    include_str!("../sql/migrations/0002_ordered_labels_and_counts.sql"),
+];
 
 pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
@@ -80,6 +83,27 @@ mod tests {
         let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         assert_eq!(pragma("journal_mode").unwrap(), "wal");
         assert_eq!(number("synchronous").unwrap(), 2, "FULL");
+    }
+
+    #[test]
+    fn rows_of_the_first_version_are_counted_and_found_by_their_labels() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let rows = "INSERT INTO objects (id, kind, namespace, name, uid, labels, created, version, class, body) VALUES
+            (1, 'points', 'shop', 'b', '', x'', 0, 0, 0, x''), (2, 'points', 'shop', 'a', '', x'', 0, 0, 0, x''),
+            (3, 'points', 'blog', 'a', '', x'', 0, 0, 0, x''), (4, 'actions', 'shop', 'a', '', x'', 0, 0, 0, x'');
+            INSERT INTO object_labels (label, object) VALUES (7, 1), (7, 2), (8, 3)";
+        connection.execute_batch(rows).unwrap();
+        let mut connection = connection;
+        let transaction = connection.transaction().unwrap();
+        migrate(&transaction).unwrap();
+        let text = |statement| transaction.query_row(statement, [], |row| row.get::<_, String>(0)).unwrap();
+        let labels = "SELECT group_concat(label || namespace || name || object, ' ') FROM object_labels";
+        assert_eq!(text(labels), "7shopa2 7shopb1 8bloga3");
+        let counts = "SELECT group_concat(kind || namespace || objects, ' ') FROM object_counts";
+        assert_eq!(text(counts), "actionsshop1 pointsblog1 pointsshop2");
+        assert_eq!(version(&transaction).unwrap(), SCHEMA_VERSION);
     }
 
     #[test]

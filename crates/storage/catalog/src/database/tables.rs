@@ -113,7 +113,10 @@ pub(crate) fn insert_row(connection: &Connection, record: &Record) -> rusqlite::
         class.to_byte(),
         body,
     ])?;
-    insert_labels(connection, &key.kind, labels, connection.last_insert_rowid())
+    insert_labels(connection, key, labels, connection.last_insert_rowid())?;
+    let counted = [key.kind.as_str(), &key.namespace];
+    connection.prepare_cached(include_str!("../sql/object_counts/add.sql"))?.execute(counted)?;
+    Ok(())
 }
 
 pub(crate) fn update_row(connection: &Connection, found: &Found, record: &Record) -> rusqlite::Result<()> {
@@ -129,30 +132,52 @@ pub(crate) fn update_row(connection: &Connection, found: &Found, record: &Record
     ])?;
     if found.record.labels != *labels {
         delete_labels(connection, found)?;
-        insert_labels(connection, &key.kind, labels, found.id)?;
+        insert_labels(connection, key, labels, found.id)?;
     }
     Ok(())
 }
 
 pub(crate) fn delete_row(connection: &Connection, found: &Found) -> rusqlite::Result<()> {
     connection.prepare_cached(include_str!("../sql/objects/delete.sql"))?.execute([found.id])?;
+    let RowKey { kind, namespace, name: _ } = &found.record.key;
+    let counted = [kind.as_str(), namespace];
+    connection.prepare_cached(include_str!("../sql/object_counts/subtract.sql"))?.execute(counted)?;
+    connection.prepare_cached(include_str!("../sql/object_counts/drop_empty.sql"))?.execute(counted)?;
     delete_labels(connection, found)
 }
 
-fn insert_labels(connection: &Connection, kind: &RowKind, labels: &Labels, id: i64) -> rusqlite::Result<()> {
+fn insert_labels(connection: &Connection, row: &RowKey, labels: &Labels, id: i64) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(include_str!("../sql/object_labels/insert.sql"))?;
     for (key, value) in labels {
-        statement.execute([hash_label(kind, key, value), id])?;
+        statement.execute(params![hash_label(&row.kind, key, value), row.namespace, row.name, id])?;
     }
     Ok(())
 }
 
 fn delete_labels(connection: &Connection, found: &Found) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(include_str!("../sql/object_labels/delete.sql"))?;
+    let row = &found.record.key;
     for (key, value) in &found.record.labels {
-        statement.execute([hash_label(&found.record.key.kind, key, value), found.id])?;
+        statement.execute(params![hash_label(&row.kind, key, value), row.namespace, row.name, found.id])?;
     }
     Ok(())
+}
+
+/// How many rows of a kind there are, in a namespace or in all.
+pub(crate) fn count_rows(
+    connection: &Connection,
+    kind: &RowKind,
+    namespace: Option<&str>,
+) -> rusqlite::Result<u64> {
+    let count: i64 = match namespace {
+        None => connection
+            .prepare_cached(include_str!("../sql/object_counts/sum_kind.sql"))?
+            .query_row([kind.as_str()], |row| row.get(0))?,
+        Some(namespace) => connection
+            .prepare_cached(include_str!("../sql/object_counts/find.sql"))?
+            .query_row([kind.as_str(), namespace], |row| row.get(0))?,
+    };
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// How many rows bear the label, at most `max`.

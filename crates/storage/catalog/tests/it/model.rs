@@ -117,14 +117,19 @@ fn stored(database: &Database) -> Rows {
     let mut rows = Rows::new();
     for of in [POINTS, ACTIONS] {
         let mut query = Query::all(kind(of), 3);
+        let before = rows.len();
+        let mut announced = None;
         loop {
             let page = database.list(&query).unwrap();
+            announced = announced.or(page.remaining.map(|remaining| page.rows.len() as u64 + remaining));
             rows.extend(page.rows.into_iter().map(|found| (found.row.key(), (found.row, found.revision))));
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => break,
             }
         }
+        let listed = (rows.len() - before) as u64;
+        assert_eq!((announced, database.count(&kind(of)).unwrap()), (Some(listed), listed));
     }
     rows
 }

@@ -188,7 +188,7 @@ fn a_newer_format_is_named_and_left_alone() {
     let path = fixture.file(1);
     assert_eq!(
         error.to_string(),
-        format!("catalog '{}' has format 99, this version knows formats up to 1", path.display())
+        format!("catalog '{}' has format 99, this version knows formats up to 2", path.display())
     );
     assert_eq!((error.class(), error.code()), (ErrorClass::Invalid, "catalog.open.newer_format"));
 }

@@ -95,7 +95,7 @@ fn a_page_key_of_another_namespace_is_honoured() {
 fn a_selector_finds_the_same_rows_with_and_without_the_index() {
     let fixture = Fixture::new();
     let (_data_dir, database) = fixture.create();
-    // More than the index is used for, so that both ways are taken.
+    // More than are counted, so that labels are also compared by what lies beyond.
     fill(&database, 6000);
     put(
         &database,
