@@ -153,6 +153,27 @@ impl Session {
     ///
     /// `Ended` if maintenance was first: start again with a new session.
     pub async fn commit(mut self, draft: OutcomeDraft) -> Result<Outcome, CommitError> {
+        let (session, created) = (self.id(), draft.created);
+        let record = match self.prepare(draft).await {
+            Ok(record) => record,
+            Err(error) => {
+                // Nothing will come of it: nobody need wait for its stated life to pass.
+                drop(self.marker.end(SessionResult::Aborted, created).await);
+                return Err(error);
+            }
+        };
+        let retain_until = record.retain_until;
+        match self.marker.create_outcome(record.clone(), retain_until).await {
+            Ok(_) => Ok(Outcome::new(session, record)),
+            Err(WriteObjectError::Put { source: StoreError::AlreadyExists { .. }, .. }) => {
+                Err(self.explain_end().await)
+            }
+            Err(source) => Err(CommitError::Create { session, source }),
+        }
+    }
+
+    /// All that comes before the outcome.
+    async fn prepare(&mut self, draft: OutcomeDraft) -> Result<OutcomeRecord, CommitError> {
         let session = self.id();
         let OutcomeDraft { created, description, streams, retain_until: draft_until } = draft;
         let store_until = self.shared.core.store.retention_end().await;
@@ -184,14 +205,7 @@ impl Session {
             (None, Some(until)) => self.retain(&[], &[], until).await?,
             (_, None) => {}
         }
-        let retain_until = record.retain_until;
-        match self.marker.create_outcome(record.clone(), retain_until).await {
-            Ok(_) => Ok(Outcome::new(session, record)),
-            Err(WriteObjectError::Put { source: StoreError::AlreadyExists { .. }, .. }) => {
-                Err(self.explain_end().await)
-            }
-            Err(source) => Err(CommitError::Create { session, source }),
-        }
+        Ok(record)
     }
 
     async fn explain_end(&self) -> CommitError {
