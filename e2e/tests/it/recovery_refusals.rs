@@ -9,6 +9,7 @@ use keelson_e2e::{Listing, answer_of};
 use keelson_testkit::{BucketProtection, Minio, free_port};
 use serde_json::json;
 
+use crate::refusals::{assert_policy_refused, dr_policy_to};
 use crate::stage::{NAMESPACE, Stage, assert_said, block_on, profile};
 use crate::world::{PASSPHRASE, World, enter, recovery_request};
 
@@ -207,13 +208,26 @@ fn a_missing_bucket_is_told_by_name() -> Result<()> {
     assert_unreachable(&world, Some(&minio), "no-bucket", &told, 4, &["nowhere", "bucket"])
 }
 
-#[test]
-fn a_review_that_is_interrupted_is_removed() -> Result<()> {
-    let world = enter()?;
-    // Takes connections and never answers.
+/// A bucket that takes connections and never answers: whatever asks it goes on for as long as this is kept.
+fn silent_bucket(world: &World) -> Result<TcpListener> {
     let silent = TcpListener::bind("127.0.0.1:0")?;
     let endpoint = format!("http://{}", silent.local_addr()?);
     apply_bucket_profile(&world.stage, "silent", &endpoint, "vault", ["key", "secret"])?;
+    Ok(silent)
+}
+
+#[test]
+fn a_profile_that_is_not_validated_yet_is_refused_as_target_of_disaster_recovery() -> Result<()> {
+    let world = enter()?;
+    let _silent = silent_bucket(&world)?;
+    assert_policy_refused(&world, &dr_policy_to("silent"), &["the profile is not validated yet"])?;
+    world.stage.delete(&["profile", "silent", "-n", NAMESPACE])
+}
+
+#[test]
+fn a_review_that_is_interrupted_is_removed() -> Result<()> {
+    let world = enter()?;
+    let _silent = silent_bucket(&world)?;
     let words = ["dr", "review", "--profile", "silent", "--source-cluster-id", NO_CLUSTER];
     let review = world.stage.start_keelson(&words)?;
     let reviews = || world.stage.kubectl(&["get", "kastendrreviews", "-n", NAMESPACE, "-o", "name"], "");
@@ -225,28 +239,34 @@ fn a_review_that_is_interrupted_is_removed() -> Result<()> {
     world.stage.delete(&["profile", "silent", "-n", NAMESPACE])
 }
 
-#[test]
-fn a_second_review_or_restore_is_a_conflict_that_names_the_first() -> Result<()> {
+/// The first one runs, and goes on to do so.
+#[track_caller]
+fn assert_only_one(kind: &str, verb: &str) -> Result<()> {
     let world = enter()?;
     let before = world.state_of("whole")?;
-    for kind in ["KastenDRReview", "KastenDRRestore"] {
-        world.stage.create(&recovery_request(kind, "the-first", "whole", NO_CLUSTER))?;
-        let second = recovery_request(kind, "the-second", "whole", NO_CLUSTER).to_string();
-        let said = world.stage.try_kubectl(&["create", "-f", "-"], &second)?;
-        assert_said(
-            &said,
-            1,
-            &["(Conflict)", &format!("{kind} 'the-first' exists already and only one may")],
-        );
-    }
-    let said = world.recover("review", "whole", &world.source_id)?;
-    assert_said(&said, 5, &["KastenDRReview 'the-first' exists already"]);
-    let restore = world.stage.ended("kastendrrestore", NAMESPACE, "the-first")?;
-    let told = restore["status"]["error"].as_str().context("no reason")?;
-    assert!(told.contains("holds nothing of cluster"), "{told}");
-    for kind in ["kastendrreviews", "kastendrrestores"] {
-        world.stage.delete(&[kind, "--all", "-n", NAMESPACE])?;
-    }
+    let _silent = silent_bucket(&world)?;
+    world.stage.create(&recovery_request(kind, "the-first", "silent", NO_CLUSTER))?;
+    let told = format!("{kind} 'the-first' exists already");
+    let second = recovery_request(kind, "the-second", "whole", &world.source_id).to_string();
+    let said = world.stage.try_kubectl(&["create", "-f", "-"], &second)?;
+    assert_said(&said, 1, &["(Conflict)", &told]);
+    assert_said(&world.recover(verb, "whole", &world.source_id)?, 5, &[&told]);
+    let resource = kind.to_lowercase();
+    let first = world.stage.get(&[&resource, "the-first", "-n", NAMESPACE])?.context("the first is gone")?;
+    let state = first["status"]["state"].as_str();
+    assert!(!matches!(state, Some("success" | "failed")), "it runs: {}", first["status"]);
+    world.stage.delete(&[&resource, "the-first", "-n", NAMESPACE])?;
+    world.stage.delete(&["profile", "silent", "-n", NAMESPACE])?;
     assert_eq!(world.state_of("whole")?, before);
     Ok(())
+}
+
+#[test]
+fn a_second_review_while_one_runs_is_a_conflict_that_names_the_first() -> Result<()> {
+    assert_only_one("KastenDRReview", "review")
+}
+
+#[test]
+fn a_second_restore_while_one_runs_is_a_conflict_that_names_the_first() -> Result<()> {
+    assert_only_one("KastenDRRestore", "restore")
 }

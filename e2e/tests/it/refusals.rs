@@ -37,9 +37,14 @@ fn exporting(name: &str, profile: &str) -> Value {
     )
 }
 
+pub(crate) fn dr_policy_to(profile: &str) -> Value {
+    let parameters = json!({ "filters": {}, "profile": { "name": profile, "namespace": NAMESPACE } });
+    policy(DR_POLICY, NAMESPACE, json!([{ "action": "backup", "backupParameters": parameters }]))
+}
+
 /// The policy's status says Failed with each of `words`; nothing is made of it.
 #[track_caller]
-fn assert_policy_refused(world: &World, policy: &Value, words: &[&str]) -> Result<()> {
+pub(crate) fn assert_policy_refused(world: &World, policy: &Value, words: &[&str]) -> Result<()> {
     let stage = &world.stage;
     let name = policy["metadata"]["name"].as_str().unwrap_or_default();
     let before = world.everything()?;
@@ -70,10 +75,7 @@ fn assert_no_target(world: &World, profile: &str, words: &[&str]) -> Result<()> 
     assert!(world.stage.get(&["policy", DR_POLICY, "-n", NAMESPACE])?.is_none(), "the policy is left");
     assert_eq!(secret()?.map(|secret| secret["data"].clone()), kept);
     assert_said(&said, 3, &[&["disaster recovery was not enabled"], words].concat());
-    let parameters = json!({ "filters": {}, "profile": { "name": profile, "namespace": NAMESPACE } });
-    let policy =
-        policy(DR_POLICY, NAMESPACE, json!([{ "action": "backup", "backupParameters": parameters }]));
-    assert_policy_refused(world, &policy, words)?;
+    assert_policy_refused(world, &dr_policy_to(profile), words)?;
     let status = world.stage.status()?;
     assert!(status["disasterRecovery"].is_null(), "{status}");
     world.assert_untouched(&before, Except::Nothing)
