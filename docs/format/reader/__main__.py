@@ -225,9 +225,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def read_passphrase(file: Path | None) -> bytes:
-    """The bytes as they are, but for one line feed at the end of a file."""
+    """The bytes as they are, but for one line end, of either kind, at the end of a file."""
     if file is not None:
-        return file.read_bytes().removesuffix(b"\n")
+        phrase = file.read_bytes()
+        return phrase.removesuffix(b"\r\n") if phrase.endswith(b"\r\n") else phrase.removesuffix(b"\n")
     if PASSPHRASE_VARIABLE not in os.environ:
         raise OSError(f"neither --passphrase-file nor {PASSPHRASE_VARIABLE} is given")
     return os.environb[PASSPHRASE_VARIABLE.encode()]

@@ -52,10 +52,26 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done, 2 wrong command line, 3
 
 #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", plain(&format!("{error:#}")));
     let known = error.downcast_ref::<Failed>();
-    if let Some(hint) = known.and_then(|known| known.hint.as_ref()) {
-        eprintln!("hint: {hint}");
-    }
+    eprintln!("{}", told(error, known));
     ExitCode::from(known.map_or(1, |known| exit_code(known.class)))
+}
+
+/// Both may name what a stranger wrote.
+fn told(error: &anyhow::Error, known: Option<&Failed>) -> String {
+    let hint = known.and_then(|known| known.hint.as_ref());
+    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    plain(&format!("error: {error:#}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_message_nor_hint_acts_on_the_terminal() {
+        let error = refuse_with(ErrorClass::Invalid, "no \u{1b}[31mprofile", "look at \u{1b}]0;title\u{7}");
+        let told = told(&error, error.downcast_ref());
+        assert_eq!(told, "error: no \u{fffd}[31mprofile\nhint: look at \u{fffd}]0;title\u{fffd}");
+    }
 }

@@ -19,10 +19,13 @@ pub(crate) fn read_passphrase(file: &Path) -> Result<Vec<u8>> {
         Some("-") => read(std::io::stdin(), "read the passphrase from stdin", PASSPHRASE_BYTES_MAX)?,
         _ => read_file("the passphrase", file, PASSPHRASE_BYTES_MAX)?,
     };
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
+    strip_line_end(&mut bytes);
     Ok(bytes)
+}
+
+fn strip_line_end(bytes: &mut Vec<u8>) {
+    let end = [b"\r\n".as_slice(), b"\n"].into_iter().find(|end| bytes.ends_with(end));
+    bytes.truncate(bytes.len() - end.map_or(0, <[u8]>::len));
 }
 
 /// Reads a whole file that must not be longer than this.
@@ -57,4 +60,27 @@ pub(crate) fn io_failed(doing: impl fmt::Display, error: &Error) -> anyhow::Erro
         _ => ErrorClass::Unavailable { retry_after: None },
     };
     refuse(class, format!("{doing}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_of_either_kind_is_not_part_of_a_passphrase() {
+        let check = |written: &str, expected: &str| {
+            let mut bytes = written.as_bytes().to_vec();
+            strip_line_end(&mut bytes);
+            assert_eq!(bytes, expected.as_bytes(), "{written:?}");
+        };
+        check("phrase", "phrase");
+        check("phrase\n", "phrase");
+        check("phrase\r\n", "phrase");
+        check("phrase\n\n", "phrase\n");
+        check("phrase\r\n\r\n", "phrase\r\n");
+        check("phrase\r", "phrase\r");
+        check(" phrase \n", " phrase ");
+        check("\n", "");
+        check("", "");
+    }
 }
