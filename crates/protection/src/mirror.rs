@@ -5,7 +5,7 @@
 //! to time everything is: a catalog that was switched, or an event that was missed, is made up for.
 //!
 //! Guarantees: until a recovery has finished nothing is removed, because the cluster does not hold yet what the
-//! recovered catalog does.
+//! recovered catalog does; nor is, later, what the cluster did not take of it and is tried again.
 
 mod known;
 mod secrets;
@@ -27,7 +27,8 @@ use tracing::{debug, warn};
 use crate::kinds;
 use crate::mirror::known::Known;
 use crate::platform::{CatalogAway, Platform, commit};
-use crate::recovery;
+use crate::recovery::state::Owed;
+use crate::recovery::{self, RecoveryError};
 
 pub(crate) use self::secrets::{MirroredSecret, open_secret};
 
@@ -51,6 +52,8 @@ enum MirrorError {
     Commit { source: CommitError },
     #[error("read Secret '{name}'")]
     ReadSecret { name: String, source: RequestError },
+    #[error("read what the cluster has not taken of the recovered configuration")]
+    ReadOwed { source: RecoveryError },
 }
 
 pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken) {
@@ -125,21 +128,25 @@ impl Mirror {
         }
         let settled = self.unfinished.is_none_or(|at| at.elapsed() > AFTER_RECOVERY);
         if settled && self.known.removal_is_due() {
-            self.remove_gone(&catalog).await?;
+            self.remove_gone(platform, &catalog).await?;
             self.known.removal_is_done();
         }
         Ok(())
     }
 
     /// Removes rows of objects that are gone, and of Secrets that no profile names any more.
-    async fn remove_gone(&self, catalog: &Database) -> Result<(), MirrorError> {
+    async fn remove_gone(&self, platform: &Platform, catalog: &Database) -> Result<(), MirrorError> {
+        let owed = recovery::state::owed(platform).map_err(|source| MirrorError::ReadOwed { source })?;
+        let owed: BTreeSet<RowKey> = owed.iter().map(Owed::key).collect();
         for kind in [kinds::profiles(), kinds::policies()] {
             if let Some(present) = self.known.all_of(&kind) {
-                remove_others(catalog, &kind, &present).await?;
+                remove_others(catalog, &kind, &(&present | &owed)).await?;
             }
         }
-        match self.known.named_secrets() {
-            Some(named) => remove_others(catalog, &kinds::secrets(), &named).await,
+        // A profile that is not there yet may name any of them.
+        let needed = owed.iter().any(|owed| owed.kind == kinds::profiles());
+        match self.known.named_secrets().filter(|_| !needed) {
+            Some(named) => remove_others(catalog, &kinds::secrets(), &(&named | &owed)).await,
             None => Ok(()),
         }
     }

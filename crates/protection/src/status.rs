@@ -264,7 +264,10 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
     });
     let trouble = platform.shipping_trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let trouble = trouble.map(|(since, why)| format!("since {since} nothing is shipped: {why}"));
-    trouble.into_iter().chain(moved).chain(dropped).chain(drill).collect()
+    let owed = state::owed(platform).unwrap_or_default().into_iter().map(|owed| {
+        format!("the cluster has not taken {} of the recovered catalog yet: {}", owed.key(), owed.why)
+    });
+    trouble.into_iter().chain(moved).chain(dropped).chain(drill).chain(owed).collect()
 }
 
 /// What is told of what this instance owns.

@@ -333,7 +333,11 @@ impl Classified for RecoveryError {
             Self::KeysExhausted => Some("disable and enable disaster recovery: it begins anew".to_owned()),
             Self::Cluster { source, .. } => source.hint(),
             Self::Away { source } => source.hint(),
-            Self::TimedOut { .. } => Some("give it more time: --timeout, or spec.timeoutMinutes".to_owned()),
+            Self::TimedOut { .. } => Some(
+                "give it more time: --timeout, or spec.timeoutMinutes; after the switch a restore of the same point \
+                 goes on where this one was"
+                    .to_owned(),
+            ),
             Self::Interrupted => Some("ask for the same again: it goes on".to_owned()),
             error if error.class() == ErrorClass::Corrupt => Some(
                 "keelson tools verify names everything that is damaged; an earlier state may be whole: \

@@ -4,11 +4,12 @@
 //! unfinished; 3 ownership of the source is given up; 4 the keys of the lineage are kept for the new generation; 5
 //! `CURRENT` names it; 6 this instance adopts the lineage and forgets what it believed; 7 configuration is put back.
 //!
-//! Guarantees: before 5 a stop, a timeout or a kill leaves the old catalog in use, and what 3 placed is withdrawn. 5 and
-//! 6 are not stopped half-way. From 5 on the run only rolls forward: after a restart, and for the next restore of the
-//! same point, it goes on at the first step that is not done.
+//! Guarantees: before 5 a stop, a timeout or a kill leaves the old catalog in use, and what 3 placed is withdrawn. 3, and
+//! 4 to 6, are not stopped half-way: they are done, and what was placed is withdrawn, in turns of `enabling` only. From 5
+//! on the run only rolls forward: after a restart, and for the next restore of the same point, it goes on at the first
+//! step that is not done.
 
-mod configuration;
+pub(super) mod configuration;
 pub(super) mod rebuild;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use keelson_model::skip::SkipResources;
 use keelson_model::{Chain, Generation, LineageId};
 use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::identity::Identity;
 use crate::identity::RepositoryKeys;
@@ -33,6 +35,7 @@ use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::adopt::adopt_keys;
 use crate::recovery::documents::{BaseDocument, StateSummary};
+use crate::recovery::execute::configuration::PutBack;
 use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
 use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
@@ -201,11 +204,11 @@ pub(crate) async fn execute(
     steps.done("rebuild");
 
     phase("Placing the ownership ConfigMap");
-    place_config_map(platform, plan).await?;
+    in_turn(platform, place_config_map(platform.clone(), plan.clone())).await?;
     steps.done("ownership");
 
     phase("Switching to the recovered catalog");
-    switch(platform, plan, built).await?;
+    in_turn(platform, switch(platform.clone(), plan.clone(), built)).await?;
     steps.done("switch");
 
     notes.extend(finish(platform, plan, phase).await?);
@@ -262,8 +265,28 @@ impl Steps {
     }
 }
 
+/// Does a step while nobody else changes what is enabled, in a task that goes on when the restore is stopped. One that
+/// was stopped before its turn came does nothing any more, so that whoever withdraws in a later turn finds either nothing
+/// of a step or all of it.
+async fn in_turn(
+    platform: &Arc<Platform>,
+    step: impl Future<Output = Result<(), RecoveryError>> + Send + 'static,
+) -> Result<(), RecoveryError> {
+    let stopped = CancellationToken::new();
+    let _stops = stopped.clone().drop_guard();
+    let (tasks, platform) = (platform.tasks().clone(), platform.clone());
+    let doing = tasks.spawn(async move {
+        let _turn = platform.enabling.lock().await;
+        if stopped.is_cancelled() {
+            return Err(RecoveryError::Interrupted);
+        }
+        step.await
+    });
+    doing.await.map_err(|_| RecoveryError::Interrupted)?
+}
+
 /// Placed by every recovery; only its existence is the signal, the rest is for people.
-async fn place_config_map(platform: &Platform, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
+async fn place_config_map(platform: Arc<Platform>, plan: RecoveryPlan) -> Result<(), RecoveryError> {
     let at = NamespacedName::new(&platform.settings.install_namespace, OWNERSHIP_CONFIG_MAP);
     let now = platform.clock.now();
     let data = BTreeMap::from([
@@ -279,7 +302,7 @@ async fn place_config_map(platform: &Platform, plan: &RecoveryPlan) -> Result<()
     ]);
     let mut map = ConfigMap::new(at, data);
     map.labels.insert("app.kubernetes.io/part-of".to_owned(), "k10".to_owned());
-    ownership::await_release(platform, &plan.source, plan.generation)
+    ownership::await_release(&platform, &plan.source, plan.generation)
         .await
         .map_err(|source| RecoveryError::Ownership { source })?;
     platform.cluster.apply_config_map(&map).await.map_err(|source| RecoveryError::Cluster {
@@ -288,8 +311,9 @@ async fn place_config_map(platform: &Platform, plan: &RecoveryPlan) -> Result<()
     })
 }
 
-/// Takes back what a recovery placed that did not come to its switch.
+/// Takes back what a recovery placed that did not come to its switch. Waits for one that is at it.
 pub(crate) async fn withdraw(platform: &Platform) -> Result<(), RecoveryError> {
+    let _turn = platform.enabling.lock().await;
     let withdrawn = ownership::withdraw_release(platform, own_generation(platform)).await;
     let withdrawn = withdrawn.map_err(|source| RecoveryError::Ownership { source })?;
     if withdrawn != ownership::Withdrawn::OwnsAgain {
@@ -314,28 +338,22 @@ pub(in crate::recovery) fn catalog_key(
         .map_err(|source| RecoveryError::CatalogKey { source })
 }
 
-/// Steps 4 to 6. In a task of its own, which a timeout of the restore does not stop half-way.
-async fn switch(platform: &Arc<Platform>, plan: &RecoveryPlan, built: Built) -> Result<(), RecoveryError> {
-    let (platform, plan) = (platform.clone(), plan.clone());
-    let tasks = platform.tasks().clone();
-    let switching = tasks.spawn(async move {
-        let Built { prepared, key, lineage, keys, came_from, state, is_latest, notes: _ } = built;
-        let _turn = platform.enabling.lock().await;
-        let mut identity = platform.identity();
-        let (own_key, generation) = (&platform.instance_key, plan.generation);
-        identity.prepare_adoption(own_key, generation, lineage, plan.source.clone(), &keys);
-        let written = identity.write(&platform.instance, platform.clock.now()).await;
-        written.map_err(|source| RecoveryError::Identity { source })?;
-        let late_exports = is_latest.then(|| platform.clock.now());
-        let recovered = Recovered { plan, state, came_from, settled: false, finished: false, late_exports };
-        state::write_recovered(&platform, &recovered).await?;
-        ship::stop(&platform).await;
-        let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));
-        let database = switched.map_err(|source| RecoveryError::Rebuild { source })?;
-        platform.use_catalog(database, key);
-        settle(&platform, identity).await
-    });
-    switching.await.map_err(|_| RecoveryError::Interrupted)?
+/// Steps 4 to 6.
+async fn switch(platform: Arc<Platform>, plan: RecoveryPlan, built: Built) -> Result<(), RecoveryError> {
+    let Built { prepared, key, lineage, keys, came_from, state, is_latest, notes: _ } = built;
+    let mut identity = platform.identity();
+    let (own_key, generation) = (&platform.instance_key, plan.generation);
+    identity.prepare_adoption(own_key, generation, lineage, plan.source.clone(), &keys);
+    let written = identity.write(&platform.instance, platform.clock.now()).await;
+    written.map_err(|source| RecoveryError::Identity { source })?;
+    let late_exports = is_latest.then(|| platform.clock.now());
+    let recovered = Recovered { plan, state, came_from, settled: false, finished: false, late_exports };
+    state::write_recovered(&platform, &recovered).await?;
+    ship::stop(&platform).await;
+    let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));
+    let database = switched.map_err(|source| RecoveryError::Rebuild { source })?;
+    platform.use_catalog(database, key);
+    settle(&platform, identity).await
 }
 
 /// Step 6: what follows from the new generation being in use. Repeated until it was done once.
@@ -362,10 +380,8 @@ pub(crate) async fn finish(
     let turn = platform.enabling.lock().await;
     settle(platform, platform.identity()).await?;
     drop(turn);
-    let mut notes = configuration::put_back(platform, plan, phase).await?;
-    if let Some(recovered) = state::recovered(platform)? {
-        state::write_recovered(platform, &Recovered { finished: true, ..recovered }).await?;
-    }
+    let PutBack { mut notes, owed } = configuration::put_back(platform, plan, phase).await?;
+    state::finish(platform, &owed).await?;
     drop_older_generations(platform);
     // Policies look at themselves from time to time; until then nothing would be shipped.
     notes.extend(configuration::protect_again(platform).await);

@@ -32,6 +32,9 @@ use crate::recovery::state;
 
 const ACTOR: &str = "recovery";
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often what the cluster did not take of the recovered configuration is tried again. The mirror has long seen by
+/// then what the last try put back.
+const OWED_EVERY: Duration = Duration::from_secs(30);
 /// The documented bound of a restore.
 const RESTORE_MINUTES: u64 = 90;
 const REVIEW_MINUTES: u64 = 30;
@@ -39,8 +42,12 @@ const REVIEW_MINUTES: u64 = 30;
 pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToken) {
     let mut commits = platform.commits();
     if waiting(&platform.instance, kinds::dr_restore()).is_none() {
-        withdraw(&platform).await;
+        tokio::select! {
+            () = withdraw(&platform) => (),
+            () = stop.cancelled() => return,
+        }
     }
+    let mut tried: Option<tokio::time::Instant> = None;
     loop {
         commits.borrow_and_update();
         for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)]
@@ -51,6 +58,13 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
                 // Taken up again by the next process: its row says `running`.
                 () = stop.cancelled() => return,
             }
+        }
+        if tried.is_none_or(|at| at.elapsed() >= OWED_EVERY) {
+            tokio::select! {
+                () = try_owed(&platform) => (),
+                () = stop.cancelled() => return,
+            }
+            tried = Some(tokio::time::Instant::now());
         }
         tokio::select! {
             _ = commits.changed() => (),
@@ -76,8 +90,28 @@ async fn withdraw(platform: &Platform) {
     }
 }
 
+async fn try_owed(platform: &Platform) {
+    if let Err(error) = execute::configuration::put_back_owed(platform).await {
+        warn!(cause = %Chain(&error), "what is left of the recovered configuration could not be put back; it is tried again");
+    }
+}
+
 async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
     let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
+    let limit = async {
+        tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+        RecoveryError::TimedOut { minutes }
+    };
+    carry_out_within(platform, kind, request, limit).await;
+}
+
+/// Until the limit says why no more.
+async fn carry_out_within(
+    platform: &Arc<Platform>,
+    kind: &'static KindInfo,
+    request: Record,
+    limit: impl Future<Output = RecoveryError>,
+) {
     info!(kind = kind.kind, name = request.name, "recovery request begins");
     let begun = now(platform);
     note(platform, &request, |progress: &mut RecoveryProgress| progress.begin(begun)).await;
@@ -87,15 +121,18 @@ async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: R
             _ => run_restore(platform, &request).await,
         }
     };
-    let limit = Duration::from_secs(minutes * 60);
-    let result = match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(RecoveryError::TimedOut { minutes }),
+    let result = tokio::select! {
+        biased;
+        result = work => result,
+        stopped = limit => Err(stopped),
     };
     match result {
         Ok(()) => info!(kind = kind.kind, name = request.name, "recovery request succeeded"),
         Err(failure) => {
-            withdraw(platform).await;
+            // A review places nothing, and its end need not wait for a turn.
+            if kind.kind == kinds::dr_restore().kind {
+                withdraw(platform).await;
+            }
             let cause = Causes(&failure).to_string();
             let message = match failure.hint() {
                 Some(hint) => format!("{}; hint: {hint}", Chain(&failure)),
@@ -208,25 +245,38 @@ fn source_of(value: &Value) -> Result<Source, RecoveryError> {
 
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), RecoveryError> {
     let phase = phases(platform, request);
+    if let Some((plan, state)) = own_switched(platform, request)? {
+        return go_on(platform, request, plan, state, &phase).await;
+    }
     let wanted = wanted(platform, request)?;
     note(platform, request, |status: &mut KastenDRRestoreStatus| {
         status.source_cluster_id = Some(wanted.source.source_cluster_id.to_string());
     })
     .await;
-    if let Some((plan, state)) = switched(platform, request, &wanted)? {
-        phase("Going on after the switch");
-        keep_plan(platform, request, &plan).await?;
-        let notes = execute::finish(platform, &plan, &phase).await?;
-        let report =
-            RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
-        note_success(platform, request, &plan, report).await;
-        return Ok(());
+    if let Some((plan, state)) = others_switched(platform, &wanted)? {
+        return go_on(platform, request, plan, state, &phase).await;
     }
     phase("Reading the location");
     let (plan, opened) = execute::make_plan(platform, &wanted).await?;
     check_confirmations(request, &plan, &opened)?;
     keep_plan(platform, request, &plan).await?;
     let report = execute::execute(platform, &plan, &opened, &phase).await?;
+    note_success(platform, request, &plan, report).await;
+    Ok(())
+}
+
+/// The steps after the switch.
+async fn go_on(
+    platform: &Arc<Platform>,
+    request: &Record,
+    plan: RecoveryPlan,
+    state: StateSummary,
+    phase: execute::Phase<'_>,
+) -> Result<(), RecoveryError> {
+    phase("Going on after the switch");
+    keep_plan(platform, request, &plan).await?;
+    let notes = execute::finish(platform, &plan, phase).await?;
+    let report = RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
     note_success(platform, request, &plan, report).await;
     Ok(())
 }
@@ -253,22 +303,25 @@ fn phases(platform: &Arc<Platform>, request: &Record) -> impl Fn(&str) + Send + 
     }
 }
 
-/// The plan of a recovery that has switched catalogs already, and that this request goes on with: its own, or one that
-/// an earlier request has not ended.
-fn switched(
+/// This request's own plan, where it has switched catalogs already; perhaps it has ended, and was killed before it could
+/// say so. Nothing else is needed to go on: the review that it came from may be gone.
+fn own_switched(
     platform: &Platform,
     request: &Record,
-    wanted: &RecoveryRequest,
 ) -> Result<Option<(RecoveryPlan, StateSummary)>, RecoveryError> {
     let Some(recovered) = state::recovered(platform)? else { return Ok(None) };
-    // Ended, and killed before the request could say so.
     let own = request.body.internal.get("plan").and_then(|plan| RecoveryPlan::deserialize(plan).ok());
-    if own.is_some_and(|own| own.generation == recovered.plan.generation) {
-        return Ok(Some((recovered.plan, recovered.state)));
-    }
-    if recovered.finished {
-        return Ok(None);
-    }
+    let own = own.filter(|own| own.generation == recovered.plan.generation);
+    Ok(own.map(|own| (own, recovered.state)))
+}
+
+/// The plan of an earlier request that has switched catalogs and not ended, where this one asks for the same.
+fn others_switched(
+    platform: &Platform,
+    wanted: &RecoveryRequest,
+) -> Result<Option<(RecoveryPlan, StateSummary)>, RecoveryError> {
+    let unfinished = state::recovered(platform)?.filter(|recovered| !recovered.finished);
+    let Some(recovered) = unfinished else { return Ok(None) };
     let plan = recovered.plan;
     let same = match &wanted.wanted {
         Wanted::Latest => plan.point != EXPORTS,
@@ -376,3 +429,6 @@ async fn note_success(platform: &Platform, request: &Record, plan: &RecoveryPlan
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,29 @@ pub struct Recovered {
     pub late_exports: Option<Timestamp>,
 }
 
+/// Configuration of the recovered catalog that the cluster has not taken yet. The catalog keeps it, and it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Owed {
+    /// Of its row, as are namespace and name.
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    /// What the cluster said the last time.
+    pub why: String,
+}
+
+impl Owed {
+    pub(crate) fn of(key: RowKey, why: String) -> Self {
+        let RowKey { kind, namespace, name } = key;
+        Self { kind: kind.as_str().to_owned(), namespace, name, why }
+    }
+
+    pub(crate) fn key(&self) -> RowKey {
+        RowKey::new(RowKind::new(self.kind.as_str()), self.namespace.as_str(), self.name.as_str())
+    }
+}
+
 /// The chain that was left because it was not this instance's alone, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +123,7 @@ const ENABLED: &str = "enabled";
 const ENABLING: &str = "enabling";
 const FORMER: &str = "former";
 const RECOVERED: &str = "recovered";
+const OWED: &str = "owed";
 const STARTED: &str = "started";
 const MOVED: &str = "moved";
 const COPIED: &str = "copied";
@@ -292,6 +316,25 @@ pub fn recovered(platform: &Platform) -> Result<Option<Recovered>, RecoveryError
 
 pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> Result<(), RecoveryError> {
     write(platform, put(RECOVERED, state, platform.clock.now())).await
+}
+
+/// Everything was put back but this.
+pub(crate) async fn finish(platform: &Platform, owed: &[Owed]) -> Result<(), RecoveryError> {
+    let now = platform.clock.now();
+    let mut changes = vec![put(OWED, &owed, now)];
+    if let Some(recovered) = recovered(platform)? {
+        changes.push(put(RECOVERED, &Recovered { finished: true, ..recovered }, now));
+    }
+    write_all(platform, changes).await
+}
+
+/// What the cluster does not hold yet of the recovered configuration.
+pub(crate) fn owed(platform: &Platform) -> Result<Vec<Owed>, RecoveryError> {
+    read(&platform.instance, OWED).map(Option::unwrap_or_default)
+}
+
+pub(crate) async fn write_owed(platform: &Platform, owed: &[Owed]) -> Result<(), RecoveryError> {
+    write(platform, put(OWED, &owed, platform.clock.now())).await
 }
 
 /// Exports unknown to the recovered catalog have been looked for.

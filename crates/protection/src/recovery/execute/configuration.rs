@@ -2,11 +2,14 @@
 //!
 //! The profile that the recovery itself reads through, and its Secret, change only after the new ones have opened the
 //! location; otherwise they stay and the report says so.
+//!
+//! Guarantees: nothing is lost that the cluster does not take, be it that it refuses, be it that the namespace of an
+//! application is not there yet. It is *owed*: the catalog keeps it, and it is tried again until it is there.
 
 use keelson_catalog::{Database, Query, RowKind, Stored};
 use keelson_model::Chain;
 use keelson_model::names::DR_POLICY;
-use keelson_workload::{Kind, NamespacedName, Secret};
+use keelson_workload::{Kind, NamespacedName, RequestError, Secret};
 use serde_json::Value;
 
 use crate::kinds;
@@ -18,17 +21,25 @@ use crate::recovery::RecoveryError;
 use crate::recovery::enable;
 use crate::recovery::execute::Phase;
 use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::state::{self, Owed};
 
 const PAGE: usize = 200;
+
+/// What came of it.
+pub(crate) struct PutBack {
+    /// Objects that were kept as they are, or could not be written, each with its reason.
+    pub notes: Vec<String>,
+    pub owed: Vec<Owed>,
+}
 
 pub(crate) async fn put_back(
     platform: &Platform,
     plan: &RecoveryPlan,
     phase: Phase<'_>,
-) -> Result<Vec<String>, RecoveryError> {
+) -> Result<PutBack, RecoveryError> {
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let mut writer =
-        Writer { platform, plan, notes: Vec::new(), own_secret: own_secret(platform, plan).await };
+    let own_secret = own_secret(platform, plan).await;
+    let mut writer = Writer { platform, plan, notes: Vec::new(), owed: Vec::new(), own_secret };
     if !plan.skips("secrets") {
         phase("Restoring secrets");
         for row in rows(&catalog, kinds::secrets())? {
@@ -47,7 +58,58 @@ pub(crate) async fn put_back(
             writer.object(&row, &kinds::policy()).await?;
         }
     }
-    Ok(writer.notes)
+    Ok(PutBack { notes: writer.notes, owed: writer.owed })
+}
+
+/// Tries again what the cluster has not taken. Leaves alone what is there: somebody has made it.
+pub(crate) async fn put_back_owed(platform: &Platform) -> Result<(), RecoveryError> {
+    let owed = state::owed(platform)?;
+    if owed.is_empty() || state::is_unfinished(platform) {
+        return Ok(());
+    }
+    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    let mut left = Vec::new();
+    for one in &owed {
+        left.extend(try_again(platform, &catalog, one).await?);
+    }
+    if left == owed { Ok(()) } else { state::write_owed(platform, &left).await }
+}
+
+/// What is still owed then. What was written just now is, until a later look finds it: the mirror knows it by then, and
+/// does not take its row for one of an object that is gone.
+async fn try_again(
+    platform: &Platform,
+    catalog: &Database,
+    owed: &Owed,
+) -> Result<Option<Owed>, RecoveryError> {
+    let key = owed.key();
+    let Some(row) = catalog.read(&key).map_err(|source| RecoveryError::ReadState { source })? else {
+        return Ok(None);
+    };
+    let failed = |source| RecoveryError::Cluster { what: key.to_string(), source };
+    let written = if key.kind == kinds::secrets() {
+        let Some(secret) = secret_of(platform, &row) else { return Ok(None) };
+        if platform.cluster.read_secret(&secret.at).await.map_err(failed)?.is_some() {
+            return Ok(None);
+        }
+        platform.cluster.apply_secret(&secret).await
+    } else {
+        let kind = if key.kind == kinds::profiles() { kinds::profile() } else { kinds::policy() };
+        let Some(object) = object_of(&row) else { return Ok(None) };
+        let present = platform.cluster.read_object(&kind, Some(&key.namespace), &key.name).await;
+        if present.map_err(failed)?.is_some() {
+            return Ok(None);
+        }
+        platform.cluster.apply_object(&kind, &object).await.map(drop)
+    };
+    match written {
+        Ok(()) => {
+            tracing::info!(object = %key, "put back what the cluster did not take before");
+            Ok(Some(owed.clone()))
+        }
+        Err(error) if error.refusal().is_some() => Ok(Some(Owed::of(key, Chain(&error).to_string()))),
+        Err(source) => Err(failed(source)),
+    }
 }
 
 /// Protects the platform as its policy asks, if it has one. Returns why it is not protected.
@@ -91,6 +153,7 @@ struct Writer<'a> {
     platform: &'a Platform,
     plan: &'a RecoveryPlan,
     notes: Vec<String>,
+    owed: Vec<Owed>,
     own_secret: Option<String>,
 }
 
@@ -101,44 +164,28 @@ impl Writer<'_> {
             self.notes.push(format!("Secret '{name}' was kept: the recovery reads through it"));
             return Ok(());
         }
-        let mirrored: Option<MirroredSecret> = serde_json::from_slice(&row.row.body).ok();
-        let data = mirrored
-            .as_ref()
-            .and_then(|secret| mirror::open_secret(self.platform, &row.row.namespace, name, secret));
-        let (Some(mirrored), Some(data)) = (mirrored, data) else {
-            self.notes.push(format!("Secret '{name}' could not be opened and was left out"));
+        let what = format!("Secret '{name}'");
+        let Some(secret) = secret_of(self.platform, row) else {
+            self.notes.push(format!("{what} could not be opened and was left out"));
             return Ok(());
         };
-        let at = NamespacedName::new(&self.platform.settings.install_namespace, name);
-        let failed = |source| RecoveryError::Cluster { what: format!("Secret '{name}'"), source };
-        let present = self.platform.cluster.read_secret(&at).await.map_err(failed)?;
+        let read = self.platform.cluster.read_secret(&secret.at).await;
+        let present = read.map_err(|source| RecoveryError::Cluster { what: what.clone(), source })?;
+        let is_new = present.is_none();
         if let Some(present) = present.filter(|_| !self.plan.mode.is_quick()) {
-            if present.data != data {
-                self.notes.push(format!("Secret '{name}' exists already and differs; it was kept"));
+            if present.data != secret.data {
+                self.notes.push(format!("{what} exists already and differs; it was kept"));
             }
             return Ok(());
         }
-        let mut secret = Secret::opaque(at, []);
-        secret.secret_type = mirrored.secret_type;
-        secret.labels = mirrored.labels;
-        secret.data = data;
         match self.platform.cluster.apply_secret(&secret).await {
             Ok(()) => Ok(()),
-            Err(error) if error.refusal().is_some() => {
-                self.notes.push(format!("Secret '{name}' was refused: {}", Chain(&error)));
-                Ok(())
-            }
-            Err(source) => Err(failed(source)),
+            Err(error) => self.refused(row, what, is_new, error),
         }
     }
 
     async fn object(&mut self, row: &Stored, kind: &Kind) -> Result<(), RecoveryError> {
-        let Some(mut object) = mirror::object_of(&row.row.body) else { return Ok(()) };
-        if let Some(map) = object.as_object_mut() {
-            map.remove("status");
-        }
-        object["metadata"]["namespace"] = Value::from(row.row.namespace.clone());
-        strip_nulls(&mut object);
+        let Some(object) = object_of(row) else { return Ok(()) };
         let (namespace, name) = (row.row.namespace.clone(), row.row.name.clone());
         let what = format!("{} '{namespace}/{name}'", kind.kind);
         let failed = |source| RecoveryError::Cluster { what: what.clone(), source };
@@ -158,13 +205,29 @@ impl Writer<'_> {
         }
         match self.platform.cluster.apply_object(kind, &object).await {
             Ok(_) => Ok(()),
-            // One object that the API server does not take must not keep all others away.
-            Err(error) if error.refusal().is_some() => {
-                self.notes.push(format!("{what} was refused: {}", Chain(&error)));
-                Ok(())
-            }
-            Err(source) => Err(RecoveryError::Cluster { what, source }),
+            Err(error) => self.refused(row, what, present.is_none(), error),
         }
+    }
+
+    /// One object that the API server does not take must not keep all others away.
+    fn refused(
+        &mut self,
+        row: &Stored,
+        what: String,
+        is_new: bool,
+        error: RequestError,
+    ) -> Result<(), RecoveryError> {
+        if error.refusal().is_none() {
+            return Err(RecoveryError::Cluster { what, source: error });
+        }
+        let why = Chain(&error).to_string();
+        if is_new {
+            self.notes.push(format!("{what} was refused; it is kept and tried again: {why}"));
+            self.owed.push(Owed::of(row.row.key(), why));
+        } else {
+            self.notes.push(format!("{what} was refused, and stays as it is in the cluster: {why}"));
+        }
+        Ok(())
     }
 
     /// Whether the location opens through the profile as it was backed up.
@@ -183,6 +246,30 @@ impl Writer<'_> {
         }
         listed
     }
+}
+
+/// The Secret that a row holds, if it opens.
+fn secret_of(platform: &Platform, row: &Stored) -> Option<Secret> {
+    let name = row.row.name.as_str();
+    let mirrored: MirroredSecret = serde_json::from_slice(&row.row.body).ok()?;
+    let data = mirror::open_secret(platform, &row.row.namespace, name, &mirrored)?;
+    let at = NamespacedName::new(&platform.settings.install_namespace, name);
+    let mut secret = Secret::opaque(at, []);
+    secret.secret_type = mirrored.secret_type;
+    secret.labels = mirrored.labels;
+    secret.data = data;
+    Some(secret)
+}
+
+/// The object that a row holds, as it is put back.
+fn object_of(row: &Stored) -> Option<Value> {
+    let mut object = mirror::object_of(&row.row.body)?;
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+    object["metadata"]["namespace"] = Value::from(row.row.namespace.clone());
+    strip_nulls(&mut object);
+    Some(object)
 }
 
 fn same_specification(present: &Value, wanted: &Value) -> bool {

@@ -1,0 +1,336 @@
+//! Restores on a real API server that are stopped at a chosen step, and what the cluster does not take of them.
+
+use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::poll;
+use keelson_catalog::{Actor, Change, Class, Expect, RowKey, RowKind};
+use keelson_crypto::KdfCost;
+use keelson_model::names::{DR_SECRET, OWNERSHIP_CONFIG_MAP};
+use keelson_model::recovery::DrMode;
+use keelson_model::{Generation, ManualClock};
+use keelson_resources::{crd, spec_hash};
+use keelson_testkit::{ControlPlane, eventually};
+use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::platform::Settings;
+use crate::recovery::enable::enable;
+use crate::recovery::state::Owed;
+use crate::{mirror, ownership, status};
+
+const NAMESPACE: &str = "kasten-io";
+const CONFIG: &str = "config.kio.kasten.io/v1alpha1";
+
+/// A platform that protects itself to a share, and recovers from there what it has shipped itself.
+struct Site {
+    plane: ControlPlane,
+    platform: Arc<Platform>,
+    _data: TempDir,
+    _share: TempDir,
+}
+
+impl Site {
+    /// Rows that are in the catalog before the first base is.
+    async fn start(rows: Vec<Change>) -> Result<Self> {
+        let (plane, data, share) = (ControlPlane::start().await?, tempfile::tempdir()?, tempfile::tempdir()?);
+        let cluster = Cluster::from_client(plane.client().await?);
+        make_namespace(&cluster, NAMESPACE).await?;
+        for (_, definition) in crd::crds() {
+            cluster.apply_manifest(&definition).await?;
+            let name = definition["metadata"]["name"].as_str().context("a name")?;
+            cluster.wait_established(name, Duration::from_secs(30)).await?;
+        }
+        let spec = json!({ "type": "Location",
+            "locationSpec": { "type": "FileStore", "fileStore": { "claimName": "share" } } });
+        let profile = object("Profile", NAMESPACE, "vault", spec);
+        let applied = cluster.apply_object(&kinds::profile(), &profile).await?;
+        let verdict = json!({ "validation": "Success", "hash": spec_hash(&applied["spec"]) });
+        cluster.patch_status(&kinds::profile(), Some(NAMESPACE), "vault", &verdict).await?;
+        let phrase = [("key".to_owned(), b"a long enough phrase".to_vec())];
+        cluster.apply_secret(&Secret::opaque(NamespacedName::new(NAMESPACE, DR_SECRET), phrase)).await?;
+        let settings = Settings {
+            install_namespace: NAMESPACE.to_owned(),
+            data: data.path().to_owned(),
+            mounts: "/nowhere".into(),
+            claims: BTreeMap::from([("share".to_owned(), share.path().to_owned())]),
+            ownership_grace: Duration::from_secs(60),
+            clock_difference_max: jiff::SignedDuration::MAX,
+            quick_mode: false,
+            passphrase_cost: KdfCost::LOWEST,
+        };
+        let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
+        let platform = Platform::open(settings, cluster, clock).await?;
+        if !rows.is_empty() {
+            platform.catalog()?.commit(&Actor::new("test"), rows)?;
+        }
+        enable(&platform, "vault", DrMode::Legacy).await?;
+        Ok(Self { plane, platform, _data: data, _share: share })
+    }
+
+    fn source(&self) -> Value {
+        json!({ "profileName": "vault", "sourceClusterID": self.platform.cluster_id })
+    }
+
+    async fn ask(&self, kind: &KindInfo, name: &str, spec: Value) -> Result<Record> {
+        let mut request = Record::new(kind, NAMESPACE, name, self.platform.clock.now(), Class::Local);
+        request.body.spec = spec;
+        commit(&self.platform.instance, "test", vec![request.put(Expect::Absent)]).await?;
+        self.read(&request)
+    }
+
+    async fn ask_restore(&self, name: &str) -> Result<Record> {
+        self.ask(kinds::dr_restore(), name, json!({ "sourceClusterInfo": self.source() })).await
+    }
+
+    fn read(&self, request: &Record) -> Result<Record> {
+        read(&self.platform.instance, &request.key())?.context("the request is there")
+    }
+
+    /// Waits until a request is at this.
+    async fn at(&self, request: &Record, phase: &str) -> Result<()> {
+        eventually(phase, async || Ok((self.read(request)?.body.status["phase"] == phase).then_some(())))
+            .await
+    }
+
+    /// Waits until a restore is about to switch, and only waits for what is shipped to stand still.
+    async fn about_to_switch(&self) -> Result<()> {
+        let prepared = RowKey::new(RowKind::new("disaster-recovery"), "", "recovered");
+        eventually("the switch is prepared", async || Ok(self.platform.instance.read(&prepared)?.map(drop)))
+            .await
+    }
+
+    async fn succeed(&self, kind: &'static KindInfo, request: Record) -> Result<Record> {
+        carry_out_within(&self.platform, kind, request.clone(), std::future::pending()).await;
+        let request = self.read(&request)?;
+        ensure!(request.body.status["state"] == "success", "{}", request.body.status);
+        Ok(request)
+    }
+
+    fn generation(&self) -> Result<Generation> {
+        Ok(self.platform.catalog()?.generation())
+    }
+
+    async fn has_config_map(&self) -> Result<bool> {
+        let at = NamespacedName::new(NAMESPACE, OWNERSHIP_CONFIG_MAP);
+        Ok(self.platform.cluster.read_config_map(&at).await?.is_some())
+    }
+
+    fn is_pending(&self) -> Result<bool> {
+        Ok(ownership::read(&self.platform.instance)?.pending.is_some())
+    }
+
+    fn holds(&self, key: &RowKey) -> Result<bool> {
+        Ok(self.platform.catalog()?.read(key)?.is_some())
+    }
+
+    async fn end(self) -> Result<()> {
+        self.platform.tasks().close();
+        self.platform.tasks().wait().await;
+        self.plane.stop().await
+    }
+}
+
+async fn make_namespace(cluster: &Cluster, name: &str) -> Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    let kind = Kind::cluster("v1", "Namespace", "namespaces");
+    cluster.apply_object(&kind, &namespace).await?;
+    Ok(())
+}
+
+fn object(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    json!({ "apiVersion": CONFIG, "kind": kind, "metadata": metadata, "spec": spec })
+}
+
+/// A row of the mirror.
+fn mirrored(key: &RowKey, object: &Value) -> Change {
+    let row =
+        crate::records::plain_row(key.clone(), Class::Configuration, object, jiff::Timestamp::UNIX_EPOCH);
+    Change::put(row)
+}
+
+/// Waits for something that comes about while a request is carried out, or a service runs.
+async fn meanwhile<T>(
+    running: Pin<&mut impl Future<Output = ()>>,
+    awaited: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        () = running => bail!("it has ended too early"),
+        done = awaited => done,
+    }
+}
+
+/// A limit, and what ends it.
+fn limit() -> (oneshot::Sender<()>, impl Future<Output = RecoveryError>) {
+    let (end, ended) = oneshot::channel();
+    let limit = async {
+        drop(ended.await);
+        RecoveryError::TimedOut { minutes: 1 }
+    };
+    (end, limit)
+}
+
+/// The switch was a task that a timeout did not stop: it waited for its turn, the ConfigMap was taken back, and then it
+/// switched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_whose_time_is_up_before_its_switch_has_its_turn_leaves_all_as_it_was() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let generation = site.generation()?;
+    let request = site.ask_restore("late").await?;
+    let (end, limit) = limit();
+    let platform = site.platform.clone();
+    let (first, mut second) = (platform.enabling.lock().await, pin!(platform.enabling.lock()));
+    let mut carrying = pin!(carry_out_within(&platform, kinds::dr_restore(), request.clone(), limit));
+    meanwhile(carrying.as_mut(), site.at(&request, "Placing the ownership ConfigMap")).await?;
+    assert!(poll!(second.as_mut()).is_pending());
+    drop(first);
+    let second = meanwhile(carrying.as_mut(), async { Ok(second.await) }).await?;
+    meanwhile(carrying.as_mut(), site.at(&request, "Switching to the recovered catalog")).await?;
+    ensure!(site.has_config_map().await? && site.is_pending()?, "it is placed before the switch");
+
+    drop(end);
+    assert!(poll!(carrying.as_mut()).is_pending());
+    drop(second);
+    carrying.await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "failed" && status["errorClass"] == "Cancelled", "{status}");
+    site.platform.tasks().close();
+    site.platform.tasks().wait().await;
+    assert_eq!(site.generation()?, generation);
+    ensure!(!site.has_config_map().await? && !site.is_pending()?, "it is taken back");
+    site.end().await
+}
+
+/// The timeout took back what the switch, which only waited for a base to be uploaded, relied on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_whose_time_is_up_while_it_switches_goes_on_with_the_next() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let generation = site.generation()?;
+    let request = site.ask_restore("late").await?;
+    let (end, limit) = limit();
+    let platform = site.platform.clone();
+    let uploading = platform.shipper.lock().await;
+    let mut carrying = pin!(carry_out_within(&platform, kinds::dr_restore(), request.clone(), limit));
+    meanwhile(carrying.as_mut(), site.about_to_switch()).await?;
+    drop(end);
+    assert!(poll!(carrying.as_mut()).is_pending());
+    drop(uploading);
+    carrying.await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "failed" && status["errorClass"] == "Cancelled", "{status}");
+    let told = status["error"].as_str().unwrap_or_default();
+    ensure!(told.contains("a restore of the same point goes on"), "{told}");
+    ensure!(site.generation()? > generation && state::is_unfinished(&site.platform), "it has switched");
+    ensure!(site.has_config_map().await? && site.is_pending()?, "the recovered catalog owns nothing");
+
+    let again = site.ask_restore("again").await?;
+    let switched = site.generation()?;
+    site.succeed(kinds::dr_restore(), again).await?;
+    ensure!(site.generation()? == switched && !state::is_unfinished(&site.platform), "it has gone on");
+    ensure!(site.has_config_map().await? && site.is_pending()?, "the recovered catalog owns nothing");
+    site.end().await
+}
+
+/// The source was looked up in the review anew, although the plan was stored long since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_has_switched_does_not_need_its_review_any_more() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let review = site.ask(kinds::dr_review(), "seen", json!({ "sourceClusterInfo": site.source() })).await?;
+    let review = site.succeed(kinds::dr_review(), review).await?;
+    let point = &review.body.status["restorePoints"]["restorePointList"][0]["id"];
+    let details = json!({ "kastenDRReviewRef": { "name": "seen", "namespace": NAMESPACE }, "id": point });
+    let request =
+        site.ask(kinds::dr_restore(), "killed", json!({ "kastenDRReviewDetails": details })).await?;
+    let turn = {
+        let uploading = site.platform.shipper.lock().await;
+        let restore = carry_out_within(
+            &site.platform,
+            kinds::dr_restore(),
+            request.clone(),
+            std::future::pending::<RecoveryError>(),
+        );
+        let mut carrying = pin!(restore);
+        meanwhile(carrying.as_mut(), site.about_to_switch()).await?;
+        let mut turn = pin!(site.platform.enabling.lock());
+        assert!(poll!(turn.as_mut()).is_pending());
+        drop(uploading);
+        meanwhile(carrying.as_mut(), async { Ok(turn.await) }).await?
+    };
+    ensure!(state::is_unfinished(&site.platform), "it has switched and not put back anything");
+    commit(&site.platform.instance, "test", vec![Change::delete(review.key())]).await?;
+    drop(turn);
+    let request = site.read(&request)?;
+    let ended = site.succeed(kinds::dr_restore(), request).await?;
+    assert_eq!(&ended.body.status["restorePoint"], point);
+    ensure!(!state::is_unfinished(&site.platform), "configuration is put back");
+    site.end().await
+}
+
+/// A policy in the namespace of an application, and whatever the API server refused once, was told, and half a minute
+/// later the mirror took its row for that of an object that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cluster_does_not_take_stays_in_the_catalog_and_is_put_back_when_it_can_be() -> Result<()> {
+    let own = RowKey::new(kinds::policies(), "shop", "own");
+    let broken = RowKey::new(kinds::profiles(), NAMESPACE, "broken");
+    let spec = json!({ "frequency": "@daily", "retention": { "daily": 7 }, "actions": [{ "action": "backup" }],
+        "selector": { "matchLabels": { "k10.kasten.io/appNamespace": "shop" } } });
+    let policy = object("Policy", "shop", "own", spec);
+    let nowhere = json!({ "type": "Location", "locationSpec": { "type": "Nowhere" } });
+    let profile = object("Profile", NAMESPACE, "broken", nowhere);
+    let site = Site::start(vec![mirrored(&own, &policy), mirrored(&broken, &profile)]).await?;
+    let restore = site.ask_restore("whole").await?;
+    let notes = site.succeed(kinds::dr_restore(), restore).await?.body.status["notes"].to_string();
+    for told in [
+        "Policy 'shop/own' was refused; it is kept",
+        "namespaces \\\"shop\\\" not found",
+        "'kasten-io/broken'",
+    ] {
+        ensure!(notes.contains(told), "'{told}' is not in {notes}");
+    }
+    enable(&site.platform, "vault", DrMode::Legacy).await?;
+    let alarms = status::observe(&site.platform).disaster_recovery.context("it is enabled")?.alarms;
+    ensure!(alarms.iter().any(|alarm| alarm.contains("'shop/own'")), "{alarms:?}");
+
+    let gone = [kinds::policies(), kinds::profiles()].map(|kind| RowKey::new(kind, NAMESPACE, "gone"));
+    let of_gone = gone.iter().map(|key| mirrored(key, &policy)).collect();
+    site.platform.catalog()?.commit(&Actor::new("test"), of_gone)?;
+    let stop = CancellationToken::new();
+    let mut mirroring = pin!(mirror::run_mirror(site.platform.clone(), stop));
+    let absent = async |keys: &[RowKey]| {
+        eventually("rows of what is gone are removed", async || {
+            let present: Vec<bool> = keys.iter().map(|key| site.holds(key)).collect::<Result<_>>()?;
+            Ok((!present.contains(&true)).then_some(()))
+        })
+        .await
+    };
+    meanwhile(mirroring.as_mut(), absent(&gone)).await?;
+    ensure!(site.holds(&own)? && site.holds(&broken)?, "what is owed is not gone");
+
+    let owed = || -> Result<Vec<RowKey>> { Ok(state::owed(&site.platform)?.iter().map(Owed::key).collect()) };
+    try_owed(&site.platform).await;
+    assert_eq!(owed()?, [broken.clone(), own.clone()]);
+    let cluster = &site.platform.cluster;
+    make_namespace(cluster, "shop").await?;
+    try_owed(&site.platform).await;
+    let restored = cluster.read_object(&kinds::policy(), Some("shop"), "own").await?.context("the policy")?;
+    assert_eq!(restored["spec"]["retention"], policy["spec"]["retention"]);
+    try_owed(&site.platform).await;
+    assert_eq!(owed()?, [broken]);
+    // From here on it is the user's again.
+    let seen = eventually("the mirror has seen it", async || {
+        let row = site.platform.catalog()?.read(&own)?.context("the row")?;
+        Ok((row.row.uid == restored["metadata"]["uid"].as_str().unwrap_or_default()).then_some(()))
+    });
+    meanwhile(mirroring.as_mut(), seen).await?;
+    cluster.delete_object(&kinds::policy(), Some("shop"), "own").await?;
+    meanwhile(mirroring.as_mut(), absent(&[own])).await?;
+    try_owed(&site.platform).await;
+    let found = cluster.read_object(&kinds::policy(), Some("shop"), "own").await?;
+    ensure!(found.is_none(), "what a user deletes stays away");
+    site.end().await
+}
