@@ -22,10 +22,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::epochs::RetiredBefore;
-use crate::layout::Epoch;
+use crate::layout::{ClusterFolder, Epoch};
 use crate::maintenance::places::{Place, Stands};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
+use crate::recovery::orphans;
 use crate::streams::new_session;
 use crate::{epochs, ownership};
 
@@ -230,7 +231,7 @@ async fn stand(platform: &Platform, place: &Place) -> Result<Stands, Trouble> {
     };
     let epoch = Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX));
     let (lineage, keys) = (platform.identity().lineage, ownership::lineage_keys(platform)?);
-    let folder = crate::layout::ClusterFolder::new(cluster);
+    let folder = ClusterFolder::new(cluster);
     let store = &*location.store;
     // The first owner has nobody before it.
     if epoch.0 <= 1 {
@@ -268,6 +269,7 @@ async fn prune(
     list: Option<&RetiredBefore>,
     repack: bool,
 ) -> Result<Pruned, Trouble> {
+    retire_orphans(platform, place, repository).await?;
     // First the retirements, then the claims: one that is stated in between is not among them.
     let retirements = repository.list_retired().await?;
     let proof = place.prove(platform).await?;
@@ -285,6 +287,25 @@ async fn prune(
         true => Ok(Pruned::Done(prune.report())),
         false => Ok(Pruned::Waits(Box::new(prune))),
     }
+}
+
+/// In the platform's own repository: rows that a base should have named.
+async fn retire_orphans(
+    platform: &Platform,
+    place: &Place,
+    repository: &Repository<Open>,
+) -> Result<(), Trouble> {
+    let Place::Shared { cluster, .. } = place else { return Ok(()) };
+    let folder = ClusterFolder::new(cluster).dr_repository(repository.id());
+    if folder.repository() != repository.root() {
+        return Ok(());
+    }
+    let proof = place.prove(platform).await?;
+    let retired = orphans::retire_orphans(repository, &folder, &proof, platform.clock.now()).await?;
+    if retired > 0 {
+        tracing::info!(outcomes = retired, "rows that no base names are retired");
+    }
+    Ok(())
 }
 
 fn judge(

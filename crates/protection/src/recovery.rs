@@ -18,6 +18,7 @@ pub mod known_head;
 pub(crate) mod late_exports;
 pub(crate) mod moment;
 pub(crate) mod open;
+pub(crate) mod orphans;
 pub mod plan;
 pub mod prove;
 pub(crate) mod read;

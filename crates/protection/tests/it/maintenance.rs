@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keelson_model::Clock;
+use keelson_model::recovery::DrMode;
+use keelson_protection::recovery::enable::enable;
+use keelson_protection::recovery::state;
 use keelson_protection::{maintenance, status};
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
@@ -222,5 +225,42 @@ async fn what_was_retired_is_freed_and_what_is_left_restores() -> Result<()> {
     let spec = json!({ "subject": subject, "targetNamespace": STAYS });
     world.create("RestoreAction", (STAYS, "again"), spec).await?;
     world.completed("RestoreAction", (STAYS, "again")).await?;
+    world.end().await
+}
+
+/// What a base was to name, had the process not ended, stayed for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_no_base_names_are_freed_after_a_week() -> Result<()> {
+    let mut world = World::start().await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    for mode in [DrMode::Legacy, DrMode::QuickNoSnapshot] {
+        enable(&world.platform, "vault", mode).await?;
+    }
+    world.serve();
+    let repository = state::enabled(&world.platform)?.context("it is enabled")?.repository;
+    let folder = format!("k10/{}/dr/{repository}", world.platform.cluster_id());
+    let names = |kind: &str| -> Result<Vec<String>> {
+        Ok(world.listing(&folder)?.into_iter().filter(|path| path.starts_with(kind)).collect())
+    };
+    let (bases, outcomes) = (names("bases/")?, names("outcomes/")?.len());
+    ensure!(bases.len() == 2 && outcomes >= 2, "{bases:?} {outcomes}");
+    std::fs::remove_file(world.share.path().join(&folder).join(&bases[0]))?;
+
+    let pass = async |count: u64| {
+        eventually("maintenance has passed", async || {
+            let passes = maintenance::passes(&world.platform).filter(|passes| passes.count >= count);
+            Ok(passes.and_then(|passes| passes.last))
+        })
+        .await
+    };
+    eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
+    world.clock.advance(Duration::from_secs(3 * 3600));
+    let report = pass(1).await?;
+    ensure!(report.failures_total == 0 && names("outcomes/")?.len() == outcomes, "{report:?}");
+    world.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    let report = pass(2).await?;
+    let left = names("outcomes/")?;
+    ensure!(report.failures_total == 0 && left.len() == 1, "{report:?} {left:?}");
+    ensure!(names("bases/")? == bases[1..], "what a base names stays");
     world.end().await
 }

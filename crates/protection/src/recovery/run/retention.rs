@@ -6,16 +6,17 @@
 //! The order: 1 runs that retention lets go are stated as retired; 2 bases that no point in time and no standing run
 //! needs: their outcome is retired, their document goes, then their segments; 3 documents of runs that were retired
 //! before the window of points in time. A kill leaves garbage that the next run finds, never a base without its rows.
+//! A name proves nothing: only a base that opens and whose rows stand makes those before it needless.
 //! Limits: [`REMOVED_MAX`] objects are removed in a run.
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, Expect, Query, RowKey, RowKind};
 use keelson_model::retention::{Origin, Point, Retention, RunResult, decide_retired};
-use keelson_model::{RepositoryId, SessionId};
-use keelson_repository::{Ownership, RetireError};
+use keelson_model::{Chain, RepositoryId, SessionId};
+use keelson_repository::{Open, Ownership, Repository, RetireError};
 use keelson_store::{StoreError, StorePath};
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +27,8 @@ use crate::ownership;
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
 use crate::recovery::chain::keep::{Spent, StoredBase, decide_spent};
-use crate::recovery::documents::ManifestDocument;
-use crate::recovery::read::is_damage;
+use crate::recovery::documents::{BaseDocument, ManifestDocument};
+use crate::recovery::read::{StoredName, is_damage};
 use crate::recovery::ship::Reached;
 use crate::recovery::{RecoveryError, read};
 
@@ -36,6 +37,8 @@ const POINTS_IN_TIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A run of the policy is to end. What is left goes with the next one.
 const REMOVED_MAX: usize = 20_000;
 const REMOVALS_IN_FLIGHT: usize = 16;
+/// Small objects that are read side by side.
+const READS_IN_FLIGHT: usize = 8;
 const PAGE: usize = 1_000;
 
 /// What retention knows of a run.
@@ -110,15 +113,16 @@ pub(super) async fn apply(
     // Objects are as old as the store says.
     let stored = reached.store.time().await;
     let stored = stored.map_err(|source| RecoveryError::List { folder: reached.folder.bases(), source })?;
-    let removed = drop_spent(reached, &standing, before(stored), &proof, now).await?;
-    drop_retired_runs(platform, reached, &runs, before(now)).await?;
+    let removed = drop_spent(reached, &standing, before_points_in_time(stored), &proof, now).await?;
+    drop_retired_runs(platform, reached, &runs, before_points_in_time(now)).await?;
     if removed > 0 {
         tracing::info!(objects = removed, "bases and segments that nobody needs are removed");
     }
     Ok(())
 }
 
-fn before(now: Timestamp) -> Timestamp {
+/// What was stored until then may go.
+pub(in crate::recovery) fn before_points_in_time(now: Timestamp) -> Timestamp {
     now.saturating_sub(POINTS_IN_TIME).unwrap_or(now)
 }
 
@@ -212,21 +216,26 @@ async fn retire_runs(
     let retired = decide_retired(&points, retention);
     for facts in runs.iter_mut().filter(|facts| retired.contains(&facts.at)) {
         let now = platform.clock.now();
-        retire(reached, facts.outcome, proof, now).await?;
+        retire(&reached.repository, facts.outcome, proof, now).await?;
         facts.retired_at = Some(now);
         write(platform, facts.put(now)).await?;
     }
     Ok(())
 }
 
-async fn retire(
-    reached: &Reached,
+pub(in crate::recovery) async fn retire(
+    repository: &Repository<Open>,
     outcome: SessionId,
     proof: &Ownership,
     now: Timestamp,
 ) -> Result<(), RecoveryError> {
-    match reached.repository.retire(outcome, proof, now).await {
+    match repository.retire(outcome, proof, now).await {
         Ok(_) | Err(RetireError::Absent { .. }) => Ok(()),
+        // What a stranger put in the place of the retirement keeps the outcome, and nothing else.
+        Err(RetireError::Read { source }) if source.is_damage() => {
+            tracing::warn!(cause = %Chain(&source), "tampering: an outcome cannot be retired; it stays");
+            Ok(())
+        }
         Err(source) => Err(RecoveryError::ListRetired { source }),
     }
 }
@@ -240,17 +249,18 @@ pub(in crate::recovery) async fn drop_spent(
     now: Timestamp,
 ) -> Result<usize, RecoveryError> {
     let shelf = reached.shelf();
-    let bases = shelf.bases().await?;
-    let bases: Vec<StoredBase> =
-        bases.iter().map(|name| StoredBase { at: name.at, stored_at: name.stored_at }).collect();
+    let bases = find_usable(reached, shelf.bases().await?, since).await?;
     let spent = decide_spent(&bases, standing, since);
-    // What lies before the first base is left of a removal that was interrupted.
-    let Some(first) = bases.first().map(|base| base.at) else { return Ok(0) };
+    // What lies before the first base is left of a removal that was interrupted; without a usable one nothing was.
+    let first = bases.first().map(|base| base.at);
+    let Some(first) = first.filter(|_| bases.iter().any(|base| base.usable_since.is_some())) else {
+        return Ok(0);
+    };
     let end = spent.last().map_or(first, |spent| spent.next);
     for Spent { base, .. } in spent.iter().filter(|spent| spent.last.is_none()) {
         match shelf.base(*base).await {
-            Ok(document) => retire(reached, document.outcome, proof, now).await?,
-            // Nobody can use it; what it held is found by pruning.
+            Ok(document) => retire(&reached.repository, document.outcome, proof, now).await?,
+            // Nobody can use it; its outcome is found by maintenance.
             Err(error) if is_damage(&error) => {}
             Err(error) => return Err(error),
         }
@@ -269,6 +279,51 @@ pub(in crate::recovery) async fn drop_spent(
         removed += usize::from(result?);
     }
     Ok(removed)
+}
+
+/// Which of the names are bases that can be used. Only those that are old enough to make others needless are opened.
+async fn find_usable(
+    reached: &Reached,
+    names: Vec<StoredName>,
+    since: Timestamp,
+) -> Result<Vec<StoredBase>, RecoveryError> {
+    let look = |name: StoredName| async move {
+        let usable_since = match name.stored_at <= since {
+            true => usable_since(reached, name).await?,
+            false => None,
+        };
+        Ok::<_, RecoveryError>(StoredBase { at: name.at, usable_since })
+    };
+    futures::stream::iter(names).map(look).buffered(READS_IN_FLIGHT).try_collect().await
+}
+
+/// By the later of two clocks: on a share anybody who can write sets the time of a file.
+async fn usable_since(reached: &Reached, name: StoredName) -> Result<Option<Timestamp>, RecoveryError> {
+    let base = match reached.shelf().base(name.at).await {
+        Ok(base) => base,
+        Err(error) if is_damage(&error) => {
+            tracing::warn!(warning = read::warning(&error), "a base is not counted");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let stands = has_rows(&reached.repository, &base).await?;
+    Ok(stands.then(|| name.stored_at.max(base.created)))
+}
+
+/// Whether the outcome that holds a base's rows is there and not retired.
+async fn has_rows(repository: &Repository<Open>, base: &BaseDocument) -> Result<bool, RecoveryError> {
+    match repository.fetch_outcome(base.outcome).await {
+        Ok(_) => {}
+        Err(source) if source.is_damage() => return Ok(false),
+        Err(source) => return Err(RecoveryError::FetchObject { source }),
+    }
+    match repository.fetch_retirement(base.outcome).await {
+        Ok(retirement) => Ok(retirement.is_none()),
+        // No owner has stated it.
+        Err(RetireError::Read { source }) if source.is_damage() => Ok(true),
+        Err(source) => Err(RecoveryError::ListRetired { source }),
+    }
 }
 
 /// What is locked stays until its lock ends. Says whether the object is gone.

@@ -5,6 +5,7 @@ use keelson_repository::Ownership;
 
 use super::damage::run;
 use super::*;
+use crate::recovery::orphans::retire_orphans;
 use crate::recovery::run::retention::drop_spent;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -88,6 +89,167 @@ async fn a_removal_that_stops_anywhere_is_finished_by_the_next() {
         assert_eq!(world.names(&world.folder().segments()).await.len(), expected);
         assert!(is_reachable(&world, &heads[3]).await && is_reachable(&world, &heads[9]).await);
     }
+}
+
+/// A chain with bases at its beginning and, if asked for, after the fourth day; three entries a day, and a run on the
+/// fifth. What a test does to it at the end of that day is nine days old at the end. The head of each day.
+async fn aged(world: &World, second: bool, harm: impl AsyncFnOnce(&Shipper)) -> (Shipper, Vec<Head>) {
+    world.commits(1);
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    let (mut heads, mut harm) = (Vec::new(), Some(harm));
+    for day in 0..14 {
+        if second && day == 4 {
+            shipper.base.as_mut().unwrap().grow(5 << 20);
+        }
+        world.commits(3);
+        world.ship(&mut shipper).await.unwrap();
+        heads.push(world.catalog.head());
+        if day == 4 {
+            run(world, &shipper).await;
+            harm.take().unwrap()(&shipper).await;
+        }
+        world.clock.advance(DAY);
+    }
+    (shipper, heads)
+}
+
+/// Every day but those is reachable after a removal.
+async fn check_kept(world: &World, shipper: &Shipper, heads: &[Head], lost_until: usize) {
+    remove(world, shipper, &heads[4..5]).await.unwrap();
+    for (day, head) in heads.iter().enumerate() {
+        assert_eq!(is_reachable(world, head).await, day >= lost_until, "day {day}");
+    }
+    assert!(is_reachable(world, &world.catalog.head()).await);
+}
+
+/// Nobody needs a key to write a name: a week later the live base and all that it led to were deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_base_makes_nothing_needless() {
+    let garbage = || Bytes::from_static(b"of a stranger");
+    let world = World::new();
+    let (shipper, heads) = aged(&world, false, async |shipper| {
+        let base = shipper.base.as_ref().unwrap().document.at;
+        let next = Position { sequence: Sequence(base.sequence.0 + 1), ..base };
+        world.memory.tamper(&world.folder().base(next), garbage());
+    })
+    .await;
+    check_kept(&world, &shipper, &heads, 0).await;
+
+    // Behind everything: what lay between the newest run and it went at each run.
+    let world = World::new();
+    let (shipper, heads) = aged(&world, false, async |shipper| {
+        world.memory.tamper(&world.folder().base(shipper.position(Sequence(99_999))), garbage());
+    })
+    .await;
+    check_kept(&world, &shipper, &heads, 0).await;
+
+    // A copy of a genuine one.
+    let world = World::new();
+    let (shipper, heads) = aged(&world, false, async |shipper| {
+        let base = world.folder().base(shipper.base.as_ref().unwrap().document.at);
+        let bytes = world.memory.fetch_all(&base).await.unwrap();
+        world.memory.tamper(&world.folder().base(shipper.position(Sequence(99_999))), bytes);
+    })
+    .await;
+    check_kept(&world, &shipper, &heads, 0).await;
+}
+
+/// A week after the newest base had rotted the good one before it went.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_rotted_or_lost_its_rows_costs_none_before_it() {
+    let newest = |shipper: &Shipper| shipper.base.as_ref().unwrap().document.clone();
+    let world = World::new();
+    let (shipper, heads) = aged(&world, true, async |_| {}).await;
+    check_kept(&world, &shipper, &heads, 4).await;
+
+    let world = World::new();
+    let (shipper, heads) = aged(&world, true, async |shipper| {
+        world.memory.tamper(&world.folder().base(newest(shipper).at), Bytes::from_static(b"rotted"));
+    })
+    .await;
+    check_kept(&world, &shipper, &heads, 0).await;
+
+    for folder in ["outcomes", "retired"] {
+        let world = World::new();
+        let (shipper, _) = aged(&world, true, async |shipper| {
+            let (base, repository) = (newest(shipper), &shipper.target().repository);
+            let name = format!("{folder}/{}", base.outcome);
+            match folder {
+                "outcomes" => world.memory.tamper_by_deleting(&repository.root().join(&name).unwrap()),
+                _ => {
+                    let proof = Ownership::proven_by_newest_epoch(world.lineage, 1);
+                    repository.retire(base.outcome, &proof, world.clock.now()).await.map(drop).unwrap();
+                }
+            }
+        })
+        .await;
+        remove(&world, &shipper, &[]).await.unwrap();
+        let bases = world.names(&world.folder().bases()).await;
+        assert_eq!(bases.len(), 2, "{folder}: the first is the only one with rows");
+    }
+}
+
+/// On a share anybody who can write sets the time of a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_is_not_older_than_it_says_of_itself() {
+    let world = World::new();
+    let begun = world.clock.now();
+    let (mut shipper, mut heads) = aged(&world, false, async |_| {}).await;
+    shipper.base.as_mut().unwrap().grow(5 << 20);
+    world.commits(1);
+    world.ship(&mut shipper).await.unwrap();
+    heads.push(world.catalog.head());
+    let now = world.clock.now();
+    let newest = world.folder().base(shipper.base.as_ref().unwrap().document.at);
+    let bytes = world.memory.fetch_all(&newest).await.unwrap();
+    world.clock.set(begun);
+    world.memory.tamper(&newest, bytes);
+    world.clock.set(now);
+    check_kept(&world, &shipper, &heads, 0).await;
+}
+
+/// Whoever guessed nothing, and only listed outcomes, ended every run of the policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_in_the_place_of_a_retirement_holds_up_no_removal() {
+    let world = World::new();
+    let (shipper, heads) = aged(&world, true, async |_| {}).await;
+    let bases = world.open().await.chain.bases;
+    let outcome = shipper.shelf().base(bases[0]).await.unwrap().outcome;
+    let retired = world.folder().repository().join(&format!("retired/{outcome}")).unwrap();
+    world.memory.tamper(&retired, Bytes::from_static(b"of a stranger"));
+    check_kept(&world, &shipper, &heads, 4).await;
+}
+
+/// The rows were committed and the store failed before the document: they stayed for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_no_base_names_are_retired_after_a_week() {
+    let world = World::new();
+    world.commits(1);
+    let mut known = Started::never(world.repository);
+    let mut shipper = world.take_up(LEGACY, &mut known).await.unwrap();
+    let documents = Calls::Beneath(world.folder().bases());
+    world.store.inject(documents, Span::Only(1), Fault::Before(Failure::Broken));
+    world.ship(&mut shipper).await.unwrap_err();
+    world.ship(&mut shipper).await.unwrap();
+    let repository = shipper.target().repository.clone();
+    assert_eq!(repository.list_outcomes().await.unwrap().len(), 2);
+    let retire = async || {
+        let proof = Ownership::proven_by_newest_epoch(world.lineage, 1);
+        retire_orphans(&repository, &world.folder(), &proof, world.clock.now()).await.unwrap()
+    };
+
+    world.clock.advance(6 * DAY);
+    assert_eq!(retire().await, 0, "its document may be on its way");
+    world.clock.advance(2 * DAY);
+    let planted = world.folder().base(shipper.position(Sequence(99)));
+    world.memory.tamper(&planted, Bytes::from_static(b"rotted"));
+    assert_eq!(retire().await, 0, "what does not open may name it");
+    world.memory.tamper_by_deleting(&planted);
+    assert_eq!(retire().await, 1);
+    let named = shipper.base.as_ref().unwrap().document.outcome;
+    assert!(repository.fetch_retirement(named).await.unwrap().is_none(), "a base has its rows");
+    assert_eq!(repository.list_retired().await.unwrap().len(), 1);
+    world.assert_reachable(&[world.catalog.head()]).await;
 }
 
 /// A listing that collected so many names and no more stopped shipping for good.
