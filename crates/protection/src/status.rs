@@ -258,6 +258,10 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
     let dropped = state::dropped(platform).ok().flatten().map(|dropped| {
         format!("since {} too much waited for the location and was dropped; a base is needed", dropped.at)
     });
+    // Until a drill has shown that the new one leads back.
+    let lost = state::bases_lost(platform).ok().flatten();
+    let lost = lost.filter(|lost| !drill.is_some_and(|drill| drill.is_green() && drill.at > lost.at));
+    let lost = lost.map(|lost| format!("at {} {}", lost.at, lost.tell()));
     let drill = drill.filter(|drill| !drill.is_green()).map(|drill| {
         let first = drill.findings.first().map(String::as_str).unwrap_or_default();
         format!("the drill at {} failed: a recovery might not succeed: {first}", drill.at)
@@ -267,7 +271,7 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
     let owed = state::owed(platform).unwrap_or_default().into_iter().map(|owed| {
         format!("the cluster has not taken {} of the recovered catalog yet: {}", owed.key(), owed.why)
     });
-    trouble.into_iter().chain(moved).chain(dropped).chain(drill).chain(owed).collect()
+    trouble.into_iter().chain(moved).chain(dropped).chain(lost).chain(drill).chain(owed).collect()
 }
 
 /// What is told of what this instance owns.

@@ -3,7 +3,8 @@
 //! Being gone is a state and not an event: it is looked at again and again, so that a stop between the deletion and
 //! turning off, or an enabling that was under way, changes nothing in the end.
 //!
-//! Tells on the policy, too, that shipping left a chain which was not this instance's alone, and that a drill failed.
+//! Tells on the policy, too, that shipping left a chain which was not this instance's alone, that a chain had lost its
+//! bases, and that a drill failed.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,7 +73,8 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut presence = Presence::Unknown;
-    let mut told = Told { moved: platform.clock().now(), drill: platform.clock().now() };
+    let now = platform.clock().now();
+    let mut told = Told { moved: now, bases_lost: now, drill: now };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -90,6 +92,7 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
                     disable(&platform, &kind, &namespace).await;
                 }
                 told.moved = tell_moved(&platform, &kind, &namespace, told.moved).await;
+                told.bases_lost = tell_bases_lost(&platform, &kind, &namespace, told.bases_lost).await;
                 told.drill = tell_drill(&platform, &kind, &namespace, told.drill).await;
             },
         }
@@ -99,6 +102,7 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
 /// Up to when what happened was told.
 struct Told {
     moved: Timestamp,
+    bases_lost: Timestamp,
     drill: Timestamp,
 }
 
@@ -111,6 +115,16 @@ async fn tell_moved(platform: &Platform, kind: &Kind, namespace: &str, told: Tim
     let text = format!("shipping left repository {} for a new one: {}", moved.from, moved.why);
     note_on_policy(platform, kind, namespace, event::SHIPPING_MOVED, text).await;
     moved.at
+}
+
+/// The same for a chain that got a new base because none could be used.
+async fn tell_bases_lost(platform: &Platform, kind: &Kind, namespace: &str, told: Timestamp) -> Timestamp {
+    let Ok(Some(lost)) = state::bases_lost(platform) else { return told };
+    if lost.at <= told {
+        return told;
+    }
+    note_on_policy(platform, kind, namespace, event::BASES_LOST, lost.tell()).await;
+    lost.at
 }
 
 /// The same for drills that failed.

@@ -41,6 +41,7 @@ pub mod event {
     pub const PROTECTION_ENABLED: &str = "ProtectionEnabled";
     pub const PROTECTION_DISABLED: &str = "ProtectionDisabled";
     pub const SHIPPING_MOVED: &str = "ShippingMoved";
+    pub const BASES_LOST: &str = "BasesLost";
     pub const DRILL_FAILED: &str = "DrillFailed";
     pub const SHIPPING_STOPPED: &str = "ShippingStopped";
     pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";

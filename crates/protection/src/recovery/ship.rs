@@ -33,7 +33,7 @@ use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::read::Shelf;
-use crate::recovery::state::{self, Enabled};
+use crate::recovery::state::{self, BasesLost, Enabled};
 
 /// Entries of this long are shipped together.
 const GATHER: Duration = Duration::from_secs(1);
@@ -92,6 +92,8 @@ pub(crate) struct Shipper {
     pub base: Option<base::Newest>,
     /// The number of this process's own start.
     start: u64,
+    /// Why a chain that was begun has no base that can be used, until a new one is written.
+    lost: Option<String>,
 }
 
 /// Which classes a mode ships.
@@ -164,6 +166,11 @@ async fn start(
     state::write_started(platform, &started).await?;
     shipper.leave_start(&sender, &started).await?;
     shipper.ship(&sender).await?;
+    if let Some(why) = shipper.lost.take() {
+        tracing::error!(repository = %enabled.repository, why, "no base could be used; a new one is written");
+        let lost = BasesLost { repository: enabled.repository, at: platform.clock.now(), why };
+        state::write_bases_lost(platform, &lost).await?;
+    }
     Ok(shipper)
 }
 
@@ -314,9 +321,9 @@ impl Shipper {
         let behind = read_starts(&target.shelf(), known.found).await?;
         let generation = sender.catalog.generation();
         let found = find_chain(&target, sender).await?;
-        let FoundChain { base, end, shipped, before } = found;
+        let FoundChain { base, end, shipped, before, lost } = found;
         let start = behind.last().map(|(number, _)| *number).or(known.found).unwrap_or(0);
-        let shipper = Self { target, generation, shipped, before, base, start };
+        let shipper = Self { target, generation, shipped, before, base, start, lost };
         let head = Position::of(shipper.target.epoch, sender.catalog.head().revision);
         if let Some(end) = &end {
             check_ours(&sender.catalog, end, head).await?.map_err(|source| shipper.diverged(source))?;

@@ -119,6 +119,26 @@ pub struct Dropped {
     pub through: u64,
 }
 
+/// None of a chain's bases could be used, and a new one was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasesLost {
+    pub repository: RepositoryId,
+    pub at: Timestamp,
+    pub why: String,
+}
+
+impl BasesLost {
+    /// In words for a person.
+    pub fn tell(&self) -> String {
+        let Self { repository, at: _, why } = self;
+        format!(
+            "no base of repository {repository} could be used, and a new one was written; no state before it can be \
+             recovered: {why}"
+        )
+    }
+}
+
 const ENABLED: &str = "enabled";
 const ENABLING: &str = "enabling";
 const FORMER: &str = "former";
@@ -128,6 +148,7 @@ const STARTED: &str = "started";
 const MOVED: &str = "moved";
 const COPIED: &str = "copied";
 const DROPPED: &str = "dropped";
+const BASES_LOST: &str = "bases lost";
 const DRILL: &str = "drill";
 const LAST_RUN: &str = "last run";
 
@@ -233,6 +254,15 @@ pub(crate) async fn clear_dropped(platform: &Platform, base: u64) -> Result<(), 
         Some(dropped) if dropped.through <= base => write(platform, Change::delete(key(DROPPED))).await,
         Some(_) | None => Ok(()),
     }
+}
+
+/// The last time that none of a chain's bases could be used.
+pub fn bases_lost(platform: &Platform) -> Result<Option<BasesLost>, RecoveryError> {
+    read(&platform.instance, BASES_LOST)
+}
+
+pub(crate) async fn write_bases_lost(platform: &Platform, state: &BasesLost) -> Result<(), RecoveryError> {
+    write(platform, put(BASES_LOST, state, platform.clock.now())).await
 }
 
 /// The drills of a repository: the last one, and when the next is due.

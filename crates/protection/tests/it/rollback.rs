@@ -1,4 +1,5 @@
-//! A volume that was restored to an older state finds its own chain ahead of it, and goes on beside it.
+//! A volume that was restored to an older state finds its own chain ahead of it, and goes on beside it; one whose chain was
+//! damaged goes on with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Clock, Generation, ManualClock};
-use keelson_protection::Platform;
 use keelson_protection::recovery::{enable, state};
+use keelson_protection::{Platform, status};
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::Cluster;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +111,49 @@ async fn a_volume_that_was_restored_to_an_older_state_goes_on_in_a_new_repositor
         ensure!(platform.catalog()?.generation() == Generation(2));
         enable::enable(platform, "vault", DrMode::Legacy).await?;
         ensure!(repositories(share.path(), platform)?.len() == 2, "nothing is left again");
+        Ok(())
+    })
+    .await?;
+    plane.stop().await
+}
+
+/// Each start ended in the same error, and what waited was dropped in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_whose_only_base_is_damaged_writes_another_and_says_so() -> Result<()> {
+    let plane = ControlPlane::start().await?;
+    let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    prepare(&Cluster::from_client(plane.client().await?)).await?;
+    let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
+    let places = (data.path(), share.path());
+
+    let mut base = None;
+    live(&plane, &clock, places, async |platform| {
+        make_valid(platform, &config("Profile", "profiles"), &profile()).await?;
+        enable::enable(platform, "vault", DrMode::Legacy).await?;
+        let [repository] = &repositories(share.path(), platform)?[..] else {
+            anyhow::bail!("one repository")
+        };
+        let names: Vec<_> = std::fs::read_dir(repository.join("bases"))?.collect::<Result<_, _>>()?;
+        let [only] = &names[..] else { anyhow::bail!("one base") };
+        base = Some(only.path());
+        commit(platform, 0..10)
+    })
+    .await?;
+    let base = base.context("a base")?;
+    std::fs::remove_file(&base)?;
+    std::fs::write(&base, b"rotted")?;
+
+    live(&plane, &clock, places, async |platform| {
+        commit(platform, 10..15)?;
+        let lost =
+            eventually("a new base is written", async || state::bases_lost(platform).map_err(Into::into));
+        let (lost, enabled) = (lost.await?, state::enabled(platform)?.context("it stays enabled")?);
+        ensure!(lost.repository == enabled.repository && lost.why.contains("open"), "{lost:?}");
+        let folder = base.parent().context("a folder")?;
+        ensure!(std::fs::read_dir(folder)?.count() == 2 && repositories(share.path(), platform)?.len() == 1);
+        let told = status::observe(platform).disaster_recovery.context("it is told")?.alarms;
+        ensure!(told.iter().any(|alarm| alarm.contains("a new one was written")), "{told:?}");
+        enable::enable(platform, "vault", DrMode::Legacy).await?;
         Ok(())
     })
     .await?;

@@ -38,6 +38,8 @@ pub(super) async fn move_on(
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
     let parent = find_fork(platform, location, enabled, &catalog).await?;
     let seen = highest_generation(location, &platform.cluster_id, &platform.vault()).await?;
+    // A chain of which no base can be used tells only by what was found in it.
+    let seen = seen.max(why.generation().unwrap_or_else(|| catalog.generation()));
     // A catalog that went on already, before a kill, does not go on again.
     open_generation(&catalog, Generation((seen.0 + 1).max(catalog.generation().0))).await?;
 
@@ -110,6 +112,7 @@ async fn find_fork(
     let at = match open_chain(&location.store, &cluster, enabled.repository, unlock).await {
         Ok(Some(open)) => common_point(&open.shelf(), catalog).await?,
         Ok(None) | Err(RecoveryError::NoBase { .. }) => None,
+        Err(error) if is_damage(&error) => None,
         Err(error) => return Err(error),
     };
     let nothing = Position { epoch: Epoch(0), generation: catalog.generation(), sequence: Sequence(0) };

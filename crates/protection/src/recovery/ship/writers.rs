@@ -9,7 +9,7 @@
 
 use keelson_catalog::Database;
 use keelson_crypto::{ObjectKind, random_bytes};
-use keelson_model::{InstanceId, RepositoryId};
+use keelson_model::{Generation, InstanceId, RepositoryId};
 use keelson_store::{ListPage, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,17 @@ pub enum Divergence {
     OtherGeneration { stored: Position, ours: Position },
     #[error("instance {instance} began to ship there as number {number} after this one did")]
     ForeignStart { number: u64, instance: InstanceId },
+}
+
+impl Divergence {
+    /// The generation of what was found there; nothing where only a start tells.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        match self {
+            Self::Ahead { stored, .. } | Self::OtherGeneration { stored, .. } => Some(stored.generation),
+            Self::Differs { at } => Some(at.generation),
+            Self::ForeignStart { .. } => None,
+        }
+    }
 }
 
 /// What the instance file knows of its starts in one repository.

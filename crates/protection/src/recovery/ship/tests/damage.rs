@@ -136,6 +136,85 @@ async fn a_damaged_newest_base_is_made_good_by_the_one_before() {
     world.assert_reachable(&[head]).await;
 }
 
+/// Shipping ended in the same error at each start, until what waited was dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_without_a_base_that_opens_gets_a_new_one() {
+    for deleted in [false, true] {
+        let world = World::new();
+        world.commits(2);
+        let (mut shipper, mut known) = world.begin(LEGACY).await;
+        world.commits(3);
+        world.ship(&mut shipper).await.unwrap();
+        let base = world.folder().base(shipper.base.as_ref().unwrap().document.at);
+        match deleted {
+            true => world.memory.tamper_by_deleting(&base),
+            false => world.memory.tamper(&base, Bytes::from_static(b"rotted")),
+        }
+        let mut shipper = world.take_up(LEGACY, &mut known).await.unwrap();
+        assert!(shipper.lost.is_some(), "it is told");
+        world.commits(2);
+        world.ship(&mut shipper).await.unwrap();
+        let mut heads = vec![world.catalog.head()];
+        heads.extend(world.commits(2));
+        world.ship(&mut shipper).await.unwrap();
+        world.assert_reachable(&heads).await;
+        let shipper = world.take_up(LEGACY, &mut known).await.unwrap();
+        assert_eq!(shipper.lost, None, "once is enough");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_cannot_be_reached_for_now_is_not_replaced() {
+    let world = World::new();
+    world.commits(2);
+    let (_, mut known) = world.begin(LEGACY).await;
+    let bases = Calls::Beneath(world.folder().bases());
+    world.store.inject(bases, Span::From(2), Fault::Before(Failure::Broken));
+    let refused = world.take_up(LEGACY, &mut known).await.map(drop).unwrap_err();
+    assert!(matches!(refused, RecoveryError::Fetch { .. }), "{}", Chain(&refused));
+}
+
+/// Without a base the segments tell that the chain is ahead of the catalog: a base in it would have led nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_volume_does_not_go_on_in_a_chain_whose_bases_are_gone() {
+    let world = World::new();
+    world.commits(2);
+    let (mut shipper, mut known) = world.begin(LEGACY).await;
+    let older = world.copy_volume();
+    world.commits(5);
+    world.ship(&mut shipper).await.unwrap();
+    let base = world.folder().base(shipper.base.as_ref().unwrap().document.at);
+    world.memory.tamper(&base, Bytes::from_static(b"rotted"));
+    older.commits(1);
+    let found = divergence(older.take_up(LEGACY, &mut known).await);
+    assert!(matches!(found, Divergence::Ahead { .. }), "{found}");
+    assert_eq!(found.generation(), Some(Generation(1)), "the catalog goes on in a later one");
+}
+
+/// What lay just before the newest base hid the segments that led up to it, or stopped every start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_before_the_newest_base_hides_no_stretch() {
+    for (killed, mode) in [(false, LEGACY), (true, LEGACY), (true, QUICK)] {
+        let world = World::new();
+        world.commits(2);
+        let (mut shipper, mut known) = world.begin(mode).await;
+        let mut heads = world.commits(3);
+        world.ship(&mut shipper).await.unwrap();
+        heads.extend(world.commits(3));
+        shipper.write_base(&world.sender()).await.unwrap();
+        if !killed {
+            world.ship(&mut shipper).await.unwrap();
+        }
+        let base = shipper.base.as_ref().unwrap().document.at;
+        let before = Position { sequence: Sequence(base.sequence.0 - 1), ..base };
+        world.memory.tamper(&world.folder().base(before), Bytes::from_static(b"of a stranger"));
+        let mut shipper = world.take_up(mode, &mut known).await.unwrap();
+        heads.extend(world.commits(2));
+        world.ship(&mut shipper).await.unwrap();
+        world.assert_reachable(&heads).await;
+    }
+}
+
 /// Whoever deletes the last segments takes the platform back in time; the run that proves it was hidden.
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_a_run_proves_and_that_are_gone_are_named_as_a_loss() {
