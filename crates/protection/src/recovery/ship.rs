@@ -25,7 +25,7 @@ use keelson_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use self::found::{FoundChain, find_chain};
-use self::writers::{Started, check_ours, judge_starts, read_starts};
+use self::writers::{Started, Strangers, check_ours, judge_starts, read_starts};
 use crate::layout::{ClusterFolder, DrFolder, Epoch, Position};
 use crate::locations::Location;
 use crate::ownership;
@@ -90,8 +90,9 @@ pub(crate) struct Shipper {
     before: Option<(Sequence, Scope)>,
     /// The newest base of this generation.
     pub base: Option<base::Newest>,
-    /// The number of this process's own start.
+    /// The number of this process's own start; before it is written, that of the last one before it.
     start: u64,
+    strangers: Strangers,
     /// Why a chain that was begun has no base that can be used, until a new one is written.
     lost: Option<String>,
 }
@@ -318,17 +319,17 @@ impl Shipper {
         sender: &Sender,
         known: &Started,
     ) -> Result<(Self, Option<u64>), RecoveryError> {
-        let behind = read_starts(&target.shelf(), known.found).await?;
+        let starts = read_starts(&target.shelf(), known.found).await?;
         let generation = sender.catalog.generation();
         let found = find_chain(&target, sender).await?;
         let FoundChain { base, end, shipped, before, lost } = found;
-        let start = behind.last().map(|(number, _)| *number).or(known.found).unwrap_or(0);
-        let shipper = Self { target, generation, shipped, before, base, start, lost };
+        let (start, strangers) = (starts.taken_through, Strangers::default());
+        let shipper = Self { target, generation, shipped, before, base, start, strangers, lost };
         let head = Position::of(shipper.target.epoch, sender.catalog.head().revision);
         if let Some(end) = &end {
             check_ours(&sender.catalog, end, head).await?.map_err(|source| shipper.diverged(source))?;
         }
-        let found = judge_starts(known, &behind).map_err(|source| shipper.diverged(source))?;
+        let found = judge_starts(known, &starts.ours).map_err(|source| shipper.diverged(source))?;
         Ok((shipper, found))
     }
 

@@ -27,6 +27,7 @@ mod damage;
 mod known_head;
 mod moments;
 mod retention;
+mod starts;
 
 /// One installation and the location that it ships to. A copy of its volume shares everything but the volume.
 struct World {

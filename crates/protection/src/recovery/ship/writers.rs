@@ -6,7 +6,13 @@
 //!
 //! The order: 1 the nonce is recorded; 2 `starts/<n>` is created; 3 something is shipped. A nonce that was recorded
 //! and never written harms nothing. Limits: while entries are shipped, one LIST of `starts/` a round, none while idle.
+//! What a stranger puts there is opened once in the life of a process; where it fills a page, a few requests a round
+//! look at the number that the next start would take.
 
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use keelson_catalog::Database;
 use keelson_crypto::{ObjectKind, random_bytes};
 use keelson_model::{Generation, InstanceId, RepositoryId};
@@ -19,6 +25,13 @@ use crate::recovery::RecoveryError;
 use crate::recovery::documents::{DOCUMENT_VERSION, StartDocument};
 use crate::recovery::read::{Shelf, is_damage};
 use crate::recovery::ship::{Sender, Shipper};
+
+/// Small objects that are read side by side.
+const READS_IN_FLIGHT: usize = 16;
+/// Objects behind a full page that are looked at in a round.
+const LOOKED_AT_MAX: usize = 16;
+/// Numbers that strangers may take between a look and the start that follows it.
+const TAKEN_MAX: usize = 256;
 
 /// Why a chain is not this instance's alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,31 +127,117 @@ pub(crate) fn judge_starts(
     Ok(found)
 }
 
-/// The starts with higher numbers than one, those that open. Others were written by strangers.
+/// What lies in `starts/` behind a number.
+pub(crate) struct FoundStarts {
+    /// Those that open. Others were written by strangers.
+    pub ours: Vec<(u64, StartDocument)>,
+    /// Every number from the last of ours to this one is taken.
+    pub taken_through: u64,
+}
+
+/// The starts with higher numbers than one. Each object is read once, and a page of names is in memory.
 pub(crate) async fn read_starts(
     shelf: &Shelf<'_>,
     behind: Option<u64>,
-) -> Result<Vec<(u64, StartDocument)>, RecoveryError> {
+) -> Result<FoundStarts, RecoveryError> {
     let folder = shelf.folder.starts();
-    let mut page = behind.map_or(ListPage::first(), |number| ListPage::after(shelf.folder.start(number)));
-    let mut starts = Vec::new();
-    loop {
-        let listed = shelf.store.list(&folder, &page).await;
-        let listed = listed.map_err(|source| RecoveryError::List { folder: folder.clone(), source })?;
-        for object in &listed.objects {
-            let Some(number) = number_of(shelf, &object.path) else { continue };
-            match shelf.document(ObjectKind::Start, &object.path).await {
-                Ok(start) => starts.push((number, start)),
-                Err(error) if is_damage(&error) => {
-                    tracing::warn!(path = %object.path, "an object among the starts is not ours");
-                }
+    let failed = |source| RecoveryError::List { folder: folder.clone(), source };
+    let page = behind.map_or(ListPage::first(), |number| ListPage::after(shelf.folder.start(number)));
+    let listed = shelf.store.stream_from(&folder, page).map_err(failed);
+    let numbers = listed.try_filter_map(|object| std::future::ready(Ok(number_of(shelf, &object.path))));
+    let reads = numbers.map_ok(|number| async move { Ok((number, read_start(shelf, number).await?)) });
+    let mut reads = std::pin::pin!(reads.try_buffered(READS_IN_FLIGHT));
+    let mut found = FoundStarts { ours: Vec::new(), taken_through: behind.unwrap_or(0) };
+    let mut strangers = 0_usize;
+    while let Some((number, start)) = reads.try_next().await? {
+        if let Some(start) = start {
+            found.ours.push((number, start));
+            found.taken_through = number;
+            continue;
+        }
+        strangers += 1;
+        if number == found.taken_through + 1 {
+            found.taken_through = number;
+        }
+    }
+    if strangers > 0 {
+        tracing::warn!(count = strangers, folder = %folder, "objects among the starts are not ours");
+    }
+    Ok(found)
+}
+
+/// Nothing where it is not ours, or gone.
+async fn read_start(shelf: &Shelf<'_>, number: u64) -> Result<Option<StartDocument>, RecoveryError> {
+    match shelf.document(ObjectKind::Start, &shelf.folder.start(number)).await {
+        Ok(start) => Ok(Some(start)),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What lies behind this process's start and is nobody's, so that it is not opened again.
+#[derive(Default)]
+pub(super) struct Strangers {
+    /// Of the first page: by number, when it was written and how long it is.
+    seen: BTreeMap<u64, (Timestamp, u64)>,
+    /// Behind a page that is full: the first number that may be free.
+    next: u64,
+}
+
+impl Strangers {
+    /// A start that somebody else left behind a number. Whoever begins takes the first number that is free.
+    async fn find_start(
+        &mut self,
+        shelf: &Shelf<'_>,
+        behind: u64,
+    ) -> Result<Option<(u64, StartDocument)>, RecoveryError> {
+        let folder = shelf.folder.starts();
+        let listed = shelf.store.list(&folder, &ListPage::after(shelf.folder.start(behind))).await;
+        let listed = listed.map_err(|source| RecoveryError::List { folder, source })?;
+        let named = listed
+            .objects
+            .iter()
+            .filter_map(|object| Some((number_of(shelf, &object.path)?, (object.modified, object.length))));
+        let named: BTreeMap<u64, (Timestamp, u64)> = named.collect();
+        self.seen.retain(|number, seen| named.get(number) == Some(&*seen));
+        let fresh: Vec<u64> =
+            named.keys().copied().filter(|number| !self.seen.contains_key(number)).collect();
+        let reads =
+            stream::iter(fresh).map(|number| async move { (number, read_start(shelf, number).await) });
+        let mut reads = std::pin::pin!(reads.buffered(READS_IN_FLIGHT));
+        while let Some((number, read)) = reads.next().await {
+            if let Some(start) = read? {
+                return Ok(Some((number, start)));
+            }
+            tracing::warn!(path = %shelf.folder.start(number), "an object among the starts is not ours");
+            self.seen.extend(named.get_key_value(&number).map(|(number, seen)| (*number, *seen)));
+        }
+        if listed.more { self.find_behind_page(shelf, behind).await } else { Ok(None) }
+    }
+
+    /// A flood: only the number that the next start would take is looked at, and what is taken passed once.
+    async fn find_behind_page(
+        &mut self,
+        shelf: &Shelf<'_>,
+        behind: u64,
+    ) -> Result<Option<(u64, StartDocument)>, RecoveryError> {
+        self.next = self.next.max(behind + 1);
+        while self.seen.contains_key(&self.next) {
+            self.next += 1;
+        }
+        for _ in 0..LOOKED_AT_MAX {
+            match shelf.document(ObjectKind::Start, &shelf.folder.start(self.next)).await {
+                Ok(start) => return Ok(Some((self.next, start))),
+                // Free, or somebody writes it now.
+                Err(RecoveryError::Fetch {
+                    source: StoreError::NotFound { .. } | StoreError::Incomplete { .. },
+                    ..
+                }) => break,
+                Err(error) if is_damage(&error) => self.next += 1,
                 Err(error) => return Err(error),
             }
         }
-        match listed.objects.last().filter(|_| listed.more) {
-            Some(last) => page = ListPage::after(last.path.clone()),
-            None => return Ok(starts),
-        }
+        Ok(None)
     }
 }
 
@@ -167,7 +266,6 @@ impl Shipper {
         sender: &Sender,
         started: &Started,
     ) -> Result<(), RecoveryError> {
-        let number = started.found.unwrap_or(0) + 1;
         let chain = sender
             .catalog
             .chain_at(self.shipped)
@@ -181,32 +279,34 @@ impl Shipper {
             chain: hex::encode(chain),
             started_at: sender.clock.now(),
         };
-        let path = self.target.folder.start(number);
         let keys = self.target.repository.keyring();
-        let bytes = documents::seal(keys.newest(), ObjectKind::Start, &path, &start)
-            .map_err(|source| RecoveryError::Document { source })?;
-        match self.target.store.create(&path, bytes).await {
-            Ok(_) => {
-                self.start = number;
-                Ok(())
+        for number in (self.start + 1..).take(TAKEN_MAX) {
+            let path = self.target.folder.start(number);
+            let bytes = documents::seal(keys.newest(), ObjectKind::Start, &path, &start)
+                .map_err(|source| RecoveryError::Document { source })?;
+            match self.target.store.create(&path, bytes).await {
+                Ok(_) => {}
+                // Somebody began at the same moment; if it was a stranger, the next number is free.
+                Err(StoreError::AlreadyExists { .. }) => match read_start(&self.shelf(), number).await? {
+                    Some(found) if found.nonce == start.nonce => {}
+                    Some(StartDocument { instance, .. }) => {
+                        return Err(self.diverged(Divergence::ForeignStart { number, instance }));
+                    }
+                    None => continue,
+                },
+                Err(source) => return Err(RecoveryError::Put { path, source }),
             }
-            // Somebody began at the same moment; if it was a stranger, the next number is free.
-            Err(StoreError::AlreadyExists { .. }) => {
-                let behind = read_starts(&self.shelf(), started.found).await?;
-                judge_starts(started, &behind).map_err(|source| self.diverged(source))?;
-                let found = Some(number);
-                Box::pin(self.leave_start(sender, &Started { found, ..started.clone() })).await
-            }
-            Err(source) => Err(RecoveryError::Put { path, source }),
+            self.start = number;
+            return Ok(());
         }
+        Err(RecoveryError::Interrupted)
     }
 
     /// That nobody began to ship here since this process did.
     pub(super) async fn check_alone(&mut self) -> Result<(), RecoveryError> {
-        let behind = read_starts(&self.shelf(), Some(self.start)).await?;
-        match behind.first() {
-            Some((number, start)) => {
-                Err(self.diverged(Divergence::ForeignStart { number: *number, instance: start.instance }))
+        match self.strangers.find_start(&self.target.shelf(), self.start).await? {
+            Some((number, StartDocument { instance, .. })) => {
+                Err(self.diverged(Divergence::ForeignStart { number, instance }))
             }
             None => Ok(()),
         }
