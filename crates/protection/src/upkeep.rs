@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_catalog::{Backlog, CommitError, Database};
-use keelson_model::Sequence;
+use keelson_model::{RepositoryId, Sequence};
 use tokio_util::sync::CancellationToken;
 
 use crate::platform::Platform;
-use crate::recovery::ship::Covered;
-use crate::recovery::state::{self, Dropped};
+use crate::recovery::RecoveryError;
+use crate::recovery::state::{self, Covered, Dropped};
 
 const EVERY: Duration = Duration::from_secs(60);
 /// While the location is away, this much is kept for it; beyond, a new base is needed when it is back.
@@ -31,31 +31,54 @@ pub(crate) async fn run_upkeep(platform: Arc<Platform>, stop: CancellationToken)
 
 /// Up to where nobody needs the catalog's entries any more.
 async fn coverable(platform: &Platform, catalog: &Database) -> Sequence {
-    let head = catalog.head().revision.sequence();
-    if matches!(state::enabled(platform), Ok(None)) {
-        return head;
-    }
-    let known = platform.shipper.lock().await.as_ref().and_then(|shipper| shipper.covered());
-    let unknown = Covered { by_base: Sequence(0), shipped: Sequence(0) };
-    let Covered { by_base, shipped } = known.unwrap_or(unknown);
-    match catalog.backlog(shipped) {
-        Ok(backlog) => {
-            let through = decide_cut(by_base, &backlog, UNSHIPPED_BYTES_MAX);
-            if through > by_base {
-                tracing::error!(
-                    entries = backlog.entries,
-                    bytes = backlog.bytes,
-                    "too much was not shipped; it is dropped and a base will be needed"
-                );
-                let dropped = Dropped { at: platform.clock.now(), through: through.0 };
-                if let Err(error) = state::write_dropped(platform, &dropped).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the alarm was not recorded");
-                }
-            }
-            through
+    let enabled = match state::enabled(platform) {
+        Ok(Some(enabled)) => enabled,
+        Ok(None) => return catalog.head().revision.sequence(),
+        Err(_) => return Sequence(0),
+    };
+    let standing = platform.shipper.lock().await.as_ref().and_then(|shipper| shipper.covered());
+    if let Some(standing) = &standing {
+        let written = state::write_covered(&platform.instance, standing, platform.clock.now()).await;
+        if let Err(error) = written {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what was shipped was not recorded");
         }
-        Err(_) => by_base,
     }
+    let Ok((by_base, backlog)) = find_waiting(&platform.instance, catalog, enabled.repository, standing)
+    else {
+        return Sequence(0);
+    };
+    let through = decide_cut(by_base, &backlog, UNSHIPPED_BYTES_MAX);
+    if through > by_base {
+        tracing::error!(
+            entries = backlog.entries,
+            bytes = backlog.bytes,
+            "too much was not shipped; it is dropped and a base will be needed"
+        );
+        let dropped = Dropped { at: platform.clock.now(), through: through.0 };
+        if let Err(error) = state::write_dropped(platform, &dropped).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the alarm was not recorded");
+        }
+    }
+    through
+}
+
+/// What waits to be shipped, and what a base covers. While no shipper stands, after a start or while the location is
+/// away, the last one's record tells; where there is none nothing was ever shipped.
+fn find_waiting(
+    instance: &Database,
+    catalog: &Database,
+    repository: RepositoryId,
+    standing: Option<Covered>,
+) -> Result<(Sequence, Backlog), RecoveryError> {
+    let generation = catalog.generation();
+    let known = match standing {
+        Some(standing) => Some(standing),
+        None => state::read_covered(instance)?,
+    };
+    let known = known.filter(|known| known.repository == repository && known.generation == generation);
+    let (by_base, shipped) = known.map_or((Sequence(0), Sequence(0)), |known| (known.by_base, known.shipped));
+    let backlog = catalog.backlog(shipped).map_err(|source| RecoveryError::ReadState { source })?;
+    Ok((by_base, backlog))
 }
 
 /// Pure. What a base covers goes; all of it goes once more waits for the location than is kept.
@@ -80,6 +103,12 @@ fn note(error: &CommitError) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use keelson_catalog::{Actor, Change, Class, DataDir, Row, RowKind};
+    use keelson_crypto::CatalogKey;
+    use keelson_model::{Clock, Generation, ManualClock};
+
     use super::*;
 
     #[test]
@@ -92,5 +121,46 @@ mod tests {
         check(0, 40);
         check(256 << 20, 40);
         check((256 << 20) + 1, 100);
+    }
+    /// While no shipper stood all of the journal counted as waiting: what had been shipped set the alarm off, and what
+    /// had not was dropped.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_shipped_before_a_restart_does_not_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new("2026-03-04T05:06:07Z".parse().unwrap()));
+        let data = DataDir::open(directory.path(), clock.clone()).unwrap();
+        let key = CatalogKey::generate();
+        let catalog = data.create_first(&key, b"wrapped").unwrap();
+        let instance = data.create_instance(&key, b"wrapped").unwrap();
+        let commit = || {
+            let row = Row {
+                kind: RowKind::new("rows"),
+                namespace: String::new(),
+                name: "row".to_owned(),
+                uid: String::new(),
+                labels: std::collections::BTreeMap::new(),
+                created: clock.now(),
+                class: Class::Local,
+                body: keelson_crypto::random_bytes::<4096>().to_vec(),
+            };
+            catalog.commit(&Actor::new("test"), vec![Change::put(row)]).unwrap();
+            catalog.head().revision.sequence()
+        };
+        let base = commit();
+        let shipped = (0..20).map(|_| commit()).max().unwrap();
+        let repository = RepositoryId::from_bytes([1; 16]);
+        let covered = Covered { repository, generation: Generation(1), by_base: base, shipped };
+        state::write_covered(&instance, &covered, clock.now()).await.unwrap();
+        let last = commit();
+
+        let max = 10 * 4096;
+        let cut = |repository: RepositoryId, standing: Option<Covered>| {
+            let (by_base, backlog) = find_waiting(&instance, &catalog, repository, standing).unwrap();
+            (backlog.entries, decide_cut(by_base, &backlog, max))
+        };
+        assert_eq!(cut(repository, None), (1, base), "only the last one waits");
+        assert_eq!(cut(repository, Some(covered)), (1, base));
+        let another = RepositoryId::from_bytes([2; 16]);
+        assert_eq!(cut(another, None), (last.0, last), "nothing was ever shipped there");
     }
 }

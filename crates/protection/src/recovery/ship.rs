@@ -33,7 +33,7 @@ use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::read::Shelf;
-use crate::recovery::state::{self, BasesLost, Enabled};
+use crate::recovery::state::{self, BasesLost, Covered, Enabled};
 
 /// Entries of this long are shipped together.
 const GATHER: Duration = Duration::from_secs(1);
@@ -172,6 +172,9 @@ async fn start(
         let lost = BasesLost { repository: enabled.repository, at: platform.clock.now(), why };
         state::write_bases_lost(platform, &lost).await?;
     }
+    if let Some(covered) = shipper.covered() {
+        state::write_covered(&platform.instance, &covered, platform.clock.now()).await?;
+    }
     Ok(shipper)
 }
 
@@ -304,13 +307,6 @@ impl Target {
     }
 }
 
-/// How much of the catalog's journal the store holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Covered {
-    pub by_base: Sequence,
-    pub shipped: Sequence,
-}
-
 impl Shipper {
     /// Takes up a chain where it ends in the store, which must be a beginning of the catalog's and nobody else's.
     /// Answers with the last start of this instance there, too.
@@ -344,7 +340,12 @@ impl Shipper {
     /// Entries up to a base that were not shipped one by one yet are kept until they are.
     pub(crate) fn covered(&self) -> Option<Covered> {
         let base = self.base.as_ref()?.document.at.sequence;
-        Some(Covered { by_base: base.min(self.shipped), shipped: self.shipped })
+        Some(Covered {
+            repository: self.target.repository.id(),
+            generation: self.generation,
+            by_base: base.min(self.shipped),
+            shipped: self.shipped,
+        })
     }
 
     pub(crate) fn target(&self) -> &Target {

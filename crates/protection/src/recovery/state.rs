@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, RowKey, RowKind};
 use keelson_model::recovery::DrMode;
-use keelson_model::{ClusterId, RepositoryId, Revision, SlotId};
+use keelson_model::{ClusterId, Generation, RepositoryId, Revision, Sequence, SlotId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +139,16 @@ impl BasesLost {
     }
 }
 
+/// How much of the catalog's journal a repository holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Covered {
+    pub repository: RepositoryId,
+    pub generation: Generation,
+    pub by_base: Sequence,
+    pub shipped: Sequence,
+}
+
 const ENABLED: &str = "enabled";
 const ENABLING: &str = "enabling";
 const FORMER: &str = "former";
@@ -149,6 +159,7 @@ const MOVED: &str = "moved";
 const COPIED: &str = "copied";
 const DROPPED: &str = "dropped";
 const BASES_LOST: &str = "bases lost";
+const COVERED: &str = "covered";
 const DRILL: &str = "drill";
 const LAST_RUN: &str = "last run";
 
@@ -263,6 +274,27 @@ pub fn bases_lost(platform: &Platform) -> Result<Option<BasesLost>, RecoveryErro
 
 pub(crate) async fn write_bases_lost(platform: &Platform, state: &BasesLost) -> Result<(), RecoveryError> {
     write(platform, put(BASES_LOST, state, platform.clock.now())).await
+}
+
+/// What was shipped, as of a minute ago at most.
+pub fn covered(platform: &Platform) -> Result<Option<Covered>, RecoveryError> {
+    read_covered(&platform.instance)
+}
+
+pub(crate) fn read_covered(instance: &Database) -> Result<Option<Covered>, RecoveryError> {
+    read(instance, COVERED)
+}
+
+pub(crate) async fn write_covered(
+    instance: &Database,
+    state: &Covered,
+    now: Timestamp,
+) -> Result<(), RecoveryError> {
+    if read_covered(instance)?.as_ref() == Some(state) {
+        return Ok(());
+    }
+    let written = commit(instance, "disaster recovery", vec![put(COVERED, state, now)]).await;
+    written.map(drop).map_err(|source| RecoveryError::WriteState { source })
 }
 
 /// The drills of a repository: the last one, and when the next is due.

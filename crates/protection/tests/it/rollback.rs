@@ -130,6 +130,9 @@ async fn a_platform_whose_only_base_is_damaged_writes_another_and_says_so() -> R
     live(&plane, &clock, places, async |platform| {
         make_valid(platform, &config("Profile", "profiles"), &profile()).await?;
         enable::enable(platform, "vault", DrMode::Legacy).await?;
+        let enabled = state::enabled(platform)?.context("it is enabled")?;
+        let covered = state::covered(platform)?.context("what was shipped is recorded")?;
+        ensure!(covered.repository == enabled.repository && covered.shipped >= covered.by_base);
         let [repository] = &repositories(share.path(), platform)?[..] else {
             anyhow::bail!("one repository")
         };
