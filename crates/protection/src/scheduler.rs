@@ -1,7 +1,8 @@
 //! Starts policies when they are due. One place keeps the next time of each: a row of the instance file.
 //!
-//! A time that passed while the platform was down is not made up: the policy runs once, at the next moment that the
-//! scheduler looks, and then at its next due time. After a recovery every policy waits for its next due time.
+//! A time that passed while the platform was down, or while the scheduled run before was under way, is not made up: the
+//! policy runs once, at the next moment that the scheduler looks, for the time of them that counts for most, and then at
+//! its next due time. After a recovery every policy waits for its next due time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, Row, RowKey, RowKind};
 use keelson_crypto::Sha256;
 use keelson_model::names::label;
+use keelson_model::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,8 @@ use crate::requester::Requester;
 /// How often the clock is looked at; schedules are made of minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
+/// Of the times that have passed so many are looked through: six weeks of an hourly policy.
+const PASSED_MAX: usize = 1_000;
 /// Letters of a digest in a run's name: 48 bits.
 const NAME_LETTERS: usize = 12;
 const ACTOR: &str = "scheduler";
@@ -40,6 +44,9 @@ struct Due {
     /// Changes when the policy's schedule does.
     schedule: String,
     next: Timestamp,
+    /// The time that its last run was scheduled for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<Timestamp>,
 }
 
 pub(crate) async fn run_scheduler(platform: Arc<Platform>, stop: CancellationToken) {
@@ -103,18 +110,48 @@ async fn consider(
         .read(&key)
         .map_err(CommitOrRead::Read)?
         .and_then(|stored| serde_json::from_slice(&stored.row.body).ok())
-        .filter(|due: &Due| due.uid == uid && due.schedule == fingerprint);
+        .filter(|due: &Due| due.uid == uid);
+    let mut last = known.as_ref().and_then(|due| due.last);
+    let known = known.filter(|due| due.schedule == fingerprint);
+    let due = |next, last| Due { uid: uid.to_owned(), schedule: fingerprint.clone(), next, last };
     let due_now = known.as_ref().filter(|due| due.next <= now).map(|due| due.next);
     if known.is_some() && due_now.is_none() {
         return Ok(());
     }
-    if let Some(at) = due_now
+    if due_now.is_some() && is_running(catalog, policy, uid, last)? {
+        return Ok(());
+    }
+    if let Some(first) = due_now
         && is_staying(platform, &policy.namespace).await?
     {
+        let at = decide_time(schedule, first, now);
+        last = Some(at);
+        // Before it starts: if this process dies, the next one must know what may be under way.
+        remember(platform, key.clone(), &due(first, last)).await?;
         start(catalog, policy, uid, at, now).await?;
     }
     let Some(next) = schedule.next_after(now) else { return Ok(()) };
-    remember(platform, key, &Due { uid: uid.to_owned(), schedule: fingerprint, next }).await
+    remember(platform, key, &due(next, last)).await
+}
+
+/// Whether the run before is still under way: two at once would take each other's place, and back up the same twice.
+fn is_running(
+    catalog: &Database,
+    policy: &Policy,
+    uid: &str,
+    last: Option<Timestamp>,
+) -> Result<bool, CommitOrRead> {
+    let Some(last) = last else { return Ok(false) };
+    let key = RowKey::new(kinds::run_actions(), &*policy.namespace, run_name(uid, last));
+    let stored = catalog.read(&key).map_err(CommitOrRead::Read)?;
+    let state = stored.and_then(|stored| actions::state(&Record::parse(&stored).ok()?));
+    Ok(state.is_some_and(|state| !state.is_finished()))
+}
+
+/// Of the times that have passed the latest of those that count for most: no daily run is lost to an hourly one.
+fn decide_time(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timestamp {
+    let passed = std::iter::successors(Some(first), |at| schedule.next_after(*at).filter(|at| *at <= now));
+    passed.take(PASSED_MAX).max_by_key(|at| schedule.tiers_at(*at)).unwrap_or(first)
 }
 
 /// A namespace on its way out takes nothing new, and a run there would come back to life in a recovery.
@@ -226,6 +263,20 @@ mod tests {
                 "selector": { "matchLabels": { "k10.kasten.io/appNamespace": "shop" } }, "actions": [{ "action": "backup" }] },
         });
         policies::parse(object).unwrap()
+    }
+
+    /// A run that took its time would cost the day its daily restore point.
+    #[test]
+    fn a_late_run_is_for_the_latest_of_the_passed_times_that_count_for_most() {
+        let schedule = hourly().parsed.schedule.unwrap();
+        let check = |first: &str, now: &str, expected: &str| {
+            let [first, now, expected] = [first, now, expected].map(|at| at.parse().unwrap());
+            assert_eq!(decide_time(&schedule, first, now), expected, "{first} {now}");
+        };
+        check("2026-03-03T09:00:00Z", "2026-03-03T09:00:01Z", "2026-03-03T09:00:00Z");
+        check("2026-03-03T09:00:00Z", "2026-03-03T11:30:00Z", "2026-03-03T11:00:00Z");
+        check("2026-03-03T23:00:00Z", "2026-03-04T02:30:00Z", "2026-03-04T00:00:00Z");
+        check("2026-02-27T23:00:00Z", "2026-03-04T02:30:00Z", "2026-03-01T00:00:00Z");
     }
 
     /// The times of a policy are in the instance's file and its runs in the catalog: a process may die in between.

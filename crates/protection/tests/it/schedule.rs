@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use keelson_catalog::{Query, RowKind};
+use keelson_catalog::{Actor, Query, RowKind};
 use keelson_model::{Clock, ManualClock};
 use keelson_protection::{Platform, Record};
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::Cluster;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{config, make_valid, policy, prepare, profile, settings};
+use crate::fixture::World;
+use crate::stage::{NAMESPACE, config, make_valid, policy, prepare, profile, settings};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -46,6 +48,16 @@ fn repository(platform: &Platform, share: &Path) -> Result<PathBuf> {
     Ok(std::fs::read_dir(&dr)?.next().context("the platform's repository")??.path())
 }
 
+/// Waits until the next time of so many policies is known.
+async fn wait_scheduled(platform: &Platform, policies: u64) -> Result<()> {
+    let review = keelson_resources::find_kind("dr.kio.kasten.io", "kastendrreviews").context("the kind")?;
+    eventually("the next times are known", async || {
+        let due = platform.database(review)?.count(&RowKind::new("schedules"))?;
+        Ok((due >= policies).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()> {
     let plane = ControlPlane::start().await?;
@@ -62,13 +74,7 @@ async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()
 
     make_valid(&platform, &config("Profile", "profiles"), &profile()).await?;
     make_valid(&platform, &config("Policy", "policies"), &policy()).await?;
-    eventually("the policy's next time is known", async || {
-        let review =
-            keelson_resources::find_kind("dr.kio.kasten.io", "kastendrreviews").context("the kind")?;
-        let due = platform.database(review)?.count(&RowKind::new("schedules"))?;
-        Ok((due > 0).then_some(()))
-    })
-    .await?;
+    wait_scheduled(&platform, 1).await?;
     let repository = repository(&platform, share.path())?;
     let mut outcomes = vec![names(&repository.join("outcomes"))];
     for hour in 1..=7 {
@@ -94,4 +100,64 @@ async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()
     while services.join_next().await.is_some() {}
     plane.stop().await?;
     Ok(())
+}
+
+/// The scheduled runs of a policy, the first of them first.
+fn runs_of(world: &World, policy: &str) -> Result<Vec<Record>> {
+    let mut runs = world.list("RunAction")?;
+    runs.retain(|run| run.labels["k10.kasten.io/policyName"] == policy);
+    runs.sort_by_key(|run| run.body.spec["scheduledTime"].to_string());
+    Ok(runs)
+}
+
+async fn wait_for_runs(world: &World, policy: &str, count: usize) -> Result<Vec<Record>> {
+    eventually(&format!("{policy} has run {count} times"), async || {
+        let runs = runs_of(world, policy)?;
+        let all = runs.len() == count && runs.iter().all(|run| run.body.status["state"] == "Complete");
+        Ok(all.then_some(runs))
+    })
+    .await
+}
+
+/// As if a run were still, or no longer, under way.
+fn set_state(world: &World, mut run: Record, state: &str) -> Result<()> {
+    run.body.status["state"] = json!(state);
+    world.platform.catalog()?.commit(&Actor::new("test"), vec![run.replace()])?;
+    Ok(())
+}
+
+/// A run that took longer than an hour met the next one of its policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_waits_for_its_run_before_and_then_runs_once_for_all_that_it_missed() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace("shop").await?;
+    // The scheduler looks at them in this order: once the second has started, the first has been considered.
+    let (slow, witness) = ("a-slow", "b-witness");
+    for name in [slow, witness] {
+        let policy = json!({
+            "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
+            "metadata": { "name": name, "namespace": NAMESPACE },
+            "spec": {
+                "frequency": "@hourly", "retention": { "hourly": 24 }, "actions": [{ "action": "backup" }],
+                "selector": { "matchExpressions": [
+                    { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["shop"] } ] },
+            },
+        });
+        make_valid(&world.platform, &config("Policy", "policies"), &policy).await?;
+    }
+    world.serve();
+    wait_scheduled(&world.platform, 2).await?;
+    world.clock.advance(HOUR);
+    let first = wait_for_runs(&world, slow, 1).await?.remove(0);
+    wait_for_runs(&world, witness, 1).await?;
+    set_state(&world, first, "Running")?;
+    for count in [2, 3] {
+        world.clock.advance(HOUR);
+        wait_for_runs(&world, witness, count).await?;
+        assert_eq!(runs_of(&world, slow)?.len(), 1, "the first is still under way");
+    }
+    set_state(&world, runs_of(&world, slow)?.remove(0), "Complete")?;
+    let runs = wait_for_runs(&world, slow, 2).await?;
+    assert_eq!(runs[1].body.spec["scheduledTime"], "2026-03-04T12:00:00Z", "the latest of what it missed");
+    world.end().await
 }
