@@ -55,7 +55,7 @@ impl<E: Classified> From<E> for Failure {
 }
 
 impl Failure {
-    fn told(&self) -> Told {
+    pub(crate) fn told(&self) -> Told {
         let chain = Chain(&*self.0);
         let message = match self.0.hint() {
             Some(hint) => format!("{chain}; hint: {hint}"),

@@ -18,6 +18,7 @@ mod events;
 mod expiry;
 mod export;
 mod history;
+mod orphans;
 mod repositories;
 mod restore;
 mod restore_points;

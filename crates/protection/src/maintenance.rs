@@ -26,9 +26,9 @@ use crate::layout::{ClusterFolder, Epoch};
 use crate::maintenance::places::{Place, Stands};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
-use crate::recovery::orphans;
+use crate::recovery::unnamed_rows;
 use crate::streams::new_session;
-use crate::{epochs, ownership};
+use crate::{epochs, orphans, ownership};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -269,7 +269,8 @@ async fn prune(
     list: Option<&RetiredBefore>,
     repack: bool,
 ) -> Result<Pruned, Trouble> {
-    retire_orphans(platform, place, repository).await?;
+    retire_unnamed_rows(platform, place, repository).await?;
+    orphans::retire(platform, repository, &place.prove(platform).await?).await?;
     // First the retirements, then the claims: one that is stated in between is not among them.
     let retirements = repository.list_retired().await?;
     let proof = place.prove(platform).await?;
@@ -290,7 +291,7 @@ async fn prune(
 }
 
 /// In the platform's own repository: rows that a base should have named.
-async fn retire_orphans(
+async fn retire_unnamed_rows(
     platform: &Platform,
     place: &Place,
     repository: &Repository<Open>,
@@ -301,7 +302,7 @@ async fn retire_orphans(
         return Ok(());
     }
     let proof = place.prove(platform).await?;
-    let retired = orphans::retire_orphans(repository, &folder, &proof, platform.clock.now()).await?;
+    let retired = unnamed_rows::retire_unnamed(repository, &folder, &proof, platform.clock.now()).await?;
     if retired > 0 {
         tracing::info!(outcomes = retired, "rows that no base names are retired");
     }

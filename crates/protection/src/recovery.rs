@@ -18,7 +18,6 @@ pub mod known_head;
 pub(crate) mod late_exports;
 pub(crate) mod moment;
 pub(crate) mod open;
-pub(crate) mod orphans;
 pub mod plan;
 pub mod prove;
 pub(crate) mod read;
@@ -29,6 +28,7 @@ pub(crate) mod service;
 pub(crate) mod ship;
 pub(crate) mod slots;
 pub mod state;
+pub(crate) mod unnamed_rows;
 
 pub use documents::{BaseDocument, CardDocument, ManifestDocument, StartDocument};
 pub use error::RecoveryError;

@@ -32,7 +32,8 @@ pub(crate) struct Artifact {
     /// Absent for what lies on the platform's own volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exported: Option<ExportedTo>,
-    /// Where disaster recovery keeps a copy of what lies on the platform's own volume.
+    /// Where disaster recovery keeps a copy of what lies on the platform's own volume. A copy names the one that it
+    /// replaced, in a repository that was in force before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<Box<Artifact>>,
     pub objects: u64,

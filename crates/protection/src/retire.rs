@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
+use crate::orphans;
 use crate::ownership;
 use crate::records::Record;
 use crate::repositories::RepositoriesError;
@@ -59,7 +60,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let internal: ContentInternal = content.internal()?;
     match retire(job, &content.name, &internal.artifact).await? {
         Some(refusal) => Ok(keep(content, refusal)),
-        None => forget(job, &content),
+        None => forget(job, &content, &internal.artifact),
     }
 }
 
@@ -102,12 +103,14 @@ fn keep(mut content: Record, reason: String) -> Finished {
     Finished { changes: vec![content.replace()], ..Finished::skipped(reason) }
 }
 
-fn forget(job: &Job, content: &Record) -> Result<Finished, Failure> {
+/// Its copies in locations are left to maintenance, which comes back until it may and can retire them.
+fn forget(job: &Job, content: &Record, artifact: &Artifact) -> Result<Finished, Failure> {
     let gone = |record: &Record| Change::Delete {
         key: record.key(),
         expect: record.revision.map_or(Expect::Any, Expect::At),
     };
     let mut changes = vec![gone(content)];
+    changes.extend(orphans::note_copies(artifact, job.platform.clock.now()));
     if let Some(bound) = restore_points::bound_to(content) {
         let key = RowKey::new(kinds::restore_points(), bound.namespace, bound.name);
         changes.extend(read(&job.database, &key)?.as_ref().map(gone));

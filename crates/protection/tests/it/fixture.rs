@@ -76,8 +76,12 @@ impl World {
 
     /// Recovers the platform from what a lost cluster has left.
     pub(crate) async fn recover(&self, source: &ClusterId) -> Result<Record> {
+        self.recover_through("vault", source).await
+    }
+
+    pub(crate) async fn recover_through(&self, profile: &str, source: &ClusterId) -> Result<Record> {
         let at = (NAMESPACE, "recovery");
-        let spec = json!({ "sourceClusterInfo": { "profileName": "vault", "sourceClusterID": source } });
+        let spec = json!({ "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source } });
         self.create("KastenDRRestore", at, spec).await?;
         let restore = eventually("the recovery has ended", async || {
             let restore = self.read("KastenDRRestore", at)?.context("the restore")?;

@@ -2,6 +2,7 @@
 //! a location is read by another program than ours.
 
 mod actions;
+mod copies;
 mod drill;
 mod fixture;
 mod late_exports;

@@ -17,7 +17,7 @@ use crate::recovery::read::{Shelf, is_damage, warning};
 use crate::recovery::run::retention::{before_points_in_time, retire};
 
 /// Says how many are retired.
-pub(crate) async fn retire_orphans(
+pub(crate) async fn retire_unnamed(
     repository: &Repository<Open>,
     folder: &DrFolder,
     proof: &Ownership,
