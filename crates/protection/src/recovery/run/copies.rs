@@ -71,7 +71,7 @@ impl Here {
 
     fn is_wanted(&self, content: &Record) -> Result<bool, DecodeRecordError> {
         let ContentInternal { artifact, .. } = content.internal()?;
-        Ok(!restore_points::is_retiring(content) && !self.is_safe(&artifact))
+        Ok(!restore_points::is_marked(content) && !self.is_safe(&artifact))
     }
 
     /// A content as it is now, unless it is gone, on its way out, or safe already.
