@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::actions::Work;
 use crate::backup::BackupDescription;
-use crate::epochs::Claim;
+use crate::epochs::{Claim, RetiredBefore};
 use crate::layout::{Epoch, Position};
 use crate::mirror::MirroredSecret;
 use crate::records::Body;
@@ -20,6 +20,7 @@ use crate::recovery::documents::{
 };
 use crate::recovery::kit::Kit;
 use crate::recovery::report::ReportDocument;
+use crate::recovery::run::RunDescription;
 use crate::recovery::state::{Enabled, Recovered};
 use crate::repositories::RepositoryRow;
 use crate::restore_points::Artifact;
@@ -53,6 +54,8 @@ pub const TARGETS: &[Decoder] = &[
     }),
     ("card", |bytes| json::<CardDocument>(bytes, |_| {})),
     ("claim", |bytes| json::<Claim>(bytes, |_| {})),
+    ("retired before a claim", |bytes| json::<RetiredBefore>(bytes, |_| {})),
+    ("description of a run", |bytes| json::<RunDescription>(bytes, |_| {})),
     ("description of a backup", |bytes| json::<BackupDescription>(bytes, |_| {})),
     ("body of a row", |bytes| json::<Body>(bytes, |_| {})),
     ("artifact", |bytes| json::<Artifact>(bytes, |_| {})),
@@ -62,6 +65,7 @@ pub const TARGETS: &[Decoder] = &[
     ("where it is enabled to", |bytes| json::<Enabled>(bytes, |_| {})),
     ("kit", |bytes| json::<Kit>(bytes, |kit| placed(kit.head.at))),
     ("report", |bytes| json::<ReportDocument>(bytes, |_| {})),
+    ("signed report", signed_report),
     ("recovery under way", |bytes| {
         json::<Recovered>(bytes, |recovered| {
             if let Some(replay) = recovered.plan.material.replay() {
@@ -95,6 +99,22 @@ fn position(bytes: &[u8]) -> bool {
     assert_eq!(at.to_string(), text, "one position has one name");
     placed(at);
     assert!(at.epoch <= Epoch::MAX);
+    true
+}
+
+/// As whoever holds the key signed it, whatever he signed; and never what nobody signed.
+fn signed_report(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let key = samples::signing_key();
+    let line = text.lines().next().unwrap_or_default();
+    if ReportDocument::check(text, &key.public()).is_ok() {
+        assert_eq!(Some(line), samples::signed_report().lines().next(), "nobody signed this");
+    }
+    let Ok(document) = ReportDocument::check(&ReportDocument::sign_line(line, &key), &key.public()) else {
+        return false;
+    };
+    let again = ReportDocument::check(&document.sign(&key), &key.public());
+    assert_eq!(again.ok().as_ref(), Some(&document));
     true
 }
 

@@ -1,6 +1,10 @@
 //! Inputs that the targets take, as they lie in a location or in a row.
 
+use keelson_crypto::{InstanceKey, SigningKey, VaultKey, VaultKeyring};
+use keelson_model::LineageId;
 use serde_json::{Value, json};
+
+use crate::recovery::report::ReportDocument;
 
 /// Every target has one at least.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
@@ -10,7 +14,19 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let documents = documents().into_iter().chain(rows());
     samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
+    samples.push(("signed report", signed_report().into_bytes()));
     samples
+}
+
+pub(super) fn signing_key() -> SigningKey {
+    let instance = InstanceKey::from_slice(&[8; 32]).expect("a key's length");
+    let vault = VaultKeyring::new(VaultKey::derive_local(&instance));
+    let key = SigningKey::of_lineage(&vault, LineageId::from_bytes([5; 16]));
+    key.expect("the first vault key is there")
+}
+
+pub(super) fn signed_report() -> String {
+    ReportDocument::sign_line(&report().to_string(), &signing_key())
 }
 
 const ID: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
@@ -53,13 +69,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         "slots": ["00ff"], "head": { "repository": ID, "at": at(7), "chain": "00ff", "seenAt": TIME },
         "reportKey": "00ff",
     });
-    let drill = json!({
-        "at": TIME, "seconds": 1, "through": "x", "restorePoints": 1, "repositories": 1, "bytesRead": 1,
-        "findings": ["lost"], "findingsTotal": 1,
-    });
-    let report = json!({
-        "version": 0, "cluster": CLUSTER, "instance": ID, "lineage": ID, "productVersion": "0.1.0", "drill": drill,
-    });
+    let retired = json!({ "version": 0, "epoch": 2, "outcomes": [ID] });
     let claim = json!({ "instance": ID, "cluster": CLUSTER, "claimed_at": TIME, "previous": "00ff" });
     vec![
         ("base", base),
@@ -69,8 +79,19 @@ fn documents() -> Vec<(&'static str, Value)> {
         ("card", card),
         ("claim", claim),
         ("kit", kit),
-        ("report", report),
+        ("retired before a claim", retired),
+        ("report", report()),
     ]
+}
+
+fn report() -> Value {
+    let drill = json!({
+        "at": TIME, "seconds": 1, "through": "x", "restorePoints": 1, "repositories": 1, "bytesRead": 1,
+        "findings": ["lost"], "findingsTotal": 1,
+    });
+    json!({
+        "version": 0, "cluster": CLUSTER, "instance": ID, "lineage": ID, "productVersion": "0.1.0", "drill": drill,
+    })
 }
 
 fn rows() -> Vec<(&'static str, Value)> {
@@ -84,6 +105,7 @@ fn rows() -> Vec<(&'static str, Value)> {
             "omitted": [], "failed": [{ "resource": "widgets", "why": "denied" }],
         },
     });
+    let run = json!({ "manual": true, "tiers": ["daily"], "actionTime": TIME });
     let body =
         json!({ "annotations": { "a": "b" }, "spec": { "n": 1 }, "status": { "s": [1.5] }, "internal": [1] });
     let exported = json!({ "profile": "p", "place": bucket, "root": "k10/x" });
@@ -103,6 +125,7 @@ fn rows() -> Vec<(&'static str, Value)> {
     });
     vec![
         ("description of a backup", description),
+        ("description of a run", run),
         ("body of a row", body),
         ("artifact", artifact),
         ("repository's row", repository),

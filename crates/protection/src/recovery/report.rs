@@ -101,11 +101,15 @@ impl ReportDocument {
 
     /// The report as a text of two lines.
     pub(crate) fn sign(&self, key: &SigningKey) -> String {
-        let line = serde_json::to_string(self).expect("plain data");
+        Self::sign_line(&serde_json::to_string(self).expect("plain data"), key)
+    }
+
+    /// The same of whatever the first line holds.
+    pub(crate) fn sign_line(line: &str, key: &SigningKey) -> String {
         let seal = Seal {
             algorithm: ALGORITHM.to_owned(),
             key: key.public().to_string(),
-            signature: key.sign(&signed_bytes(&line)).to_string(),
+            signature: key.sign(&signed_bytes(line)).to_string(),
         };
         let seal = serde_json::to_string(&seal).expect("plain data");
         format!("{line}\n{seal}\n")

@@ -27,7 +27,7 @@ use crate::streams::new_session;
 /// What the outcome of a run says of itself: retention reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RunDescription {
+pub(crate) struct RunDescription {
     manual: bool,
     tiers: Tiers,
     action_time: jiff::Timestamp,

@@ -10,6 +10,7 @@ use crate::kit::{KIT_BYTES_MAX, SealedKit, seal_under};
 use crate::passphrase::Passphrase;
 use crate::sealed_box::{open_box, seal_box};
 use crate::secret::Secret;
+use crate::signature::{Signature, SigningKey, VerifyingKey};
 use crate::slot::{KdfCost, Slot};
 use crate::vault_key::{InstanceKey, VaultKey, VaultKeyring};
 use crate::{CatalogKey, PART_OVERHEAD_BYTES};
@@ -26,6 +27,8 @@ pub const TARGETS: &[Decoder] = &[
     ("instance key", instance_key),
     ("slot", slot),
     ("kit", kit),
+    ("signature", signature),
+    ("verifying key", verifying_key),
 ];
 
 /// Inputs that the targets take.
@@ -52,14 +55,21 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("instance key", vec![7; 32]),
         ("slot", slot.to_bytes()),
         ("kit", kit),
+        ("signature", signing_key().sign(MESSAGE).to_string().into_bytes()),
+        ("verifying key", signing_key().public().to_string().into_bytes()),
     ]
 }
 
 const FIELD: &str = "field";
+const MESSAGE: &[u8] = b"report";
 const LINEAGE: LineageId = LineageId::from_bytes([5; 16]);
 
 fn vault_key() -> VaultKey {
     VaultKey::from_slice(VaultKey::FIRST, &[9; 32]).expect("a key's length")
+}
+
+fn signing_key() -> SigningKey {
+    SigningKey::of_lineage(&VaultKeyring::new(vault_key()), LINEAGE).expect("the first vault key is there")
 }
 
 fn keys() -> Keyring {
@@ -162,6 +172,26 @@ fn kit(bytes: &[u8]) -> bool {
     assert!(bytes.len() <= KIT_BYTES_MAX);
     let opened = kit.open_with(&vault_key());
     opened.is_ok_and(|content| content.len() + kit.slot.to_bytes().len() < bytes.len())
+}
+
+/// Any digits are a signature; of a message and a key there is one that is taken.
+fn signature(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(signature) = text.parse::<Signature>() else { return false };
+    assert_eq!(signature.to_string(), text.to_lowercase());
+    let genuine = signature == signing_key().sign(MESSAGE);
+    assert_eq!(signing_key().public().verify(MESSAGE, &signature).is_ok(), genuine);
+    true
+}
+
+/// Any digits are a key, and none but the signer's takes what he signed.
+fn verifying_key(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(key) = text.parse::<VerifyingKey>() else { return false };
+    assert_eq!(key.to_string(), text.to_lowercase());
+    let genuine = key == signing_key().public();
+    assert_eq!(key.verify(MESSAGE, &signing_key().sign(MESSAGE)).is_ok(), genuine);
+    true
 }
 
 #[cfg(test)]
