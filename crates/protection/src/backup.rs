@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job};
 use crate::restore_points::{self, Artifact, ContentInternal, NewPoint};
-use crate::streams::{PIECES_IN_FLIGHT, from_channel, new_session};
+use crate::streams::{PIECES_IN_FLIGHT, from_channel, hold_writer, new_session};
 
 /// Objects between the cluster and the encoders.
 const OBJECTS_IN_FLIGHT: usize = 64;
@@ -45,6 +45,8 @@ pub(crate) enum BackupError {
     LoadIndex { source: LoadIndexError },
     #[error("begin a session in the local repository")]
     Begin { source: SessionError },
+    #[error("keep the session of the backup alive")]
+    Hold { source: SessionError },
     #[error("store the {layer} of namespace '{namespace}'")]
     Write { namespace: NamespaceName, layer: &'static str, source: WriteError },
     #[error("commit the backup of namespace '{namespace}'")]
@@ -66,7 +68,7 @@ impl Classified for BackupError {
             Self::Capture { source, .. } => source.class(),
             Self::Incomplete { .. } => ErrorClass::Unavailable { retry_after: None },
             Self::LoadIndex { source } => source.class(),
-            Self::Begin { source } => source.class(),
+            Self::Begin { source } | Self::Hold { source } => source.class(),
             Self::Write { source, .. } => source.class(),
             Self::Commit { source, .. } => source.class(),
             Self::LookBack { source, .. } => source.class(),
@@ -82,6 +84,7 @@ impl Classified for BackupError {
             Self::Incomplete { .. } => "backup.incomplete",
             Self::LoadIndex { .. } => "backup.load_index",
             Self::Begin { .. } => "backup.begin",
+            Self::Hold { .. } => "backup.hold",
             Self::Write { .. } => "backup.write",
             Self::Commit { .. } => "backup.commit",
             Self::LookBack { .. } => "backup.look_back",
@@ -272,15 +275,12 @@ async fn store(job: &Job) -> Result<StoredBackup, Failure> {
     let indexed = repository.load_index().await.map_err(|source| BackupError::LoadIndex { source })?;
     let begin = new_session(SessionPurpose::Backup, job.platform.clock.now());
     let session = indexed.begin(begin).await.map_err(|source| BackupError::Begin { source })?;
-    let description = match capture(job, &session).await {
-        Ok(captured) => captured,
-        Err(failure) => {
-            // Says that nobody need wait for this session; what it left is garbage to be pruned.
-            drop(session.abort(job.platform.clock.now()).await);
-            return Err(failure);
-        }
+    let life = session.life();
+    let storing = async {
+        let description = capture(job, &session).await?;
+        commit(job, &repository, session, description).await
     };
-    commit(job, &repository, session, description).await
+    hold_writer(&*job.platform.clock, life, storing, |source| BackupError::Hold { source }.into()).await
 }
 
 async fn commit(

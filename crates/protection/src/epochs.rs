@@ -17,7 +17,9 @@ use keelson_model::{Chain, Classified, ClusterId, ErrorClass, InstanceId, Lineag
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::retired::{RetiredBefore, judge, read_retired, record_retired, take_over};
+pub(crate) use self::retired::{
+    FoundList, RetiredBefore, Standing, StrangersList, judge, record_retired, stand, take_over,
+};
 use crate::documents::{self, DocumentError};
 use crate::layout::{ClusterFolder, Epoch, RETIRED_SUFFIX, name_of};
 
@@ -68,8 +70,6 @@ pub enum EpochError {
     Lost { epoch: Epoch, by: InstanceId },
     #[error("'{folder}' holds more than {limit} claims")]
     TooMany { folder: StorePath, limit: usize },
-    #[error("open what was retired when epoch {epoch} was claimed")]
-    OpenRetired { epoch: Epoch, source: DocumentError },
     #[error("no number is left for a claim in '{folder}'")]
     Exhausted { folder: StorePath },
 }
@@ -80,7 +80,7 @@ impl Classified for EpochError {
             Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
                 source.class()
             }
-            Self::Seal { source } | Self::OpenRetired { source, .. } => source.class(),
+            Self::Seal { source } => source.class(),
             Self::Lost { .. } => ErrorClass::Conflict,
             Self::TooMany { .. } | Self::Exhausted { .. } => ErrorClass::Corrupt,
         }
@@ -93,7 +93,6 @@ impl Classified for EpochError {
             Self::Write { .. } => "epoch.write",
             Self::Seal { .. } => "epoch.seal",
             Self::Lost { .. } => "epoch.lost",
-            Self::OpenRetired { source, .. } => source.code(),
             Self::TooMany { .. } => "epoch.too_many",
             Self::Exhausted { .. } => "epoch.exhausted",
         }
@@ -105,7 +104,6 @@ impl Classified for EpochError {
                 source.hint()
             }
             Self::Lost { .. } => Some("another instance owns this data now; only one may".to_owned()),
-            Self::OpenRetired { source, .. } => source.hint(),
             Self::Seal { .. } | Self::TooMany { .. } | Self::Exhausted { .. } => None,
         }
     }

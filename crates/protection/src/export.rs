@@ -21,7 +21,7 @@ use crate::kinds;
 use crate::locations;
 use crate::records::Record;
 use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
-use crate::streams::new_session;
+use crate::streams::{hold, hold_writer, new_session};
 
 /// An export that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub(crate) enum ExportError {
     LoadIndex { source: LoadIndexError },
     #[error("begin a session")]
     Begin { source: SessionError },
+    #[error("keep the sessions of the export alive")]
+    Hold { source: SessionError },
     #[error("read what is to be exported")]
     Read { source: ReadError },
     #[error("decode what the backup says of itself")]
@@ -54,7 +56,7 @@ impl Classified for ExportError {
             Self::NoPoint { .. } | Self::NoContent { .. } => ErrorClass::NotFound,
             Self::Exported { .. } | Self::NoProfile => ErrorClass::Invalid,
             Self::LoadIndex { source } => source.class(),
-            Self::Begin { source } => source.class(),
+            Self::Begin { source } | Self::Hold { source } => source.class(),
             Self::Read { source } => source.class(),
             Self::Decode { .. } => ErrorClass::Corrupt,
             Self::Write { source, .. } => source.class(),
@@ -70,6 +72,7 @@ impl Classified for ExportError {
             Self::NoProfile => "export.no_profile",
             Self::LoadIndex { .. } => "export.load_index",
             Self::Begin { .. } => "export.begin",
+            Self::Hold { .. } => "export.hold",
             Self::Read { .. } => "export.read",
             Self::Decode { .. } => "export.decode",
             Self::Write { .. } => "export.write",
@@ -163,7 +166,11 @@ pub(crate) async fn copy(
     let source = from.load_index().await.map_err(|source| ExportError::LoadIndex { source })?;
     let reader = source.begin_reading(new_session(SessionPurpose::Restore, now)).await;
     let reader = reader.map_err(|source| ExportError::Begin { source })?;
-    let copied = copy_from(job, &reader, to, artifact, action).await;
+    let copying = copy_from(job, &reader, to, artifact, action);
+    let copied = match hold(&*job.platform.clock, reader.life(), copying).await {
+        Ok(copied) => copied,
+        Err(source) => Err(ExportError::Hold { source }.into()),
+    };
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }
@@ -177,18 +184,24 @@ async fn copy_from(
     artifact: &Artifact,
     action: &Record,
 ) -> Result<StoredBackup, Failure> {
-    let now = job.platform.clock.now();
+    let clock = &*job.platform.clock;
     let target = to.load_index().await.map_err(|source| ExportError::LoadIndex { source })?;
-    let session = target.begin(new_session(SessionPurpose::Export, now)).await;
+    let session = target.begin(new_session(SessionPurpose::Export, clock.now())).await;
     let session = session.map_err(|source| ExportError::Begin { source })?;
-    let (description, streams) = match copy_streams(job, reader, &session, artifact, action).await {
-        Ok(copied) => copied,
-        Err(failure) => {
-            // Nobody need wait for it; what it left is garbage to be pruned.
-            drop(session.abort(job.platform.clock.now()).await);
-            return Err(failure);
-        }
-    };
+    let life = session.life();
+    let copying = copy_into(job, reader, (to, session), artifact, action);
+    hold_writer(clock, life, copying, |source| ExportError::Hold { source }.into()).await
+}
+
+async fn copy_into(
+    job: &Job,
+    reader: &Reader,
+    (to, session): (&Repository<Open>, Session),
+    artifact: &Artifact,
+    action: &Record,
+) -> Result<StoredBackup, Failure> {
+    let now = job.platform.clock.now();
+    let (description, streams) = copy_streams(job, reader, &session, artifact, action).await?;
     backup::note_committing(job, to, &session, Some(artifact.outcome)).await?;
     let sent = session.progress();
     let draft = OutcomeDraft {

@@ -15,19 +15,19 @@ use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, Expect, RowKey, RowKind};
 use keelson_model::{Chain, Classified, ErrorClass, later};
 use keelson_repository::{
-    JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackThresholds, Repository,
-    SessionPurpose,
+    JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackError, RepackThresholds,
+    Repository, SessionPurpose,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::epochs::RetiredBefore;
+use crate::epochs::{FoundList, RetiredBefore, Standing, StrangersList};
 use crate::layout::{ClusterFolder, Epoch};
 use crate::maintenance::places::{Place, Stands};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
 use crate::recovery::unnamed_rows;
-use crate::streams::new_session;
+use crate::streams::{hold_writer, new_session};
 use crate::{epochs, orphans, ownership};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -161,7 +161,7 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
     let places = places::all(platform, &mut |why| failed.push(why)).await;
     failed.iter().for_each(|why| report.fail("a location", why));
     for place in places {
-        let Stands { repositories, list } = match stand(platform, &place).await {
+        let Stands { repositories, list, stranger } = match stand(platform, &place).await {
             Ok(stands) => stands,
             Err(Trouble::Refused(why)) => {
                 report.refuse(why);
@@ -172,6 +172,14 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
                 continue;
             }
         };
+        if let Some(StrangersList { path, source }) = stranger {
+            let why = format!(
+                "counts for nothing, and what was retired before that epoch is kept: {}; hint: delete the object from \
+                 the store",
+                Chain(&source)
+            );
+            report.fail(path.as_str(), &why);
+        }
         for repository in repositories {
             let name = repository.root().to_string();
             match repository.sweep(LEFT_BEHIND_AFTER).await {
@@ -227,33 +235,32 @@ async fn stand(platform: &Platform, place: &Place) -> Result<Stands, Trouble> {
     let proof = place.prove(platform).await?;
     let repositories = place.open(platform).await?;
     let Place::Shared { location, cluster, .. } = place else {
-        return Ok(Stands { repositories, list: None });
+        return Ok(Stands::first(repositories));
     };
     let epoch = Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX));
     let (lineage, keys) = (platform.identity().lineage, ownership::lineage_keys(platform)?);
     let folder = ClusterFolder::new(cluster);
     let store = &*location.store;
-    // The first owner has nobody before it.
     if epoch.0 <= 1 {
-        return Ok(Stands { repositories, list: None });
+        return Ok(Stands::first(repositories));
     }
-    if let Some(list) = epochs::read_retired(store, &folder, lineage, &keys, epoch).await? {
-        return Ok(Stands { repositories, list: Some(list) });
-    }
-    let mut before = None;
-    for earlier in (2..epoch.0).rev() {
-        before = epochs::read_retired(store, &folder, lineage, &keys, Epoch(earlier)).await?;
-        if before.is_some() {
-            break;
+    let (before, passed_over) = match epochs::stand(store, &folder, lineage, &keys, epoch).await? {
+        Standing::Listed(list) => return Ok(Stands { repositories, list: Some(list), stranger: None }),
+        Standing::Blocked(stranger) => {
+            return Ok(Stands { repositories, list: None, stranger: Some(stranger) });
         }
-    }
+        Standing::Unlisted { before, stranger } => (before, stranger),
+    };
     let mut taken = BTreeSet::new();
     for repository in &repositories {
         let retirements = repository.list_retired().await?;
         taken.extend(epochs::take_over(&retirements, lineage, before.as_ref()));
     }
-    let list = epochs::record_retired(store, &folder, lineage, &keys, epoch, taken).await?;
-    Ok(Stands { repositories, list: Some(list) })
+    Ok(match epochs::record_retired(store, &folder, lineage, &keys, epoch, taken).await? {
+        FoundList::List(list) => Stands { repositories, list: Some(list), stranger: passed_over },
+        FoundList::Stranger(stranger) => Stands { repositories, list: None, stranger: Some(stranger) },
+        FoundList::Absent => Stands { repositories, list: None, stranger: passed_over },
+    })
 }
 
 /// How far a prune came.
@@ -344,10 +351,14 @@ async fn repack(
     proof: &Ownership,
     judged: &JudgedRetirements,
 ) -> Result<(), Trouble> {
-    let now = platform.clock.now();
+    let clock = &*platform.clock;
     let indexed = repository.load_index().await?;
-    let session = new_session(SessionPurpose::Repack, now);
-    let repack = indexed.begin_repack(proof, session, RepackThresholds::DEFAULT, judged).await?;
-    repack.carry_out(platform.clock.now()).await?;
+    let begun = indexed.begin_repack(proof, new_session(SessionPurpose::Repack, clock.now())).await?;
+    let life = begun.life();
+    let working = async {
+        let repack = begun.survey(RepackThresholds::DEFAULT, judged).await?;
+        repack.carry_out(clock.now()).await
+    };
+    hold_writer(clock, life, working, |source| RepackError::Alive { source }).await?;
     Ok(())
 }

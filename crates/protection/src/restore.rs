@@ -20,7 +20,7 @@ use crate::actions::Finished;
 use crate::engine::{Failure, Job};
 use crate::export::content_of_subject;
 use crate::restore_points::{Artifact, ContentInternal};
-use crate::streams::{begin_reading, stored_objects};
+use crate::streams::{begin_reading, hold, stored_objects};
 
 /// Failures that are told one by one; the rest is counted.
 const EXCEPTIONS_MAX: usize = 100;
@@ -37,6 +37,8 @@ pub(crate) enum RestoreActionError {
     LoadIndex { source: LoadIndexError },
     #[error("begin a session in the repository")]
     Begin { source: SessionError },
+    #[error("keep the session of the restore alive")]
+    Hold { source: SessionError },
     #[error("read what is to be restored")]
     Read { source: ReadError },
     #[error("restore into namespace '{target}'")]
@@ -50,7 +52,7 @@ impl Classified for RestoreActionError {
         match self {
             Self::Name { .. } | Self::Filters { .. } | Self::NothingRestored { .. } => ErrorClass::Invalid,
             Self::LoadIndex { source } => source.class(),
-            Self::Begin { source } => source.class(),
+            Self::Begin { source } | Self::Hold { source } => source.class(),
             Self::Read { source } => source.class(),
             Self::Restore { source, .. } => source.class(),
         }
@@ -62,6 +64,7 @@ impl Classified for RestoreActionError {
             Self::Filters { .. } => "restore.filters",
             Self::LoadIndex { .. } => "restore.load_index",
             Self::Begin { .. } => "restore.begin",
+            Self::Hold { .. } => "restore.hold",
             Self::Read { .. } => "restore.read",
             Self::Restore { .. } => "restore.restore",
             Self::NothingRestored { .. } => "restore.nothing_restored",
@@ -87,7 +90,11 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
     let reader = begin_reading(&indexed, job.platform.clock.now()).await;
     let reader = reader.map_err(|source| RestoreActionError::Begin { source })?;
-    let restored = restore(job, &request, &reader, &artifact).await;
+    let restoring = restore(job, &request, &reader, &artifact);
+    let restored = match hold(&*job.platform.clock, reader.life(), restoring).await {
+        Ok(restored) => restored,
+        Err(source) => Err(RestoreActionError::Hold { source }.into()),
+    };
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }

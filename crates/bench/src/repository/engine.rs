@@ -156,8 +156,8 @@ async fn prune(folder: &Path, keep: SessionId) -> Result<()> {
         repository.retire(outcome.id, &proof, WallClock.now()).await?;
         judged.valid.insert(outcome.id);
     }
-    let session = new_session(SessionPurpose::Repack);
-    let repack = repository.begin_repack(&proof, session, RepackThresholds::DEFAULT, &judged).await?;
+    let begun = repository.begin_repack(&proof, new_session(SessionPurpose::Repack)).await?;
+    let repack = begun.survey(RepackThresholds::DEFAULT, &judged).await?;
     repack.carry_out(WallClock.now()).await?;
     let plan = repository.plan_prune(&proof, &judged).await?;
     let mut prune = repository.begin_prune(plan);

@@ -2,17 +2,20 @@
 //!
 //! An owner of an earlier epoch who was paused may state a retirement after another has taken over. It is in no such
 //! list and therefore void. Whoever judges lists the retirements first and reads the claims afterwards.
+//!
+//! Anybody who can write can be first in a list's place. What does not open there under the lineage's key names nothing:
+//! it makes no retirement count that an owner has not found, and stops nobody from freeing what he himself retires.
 
 use std::collections::BTreeSet;
 
 use keelson_crypto::{Keyring, ObjectKind};
 use keelson_model::{LineageId, SessionId};
 use keelson_repository::{JudgedRetirements, Retirement};
-use keelson_store::{Store, StoreError, StoreExt};
+use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
 use super::EpochError;
-use crate::documents;
+use crate::documents::{self, DocumentError};
 use crate::layout::{ClusterFolder, Epoch};
 
 /// The list of one epoch. Where there is none, nobody has judged yet what was retired before.
@@ -21,6 +24,73 @@ pub(crate) struct RetiredBefore {
     version: u32,
     pub epoch: Epoch,
     pub outcomes: BTreeSet<SessionId>,
+}
+
+/// What lies in the place of an epoch's list.
+#[derive(Debug)]
+pub(crate) enum FoundList {
+    Absent,
+    List(RetiredBefore),
+    /// Nobody of this lineage wrote it, or not in this place.
+    Stranger(StrangersList),
+}
+
+/// What lies in the place of a list and is none.
+#[derive(Debug)]
+pub(crate) struct StrangersList {
+    pub path: StorePath,
+    pub source: DocumentError,
+}
+
+impl FoundList {
+    #[cfg(test)]
+    pub(crate) fn list(self) -> Option<RetiredBefore> {
+        match self {
+            Self::List(list) => Some(list),
+            Self::Absent | Self::Stranger(_) => None,
+        }
+    }
+}
+
+/// What an owner has before it, who has looked for the list of its epoch.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// The list is made.
+    Listed(RetiredBefore),
+    /// It cannot be made. What owners before have retired is neither freed nor withdrawn.
+    Blocked(StrangersList),
+    /// It is to be made, after this one of an earlier epoch.
+    Unlisted { before: Option<RetiredBefore>, stranger: Option<StrangersList> },
+}
+
+/// Looks for the list of an epoch, and for the newest one before it. If that does not open it counts as one that names
+/// nothing: what it named stays. To look further back could make count what it had found void.
+pub(crate) async fn stand(
+    store: &dyn Store,
+    cluster: &ClusterFolder,
+    lineage: LineageId,
+    keys: &Keyring,
+    epoch: Epoch,
+) -> Result<Standing, EpochError> {
+    match read_retired(store, cluster, lineage, keys, epoch).await? {
+        FoundList::List(list) => return Ok(Standing::Listed(list)),
+        FoundList::Stranger(stranger) => return Ok(Standing::Blocked(stranger)),
+        FoundList::Absent => {}
+    }
+    // The first owner has nobody before it.
+    for earlier in (2..epoch.0).rev().map(Epoch) {
+        match read_retired(store, cluster, lineage, keys, earlier).await? {
+            FoundList::Absent => {}
+            FoundList::List(list) => {
+                return Ok(Standing::Unlisted { before: Some(list), stranger: None });
+            }
+            FoundList::Stranger(stranger) => {
+                let before = Some(RetiredBefore { version: 0, epoch: earlier, outcomes: BTreeSet::new() });
+                return Ok(Standing::Unlisted { before, stranger: Some(stranger) });
+            }
+        }
+    }
+    Ok(Standing::Unlisted { before: None, stranger: None })
 }
 
 /// Pure: which retirements count while `newest` is the newest epoch and `list` is its list.
@@ -64,7 +134,7 @@ pub(crate) fn take_over(
     retirements.iter().filter(counts).map(|retirement| retirement.outcome).collect()
 }
 
-/// Creates the list of an epoch, once; a list that is there already is the list.
+/// Creates the list of an epoch, once, and gives what is there afterwards: a list that was there already is the list.
 pub(crate) async fn record_retired(
     store: &dyn Store,
     cluster: &ClusterFolder,
@@ -72,20 +142,14 @@ pub(crate) async fn record_retired(
     keys: &Keyring,
     epoch: Epoch,
     outcomes: BTreeSet<SessionId>,
-) -> Result<RetiredBefore, EpochError> {
+) -> Result<FoundList, EpochError> {
     let path = cluster.epoch_retired(lineage, epoch);
     let list = RetiredBefore { version: 0, epoch, outcomes };
     let bytes = documents::seal(keys.newest(), ObjectKind::EpochRetired, &path, &list)
         .map_err(|source| EpochError::Seal { source })?;
     match store.create(&path, bytes).await {
-        Ok(_) => Ok(list),
-        Err(StoreError::AlreadyExists { path }) => {
-            let there = read_retired(store, cluster, lineage, keys, epoch).await?;
-            there.ok_or_else(|| EpochError::Write {
-                path: path.clone(),
-                source: StoreError::AlreadyExists { path },
-            })
-        }
+        Ok(_) => Ok(FoundList::List(list)),
+        Err(StoreError::AlreadyExists { .. }) => read_retired(store, cluster, lineage, keys, epoch).await,
         Err(source) => Err(EpochError::Write { path, source }),
     }
 }
@@ -97,15 +161,21 @@ pub(crate) async fn read_retired(
     lineage: LineageId,
     keys: &Keyring,
     epoch: Epoch,
-) -> Result<Option<RetiredBefore>, EpochError> {
+) -> Result<FoundList, EpochError> {
     let path = cluster.epoch_retired(lineage, epoch);
     let bytes = store.fetch_if_present(&path).await;
     let Some(bytes) = bytes.map_err(|source| EpochError::Read { path: path.clone(), source })? else {
-        return Ok(None);
+        return Ok(FoundList::Absent);
     };
-    let list: RetiredBefore = documents::open(keys, ObjectKind::EpochRetired, &path, &bytes)
-        .map_err(|source| EpochError::OpenRetired { epoch, source })?;
-    Ok(Some(list).filter(|list| list.epoch == epoch))
+    match documents::open::<RetiredBefore>(keys, ObjectKind::EpochRetired, &path, &bytes) {
+        Ok(list) if list.epoch == epoch => Ok(FoundList::List(list)),
+        Ok(list) => {
+            let name = cluster.epoch_retired(lineage, list.epoch).to_string();
+            let source = DocumentError::OtherName { path: path.clone(), name };
+            Ok(FoundList::Stranger(StrangersList { path, source }))
+        }
+        Err(source) => Ok(FoundList::Stranger(StrangersList { path, source })),
+    }
 }
 
 #[cfg(test)]

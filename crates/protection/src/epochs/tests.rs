@@ -1,6 +1,7 @@
 //! Claims against a store in memory: who wins, who is ignored.
 
 mod explore;
+mod lists;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use keelson_repository::{Locked, Open, OpenRepositoryError, Ownership, Repositor
 use keelson_store::StorePath;
 
 use super::Trouble;
-use crate::epochs::RetiredBefore;
+use crate::epochs::{RetiredBefore, StrangersList};
 use crate::layout::ClusterFolder;
 use crate::locations::{self, Location};
 use crate::ownership;
@@ -28,6 +28,15 @@ pub(super) enum Place {
 pub(super) struct Stands {
     pub repositories: Vec<Repository<Open>>,
     pub list: Option<RetiredBefore>,
+    /// What lies in the place of such a list and is none.
+    pub stranger: Option<StrangersList>,
+}
+
+impl Stands {
+    /// Nobody has owned it before.
+    pub(super) fn first(repositories: Vec<Repository<Open>>) -> Self {
+        Self { repositories, list: None, stranger: None }
+    }
 }
 
 impl fmt::Display for Place {

@@ -79,6 +79,8 @@ pub enum RecoveryError {
     ListRetired { source: RetireError },
     #[error("begin a session in the platform's own repository")]
     Begin { source: SessionError },
+    #[error("keep a session of the platform's own repository alive")]
+    Hold { source: SessionError },
     #[error("write to the platform's own repository")]
     WriteStream { source: WriteError },
     #[error("commit to the platform's own repository")]
@@ -119,7 +121,7 @@ pub enum RecoveryError {
     DecodeSegment { source: Malformed },
     #[error("read the outcome that holds a base")]
     FetchOutcome { source: keelson_repository::ReadError },
-    #[error("read the outcome of a run")]
+    #[error("read an outcome")]
     FetchObject { source: ObjectError },
     #[error("read a base")]
     ReadStream { source: keelson_repository::ReadError },
@@ -175,7 +177,7 @@ impl Classified for RecoveryError {
             Self::Root { source } => source.class(),
             Self::LoadIndex { source } => source.class(),
             Self::ListRetired { source } => source.class(),
-            Self::Begin { source } => source.class(),
+            Self::Begin { source } | Self::Hold { source } => source.class(),
             Self::WriteStream { source } => source.class(),
             Self::CommitOutcome { source } => source.class(),
             Self::Open { source, .. } => source.class(),
@@ -246,6 +248,7 @@ impl Classified for RecoveryError {
             Self::LoadIndex { .. } => "recovery.load_index",
             Self::ListRetired { .. } => "recovery.list_retired",
             Self::Begin { .. } => "recovery.begin",
+            Self::Hold { .. } => "recovery.hold",
             Self::WriteStream { .. } => "recovery.write_stream",
             Self::CommitOutcome { .. } => "recovery.commit_outcome",
             Self::Diverged { .. } => "recovery.diverged",

@@ -1,8 +1,8 @@
 //! A catalog from the exports alone, where nothing that was shipped is left: every outcome says of itself what its
 //! restore point was.
 //!
-//! Guarantees: what does not open with the passphrase, or is damaged, is named and keeps nothing else away. Outcomes are
-//! read one by one, never all at once.
+//! Guarantees: what does not open with the passphrase, or is damaged, is named and keeps nothing else away. What is out of
+//! reach for now is an error: nothing looks for it a second time. Outcomes are read one by one, never all at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_catalog::{Expect, FirstTransaction, RebuildError};
 use keelson_crypto::{Keyring, Passphrase, VaultKeyring, random_bytes};
-use keelson_model::{Chain, ClusterId, LineageId, SessionId};
-use keelson_repository::{Locked, Open, OpenRepositoryError, Outcome, Repository, Unlock};
+use keelson_model::{Chain, Classified, ClusterId, LineageId, SessionId};
+use keelson_repository::{Locked, ObjectError, Open, OpenRepositoryError, Outcome, Repository, Unlock};
 use keelson_store::{Store, StorePath};
 use tokio::sync::mpsc;
 
@@ -65,7 +65,7 @@ pub(crate) async fn survey(
             false => RecoveryError::UnknownCluster { cluster, known },
         });
     }
-    let mut opener = Opener { passphrases, keys: None, warnings: Vec::new() };
+    let mut opener = Opener { cluster, passphrases, keys: None, warnings: Vec::new() };
     let mut repositories = Vec::new();
     for (application, root) in &roots {
         if let Some(repository) = opener.open(location, root).await? {
@@ -114,6 +114,7 @@ fn repositories_of(roots: &[(String, StorePath)]) -> Vec<keelson_model::Reposito
 
 /// Opens repositories that share the keys of the first that a passphrase opened.
 struct Opener<'a> {
+    cluster: &'a ClusterId,
     passphrases: &'a [Arc<Passphrase>],
     keys: Option<VaultKeyring>,
     warnings: Vec<String>,
@@ -130,12 +131,13 @@ impl Opener<'_> {
             Repository::<Locked>::at(location.store.clone(), root.clone())
                 .map_err(|source| RecoveryError::Root { source })
         };
+        let settle = |opened| unless_out_of_reach(opened, self.cluster, root);
         if let Some(keys) = &self.keys
-            && let Ok(repository) = locked()?.open(Unlock::Vault(keys)).await
+            && let Ok(repository) = settle(locked()?.open(Unlock::Vault(keys)).await)?
         {
             return Ok(Some(repository));
         }
-        let opened = match self.open_with_any(&locked).await? {
+        let opened = match settle(self.open_with_any(&locked).await?)? {
             Ok(repository) => repository,
             // Announced and never finished: nothing was exported there.
             Err(OpenRepositoryError::Absent { .. }) => return Ok(None),
@@ -170,14 +172,48 @@ impl Opener<'_> {
             let newest = |open: &Repository<Open>| open.vault_keys().newest().number();
             best = match (best, opened) {
                 (Some(Ok(best)), Ok(opened)) if newest(&best) < newest(&opened) => Some(Ok(opened)),
+                (Some(Ok(_)), Err(error)) if is_out_of_reach(&error) => Some(Err(error)),
                 (Some(Ok(best)), _) => Some(Ok(best)),
                 (_, opened) => Some(opened),
             };
-            if matches!(&best, Some(Ok(open)) if !open.names_newer_key()) {
+            let ends = match &best {
+                Some(Ok(open)) => !open.names_newer_key(),
+                Some(Err(error)) => is_out_of_reach(error),
+                None => false,
+            };
+            if ends {
                 break;
             }
         }
         Ok(best.expect("there is always a first passphrase"))
+    }
+}
+
+fn is_out_of_reach(error: &OpenRepositoryError) -> bool {
+    matches!(error, OpenRepositoryError::Fetch { source, .. } if !source.class().is_lasting())
+}
+
+/// What lies there is the caller's to tell and pass over; that it could not be looked at now is not.
+pub(in crate::recovery) fn unless_out_of_reach(
+    opened: Result<Repository<Open>, OpenRepositoryError>,
+    cluster: &ClusterId,
+    root: &StorePath,
+) -> Result<Result<Repository<Open>, OpenRepositoryError>, RecoveryError> {
+    match (opened, root.name().parse()) {
+        (Err(source), Ok(repository)) if is_out_of_reach(&source) => {
+            Err(RecoveryError::Open { cluster: cluster.clone(), repository, source })
+        }
+        (opened, _) => Ok(opened),
+    }
+}
+
+/// The same of an outcome.
+pub(in crate::recovery) fn unless_unread(
+    outcome: Result<Outcome, ObjectError>,
+) -> Result<Result<Outcome, ObjectError>, RecoveryError> {
+    match outcome {
+        Err(source) if !source.is_damage() => Err(RecoveryError::FetchObject { source }),
+        outcome => Ok(outcome),
     }
 }
 
@@ -222,23 +258,24 @@ pub(crate) async fn send_all(
     location: &Location,
     cluster: &ClusterId,
     found: mpsc::Sender<Found>,
-) -> Vec<String> {
+) -> Result<Vec<String>, RecoveryError> {
     let mut warnings = Vec::new();
     let mut newest: BTreeMap<&str, (Timestamp, &ExportRepository)> = BTreeMap::new();
     for export in &exports.repositories {
         let application = export.application.as_str();
         let mut outcomes = std::pin::pin!(export.repository.committed_outcomes(export.outcomes.clone()));
         while let Some(outcome) = outcomes.next().await {
-            let read = outcome.map_err(|error| Chain(&error).to_string()).and_then(|outcome| {
-                let made = newest.entry(application).or_insert((outcome.created(), export));
-                if outcome.created() > made.0 {
-                    *made = (outcome.created(), export);
-                }
-                let point = point_of(export, &outcome, location);
-                point
-                    .map(|point| (outcome.id, point))
-                    .map_err(|error| format!("outcome {}: {error}", outcome.id))
-            });
+            let read =
+                unless_unread(outcome)?.map_err(|error| Chain(&error).to_string()).and_then(|outcome| {
+                    let made = newest.entry(application).or_insert((outcome.created(), export));
+                    if outcome.created() > made.0 {
+                        *made = (outcome.created(), export);
+                    }
+                    let point = point_of(export, &outcome, location);
+                    point
+                        .map(|point| (outcome.id, point))
+                        .map_err(|error| format!("outcome {}: {error}", outcome.id))
+                });
             let message = match read {
                 Ok((outcome, point)) => Found::RestorePoint { point: Box::new(point), outcome },
                 Err(why) => {
@@ -247,7 +284,7 @@ pub(crate) async fn send_all(
                 }
             };
             if found.send(message).await.is_err() {
-                return warnings;
+                return Ok(warnings);
             }
         }
     }
@@ -265,7 +302,7 @@ pub(crate) async fn send_all(
             break;
         }
     }
-    warnings
+    Ok(warnings)
 }
 
 pub(in crate::recovery) fn point_of(
@@ -318,3 +355,6 @@ pub(crate) fn take_in(
     }
     Ok(taken)
 }
+
+#[cfg(test)]
+pub(in crate::recovery) mod tests;

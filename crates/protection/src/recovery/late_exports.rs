@@ -2,7 +2,8 @@
 //! does not know it. They are found once after a recovery of the latest state and become restore points again.
 //!
 //! Guarantees: what the catalog knows, or was retired, or was made after the recovery, is left alone; whatever was found
-//! before a stop is known the next time. A recovery of an earlier point brings back nothing newer.
+//! before a stop is known the next time. What is damaged is passed over; while anything is out of reach it is looked again.
+//! A recovery of an earlier point brings back nothing newer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_catalog::{Database, Query};
-use keelson_model::{Chain, SessionId};
+use keelson_crypto::VaultKeyring;
+use keelson_model::{Chain, ClusterId, SessionId};
 use keelson_repository::{Locked, OpenRepositoryError, Repository, Unlock};
 use keelson_store::StorePath;
 use tokio_util::sync::CancellationToken;
@@ -19,11 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::kinds;
 use crate::layout::ClusterFolder;
 use crate::locations::Location;
-use crate::namespaces;
+use crate::namespaces::{self, NamespaceId};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::RecoveryError;
-use crate::recovery::exports::{ExportRepository, list_roots, live_outcomes, point_of};
+use crate::recovery::exports::{
+    ExportRepository, list_roots, live_outcomes, point_of, unless_out_of_reach, unless_unread,
+};
 use crate::recovery::state::{self, Recovered};
 use crate::restore_points::{self, ContentInternal};
 
@@ -74,7 +78,8 @@ async fn find_all(
     let folder = ClusterFolder::new(&recovered.plan.source);
     let mut found = 0;
     for (application, root) in list_roots(&location, &folder).await? {
-        if let Some(export) = open(platform, &location, &application, &root).await? {
+        let vault = platform.vault();
+        if let Some(export) = open(&vault, &location, &recovered.plan.source, &application, &root).await? {
             found += find(platform, &catalog, &location, &export, &known, before).await?;
         }
     }
@@ -102,14 +107,16 @@ fn known_outcomes(catalog: &Database) -> Result<HashMap<String, HashSet<SessionI
 
 /// None where it is a stranger's, or one that this instance has no key to.
 async fn open(
-    platform: &Platform,
+    vault: &VaultKeyring,
     location: &Location,
+    cluster: &ClusterId,
     application: &str,
     root: &StorePath,
 ) -> Result<Option<ExportRepository>, RecoveryError> {
     let locked = Repository::<Locked>::at(location.store.clone(), root.clone());
     let locked = locked.map_err(|source| RecoveryError::Root { source })?;
-    let repository = match locked.open(Unlock::Vault(&platform.vault())).await {
+    let opened = locked.open(Unlock::Vault(vault)).await;
+    let repository = match unless_out_of_reach(opened, cluster, root)? {
         Ok(repository) => repository,
         Err(OpenRepositoryError::Absent { .. }) => return Ok(None),
         Err(error) => {
@@ -142,10 +149,22 @@ async fn find(
     }
     let namespace = namespaces::find_staying(platform, &export.application).await;
     let namespace = namespace.map_err(|source| RecoveryError::Namespace { source })?;
+    take_in((catalog, platform.clock.now()), location, export, unknown, namespace, before).await
+}
+
+/// Makes restore points of those of the outcomes that lay there before the recovery.
+async fn take_in(
+    (catalog, now): (&Database, Timestamp),
+    location: &Location,
+    export: &ExportRepository,
+    unknown: Vec<SessionId>,
+    namespace: Option<NamespaceId>,
+    before: Timestamp,
+) -> Result<u64, RecoveryError> {
     let mut outcomes = std::pin::pin!(export.repository.committed_outcomes(unknown));
     let mut found = 0;
     while let Some(outcome) = outcomes.next().await {
-        let Ok(outcome) = outcome.inspect_err(|error| {
+        let Ok(outcome) = unless_unread(outcome)?.inspect_err(|error| {
             tracing::warn!(cause = %Chain(error), "an export is damaged and was passed over");
         }) else {
             continue;
@@ -158,9 +177,12 @@ async fn find(
         if taken.map_err(|source| RecoveryError::ReadState { source })?.is_some() {
             point.tell_apart(outcome.id);
         }
-        let changes = restore_points::create(&point, namespace.clone(), platform.clock.now());
+        let changes = restore_points::create(&point, namespace.clone(), now);
         commit(catalog, ACTOR, changes).await.map_err(|source| RecoveryError::WriteState { source })?;
         found += 1;
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod passphrase;
 mod platform;
 mod published;
 mod reader;
+mod recovery_sessions;
 mod rehearsal;
 mod replaced;
 mod rollback;

@@ -30,9 +30,10 @@ pub use format::retired_record::Retirement;
 pub use format::session_record::SessionPurpose;
 pub use index::{IndexCache, IndexCacheError, LoadIndexError};
 pub use maintenance::{
-    Damage, Depth, Finding, JudgedRetirements, LengthenError, OnProgress, OnPruneProgress, Ownership, Prune,
-    PruneError, PrunePlan, PruneReport, PruneStep, Repack, RepackError, RepackPlan, RepackReport,
-    RepackThresholds, RetireError, Retired, Verification, VerifyError, VerifyProgress, VerifyReport,
+    BegunRepack, Damage, Depth, Finding, JudgedRetirements, LengthenError, OnProgress, OnPruneProgress,
+    Ownership, Prune, PruneError, PrunePlan, PruneReport, PruneStep, Repack, RepackError, RepackPlan,
+    RepackReport, RepackThresholds, RetireError, Retired, Verification, VerifyError, VerifyProgress,
+    VerifyReport,
 };
 pub use object::{ObjectError, WriteObjectError};
 pub use outcome::{NamedStream, Outcome, OutcomeDraft};
@@ -41,5 +42,7 @@ pub use read::{ReadError, Reader};
 pub use repository::{
     CreateRepositoryError, Indexed, Locked, NewRepository, Open, OpenRepositoryError, Repository, Unlock,
 };
-pub use session::{CommitError, NewSession, Progress, ProgressReading, Session, SessionError, WriteError};
+pub use session::{
+    CommitError, NewSession, Progress, ProgressReading, Session, SessionError, SessionLife, WriteError,
+};
 pub use tree::StreamRef;

@@ -85,6 +85,9 @@ pub(crate) const DELETE_BATCH: usize = 1000;
 /// Nothing reaches a store later than this after its sender was told that it failed: no server, proxy or kernel
 /// that we know of holds a request for more than hours. Until then what could come late meets something.
 pub(crate) const LATE_EFFECTS_MAX: Duration = Duration::from_hours(14 * 24);
+/// A session may commit so long after its stated life: clocks differ by minutes, and what ended it is there for
+/// `LATE_EFFECTS_MAX`.
+pub(crate) const LATE_COMMIT_MAX: Duration = Duration::from_hours(1);
 /// How long a session is waited for whose own record cannot be read, from when the store took it.
 pub(crate) const UNREADABLE_SESSION_LIFE: Duration = Duration::from_hours(7 * 24);
 

@@ -11,7 +11,7 @@ mod verify;
 
 pub use lengthen::LengthenError;
 pub use prune::{JudgedRetirements, OnPruneProgress, Prune, PruneError, PrunePlan, PruneReport, PruneStep};
-pub use repack::{Repack, RepackError, RepackPlan, RepackReport, RepackThresholds};
+pub use repack::{BegunRepack, Repack, RepackError, RepackPlan, RepackReport, RepackThresholds};
 pub use retire::{Ownership, RetireError, Retired};
 pub use verify::{
     Damage, Depth, Finding, OnProgress, Verification, VerifyError, VerifyProgress, VerifyReport,

@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use keelson_crypto::{
     Keyring, ObjectId, ObjectKind, OpenObjectError, OpenedObject, SealObjectError, SealedObject, Sealer,
     open_object, peek_object_id,
@@ -270,7 +271,8 @@ impl Expected {
         store: &dyn Store,
         version: Option<VersionId>,
     ) -> Result<Bytes, ObjectError> {
-        store.fetch(&self.path, Read::all().of_version(version)).await.map_err(|source| match source {
+        let read = Read::all().of_version(version);
+        fetch_recorded(store, &self.path, read).await.map_err(|source| match source {
             StoreError::NotFound { .. } => ObjectError::Missing { kind: self.kind, path: self.path.clone() },
             source => ObjectError::Fetch { path: self.path.clone(), source },
         })
@@ -307,6 +309,40 @@ impl Expected {
     fn swapped(&self, found: ObjectId) -> ObjectError {
         ObjectError::Swapped { kind: self.kind, path: self.path.clone(), found }
     }
+}
+
+/// Reads by the recorded version and, where the store has none of that name, the first: a copy of a repository in another
+/// bucket has versions of its own. What was read is proven by its tag, whichever version it is.
+pub(crate) async fn fetch_recorded(
+    store: &dyn Store,
+    path: &StorePath,
+    read: Read,
+) -> Result<Bytes, StoreError> {
+    let first = read.version.is_some().then(|| read.clone().of_version(None));
+    match (store.fetch(path, read).await, first) {
+        (Err(error), Some(first)) if is_other_version(&error) => store.fetch(path, first).await,
+        (fetched, _) => fetched,
+    }
+}
+
+/// Retains the recorded version and, where the store has none of that name, the first.
+pub(crate) async fn extend_recorded(
+    store: &dyn Store,
+    path: &StorePath,
+    version: Option<VersionId>,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    match store.extend_retention(path, version.as_ref(), until).await {
+        Err(error) if version.is_some() && is_other_version(&error) => {
+            store.extend_retention(path, None, until).await
+        }
+        extended => extended,
+    }
+}
+
+/// Servers find nothing under a version id of another bucket, or refuse to read it as one of theirs.
+fn is_other_version(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. } | StoreError::Refused { .. })
 }
 
 /// Runs what computes for longer than half a millisecond on the blocking pool.

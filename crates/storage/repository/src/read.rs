@@ -23,7 +23,7 @@ use crate::limits::READS_IN_FLIGHT;
 use crate::maintenance::retire::{FoundRetirement, find_retirement, list_retired_ids};
 use crate::object::ObjectError;
 use crate::outcome::{Outcome, fetch_outcome};
-use crate::session::{NewSession, SessionError, SessionMarker};
+use crate::session::{NewSession, SessionError, SessionLife, SessionMarker};
 use crate::tree::StreamRef;
 
 /// Something could not be read.
@@ -141,7 +141,7 @@ impl Classified for ReadError {
 pub struct Reader {
     pub(crate) core: Arc<Core>,
     pub(crate) index: Arc<Index>,
-    marker: Option<SessionMarker>,
+    marker: Option<Arc<SessionMarker>>,
     /// What is named in `retired/`; whether an owner has stated it is looked up when it matters.
     retired: HashMap<SessionId, Option<VersionId>>,
 }
@@ -167,7 +167,12 @@ impl Reader {
 
     /// Its session's id, if it was announced.
     pub fn id(&self) -> Option<SessionId> {
-        self.marker.as_ref().map(SessionMarker::id)
+        self.marker.as_ref().map(|marker| marker.id())
+    }
+
+    /// Its stated life, to be renewed while it reads, if it was announced.
+    pub fn life(&self) -> Option<SessionLife> {
+        self.marker.as_ref().map(SessionLife::of)
     }
 
     /// Reads a committed outcome that was not retired when the reader began.
@@ -215,14 +220,6 @@ impl Reader {
             .try_buffered(READS_IN_FLIGHT)
             .map_ok(|group| stream::iter(group.into_iter().map(Ok)))
             .try_flatten()
-    }
-
-    /// Moves the end of its stated life.
-    pub async fn renew(&self, lives_until: Timestamp) -> Result<(), SessionError> {
-        match &self.marker {
-            Some(marker) => marker.renew(lives_until).await,
-            None => Ok(()),
-        }
     }
 
     /// Records that it is done, so that maintenance need not wait for its stated life to pass.

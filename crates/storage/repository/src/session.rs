@@ -6,6 +6,7 @@
 mod claims;
 mod commit;
 mod cut;
+mod life;
 mod marker;
 pub(crate) mod reuse;
 mod write;
@@ -20,12 +21,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use commit::CommitError;
+pub use life::SessionLife;
 pub(crate) use marker::SessionMarker;
 pub use write::WriteError;
 
 use crate::chunk::EncodedChunk;
 use crate::core::Core;
-use crate::format::outcome_record::SessionResult;
 use crate::format::session_record::SessionPurpose;
 use crate::index::{LoadIndexError, LocalIndex};
 use crate::limits::CHUNKS_QUEUED;
@@ -38,7 +39,7 @@ use claims::Claims;
 pub struct NewSession {
     /// What it is for.
     pub purpose: SessionPurpose,
-    /// After this maintenance may end it; [`Session::renew`] moves it.
+    /// After this maintenance may end it; [`SessionLife::renew`] moves it.
     pub lives_until: Timestamp,
     /// The time to record as its start.
     pub now: Timestamp,
@@ -85,6 +86,36 @@ pub enum SessionError {
         /// Why not.
         source: LoadIndexError,
     },
+    /// Maintenance ended the session, whose stated life had passed. What it relies on may be gone.
+    #[error("session '{session}' was ended by maintenance")]
+    Ended {
+        /// The session.
+        session: SessionId,
+    },
+    /// It was not renewed in time. What it relies on may be gone.
+    #[error("session '{session}' lives no more: its stated life ended at {until}")]
+    Outlived {
+        /// The session.
+        session: SessionId,
+        /// Until when it said that it lives.
+        until: Timestamp,
+    },
+    /// Whether somebody has ended it could not be found out.
+    #[error("look whether session '{session}' was ended")]
+    LookAtEnd {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: StoreError,
+    },
+    /// Whether it still lives could not be found out.
+    #[error("session '{session}' asks the store's time")]
+    AskTime {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: StoreError,
+    },
     /// Its end could not be recorded.
     #[error("end session '{session}'")]
     End {
@@ -108,7 +139,10 @@ impl Classified for SessionError {
         match self {
             Self::OutdatedKey { .. } => ErrorClass::Denied,
             Self::Announce { source, .. } | Self::End { source, .. } => source.class(),
-            Self::List { source, .. } => source.class(),
+            Self::Ended { .. } | Self::Outlived { .. } => ErrorClass::Conflict,
+            Self::List { source, .. } | Self::LookAtEnd { source, .. } | Self::AskTime { source, .. } => {
+                source.class()
+            }
             Self::ReadDecision { source } => source.class(),
             Self::LoadIndex { source } => source.class(),
         }
@@ -118,7 +152,11 @@ impl Classified for SessionError {
         match self {
             Self::OutdatedKey { .. } => "repository.session.outdated_key",
             Self::Announce { source, .. } | Self::End { source, .. } => source.code(),
-            Self::List { source, .. } => source.code(),
+            Self::Ended { .. } => "repository.session.ended",
+            Self::Outlived { .. } => "repository.session.outlived",
+            Self::List { source, .. } | Self::LookAtEnd { source, .. } | Self::AskTime { source, .. } => {
+                source.code()
+            }
             Self::ReadDecision { source } => source.code(),
             Self::LoadIndex { source } => source.code(),
         }
@@ -128,7 +166,10 @@ impl Classified for SessionError {
         match self {
             Self::OutdatedKey { .. } => Some("use the passphrase that is in force now".to_owned()),
             Self::Announce { source, .. } | Self::End { source, .. } => source.hint(),
-            Self::List { source, .. } => source.hint(),
+            Self::Ended { .. } | Self::Outlived { .. } => Some("start again with a new session".to_owned()),
+            Self::List { source, .. } | Self::LookAtEnd { source, .. } | Self::AskTime { source, .. } => {
+                source.hint()
+            }
             Self::ReadDecision { source } => source.hint(),
             Self::LoadIndex { source } => source.hint(),
         }
@@ -184,7 +225,7 @@ impl Progress {
 /// A write that fails or is dropped half-way breaks the session: other streams may already rely on chunks that it
 /// announced. A broken session cannot be committed; start again.
 pub struct Session {
-    marker: SessionMarker,
+    marker: Arc<SessionMarker>,
     shared: Arc<Shared>,
     queue: mpsc::Sender<EncodedChunk>,
     packer: Mutex<JoinSet<Result<PackerReport, WriteFault>>>,
@@ -234,17 +275,9 @@ impl Session {
         Arc::clone(&self.shared.progress)
     }
 
-    /// Moves the end of its stated life.
-    pub async fn renew(&self, lives_until: Timestamp) -> Result<(), SessionError> {
-        self.marker.renew(lives_until).await
-    }
-
-    /// Gives up: records that nothing will come, so that maintenance need not wait for the stated life to pass.
-    pub async fn abort(self, now: Timestamp) -> Result<(), SessionError> {
-        let mut packer = self.take_packer();
-        drop(self.queue);
-        packer.shutdown().await;
-        self.marker.end(SessionResult::Aborted, now).await
+    /// Its stated life, to be renewed while it works.
+    pub fn life(&self) -> SessionLife {
+        SessionLife::of(&self.marker)
     }
 
     fn take_packer(&self) -> JoinSet<Result<PackerReport, WriteFault>> {

@@ -31,6 +31,7 @@ cases! {
     without_versions_they_are_not_pretended if no_versions;
     without_locks_they_are_not_pretended if no_locks;
     a_written_version_can_be_read if versions;
+    a_version_of_another_bucket_is_not_found_or_refused if versions;
     nothing_is_overwritten_where_versions_are_kept if versions;
     later_versions_hide_nothing if versions;
     delete_markers_hide_nothing if versions;
@@ -115,6 +116,23 @@ async fn a_written_version_can_be_read(subject: Subject) -> Result<()> {
         ensure!(versions.len() == 1, "{versions:?}");
         ensure!((&versions[0].version, versions[0].kind) == (&version, VersionKind::Data));
         ensure!(!subject.store.head(&path, None).await?.altered);
+    }
+    Ok(())
+}
+
+/// What is recorded in a copy of a location are the ids that its first bucket gave, in the spelling of its server. Who reads
+/// has to be able to tell that from a store that is out of reach.
+async fn a_version_of_another_bucket_is_not_found_or_refused(subject: Subject) -> Result<()> {
+    let path = subject.path("object")?;
+    subject.create("object", "x").await?;
+    let aws = "3HL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY+MTRCxf3vjVBH40Nr8X8gdRQBpUMLUo";
+    let (minio, versitygw) = ("0d6f6ac0-5b3c-4a0f-9a4a-0d1b2c3d4e5f", "01JD9Z5W3Y6K8Q2N4R7T9V1X3Z");
+    for id in [aws, minio, versitygw, "v7"] {
+        for read in [Read::all(), Read::span(0, 1)] {
+            let fetched = subject.store.fetch(&path, read.of_version(Some(VersionId::new(id)))).await;
+            let told = matches!(fetched, Err(StoreError::NotFound { .. } | StoreError::Refused { .. }));
+            ensure!(told, "version '{id}': {fetched:?}");
+        }
     }
     Ok(())
 }

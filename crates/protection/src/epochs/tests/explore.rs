@@ -12,7 +12,7 @@ use keelson_repository::{
 use keelson_store::StorePath;
 use keelson_testkit::explorer::{Actor, Chooser, DepthFirst, RandomWalk, Run, Stage};
 
-use super::super::retired::{RetiredBefore, judge, read_retired, record_retired, take_over};
+use super::super::retired::{FoundList, RetiredBefore, judge, read_retired, record_retired, take_over};
 use super::*;
 
 const NAMES: [&str; 3] = ["first", "second", "third"];
@@ -293,7 +293,8 @@ impl Player {
     async fn read_list(&self, epoch: Epoch) -> Option<Option<RetiredBefore>> {
         let folder = ClusterFolder::new(&cluster());
         let Lineage { id, keys } = &*self.lineage;
-        read_retired(&*self.store, &folder, *id, keys, epoch).await.ok()
+        let found = read_retired(&*self.store, &folder, *id, keys, epoch).await;
+        found.ok().map(FoundList::list)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::recovery::read::is_damage;
 use crate::recovery::ship::base::ROWS;
 use crate::recovery::ship::summary_of;
 use crate::restore_points;
-use crate::streams::{PIECES_IN_FLIGHT, begin_reading};
+use crate::streams::{EndingReader, PIECES_IN_FLIGHT, begin_reading, hold};
 
 const PAGE: usize = 500;
 /// Segments that are fetched while one is applied: each is at most a few MiB.
@@ -59,7 +59,11 @@ pub(crate) async fn from_chain(
     let indexed = open.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
     let reader = begin_reading(&indexed, platform.clock.now()).await;
     let reader = reader.map_err(|source| RecoveryError::Begin { source })?;
-    let (rebuild, head) = replay(rebuild, open, &reader, base, wanted).await?;
+    let reader = EndingReader::of(platform, reader);
+    let replaying = replay(rebuild, open, &reader, base, wanted);
+    let replayed = hold(&*platform.clock, reader.life(), replaying).await;
+    let (rebuild, head) = replayed.map_err(|source| RecoveryError::Hold { source })??;
+    drop(reader);
     let state = summary_of(&head, rebuild.scope(), base.state.counts.clone());
     let namespaces = present_namespaces(platform).await?;
     let source = plan.source.to_string();
@@ -112,7 +116,9 @@ pub(crate) async fn from_exports(
         Ok::<_, RecoveryError>((prepared, taken))
     });
     let notes = exports::send_all(exports, location, &plan.source, sender).await;
-    let (prepared, taken) = building.await.map_err(|_| RecoveryError::Interrupted)??;
+    // Also if not everything came: what it has built of the rest is dropped.
+    let built = building.await.map_err(|_| RecoveryError::Interrupted)?;
+    let (notes, (prepared, taken)) = (notes?, built?);
     let head = prepared.database().head();
     let counts = BTreeMap::from([(kinds::restore_point_contents().to_string(), taken)]);
     let state = summary_of(&head, Some(Scope::ConfigurationAndLocal), counts);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use keelson_catalog::{BaseSummary, Change, Class, Database, RowKey, RowKind, ShipError};
 use keelson_crypto::{ObjectKind, random_bytes};
 use keelson_model::SessionId;
-use keelson_repository::{NamedStream, OutcomeDraft, SessionPurpose};
+use keelson_repository::{NamedStream, OutcomeDraft, Session, SessionPurpose};
 use keelson_store::{StoreError, StoreExt};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::recovery::documents::{BaseDocument, DOCUMENT_VERSION};
 use crate::recovery::read::{StoredName, is_damage};
 use crate::recovery::ship::writers::Divergence;
 use crate::recovery::ship::{Sender, Shipper, Target, scope_of, summary_of};
-use crate::streams::{PIECES_IN_FLIGHT, from_channel, new_session};
+use crate::streams::{PIECES_IN_FLIGHT, from_channel, hold_writer, new_session};
 
 /// A base is due when the segments since the last one pass a quarter of its bytes, or this many, but never for fewer
 /// bytes than these.
@@ -100,15 +100,28 @@ impl Shipper {
 
     async fn write_rows(&self, sender: &Sender) -> Result<BaseDocument, RecoveryError> {
         let now = sender.clock.now();
-        let target = self.target();
-        let indexed =
-            target.repository.load_index().await.map_err(|source| RecoveryError::LoadIndex { source })?;
+        let indexed = self
+            .target()
+            .repository
+            .load_index()
+            .await
+            .map_err(|source| RecoveryError::LoadIndex { source })?;
         let session = indexed
             .begin(new_session(SessionPurpose::Base, now))
             .await
             .map_err(|source| RecoveryError::Begin { source })?;
-        let scope = scope_of(target.enabled.mode);
+        let life = session.life();
+        let writing = self.write_into(session, sender, now);
+        hold_writer(&*sender.clock, life, writing, |source| RecoveryError::Hold { source }).await
+    }
 
+    async fn write_into(
+        &self,
+        session: Session,
+        sender: &Sender,
+        now: Timestamp,
+    ) -> Result<BaseDocument, RecoveryError> {
+        let scope = scope_of(self.target().enabled.mode);
         let (pieces, receiver) = mpsc::channel::<Option<Bytes>>(PIECES_IN_FLIGHT);
         let (reader, in_base) = (sender.catalog.clone(), sender.wrapped_key.clone());
         let reading = tokio::task::spawn_blocking(move || {

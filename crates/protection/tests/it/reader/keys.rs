@@ -74,7 +74,7 @@ async fn write(session: &Session, name: &str, content: &[u8]) -> Result<NamedStr
 
 async fn back_up(repository: &Repository<Indexed>, contents: &[(&str, Vec<u8>)]) -> Result<Outcome> {
     let session = begin(repository, SessionPurpose::Export).await?;
-    session.renew(now()).await?;
+    session.life().renew(now()).await?;
     let mut streams = Vec::new();
     for (name, content) in contents {
         streams.push(write(&session, name, content).await?);
@@ -101,7 +101,7 @@ async fn make(location: &Path, key: &str, other: KdfCost) -> Result<Outcome> {
     indexed.retire(retired.id, &proof, now()).await?;
     let aborted = begin(&indexed, SessionPurpose::Backup).await?;
     write(&aborted, "half", &noise(3, 5_000)).await?;
-    aborted.abort(now()).await?;
+    aborted.life().give_up(now()).await?;
 
     vault.insert(VaultKey::generate(2));
     let changed =

@@ -1,7 +1,7 @@
 //! Retaining longer what outcomes need. Only ever lengthens, so anybody who can open the repository may do it.
 //!
-//! The order: 1 read every outcome, and what repacks have moved; 2 extend packs, indexes, format, slots and keys; 3 the
-//! outcomes themselves.
+//! The order: 1 read every outcome, and what repacks have moved; 2 extend packs, indexes, format, slots, keys, and the
+//! repacks whose moves were followed; 3 the outcomes themselves.
 
 use std::collections::HashSet;
 
@@ -98,8 +98,14 @@ impl Repository<Open> {
         if let Some(outcome) = outcomes.iter().find(|id| !wanted.iter().any(|read| read.id == **id)) {
             return Err(LengthenError::Unreadable { outcome: *outcome });
         }
-        let packs: HashSet<_> = wanted.iter().flat_map(|outcome| moves.needed_by(outcome)).collect();
+        let (mut packs, mut repacks) = (HashSet::new(), HashSet::new());
+        for outcome in &wanted {
+            packs.extend(moves.follow(outcome, |repack| {
+                repacks.insert(repack);
+            }));
+        }
         let mut objects: Vec<Object> = packs.iter().map(|pack| (core.paths.pack(*pack), None)).collect();
+        objects.extend(repacks.iter().map(|repack| (core.paths.outcome(*repack), None)));
         objects.push((core.paths.format(), None));
         self.extend_all(objects, until).await?;
         for folder in [paths::INDEX, paths::SLOTS, paths::KEYS] {

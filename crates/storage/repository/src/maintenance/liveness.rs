@@ -19,6 +19,7 @@ pub(crate) struct MoveTable {
 }
 
 struct KnownMove {
+    repack: SessionId,
     outcomes: Arc<HashSet<SessionId>>,
     to: Vec<PackId>,
 }
@@ -27,7 +28,8 @@ impl MoveTable {
     pub(crate) fn add(&mut self, repack: &Outcome) {
         let outcomes: Arc<HashSet<_>> = Arc::new(repack.moves().outcomes.iter().copied().collect());
         for moved in &repack.moves().moves {
-            let known = KnownMove { outcomes: Arc::clone(&outcomes), to: moved.to.clone() };
+            let (repack, outcomes) = (repack.id, Arc::clone(&outcomes));
+            let known = KnownMove { repack, outcomes, to: moved.to.clone() };
             self.by_old.entry(moved.from).or_default().push(known);
         }
     }
@@ -38,6 +40,12 @@ impl MoveTable {
 
     /// Every pack that the outcome needs, perhaps more than once.
     pub(crate) fn needed_by(&self, outcome: &Outcome) -> Vec<PackId> {
+        self.follow(outcome, |_| {})
+    }
+
+    /// The same, and names each repack that has moved something for the outcome, perhaps more than once: without its
+    /// record the outcome would need the old packs again.
+    pub(crate) fn follow(&self, outcome: &Outcome, mut by: impl FnMut(SessionId)) -> Vec<PackId> {
         if self.is_empty() {
             return outcome.packs().to_vec();
         }
@@ -50,7 +58,10 @@ impl MoveTable {
             if moves.peek().is_none() {
                 needed.push(pack);
             } else if followed.insert(pack) {
-                moves.for_each(|known| open.extend(&known.to));
+                moves.for_each(|known| {
+                    by(known.repack);
+                    open.extend(&known.to);
+                });
             }
         }
         needed

@@ -18,7 +18,7 @@ use keelson_store::{StoreError, StorePath};
 use crate::core::Core;
 use crate::format::outcome_record::{Move, Moves, OutcomeRecord, SessionResult};
 use crate::format::session_record::SessionPurpose;
-use crate::index::IndexCacheError;
+use crate::index::{Index, IndexCacheError};
 use crate::maintenance::liveness::MoveTable;
 use crate::maintenance::outcomes::{OutcomeRead, Wanted, read_outcomes};
 use crate::maintenance::prune::JudgedRetirements;
@@ -28,7 +28,8 @@ use crate::pack::WriteFault;
 use crate::paths;
 use crate::read::ReadError;
 use crate::repository::{Indexed, Repository};
-use crate::session::{NewSession, SessionError, SessionMarker, require_newest_key};
+use crate::session::reuse::Condemned;
+use crate::session::{NewSession, SessionError, SessionLife, SessionMarker, require_newest_key};
 use survey::{PackLife, Survey};
 
 /// When a pack is worth repacking, and how much is copied in one run.
@@ -156,6 +157,12 @@ pub enum RepackError {
         /// Why not.
         source: WriteFault,
     },
+    /// It may not commit any more, or whether it may could not be found out.
+    #[error("find out whether the repack may commit")]
+    Alive {
+        /// Why not.
+        source: SessionError,
+    },
     /// Maintenance ended the session, whose stated life had passed.
     #[error("session '{session}' was ended by maintenance before it could commit")]
     Ended {
@@ -181,7 +188,7 @@ pub enum RepackError {
 impl Classified for RepackError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Begin { source } | Self::End { source } => source.class(),
+            Self::Begin { source } | Self::Alive { source } | Self::End { source } => source.class(),
             Self::List { source, .. } | Self::Look { source, .. } => source.class(),
             Self::Read { source } => source.class(),
             Self::Walk { source, .. } => source.class(),
@@ -194,7 +201,7 @@ impl Classified for RepackError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Begin { source } | Self::End { source } => source.code(),
+            Self::Begin { source } | Self::Alive { source } | Self::End { source } => source.code(),
             Self::List { source, .. } | Self::Look { source, .. } => source.code(),
             Self::Read { source } => source.code(),
             Self::Walk { source, .. } => source.code(),
@@ -207,23 +214,30 @@ impl Classified for RepackError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Begin { source } | Self::End { source } => source.hint(),
+            Self::Begin { source } | Self::Alive { source } | Self::End { source } => source.hint(),
             Self::List { source, .. } | Self::Look { source, .. } => source.hint(),
             Self::Read { source } => source.hint(),
             Self::Walk { source, .. } => source.hint(),
             Self::LookUp { source } => source.hint(),
             Self::Write { source } => source.hint(),
-            Self::Ended { .. } => Some("repack again, with a longer life".to_owned()),
+            Self::Ended { .. } => Some("the next repack does it again".to_owned()),
             Self::Create { source, .. } => source.hint(),
         }
     }
 }
 
-/// A repack whose session has begun and that knows what to copy. Carry it out or give it up: until one of them is
-/// done, prunes wait for it as long as its stated life.
+/// A repack whose session has begun. Until it has ended, prunes wait for it as long as its stated life.
+pub struct BegunRepack {
+    core: Arc<Core>,
+    marker: Arc<SessionMarker>,
+    condemned: Condemned,
+    index: Arc<Index>,
+}
+
+/// A repack that knows what to copy. Carry it out or give it up.
 pub struct Repack {
     core: Arc<Core>,
-    marker: SessionMarker,
+    marker: Arc<SessionMarker>,
     plan: RepackPlan,
     /// The living chunks of the packs in the plan.
     lives: Vec<(PackId, PackLife)>,
@@ -233,20 +247,12 @@ pub struct Repack {
 }
 
 impl Repository<Indexed> {
-    /// Begins a session and finds out which packs are half dead. `session` states how long it may live; its purpose
-    /// is always to repack.
-    ///
-    /// # Limits
-    ///
-    /// Every node of the trees of live outcomes is read once, whoever shares it. In memory are a bit a chunk, some 50
-    /// bytes a node and 100 a pack.
+    /// Begins a session. `session` states how long it may live; its purpose is always to repack.
     pub async fn begin_repack(
         &self,
         _proof: &Ownership,
         session: NewSession,
-        thresholds: RepackThresholds,
-        retirements: &JudgedRetirements,
-    ) -> Result<Repack, RepackError> {
+    ) -> Result<BegunRepack, RepackError> {
         let core = self.core();
         let begin = |source| RepackError::Begin { source };
         require_newest_key(core).map_err(begin)?;
@@ -255,8 +261,30 @@ impl Repository<Indexed> {
         let condemned = crate::session::reuse::find_condemned(core).await.map_err(begin)?;
         let index = self.refreshed_index().await;
         let index = index.map_err(|source| begin(SessionError::LoadIndex { source }))?;
+        Ok(BegunRepack { core: Arc::clone(core), marker, condemned, index })
+    }
+}
+
+impl BegunRepack {
+    /// Its stated life, to be renewed while it works.
+    pub fn life(&self) -> SessionLife {
+        SessionLife::of(&self.marker)
+    }
+
+    /// Finds out which packs are half dead.
+    ///
+    /// # Limits
+    ///
+    /// Every node of the trees of live outcomes is read once, whoever shares it. In memory are a bit a chunk, some 50
+    /// bytes a node and 100 a pack.
+    pub async fn survey(
+        self,
+        thresholds: RepackThresholds,
+        retirements: &JudgedRetirements,
+    ) -> Result<Repack, RepackError> {
+        let Self { core, marker, condemned, index } = self;
         let retired = retirements.valid.iter().copied().collect();
-        let survey = Survey::of(core, &index, &retired).await?;
+        let survey = Survey::of(&core, &index, &retired).await?;
         survey.choose(marker, &condemned, thresholds).await
     }
 }
@@ -265,11 +293,6 @@ impl Repack {
     /// What it will do.
     pub fn plan(&self) -> &RepackPlan {
         &self.plan
-    }
-
-    /// Moves the end of its stated life.
-    pub async fn renew(&self, lives_until: Timestamp) -> Result<(), SessionError> {
-        self.marker.renew(lives_until).await
     }
 
     /// Ends the session without having changed anything.
@@ -298,6 +321,7 @@ impl Repack {
             moves: Moves { moves: copied.moves, outcomes },
             ..OutcomeRecord::bare(SessionResult::Committed, SessionPurpose::Repack, now)
         };
+        self.marker.require_alive().await.map_err(|source| RepackError::Alive { source })?;
         match self.marker.create_outcome(record, None).await {
             Ok(_) => Ok(report),
             Err(WriteObjectError::Put { source: StoreError::AlreadyExists { .. }, .. }) => {
@@ -334,6 +358,12 @@ fn list_error(core: &Core, source: StoreError) -> RepackError {
 fn decide_move(from: PackId, queued: &[u64], written: &[crate::pack::WrittenPack]) -> Move {
     let holds = |pack: &&crate::pack::WrittenPack| queued.iter().any(|chunk| pack.chunks.contains(chunk));
     Move { from, to: written.iter().filter(holds).map(|pack| pack.id).collect() }
+}
+
+impl fmt::Debug for BegunRepack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BegunRepack({})", self.marker.id())
+    }
 }
 
 impl fmt::Debug for Repack {

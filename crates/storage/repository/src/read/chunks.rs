@@ -16,7 +16,7 @@ use crate::format::DecodeError;
 use crate::format::index_record::PackRecord;
 use crate::format::tree_node::Child;
 use crate::index::{ChunkPlace, Index};
-use crate::object::{Expected, ObjectError, offload};
+use crate::object::{Expected, ObjectError, fetch_recorded, offload};
 
 /// Finds and reads chunks. Copies share everything.
 #[derive(Clone)]
@@ -122,7 +122,8 @@ impl ChunkReader {
         let (offset, end) = (u64::from(first.offset), u64::from(last.offset) + u64::from(last.sealed_bytes));
         let read = Read::span(offset, end - offset).of_version(version.clone());
         let kind = ObjectKind::Pack;
-        let bytes = self.core.store.fetch(&path, read).await.map_err(|source| match source {
+        let bytes = fetch_recorded(self.core.store.as_ref(), &path, read).await;
+        let bytes = bytes.map_err(|source| match source {
             StoreError::NotFound { .. } => ObjectError::Missing { kind, path: path.clone() },
             StoreError::OutOfRange { length: found, .. } => {
                 ObjectError::Length { kind, path: path.clone(), expected: u64::from(length), found }
@@ -140,7 +141,7 @@ impl ChunkReader {
             Err(Fault::Open(source)) => {
                 // Another pack in this one's place looks like damage until its header is read.
                 let head = Read::span(0, HEADER_BYTES as u64).of_version(version);
-                let head = self.core.store.fetch(&path, head).await.unwrap_or_default();
+                let head = fetch_recorded(self.core.store.as_ref(), &path, head).await.unwrap_or_default();
                 Err(Expected { kind, id: ObjectId::from(id), path }.explain(source, &head))
             }
             Err(Fault::Chunk(source)) => Err(ObjectError::Chunk { path, source }),

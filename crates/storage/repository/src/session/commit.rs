@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use keelson_model::{Classified, ErrorClass, SessionId};
 use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
 
-use super::{Session, WriteError};
+use super::{Session, SessionError, WriteError};
 use crate::format::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
 use crate::index::IndexCacheError;
 use crate::limits::RETENTIONS_IN_FLIGHT;
-use crate::object::{ObjectError, WriteObjectError, offload};
+use crate::object::{ObjectError, WriteObjectError, extend_recorded, offload};
 use crate::outcome::{Outcome, OutcomeDraft, fetch_outcome};
 use crate::pack::{PackerReport, WrittenPack};
 use crate::paths;
@@ -70,6 +70,14 @@ pub enum CommitError {
         /// Why not.
         source: StoreError,
     },
+    /// It may not commit any more, or whether it may could not be found out.
+    #[error("find out whether session '{session}' may commit")]
+    Alive {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        source: SessionError,
+    },
     /// Maintenance ended the session, whose stated life had passed. What it wrote may be gone.
     #[error("session '{session}' was ended by maintenance before it could commit")]
     Ended {
@@ -109,6 +117,7 @@ impl Classified for CommitError {
             Self::AskTime { source, .. }
             | Self::ListRetained { source, .. }
             | Self::Retain { source, .. } => source.class(),
+            Self::Alive { source, .. } => source.class(),
             Self::Ended { .. } => ErrorClass::Conflict,
             Self::Taken { .. } => ErrorClass::Corrupt,
             Self::Create { source, .. } => source.class(),
@@ -124,6 +133,7 @@ impl Classified for CommitError {
             Self::AskTime { source, .. }
             | Self::ListRetained { source, .. }
             | Self::Retain { source, .. } => source.code(),
+            Self::Alive { source, .. } => source.code(),
             Self::Ended { .. } => "repository.commit.ended",
             Self::Taken { .. } => "repository.commit.taken",
             Self::Create { source, .. } => source.code(),
@@ -134,6 +144,7 @@ impl Classified for CommitError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Draft { .. } | Self::Taken { .. } => None,
+            Self::Alive { source, .. } => source.hint(),
             Self::Ended { .. } => Some("start again with a new session".to_owned()),
             Self::Write { source, .. } => source.hint(),
             Self::LookUp { source, .. } => source.hint(),
@@ -151,7 +162,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `Ended` if maintenance was first: start again with a new session.
+    /// `Ended` if maintenance was first, `Alive` if it may have been and the record of it be gone: start again with a
+    /// new session.
     pub async fn commit(mut self, draft: OutcomeDraft) -> Result<Outcome, CommitError> {
         let (session, created) = (self.id(), draft.created);
         let record = match self.prepare(draft).await {
@@ -205,6 +217,7 @@ impl Session {
             (None, Some(until)) => self.retain(&[], &[], until).await?,
             (_, None) => {}
         }
+        self.marker.require_alive().await.map_err(|source| CommitError::Alive { session, source })?;
         Ok(record)
     }
 
@@ -240,7 +253,7 @@ impl Session {
         }
         needed.insert(core.paths.format(), None);
         let extend = |path: StorePath, version: Option<VersionId>| async move {
-            let extended = core.store.extend_retention(&path, version.as_ref(), until).await;
+            let extended = extend_recorded(core.store.as_ref(), &path, version, until).await;
             extended.map_err(|source| CommitError::Retain { path, until, source })
         };
         let extensions = stream::iter(needed).map(|(path, version)| extend(path, version));

@@ -1,17 +1,19 @@
 //! The announced presence of a session: its records under `sessions/<id>/` and its end under `outcomes/<id>`.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keelson_crypto::{ObjectId, ObjectKind, random_bytes};
-use keelson_model::SessionId;
-use keelson_store::{PutOptions, StoreError, StorePath, Written};
+use keelson_model::{SessionId, later};
+use keelson_store::{PutOptions, StoreError, StoreExt, StorePath, Written};
 
 use super::{NewSession, SessionError};
 use crate::core::Core;
 use crate::format::outcome_record::{OutcomeRecord, SessionResult};
 use crate::format::session_record::SessionRecord;
+use crate::limits::LATE_COMMIT_MAX;
 use crate::object::{WriteObjectError, offload, seal_record};
 
 pub(crate) struct SessionMarker {
@@ -19,15 +21,25 @@ pub(crate) struct SessionMarker {
     id: SessionId,
     new: NewSession,
     renewals: AtomicU32,
+    lives_until: Mutex<Timestamp>,
+    /// How far the store's clock was ahead of the one that states the life.
+    store_ahead: SignedDuration,
 }
 
 impl SessionMarker {
     /// Creates `sessions/<id>/0`.
-    pub(crate) async fn announce(core: &Arc<Core>, new: NewSession) -> Result<Self, SessionError> {
-        let id = SessionId::from_bytes(random_bytes());
-        let marker = Self { core: Arc::clone(core), id, new, renewals: AtomicU32::new(0) };
-        marker.write(0, new.lives_until).await?;
-        Ok(marker)
+    pub(crate) async fn announce(core: &Arc<Core>, new: NewSession) -> Result<Arc<Self>, SessionError> {
+        let mut marker = Self {
+            core: Arc::clone(core),
+            id: SessionId::from_bytes(random_bytes()),
+            new,
+            renewals: AtomicU32::new(0),
+            lives_until: Mutex::new(new.lives_until),
+            store_ahead: SignedDuration::ZERO,
+        };
+        let written = marker.write(0, new.lives_until).await?;
+        marker.store_ahead = written.stored_at.duration_since(new.now);
+        Ok(Arc::new(marker))
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -38,9 +50,41 @@ impl SessionMarker {
         self.new
     }
 
+    pub(crate) fn lives_until(&self) -> Timestamp {
+        *self.life()
+    }
+
+    fn life(&self) -> MutexGuard<'_, Timestamp> {
+        self.lives_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes first and looks then: whoever ends sessions reads their renewals before.
     pub(crate) async fn renew(&self, lives_until: Timestamp) -> Result<(), SessionError> {
         let renewal = self.renewals.fetch_add(1, Ordering::Relaxed) + 1;
-        self.write(renewal, lives_until).await
+        self.write(renewal, lives_until).await?;
+        let (session, path) = (self.id, self.core.paths.outcome(self.id));
+        let ended = self.core.store.exists(&path).await;
+        if ended.map_err(|source| SessionError::LookAtEnd { session, source })? {
+            return Err(SessionError::Ended { session });
+        }
+        *self.life() = lives_until;
+        Ok(())
+    }
+
+    pub(crate) fn outlived(&self) -> SessionError {
+        SessionError::Outlived { session: self.id, until: self.lives_until() }
+    }
+
+    /// Directly before an outcome that names packs is created. Create-only decides against whoever ends the session,
+    /// but the record of that is removed one day: a process that was paused for weeks must not meet nothing there.
+    pub(crate) async fn require_alive(&self) -> Result<(), SessionError> {
+        let time = self.core.store.time().await;
+        let time = time.map_err(|source| SessionError::AskTime { session: self.id, source })?;
+        let ours = time.saturating_sub(self.store_ahead).unwrap_or(time);
+        match ours > later(self.lives_until(), LATE_COMMIT_MAX) {
+            true => Err(self.outlived()),
+            false => Ok(()),
+        }
     }
 
     /// Creates `outcomes/<id>` without content. Whoever ended the session first has ended it.
@@ -68,7 +112,7 @@ impl SessionMarker {
         written.map_err(|source| WriteObjectError::Put { path, source })
     }
 
-    async fn write(&self, renewal: u32, lives_until: Timestamp) -> Result<(), SessionError> {
+    async fn write(&self, renewal: u32, lives_until: Timestamp) -> Result<Written, SessionError> {
         let path = self.core.paths.session(self.id, renewal);
         self.try_write(&path, renewal, lives_until)
             .await
@@ -80,12 +124,18 @@ impl SessionMarker {
         path: &StorePath,
         renewal: u32,
         lives_until: Timestamp,
-    ) -> Result<(), WriteObjectError> {
+    ) -> Result<Written, WriteObjectError> {
         let record = SessionRecord { purpose: self.new.purpose, renewal, started: self.new.now, lives_until };
         let id = ObjectId::from_bytes(*self.id.as_bytes());
         let object = seal_record(&self.core.keys, ObjectKind::Session, id, &record.encode())
             .map_err(|source| WriteObjectError::Seal { path: path.clone(), source })?;
         let written = self.core.store.put(path, object.bytes, PutOptions::create_unique()).await;
-        written.map(drop).map_err(|source| WriteObjectError::Put { path: path.clone(), source })
+        written.map_err(|source| WriteObjectError::Put { path: path.clone(), source })
+    }
+}
+
+impl fmt::Debug for SessionMarker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionMarker({})", self.id)
     }
 }

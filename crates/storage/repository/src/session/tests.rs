@@ -1,18 +1,19 @@
 //! Where writers and pruning meet, with the marks, verdicts and endings that only pruning writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind, VaultKey, VaultKeyring, random_bytes};
-use keelson_model::{Classified, ErrorClass, PackId, RepositoryId};
+use keelson_model::{Classified, Clock, ErrorClass, ManualClock, PackId, RepositoryId, later};
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{PutOptions, Store, StoreExt, StorePath};
 
 use super::*;
 use crate::format::mark_record::{MarkRecord, VerdictRecord};
-use crate::format::outcome_record::OutcomeRecord;
+use crate::format::outcome_record::{OutcomeRecord, SessionResult};
 use crate::object::seal_record;
 use crate::outcome::{NamedStream, Outcome, OutcomeDraft};
 use crate::repository::{Indexed, NewRepository, Repository};
@@ -118,6 +119,47 @@ async fn a_session_that_maintenance_ended_must_start_again() {
     assert_eq!(error.class(), ErrorClass::Conflict);
     assert!(error.hint().unwrap().contains("start again"));
     finish(begin(&repository).await).await.unwrap();
+}
+
+/// What ends a session is removed after a fortnight. A commit that comes later still would meet nothing, and might name
+/// packs that were freed since.
+#[tokio::test]
+async fn a_session_that_was_paused_for_weeks_does_not_commit() {
+    const DAY: Duration = Duration::from_hours(24);
+    let clock = Arc::new(ManualClock::new(now()));
+    let repository = repository_in(Arc::new(MemoryStore::new().with_clock(clock.clone()))).await;
+    let (paused, late, renewed) =
+        (begin(&repository).await, begin(&repository).await, begin(&repository).await);
+    renewed.life().renew(now() + 16 * DAY).await.unwrap();
+    clock.advance(Duration::from_secs(1800));
+    finish(late).await.unwrap();
+
+    clock.advance(15 * DAY);
+    let error = finish(paused).await.unwrap_err();
+    let outlived = |source: &SessionError| matches!(source, SessionError::Outlived { .. });
+    assert!(matches!(&error, CommitError::Alive { source, .. } if outlived(source)), "{error}");
+    assert_eq!(error.class(), ErrorClass::Conflict);
+    assert!(error.hint().unwrap().contains("start again"));
+    finish(renewed).await.unwrap();
+
+    // A store's clock that is weeks ahead from the start makes no life shorter.
+    assert!(clock.now() > later(now(), 15 * DAY));
+    finish(begin(&repository).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_maintenance_ended_is_not_renewed() {
+    let repository = repository().await;
+    let (session, other) = (begin(&repository).await, begin(&repository).await);
+    let record = OutcomeRecord::bare(SessionResult::Aborted, SessionPurpose::Backup, now());
+    let id = ObjectId::from_bytes(*session.id().as_bytes());
+    put(&repository, ObjectKind::Outcome, paths::OUTCOMES, id, &record.encode()).await;
+    let until = later(now(), Duration::from_hours(24));
+    let error = session.life().renew(until).await.unwrap_err();
+    assert!(matches!(error, SessionError::Ended { .. }), "{error}");
+    assert_eq!(session.life().until(), now());
+    other.life().renew(until).await.unwrap();
+    assert_eq!(other.life().until(), until);
 }
 
 #[tokio::test]

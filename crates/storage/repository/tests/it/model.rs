@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use keelson_crypto::{VaultKey, VaultKeyring};
 use keelson_model::SessionId;
-use keelson_repository::{ChunkSizes, Depth, SessionPurpose};
+use keelson_repository::{ChunkSizes, Depth, SessionPurpose, SessionResult};
 use keelson_store::Store;
 use keelson_store::decorators::Meter;
 use keelson_store::providers::memory::MemoryStore;
@@ -194,6 +194,8 @@ async fn a_failed_source_breaks_the_session_and_nothing_of_it_is_seen() {
     let error = session.write(failing).await.unwrap_err();
     assert_eq!(error.to_string(), "read the data to be stored");
     assert!(session.write(pieces(b"more")).await.is_err());
+    let id = session.id();
     assert!(session.commit(draft(vec![named("good", good)])).await.is_err());
-    assert!(repository.list_outcomes().await.unwrap().is_empty());
+    assert_eq!(repository.list_outcomes().await.unwrap(), [id]);
+    assert_eq!(repository.fetch_outcome(id).await.unwrap().result(), SessionResult::Aborted);
 }

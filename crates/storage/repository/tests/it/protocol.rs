@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_model::{Classified, Clock, ErrorClass, LineageId, ManualClock};
-use keelson_repository::{Ownership, ReadError, RetireError, Retired, SessionPurpose, SessionResult, Unlock};
+use keelson_repository::{
+    Depth, Ownership, ReadError, RetireError, Retired, SessionPurpose, SessionResult, Unlock,
+};
 use keelson_store::decorators::Retained;
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{RETENTION_MARGIN, Store, StoreExt};
 
+use crate::upkeep::opened;
 use crate::world::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,7 +28,7 @@ async fn nothing_is_seen_of_a_session_before_its_commit() {
         let reference = session.write(pieces(b"content")).await.unwrap();
         assert!(site.keys("outcomes").await.is_empty());
         let id = session.id();
-        session.renew(now()).await.unwrap();
+        session.life().renew(now()).await.unwrap();
         session.commit(draft(vec![named("data", reference)])).await.unwrap();
         assert_eq!(repository.list_outcomes().await.unwrap(), [id]);
         assert_eq!(site.keys("sessions").await.len(), 2);
@@ -40,7 +43,7 @@ async fn an_aborted_session_leaves_an_outcome_that_cannot_be_read() {
         let session = repository.begin(new_session(SessionPurpose::Backup)).await.unwrap();
         session.write(pieces(&noise(1, 10_000))).await.unwrap();
         let id = session.id();
-        session.abort(now()).await.unwrap();
+        session.life().give_up(now()).await.unwrap();
         assert_eq!(repository.fetch_outcome(id).await.unwrap().result(), SessionResult::Aborted);
         let error = fresh_reader(&store).await.outcome(id).await.unwrap_err();
         assert!(matches!(error, ReadError::NotCommitted { .. }));
@@ -169,4 +172,35 @@ async fn where_everything_is_retained_an_outcome_extends_what_it_reuses_and_can_
     assert_eq!(store.head(&path, None).await.unwrap().retain_until, Some(until));
     let nobody = keelson_model::SessionId::from_bytes([9; 16]);
     assert!(opened.lengthen(&HashSet::from([nobody]), until).await.is_err());
+}
+
+/// As a mirror leaves it: the same keys and bytes, under version ids of the other bucket's own.
+async fn mirror(from: &Arc<dyn Store>) -> MemoryStore {
+    let copy = MemoryStore::versioned();
+    copy.create(&"another/object".parse().unwrap(), Default::default()).await.unwrap();
+    for object in from.list_all(&root()).await.unwrap() {
+        let bytes = from.fetch_all(&object.path).await.unwrap();
+        let written = copy.create(&object.path, bytes).await.unwrap();
+        assert_ne!(written.version, object.version);
+    }
+    copy
+}
+
+/// Every pack of the copy counted as missing.
+#[tokio::test]
+async fn a_copy_in_another_versioned_bucket_is_read_verified_and_gone_on_with() {
+    let original: Arc<dyn Store> = Arc::new(MemoryStore::versioned());
+    let content = noise(1, 50_000);
+    let repository = create_indexed(&original).await;
+    let first = back_up(&repository, &content).await.unwrap();
+    let retained = Retained::new(Arc::new(mirror(&original).await), 7 * DAY);
+    let copy: Arc<dyn Store> = Arc::new(retained);
+    assert!(read_back(&copy, first.id).await.unwrap() == content);
+    let report = verify(&copy, Depth::Full, &[first.id]).await;
+    assert!(report.is_whole(), "{:?}", report.findings);
+
+    let repository = opened(&copy).await;
+    let second = back_up(&repository, &content).await.unwrap();
+    assert_eq!(second.packs(), first.packs());
+    assert!(shortest_retention(&copy, &["/sessions/", "/outcomes/"]).await >= second.retain_until().unwrap());
 }

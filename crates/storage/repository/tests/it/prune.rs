@@ -1,12 +1,13 @@
 //! Pruning and repacking, case by case: what goes, what stays, what is waited for, what is refused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_model::{Classified, ErrorClass, ManualClock};
 use keelson_repository::{
-    CommitError, Depth, JudgedRetirements, NewSession, PruneStep, RepackThresholds, SessionPurpose,
-    SessionResult,
+    CommitError, Depth, JudgedRetirements, NewSession, PruneStep, RepackError, RepackThresholds,
+    SessionPurpose, SessionResult,
 };
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{Store, StoreExt};
@@ -148,7 +149,7 @@ async fn a_session_past_its_life_is_ended_unless_it_renewed() {
     let lives = |purpose| NewSession { purpose, lives_until: now(), now: now() };
     let dying = repository.begin(lives(SessionPurpose::Backup)).await.unwrap();
     let renewing = repository.begin(lives(SessionPurpose::Export)).await.unwrap();
-    renewing.renew(now() + 2 * LONG).await.unwrap();
+    renewing.life().renew(now() + 2 * LONG).await.unwrap();
     let (ended, survivor) = (dying.id(), renewing.id());
     retire(&repository, retired.id).await;
 
@@ -235,7 +236,7 @@ async fn marks_verdicts_and_what_refuses_latecomers_go_after_a_fortnight() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new().with_clock(clock.clone()));
     let repository = create_indexed(&store).await;
     let retired = back_up(&repository, &noise(1, 5000)).await.unwrap();
-    repository.begin(new_session(SessionPurpose::Backup)).await.unwrap().abort(now()).await.unwrap();
+    repository.begin(new_session(SessionPurpose::Backup)).await.unwrap().life().give_up(now()).await.unwrap();
     retire(&repository, retired.id).await;
     prune_all(&repository).await;
     for folder in ["marks", "verdicts", "retired", "outcomes"] {
@@ -379,9 +380,7 @@ async fn an_outcome_that_a_repack_did_not_know_keeps_the_old_pack() {
     retire(&repository, first.id).await;
     prune_all(&repository).await;
 
-    let judged = judge(&repository).await;
-    let session = new_session(SessionPurpose::Repack);
-    let repacking = repository.begin_repack(&owner(), session, ANY_DEAD, &judged).await.unwrap();
+    let repacking = begin_repack(&repository, ANY_DEAD).await.unwrap();
     // Names chunks of the old pack that nothing needed when the repack looked.
     let late = back_up(&repository, &large).await.unwrap();
     assert!(late.packs().contains(&first.packs()[0]));
@@ -390,6 +389,53 @@ async fn an_outcome_that_a_repack_did_not_know_keeps_the_old_pack() {
     assert!(read_back(&store, late.id).await.unwrap() == large);
     assert!(read_back(&store, second.id).await.unwrap() == small);
     assert!(verify(&store, Depth::Full, &[second.id, late.id]).await.is_whole());
+}
+
+/// Its moves would name packs that a prune has freed since.
+#[tokio::test]
+async fn a_repack_that_was_paused_for_weeks_moves_nothing() {
+    let clock = Arc::new(ManualClock::new(now()));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new().with_clock(clock.clone()));
+    let repository = create_indexed(&store).await;
+    let small = noise(1, 5000);
+    let first = back_up(&repository, &[small.clone(), noise(2, 60_000)].concat()).await.unwrap();
+    back_up(&repository, &small).await.unwrap();
+    retire(&repository, first.id).await;
+    prune_all(&repository).await;
+    let paused = begin_repack(&repository, ANY_DEAD).await.unwrap();
+    assert!(!paused.plan().is_empty());
+    clock.advance(LATE_EFFECTS);
+    let error = paused.carry_out(now()).await.unwrap_err();
+    assert!(matches!(error, RepackError::Alive { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Conflict);
+    assert_eq!(repack(&repository).await.unwrap().packs_emptied, 1);
+}
+
+/// Without its record the outcome would need packs again that were freed, and every later run would fail on them.
+#[tokio::test]
+async fn what_is_retained_longer_includes_the_repacks_that_moved_what_it_needs() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::versioned());
+    let repository = create_indexed(&store).await;
+    let small = noise(1, 5000);
+    let first = back_up(&repository, &[small.clone(), noise(2, 60_000)].concat()).await.unwrap();
+    let second = back_up(&repository, &small).await.unwrap();
+    retire(&repository, first.id).await;
+    prune_all(&repository).await;
+    assert_eq!(repack(&repository).await.unwrap().packs_emptied, 1);
+    prune_all(&repository).await;
+
+    let until = store.time().await.unwrap() + LONG;
+    repository.lengthen(&HashSet::from([second.id]), until).await.unwrap();
+    let mut repacks = 0;
+    for id in repository.list_outcomes().await.unwrap() {
+        let outcome = repository.fetch_outcome(id).await.unwrap();
+        if outcome.purpose() == SessionPurpose::Repack && outcome.result() == SessionResult::Committed {
+            let path = root().join(&format!("outcomes/{id}")).unwrap();
+            assert_eq!(store.head(&path, None).await.unwrap().retain_until, Some(until));
+            repacks += 1;
+        }
+    }
+    assert_eq!(repacks, 1);
 }
 
 #[tokio::test]
@@ -403,11 +449,7 @@ async fn a_repack_keeps_to_its_limit_and_to_its_threshold() {
         retire(&repository, first.id).await;
     }
     prune_all(&repository).await;
-    let begin = async |thresholds| {
-        let judged = judge(&repository).await;
-        let session = new_session(SessionPurpose::Repack);
-        repository.begin_repack(&owner(), session, thresholds, &judged).await.unwrap()
-    };
+    let begin = async |thresholds| begin_repack(&repository, thresholds).await.unwrap();
     let strict = begin(RepackThresholds { dead_percent_min: 95, copied_bytes_max: 1 << 30 }).await;
     assert!(strict.plan().is_empty());
     strict.give_up(now()).await.unwrap();

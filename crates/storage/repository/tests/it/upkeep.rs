@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keelson_model::{LineageId, SessionId};
 use keelson_repository::{
-    Indexed, JudgedRetirements, Open, Ownership, PruneError, PruneReport, PruneStep, RepackError,
+    Indexed, JudgedRetirements, Open, Ownership, PruneError, PruneReport, PruneStep, Repack, RepackError,
     RepackReport, RepackThresholds, Repository, SessionPurpose, Unlock,
 };
 use keelson_store::{Store, StoreExt};
@@ -67,9 +67,16 @@ pub(crate) async fn prune_all(repository: &Repository<Open>) {
 }
 
 pub(crate) async fn repack(repository: &Repository<Indexed>) -> Result<RepackReport, RepackError> {
+    begin_repack(repository, ANY_DEAD).await?.carry_out(now()).await
+}
+
+pub(crate) async fn begin_repack(
+    repository: &Repository<Indexed>,
+    thresholds: RepackThresholds,
+) -> Result<Repack, RepackError> {
     let judged = judge(repository).await;
-    let session = new_session(SessionPurpose::Repack);
-    repository.begin_repack(&owner(), session, ANY_DEAD, &judged).await?.carry_out(now()).await
+    let begun = repository.begin_repack(&owner(), new_session(SessionPurpose::Repack)).await?;
+    begun.survey(thresholds, &judged).await
 }
 
 /// The keys in these folders, by name alone.

@@ -187,7 +187,7 @@ impl Survey {
     /// The deadest first, up to the limit.
     pub(super) async fn choose(
         mut self,
-        marker: SessionMarker,
+        marker: Arc<SessionMarker>,
         condemned: &Condemned,
         thresholds: RepackThresholds,
     ) -> Result<Repack, RepackError> {
