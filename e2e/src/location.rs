@@ -1,6 +1,7 @@
 //! What lies in a location that is a directory, to show that a refused request has changed nothing there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,6 +26,21 @@ impl Listing {
     /// The same without all that lies in folders of this name.
     pub fn without(mut self, folder: &str) -> Self {
         self.objects.retain(|path, _| path.iter().all(|name| name != folder));
+        self
+    }
+
+    /// The same without what sessions that began since then wrote of themselves: that they are there, and how they ended.
+    pub fn without_sessions_since(mut self, before: &Self) -> Self {
+        let sessions = |listing: &Self| -> BTreeSet<OsString> {
+            let id = |path: &PathBuf| {
+                let mut names = path.iter().skip_while(|name| *name != "sessions");
+                names.nth(1).map(OsStr::to_owned)
+            };
+            listing.objects.keys().filter_map(id).collect()
+        };
+        let (known, now) = (sessions(before), sessions(&self));
+        let new: BTreeSet<_> = now.difference(&known).collect();
+        self.objects.retain(|path, _| path.iter().all(|name| !new.contains(&name.to_owned())));
         self
     }
 

@@ -166,11 +166,7 @@ pub(crate) async fn copy(
     let source = from.load_index().await.map_err(|source| ExportError::LoadIndex { source })?;
     let reader = source.begin_reading(new_session(SessionPurpose::Restore, now)).await;
     let reader = reader.map_err(|source| ExportError::Begin { source })?;
-    let copying = copy_from(job, &reader, to, artifact, action);
-    let copied = match hold(&*job.platform.clock, reader.life(), copying).await {
-        Ok(copied) => copied,
-        Err(source) => Err(ExportError::Hold { source }.into()),
-    };
+    let copied = copy_from(job, &reader, to, artifact, action).await;
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }
@@ -189,8 +185,12 @@ async fn copy_from(
     let session = target.begin(new_session(SessionPurpose::Export, clock.now())).await;
     let session = session.map_err(|source| ExportError::Begin { source })?;
     let life = session.life();
-    let copying = copy_into(job, reader, (to, session), artifact, action);
-    hold_writer(clock, life, copying, |source| ExportError::Hold { source }.into()).await
+    let lost = |source| ExportError::Hold { source }.into();
+    let copying = async {
+        let copying = copy_into(job, reader, (to, session), artifact, action);
+        hold(clock, reader.life(), copying).await.map_err(lost)?
+    };
+    hold_writer(clock, life, copying, lost).await
 }
 
 async fn copy_into(

@@ -6,7 +6,7 @@
 //! recovery. Who may retire is proven by maintenance, which does it.
 
 use keelson_catalog::{Change, Class, CommitError, Expect, Query, ReadError, RowKey, RowKind};
-use keelson_model::{Classified, ErrorClass, SessionId};
+use keelson_model::{Chain, Classified, ErrorClass, SessionId};
 use keelson_repository::{Open, Ownership, Repository, RetireError};
 
 use crate::platform::{CatalogAway, Platform, commit};
@@ -26,6 +26,12 @@ pub(crate) fn note(artifact: &Artifact, now: jiff::Timestamp) -> Change {
     // In every mode: what lies in a location is there, whatever else of the catalog was shipped.
     let row = plain_row(key, Class::Configuration, &artifact.exported, now);
     Change::Put { row, expect: Expect::Any }
+}
+
+/// The change that takes a note back: a content names the outcome after all.
+pub(crate) fn forget(artifact: &Artifact) -> Change {
+    let key = RowKey::new(row_kind(), artifact.repository.to_string(), artifact.outcome.to_string());
+    Change::Delete { key, expect: Expect::Any }
 }
 
 /// Notes all copies of what a content holds that goes.
@@ -89,6 +95,11 @@ pub(crate) async fn retire(
             let Ok(outcome) = key.name.parse::<SessionId>() else { continue };
             match repository.retire(outcome, proof, platform.clock.now()).await {
                 Ok(_) | Err(RetireError::Absent { .. }) => {}
+                // What a stranger put in the place of the retirement keeps the outcome, and nothing else.
+                Err(RetireError::Read { source }) if source.is_damage() => {
+                    tracing::warn!(%outcome, cause = %Chain(&source), "tampering: a copy cannot be retired; it stays");
+                    continue;
+                }
                 Err(source) => return Err(OrphanError::Retire { outcome, source }),
             }
             let forgotten = commit(&catalog, ACTOR, vec![Change::delete(key)]).await;

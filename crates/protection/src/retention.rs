@@ -101,8 +101,8 @@ fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionEr
     }
 }
 
-/// Makes the RetireAction of one content. One that is being retired already is left alone, or has just failed to be; one in a place that
-/// this instance does not own, or has taken over a moment ago, or whose clock is not ours, waits.
+/// Makes the RetireAction of one content. One that is being retired, or could not be a moment ago, is left alone. One in
+/// a place that this instance does not own, or has taken over a moment ago, or whose clock is not ours, waits.
 pub(crate) async fn retire(
     platform: &Platform,
     database: &Database,

@@ -16,7 +16,7 @@ use keelson_model::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::actions;
 use crate::kinds;
@@ -119,6 +119,7 @@ async fn consider(
         return Ok(());
     }
     if due_now.is_some() && is_running(catalog, policy, uid, last)? {
+        debug!(policy = policy.name, "due, and the run before is still under way");
         return Ok(());
     }
     if let Some(first) = due_now

@@ -201,10 +201,10 @@ impl World {
         self.stage.delete(&["kastendrrestores", "--all", "-n", NAMESPACE])?;
         ensure!(left.lines().count() == 1, "the refused restore is there to be read: {left}");
         assert_said(&said, code, words);
-        // A reader announces itself, so that nothing is removed under its hands.
+        // A reader announces itself, so that nothing is removed under its hands, and says when it has ended.
         let after = self.state_of(copy)?;
-        let [before_objects, objects] = [before.0, after.0].map(|listing| listing.without("sessions"));
-        assert_eq!(before_objects.differences(&objects), Vec::<PathBuf>::new());
+        let objects = after.0.without_sessions_since(&before.0);
+        assert_eq!(before.0.differences(&objects), Vec::<PathBuf>::new());
         assert_eq!(before.1, after.1);
         // What a recovery places in the cluster is not there either.
         let map = self.stage.get(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;

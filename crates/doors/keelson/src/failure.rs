@@ -21,6 +21,11 @@ pub(crate) fn failed<E: Classified>(error: E) -> anyhow::Error {
     Failed { class, message: keelson_model::Chain(&error).to_string(), hint }.into()
 }
 
+/// Whether the command gave up waiting: what it waited for may go on.
+pub(crate) fn is_cancelled(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failed>().is_some_and(|failed| failed.class == ErrorClass::Cancelled)
+}
+
 pub(crate) fn refuse(class: ErrorClass, message: impl Into<String>) -> anyhow::Error {
     Failed { class, message: message.into(), hint: None }.into()
 }

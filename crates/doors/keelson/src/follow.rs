@@ -28,6 +28,27 @@ pub(crate) async fn to_the_end(
 ) -> Result<Value> {
     let bar = progress_bar(name);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    tokio::select! {
+        ended = follow(cluster, kind, namespace, name, timeout, &bar) => ended,
+        _ = interrupt.recv() => {
+            bar.finish_and_clear();
+            Err(refuse_with(
+                ErrorClass::Cancelled,
+                format!("no longer waiting for {} '{name}': interrupted", kind.kind),
+                "a run goes on without this command: kubectl shows how it ends",
+            ))
+        }
+    }
+}
+
+async fn follow(
+    cluster: &Cluster,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+    timeout: Duration,
+    bar: &ProgressBar,
+) -> Result<Value> {
     let mut shown = String::new();
     let began = tokio::time::Instant::now();
     let mut away_since = None;
@@ -35,7 +56,7 @@ pub(crate) async fn to_the_end(
         match cluster.read_object(kind, Some(namespace).filter(|name| !name.is_empty()), name).await {
             Ok(Some(object)) => {
                 away_since = None;
-                show(&bar, &object, &mut shown);
+                show(bar, &object, &mut shown);
                 if is_ended(&object) {
                     bar.finish_and_clear();
                     return Ok(object);
@@ -58,17 +79,7 @@ pub(crate) async fn to_the_end(
             let message = format!("{} '{name}' has not ended within {} s", kind.kind, timeout.as_secs());
             return Err(refuse(ErrorClass::Cancelled, message));
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = interrupt.recv() => {
-                bar.finish_and_clear();
-                return Err(refuse_with(
-                    ErrorClass::Cancelled,
-                    format!("no longer waiting for {} '{name}': interrupted", kind.kind),
-                    "a run goes on without this command: kubectl shows how it ends",
-                ));
-            }
-        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! A point in time: which chain held that moment, and the last entry at or before it.
 //!
 //! Guarantees: what is found was committed at or before the second that was asked for, and everything that was
-//! committed before it is in. Outside what was shipped the answer is the range that is possible.
+//! committed before it is in, or the answer says that it may not be. Outside what was shipped the answer is the range
+//! that is possible. Assumes that the platform's clock was not set back.
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{EntryTime, Segment};
@@ -25,6 +26,8 @@ pub(crate) struct Moment<'a> {
     /// When that entry was committed.
     pub committed_at: Timestamp,
     pub mode: DrMode,
+    /// What follows is there and was committed later. Otherwise more may have been committed by then.
+    pub whole: bool,
 }
 
 /// A second lasts until the next one begins.
@@ -52,8 +55,8 @@ pub(crate) async fn find_moment(
     for _ in chains {
         let Some(open) = line else { break };
         match search(open, until, bound).await? {
-            Found::At { at, committed_at, mode } => {
-                return Ok(Moment { open, at, committed_at, mode });
+            Found::At { at, committed_at, mode, whole } => {
+                return Ok(Moment { open, at, committed_at, mode, whole });
             }
             Found::NothingSince(earliest) => first = earliest,
         }
@@ -69,6 +72,7 @@ enum Found {
         at: Position,
         committed_at: Timestamp,
         mode: DrMode,
+        whole: bool,
     },
     /// The earliest moment of this chain is later.
     NothingSince(Timestamp),
@@ -107,14 +111,36 @@ async fn behind(
             && bound.is_none_or(|bound| at.sequence <= bound)
     };
     let names: Vec<Position> = names.iter().map(|name| name.at).filter(ours).collect();
-    let Some(directory) = last_begun(shelf, &names, until).await? else {
-        return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode });
+    let found = last_begun(shelf, &names, until).await?;
+    let end = found.as_ref().map_or(base.at, |directory| directory.last);
+    let whole =
+        is_followed(shelf, &names, end, next.filter(|next| next.generation == end.generation)).await?;
+    let Some(directory) = found else {
+        return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode, whole });
     };
     let found = last_entry(shelf, &directory, until).await?;
     let sequence = found.revision.sequence();
     let sequence = bound.map_or(sequence, |bound| sequence.min(bound));
     let at = Position { sequence, ..directory.first };
-    Ok(Found::At { at, committed_at: found.at, mode: base.mode })
+    Ok(Found::At { at, committed_at: found.at, mode: base.mode, whole })
+}
+
+/// Whether the entry after `end` is to be had, or there is none.
+async fn is_followed(
+    shelf: &Shelf<'_>,
+    names: &[Position],
+    end: Position,
+    next: Option<Position>,
+) -> Result<bool, RecoveryError> {
+    match names.iter().find(|name| name.sequence > end.sequence) {
+        None => Ok(next.is_none_or(|next| next.sequence <= end.sequence)),
+        Some(name) if name.sequence.0 != end.sequence.0 + 1 => Ok(false),
+        Some(name) => match shelf.segment(*name).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// The last segment that had begun by then. Times ascend with names; what does not open is passed over.

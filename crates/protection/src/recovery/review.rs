@@ -87,7 +87,12 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     let points = match source.point_in_time {
         None => list_points(&chains, latest(&chains), None),
         Some(wanted) => {
-            let Moment { open, at, committed_at, mode } = find_moment(&chains, wanted, now).await?;
+            let Moment { open, at, committed_at, mode, whole } = find_moment(&chains, wanted, now).await?;
+            if !whole {
+                warnings.push(format!(
+                    "what was committed between {committed_at} and {wanted} is not in: what follows in the chain is lost or damaged"
+                ));
+            }
             let first = point(open.chain.repository, at, mode, committed_at);
             list_points(&chains, Some(first), Some(end_of_second(wanted)))
         }

@@ -166,12 +166,13 @@ async fn start(
     let started = Started::next(enabled.repository, found);
     state::write_started(platform, &started).await?;
     shipper.leave_start(&sender, &started).await?;
-    shipper.ship(&sender).await?;
+    // First told: the next start finds the new base, and would not know.
     if let Some(why) = shipper.lost.take() {
-        tracing::error!(repository = %enabled.repository, why, "no base could be used; a new one is written");
+        tracing::error!(repository = %enabled.repository, why, "no base can be used; a new one is written");
         let lost = BasesLost { repository: enabled.repository, at: platform.clock.now(), why };
         state::write_bases_lost(platform, &lost).await?;
     }
+    shipper.ship(&sender).await?;
     if let Some(covered) = shipper.covered() {
         state::write_covered(&platform.instance, &covered, platform.clock.now()).await?;
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{GRACE, MomentArguments, RebuildArguments, RestoreArguments, restore_kind, review_kind};
 use crate::arguments::Common;
-use crate::failure::{failed, refuse_with};
+use crate::failure::{failed, is_cancelled, refuse_with};
 use crate::follow;
 use crate::output::{data, say};
 
@@ -89,7 +89,9 @@ pub(super) async fn restore(arguments: RestoreArguments) -> Result<()> {
         spec["skipResources"] = json!(skip);
     }
     let restored = follow_restore(&cluster, common, spec, timeout).await;
-    if let Some(review) = review {
+    // A restore that goes on without us may ask for its review again.
+    let goes_on = restored.as_ref().is_err_and(is_cancelled);
+    if let Some(review) = review.filter(|_| !goes_on) {
         cluster.delete_object(&review_kind(), Some(namespace), &review).await.map_err(failed)?;
     }
     print_restored(common, &restored?, "the platform is recovered");

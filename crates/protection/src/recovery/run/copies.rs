@@ -22,9 +22,9 @@ use crate::kinds;
 use crate::locations::{Location, Place};
 use crate::orphans;
 use crate::platform::commit;
-use crate::records::{DecodeRecordError, Record};
+use crate::records::Record;
 use crate::recovery::{RecoveryError, state};
-use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
+use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo, Retiring};
 
 const PAGE: usize = 200;
 /// Of naming a copy in a content that changes meanwhile.
@@ -69,15 +69,15 @@ impl Here {
         }
     }
 
-    fn is_wanted(&self, content: &Record) -> Result<bool, DecodeRecordError> {
+    fn is_wanted(&self, database: &Database, content: &Record) -> Result<bool, Failure> {
         let ContentInternal { artifact, .. } = content.internal()?;
-        Ok(!restore_points::is_marked(content) && !self.is_safe(&artifact))
+        Ok(!self.is_safe(&artifact) && restore_points::retiring(database, content)? != Retiring::Underway)
     }
 
     /// A content as it is now, unless it is gone, on its way out, or safe already.
     fn wanting(&self, database: &Database, content: &Record) -> Result<Option<Record>, Failure> {
         match read(database, &content.key())?.filter(|found| found.uid == content.uid) {
-            Some(found) if self.is_wanted(&found)? => Ok(Some(found)),
+            Some(found) if self.is_wanted(database, &found)? => Ok(Some(found)),
             Some(_) | None => Ok(None),
         }
     }
@@ -155,7 +155,7 @@ impl<'a> Copying<'a> {
     /// Copies one point, if it needs that. What lies here must be had; what was left elsewhere may be out of reach for good.
     async fn copy(&mut self, stored: &Stored) -> Result<(), Failure> {
         let content = Record::parse(stored)?;
-        if !self.here.is_wanted(&content)? {
+        if !self.here.is_wanted(&self.job.database, &content)? {
             return Ok(());
         }
         let ContentInternal { artifact, .. } = content.internal()?;
@@ -203,16 +203,17 @@ async fn name(
 ) -> Result<(), Failure> {
     let mut tries = 0;
     loop {
-        let change = match here.wanting(database, content)? {
+        let changes = match here.wanting(database, content)? {
             Some(mut found) => {
                 let ContentInternal { artifact, .. } = found.internal()?;
                 let copy = Artifact { copy: artifact.copy, ..copy.clone() };
                 found.body.internal["artifact"]["copy"] = json!(copy);
-                found.replace()
+                // An earlier attempt may have given it up, when the content was about to go.
+                vec![found.replace(), orphans::forget(&copy)]
             }
-            None => orphans::note(&copy, now),
+            None => vec![orphans::note(&copy, now)],
         };
-        match commit(database, "disaster recovery", vec![change]).await {
+        match commit(database, "disaster recovery", changes).await {
             Ok(_) => return Ok(()),
             Err(CommitError::Conflict { .. }) if tries < NAME_TRIES_MAX => tries += 1,
             Err(source) => return Err(RecoveryError::WriteState { source }.into()),

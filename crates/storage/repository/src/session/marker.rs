@@ -1,7 +1,7 @@
 //! The announced presence of a session: its records under `sessions/<id>/` and its end under `outcomes/<id>`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +21,8 @@ pub(crate) struct SessionMarker {
     id: SessionId,
     new: NewSession,
     renewals: AtomicU32,
+    /// Its own outcome is on its way, or there.
+    ending: AtomicBool,
     lives_until: Mutex<Timestamp>,
     /// How far the store's clock was ahead of the one that states the life.
     store_ahead: SignedDuration,
@@ -34,6 +36,7 @@ impl SessionMarker {
             id: SessionId::from_bytes(random_bytes()),
             new,
             renewals: AtomicU32::new(0),
+            ending: AtomicBool::new(false),
             lives_until: Mutex::new(new.lives_until),
             store_ahead: SignedDuration::ZERO,
         };
@@ -62,13 +65,22 @@ impl SessionMarker {
     pub(crate) async fn renew(&self, lives_until: Timestamp) -> Result<(), SessionError> {
         let renewal = self.renewals.fetch_add(1, Ordering::Relaxed) + 1;
         self.write(renewal, lives_until).await?;
-        let (session, path) = (self.id, self.core.paths.outcome(self.id));
-        let ended = self.core.store.exists(&path).await;
-        if ended.map_err(|source| SessionError::LookAtEnd { session, source })? {
-            return Err(SessionError::Ended { session });
+        if !self.is_ending() {
+            let (session, path) = (self.id, self.core.paths.outcome(self.id));
+            let ended = self.core.store.exists(&path).await;
+            let ended = ended.map_err(|source| SessionError::LookAtEnd { session, source })?;
+            // What is there may be our own work of a moment ago.
+            if ended && !self.is_ending() {
+                return Err(SessionError::Ended { session });
+            }
         }
         *self.life() = lives_until;
         Ok(())
+    }
+
+    /// Whether it creates its own outcome, and create-only decides.
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     pub(crate) fn outlived(&self) -> SessionError {
@@ -102,6 +114,7 @@ impl SessionMarker {
         record: OutcomeRecord,
         retain_until: Option<Timestamp>,
     ) -> Result<Written, WriteObjectError> {
+        self.ending.store(true, Ordering::Release);
         let path = self.core.paths.outcome(self.id);
         let (core, id) = (Arc::clone(&self.core), ObjectId::from_bytes(*self.id.as_bytes()));
         let object =

@@ -99,6 +99,26 @@ async fn strangers_among_the_segments_do_not_lead_a_search_astray() {
     }
 }
 
+/// An older state was given without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_what_was_lost_says_that_more_may_have_been_committed() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let whole = async |index: usize| {
+        let chains = [world.open().await];
+        find_moment(&chains, times[index], world.clock.now()).await.unwrap().whole
+    };
+    for index in 1..times.len() {
+        assert!(whole(index).await, "{index}");
+    }
+    let names = world.names(&world.folder().segments()).await;
+    let third: Position = names[2].parse().unwrap();
+    world.memory.tamper(&world.folder().segment(third), Bytes::from_static(b"rotted"));
+    let before = third.sequence.0 as usize - 2;
+    assert!(whole(before - 1).await, "its end is not reached");
+    assert!(!whole(before).await, "entry {} cannot be read", third.sequence.0);
+}
+
 /// The chain went on in a later generation beside the one that it left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
