@@ -111,15 +111,15 @@ async fn behind(
             && bound.is_none_or(|bound| at.sequence <= bound)
     };
     let names: Vec<Position> = names.iter().map(|name| name.at).filter(ours).collect();
-    let found = last_begun(shelf, &names, until).await?;
-    let end = found.as_ref().map_or(base.at, |directory| directory.last);
-    let whole =
-        is_followed(shelf, &names, end, next.filter(|next| next.generation == end.generation)).await?;
-    let Some(directory) = found else {
+    let next = next.filter(|next| next.generation == base.at.generation);
+    let Some(directory) = last_begun(shelf, &names, until).await? else {
+        let whole = is_followed(shelf, &names, base.at, next).await?;
         return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode, whole });
     };
     let found = last_entry(shelf, &directory, until).await?;
     let sequence = found.revision.sequence();
+    let whole =
+        sequence < directory.last.sequence || is_followed(shelf, &names, directory.last, next).await?;
     let sequence = bound.map_or(sequence, |bound| sequence.min(bound));
     let at = Position { sequence, ..directory.first };
     Ok(Found::At { at, committed_at: found.at, mode: base.mode, whole })

@@ -136,9 +136,36 @@ async fn a_copy_of_what_is_gone_or_goes_is_an_orphan() {
     let mut retiring = stage.content.clone();
     retiring.body.internal["retiring"] = json!("retire-shop-x1");
     stage.commit(retiring.replace());
+    let mut action = Record::new(kinds::retire_action(), "", "retire-shop-x1", NOW, Class::Local);
+    action.body.status = json!({ "state": "Running" });
+    stage.commit(action.put(Expect::Absent));
     stage.name(7).await;
     assert_eq!((stage.named(), stage.orphans()), (Vec::new(), 1));
     stage.commit(Change::delete(stage.content.key()));
     stage.name(8).await;
     assert_eq!(stage.orphans(), 2);
+}
+
+/// Its note stayed, and maintenance took away what the content relied on.
+#[tokio::test]
+async fn a_copy_that_was_given_up_and_is_named_after_all_is_no_orphan() {
+    let stage = Stage::with(None);
+    let copy = Artifact { outcome: SessionId::from_bytes([7; 16]), ..artifact(TARGET, Some("here"), None) };
+    stage.commit(orphans::note(&copy, NOW));
+    stage.name(7).await;
+    assert_eq!((stage.named(), stage.orphans()), (vec![copy.outcome], 0));
+}
+
+/// The wish is over: the content is there to stay, and needs its copy.
+#[tokio::test]
+async fn a_content_whose_retirement_failed_is_copied() {
+    let stage = Stage::with(None);
+    let mut kept = stage.content.clone();
+    kept.body.internal["retiring"] = json!("retire-shop-x1");
+    stage.commit(kept.replace());
+    let mut action = Record::new(kinds::retire_action(), "", "retire-shop-x1", NOW, Class::Local);
+    action.body.status = json!({ "state": "Failed" });
+    stage.commit(action.put(Expect::Absent));
+    stage.name(7).await;
+    assert_eq!((stage.named().len(), stage.orphans()), (1, 0));
 }
