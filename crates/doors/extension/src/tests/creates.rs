@@ -236,6 +236,8 @@ async fn a_content_that_is_being_retired_is_not_bound() {
     body["internal"] = json!({"retiring": "retire-old-x"});
     row.body = serde_json::to_vec(&body).unwrap();
     world.put_row(row);
+    let actions = find_kind("actions.kio.kasten.io", "retireactions").unwrap();
+    world.put_row(world.row(actions, "", "retire-old-x", &[], json!({"state": "Running"})));
     let object = json!({"metadata": {"name": "p"}, "spec": {"restorePointContentRef": {"name": "old"}}});
     let answer = world.post(POINTS, &object).await;
     assert_eq!(answer.code, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.json);
