@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use keelson_catalog::{
-    Change, Class, Database, EventKind, Expect, Labels, Query, ReadError, RowKind, Stored,
+    Change, Class, Database, Event, EventKind, Expect, Labels, Query, ReadError, RowKind, Stored,
 };
 use keelson_model::Revision;
 use keelson_model::names::label;
@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::contents::{Followed, View};
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::policies::EXCLUDED_NAMESPACES;
@@ -33,7 +34,7 @@ const GATHER: Duration = Duration::from_millis(500);
 pub(crate) async fn run_applications(platform: Arc<Platform>, stop: CancellationToken) {
     let namespaces = vec![Kind::cluster("v1", "Namespace", "namespaces")];
     let mut events = pin!(platform.cluster.watch(namespaces, None));
-    let mut contents = ContentsSeen::default();
+    let mut contents = Followed::<ContentsSeen>::default();
     loop {
         if let Err(error) = refresh(&platform, &mut contents).await {
             warn!(error = &*error, "the list of applications could not be brought up to date");
@@ -48,27 +49,38 @@ pub(crate) async fn run_applications(platform: Arc<Platform>, stop: Cancellation
     }
 }
 
-/// The applications that contents name, and the revision up to which that is known.
+/// The applications that contents name.
 #[derive(Default)]
-struct ContentsSeen {
-    applications: BTreeSet<String>,
-    through: Option<Revision>,
-}
+struct ContentsSeen(BTreeSet<String>);
 
 impl ContentsSeen {
-    fn note(&mut self, stored: &Stored) {
-        self.applications.extend(stored.row.labels.get(label::APP_NAMESPACE).cloned());
-    }
-
     /// Of these labels one content is less.
     fn forget(&mut self, catalog: &Database, labels: &Labels) -> Result<(), ReadError> {
         let Some(application) = labels.get(label::APP_NAMESPACE) else { return Ok(()) };
         let labels = LabelSelector::equal(label::APP_NAMESPACE, application);
         let left = catalog.list(&Query { labels, ..Query::all(kinds::restore_point_contents(), 1) })?;
         if left.rows.is_empty() {
-            self.applications.remove(application);
+            self.0.remove(application);
         }
         Ok(())
+    }
+}
+
+impl View for ContentsSeen {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn note(&mut self, stored: &Stored) {
+        self.0.extend(stored.row.labels.get(label::APP_NAMESPACE).cloned());
+    }
+
+    fn apply(&mut self, catalog: &Database, event: &Event) -> Result<(), ReadError> {
+        if event.kind == EventKind::Deleted {
+            return self.forget(catalog, &event.stored.row.labels);
+        }
+        self.note(&event.stored);
+        event.before_labels.iter().try_for_each(|before| self.forget(catalog, before))
     }
 }
 
@@ -76,7 +88,7 @@ impl ContentsSeen {
 async fn contents_changed(
     platform: &Platform,
     commits: &mut tokio::sync::watch::Receiver<Revision>,
-    seen: &ContentsSeen,
+    seen: &Followed<ContentsSeen>,
 ) {
     loop {
         if commits.changed().await.is_err() {
@@ -93,11 +105,11 @@ async fn contents_changed(
 
 async fn refresh(
     platform: &Platform,
-    seen: &mut ContentsSeen,
+    seen: &mut Followed<ContentsSeen>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // There is nothing to bring up to date; what is wrong stands in the status.
     let Ok(catalog) = platform.catalog() else { return Ok(()) };
-    look_at_contents(&catalog, seen)?;
+    seen.follow(&catalog)?;
     let namespaces: BTreeMap<String, String> =
         platform.cluster.namespaces().await?.into_iter().map(|state| (state.name, state.uid)).collect();
     let applications = all(&catalog, kinds::applications())?;
@@ -106,7 +118,7 @@ async fn refresh(
     departed::clean(platform, &catalog, &namespaces, &known).await?;
     let install = &platform.settings.install_namespace;
     let now = platform.clock.now();
-    let mut wanted = decide(&namespaces, &seen.applications, install);
+    let mut wanted = decide(&namespaces, &seen.view.0, install);
     let mut changes = Vec::new();
     for stored in applications {
         let key = (stored.namespace.clone(), stored.name.clone());
@@ -137,50 +149,6 @@ async fn refresh(
     if !changes.is_empty() {
         commit(&catalog, ACTOR, changes).await?;
     }
-    Ok(())
-}
-
-/// All contents at first, then only what changed.
-fn look_at_contents(catalog: &Database, seen: &mut ContentsSeen) -> Result<(), ReadError> {
-    let known = seen.through.filter(|since| since.generation() == catalog.generation());
-    let Some(mut since) = known else { return look_at_all(catalog, seen) };
-    loop {
-        let changes = match catalog.changes(&kinds::restore_point_contents(), None, since, PAGE) {
-            Ok(changes) => changes,
-            Err(ReadError::Expired { .. }) => return look_at_all(catalog, seen),
-            Err(error) => return Err(error),
-        };
-        for event in &changes.events {
-            match (event.kind, &event.before_labels) {
-                (EventKind::Deleted, _) => seen.forget(catalog, &event.stored.row.labels)?,
-                (EventKind::Added | EventKind::Modified, before) => {
-                    seen.note(&event.stored);
-                    before.iter().try_for_each(|before| seen.forget(catalog, before))?;
-                }
-            }
-        }
-        since = changes.through;
-        seen.through = Some(since);
-        if changes.complete {
-            return Ok(());
-        }
-    }
-}
-
-fn look_at_all(catalog: &Database, seen: &mut ContentsSeen) -> Result<(), ReadError> {
-    // What changes while the pages are read is read again from here.
-    *seen = ContentsSeen { applications: BTreeSet::new(), through: None };
-    let head = catalog.head().revision;
-    let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-    loop {
-        let page = catalog.list(&query)?;
-        page.rows.iter().for_each(|stored| seen.note(stored));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
-    }
-    seen.through = Some(head);
     Ok(())
 }
 

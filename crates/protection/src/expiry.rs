@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_catalog::{Database, EventKind, Query, ReadError, Stored};
-use keelson_model::Revision;
+use keelson_catalog::{Database, Event, EventKind, ReadError, Stored};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::kinds;
+use crate::contents::{Followed, View};
 use crate::ownership;
 use crate::platform::Platform;
 use crate::records::Record;
@@ -20,12 +19,11 @@ use crate::restore_points::ContentInternal;
 use crate::retention;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-const PAGE: usize = 500;
 
 pub(crate) async fn run_expiry(platform: Arc<Platform>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut expiries = Expiries::default();
+    let mut expiries = Followed::<Expiries>::default();
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let Ok(catalog) = platform.catalog() else { continue };
@@ -33,7 +31,7 @@ pub(crate) async fn run_expiry(platform: Arc<Platform>, stop: CancellationToken)
             warn!(error = &error as &dyn std::error::Error, "what expires could not be read");
             continue;
         }
-        let due = expiries.due(platform.clock.now());
+        let due = expiries.view.due(platform.clock.now());
         if due.is_empty() || ownership::forbids_maintenance(&platform).is_some() {
             continue;
         }
@@ -48,65 +46,36 @@ pub(crate) async fn run_expiry(platform: Arc<Platform>, stop: CancellationToken)
     }
 }
 
-/// Contents that expire, and the revision up to which that is known.
+/// Contents that expire, and when.
 #[derive(Debug, Default)]
-struct Expiries {
-    at: BTreeMap<String, Timestamp>,
-    through: Option<Revision>,
-}
+struct Expiries(BTreeMap<String, Timestamp>);
 
 impl Expiries {
     fn due(&self, now: Timestamp) -> Vec<String> {
-        self.at.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect()
+        self.0.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect()
     }
+}
 
-    fn follow(&mut self, catalog: &Database) -> Result<(), ReadError> {
-        let since = self.through.filter(|since| since.generation() == catalog.generation());
-        let Some(mut since) = since else { return self.read_all(catalog) };
-        loop {
-            let changes = match catalog.changes(&kinds::restore_point_contents(), None, since, PAGE) {
-                Ok(changes) => changes,
-                Err(ReadError::Expired { .. }) => return self.read_all(catalog),
-                Err(error) => return Err(error),
-            };
-            for event in &changes.events {
-                match event.kind {
-                    EventKind::Added | EventKind::Modified => self.note(&event.stored),
-                    EventKind::Deleted => drop(self.at.remove(&event.stored.row.name)),
-                }
-            }
-            since = changes.through;
-            self.through = Some(since);
-            if changes.complete {
-                return Ok(());
-            }
-        }
-    }
-
-    fn read_all(&mut self, catalog: &Database) -> Result<(), ReadError> {
-        // What changes while the pages are read is read again from here.
-        let head = catalog.head().revision;
-        self.at.clear();
-        let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-        loop {
-            let page = catalog.list(&query)?;
-            page.rows.iter().for_each(|stored| self.note(stored));
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => break,
-            }
-        }
-        self.through = Some(head);
-        Ok(())
+impl View for Expiries {
+    fn clear(&mut self) {
+        self.0.clear();
     }
 
     fn note(&mut self, stored: &Stored) {
         let internal =
             Record::parse(stored).ok().and_then(|content| content.internal::<ContentInternal>().ok());
         match internal.and_then(|internal| internal.expires_at) {
-            Some(at) => drop(self.at.insert(stored.row.name.clone(), at)),
-            None => drop(self.at.remove(&stored.row.name)),
+            Some(at) => drop(self.0.insert(stored.row.name.clone(), at)),
+            None => drop(self.0.remove(&stored.row.name)),
         }
+    }
+
+    fn apply(&mut self, _catalog: &Database, event: &Event) -> Result<(), ReadError> {
+        match event.kind {
+            EventKind::Added | EventKind::Modified => self.note(&event.stored),
+            EventKind::Deleted => drop(self.0.remove(&event.stored.row.name)),
+        }
+        Ok(())
     }
 }
 
@@ -118,6 +87,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kinds;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -144,10 +114,10 @@ mod tests {
         let commit = |changes| database.commit(&Actor::new("test"), changes).unwrap();
         commit(vec![content("early", Some(at(10))), content("late", Some(at(20)))]);
         commit(vec![content("never", None)]);
-        let mut expiries = Expiries::default();
+        let mut expiries = Followed::<Expiries>::default();
         let mut due = |now: i64| {
             expiries.follow(&database).unwrap();
-            expiries.due(at(now))
+            expiries.view.due(at(now))
         };
         assert_eq!(due(9), Vec::<String>::new());
         assert_eq!(due(10), ["early"]);
