@@ -88,6 +88,16 @@ impl Stage {
         self.database.read(&self.content.key()).unwrap().map(|stored| Record::parse(&stored).unwrap())
     }
 
+    /// Somebody wanted the content gone; that is how far its RetireAction is.
+    fn mark_retiring(&self, state: &str) {
+        let mut content = self.content.clone();
+        content.body.internal["retiring"] = json!("retire-shop-x1");
+        self.commit(content.replace());
+        let mut action = Record::new(kinds::retire_action(), "", "retire-shop-x1", NOW, Class::Local);
+        action.body.status = json!({ "state": state });
+        self.commit(action.put(Expect::Absent));
+    }
+
     async fn name(&self, outcome: u8) {
         let outcome = SessionId::from_bytes([outcome; 16]);
         let copy = Artifact { outcome, ..artifact(TARGET, Some("here"), None) };
@@ -133,12 +143,7 @@ async fn of_two_copies_of_one_content_the_later_is_an_orphan() {
 #[tokio::test]
 async fn a_copy_of_what_is_gone_or_goes_is_an_orphan() {
     let stage = Stage::with(None);
-    let mut retiring = stage.content.clone();
-    retiring.body.internal["retiring"] = json!("retire-shop-x1");
-    stage.commit(retiring.replace());
-    let mut action = Record::new(kinds::retire_action(), "", "retire-shop-x1", NOW, Class::Local);
-    action.body.status = json!({ "state": "Running" });
-    stage.commit(action.put(Expect::Absent));
+    stage.mark_retiring("Running");
     stage.name(7).await;
     assert_eq!((stage.named(), stage.orphans()), (Vec::new(), 1));
     stage.commit(Change::delete(stage.content.key()));
@@ -160,12 +165,7 @@ async fn a_copy_that_was_given_up_and_is_named_after_all_is_no_orphan() {
 #[tokio::test]
 async fn a_content_whose_retirement_failed_is_copied() {
     let stage = Stage::with(None);
-    let mut kept = stage.content.clone();
-    kept.body.internal["retiring"] = json!("retire-shop-x1");
-    stage.commit(kept.replace());
-    let mut action = Record::new(kinds::retire_action(), "", "retire-shop-x1", NOW, Class::Local);
-    action.body.status = json!({ "state": "Failed" });
-    stage.commit(action.put(Expect::Absent));
+    stage.mark_retiring("Failed");
     stage.name(7).await;
     assert_eq!((stage.named().len(), stage.orphans()), (1, 0));
 }
