@@ -2,7 +2,7 @@
 //! writes a manifest that names that point, and lets retention decide which earlier runs go. Shipping goes on meanwhile.
 
 mod copies;
-mod locks;
+pub(super) mod locks;
 pub(super) mod retention;
 
 use keelson_catalog::Class;
@@ -15,6 +15,7 @@ use keelson_store::{StoreError, StoreExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::locks::Lengthened;
 use crate::actions::Finished;
 use crate::documents;
 use crate::engine::{Failure, Job};
@@ -42,8 +43,8 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     let legacy = mode == DrMode::Legacy;
     let left_behind = if legacy { copies::copy_points(job, &location).await? } else { Vec::new() };
     let reached = ship::ship_now(&job.platform).await?;
-    locks::lengthen(&job.platform, &reached).await?;
-    let manifest = write_manifest(job, policy, &reached).await?;
+    let lengthened = locks::lengthen(&job.platform.cluster_id, &reached).await?;
+    let manifest = write_manifest(job, policy, &reached, lengthened).await?;
     retention::apply(&job.platform, &reached, &location, &policy.parsed.retention_of(false)).await?;
     state::write_last_run(&job.platform, job.platform.clock.now()).await?;
     let mut finished = Finished { exceptions: left_behind, ..Finished::default() };
@@ -61,6 +62,7 @@ async fn write_manifest(
     job: &Job,
     policy: &Policy,
     reached: &Reached,
+    _lengthened: Lengthened,
 ) -> Result<ManifestDocument, RecoveryError> {
     let now = job.platform.clock.now();
     let at = reached.at;

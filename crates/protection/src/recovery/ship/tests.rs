@@ -25,6 +25,7 @@ const QUICK: DrMode = DrMode::QuickNoSnapshot;
 
 mod damage;
 mod known_head;
+mod locks;
 mod moments;
 mod retention;
 mod starts;
@@ -51,8 +52,12 @@ fn cluster() -> ClusterId {
 
 impl World {
     fn new() -> Self {
+        Self::on(MemoryStore::new())
+    }
+
+    fn on(memory: MemoryStore) -> Self {
         let clock = Arc::new(ManualClock::new("2026-03-04T05:06:07Z".parse().unwrap()));
-        let memory = MemoryStore::new().with_clock(clock.clone());
+        let memory = memory.with_clock(clock.clone());
         let directory = tempfile::tempdir().unwrap();
         let key = Arc::new(CatalogKey::generate());
         let data = DataDir::open(&directory.path().join("data"), clock.clone()).unwrap();
