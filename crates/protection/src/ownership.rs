@@ -60,6 +60,12 @@ pub(crate) struct Unowned {
 }
 
 impl Ownership {
+    /// Until when this instance looks at what it does not own: whatever was written there after the moment that was
+    /// recovered is somebody else's, and may be an attacker's.
+    pub(crate) fn looks_until(&self, cluster: &ClusterId) -> Option<Timestamp> {
+        self.pending.as_ref().filter(|pending| pending.source == *cluster)?.seen_until
+    }
+
     /// What lies there is the source's, and this instance does not own it yet.
     pub(crate) fn is_pending(&self, place: &Place, cluster: &ClusterId) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.source == *cluster)
@@ -74,6 +80,9 @@ pub(crate) struct Pending {
     pub since: Timestamp,
     /// The generation that the recovery opens. If it never comes, the recovery did not happen.
     pub generation: Generation,
+    /// Of a recovery of an earlier moment: what belongs to it lay in the location by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_until: Option<Timestamp>,
     /// What was pending before, to be put back then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Pending>>,
@@ -219,13 +228,14 @@ pub(crate) async fn await_release(
     platform: &Platform,
     source: &ClusterId,
     generation: Generation,
+    seen_until: Option<Timestamp>,
 ) -> Result<(), OwnershipError> {
     let since = platform.clock.now();
     let changed = update(platform, |ownership| {
         let before = ownership.pending.take().and_then(|pending| {
             if pending.generation == generation { pending.before } else { Some(Box::new(pending)) }
         });
-        ownership.pending = Some(Pending { source: source.clone(), since, generation, before });
+        ownership.pending = Some(Pending { source: source.clone(), since, generation, seen_until, before });
     });
     changed.await.map(drop)
 }

@@ -11,11 +11,12 @@ use keelson_catalog::{
     Change, Class, CommitError, Database, Expect, Query, ReadError, Row, RowKey, RowKind, Stored,
 };
 use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
-use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId, SlotId};
+use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId, SessionId, SlotId};
 use keelson_repository::{
     ChunkSizes, CreateRepositoryError, IndexCache, Locked, NewRepository, Open, OpenRepositoryError,
     Repository, Unlock,
 };
+use keelson_store::decorators::AsOf;
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{ParsePathError, Store, StoreError, StorePath};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use crate::layout::ClusterFolder;
 use crate::locations::{Location, LocationError, Place};
 use crate::ownership::{self, OwnershipError};
 use crate::platform::{CatalogAway, Platform, commit};
-use crate::restore_points::Artifact;
+use crate::restore_points::{Artifact, ExportedTo};
 
 /// Below the data directory.
 const LOCAL_FOLDER: &str = "local";
@@ -408,6 +409,9 @@ impl Platform {
                 return Err(RepositoriesError::OtherPlace { profile: profile.to_owned() });
             }
             let root = parse_root(&exported.root)?;
+            if let Some(open) = self.open_past(&location, exported, &root, artifact.outcome).await {
+                return Ok((open, artifact.clone()));
+            }
             let mut locked = Repository::<Locked>::at(location.store, root)
                 .map_err(|source| RepositoriesError::OpenFolder { source })?;
             // A copy in another place has the same id and may have other index objects.
@@ -428,6 +432,26 @@ impl Platform {
         }
         let copy = artifact.copy.as_deref().ok_or(RepositoriesError::LostWithItsCluster)?;
         Box::pin(self.open_artifact(copy, override_profile)).await
+    }
+}
+
+impl Platform {
+    /// The repository as it was at the moment that was recovered, if it held the outcome then. Who holds our keys may have
+    /// retired since what he cannot delete. As long as this instance owns nothing of it, nothing there changes for us.
+    async fn open_past(
+        &self,
+        location: &Location,
+        exported: &ExportedTo,
+        root: &StorePath,
+        outcome: SessionId,
+    ) -> Option<Repository<Open>> {
+        let until = ownership::read(&self.instance).ok()?.looks_until(&exported.cluster()?)?;
+        // A store without versions has no past.
+        let past = AsOf::new(location.store.clone(), until).ok()?;
+        let locked = Repository::<Locked>::at(Arc::new(past), root.clone()).ok()?;
+        let open = locked.open(Unlock::Vault(&self.vault())).await.ok()?;
+        open.fetch_outcome(outcome).await.ok()?;
+        Some(open)
     }
 }
 

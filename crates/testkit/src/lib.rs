@@ -23,7 +23,7 @@ pub use control_plane::{ClientCertificate, ControlPlane};
 pub use eventually::{eventually, promptly};
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
 pub use format_reader::{FormatReader, Told};
-pub use minio::{BucketProtection, Minio};
+pub use minio::{BucketProtection, Minio, open_bucket};
 pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use ports::{free_port, random_hex};
 pub use programs::{Programs, testbed_program};

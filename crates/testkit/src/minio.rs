@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
+use keelson_store::{Store, StorePath};
 
 use crate::ports::{free_port, random_hex};
 use crate::programs::testbed_program;
@@ -163,6 +166,26 @@ pub(crate) fn client(endpoint: &str, access_key: &str, secret_key: &str) -> Clie
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     Client::from_conf(config)
+}
+
+/// A bucket as the code under test sees it.
+pub async fn open_bucket(
+    endpoint: &str,
+    access_key: &str,
+    secret_key: &str,
+    bucket: &str,
+) -> Result<Arc<dyn Store>> {
+    let settings = S3Settings {
+        bucket: bucket.to_owned(),
+        path: StorePath::root(),
+        endpoint: Some(endpoint.to_owned()),
+        region: None,
+        access_key: access_key.to_owned(),
+        secret_key: Secret::new(secret_key.to_owned()),
+        trust: Trust::System,
+        lock_mode: LockMode::Governance,
+    };
+    Ok(Arc::new(S3Store::connect(settings).await?))
 }
 
 pub(crate) async fn create_bucket(client: &Client, name: &str, protection: BucketProtection) -> Result<()> {

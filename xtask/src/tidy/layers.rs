@@ -22,9 +22,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("keelson-controllers", &[MODEL, STORAGE, KUBERNETES, "keelson-protection"]),
     ("keelson", &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS]),
     ("keelson-hostile", &[]),
+    ("keelson-forger", &["keelson-model", "keelson-crypto", "keelson-store", "keelson-repository"]),
     ("keelson-testkit", &["keelson-model", "keelson-store"]),
     ("keelson-bench", &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS, "keelson-testkit"]),
-    ("keelson-e2e", &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS, "keelson-testkit"]),
+    (
+        "keelson-e2e",
+        &[MODEL, STORAGE, KUBERNETES, "keelson-protection", DOORS, "keelson-testkit", "keelson-forger"],
+    ),
     ("xtask", &["keelson-model", "keelson-resources", "keelson-testkit"]),
 ];
 
@@ -40,7 +44,7 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates for tests alone: anybody's tests may use them, and nobody's product.
-const FOR_TESTS: &[&str] = &["keelson-testkit", "keelson-hostile"];
+const FOR_TESTS: &[&str] = &["keelson-testkit", "keelson-hostile", "keelson-forger"];
 
 /// Who may name a foreign crate, for whatever purpose. A name that ends in `*` stands for all that begin so.
 const CONFINED: &[(&str, &[&str])] = &[
@@ -83,7 +87,8 @@ const WITH_KUBERNETES: &[&str] = &[
 ];
 
 /// Errors without a type are for whoever only prints them. Any crate's tests may use them too.
-const WITH_ANYHOW: &[&str] = &["keelson", "keelson-testkit", "keelson-e2e", "keelson-bench", "xtask"];
+const WITH_ANYHOW: &[&str] =
+    &["keelson", "keelson-testkit", "keelson-forger", "keelson-e2e", "keelson-bench", "xtask"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     tree.packages()

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use keelson_catalog::Prepared;
 use keelson_crypto::CatalogKey;
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
@@ -85,6 +86,15 @@ pub(crate) const EXPORTS: &str = "exports";
 pub(crate) enum Opened {
     Chains(Reviewed),
     Exports(Location, Exports),
+}
+
+impl Opened {
+    fn seen_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Chains(reviewed) => reviewed.seen_until,
+            Self::Exports(..) => None,
+        }
+    }
 }
 
 /// Tells a door which step has begun.
@@ -204,7 +214,7 @@ pub(crate) async fn execute(
     steps.done("rebuild");
 
     phase("Placing the ownership ConfigMap");
-    in_turn(platform, place_config_map(platform.clone(), plan.clone())).await?;
+    in_turn(platform, place_config_map(platform.clone(), plan.clone(), opened.seen_until())).await?;
     steps.done("ownership");
 
     phase("Switching to the recovered catalog");
@@ -234,7 +244,8 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
                 slots: keys.slots_in(&open.repository),
             });
             let (lineage, notes) = (open.base.lineage, Vec::new());
-            let is_latest = reviewed.points.first().is_some_and(|latest| latest.id == plan.point);
+            let is_latest = reviewed.seen_until.is_none()
+                && reviewed.points.first().is_some_and(|latest| latest.id == plan.point);
             Ok(Built { prepared, key, lineage, keys, came_from, state, is_latest, notes })
         }
         Opened::Exports(location, exports) => {
@@ -286,7 +297,11 @@ async fn in_turn(
 }
 
 /// Placed by every recovery; only its existence is the signal, the rest is for people.
-async fn place_config_map(platform: Arc<Platform>, plan: RecoveryPlan) -> Result<(), RecoveryError> {
+async fn place_config_map(
+    platform: Arc<Platform>,
+    plan: RecoveryPlan,
+    seen_until: Option<Timestamp>,
+) -> Result<(), RecoveryError> {
     let at = NamespacedName::new(&platform.settings.install_namespace, OWNERSHIP_CONFIG_MAP);
     let now = platform.clock.now();
     let data = BTreeMap::from([
@@ -302,7 +317,7 @@ async fn place_config_map(platform: Arc<Platform>, plan: RecoveryPlan) -> Result
     ]);
     let mut map = ConfigMap::new(at, data);
     map.labels.insert("app.kubernetes.io/part-of".to_owned(), "k10".to_owned());
-    ownership::await_release(&platform, &plan.source, plan.generation)
+    ownership::await_release(&platform, &plan.source, plan.generation, seen_until)
         .await
         .map_err(|source| RecoveryError::Ownership { source })?;
     platform.cluster.apply_config_map(&map).await.map_err(|source| RecoveryError::Cluster {

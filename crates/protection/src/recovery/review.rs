@@ -59,6 +59,8 @@ pub(crate) struct Reviewed {
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
     pub warnings: Vec<String>,
+    /// Where an earlier moment was asked for: what belongs to it lay in the store by then.
+    pub seen_until: Option<Timestamp>,
     /// The location does not hold what it is known to have held.
     pub rollback: Option<Rollback>,
 }
@@ -102,7 +104,8 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     }
     let rollback = find_rollback(source, &chains, &points[0].id).await?;
     warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));
-    Ok(Reviewed { place: location.place, chains, points, warnings, rollback })
+    let seen_until = source.point_in_time.map(seen_until);
+    Ok(Reviewed { place: location.place, chains, points, warnings, seen_until, rollback })
 }
 
 /// A moment before somebody saw the head cannot hold it.
@@ -127,12 +130,16 @@ fn as_of(
 ) -> Result<Arc<dyn Store>, RecoveryError> {
     match wanted {
         Some(wanted) if wanted <= now && store.capabilities().versions => {
-            let instant = end_of_second(wanted).saturating_add(SHIPPED_WITHIN).unwrap_or(Timestamp::MAX);
-            let past = AsOf::new(store.clone(), instant).map_err(|source| RecoveryError::Past { source })?;
+            let past = AsOf::new(store.clone(), seen_until(wanted));
+            let past = past.map_err(|source| RecoveryError::Past { source })?;
             Ok(Arc::new(past))
         }
         Some(_) | None => Ok(store.clone()),
     }
+}
+
+fn seen_until(wanted: Timestamp) -> Timestamp {
+    end_of_second(wanted).saturating_add(SHIPPED_WITHIN).unwrap_or(Timestamp::MAX)
 }
 
 /// Pure: the end of the chain that is followed now.
