@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub clock: Arc<ManualClock>,
     pub share: TempDir,
     pub data: TempDir,
+    clock_difference_max: SignedDuration,
     stop: CancellationToken,
     services: JoinSet<()>,
 }
@@ -38,18 +39,19 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Result<Self> {
         let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
-        Self::start_on(Arc::new(ManualClock::new(start)), tempfile::tempdir()?).await
-    }
-
-    async fn start_on(clock: Arc<ManualClock>, share: TempDir) -> Result<Self> {
-        Self::start_with(clock, share, SignedDuration::MAX).await
+        Self::start_with(Arc::new(ManualClock::new(start)), tempfile::tempdir()?, SignedDuration::MAX).await
     }
 
     /// Its clock is that of its share, until it is set forward.
     pub(crate) async fn start_now() -> Result<Self> {
+        Self::start_today(CLOCK_DIFFERENCE_MAX).await
+    }
+
+    /// Its clock begins as that of this machine, and may differ from a location's by so much.
+    pub(crate) async fn start_today(clock_difference_max: SignedDuration) -> Result<Self> {
         let share = tempfile::tempdir()?;
         let now = FilesystemStore::open(share.path()).await?.time().await?;
-        Self::start_with(Arc::new(ManualClock::new(now)), share, CLOCK_DIFFERENCE_MAX).await
+        Self::start_with(Arc::new(ManualClock::new(now)), share, clock_difference_max).await
     }
 
     async fn start_with(
@@ -64,14 +66,14 @@ impl World {
         let settings = Settings { clock_difference_max, ..settings(data.path(), share.path()) };
         let platform = Platform::open(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
-        Ok(Self { plane, platform, clock, share, stop, services, data })
+        Ok(Self { plane, platform, clock, share, stop, services, data, clock_difference_max })
     }
 
     /// The cluster is gone with its volume; an empty one that reaches the same share takes its place.
     pub(crate) async fn lose_cluster(mut self) -> Result<Self> {
         self.rest().await;
         self.plane.stop().await?;
-        Self::start_on(self.clock, self.share).await
+        Self::start_with(self.clock, self.share, self.clock_difference_max).await
     }
 
     /// Recovers the platform from what a lost cluster has left.
@@ -80,23 +82,41 @@ impl World {
     }
 
     pub(crate) async fn recover_through(&self, profile: &str, source: &ClusterId) -> Result<Record> {
-        let at = (NAMESPACE, "recovery");
-        let spec = json!({ "sourceClusterInfo": { "profileName": profile, "sourceClusterID": source } });
-        self.create("KastenDRRestore", at, spec).await?;
-        let restore = eventually("the recovery has ended", async || {
-            let restore = self.read("KastenDRRestore", at)?.context("the restore")?;
-            let state = restore.body.status["state"].as_str().unwrap_or_default();
-            Ok(["success", "failed"].contains(&state).then_some(restore))
-        });
-        let restore = restore.await?;
+        let info = json!({ "profileName": profile, "sourceClusterID": source });
+        let restore = self.ended_recovery("recovery", info).await?;
         ensure!(restore.body.status["state"] == "success", "{}", restore.body.status);
         Ok(restore)
     }
 
-    /// Deletes the ConfigMap, and waits until all is owned.
-    pub(crate) async fn take_ownership(&self) -> Result<()> {
+    /// Asks for a recovery and waits for its end, whichever way.
+    pub(crate) async fn ended_recovery(&self, name: &str, info: Value) -> Result<Record> {
+        let at = (NAMESPACE, name);
+        self.create("KastenDRRestore", at, json!({ "sourceClusterInfo": info })).await?;
+        eventually("the recovery has ended", async || {
+            let restore = self.read("KastenDRRestore", at)?.context("the restore")?;
+            let state = restore.body.status["state"].as_str().unwrap_or_default();
+            Ok(["success", "failed"].contains(&state).then_some(restore))
+        })
+        .await
+    }
+
+    pub(crate) async fn wait_until_shipped(&self) -> Result<()> {
+        eventually("everything is shipped", async || {
+            let dr = status::observe(&self.platform).disaster_recovery;
+            Ok(dr.and_then(|dr| dr.shipped).is_some_and(|shipped| shipped.behind == 0).then_some(()))
+        })
+        .await
+    }
+
+    pub(crate) async fn release_ownership(&self) -> Result<()> {
         let at = NamespacedName::new(NAMESPACE, OWNERSHIP_CONFIG_MAP);
         self.platform.cluster().delete_config_map(&at).await?;
+        Ok(())
+    }
+
+    /// Deletes the ConfigMap, and waits until all is owned.
+    pub(crate) async fn take_ownership(&self) -> Result<()> {
+        self.release_ownership().await?;
         eventually("the backups are owned", async || {
             let ownership = status::observe(&self.platform).ownership;
             Ok((ownership.state == "Owned").then_some(()))

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use keelson_model::recovery::DrMode;
 use keelson_protection::recovery::enable::enable;
-use keelson_protection::status;
 use keelson_testkit::eventually;
 use serde_json::json;
 
@@ -21,14 +20,6 @@ async fn serve(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-async fn wait_until_shipped(world: &World) -> Result<()> {
-    eventually("everything is shipped", async || {
-        let dr = status::observe(&world.platform).disaster_recovery;
-        Ok(dr.and_then(|dr| dr.shipped).is_some_and(|shipped| shipped.behind == 0).then_some(()))
-    })
-    .await
-}
-
 /// The exports that the catalog knows.
 fn exports(world: &World) -> Result<BTreeSet<String>> {
     let mut contents = world.list("RestorePointContent")?;
@@ -42,12 +33,12 @@ async fn an_export_that_the_shipped_catalog_does_not_know_is_a_restore_point_aga
     serve(&mut world).await?;
     enable(&world.platform, "vault", DrMode::Legacy).await?;
     world.export(APPLICATION, "first", json!({})).await?;
-    wait_until_shipped(&world).await?;
+    world.wait_until_shipped().await?;
     let source = world.platform.cluster_id().clone();
     let folder = format!("k10/{source}");
     let shipped = world.listing(&folder)?;
     world.export(APPLICATION, "second", json!({})).await?;
-    wait_until_shipped(&world).await?;
+    world.wait_until_shipped().await?;
     let known = exports(&world)?;
     ensure!(known.len() == 2, "{known:?}");
 

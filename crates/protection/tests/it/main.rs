@@ -2,6 +2,8 @@
 //! a location is read by another program than ours.
 
 mod actions;
+mod attacked;
+mod bucket;
 mod copies;
 mod drill;
 mod fixture;
@@ -19,3 +21,4 @@ mod rollback;
 mod schedule;
 mod stage;
 mod unanswered;
+mod wrong_clocks;

@@ -1,0 +1,98 @@
+//! A platform whose location is a real bucket, and what somebody does to it who may write there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use keelson_forger::{Forgery, Hand, forge};
+use keelson_store::Store;
+use keelson_testkit::{BucketProtection, Minio, open_bucket};
+use keelson_workload::{NamespacedName, Secret};
+use serde_json::json;
+
+use crate::fixture::World;
+use crate::stage::{NAMESPACE, config, make_valid, profile};
+
+pub(crate) const BUCKET: &str = "vault";
+
+/// Whether the profile asks for locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Locks {
+    Asked,
+    None,
+}
+
+pub(crate) async fn start_bucket(locks: Locks) -> Result<Minio> {
+    let minio = Minio::start().await?;
+    let protection = match locks {
+        Locks::Asked => BucketProtection::ObjectLock,
+        Locks::None => BucketProtection::Versioning,
+    };
+    minio.create_bucket(BUCKET, protection).await?;
+    Ok(minio)
+}
+
+/// The profile `vault` leads to the bucket at `endpoint`, and the platform serves.
+pub(crate) async fn serve_to(world: &mut World, minio: &Minio, endpoint: &str, locks: Locks) -> Result<()> {
+    let credentials =
+        [("aws_access_key_id", minio.access_key()), ("aws_secret_access_key", minio.secret_key())];
+    let credentials = credentials.map(|(name, value)| (name.to_owned(), value.into()));
+    let secret = Secret::opaque(NamespacedName::new(NAMESPACE, "s3-creds"), credentials);
+    world.platform.cluster().apply_secret(&secret).await?;
+    let mut profile = profile();
+    profile["spec"]["locationSpec"] = json!({
+        "type": "ObjectStore",
+        "credential": { "secretType": "AwsAccessKey",
+            "secret": { "apiVersion": "v1", "kind": "Secret", "name": "s3-creds", "namespace": NAMESPACE } },
+        "objectStore": { "objectStoreType": "S3", "name": BUCKET, "region": minio.region(),
+            "pathType": "Directory", "endpoint": endpoint },
+    });
+    if locks == Locks::Asked {
+        profile["spec"]["locationSpec"]["objectStore"]["protectionPeriod"] = json!("168h0m0s");
+    }
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile).await?;
+    world.serve();
+    Ok(())
+}
+
+pub(crate) async fn store_of(minio: &Minio) -> Result<Arc<dyn Store>> {
+    open_bucket(&minio.endpoint(), minio.access_key(), minio.secret_key(), BUCKET).await
+}
+
+/// The keys that have a version with bytes.
+pub(crate) async fn keys(minio: &Minio) -> Result<BTreeSet<String>> {
+    let folder = format!("{BUCKET}/");
+    let held = minio.holdings().await?.into_iter();
+    Ok(held.filter_map(|(key, _)| Some(key.strip_prefix(&folder)?.to_owned())).collect())
+}
+
+/// Without a key of ours, and without the right to delete a version: everything is laid over and hidden, and forgeries
+/// are put beside it.
+pub(crate) async fn attack(
+    minio: &Minio,
+    cluster: &str,
+    takes: impl Fn(&str) -> bool,
+) -> Result<Vec<Forgery>> {
+    let (client, store) = (minio.client(), store_of(minio).await?);
+    let mut forged = forge(&store, cluster, Hand::Stranger).await?;
+    forged.retain(|forgery| takes(forgery.path.as_str()));
+    for key in keys(minio).await? {
+        client.put_object().bucket(BUCKET).key(&key).body(b"forged".to_vec().into()).send().await?;
+        client.delete_object().bucket(BUCKET).key(&key).send().await?;
+    }
+    for Forgery { path, bytes } in &forged {
+        client.put_object().bucket(BUCKET).key(path.as_str()).body(bytes.clone().into()).send().await?;
+    }
+    Ok(forged)
+}
+
+/// What a person does whom a message has told to delete an object from the store.
+pub(crate) async fn delete_for_good(minio: &Minio, key: &str) -> Result<()> {
+    let client = minio.client();
+    let versions = client.list_object_versions().bucket(BUCKET).prefix(key).send().await?;
+    for version in versions.versions() {
+        let id = version.version_id().context("a version")?;
+        client.delete_object().bucket(BUCKET).key(key).version_id(id).send().await?;
+    }
+    Ok(())
+}
