@@ -67,6 +67,27 @@ async fn what_a_stranger_wrote_counts_for_nothing_and_is_reported() {
     assert_eq!(claim_by(&store, &ours, next).await.unwrap(), Epoch(3));
 }
 
+/// As whoever synchronizes two copies of a location brings it about: it opens under the lineage's key, and its claimant
+/// never knew who holds the epoch before.
+#[tokio::test]
+async fn a_claim_out_of_another_copy_of_the_location_counts_for_nothing() {
+    let (here, there, lineage) = (MemoryStore::new(), MemoryStore::new(), lineage());
+    claim_by(&here, &lineage, instance()).await.unwrap();
+    let path = |epoch| ClusterFolder::new(&cluster()).epoch(lineage.id, Epoch(epoch));
+    there.create(&path(1), here.fetch_all(&path(1)).await.unwrap()).await.unwrap();
+
+    let holder = instance();
+    assert_eq!(claim_by(&here, &lineage, holder).await.unwrap(), Epoch(2));
+    claim_by(&there, &lineage, instance()).await.unwrap();
+    assert_eq!(claim_by(&there, &lineage, instance()).await.unwrap(), Epoch(3));
+    here.create(&path(3), there.fetch_all(&path(3)).await.unwrap()).await.unwrap();
+
+    let claims = claims_of(&here, &lineage).await;
+    assert_eq!(claims.holder.unwrap().claim.instance, holder);
+    assert_eq!(claims.strangers, [Epoch(3).to_string()]);
+    assert_eq!(claim_by(&here, &lineage, instance()).await.unwrap(), Epoch(4));
+}
+
 /// Whoever can write to the location could end the lineage with ten thousand empty objects.
 #[tokio::test]
 async fn a_folder_full_of_strangers_objects_does_not_end_the_lineage() {

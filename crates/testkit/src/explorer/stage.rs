@@ -27,6 +27,7 @@ pub struct Actor {
 pub struct Stage {
     inner: Arc<dyn Store>,
     passes: fn(&StorePath) -> bool,
+    overwrites: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -83,7 +84,7 @@ impl Stage {
     /// Over a store, with so many disturbances in a run at most.
     pub fn new(inner: Arc<dyn Store>, disturbances: usize) -> Self {
         let state = State { disturbances_left: disturbances, ..State::default() };
-        Self { inner, passes: |_| false, state: Arc::new(Mutex::new(state)) }
+        Self { inner, passes: |_| false, overwrites: false, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Lets some objects be read without being granted. A thread that blocks until it has them keeps paused time
@@ -91,6 +92,12 @@ impl Stage {
     #[must_use]
     pub fn letting_pass(self, passes: fn(&StorePath) -> bool) -> Self {
         Self { passes, ..self }
+    }
+
+    /// Takes every create for an overwrite, as a server does that does not know the condition.
+    #[must_use]
+    pub fn overwriting(self) -> Self {
+        Self { overwrites: true, ..self }
     }
 
     /// The store as this actor sees it. Calls pass freely until [`super::run`] begins.
@@ -312,6 +319,7 @@ impl ActorStore {
 #[async_trait]
 impl Store for ActorStore {
     async fn put(&self, path: &StorePath, body: Bytes, options: PutOptions) -> Result<Written, StoreError> {
+        let options = if self.stage.overwrites { PutOptions::overwrite() } else { options };
         let effect = Effect::Put { path: path.clone(), body: body.clone(), options };
         self.affect(Operation::Put, path, effect, self.stage.inner.put(path, body, options)).await
     }

@@ -1,4 +1,8 @@
 //! Claims and retirements through many interleavings, with effects that are lost, late or repeated.
+//!
+//! No interleaving shows that a claim must name the digest of the one before: since claims are created once, and nothing
+//! removes them, whoever claims the next number has read the claim before it as it is for ever. The digest tells where a
+//! location was put together from two copies: `a_claim_out_of_another_copy_of_the_location_counts_for_nothing`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -38,10 +42,26 @@ async fn claim_twice(store: Arc<dyn Store>, lineage: Arc<Lineage>, claimant: Ins
     }
 }
 
+/// How a claim is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    CreateOnly,
+    Overwrite,
+}
+
 /// One run of so many claimants.
-async fn race(claimants: usize, disturbances: usize, chooser: &mut dyn Chooser) -> Result<Run, String> {
+async fn race(
+    claimants: usize,
+    put: Put,
+    disturbances: usize,
+    chooser: &mut dyn Chooser,
+) -> Result<Run, String> {
     let (memory, lineage, won) = (MemoryStore::new(), Arc::new(lineage()), Won::default());
     let stage = Stage::new(Arc::new(memory.clone()), disturbances);
+    let stage = match put {
+        Put::CreateOnly => stage,
+        Put::Overwrite => stage.overwriting(),
+    };
     let actors = (0..claimants).map(|number| {
         let store: Arc<dyn Store> = stage.store_of(number);
         let script = claim_twice(store, Arc::clone(&lineage), instance(), Arc::clone(&won)).boxed();
@@ -73,19 +93,30 @@ async fn race(claimants: usize, disturbances: usize, chooser: &mut dyn Chooser) 
     result.map(|()| run.clone()).map_err(|what| format!("{what}\n{run}"))
 }
 
+/// Every race of two with two interruptions; how many there were.
+fn search_races(put: Put, disturbances: usize) -> Result<usize, String> {
+    let (runtime, mut search, mut runs) = (paused_runtime(), DepthFirst::new(2), 0);
+    loop {
+        let run = runtime.block_on(race(2, put, disturbances, &mut search))?;
+        runs += usize::from(!run.cut);
+        if !search.advance() {
+            return Ok(runs);
+        }
+    }
+}
+
 #[test]
 fn every_order_of_two_racing_claims_leaves_one_holder_an_epoch() {
     for disturbances in [0, 1] {
-        let (runtime, mut search, mut runs) = (paused_runtime(), DepthFirst::new(2), 0);
-        loop {
-            let run = runtime.block_on(race(2, disturbances, &mut search)).unwrap();
-            runs += usize::from(!run.cut);
-            if !search.advance() {
-                break;
-            }
-        }
+        let runs = search_races(Put::CreateOnly, disturbances).unwrap_or_else(|what| panic!("{what}"));
         assert!(runs > 10, "{runs}");
     }
+}
+
+#[test]
+fn a_claim_must_be_created_and_never_replace_another() {
+    let what = search_races(Put::Overwrite, 0).unwrap_err();
+    assert!(what.contains("was won twice"), "{what}");
 }
 
 /// The seed and the minutes come from `cargo xtask explore`.
@@ -95,15 +126,18 @@ fn random_walks_of_claims_and_retirements_are_safe() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seed = number("KEELSON_EXPLORE_SEED").unwrap_or(1);
     let seconds = number("KEELSON_EXPLORE_SECONDS").map(Duration::from_secs);
+    let disturbances = |walk: u64| seconds.map_or(4, |_| [2, 4, 8, 16][walk as usize % 4]);
     let (runtime, begun, mut runs) = (paused_runtime(), Instant::now(), 0);
     let scene = runtime.block_on(Handover::new());
     for walk in seed.wrapping_mul(1_000_000_007).. {
         if seconds.map_or(runs >= 200, |seconds| begun.elapsed() >= seconds) {
             break;
         }
-        let raced = runtime.block_on(race(3, 4, &mut RandomWalk::new(walk)));
+        let (disturbances, mut chooser) = (disturbances(walk), RandomWalk::new(walk));
+        let raced = runtime.block_on(race(3, Put::CreateOnly, disturbances, &mut chooser));
         raced.unwrap_or_else(|what| panic!("walk {walk}: {what}"));
-        let handed = runtime.block_on(scene.play(3, Order::ListThenClaims, &mut RandomWalk::new(walk)));
+        let mut chooser = RandomWalk::new(walk);
+        let handed = runtime.block_on(scene.play(disturbances, Order::ListThenClaims, &mut chooser));
         handed.unwrap_or_else(|what| panic!("walk {walk}: {what}"));
         runs += 2;
     }
