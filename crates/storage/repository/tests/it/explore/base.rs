@@ -7,8 +7,8 @@ use bytes::Bytes;
 use keelson_crypto::{VaultKey, VaultKeyring};
 use keelson_model::{Chain, ManualClock, RepositoryId, SessionId};
 use keelson_repository::{
-    Depth, Indexed, NewRepository, Outcome, ReadError, Reader, Repository, SessionPurpose, SessionResult,
-    Unlock, Verification,
+    Depth, Indexed, NewRepository, Open, Outcome, ReadError, Reader, Repository, SessionPurpose,
+    SessionResult, Unlock, Verification,
 };
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{Store, StoreExt, StorePath};
@@ -85,10 +85,20 @@ pub(super) async fn read_pieces(reader: &Reader, outcome: &Outcome) -> Result<()
     Ok(())
 }
 
+/// What a run's store can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bucket {
+    Plain,
+    /// Keeps versions and locks objects.
+    Locking,
+}
+
 /// What one run happens on.
 pub(super) struct Scene {
     pub(super) stage: Stage,
     pub(super) memory: MemoryStore,
+    /// The store's.
+    pub(super) clock: Arc<ManualClock>,
     pub(super) vault: Arc<VaultKeyring>,
     pub(super) half: SessionId,
     pub(super) retiring: SessionId,
@@ -114,8 +124,13 @@ impl Log {
 }
 
 impl Scene {
-    pub(super) fn restore(base: &Base, disturbances: usize) -> Self {
-        let memory = MemoryStore::new().with_clock(Arc::new(ManualClock::new(now())));
+    pub(super) fn restore(base: &Base, bucket: Bucket, disturbances: usize) -> Self {
+        let clock = Arc::new(ManualClock::new(now()));
+        let memory = match bucket {
+            Bucket::Plain => MemoryStore::new(),
+            Bucket::Locking => MemoryStore::versioned(),
+        };
+        let memory = memory.with_clock(clock.clone());
         for (path, bytes) in &base.objects {
             memory.tamper(path, bytes.clone());
         }
@@ -123,7 +138,24 @@ impl Scene {
         // Index objects are taken in by a thread of their own; their listing is granted, and what they say never changes.
         let stage = stage.letting_pass(|path| path.as_str().contains("/index/"));
         let (vault, log) = (Arc::clone(&base.vault), Arc::default());
-        Self { stage, memory, vault, half: base.half, retiring: base.retiring, log }
+        Self { stage, memory, clock, vault, half: base.half, retiring: base.retiring, log }
+    }
+
+    /// As a prune has left it a fortnight ago. Its mark could go by its age; the index objects that name the dead are
+    /// locked, as one that describes a locked pack besides is, and have stayed.
+    pub(super) async fn let_a_fortnight_pass_after_a_prune(&self) {
+        let store: Arc<dyn Store> = Arc::new(self.memory.clone());
+        for object in store.list_all(&root().join("index").unwrap()).await.unwrap() {
+            store.extend_retention(&object.path, None, now() + 2 * LATE_EFFECTS).await.unwrap();
+        }
+        prune_once(&*self.open(store).await).await.unwrap();
+        self.clock.advance(LATE_EFFECTS);
+    }
+
+    /// Past the stage.
+    pub(super) async fn open_raw(&self) -> Repository<Open> {
+        let store: Arc<dyn Store> = Arc::new(self.memory.clone());
+        locked(&store).open(Unlock::Vault(&self.vault)).await.unwrap()
     }
 
     pub(super) async fn open(&self, store: Arc<dyn Store>) -> Repository<Indexed> {

@@ -8,7 +8,7 @@ use keelson_repository::{Indexed, Prune, PruneStep, ReadError, Repository, Sessi
 use keelson_store::Store;
 use keelson_testkit::explorer::{Actor, Fate, Stage};
 
-use super::base::{Log, Scene, piece, read_pieces, write_pieces};
+use super::base::{Bucket, Log, Scene, piece, read_pieces, write_pieces};
 use super::liars::{Liar, Lie};
 use crate::upkeep::*;
 use crate::world::*;
@@ -22,6 +22,8 @@ pub(super) enum Part {
     Owner,
     /// Prunes only, as an owner does who does not know that he was fenced.
     OtherOwner,
+    /// Prunes only, a fortnight after another prune.
+    LaterOwner,
     /// Repacks, then prunes.
     RepackingOwner,
     /// Has made a mark before the run begins, and goes on with it now. The session that he waited for has committed
@@ -73,14 +75,38 @@ impl Cast {
         ])
     }
 
+    pub(super) fn later_owner() -> Self {
+        Self::of(&[
+            ("later owner", Part::LaterOwner, None),
+            ("writer", FIRST, None),
+            ("reader", Part::Reader, None),
+            ("owner", Part::Owner, None),
+        ])
+    }
+
+    /// The same without any lie.
+    pub(super) fn honest(&self) -> Self {
+        Self(self.0.iter().map(|(name, part, _)| (*name, *part, None)).collect())
+    }
+
+    pub(super) fn bucket(&self) -> Bucket {
+        match self.0.iter().any(|(_, part, _)| *part == Part::LaterOwner) {
+            true => Bucket::Locking,
+            false => Bucket::Plain,
+        }
+    }
+
     pub(super) async fn actors(&self, scene: &Scene) -> Vec<Actor> {
         let (mut actors, mut retiring) = (Vec::new(), scene.retiring);
         for (number, (name, part, lie)) in self.0.iter().enumerate() {
             let store: Arc<dyn Store> = scene.stage.store_of(number);
             let store = match lie {
-                Some(lie) => Arc::new(Liar::new(store, *lie)),
+                Some(lie) => Arc::new(Liar::new(store, *lie, scene.open_raw().await)),
                 None => store,
             };
+            if *part == Part::LaterOwner {
+                scene.let_a_fortnight_pass_after_a_prune().await;
+            }
             let repository = scene.open(store).await;
             let player =
                 Player { number, repository, stage: scene.stage.clone(), log: Arc::clone(&scene.log) };
@@ -98,7 +124,7 @@ impl Cast {
                     retiring = kept_for;
                     player.carry_on(prune).boxed()
                 }
-                Part::OtherOwner => player.prune().boxed(),
+                Part::OtherOwner | Part::LaterOwner => player.prune().boxed(),
                 Part::RepackingOwner => player.repack_and_prune().boxed(),
             };
             actors.push(Actor { name, script });

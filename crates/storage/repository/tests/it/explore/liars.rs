@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use keelson_crypto::{ObjectId, ObjectKind, Sealer, open_object};
+use keelson_model::SessionId;
+use keelson_repository::{Open, Repository, SessionPurpose, SessionResult};
 use keelson_store::{
-    Capabilities, ListPage, Listing, ObjectMeta, Operation, PutOptions, Read, Store, StoreError, StorePath,
-    VersionId, VersionListing, VersionPage, VersionScope, Written,
+    Capabilities, ListPage, Listing, ObjectMeta, Operation, PutOptions, Read, Store, StoreError, StoreExt,
+    StorePath, VersionId, VersionListing, VersionPage, VersionScope, Written,
 };
 
 use crate::world::*;
@@ -17,31 +20,45 @@ use crate::world::*;
 pub(super) enum Lie {
     /// A session is announced only after marks and index were listed.
     AnnounceLate,
+    /// A session is announced only after it was listed what is retired.
+    AnnounceAfterRetired,
     /// There never is a mark.
     HideMarks,
     /// Nothing commits after the first look at the outcomes.
     FreezeOutcomes,
     /// There never is a session.
     HideSessions,
+    /// Nobody begins after the first look at the sessions, which comes before the mark.
+    FreezeSessions,
     /// The outcome that ends a session replaces whatever is there.
     OverwriteOutcomes,
     /// There never is a verdict, and ours always wins.
     HideVerdicts,
+    /// A verdict is created only when the dead packs have gone.
+    DeleteBeforeVerdict,
     /// Nothing was ever retired.
     HideRetired,
+    /// No index object names anything.
+    HideIndex,
+    /// Nothing was ever moved.
+    HideRepacks,
+    /// What is moved is moved for whoever runs, too.
+    MoveForAll,
 }
 
 #[derive(Debug)]
 pub(super) struct Liar {
     inner: Arc<dyn Store>,
     lie: Lie,
-    held_back: Mutex<Option<(StorePath, Bytes, PutOptions)>>,
+    /// The same repository, past the stage.
+    raw: Repository<Open>,
+    held_back: Mutex<Vec<(StorePath, Bytes, PutOptions)>>,
     frozen: Mutex<Option<Vec<StorePath>>>,
 }
 
 impl Liar {
-    pub(super) fn new(inner: Arc<dyn Store>, lie: Lie) -> Self {
-        Self { inner, lie, held_back: Mutex::default(), frozen: Mutex::default() }
+    pub(super) fn new(inner: Arc<dyn Store>, lie: Lie, raw: Repository<Open>) -> Self {
+        Self { inner, lie, raw, held_back: Mutex::default(), frozen: Mutex::default() }
     }
 
     fn lies(&self, lie: Lie, path: &StorePath, folder: &str) -> bool {
@@ -49,13 +66,58 @@ impl Liar {
         self.lie == lie && (*path == folder || path.strip_prefix(&folder).is_some())
     }
 
-    async fn announce(&self) -> Result<(), StoreError> {
-        let held_back = self.held_back.lock().unwrap().take();
-        match held_back {
-            Some((path, body, options)) => self.inner.put(&path, body, options).await.map(drop),
-            None => Ok(()),
-        }
+    fn holds_back(&self, path: &StorePath) -> bool {
+        self.lies(Lie::AnnounceLate, path, "sessions")
+            || self.lies(Lie::AnnounceAfterRetired, path, "sessions")
+            || self.lies(Lie::DeleteBeforeVerdict, path, "verdicts")
     }
+
+    async fn let_go(&self) -> Result<(), StoreError> {
+        let held_back = std::mem::take(&mut *self.held_back.lock().unwrap());
+        for (path, body, options) in held_back {
+            match self.inner.put(&path, body, options).await {
+                Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_repack(&self, path: &StorePath) -> bool {
+        let outcome = self.raw.fetch_outcome(session_of(path)).await;
+        outcome.is_ok_and(|outcome| outcome.purpose() == SessionPurpose::Repack)
+    }
+
+    /// The record of a repack ends with the number of the outcomes for which its moves hold, and their ids.
+    async fn move_for_all(&self, path: &StorePath, sealed: Bytes) -> Bytes {
+        let (keys, kind) = (self.raw.keyring(), ObjectKind::Outcome);
+        let mut record = open_object(keys, kind, &sealed).unwrap().part(0).unwrap();
+        if record[2..4] != [SessionResult::Committed as u8, SessionPurpose::Repack as u8] {
+            return sealed;
+        }
+        let start_of = |count: usize| record.len() - 4 - count * SessionId::LENGTH;
+        let is_stated = |count: &usize| {
+            let start = start_of(*count);
+            record[start..start + 4] == (*count as u32).to_le_bytes()
+        };
+        let known = (0..record.len() / SessionId::LENGTH).find(is_stated).unwrap();
+        let start = start_of(known);
+        let running = self.raw.store().list_all(&root().join("sessions").unwrap()).await.unwrap();
+        let count = (known + running.len()) as u32;
+        record[start..start + 4].copy_from_slice(&count.to_le_bytes());
+        for session in running {
+            record.extend_from_slice(session_of(&session.path.parent().unwrap()).as_bytes());
+        }
+        let id = ObjectId::from_bytes(*session_of(path).as_bytes());
+        let mut sealer = Sealer::with_id(keys.newest(), kind, id);
+        sealer.part(&record).unwrap();
+        sealer.finish(&[]).unwrap().bytes
+    }
+}
+
+/// The session by whose id an object is named.
+fn session_of(path: &StorePath) -> SessionId {
+    path.name().parse().unwrap()
 }
 
 fn written() -> Written {
@@ -65,11 +127,15 @@ fn written() -> Written {
 #[async_trait]
 impl Store for Liar {
     async fn put(&self, path: &StorePath, body: Bytes, options: PutOptions) -> Result<Written, StoreError> {
-        if self.lies(Lie::AnnounceLate, path, "sessions") {
-            *self.held_back.lock().unwrap() = Some((path.clone(), body, options));
+        if self.holds_back(path) {
+            self.held_back.lock().unwrap().push((path.clone(), body, options));
             return Ok(written());
         }
-        self.announce().await?;
+        self.let_go().await?;
+        if self.lies(Lie::MoveForAll, path, "outcomes") {
+            let body = self.move_for_all(path, body).await;
+            return self.inner.put(path, body, options).await;
+        }
         if self.lies(Lie::OverwriteOutcomes, path, "outcomes") {
             return self.inner.put(path, body, PutOptions::overwrite()).await;
         }
@@ -101,18 +167,32 @@ impl Store for Liar {
         let hidden = self.lies(Lie::HideMarks, folder, "marks")
             || self.lies(Lie::HideSessions, folder, "sessions")
             || self.lies(Lie::HideVerdicts, folder, "verdicts")
-            || self.lies(Lie::HideRetired, folder, "retired");
+            || self.lies(Lie::HideRetired, folder, "retired")
+            || self.lies(Lie::HideIndex, folder, "index");
         if hidden {
             listing.objects.clear();
         }
-        if self.lies(Lie::FreezeOutcomes, folder, "outcomes") {
+        if self.lies(Lie::HideRepacks, folder, "outcomes") {
+            let mut kept = Vec::new();
+            for object in listing.objects {
+                if !self.is_repack(&object.path).await {
+                    kept.push(object);
+                }
+            }
+            listing.objects = kept;
+        }
+        let freezes = self.lies(Lie::FreezeOutcomes, folder, "outcomes")
+            || self.lies(Lie::FreezeSessions, folder, "sessions");
+        if freezes {
             let mut frozen = self.frozen.lock().unwrap();
             let names = || listing.objects.iter().map(|object| object.path.clone()).collect();
             let known = frozen.get_or_insert_with(names);
             listing.objects.retain(|object| known.contains(&object.path));
         }
-        if *folder == root().join("index").unwrap() {
-            self.announce().await?;
+        let looked = self.lies(Lie::AnnounceLate, folder, "index")
+            || self.lies(Lie::AnnounceAfterRetired, folder, "retired");
+        if looked {
+            self.let_go().await?;
         }
         Ok(listing)
     }
@@ -130,6 +210,10 @@ impl Store for Liar {
     }
 
     async fn delete(&self, path: &StorePath, version: Option<&VersionId>) -> Result<(), StoreError> {
+        // Index objects go after the packs.
+        if self.lies(Lie::DeleteBeforeVerdict, path, "index") {
+            self.let_go().await?;
+        }
         self.inner.delete(path, version).await
     }
 
