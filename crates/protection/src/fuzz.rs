@@ -5,6 +5,7 @@ mod samples;
 
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use keelson_model::Revision;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,18 +13,27 @@ use serde::de::DeserializeOwned;
 use crate::actions::Work;
 use crate::backup::BackupDescription;
 use crate::epochs::{Claim, RetiredBefore};
+use crate::identity::Identity;
 use crate::layout::{Epoch, Position};
+use crate::maintenance::Passes;
 use crate::mirror::MirroredSecret;
+use crate::ownership::Ownership;
 use crate::records::Body;
 use crate::recovery::documents::{
     BaseDocument, CardDocument, ManifestDocument, SegmentDirectory, StartDocument,
 };
+use crate::recovery::drill::Drills;
 use crate::recovery::kit::Kit;
 use crate::recovery::report::ReportDocument;
 use crate::recovery::run::RunDescription;
-use crate::recovery::state::{Enabled, Recovered};
+use crate::recovery::run::retention::Facts;
+use crate::recovery::ship::writers::Started;
+use crate::recovery::state::{
+    BasesLost, Copied, Covered, DrRepository, Dropped, Enabled, Enabling, Moved, Owed, Recovered,
+};
 use crate::repositories::RepositoryRow;
 use crate::restore_points::Artifact;
+use crate::scheduler::Due;
 
 pub use samples::samples;
 
@@ -74,6 +84,28 @@ pub const TARGETS: &[Decoder] = &[
             }
         })
     }),
+    ("identity", |bytes| json::<Identity>(bytes, |_| {})),
+    ("what is owned", |bytes| {
+        json::<Ownership>(bytes, |owned| {
+            for held in owned.held.values() {
+                let _ = held.waits_until(Timestamp::MIN);
+            }
+        })
+    }),
+    ("passes of maintenance", |bytes| json::<Passes>(bytes, |_| {})),
+    ("when a policy is due", |bytes| json::<Due>(bytes, |_| {})),
+    ("starts", |bytes| json::<Started>(bytes, |_| {})),
+    ("facts of a run", |bytes| json::<Facts>(bytes, |facts| placed(facts.at))),
+    ("drills", |bytes| json::<Drills>(bytes, |_| {})),
+    ("last run", |bytes| json::<Timestamp>(bytes, |_| {})),
+    ("move to a new chain", |bytes| json::<Moved>(bytes, |_| {})),
+    ("what was copied", |bytes| json::<Copied>(bytes, |_| {})),
+    ("what was dropped", |bytes| json::<Dropped>(bytes, |_| {})),
+    ("loss of bases", |bytes| json::<BasesLost>(bytes, |_| {})),
+    ("what is covered", |bytes| json::<Covered>(bytes, |_| {})),
+    ("enabling under way", |bytes| json::<Enabling>(bytes, |_| {})),
+    ("former repositories", |bytes| json::<Vec<DrRepository>>(bytes, |_| {})),
+    ("what the cluster is owed", |bytes| json::<Vec<Owed>>(bytes, |_| {})),
 ];
 
 /// What is read is written as a text that reads as the same.

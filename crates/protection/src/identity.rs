@@ -22,7 +22,7 @@ const PREVIOUS_SECRET_KEY: &str = "previous-instance-key";
 const CATALOG_KEY_CONTEXT: &[u8] = b"instance";
 
 /// The identity as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub instance: InstanceId,
     pub lineage: LineageId,
@@ -39,7 +39,7 @@ pub(crate) struct Identity {
     adoption: Option<Adoption>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Adoption {
     generation: u32,
     lineage: LineageId,

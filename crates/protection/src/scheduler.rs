@@ -38,7 +38,7 @@ const ACTOR: &str = "scheduler";
 
 /// When a policy runs next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Due {
+pub(crate) struct Due {
     /// Of the policy: a new one of the same name starts afresh.
     uid: String,
     /// Changes when the policy's schedule does.

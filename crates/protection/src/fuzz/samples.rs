@@ -12,7 +12,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("name of a position", b"00000001-00000002-00000000000003".to_vec()),
         ("name of a position", b"99999999-08388607-01099511627775".to_vec()),
     ];
-    let documents = documents().into_iter().chain(rows());
+    let documents = documents().into_iter().chain(rows()).chain(instance_rows());
     samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
     samples.push(("signed report", signed_report().into_bytes()));
     samples
@@ -85,17 +85,28 @@ fn documents() -> Vec<(&'static str, Value)> {
 }
 
 fn report() -> Value {
-    let drill = json!({
-        "at": TIME, "seconds": 1, "through": "x", "restorePoints": 1, "repositories": 1, "bytesRead": 1,
-        "findings": ["lost"], "findingsTotal": 1,
-    });
     json!({
-        "version": 0, "cluster": CLUSTER, "instance": ID, "lineage": ID, "productVersion": "0.1.0", "drill": drill,
+        "version": 0, "cluster": CLUSTER, "instance": ID, "lineage": ID, "productVersion": "0.1.0", "drill": drill(),
     })
 }
 
+fn drill() -> Value {
+    json!({
+        "at": TIME, "seconds": 1, "through": "x", "restorePoints": 1, "repositories": 1, "bytesRead": 1,
+        "findings": ["lost"], "findingsTotal": 1,
+    })
+}
+
+fn run() -> Value {
+    json!({ "manual": true, "tiers": ["daily"], "actionTime": TIME })
+}
+
+fn place() -> Value {
+    json!({ "type": "fileStore", "claim": "dr-share", "path": "a/b" })
+}
+
 fn rows() -> Vec<(&'static str, Value)> {
-    let place = json!({ "type": "fileStore", "claim": "dr-share", "path": "a/b" });
+    let place = place();
     let bucket =
         json!({ "type": "objectStore", "endpoint": "https://s3.acme.test", "bucket": "b", "path": "" });
     let description = json!({
@@ -105,7 +116,6 @@ fn rows() -> Vec<(&'static str, Value)> {
             "omitted": [], "failed": [{ "resource": "widgets", "why": "denied" }],
         },
     });
-    let run = json!({ "manual": true, "tiers": ["daily"], "actionTime": TIME });
     let body =
         json!({ "annotations": { "a": "b" }, "spec": { "n": 1 }, "status": { "s": [1.5] }, "internal": [1] });
     let exported = json!({ "profile": "p", "place": bucket, "root": "k10/x" });
@@ -125,7 +135,7 @@ fn rows() -> Vec<(&'static str, Value)> {
     });
     vec![
         ("description of a backup", description),
-        ("description of a run", run),
+        ("description of a run", run()),
         ("body of a row", body),
         ("artifact", artifact),
         ("repository's row", repository),
@@ -133,5 +143,52 @@ fn rows() -> Vec<(&'static str, Value)> {
         ("work's row", json!({ "kind": "k", "namespace": "n", "name": "n", "uid": "u" })),
         ("where it is enabled to", enabled),
         ("recovery under way", json!({ "plan": plan, "state": state(), "settled": true, "finished": false })),
+    ]
+}
+
+/// What an instance keeps for itself.
+fn instance_rows() -> Vec<(&'static str, Value)> {
+    let adoption = json!({ "generation": 3, "lineage": ID, "origin": CLUSTER, "vault_keys": { "1": "00" }, "slots": ["00"] });
+    let identity = json!({
+        "instance": ID, "lineage": ID, "origin": CLUSTER, "vault_keys": { "1": "00ff" }, "slots": ["00ff"],
+        "adoption": adoption,
+    });
+    let before = json!({ "source": CLUSTER, "since": TIME, "generation": 2 });
+    let pending = json!({ "source": CLUSTER, "since": TIME, "generation": 3, "before": before });
+    let held = json!({
+        "profile": "p", "place": place(), "cluster": CLUSTER, "epoch": 2, "taken_at": TIME, "fenced_by": 3,
+    });
+    let unowned = json!({ "profile": "p", "place": place(), "cluster": CLUSTER, "why": "away" });
+    let pass = json!({
+        "at": TIME, "repositories": 2, "restorePointsRemoved": 1, "packsRemoved": 1, "bytesFreed": 9,
+        "leftoversRemoved": 1, "refused": ["r"], "failures": ["f"], "failuresTotal": 1,
+    });
+    let former =
+        json!({ "profile": "p", "place": place(), "cluster": CLUSTER, "repository": ID, "slots": [ID] });
+    vec![
+        ("identity", identity),
+        ("what is owned", json!({ "pending": pending, "held": { "k": held }, "unowned": { "k": unowned } })),
+        ("passes of maintenance", json!({ "next": TIME, "count": 7, "last": pass })),
+        ("when a policy is due", json!({ "uid": "u", "schedule": "@daily", "next": TIME, "last": TIME })),
+        ("starts", json!({ "repository": ID, "found": 4, "nonce": "00ff" })),
+        (
+            "facts of a run",
+            json!({ "repository": ID, "at": at(9), "outcome": ID, "run": run(), "retiredAt": TIME }),
+        ),
+        (
+            "drills",
+            json!({
+                "repository": ID, "next": TIME, "last": drill(), "reports": [{ "at": TIME, "text": "signed" }],
+            }),
+        ),
+        ("last run", json!(TIME)),
+        ("move to a new chain", json!({ "from": ID, "at": TIME, "why": "w" })),
+        ("what was copied", json!({ "repository": ID, "through": 2_u64 << 40 | 9 })),
+        ("what was dropped", json!({ "at": TIME, "through": 9 })),
+        ("loss of bases", json!({ "repository": ID, "at": TIME, "why": "w" })),
+        ("what is covered", json!({ "repository": ID, "generation": 2, "byBase": 7, "shipped": 9 })),
+        ("enabling under way", json!({ "place": place(), "vaultKey": 1, "repository": ID })),
+        ("former repositories", json!([former])),
+        ("what the cluster is owed", json!([{ "kind": "k", "namespace": "n", "name": "n", "why": "w" }])),
     ]
 }

@@ -3,7 +3,7 @@
 
 mod copies;
 pub(super) mod locks;
-pub(super) mod retention;
+pub(crate) mod retention;
 
 use keelson_catalog::Class;
 use keelson_crypto::ObjectKind;

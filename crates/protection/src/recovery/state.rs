@@ -229,7 +229,7 @@ pub(crate) async fn write_moved(
 
 /// Up to where the catalog was looked through for local restore points to copy into a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Copied {
+pub(crate) struct Copied {
     repository: RepositoryId,
     through: Revision,
 }

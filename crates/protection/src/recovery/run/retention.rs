@@ -44,9 +44,9 @@ const PAGE: usize = 1_000;
 /// What retention knows of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Facts {
+pub(crate) struct Facts {
     repository: RepositoryId,
-    at: Position,
+    pub(crate) at: Position,
     outcome: SessionId,
     run: RunDescription,
     /// Since then its outcome is retired.
