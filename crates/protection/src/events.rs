@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kinds;
 use crate::ownership;
 use crate::platform::Platform;
+use crate::policies::Policy;
 use crate::records::Record;
 use crate::status::ownership_status;
 
@@ -201,6 +202,15 @@ impl Standing {
 fn kind_of(info: &KindInfo) -> Kind {
     let group = format!("{}/{}", info.group, keelson_model::names::group::VERSION);
     Kind::namespaced(&group, info.kind, info.plural)
+}
+
+/// A policy that is due and waits for a run of its own: one that hangs would stop it in silence.
+pub(crate) async fn tell_delay(platform: &Platform, policy: &Policy, run: &str, since: Timestamp) {
+    let note = format!(
+        "due since {since}, and run '{run}' is still under way: the next one starts when it has ended"
+    );
+    let at = NamespacedName::new(&policy.namespace, &policy.name);
+    record_on_policy(platform, at, Told::warning(event::RUN_DELAYED, note)).await;
 }
 
 /// A policy that is gone has nobody who looks.

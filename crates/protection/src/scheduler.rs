@@ -4,11 +4,11 @@
 //! policy runs once, at the next moment that the scheduler looks, for the time of them that counts for most, and then at
 //! its next due time. After a recovery every policy waits for its next due time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, Row, RowKey, RowKind};
 use keelson_crypto::Sha256;
 use keelson_model::names::label;
@@ -16,9 +16,10 @@ use keelson_model::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::actions;
+use crate::events;
 use crate::kinds;
 use crate::mirror;
 use crate::namespaces;
@@ -30,8 +31,8 @@ use crate::requester::Requester;
 /// How often the clock is looked at; schedules are made of minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PAGE: usize = 500;
-/// Of the times that have passed so many are looked through: six weeks of an hourly policy.
-const PASSED_MAX: usize = 1_000;
+/// Of the times that have passed those of so long are looked through: a yearly one is among them.
+const PASSED_WITHIN: SignedDuration = SignedDuration::from_hours(400 * 24);
 /// Letters of a digest in a run's name: 48 bits.
 const NAME_LETTERS: usize = 12;
 const ACTOR: &str = "scheduler";
@@ -52,17 +53,18 @@ pub(crate) struct Due {
 pub(crate) async fn run_scheduler(platform: Arc<Platform>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut delays = Delays::default();
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let Ok(catalog) = platform.catalog() else { continue };
-        if let Err(fault) = start_due(&platform, &catalog).await {
+        if let Err(fault) = start_due(&platform, &catalog, &mut delays).await {
             warn!(error = &fault as &dyn std::error::Error, "due policies could not be started");
         }
     }
 }
 
 /// One look: starts what is due and remembers when it is due next. A policy in trouble does not hold up the others.
-pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result<(), CommitOrRead> {
+async fn start_due(platform: &Platform, catalog: &Database, delays: &mut Delays) -> Result<(), CommitOrRead> {
     let now = platform.clock.now();
     let mut known = HashSet::new();
     let mut first = None;
@@ -74,9 +76,14 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
             let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else {
                 continue;
             };
-            let considered = consider(platform, catalog, &policy, &stored.row.uid, now).await;
-            if let Err(error) = considered {
-                first.get_or_insert(error);
+            match consider(platform, catalog, &policy, &stored.row.uid, now).await {
+                Ok(Considered::Settled) => {}
+                Ok(Considered::Waits { run, since }) if delays.is_new(&stored.row.uid, since) => {
+                    warn!(policy = policy.name, run, due = %since, "due, and the run before is still under way");
+                    events::tell_delay(platform, &policy, &run, since).await;
+                }
+                Ok(Considered::Waits { .. }) => {}
+                Err(error) => drop(first.get_or_insert(error)),
             }
         }
         match page.next {
@@ -84,6 +91,7 @@ pub(crate) async fn start_due(platform: &Platform, catalog: &Database) -> Result
             None => break,
         }
     }
+    delays.0.retain(|uid, _| known.contains(uid));
     forget_gone(platform, &known).await?;
     first.map_or(Ok(()), Err)
 }
@@ -95,14 +103,32 @@ fn runnable(body: &[u8], install_namespace: &str) -> Option<Policy> {
     if paused { None } else { policies::parse_valid(object, install_namespace).ok() }
 }
 
+/// What has become of a policy.
+enum Considered {
+    /// It was started, or is not due.
+    Settled,
+    /// It has been due since then, and a run before is still under way.
+    Waits { run: String, since: Timestamp },
+}
+
+/// Since when policies wait for their run before, by uid: each wait is told once.
+#[derive(Debug, Default)]
+struct Delays(HashMap<String, Timestamp>);
+
+impl Delays {
+    fn is_new(&mut self, uid: &str, since: Timestamp) -> bool {
+        self.0.insert(uid.to_owned(), since) != Some(since)
+    }
+}
+
 async fn consider(
     platform: &Platform,
     catalog: &Database,
     policy: &Policy,
     uid: &str,
     now: Timestamp,
-) -> Result<(), CommitOrRead> {
-    let Some(schedule) = &policy.parsed.schedule else { return Ok(()) };
+) -> Result<Considered, CommitOrRead> {
+    let Some(schedule) = &policy.parsed.schedule else { return Ok(Considered::Settled) };
     let key = due_key(policy);
     let fingerprint = format!("{schedule:?}");
     let known: Option<Due> = platform
@@ -116,11 +142,12 @@ async fn consider(
     let due = |next, last| Due { uid: uid.to_owned(), schedule: fingerprint.clone(), next, last };
     let due_now = known.as_ref().filter(|due| due.next <= now).map(|due| due.next);
     if known.is_some() && due_now.is_none() {
-        return Ok(());
+        return Ok(Considered::Settled);
     }
-    if due_now.is_some() && is_running(catalog, policy, uid, last)? {
-        debug!(policy = policy.name, "due, and the run before is still under way");
-        return Ok(());
+    if let Some(since) = due_now
+        && let Some(run) = find_running(catalog, policy, uid, last)?
+    {
+        return Ok(Considered::Waits { run, since });
     }
     if let Some(first) = due_now
         && is_staying(platform, &policy.namespace).await?
@@ -131,28 +158,33 @@ async fn consider(
         remember(platform, key.clone(), &due(first, last)).await?;
         start(catalog, policy, uid, at, now).await?;
     }
-    let Some(next) = schedule.next_after(now) else { return Ok(()) };
-    remember(platform, key, &due(next, last)).await
+    if let Some(next) = schedule.next_after(now) {
+        remember(platform, key, &due(next, last)).await?;
+    }
+    Ok(Considered::Settled)
 }
 
-/// Whether the run before is still under way: two at once would take each other's place, and back up the same twice.
-fn is_running(
+/// The run before if it is still under way: two at once would take each other's place, and back up the same twice.
+fn find_running(
     catalog: &Database,
     policy: &Policy,
     uid: &str,
     last: Option<Timestamp>,
-) -> Result<bool, CommitOrRead> {
-    let Some(last) = last else { return Ok(false) };
+) -> Result<Option<String>, CommitOrRead> {
+    let Some(last) = last else { return Ok(None) };
     let key = RowKey::new(kinds::run_actions(), &*policy.namespace, run_name(uid, last));
     let stored = catalog.read(&key).map_err(CommitOrRead::Read)?;
     let state = stored.and_then(|stored| actions::state(&Record::parse(&stored).ok()?));
-    Ok(state.is_some_and(|state| !state.is_finished()))
+    Ok(state.is_some_and(|state| !state.is_finished()).then_some(key.name))
 }
 
 /// Of the times that have passed the latest of those that count for most: no daily run is lost to an hourly one.
 fn decide_time(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timestamp {
-    let passed = std::iter::successors(Some(first), |at| schedule.next_after(*at).filter(|at| *at <= now));
-    passed.take(PASSED_MAX).max_by_key(|at| schedule.tiers_at(*at)).unwrap_or(first)
+    let passed = |at: Timestamp| schedule.next_after(at).filter(|at| *at <= now);
+    let from = now.saturating_sub(PASSED_WITHIN).unwrap_or(first);
+    let begin = if first < from { passed(from) } else { Some(first) };
+    let times = std::iter::successors(begin, |at| passed(*at));
+    times.max_by_key(|at| schedule.tiers_at(*at)).unwrap_or(first)
 }
 
 /// A namespace on its way out takes nothing new, and a run there would come back to life in a recovery.
@@ -278,6 +310,8 @@ mod tests {
         check("2026-03-03T09:00:00Z", "2026-03-03T11:30:00Z", "2026-03-03T11:00:00Z");
         check("2026-03-03T23:00:00Z", "2026-03-04T02:30:00Z", "2026-03-04T00:00:00Z");
         check("2026-02-27T23:00:00Z", "2026-03-04T02:30:00Z", "2026-03-01T00:00:00Z");
+        check("2025-06-27T23:00:00Z", "2026-03-04T02:30:00Z", "2026-01-01T00:00:00Z");
+        check("2001-01-01T00:00:00Z", "2026-03-04T02:30:00Z", "2026-01-01T00:00:00Z");
     }
 
     /// The times of a policy are in the instance's file and its runs in the catalog: a process may die in between.

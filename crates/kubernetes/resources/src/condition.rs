@@ -38,6 +38,7 @@ pub mod event {
     pub const RUN_COMPLETED: &str = "RunCompleted";
     pub const RUN_FAILED: &str = "RunFailed";
     pub const RUN_SKIPPED: &str = "RunSkipped";
+    pub const RUN_DELAYED: &str = "RunDelayed";
     pub const PROTECTION_ENABLED: &str = "ProtectionEnabled";
     pub const PROTECTION_DISABLED: &str = "ProtectionDisabled";
     pub const SHIPPING_MOVED: &str = "ShippingMoved";

@@ -11,7 +11,7 @@ use keelson_catalog::{Actor, Query, RowKind};
 use keelson_model::{Clock, ManualClock};
 use keelson_protection::{Platform, Record};
 use keelson_testkit::{ControlPlane, eventually};
-use keelson_workload::Cluster;
+use keelson_workload::{Cluster, Kind};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -156,6 +156,10 @@ async fn a_policy_waits_for_its_run_before_and_then_runs_once_for_all_that_it_mi
         wait_for_runs(&world, witness, count).await?;
         assert_eq!(runs_of(&world, slow)?.len(), 1, "the first is still under way");
     }
+    let events = Kind::namespaced("events.k8s.io/v1", "Event", "events");
+    let told = world.platform.cluster().list_objects(&events, Some(NAMESPACE), None).await?;
+    let delays: Vec<_> = told.iter().filter(|event| event["reason"] == "RunDelayed").collect();
+    ensure!(delays.len() == 1 && delays[0]["regarding"]["name"] == slow, "told once: {}", delays.len());
     set_state(&world, runs_of(&world, slow)?.remove(0), "Complete")?;
     let runs = wait_for_runs(&world, slow, 2).await?;
     assert_eq!(runs[1].body.spec["scheduledTime"], "2026-03-04T12:00:00Z", "the latest of what it missed");
