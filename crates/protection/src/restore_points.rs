@@ -244,9 +244,9 @@ pub(crate) fn unbind_content_of(database: &Database, point: &Record) -> Result<O
     Ok(Some(content.replace()))
 }
 
-/// Whether somebody wanted it gone, whatever has become of that.
-pub(crate) fn is_marked(content: &Record) -> bool {
-    content.body.internal.get("retiring").is_some_and(Value::is_string)
+/// The RetireAction of a content that somebody wanted gone, whatever has become of it.
+pub(crate) fn retired_by(content: &Record) -> Option<&str> {
+    content.body.internal.get("retiring").and_then(Value::as_str)
 }
 
 /// What becomes of the wish that a content goes.
@@ -255,24 +255,22 @@ pub(crate) enum Retiring {
     /// Nobody has it, or its RetireAction was deleted.
     No,
     Underway,
-    /// The content is as it was and may be retired again.
-    Failed {
+    /// It failed or was refused: the content is as it was and may be retired again.
+    Kept {
         at: Timestamp,
     },
 }
 
 /// By the RetireAction that the content names: the mark alone would outlive an action that failed.
 pub(crate) fn retiring(database: &Database, content: &Record) -> Result<Retiring, ReadRecordError> {
-    let Some(action) = content.body.internal.get("retiring").and_then(Value::as_str) else {
-        return Ok(Retiring::No);
-    };
+    let Some(action) = retired_by(content) else { return Ok(Retiring::No) };
     let key = RowKey::new(kinds::retire_actions(), "", action);
     let Some(action) = read(database, &key)? else { return Ok(Retiring::No) };
     if !actions::state(&action).is_some_and(ActionState::is_finished) {
         return Ok(Retiring::Underway);
     }
     let at = action.body.status["endTime"].as_str().and_then(|text| text.parse().ok());
-    Ok(Retiring::Failed { at: at.unwrap_or(action.created) })
+    Ok(Retiring::Kept { at: at.unwrap_or(action.created) })
 }
 
 fn mark_retiring(content: &mut Record, action: &str) {
@@ -309,6 +307,12 @@ pub(crate) fn details(content: &Record) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use keelson_catalog::{Actor, DataDir, Expect};
+    use keelson_crypto::CatalogKey;
+    use keelson_model::ManualClock;
+
     use super::*;
 
     fn action(name: &str, uid: &str) -> Record {
@@ -334,5 +338,31 @@ mod tests {
         let mut child = action("scheduled-b2k7x", "01234567-89ab-4cde-8000-000000000000");
         child.labels.insert(label::RUN_ACTION_NAME.to_owned(), "run".to_owned());
         assert_eq!(point_name(&child), "scheduled-0123456789ab");
+    }
+
+    /// One that was refused was asked for anew at each look.
+    #[test]
+    fn a_content_is_on_its_way_out_until_its_action_has_ended_and_kept_from_then_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let data = DataDir::open(directory.path(), Arc::new(ManualClock::new(now))).unwrap();
+        let database = data.create_first(&CatalogKey::generate(), b"").unwrap();
+        let mut content = Record::new(kinds::restore_point_content(), "", "content", now, Class::Local);
+        assert_eq!(retiring(&database, &content).unwrap(), Retiring::No);
+        mark_retiring(&mut content, "retire");
+        assert_eq!(retiring(&database, &content).unwrap(), Retiring::No, "its action was deleted");
+        let end = Timestamp::from_second(7).unwrap();
+        for (state, expected) in [
+            (ActionState::Pending, Retiring::Underway),
+            (ActionState::Running, Retiring::Underway),
+            (ActionState::Skipped, Retiring::Kept { at: end }),
+            (ActionState::Failed, Retiring::Kept { at: end }),
+        ] {
+            let mut action = Record::new(kinds::retire_action(), "", "retire", now, Class::Local);
+            actions::set_state(&mut action, state);
+            actions::set_status(&mut action, "endTime", json!(end));
+            database.commit(&Actor::new("test"), vec![action.put(Expect::Any)]).unwrap();
+            assert_eq!(retiring(&database, &content).unwrap(), expected, "{state}");
+        }
     }
 }

@@ -112,7 +112,7 @@ pub(crate) async fn retire(
     let Ok(Some(mut content)) = read(database, &key) else { return Ok(()) };
     match restore_points::retiring(database, &content) {
         Ok(Retiring::No) => {}
-        Ok(Retiring::Failed { at }) if platform.clock.now().duration_since(at) >= RETIRED_AGAIN_AFTER => {}
+        Ok(Retiring::Kept { at }) if platform.clock.now().duration_since(at) >= RETIRED_AGAIN_AFTER => {}
         Ok(_) | Err(_) => return Ok(()),
     }
     let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);

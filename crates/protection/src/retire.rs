@@ -59,7 +59,8 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let Some(content) = content else { return Ok(Finished::default()) };
     let internal: ContentInternal = content.internal()?;
     match retire(job, &content.name, &internal.artifact).await? {
-        Some(refusal) => Ok(keep(content, refusal)),
+        // The content keeps its mark: retention asks again after a while, and not at its next look.
+        Some(refusal) => Ok(Finished::skipped(refusal)),
         None => forget(job, &content, &internal.artifact),
     }
 }
@@ -96,11 +97,6 @@ async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<
         Err(refusal @ RetireError::OutdatedKey) => Ok(Some(refusal.to_string())),
         Err(source) => Err(RetireActionError::Retire { content: content.to_owned(), source }.into()),
     }
-}
-
-fn keep(mut content: Record, reason: String) -> Finished {
-    restore_points::clear_retiring(&mut content);
-    Finished { changes: vec![content.replace()], ..Finished::skipped(reason) }
 }
 
 /// Its copies in locations are left to maintenance, which comes back until it may and can retire them.

@@ -4,7 +4,7 @@
 //! Guarantees: writes nothing to the location. What is damaged, lost or a stranger's is a finding; an error is what kept
 //! the look from its end. Limits: the folder takes the room of the catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use keelson_crypto::Passphrase;
 use keelson_model::{Chain, Classified, Clock, ClusterId, Generation, RepositoryId, Sequence, SessionId};
 use keelson_store::Store;
 
+use crate::actions;
 use crate::kinds;
 use crate::layout::Position;
 use crate::locations::Place;
@@ -210,9 +211,19 @@ async fn build(
     let (mut restore_points, mut named) = (0, Vec::new());
     let finding = tokio::task::spawn_blocking(move || {
         let prepared = rebuild.finish(&Actor::new("verify"), |transaction| {
+            let mut under_way = HashSet::new();
+            rebuild::each(transaction, kinds::retire_actions(), |action| {
+                if actions::state(&action).is_some_and(|state| !state.is_finished()) {
+                    under_way.insert(action.name);
+                }
+                Vec::new()
+            })?;
             rebuild::each(transaction, kinds::restore_point_contents(), |content| {
                 restore_points += 1;
-                named.extend(exported_to(&content));
+                // One that is on its way out needs nothing.
+                if !restore_points::retired_by(&content).is_some_and(|action| under_way.contains(action)) {
+                    named.extend(exported_to(&content));
+                }
                 Vec::new()
             })
         });
@@ -227,11 +238,11 @@ async fn build(
     Ok(Built { through: latest, chain: head.chain, restore_points })
 }
 
-/// Where a restore point was exported to, and as which outcome. One that is on its way out needs nothing.
+/// Where a restore point was exported to, and as which outcome.
 fn exported_to(content: &Record) -> Option<(ExportedTo, SessionId)> {
     let ContentInternal { artifact, .. } = content.internal().ok()?;
     let Artifact { outcome, exported, .. } = artifact;
-    exported.filter(|_| !restore_points::is_marked(content)).map(|exported| (exported, outcome))
+    exported.map(|exported| (exported, outcome))
 }
 
 /// How far the segments lead from each base without a gap.

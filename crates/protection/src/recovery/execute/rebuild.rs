@@ -277,7 +277,7 @@ fn fail_unfinished(
         })?;
     }
     each(transaction, kinds::restore_point_contents(), |mut content| {
-        if !restore_points::is_marked(&content) {
+        if restore_points::retired_by(&content).is_none() {
             return Vec::new();
         }
         restore_points::clear_retiring(&mut content);
