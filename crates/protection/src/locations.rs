@@ -108,6 +108,8 @@ fn said(faults: &[String]) -> String {
 /// A profile leads to no store.
 #[derive(Debug, thiserror::Error)]
 pub enum LocationError {
+    #[error("list the profiles")]
+    ListProfiles { source: RequestError },
     #[error("read profile '{profile}'")]
     ReadProfile { profile: String, source: RequestError },
     #[error("there is no profile '{profile}' in namespace '{namespace}'")]
@@ -139,7 +141,9 @@ pub enum LocationError {
 impl Classified for LocationError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::ReadProfile { source, .. } | Self::ReadSecret { source, .. } => source.class(),
+            Self::ListProfiles { source }
+            | Self::ReadProfile { source, .. }
+            | Self::ReadSecret { source, .. } => source.class(),
             Self::NoProfile { .. } | Self::NoSecret { .. } | Self::NotMounted { .. } => ErrorClass::NotFound,
             Self::MalformedProfile { .. }
             | Self::NoLocation { .. }
@@ -154,6 +158,7 @@ impl Classified for LocationError {
 
     fn code(&self) -> &'static str {
         match self {
+            Self::ListProfiles { .. } => "location.profile.list",
             Self::ReadProfile { .. } => "location.profile.read",
             Self::NoProfile { .. } => "location.profile.absent",
             Self::MalformedProfile { .. } => "location.profile.malformed",
@@ -205,6 +210,15 @@ impl Platform {
                 namespace: namespace.clone(),
             })?;
         known_profile(name, &object)
+    }
+
+    /// The names of all profiles.
+    pub(crate) async fn list_profiles(&self) -> Result<Vec<String>, LocationError> {
+        let namespace = &self.settings.install_namespace;
+        let listed = self.cluster.list_objects(&kinds::profile(), Some(namespace), None).await;
+        let listed = listed.map_err(|source| LocationError::ListProfiles { source })?;
+        let name = |object: &serde_json::Value| object["metadata"]["name"].as_str().map(str::to_owned);
+        Ok(listed.iter().filter_map(name).collect())
     }
 
     /// Opens the location of a profile, whatever it is good for.

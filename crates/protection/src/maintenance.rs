@@ -26,7 +26,7 @@ use crate::layout::{ClusterFolder, Epoch};
 use crate::maintenance::places::{Place, Stands};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
-use crate::recovery::unnamed_rows;
+use crate::recovery::unnamed::{self, Named};
 use crate::streams::{hold_writer, new_session};
 use crate::{epochs, orphans, ownership};
 
@@ -276,7 +276,7 @@ async fn prune(
     list: Option<&RetiredBefore>,
     repack: bool,
 ) -> Result<Pruned, Trouble> {
-    retire_unnamed_rows(platform, place, repository).await?;
+    retire_unnamed(platform, place, repository).await?;
     orphans::retire(platform, repository, &place.prove(platform).await?).await?;
     // First the retirements, then the claims: one that is stated in between is not among them.
     let retirements = repository.list_retired().await?;
@@ -297,8 +297,8 @@ async fn prune(
     }
 }
 
-/// In the platform's own repository: rows that a base should have named.
-async fn retire_unnamed_rows(
+/// In a repository of disaster recovery: what a process left that ended before it was named.
+async fn retire_unnamed(
     platform: &Platform,
     place: &Place,
     repository: &Repository<Open>,
@@ -308,10 +308,12 @@ async fn retire_unnamed_rows(
     if folder.repository() != repository.root() {
         return Ok(());
     }
+    let named = Named::read(platform, repository, &folder).await?;
     let proof = place.prove(platform).await?;
-    let retired = unnamed_rows::retire_unnamed(repository, &folder, &proof, platform.clock.now()).await?;
+    let now = platform.clock.now();
+    let retired = unnamed::retire_unnamed(repository, &folder, &named, &proof, now).await?;
     if retired > 0 {
-        tracing::info!(outcomes = retired, "rows that no base names are retired");
+        tracing::info!(outcomes = retired, "outcomes that nothing names are retired");
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod enable;
 mod error;
 pub(crate) mod execute;
 pub(crate) mod exports;
+pub(crate) mod former;
 pub mod kit;
 pub mod known_head;
 pub(crate) mod late_exports;
@@ -28,7 +29,7 @@ pub(crate) mod service;
 pub(crate) mod ship;
 pub(crate) mod slots;
 pub mod state;
-pub(crate) mod unnamed_rows;
+pub(crate) mod unnamed;
 
 pub use documents::{BaseDocument, CardDocument, ManifestDocument, StartDocument};
 pub use error::RecoveryError;

@@ -14,7 +14,7 @@ use crate::layout::ClusterFolder;
 use crate::locations::{self, Location};
 use crate::ownership;
 use crate::platform::Platform;
-use crate::recovery::state;
+use crate::recovery::{former, state};
 use crate::repositories::{self, RepositoryRow};
 
 /// Repositories that are owned, or not, together.
@@ -86,13 +86,20 @@ pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Sen
         BTreeMap::new();
     let mut add = |profile: String, place: locations::Place, cluster: ClusterId, root: StorePath| {
         let known = shared.entry((place.key(), cluster)).or_insert((profile, place, Vec::new()));
-        known.2.push(root);
+        // One that is about to be left is in force and a former one.
+        if !known.2.contains(&root) {
+            known.2.push(root);
+        }
     };
     if let Ok(Some(known)) = state::enabled(platform) {
         let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(known.repository);
         add(known.profile, known.place, platform.cluster_id.clone(), folder.repository().clone());
     }
-    for known in state::former(platform).unwrap_or_default() {
+    let former = former::list(platform).unwrap_or_else(|error| {
+        fail(Chain(&error).to_string());
+        Vec::new()
+    });
+    for known in former {
         let folder = ClusterFolder::new(&known.cluster).dr_repository(known.repository);
         add(known.profile, known.place, known.cluster, folder.repository().clone());
     }

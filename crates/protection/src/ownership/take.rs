@@ -126,14 +126,14 @@ async fn ship_as_owner(platform: &Platform) {
     }
 }
 
-/// Where data of the source lies: every export repository of the catalog, and where disaster recovery was read from.
+/// Where data of the source lies: every export repository of the catalog, and every former repository of disaster recovery.
 fn places(platform: &Platform, pending: &Pending) -> Result<BTreeMap<String, Unowned>, String> {
     let mut found = BTreeMap::new();
     let mut add = |profile: String, place: Place, cluster: ClusterId| {
         let key = ownership::held_key(&place, &cluster);
         found.insert(key, Unowned { profile, place, cluster, why: String::new() });
     };
-    let former = recovery::state::former(platform).map_err(|error| Chain(&error).to_string())?;
+    let former = recovery::former::list(platform).map_err(|error| Chain(&error).to_string())?;
     for known in former.into_iter().filter(|known| known.cluster == pending.source) {
         add(known.profile, known.place, known.cluster);
     }

@@ -382,7 +382,7 @@ async fn settle(platform: &Platform, mut identity: Identity) -> Result<(), Recov
     // What was claimed as another lineage says nothing about the one that is recovered.
     ownership::forget_held(platform).await.map_err(|source| RecoveryError::Ownership { source })?;
     ship::stop(platform).await;
-    state::begin_lineage(platform, recovered.came_from.clone()).await?;
+    state::begin_lineage(platform, &recovered).await?;
     state::write_recovered(platform, &Recovered { settled: true, ..recovered }).await
 }
 

@@ -1,11 +1,12 @@
-//! Exports that ended after the last entry that was shipped: the outcome lies in the location, and the recovered catalog
-//! does not know it. They are found once after a recovery of the latest state and become restore points again.
+//! Exports that the catalog does not know, though their outcomes lie in a location: those that ended after the last entry
+//! that was shipped before a recovery, or after the snapshot that the platform's volume was put back to. They are found
+//! once, wherever a profile leads, and become restore points again.
 //!
-//! Guarantees: what the catalog knows, or was retired, or was made after the recovery, is left alone; whatever was found
-//! before a stop is known the next time. What is damaged is passed over; while anything is out of reach it is looked again.
-//! A recovery of an earlier point brings back nothing newer.
+//! Guarantees: what the catalog knows, or was retired, or was made afterwards, is left alone; whatever was found before a
+//! stop is known the next time. What is damaged is passed over; while anything is out of reach it is looked again, ever
+//! more rarely. A recovery of an earlier point brings back nothing newer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,52 +14,60 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_catalog::{Database, Query};
 use keelson_crypto::VaultKeyring;
-use keelson_model::{Chain, ClusterId, SessionId};
+use keelson_model::{Chain, Classified, ClusterId, ErrorClass, SessionId};
 use keelson_repository::{Locked, OpenRepositoryError, Repository, Unlock};
 use keelson_store::StorePath;
 use tokio_util::sync::CancellationToken;
 
+use crate::actions;
 use crate::kinds;
 use crate::layout::ClusterFolder;
-use crate::locations::Location;
+use crate::locations::{Location, LocationError};
 use crate::namespaces::{self, NamespaceId};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::recovery::RecoveryError;
 use crate::recovery::exports::{
     ExportRepository, list_roots, live_outcomes, point_of, unless_out_of_reach, unless_unread,
 };
-use crate::recovery::state::{self, Recovered};
+use crate::recovery::state::{self, LateExports};
+use crate::recovery::{RecoveryError, is_unfinished};
+use crate::repositories;
 use crate::restore_points::{self, ContentInternal};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN_MAX: Duration = Duration::from_secs(3600);
 const PAGE: usize = 500;
 const ACTOR: &str = "late exports";
 
 pub(crate) async fn run_late_exports(platform: Arc<Platform>, stop: CancellationToken) {
     let mut wait = LOOK_EVERY;
+    let mut again = AGAIN;
     loop {
         tokio::select! { () = tokio::time::sleep(wait) => (), () = stop.cancelled() => return }
         wait = LOOK_EVERY;
-        let Ok(Some(recovered)) = state::recovered(&platform) else { continue };
-        let Some(before) = recovered.late_exports.filter(|_| recovered.finished) else { continue };
+        let Ok(Some(wanted)) = state::late_exports(&platform) else { continue };
+        if is_unfinished(&platform) {
+            continue;
+        }
         let found = tokio::select! {
-            found = find_all(&platform, &recovered, before) => found,
+            found = find_all(&platform, &wanted) => found,
             () = stop.cancelled() => return,
         };
         match found {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(
-                count,
-                "exports that ended after the last shipped entry are restore points again"
-            ),
+            Ok(Found::NotYet) => continue,
+            Ok(Found::All(0)) => {}
+            Ok(Found::All(count)) => {
+                tracing::info!(count, "exports that the catalog did not know are restore points again");
+            }
             Err(error) => {
-                tracing::warn!(cause = %Chain(&error), "exports unknown to the recovered catalog are looked for again");
-                wait = AGAIN;
+                tracing::warn!(cause = %Chain(&error), "exports unknown to the catalog are looked for again");
+                wait = again;
+                again = (again * 2).min(AGAIN_MAX);
                 continue;
             }
         }
+        again = AGAIN;
         let done = state::end_late_exports(&platform).await;
         if let Err(error) = done {
             tracing::warn!(cause = %Chain(&error), "that unknown exports were looked for was not recorded");
@@ -66,24 +75,73 @@ pub(crate) async fn run_late_exports(platform: Arc<Platform>, stop: Cancellation
     }
 }
 
-async fn find_all(
-    platform: &Platform,
-    recovered: &Recovered,
-    before: Timestamp,
-) -> Result<u64, RecoveryError> {
+/// What came of a look.
+enum Found {
+    /// An export of before is still under way: what it finds of an earlier try it names itself.
+    NotYet,
+    All(u64),
+}
+
+async fn find_all(platform: &Platform, wanted: &LateExports) -> Result<Found, RecoveryError> {
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    if is_exporting(&catalog, wanted.before)? {
+        return Ok(Found::NotYet);
+    }
     let known = known_outcomes(&catalog)?;
-    let location = platform.open_location(&recovered.plan.profile).await;
-    let location = location.map_err(|source| RecoveryError::Location { source })?;
-    let folder = ClusterFolder::new(&recovered.plan.source);
+    let rows = repositories::export_rows(&catalog).map_err(|source| RecoveryError::ReadState { source })?;
+    let mut clusters: BTreeSet<ClusterId> = rows.into_iter().map(|(_, row)| row.cluster).collect();
+    clusters.insert(wanted.cluster.clone());
+    let (locations, out_of_reach) = locations(platform).await?;
     let mut found = 0;
-    for (application, root) in list_roots(&location, &folder).await? {
-        let vault = platform.vault();
-        if let Some(export) = open(&vault, &location, &recovered.plan.source, &application, &root).await? {
-            found += find(platform, &catalog, &location, &export, &known, before).await?;
+    for location in &locations {
+        for cluster in &clusters {
+            for (application, root) in list_roots(location, &ClusterFolder::new(cluster)).await? {
+                let vault = platform.vault();
+                if let Some(export) = open(&vault, location, cluster, &application, &root).await? {
+                    found += find(platform, &catalog, location, &export, &known, wanted.before).await?;
+                }
+            }
         }
     }
-    Ok(found)
+    match out_of_reach {
+        Some(source) => Err(RecoveryError::Location { source }),
+        None => Ok(Found::All(found)),
+    }
+}
+
+fn is_exporting(catalog: &Database, before: Timestamp) -> Result<bool, RecoveryError> {
+    let mut query = Query::all(kinds::export_actions(), PAGE);
+    loop {
+        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
+        let mut actions = page.rows.iter().filter_map(|stored| Record::parse(stored).ok());
+        let under_way = |action: &Record| actions::state(action).is_some_and(|state| !state.is_finished());
+        if actions.any(|action| action.created <= before && under_way(&action)) {
+            return Ok(true);
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(false),
+        }
+    }
+}
+
+/// Every place that a profile leads to, once; and why one of them is out of reach for now.
+async fn locations(platform: &Platform) -> Result<(Vec<Location>, Option<LocationError>), RecoveryError> {
+    let mut locations: Vec<Location> = Vec::new();
+    let mut out_of_reach = None;
+    for profile in platform.list_profiles().await.map_err(|source| RecoveryError::Location { source })? {
+        match platform.open_location(&profile).await {
+            Ok(location) if locations.iter().any(|known| known.place == location.place) => {}
+            Ok(location) => locations.push(location),
+            Err(LocationError::NoLocation { .. }) => {}
+            // Nobody could export there either.
+            Err(error) if error.class() == ErrorClass::Invalid => {
+                tracing::warn!(profile, cause = %Chain(&error), "not looked into for exports");
+            }
+            Err(error) => out_of_reach = Some(error),
+        }
+    }
+    Ok((locations, out_of_reach))
 }
 
 /// The exported outcomes of the catalog, by the root of their repository.

@@ -21,7 +21,8 @@ use crate::locations::{Location, Place};
 use crate::ownership;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
-use crate::recovery::state::{self, DrRepository};
+use crate::recovery::former;
+use crate::recovery::state::DrRepository;
 use crate::repositories::{self, RepositoriesError, RepositoryRow};
 
 /// How often repositories that lack a slot are tried again.
@@ -190,19 +191,15 @@ async fn open_place(platform: &Platform, profile: &str, place: &Place) -> Result
 async fn complete_former(platform: &Platform, ids: &[SlotId]) -> Result<(), RecoveryError> {
     let ownership =
         ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
-    let mut former = state::former(platform)?;
     let mut failure = None;
-    for known in &mut former {
+    for known in former::list(platform)? {
         if known.slots == ids || ownership.is_pending(&known.place, &known.cluster) {
             continue;
         }
-        match complete_former_one(platform, known).await {
-            Ok(()) => known.slots = ids.to_vec(),
+        match complete_former_one(platform, &known).await {
+            Ok(()) => former::keep(platform, &DrRepository { slots: ids.to_vec(), ..known }).await?,
             Err(error) => failure = Some(error),
         }
-    }
-    if former != state::former(platform)? {
-        state::write_former(platform, &former).await?;
     }
     failure.map_or(Ok(()), Err)
 }

@@ -13,6 +13,7 @@ use crate::records::plain_row;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{Fork, StateSummary};
 use crate::recovery::drill::Drills;
+use crate::recovery::former;
 use crate::recovery::plan::RecoveryPlan;
 use crate::recovery::ship::writers::Started;
 
@@ -74,9 +75,18 @@ pub struct Recovered {
     /// What the replaced catalog believed was forgotten: where it was enabled to, and what it owned.
     pub settled: bool,
     pub finished: bool,
-    /// Exports that were made before this and that the catalog does not know are still to be looked for.
+    /// Exports that were made before this and that the catalog does not know are to be looked for once it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_exports: Option<Timestamp>,
+}
+
+/// Exports that the catalog does not know are to be looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LateExports {
+    /// Below whose folder, besides those of the repositories that the catalog names.
+    pub cluster: ClusterId,
+    /// What was made later is not meant.
+    pub before: Timestamp,
 }
 
 /// Configuration of the recovered catalog that the cluster has not taken yet. The catalog keeps it, and it is tried again.
@@ -151,8 +161,8 @@ pub struct Covered {
 
 const ENABLED: &str = "enabled";
 const ENABLING: &str = "enabling";
-const FORMER: &str = "former";
 const RECOVERED: &str = "recovered";
+const LATE_EXPORTS: &str = "late exports";
 const OWED: &str = "owed";
 const STARTED: &str = "started";
 const MOVED: &str = "moved";
@@ -221,10 +231,15 @@ pub(crate) async fn write_moved(
     enabled: &Enabled,
     moved: &Moved,
 ) -> Result<(), RecoveryError> {
+    former::keep_enabled(platform, before.clone()).await?;
     let now = platform.clock.now();
-    let mut changes = vec![put(ENABLED, enabled, now), put(MOVED, moved, now)];
-    changes.extend(keep_former(platform, Some(before.clone()))?);
-    write_all(platform, changes).await
+    // A volume that was put back to a snapshot does not know what was exported since.
+    let late = LateExports { cluster: platform.cluster_id.clone(), before: now };
+    write_all(
+        platform,
+        vec![put(ENABLED, enabled, now), put(MOVED, moved, now), put(LATE_EXPORTS, &late, now)],
+    )
+    .await
 }
 
 /// Up to where the catalog was looked through for local restore points to copy into a repository.
@@ -330,43 +345,32 @@ pub(crate) async fn complete_enabling(
     state: &Enabled,
     before: Option<Enabled>,
 ) -> Result<(), RecoveryError> {
-    let mut changes = vec![put(ENABLED, state, platform.clock.now()), Change::delete(key(ENABLING))];
-    changes.extend(keep_former(platform, before)?);
-    write_all(platform, changes).await
-}
-
-fn keep_former(platform: &Platform, before: Option<Enabled>) -> Result<Option<Change>, RecoveryError> {
-    let Some(Enabled { profile, place, repository, slots, .. }) = before else { return Ok(None) };
-    let mut list = former(platform)?;
-    let cluster = platform.cluster_id.clone();
-    list.retain(|known| known.repository != repository);
-    list.push(DrRepository { profile, place, cluster, repository, slots });
-    Ok(Some(put(FORMER, &list, platform.clock.now())))
-}
-
-/// The repositories that were in use before.
-pub(crate) fn former(platform: &Platform) -> Result<Vec<DrRepository>, RecoveryError> {
-    read(&platform.instance, FORMER).map(Option::unwrap_or_default)
-}
-
-pub(crate) async fn write_former(platform: &Platform, list: &[DrRepository]) -> Result<(), RecoveryError> {
-    write(platform, put(FORMER, &list, platform.clock.now())).await
+    if let Some(before) = before {
+        former::keep_enabled(platform, before).await?;
+    }
+    let enabled = put(ENABLED, state, platform.clock.now());
+    write_all(platform, vec![enabled, Change::delete(key(ENABLING))]).await
 }
 
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {
-    let mut changes = vec![Change::delete(key(ENABLED))];
-    changes.extend(keep_former(platform, enabled(platform)?)?);
-    write_all(platform, changes).await
+    if let Some(before) = enabled(platform)? {
+        former::keep_enabled(platform, before).await?;
+    }
+    write(platform, Change::delete(key(ENABLED))).await
 }
 
-/// Another lineage begins: what was in use belongs to the one before. Its own former repository is the source's.
-pub(crate) async fn begin_lineage(
-    platform: &Platform,
-    source: Option<DrRepository>,
-) -> Result<(), RecoveryError> {
-    let source: Vec<_> = source.into_iter().collect();
-    let former = put(FORMER, &source, platform.clock.now());
-    write_all(platform, vec![Change::delete(key(ENABLED)), Change::delete(key(ENABLING)), former]).await
+/// Another lineage begins: what was in use belongs to the one before. Its own, besides those that the catalog names, is
+/// the source's.
+pub(crate) async fn begin_lineage(platform: &Platform, recovered: &Recovered) -> Result<(), RecoveryError> {
+    if let Some(source) = &recovered.came_from {
+        former::keep(platform, source).await?;
+    }
+    let late = |before| LateExports { cluster: recovered.plan.source.clone(), before };
+    let late = match recovered.late_exports.map(late) {
+        Some(late) => put(LATE_EXPORTS, &late, platform.clock.now()),
+        None => Change::delete(key(LATE_EXPORTS)),
+    };
+    write_all(platform, vec![Change::delete(key(ENABLED)), Change::delete(key(ENABLING)), late]).await
 }
 
 /// The last recovery of this instance that switched catalogs.
@@ -399,12 +403,13 @@ pub(crate) async fn write_owed(platform: &Platform, owed: &[Owed]) -> Result<(),
     write(platform, put(OWED, &owed, platform.clock.now())).await
 }
 
-/// Exports unknown to the recovered catalog have been looked for.
+pub(crate) fn late_exports(platform: &Platform) -> Result<Option<LateExports>, RecoveryError> {
+    read(&platform.instance, LATE_EXPORTS)
+}
+
+/// They have been looked for.
 pub(crate) async fn end_late_exports(platform: &Platform) -> Result<(), RecoveryError> {
-    match recovered(platform)? {
-        Some(recovered) => write_recovered(platform, &Recovered { late_exports: None, ..recovered }).await,
-        None => Ok(()),
-    }
+    write(platform, Change::delete(key(LATE_EXPORTS))).await
 }
 
 /// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.

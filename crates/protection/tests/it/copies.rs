@@ -1,16 +1,20 @@
 //! What lies only on the platform's volume follows disaster recovery wherever that moves, and goes with its content.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use keelson_model::names::DR_POLICY;
+use keelson_model::{Clock, SessionId};
 use keelson_protection::{Record, maintenance};
+use keelson_repository::{NewSession, Open, OutcomeDraft, Repository, SessionPurpose};
 use keelson_testkit::eventually;
 use serde_json::{Value, json};
 
 use crate::fixture::World;
-use crate::stage::{NAMESPACE, config, make_valid, policy, profile};
+use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, open_repository, policy, profile};
 
 const APPLICATION: &str = "shop";
 
@@ -192,4 +196,88 @@ async fn the_copies_of_a_content_go_with_it_and_those_out_of_reach_once_they_are
     ensure!(report.failures_total == 0, "{report:?}");
     ensure!(is_retired(&world, &copies[1])?, "the one in the location before");
     world.end().await
+}
+
+/// After a recovery only the repository that was recovered from was known: what lay in one of before stayed for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovered_platform_knows_every_repository_that_was_in_force_before() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace(APPLICATION).await?;
+    for name in ["first", "second"] {
+        make_profile(&world, name).await?;
+    }
+    world.serve();
+    back_up(&world, "only").await?;
+    protect(&world, "first").await?;
+    protect(&world, "second").await?;
+    let source = world.platform.cluster_id().clone();
+
+    let mut world = world.lose_cluster().await?;
+    world.namespace(APPLICATION).await?;
+    make_profile(&world, "second").await?;
+    world.serve();
+    world.recover_through("second", &source).await?;
+    // As the recovery put it back, and a controller has looked at it since.
+    make_profile(&world, "first").await?;
+    let copies = copies(&world)?;
+    ensure!(profiles_of(&copies) == ["second", "first"]);
+    world.take_ownership().await?;
+    maintain(&world).await?;
+    for content in world.list("RestorePointContent")? {
+        world.delete("RestorePointContent", ("", &content.name)).await?;
+    }
+    eventually("all is retired", async || Ok(world.list("RestorePointContent")?.is_empty().then_some(())))
+        .await?;
+    let report = maintain(&world).await?;
+    ensure!(report.failures_total == 0 && report.refused.is_empty(), "{report:?}");
+    for copy in &copies {
+        ensure!(is_retired(&world, copy)?, "{copy}");
+    }
+    world.end().await
+}
+
+/// A process that ended between the outcome and what names it left the outcome there for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_names_in_the_repository_in_force_is_retired_after_a_week() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace(APPLICATION).await?;
+    make_profile(&world, "first").await?;
+    world.serve();
+    back_up(&world, "only").await?;
+    protect(&world, "first").await?;
+    let copies = copies(&world)?;
+    let root =
+        world.share.path().join("first").join(copies[0]["exported"]["root"].as_str().context("a root")?);
+    let repository = open_repository(&root, PASSPHRASE).await?;
+    let mut left = BTreeSet::new();
+    for purpose in [SessionPurpose::Export, SessionPurpose::Backup] {
+        left.insert(commit_nothing(&repository, purpose, world.clock.now()).await?);
+    }
+    let retired = async || -> Result<BTreeSet<SessionId>> {
+        Ok(repository.list_retired().await?.into_iter().map(|retirement| retirement.outcome).collect())
+    };
+
+    maintain(&world).await?;
+    ensure!(retired().await?.is_empty(), "they may be named yet");
+    for _ in 0..8 {
+        world.clock.advance(Duration::from_secs(24 * 3600));
+    }
+    let report = maintain(&world).await?;
+    ensure!(report.failures_total == 0, "{report:?}");
+    ensure!(retired().await? == left, "and nothing that is named: {:?}", retired().await?);
+    world.end().await
+}
+
+/// What is left by a process that ended before it named its outcome.
+async fn commit_nothing(
+    repository: &Repository<Open>,
+    purpose: SessionPurpose,
+    now: Timestamp,
+) -> Result<SessionId> {
+    let indexed = repository.load_index().await?;
+    let lives_until = now + Duration::from_secs(3600);
+    let session = indexed.begin(NewSession { purpose, lives_until, now }).await?;
+    let draft =
+        OutcomeDraft { created: now, description: b"{}".to_vec(), streams: Vec::new(), retain_until: None };
+    Ok(session.commit(draft).await?.id)
 }

@@ -60,13 +60,32 @@ impl World {
         clock_difference_max: SignedDuration,
     ) -> Result<Self> {
         let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
-        let cluster = Cluster::from_client(plane.client().await?);
-        prepare(&cluster).await?;
-        let shared: Arc<dyn Clock> = clock.clone();
+        prepare(&Cluster::from_client(plane.client().await?)).await?;
         let settings = Settings { clock_difference_max, ..settings(data.path(), share.path()) };
+        Self::open(plane, clock, (data, share), settings).await
+    }
+
+    async fn open(
+        plane: ControlPlane,
+        clock: Arc<ManualClock>,
+        (data, share): (TempDir, TempDir),
+        settings: Settings,
+    ) -> Result<Self> {
+        let cluster = Cluster::from_client(plane.client().await?);
+        let shared: Arc<dyn Clock> = clock.clone();
         let platform = Platform::open(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
         Ok(Self { plane, platform, clock, share, stop, services, data, clock_difference_max })
+    }
+
+    /// The platform stops, something becomes of its volume, and it starts again.
+    pub(crate) async fn restart(mut self, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        self.rest().await;
+        let Self { plane, platform, clock, share, data, .. } = self;
+        let settings = platform.settings().clone();
+        drop(platform);
+        change(data.path())?;
+        Self::open(plane, clock, (data, share), settings).await
     }
 
     /// The cluster is gone with its volume; an empty one that reaches the same share takes its place.
@@ -252,6 +271,19 @@ impl World {
         ensure!(action.body.status["state"] == "Complete", "{at:?}: {}", action.body.status);
         Ok(action)
     }
+}
+
+/// Copies what lies in a folder to another.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name()))?,
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))?),
+        }
+    }
+    Ok(())
 }
 
 /// Commits a row that means nothing, so that there is something to ship.

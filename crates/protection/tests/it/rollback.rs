@@ -13,7 +13,7 @@ use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::Cluster;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::put_note;
+use crate::fixture::{copy, put_note};
 use crate::stage::{config, make_valid, prepare, profile, settings};
 
 /// A life of the platform on a volume: it starts, does something, and stops after all of it was shipped.
@@ -38,18 +38,6 @@ async fn live(
 fn commit(platform: &Platform, names: std::ops::Range<u32>) -> Result<()> {
     for name in names {
         put_note(platform, name)?;
-    }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name()))?,
-            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))?),
-        }
     }
     Ok(())
 }
@@ -153,7 +141,11 @@ async fn a_platform_whose_only_base_is_damaged_writes_another_and_says_so() -> R
         let (lost, enabled) = (lost.await?, state::enabled(platform)?.context("it stays enabled")?);
         ensure!(lost.repository == enabled.repository && lost.why.contains("open"), "{lost:?}");
         let folder = base.parent().context("a folder")?;
-        ensure!(std::fs::read_dir(folder)?.count() == 2 && repositories(share.path(), platform)?.len() == 1);
+        eventually("it lies beside the damaged one", async || {
+            Ok((std::fs::read_dir(folder)?.count() == 2).then_some(()))
+        })
+        .await?;
+        ensure!(repositories(share.path(), platform)?.len() == 1);
         let told = status::observe(platform).disaster_recovery.context("it is told")?.alarms;
         ensure!(told.iter().any(|alarm| alarm.contains("a new one was written")), "{told:?}");
         enable::enable(platform, "vault", DrMode::Legacy).await?;

@@ -9,7 +9,7 @@
 //! A name proves nothing: only a base that opens and whose rows stand makes those before it needless.
 //! Limits: [`REMOVED_MAX`] objects are removed in a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
@@ -150,6 +150,17 @@ async fn known_runs(platform: &Platform, reached: &Reached) -> Result<Vec<Facts>
         write(platform, Change::delete(facts.key())).await?;
     }
     Ok(runs)
+}
+
+/// The outcomes of all runs whose documents lie in the store; nothing where one of them has no row yet.
+pub(in crate::recovery) async fn known_outcomes(
+    platform: &Platform,
+    shelf: &read::Shelf<'_>,
+) -> Result<Option<HashSet<SessionId>>, RecoveryError> {
+    let names = shelf.manifests().await?;
+    let rows = read_rows(platform, shelf.repository.id())?;
+    let all_known = names.iter().all(|name| rows.contains_key(&name.at));
+    Ok(all_known.then(|| rows.into_values().map(|facts| facts.outcome).collect()))
 }
 
 fn read_rows(

@@ -6,7 +6,7 @@ use keelson_repository::Ownership;
 use super::damage::run;
 use super::*;
 use crate::recovery::run::retention::drop_spent;
-use crate::recovery::unnamed_rows::retire_unnamed;
+use crate::recovery::unnamed::{Named, retire_unnamed};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -235,7 +235,8 @@ async fn rows_that_no_base_names_are_retired_after_a_week() {
     assert_eq!(repository.list_outcomes().await.unwrap().len(), 2);
     let retire = async || {
         let proof = Ownership::proven_by_newest_epoch(world.lineage, 1);
-        retire_unnamed(&repository, &world.folder(), &proof, world.clock.now()).await.unwrap()
+        let (folder, now) = (world.folder(), world.clock.now());
+        retire_unnamed(&repository, &folder, &Named::default(), &proof, now).await.unwrap()
     };
 
     world.clock.advance(6 * DAY);
