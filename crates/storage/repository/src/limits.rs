@@ -68,8 +68,8 @@ pub(crate) const KEYS_MAX: u32 = 1024;
 pub(crate) const KEY_FILE_BYTES_MAX: u64 = 4096;
 /// Outcomes read at once when all are wanted.
 pub(crate) const OUTCOME_READS_IN_FLIGHT: usize = 8;
-/// Retentions extended at once.
-pub(crate) const RETENTIONS_IN_FLIGHT: usize = 8;
+/// Packs that a session relies on looked for at once, and retentions extended at once.
+pub(crate) const COMMIT_REQUESTS_IN_FLIGHT: usize = 8;
 /// Packs verified at once.
 pub(crate) const VERIFIES_IN_FLIGHT: usize = 3;
 /// Damaged objects that a report names; it counts all.

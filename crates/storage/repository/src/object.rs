@@ -9,7 +9,7 @@ use keelson_crypto::{
     open_object, peek_object_id,
 };
 use keelson_model::{Classified, ErrorClass};
-use keelson_store::{Read, Store, StoreError, StorePath, VersionId};
+use keelson_store::{ObjectMeta, Read, Store, StoreError, StorePath, VersionId};
 
 use crate::chunk::ChunkFault;
 use crate::format::DecodeError;
@@ -322,6 +322,18 @@ pub(crate) async fn fetch_recorded(
     match (store.fetch(path, read).await, first) {
         (Err(error), Some(first)) if is_other_version(&error) => store.fetch(path, first).await,
         (fetched, _) => fetched,
+    }
+}
+
+/// Looks at the recorded version and, where the store has none of that name, the first.
+pub(crate) async fn head_recorded(
+    store: &dyn Store,
+    path: &StorePath,
+    version: Option<VersionId>,
+) -> Result<ObjectMeta, StoreError> {
+    match store.head(path, version.as_ref()).await {
+        Err(error) if version.is_some() && is_other_version(&error) => store.head(path, None).await,
+        found => found,
     }
 }
 

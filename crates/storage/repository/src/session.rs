@@ -1,7 +1,8 @@
 //! A session: the span in which a writer or reader is safe from pruning.
 //!
 //! Order of a writer: 1 create `sessions/<id>/0`; 2 only then list marks and verdicts and load the index; 3 write
-//! packs, then index objects; 4 extend the retention of everything needed; 5 create `outcomes/<id>`.
+//! packs, then index objects; 4 look whether what is reused is still there; 5 extend the retention of everything needed;
+//! 6 create `outcomes/<id>`.
 
 mod claims;
 mod commit;
@@ -248,7 +249,7 @@ impl Session {
     ) -> Result<Self, SessionError> {
         require_newest_key(core)?;
         let marker = SessionMarker::announce(core, new).await?;
-        let condemned = reuse::find_condemned(core).await?;
+        let condemned = reuse::find_condemned(core).await?.with(core.index_cache.lost());
         let index =
             crate::index::refresh(core, local).await.map_err(|source| SessionError::LoadIndex { source })?;
 

@@ -1,13 +1,13 @@
 //! Where local copies of indexes are kept, and the one copy that a process has of each repository's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use keelson_model::RepositoryId;
+use keelson_model::{PackId, RepositoryId};
 
 use super::folder::Folder;
 use super::layer::{Layer, Rows};
@@ -33,6 +33,7 @@ struct Shared {
     folder: Option<PathBuf>,
     pages: Arc<Pages>,
     open: Mutex<HashMap<RepositoryId, Weak<LocalIndex>>>,
+    lost: Mutex<HashSet<PackId>>,
     /// The lock belongs to this open file.
     _lock: Option<File>,
 }
@@ -58,7 +59,18 @@ impl IndexCache {
 
     fn new(folder: Option<PathBuf>, lock: Option<File>) -> Self {
         let pages = Arc::new(Pages::new(INDEX_FILTER_BYTES));
-        Self { shared: Arc::new(Shared { folder, pages, open: Mutex::default(), _lock: lock }) }
+        let (open, lost) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { folder, pages, open, lost, _lock: lock }) }
+    }
+
+    /// Packs that an index names and that were not there when somebody relied on them.
+    pub(crate) fn note_lost(&self, packs: impl IntoIterator<Item = PackId>) {
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).extend(packs);
+    }
+
+    /// Those that this process has met. Another one meets them again.
+    pub(crate) fn lost(&self) -> HashSet<PackId> {
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The process's copy of a repository's index, as far as it was kept. Reads the disk.
@@ -117,7 +129,7 @@ impl LocalIndex {
         }
         rolls.sort_by_key(|layer| std::cmp::Reverse(layer.rows()));
         let mut layers = Vec::with_capacity(rolls.len());
-        let mut known = std::collections::HashSet::new();
+        let mut known = HashSet::new();
         for layer in rolls {
             let layer = layer.without(|source| !known.insert(source.id));
             if layer.live_sources().next().is_some() {

@@ -12,7 +12,7 @@ use keelson_store::{ObjectMeta, StoreError, StoreExt, StorePath, VersionId};
 
 use super::liveness::MoveTable;
 use super::outcomes::{Wanted, read_outcomes};
-use crate::limits::RETENTIONS_IN_FLIGHT;
+use crate::limits::COMMIT_REQUESTS_IN_FLIGHT;
 use crate::paths;
 use crate::repository::{Open, Repository};
 use crate::{SessionPurpose, SessionResult};
@@ -120,12 +120,12 @@ impl Repository<Open> {
         let listed = self.core().store.stream(&folder);
         let listed = listed.map_err(|source| LengthenError::List { folder: folder.clone(), source });
         let extend = |object: ObjectMeta| self.extend(object.path, object.version, until);
-        listed.try_for_each_concurrent(RETENTIONS_IN_FLIGHT, extend).await
+        listed.try_for_each_concurrent(COMMIT_REQUESTS_IN_FLIGHT, extend).await
     }
 
     async fn extend_all(&self, objects: Vec<Object>, until: Timestamp) -> Result<(), LengthenError> {
         let extensions = stream::iter(objects).map(|(path, version)| self.extend(path, version, until));
-        extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect().await
+        extensions.buffer_unordered(COMMIT_REQUESTS_IN_FLIGHT).try_collect().await
     }
 
     async fn extend(

@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use keelson_model::{Classified, ErrorClass, SessionId};
+use keelson_model::{Classified, ErrorClass, PackId, SessionId};
 use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
 
 use super::{Session, SessionError, WriteError};
+use crate::format::index_record::PackRecord;
 use crate::format::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
-use crate::index::IndexCacheError;
-use crate::limits::RETENTIONS_IN_FLIGHT;
-use crate::object::{ObjectError, WriteObjectError, extend_recorded, offload};
+use crate::index::{IndexCacheError, IndexedPack};
+use crate::limits::COMMIT_REQUESTS_IN_FLIGHT;
+use crate::object::{ObjectError, WriteObjectError, extend_recorded, head_recorded, offload};
 use crate::outcome::{Outcome, OutcomeDraft, fetch_outcome};
 use crate::pack::{PackerReport, WrittenPack};
 use crate::paths;
@@ -70,6 +71,27 @@ pub enum CommitError {
         /// Why not.
         source: StoreError,
     },
+    /// Packs of earlier sessions that this one relies on are gone. A new session of this process writes anew what they
+    /// held.
+    #[error("session '{session}' relies on {count} packs that are lost, '{first}' among them")]
+    Lost {
+        /// The session.
+        session: SessionId,
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: PackId,
+    },
+    /// Whether such a pack is there could not be found out.
+    #[error("look for pack '{pack}', which session '{session}' relies on")]
+    LookFor {
+        /// The session.
+        session: SessionId,
+        /// The pack.
+        pack: PackId,
+        /// Why not.
+        source: StoreError,
+    },
     /// It may not commit any more, or whether it may could not be found out.
     #[error("find out whether session '{session}' may commit")]
     Alive {
@@ -116,9 +138,10 @@ impl Classified for CommitError {
             Self::LookUp { source, .. } => source.class(),
             Self::AskTime { source, .. }
             | Self::ListRetained { source, .. }
+            | Self::LookFor { source, .. }
             | Self::Retain { source, .. } => source.class(),
             Self::Alive { source, .. } => source.class(),
-            Self::Ended { .. } => ErrorClass::Conflict,
+            Self::Ended { .. } | Self::Lost { .. } => ErrorClass::Conflict,
             Self::Taken { .. } => ErrorClass::Corrupt,
             Self::Create { source, .. } => source.class(),
             Self::ReadEnd { source, .. } => source.class(),
@@ -132,9 +155,11 @@ impl Classified for CommitError {
             Self::LookUp { source, .. } => source.code(),
             Self::AskTime { source, .. }
             | Self::ListRetained { source, .. }
+            | Self::LookFor { source, .. }
             | Self::Retain { source, .. } => source.code(),
             Self::Alive { source, .. } => source.code(),
             Self::Ended { .. } => "repository.commit.ended",
+            Self::Lost { .. } => "repository.commit.lost",
             Self::Taken { .. } => "repository.commit.taken",
             Self::Create { source, .. } => source.code(),
             Self::ReadEnd { source, .. } => source.code(),
@@ -150,7 +175,13 @@ impl Classified for CommitError {
             Self::LookUp { source, .. } => source.hint(),
             Self::AskTime { source, .. }
             | Self::ListRetained { source, .. }
+            | Self::LookFor { source, .. }
             | Self::Retain { source, .. } => source.hint(),
+            Self::Lost { .. } => Some(
+                "start again: what they held is written anew. Find out who deletes there; 'keelson tools verify' names \
+                 what else needs them"
+                    .to_owned(),
+            ),
             Self::Create { source, .. } => source.hint(),
             Self::ReadEnd { source, .. } => source.hint(),
         }
@@ -158,7 +189,7 @@ impl Classified for CommitError {
 }
 
 impl Session {
-    /// Steps 3 to 5 of the session's order. Only afterwards can anybody see what was written.
+    /// Steps 3 to 6 of the session's order. Only afterwards can anybody see what was written.
     ///
     /// # Errors
     ///
@@ -211,6 +242,7 @@ impl Session {
         let named = offload(move || shared.claims.named_packs(&packs).map(|named| (named, packs))).await;
         let (named, written) = named.map_err(|source| CommitError::LookUp { session, source })?;
         (record.packs, record.indexes) = (named, indexes);
+        self.require_reused().await?;
         match (draft_until, record.retain_until) {
             (Some(_), Some(until)) => self.retain(&record.indexes, &written, until).await?,
             // What this session wrote was retained when it was created.
@@ -219,6 +251,30 @@ impl Session {
         }
         self.marker.require_alive().await.map_err(|source| CommitError::Alive { session, source })?;
         Ok(record)
+    }
+
+    /// An outcome that named what is gone would never restore, and nor would any after it that reuses the same.
+    async fn require_reused(&self) -> Result<(), CommitError> {
+        let (session, core) = (self.id(), &self.shared.core);
+        let shared = Arc::clone(&self.shared);
+        let reused = offload(move || shared.claims.reused()).await;
+        let reused = reused.map_err(|source| CommitError::LookUp { session, source })?;
+        let look = |pack: IndexedPack| async move {
+            let PackRecord { id, length, version, .. } = pack.record;
+            let found = head_recorded(core.store.as_ref(), &core.paths.pack(id), version).await;
+            match found {
+                Ok(found) if found.length == u64::from(length) => Ok(None),
+                Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Some(id)),
+                Err(source) => Err(CommitError::LookFor { session, pack: id, source }),
+            }
+        };
+        let looks = stream::iter(reused).map(look).buffer_unordered(COMMIT_REQUESTS_IN_FLIGHT);
+        let lost: Vec<PackId> =
+            looks.try_filter_map(|lost| std::future::ready(Ok(lost))).try_collect().await?;
+        let Some(first) = lost.first().copied() else { return Ok(()) };
+        let count = lost.len();
+        core.index_cache.note_lost(lost);
+        Err(CommitError::Lost { session, count, first })
     }
 
     async fn explain_end(&self) -> CommitError {
@@ -257,13 +313,14 @@ impl Session {
             extended.map_err(|source| CommitError::Retain { path, until, source })
         };
         let extensions = stream::iter(needed).map(|(path, version)| extend(path, version));
-        extensions.buffer_unordered(RETENTIONS_IN_FLIGHT).try_collect::<()>().await?;
+        extensions.buffer_unordered(COMMIT_REQUESTS_IN_FLIGHT).try_collect::<()>().await?;
         // However many a stranger has put there, a page of them is in memory.
         for folder in [paths::SLOTS, paths::KEYS].map(|folder| core.paths.join(folder)) {
             let failed = |source| CommitError::ListRetained { folder: folder.clone(), source };
             let listed = core.store.stream(&folder).map_err(failed);
-            let extended = listed
-                .try_for_each_concurrent(RETENTIONS_IN_FLIGHT, |object| extend(object.path, object.version));
+            let extended = listed.try_for_each_concurrent(COMMIT_REQUESTS_IN_FLIGHT, |object| {
+                extend(object.path, object.version)
+            });
             extended.await?;
         }
         Ok(())

@@ -22,6 +22,12 @@ use crate::paths;
 pub(crate) struct Condemned(HashSet<PackId>);
 
 impl Condemned {
+    /// Besides what pruning has decided.
+    pub(super) fn with(mut self, lost: HashSet<PackId>) -> Self {
+        self.0.extend(lost);
+        self
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use keelson_model::{Chain, Classified, ErrorClass, SessionId};
-use keelson_repository::{Damage, Depth, Outcome, ReadError, VerifyReport};
+use keelson_repository::{Damage, Depth, Outcome, ReadError, Unlock, VerifyReport};
 use keelson_store::{Store, StorePath};
 
 use crate::world::*;
@@ -110,6 +110,39 @@ async fn a_truncated_pack() {
         let text = scene.check_read("repository.object.length", ErrorClass::Corrupt, Some(&path)).await;
         assert!(text.contains("cut short"), "{text}");
         scene.check_verify(Depth::Index, &path, "repository.object.length").await;
+    }
+}
+
+/// Every backup after it relied on the same pack, said that all was well, and could not be restored.
+#[tokio::test]
+async fn what_a_lost_pack_held_is_written_anew_and_heals_what_relied_on_it() {
+    for cut in [false, true] {
+        for scene in Scene::each().await {
+            let repository =
+                locked(&scene.store).open(Unlock::Passphrase(&passphrase(PASSPHRASE))).await.unwrap();
+            let repository = repository.load_index().await.unwrap();
+            let path = scene.pack_of(&scene.harmed);
+            let mut bytes = scene.site.bytes(&path).await;
+            scene.site.remove(&path);
+            if cut {
+                bytes.pop();
+                scene.site.overwrite_or_create(&path, bytes);
+            }
+            let content = noise(HARMED, 50_000);
+            let error = back_up(&repository, &content).await.unwrap_err();
+            assert_eq!(
+                (error.code(), error.class()),
+                ("repository.commit.lost", ErrorClass::Conflict),
+                "{error}"
+            );
+            let id = path.name().to_owned();
+            assert!(error.to_string().contains(&id) && error.hint().is_some(), "{error}");
+            let again = back_up(&repository, &content).await.unwrap();
+            assert!(!again.packs().contains(&scene.harmed.packs()[0]));
+            for outcome in [again.id, scene.harmed.id] {
+                assert_eq!(read_back(&scene.store, outcome).await.unwrap(), content, "cut: {cut}");
+            }
+        }
     }
 }
 

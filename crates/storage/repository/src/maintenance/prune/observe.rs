@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::format::mark_record::{MarkRecord, VerdictRecord};
 use crate::format::outcome_record::SessionResult;
 use crate::index::{IndexSource, fetch_index_object};
-use crate::limits::{INDEX_READS_IN_FLIGHT, RETENTIONS_IN_FLIGHT};
+use crate::limits::{COMMIT_REQUESTS_IN_FLIGHT, INDEX_READS_IN_FLIGHT};
 use crate::maintenance::liveness::{MoveTable, PackSet};
 use crate::maintenance::outcomes::{OutcomeRead, Wanted, read_outcomes};
 use crate::object::{Expected, ObjectError};
@@ -380,7 +380,7 @@ impl Locks<'_> {
                 }
             }
         });
-        let mut heads = heads.buffered(RETENTIONS_IN_FLIGHT);
+        let mut heads = heads.buffered(COMMIT_REQUESTS_IN_FLIGHT);
         let mut locked = HashSet::new();
         while let Some(head) = heads.next().await {
             if let Some((path, until)) = head?.filter(|(_, until)| *until > self.now) {
