@@ -276,8 +276,9 @@ async fn prune(
     list: Option<&RetiredBefore>,
     repack: bool,
 ) -> Result<Pruned, Trouble> {
-    retire_unnamed(platform, place, repository).await?;
-    orphans::retire(platform, repository, &place.prove(platform).await?).await?;
+    let proof = place.prove(platform).await?;
+    retire_unnamed(platform, place, repository, &proof).await?;
+    orphans::retire(platform, repository, &proof).await?;
     // First the retirements, then the claims: one that is stated in between is not among them.
     let retirements = repository.list_retired().await?;
     let proof = place.prove(platform).await?;
@@ -302,6 +303,7 @@ async fn retire_unnamed(
     platform: &Platform,
     place: &Place,
     repository: &Repository<Open>,
+    proof: &Ownership,
 ) -> Result<(), Trouble> {
     let Place::Shared { cluster, .. } = place else { return Ok(()) };
     let folder = ClusterFolder::new(cluster).dr_repository(repository.id());
@@ -309,9 +311,8 @@ async fn retire_unnamed(
         return Ok(());
     }
     let named = Named::read(platform, repository, &folder).await?;
-    let proof = place.prove(platform).await?;
     let now = platform.clock.now();
-    let retired = unnamed::retire_unnamed(repository, &folder, &named, &proof, now).await?;
+    let retired = unnamed::retire_unnamed(repository, &folder, &named, proof, now).await?;
     if retired > 0 {
         tracing::info!(outcomes = retired, "outcomes that nothing names are retired");
     }
