@@ -95,7 +95,9 @@ impl Player<'_> {
         rustix::fs::sync();
         let usage = self.run(verb).await?;
         let stored_bytes = folder_bytes(&self.bench.store())?;
-        self.measured.push(Measured { work, usage, stored_bytes });
+        let measured = Measured { work, usage, stored_bytes };
+        say(&measured.to_string());
+        self.measured.push(measured);
         Ok(())
     }
 

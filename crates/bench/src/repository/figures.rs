@@ -50,6 +50,15 @@ pub(super) struct Measured {
     pub stored_bytes: u64,
 }
 
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { work, usage, stored_bytes } = self;
+        let (peak, stored) = (mib(usage.peak_memory), mib(*stored_bytes));
+        let (name, seconds, cpu) = (work.name(), usage.seconds, usage.cpu_seconds);
+        write!(f, "{name:<26} {seconds:>9.2} {cpu:>9.2} {peak:>11} {stored:>12}")
+    }
+}
+
 pub(super) struct OfDataset {
     pub kind: Kind,
     pub files: u64,
@@ -164,24 +173,14 @@ impl fmt::Display for Figures {
             writeln!(f, "data {kind:?}: {files} files, {} (scale {} %)", mib(*bytes), self.percent)?;
             writeln!(
                 f,
-                "  {:<26} {:<8} {:>9} {:>9} {:>11} {:>12}   ours/theirs: time, cpu, memory, stored",
+                "  {:<8} {:<26} {:>9} {:>9} {:>11} {:>12}   ours/theirs: time, cpu, memory, stored",
                 "", "", "time s", "cpu s", "memory", "stored"
             )?;
             let works =
                 tools.first().map(|(_, lines)| lines.iter().map(|line| line.work).collect::<Vec<_>>());
             for work in works.unwrap_or_default() {
                 for (tool, line) in dataset.lines().filter(|(_, line)| line.work == work) {
-                    let Measured { usage, stored_bytes, .. } = line;
-                    write!(
-                        f,
-                        "  {:<26} {:<8} {:>9.2} {:>9.2} {:>11} {:>12}",
-                        work.name(),
-                        tool.name(),
-                        usage.seconds,
-                        usage.cpu_seconds,
-                        mib(usage.peak_memory),
-                        mib(*stored_bytes)
-                    )?;
+                    write!(f, "  {:<8} {line}", tool.name())?;
                     if let Some(ours) = dataset.ours(work).filter(|_| tool != Tool::Keelson) {
                         let Ratios { seconds, cpu_seconds, peak_memory, stored_bytes } =
                             Ratios::of(ours, line);
