@@ -29,7 +29,7 @@ use crate::recovery::run::RunDescription;
 use crate::recovery::run::retention::Facts;
 use crate::recovery::ship::writers::Started;
 use crate::recovery::state::{
-    BasesLost, Copied, Covered, DrRepository, Dropped, Enabled, Enabling, Moved, Owed, Recovered,
+    BasesLost, Copied, Covered, DrRepository, Dropped, Enabled, Enabling, LateExports, Moved, Owed, Recovered,
 };
 use crate::repositories::RepositoryRow;
 use crate::restore_points::Artifact;
@@ -104,7 +104,8 @@ pub const TARGETS: &[Decoder] = &[
     ("loss of bases", |bytes| json::<BasesLost>(bytes, |_| {})),
     ("what is covered", |bytes| json::<Covered>(bytes, |_| {})),
     ("enabling under way", |bytes| json::<Enabling>(bytes, |_| {})),
-    ("former repositories", |bytes| json::<Vec<DrRepository>>(bytes, |_| {})),
+    ("former repository", |bytes| json::<DrRepository>(bytes, |_| {})),
+    ("late exports", |bytes| json::<LateExports>(bytes, |_| {})),
     ("what the cluster is owed", |bytes| json::<Vec<Owed>>(bytes, |_| {})),
 ];
 

@@ -188,7 +188,8 @@ fn instance_rows() -> Vec<(&'static str, Value)> {
         ("loss of bases", json!({ "repository": ID, "at": TIME, "why": "w" })),
         ("what is covered", json!({ "repository": ID, "generation": 2, "byBase": 7, "shipped": 9 })),
         ("enabling under way", json!({ "place": place(), "vaultKey": 1, "repository": ID })),
-        ("former repositories", json!([former])),
+        ("former repository", former),
+        ("late exports", json!({ "cluster": CLUSTER, "before": TIME })),
         ("what the cluster is owed", json!([{ "kind": "k", "namespace": "n", "name": "n", "why": "w" }])),
     ]
 }
