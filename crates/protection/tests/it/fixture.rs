@@ -31,7 +31,6 @@ pub(crate) struct World {
     pub clock: Arc<ManualClock>,
     pub share: TempDir,
     pub data: TempDir,
-    clock_difference_max: SignedDuration,
     stop: CancellationToken,
     services: JoinSet<()>,
 }
@@ -75,7 +74,7 @@ impl World {
         let shared: Arc<dyn Clock> = clock.clone();
         let platform = Platform::open(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
-        Ok(Self { plane, platform, clock, share, stop, services, data, clock_difference_max })
+        Ok(Self { plane, platform, clock, share, stop, services, data })
     }
 
     /// The platform stops, something becomes of its volume, and it starts again.
@@ -92,7 +91,8 @@ impl World {
     pub(crate) async fn lose_cluster(mut self) -> Result<Self> {
         self.rest().await;
         self.plane.stop().await?;
-        Self::start_with(self.clock, self.share, self.clock_difference_max).await
+        let clock_difference_max = self.platform.settings().clock_difference_max;
+        Self::start_with(self.clock, self.share, clock_difference_max).await
     }
 
     /// Recovers the platform from what a lost cluster has left.
