@@ -13,6 +13,8 @@ use kube::runtime::reflector::ObjectRef;
 pub(crate) const SOUND_AGAIN_AFTER: Duration = Duration::from_secs(600);
 const FAILED_AGAIN_FIRST: Duration = Duration::from_secs(15);
 const FAILED_AGAIN_MOST: Duration = Duration::from_secs(300);
+/// Whoever else writes the status is not answered at once, or two would never rest.
+const CONTRADICTED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// One look at an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,11 @@ impl<B: PartialEq> Look<B> {
         Self { basis, at, failures }
     }
 
+    /// What it found.
+    pub(crate) fn found(&self) -> Found {
+        if self.failures == 0 { Found::Sound } else { Found::Failed }
+    }
+
     /// How long a look counts.
     pub(crate) fn again_after(&self) -> Duration {
         match self.failures {
@@ -60,12 +67,19 @@ impl<B: PartialEq> Look<B> {
     }
 }
 
-/// Decides whether what was found last still counts.
-pub(crate) fn decide_attention<B: PartialEq>(last: Option<&Look<B>>, basis: &B, now: Timestamp) -> Attention {
+/// Decides whether what was found last still counts, and `is_told` by the status.
+pub(crate) fn decide_attention<B: PartialEq>(
+    last: Option<&Look<B>>,
+    basis: &B,
+    is_told: bool,
+    now: Timestamp,
+) -> Attention {
     let Some(last) = last.filter(|last| last.basis == *basis) else { return Attention::Now };
     // A clock that was set back makes no look last longer than it should.
     let age = Duration::try_from(now.duration_since(last.at)).unwrap_or(Duration::MAX);
-    match last.again_after().checked_sub(age) {
+    let again_after = last.again_after();
+    let again_after = if is_told { again_after } else { again_after.min(CONTRADICTED_AGAIN_AFTER) };
+    match again_after.checked_sub(age) {
         Some(rest) if !rest.is_zero() => Attention::After(rest),
         _ => Attention::Now,
     }
@@ -129,16 +143,21 @@ mod tests {
 
     #[test]
     fn a_look_counts_for_its_time_and_on_its_grounds() {
-        let check = |basis: u8, now: i64, expected: Attention| {
+        let decide = |basis: u8, is_told: bool, now: i64| {
             let look = Look { basis: 1, at: at(1000), failures: 0 };
-            assert_eq!(decide_attention(Some(&look), &basis, at(now)), expected, "{basis} {now}");
+            decide_attention(Some(&look), &basis, is_told, at(now))
         };
+        let check = |basis: u8, now: i64, expected: Attention| {
+            assert_eq!(decide(basis, true, now), expected, "{basis} {now}");
+        };
+        assert_eq!(decide(1, false, 1001), Attention::After(Duration::from_secs(4)));
+        assert_eq!(decide(1, false, 1005), Attention::Now);
         check(1, 1000, Attention::After(Duration::from_secs(600)));
         check(1, 1599, Attention::After(Duration::from_secs(1)));
         check(1, 1600, Attention::Now);
         check(1, 9000, Attention::Now);
         check(2, 1000, Attention::Now);
         check(1, 999, Attention::Now);
-        assert_eq!(decide_attention(None, &1_u8, at(0)), Attention::Now);
+        assert_eq!(decide_attention(None, &1_u8, true, at(0)), Attention::Now);
     }
 }

@@ -5,9 +5,19 @@ use keelson_resources::Time;
 use keelson_resources::condition::Condition;
 use serde_json::{Map, Value};
 
+use crate::looks::Found;
+
 pub(crate) const SUCCESS: &str = "Success";
 pub(crate) const FAILED: &str = "Failed";
 pub(crate) const PENDING: &str = "Pending";
+
+/// In the word of a status.
+pub(crate) fn validation_of(found: Found) -> &'static str {
+    match found {
+        Found::Sound => SUCCESS,
+        Found::Failed => FAILED,
+    }
+}
 
 /// Whether a status has been made at all.
 pub(crate) fn is_verdict(validation: Option<&str>) -> bool {

@@ -7,7 +7,7 @@ use keelson_resources::policy::ParsedPolicy;
 
 use super::observe::Observed;
 use crate::looks::{Attention, decide_attention};
-use crate::status::is_verdict;
+use crate::status::validation_of;
 use crate::subject::Lifetime;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,8 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     if observed.subject.lifetime == Lifetime::BeingDeleted {
         return Decision::Wait(None);
     }
-    if let Attention::After(pause) = decide_attention(observed.last.as_ref(), &observed.basis, now)
-        && tells_of_this_spec(observed)
-    {
+    let is_told = tells_what_was_found(observed);
+    if let Attention::After(pause) = decide_attention(observed.last.as_ref(), &observed.basis, is_told, now) {
         return Decision::Wait(Some(pause));
     }
     Decision::Look(match &observed.parsed {
@@ -42,8 +41,12 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     })
 }
 
-/// A status can be taken away or overwritten by whoever may write it.
-fn tells_of_this_spec(observed: &Observed) -> bool {
+/// A status can be taken away or overwritten by whoever may write it. And it may have been known late: then the write of
+/// what was found last was spared, since that is what the status had said before.
+fn tells_what_was_found(observed: &Observed) -> bool {
     let status = &observed.status;
-    is_verdict(status.validation.as_deref()) && status.hash == Some(i64::from(observed.subject.hash))
+    let found = observed.last.as_ref().map(|last| validation_of(last.found()));
+    status.validation.as_deref() == found
+        && status.hash == Some(i64::from(observed.subject.hash))
+        && status.observed_passphrase == observed.basis.passphrase
 }

@@ -13,19 +13,19 @@ use keelson_workload::EventSeverity;
 use super::observe::Observed;
 use crate::looks::Found;
 use crate::publish::{Note, Report};
-use crate::status::{Conditions, FAILED, PENDING, SUCCESS, Truth, bounded, is_verdict};
+use crate::status::{Conditions, PENDING, Truth, bounded, is_verdict, validation_of};
 
 pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> Report {
     let subject = &observed.subject;
     let before = &observed.status;
     let hash = Some(i64::from(subject.hash));
-    let (found, validation, error) = match verdict {
-        PolicyVerdict::Sound => (Found::Sound, SUCCESS, None),
-        PolicyVerdict::Failed { errors, class: _ } => (Found::Failed, FAILED, bounded(errors)),
+    let (found, error) = match verdict {
+        PolicyVerdict::Sound => (Found::Sound, None),
+        PolicyVerdict::Failed { errors, class: _ } => (Found::Failed, bounded(errors)),
     };
     let unchanged_since = before.spec_modified_time.filter(|_| before.hash == hash);
     let status = PolicyStatus {
-        validation: Some(validation.to_owned()),
+        validation: Some(validation_of(found).to_owned()),
         error,
         hash,
         spec_modified_time: Some(unchanged_since.unwrap_or(Time(now))),

@@ -49,6 +49,7 @@ fn observed(name: &str) -> Observed {
         hash: Some(i64::from(subject.hash)),
         spec_modified_time: Some(Time(Timestamp::UNIX_EPOCH)),
         observed_generation: Some(2),
+        observed_passphrase: Some("7".to_owned()),
         ..PolicyStatus::default()
     };
     let last = Some(Look { basis: basis.clone(), at: NOW - SignedDuration::from_secs(60), failures: 0 });
@@ -77,6 +78,13 @@ fn a_policy_is_checked_when_it_or_a_profile_it_names_changed() {
     check(
         "its profile changed",
         |observed| observed.basis.profiles[0].found.as_mut().unwrap().0 = None,
+        true,
+    );
+    // The write of what was found is spared where the status is known to say so: that may be what it said before.
+    check("the status tells of no passphrase", |observed| observed.status.observed_passphrase = None, true);
+    check(
+        "the status tells the opposite",
+        |observed| observed.status.validation = Some(FAILED.to_owned()),
         true,
     );
     check("no status", |observed| observed.status = PolicyStatus::default(), true);

@@ -10,7 +10,7 @@ use keelson_workload::EventSeverity;
 use super::observe::Observed;
 use crate::looks::Found;
 use crate::publish::{Note, Report};
-use crate::status::{Conditions, FAILED, SUCCESS, Truth, bounded};
+use crate::status::{Conditions, Truth, bounded, validation_of};
 
 pub(super) fn report(observed: &Observed, verdict: &ProfileVerdict, now: Timestamp) -> Report {
     let subject = &observed.subject;
@@ -19,12 +19,8 @@ pub(super) fn report(observed: &Observed, verdict: &ProfileVerdict, now: Timesta
         ProfileVerdict::ReadOnly { reason: _ } => (Found::Sound, None, Some(true)),
         ProfileVerdict::Failed { errors, class: _ } => (Found::Failed, bounded(errors), None),
     };
-    let validation = match found {
-        Found::Sound => SUCCESS,
-        Found::Failed => FAILED,
-    };
     let status = ProfileStatus {
-        validation: Some(validation.to_owned()),
+        validation: Some(validation_of(found).to_owned()),
         error,
         hash: Some(i64::from(subject.hash)),
         read_only,

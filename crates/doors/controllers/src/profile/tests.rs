@@ -37,6 +37,11 @@ fn observed() -> Observed {
     Observed { subject, placement: Placement::Installed, status, basis, last }
 }
 
+fn fail(observed: &mut Observed, times: u32) {
+    observed.last.as_mut().unwrap().failures = times;
+    observed.status.validation = Some(FAILED.to_owned());
+}
+
 #[test]
 fn a_profile_is_tried_when_something_changed_or_the_last_look_is_old() {
     let check = |what: &str, change: fn(&mut Observed), expected: Decision| {
@@ -54,18 +59,15 @@ fn a_profile_is_tried_when_something_changed_or_the_last_look_is_old() {
     check("the Secret is gone", |observed| observed.basis.credentials = None, tries());
     check("no status", |observed| observed.status = ProfileStatus::default(), tries());
     check("the status is of another spec", |observed| observed.status.hash = Some(1), tries());
+    check("the opposite", |observed| observed.status.validation = Some(FAILED.to_owned()), tries());
     check("a word of somebody else", |observed| observed.status.validation = Some("Fine".into()), tries());
     check(
         "on its way out",
         |observed| observed.subject.lifetime = Lifetime::BeingDeleted,
         Decision::Wait(None),
     );
-    check(
-        "failed twice, a minute ago",
-        |observed| observed.last.as_mut().unwrap().failures = 2,
-        Decision::Look(Step::TryLocation),
-    );
-    check("failed four times", |observed| observed.last.as_mut().unwrap().failures = 4, wait(60));
+    check("failed twice, a minute ago", |observed| fail(observed, 2), Decision::Look(Step::TryLocation));
+    check("failed four times", |observed| fail(observed, 4), wait(60));
     check(
         "on generation alone nothing is tried",
         |observed| observed.subject.generation = Some(4),
