@@ -38,8 +38,6 @@ pub(super) enum Lie {
     DeleteBeforeVerdict,
     /// Nothing was ever retired.
     HideRetired,
-    /// No index object names anything.
-    HideIndex,
     /// Nothing was ever moved.
     HideRepacks,
     /// What is moved is moved for whoever runs, too.
@@ -167,8 +165,7 @@ impl Store for Liar {
         let hidden = self.lies(Lie::HideMarks, folder, "marks")
             || self.lies(Lie::HideSessions, folder, "sessions")
             || self.lies(Lie::HideVerdicts, folder, "verdicts")
-            || self.lies(Lie::HideRetired, folder, "retired")
-            || self.lies(Lie::HideIndex, folder, "index");
+            || self.lies(Lie::HideRetired, folder, "retired");
         if hidden {
             listing.objects.clear();
         }

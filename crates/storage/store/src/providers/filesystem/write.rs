@@ -71,7 +71,9 @@ impl<'a> Temporary<'a> {
         match filled {
             Ok(stat) => Ok(Self { folder, name, stat }),
             Err(errno) => {
-                // The first failure is the one to tell; a file that stays is skipped by listings.
+                // Closed first: a client of NFS only renames what is open. Then the first failure is the one to tell; a
+                // file that stays is skipped by listings.
+                drop(file);
                 let _ = rustix::fs::unlinkat(folder, &name, AtFlags::empty());
                 Err(call.fault(errno))
             }
