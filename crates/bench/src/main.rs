@@ -7,6 +7,9 @@ mod clock;
 mod cluster;
 mod index;
 mod instance;
+/// As the product does, whose parts are measured in this program.
+#[path = "../../doors/keelson/src/memory.rs"]
+mod memory;
 mod recovery;
 mod report;
 mod repository;
@@ -28,8 +31,12 @@ const INDEX_CHUNKS: u64 = 100_000_000;
 const KILLS: u64 = 200;
 const CATALOG_ROWS: u64 = 1_000_000;
 
-#[tokio::main]
-async fn main() -> Result<ExitCode> {
+fn main() -> Result<ExitCode> {
+    memory::keep_flat();
+    tokio::runtime::Runtime::new().context("start the runtime")?.block_on(run())
+}
+
+async fn run() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
