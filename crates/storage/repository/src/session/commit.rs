@@ -10,7 +10,6 @@ use keelson_model::{Classified, ErrorClass, PackId, SessionId};
 use keelson_store::{StoreError, StoreExt, StorePath, VersionId};
 
 use super::{Session, SessionError, WriteError};
-use crate::format::index_record::PackRecord;
 use crate::format::outcome_record::{IndexReference, OutcomeRecord, SessionResult};
 use crate::index::{IndexCacheError, IndexedPack};
 use crate::limits::COMMIT_REQUESTS_IN_FLIGHT;
@@ -242,11 +241,14 @@ impl Session {
         let named = offload(move || shared.claims.named_packs(&packs).map(|named| (named, packs))).await;
         let (named, written) = named.map_err(|source| CommitError::LookUp { session, source })?;
         (record.packs, record.indexes) = (named, indexes);
-        self.require_reused().await?;
+        let shared = Arc::clone(&self.shared);
+        let reused = offload(move || shared.claims.reused()).await;
+        let reused = reused.map_err(|source| CommitError::LookUp { session, source })?;
+        self.require_there(&reused).await?;
         match (draft_until, record.retain_until) {
-            (Some(_), Some(until)) => self.retain(&record.indexes, &written, until).await?,
+            (Some(_), Some(until)) => self.retain(&reused, &record.indexes, &written, until).await?,
             // What this session wrote was retained when it was created.
-            (None, Some(until)) => self.retain(&[], &[], until).await?,
+            (None, Some(until)) => self.retain(&reused, &[], &[], until).await?,
             (_, None) => {}
         }
         self.marker.require_alive().await.map_err(|source| CommitError::Alive { session, source })?;
@@ -254,13 +256,9 @@ impl Session {
     }
 
     /// An outcome that named what is gone would never restore, and nor would any after it that reuses the same.
-    async fn require_reused(&self) -> Result<(), CommitError> {
+    async fn require_there(&self, reused: &[IndexedPack]) -> Result<(), CommitError> {
         let (session, core) = (self.id(), &self.shared.core);
-        let shared = Arc::clone(&self.shared);
-        let reused = offload(move || shared.claims.reused()).await;
-        let reused = reused.map_err(|source| CommitError::LookUp { session, source })?;
-        let look = |pack: IndexedPack| async move {
-            let PackRecord { id, length, version, .. } = pack.record;
+        let look = |(id, length, version): (PackId, u32, Option<VersionId>)| async move {
             let found = head_recorded(core.store.as_ref(), &core.paths.pack(id), version).await;
             match found {
                 Ok(found) if found.length == u64::from(length) => Ok(None),
@@ -268,7 +266,10 @@ impl Session {
                 Err(source) => Err(CommitError::LookFor { session, pack: id, source }),
             }
         };
-        let looks = stream::iter(reused).map(look).buffer_unordered(COMMIT_REQUESTS_IN_FLIGHT);
+        let records = reused.iter().map(|pack| &pack.record);
+        let wanted: Vec<_> =
+            records.map(|record| (record.id, record.length, record.version.clone())).collect();
+        let looks = stream::iter(wanted).map(look).buffer_unordered(COMMIT_REQUESTS_IN_FLIGHT);
         let lost: Vec<PackId> =
             looks.try_filter_map(|lost| std::future::ready(Ok(lost))).try_collect().await?;
         let Some(first) = lost.first().copied() else { return Ok(()) };
@@ -289,17 +290,16 @@ impl Session {
     /// Extends the retention of all that the outcome needs. It only ever lengthens.
     async fn retain(
         &self,
+        reused: &[IndexedPack],
         indexes: &[IndexReference],
         written: &[WrittenPack],
         until: Timestamp,
     ) -> Result<(), CommitError> {
         let core = &self.shared.core;
         let mut needed: HashMap<StorePath, Option<VersionId>> = HashMap::new();
-        let shared = Arc::clone(&self.shared);
-        let reused = offload(move || shared.claims.reused()).await;
-        for pack in reused.map_err(|source| CommitError::LookUp { session: self.id(), source })? {
-            needed.insert(core.paths.pack(pack.record.id), pack.record.version);
-            needed.insert(core.paths.index(pack.source.id), pack.source.version);
+        for pack in reused {
+            needed.insert(core.paths.pack(pack.record.id), pack.record.version.clone());
+            needed.insert(core.paths.index(pack.source.id), pack.source.version.clone());
         }
         for IndexReference { id, version } in indexes {
             needed.insert(core.paths.index(*id), version.clone());
