@@ -86,12 +86,12 @@ impl Figures {
         memory.chain(missed_by_changes(self.changed_share())).collect()
     }
 
-    /// What segments send for a change of one row in a hundred, of the bytes of the base: one entry a row, and no entry
-    /// that was measured has less than a row.
+    /// What segments send for a change of one row in a hundred, of the bytes of a base of those rows: one entry a row, and
+    /// no entry that was measured has less than a row.
     fn changed_share(&self) -> f64 {
-        let SourceFigures { base, segments, entries, rebased, .. } = &self.source;
+        let SourceFigures { segments, entries, rebased, .. } = &self.source;
         let entry = segments.bytes as f64 / (*entries).max(1) as f64;
-        (rebased.rows as f64 / 100.0) * entry / base.bytes.max(1) as f64
+        (rebased.rows as f64 / 100.0) * entry / rebased.first_bytes.max(1) as f64
     }
 
     /// Segments, per byte of the base.
