@@ -8,15 +8,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use keelson_catalog::{
     Change, Class, Database, Event, EventKind, Expect, Labels, Query, ReadError, RowKind, Stored,
 };
+use keelson_crypto::Sha256;
 use keelson_model::Revision;
 use keelson_model::names::label;
 use keelson_model::selector::LabelSelector;
 use keelson_workload::Kind;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -30,6 +32,8 @@ const ACTOR: &str = "applications";
 const PAGE: usize = 500;
 /// Changes of this long are looked at together.
 const GATHER: Duration = Duration::from_millis(500);
+/// Commits that wait for the disk together.
+const COMMITS_IN_FLIGHT: usize = 16;
 
 pub(crate) async fn run_applications(platform: Arc<Platform>, stop: CancellationToken) {
     let namespaces = vec![Kind::cluster("v1", "Namespace", "namespaces")];
@@ -114,7 +118,7 @@ async fn refresh(
         platform.cluster.namespaces().await?.into_iter().map(|state| (state.name, state.uid)).collect();
     let applications = all(&catalog, kinds::applications())?;
     let known = applications.iter().filter(|known| known.namespace == known.name);
-    let known = known.map(|known| (known.name.as_str(), known.uid.as_str())).collect();
+    let known = known.filter_map(|known| Some((known.name.as_str(), namespace_uid(known)?))).collect();
     departed::clean(platform, &catalog, &namespaces, &known).await?;
     let install = &platform.settings.install_namespace;
     let now = platform.clock.now();
@@ -122,13 +126,14 @@ async fn refresh(
     let mut changes = Vec::new();
     for stored in applications {
         let key = (stored.namespace.clone(), stored.name.clone());
-        let is_another = namespaces.get(&key.0).is_some_and(|uid| key.0 == key.1 && *uid != stored.uid);
+        let uid = namespaces.get(&key.0).filter(|_| key.0 == key.1).map(String::as_str);
+        let is_another = uid.is_some() && namespace_uid(&stored) != uid;
         match wanted.remove(&key) {
             Some(state) if stored.body.status["state"] == state && !is_another => {}
             Some(state) => {
                 let mut stored = stored;
                 if let Some(uid) = namespaces.get(&key.1) {
-                    stored.uid.clone_from(uid);
+                    identify(&mut stored, uid);
                 }
                 stored.body.status = json!({ "state": state });
                 changes.push(stored.replace());
@@ -139,17 +144,39 @@ async fn refresh(
     for ((namespace, name), state) in wanted {
         let mut record = Record::new(kinds::application(), &namespace, &name, now, Class::Derived);
         if let Some(uid) = namespaces.get(&name) {
-            record.uid.clone_from(uid);
+            identify(&mut record, uid);
         }
         record.labels.insert(label::APP_NAME.to_owned(), name.clone());
         record.body.spec = json!({ "namespace": { "name": name } });
         record.body.status = json!({ "state": state });
         changes.push(record.put(Expect::Any));
     }
-    if !changes.is_empty() {
-        commit(&catalog, ACTOR, changes).await?;
-    }
+    // Each by itself: objects of one kind never share a resourceVersion.
+    let commits = changes.into_iter().map(|change| commit(&catalog, ACTOR, vec![change]));
+    stream::iter(commits).buffer_unordered(COMMITS_IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await?;
     Ok(())
+}
+
+/// The private part of an application.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApplicationInternal {
+    /// Of the namespace that it was.
+    namespace_uid: String,
+}
+
+fn namespace_uid(application: &Record) -> Option<&str> {
+    application.body.internal.get("namespaceUid").and_then(Value::as_str)
+}
+
+/// Its uid is its own, and the same for the same namespace: to the garbage collector two objects of one uid, of whichever
+/// kinds, are one object.
+fn identify(application: &mut Record, namespace_uid: &str) {
+    let digest = Sha256::of(format!("Application {namespace_uid}").as_bytes());
+    let bytes = digest.as_bytes().first_chunk().copied().expect("a digest is longer than a uid");
+    application.uid = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
+    let internal = ApplicationInternal { namespace_uid: namespace_uid.to_owned() };
+    application.body.internal = serde_json::to_value(internal).expect("plain data");
 }
 
 /// Which applications are shown, and as what. Namespaces of the cluster itself only where something was stored of them.
@@ -181,7 +208,26 @@ fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, ReadError> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+
+    /// The garbage collector took an application for its namespace, and left what should go with that.
+    #[test]
+    fn an_application_has_a_uid_of_its_own_as_long_as_its_namespace_lives() {
+        let of = |namespace_uid: &str| {
+            let mut application =
+                Record::new(kinds::application(), "shop", "shop", Timestamp::UNIX_EPOCH, Class::Derived);
+            identify(&mut application, namespace_uid);
+            assert_eq!(super::namespace_uid(&application), Some(namespace_uid));
+            application.uid
+        };
+        let (one, other) = ("0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa", "1c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa");
+        assert_eq!(of(one), of(one));
+        let uids = BTreeSet::from([of(one), of(other), one.to_owned(), other.to_owned()]);
+        assert_eq!(uids.len(), 4);
+        assert!(uids.iter().all(|uid| uuid::Uuid::parse_str(uid).is_ok()), "{uids:?}");
+    }
 
     /// What was backed up of `default` showed as an application that had been deleted.
     #[test]

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use keelson_catalog::{Change, CommitError, Database, Expect, Query, ReadError, RowKey, RowKind};
 use keelson_model::names::label;
@@ -22,8 +23,8 @@ use crate::records::Record;
 const KEEP_MAX_ACTIONS: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PAGE: usize = 500;
-/// Moved in one commit.
-const BATCH: usize = 100;
+/// Commits that wait for the disk together.
+const MOVES_IN_FLIGHT: usize = 16;
 const ACTOR: &str = "history";
 
 /// A look that did not come to its end; the next one starts over.
@@ -67,9 +68,9 @@ async fn tidy(catalog: &Database, keep: usize) -> Result<(), HistoryError> {
         let mut ended = find_ended(catalog, &kind)?;
         let excess = ended.len().saturating_sub(keep);
         ended.sort();
-        for batch in ended[..excess].chunks(BATCH) {
-            move_away(catalog, batch).await?;
-        }
+        ended.truncate(excess);
+        let moves = ended.into_iter().map(|(_, key)| move_away(catalog, key));
+        stream::iter(moves).buffer_unordered(MOVES_IN_FLIGHT).try_collect::<()>().await?;
         if excess > 0 {
             info!(%kind, moved = excess, "finished actions went to the history");
         }
@@ -119,19 +120,16 @@ fn is_looked_at(
     Ok(looked_at)
 }
 
-async fn move_away(catalog: &Database, batch: &[(Timestamp, RowKey)]) -> Result<(), HistoryError> {
-    let mut changes = Vec::new();
-    for (_, key) in batch {
-        let Some(stored) = catalog.read(key).map_err(HistoryError::Read)? else { continue };
-        let mut row = stored.row;
-        row.kind = history_of(&key.kind);
-        // Names may be used again; uids are not.
-        row.name.clone_from(&row.uid);
-        changes.push(Change::Delete { key: key.clone(), expect: Expect::At(stored.revision) });
-        changes.push(Change::put(row));
-    }
-    match commit(catalog, ACTOR, changes).await {
-        // Somebody deletes or changes one of them: the next look moves the others.
+/// Each by itself: objects of one kind never share a resourceVersion.
+async fn move_away(catalog: &Database, key: RowKey) -> Result<(), HistoryError> {
+    let Some(stored) = catalog.read(&key).map_err(HistoryError::Read)? else { return Ok(()) };
+    let mut row = stored.row;
+    row.kind = history_of(&key.kind);
+    // Names may be used again; uids are not.
+    row.name.clone_from(&row.uid);
+    let gone = Change::Delete { key, expect: Expect::At(stored.revision) };
+    match commit(catalog, ACTOR, vec![gone, Change::put(row)]).await {
+        // Somebody deletes or changes it: the next look moves it.
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(error) => Err(HistoryError::Commit(error)),
     }

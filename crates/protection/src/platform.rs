@@ -15,6 +15,7 @@ use keelson_catalog::{
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, Revision};
 use keelson_repository::IndexCache;
+use keelson_resources::KINDS;
 use keelson_resources::KindInfo;
 use keelson_workload::{Cluster, ConnectError};
 use tokio::sync::{oneshot, watch};
@@ -422,12 +423,28 @@ fn open_current(data: &DataDir, key: &InstanceKey) -> Result<(Database, CatalogK
 }
 
 /// Commits without blocking the runtime: the writer thread answers through a channel.
+///
+/// Of a kind that is served at most one row is changed: a client whose watch breaks between two events goes on behind the
+/// version of the first, and would never see another of the same version.
 pub(crate) async fn commit(
     database: &Database,
     actor: &str,
     changes: Vec<Change>,
 ) -> Result<Revision, CommitError> {
+    debug_assert!(has_one_of_each_kind(&changes), "several rows of one served kind: {changes:?}");
     let (reply, answer) = oneshot::channel();
     database.commit_with(&Actor::new(actor), changes, Box::new(move |result| drop(reply.send(result))));
     answer.await.expect("the writer answers each commit before it drops the callback")
+}
+
+fn has_one_of_each_kind(changes: &[Change]) -> bool {
+    KINDS.iter().all(|kind| {
+        let kind = kind.row_kind();
+        let is_of_kind = |change: &&Change| match change {
+            Change::Put { row, .. } => row.kind.as_str() == kind,
+            Change::Delete { key, .. } => key.kind.as_str() == kind,
+            _ => false,
+        };
+        changes.iter().filter(is_of_kind).count() <= 1
+    })
 }
