@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::authentication::{AnyClientCertificate, crypto_provider};
-use crate::limits::{AUTHORITY_LIFE, SERVING_LIFE};
+use crate::limits::{AUTHORITY_LIFE, SERVING_LIFE, SERVING_RENEW_AFTER};
 
 /// A certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,12 @@ pub struct ServingCertificates {
     issuer: Issuer<'static, KeyPair>,
     authority_pem: String,
     names: Vec<String>,
-    config: ArcSwap<ServerConfig>,
+    serving: ArcSwap<Serving>,
+}
+
+struct Serving {
+    config: Arc<ServerConfig>,
+    since: Timestamp,
 }
 
 impl std::fmt::Debug for ServingCertificates {
@@ -79,8 +84,9 @@ impl ServingCertificates {
         let mut names = names.to_vec();
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
         let issuer = Issuer::new(params, key);
-        let config = ArcSwap::new(sign_config(&issuer, &names, now)?);
-        Ok(Self { issuer, authority_pem: authority.pem(), names, config })
+        let config = sign_config(&issuer, &names, now)?;
+        let serving = ArcSwap::from_pointee(Serving { config, since: now });
+        Ok(Self { issuer, authority_pem: authority.pem(), names, serving })
     }
 
     /// What clients must trust, as PEM.
@@ -90,12 +96,19 @@ impl ServingCertificates {
 
     /// Signs a new serving certificate under the same authority. New connections get it, old ones go on.
     pub fn renew(&self, now: Timestamp) -> Result<(), CertificateError> {
-        self.config.store(sign_config(&self.issuer, &self.names, now)?);
+        let config = sign_config(&self.issuer, &self.names, now)?;
+        self.serving.store(Arc::new(Serving { config, since: now }));
         Ok(())
     }
 
+    /// By the clock that clients judge certificates by: a machine that slept, or whose clock was set, is found out.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        let age = now.duration_since(self.serving.load().since);
+        age.unsigned_abs() >= SERVING_RENEW_AFTER
+    }
+
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+        Arc::clone(&self.serving.load().config)
     }
 }
 
@@ -135,4 +148,22 @@ fn set_life(params: &mut CertificateParams, now: Timestamp, life: std::time::Dur
     };
     params.not_before = date(now.saturating_sub(day).unwrap_or(now));
     params.not_after = date(now.saturating_add(life).unwrap_or(now));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Days by a clock that stood still, as that of a machine that sleeps, did not count.
+    #[test]
+    fn a_certificate_is_renewed_after_twenty_days_of_the_wall_clock() {
+        let at = |day: i64| Timestamp::from_second(1_750_000_000 + day * 24 * 3600).unwrap();
+        let certificates = ServingCertificates::generate(&[], at(0)).unwrap();
+        let first = certificates.config();
+        assert_eq!([0, 19, 20, 400].map(|day| certificates.is_due(at(day))), [false, false, true, true]);
+        certificates.renew(at(20)).unwrap();
+        assert!(!Arc::ptr_eq(&first, &certificates.config()));
+        assert_eq!([20, 39, 40].map(|day| certificates.is_due(at(day))), [false, false, true]);
+        assert!(certificates.is_due(at(0)), "a clock that was set back makes it one of the future");
+    }
 }

@@ -19,7 +19,7 @@ use crate::authentication::{
 use crate::authorization::AccessReviews;
 use crate::certificates::ServingCertificates;
 use crate::discovery::Documents;
-use crate::limits::{SERVING_RENEW_AFTER, TRUST_RELOAD_INTERVAL, WATCHES_MAX};
+use crate::limits::{SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES_MAX};
 use crate::router::router;
 use crate::server::{self, Bounds};
 use crate::shared::Shared;
@@ -149,7 +149,10 @@ impl Extension {
 
     async fn renew_certificates(&self, certificates: &ServingCertificates) -> std::convert::Infallible {
         loop {
-            tokio::time::sleep(SERVING_RENEW_AFTER).await;
+            tokio::time::sleep(SERVING_LOOK_EVERY).await;
+            if !certificates.is_due(self.shared.now()) {
+                continue;
+            }
             match certificates.renew(self.shared.now()) {
                 Ok(()) => info!("the serving certificate was renewed"),
                 Err(error) => {

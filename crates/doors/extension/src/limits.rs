@@ -88,6 +88,7 @@ pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
+pub(crate) const SERVING_LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Clients are asked to come back after this.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;

@@ -231,7 +231,15 @@ fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
         let message = "sendInitialEvents is forbidden for list";
         parameters.refuse(FieldError::forbidden("sendInitialEvents", message));
     }
-    let Some(rule) = parameters.take_text("resourceVersionMatch") else { return freshness(revision) };
+    let Some(rule) = parameters.take_text("resourceVersionMatch") else {
+        // A page of a version is of that version and no later one.
+        return match revision {
+            Some(revision) if revision.as_u64() > 0 && parameters.has("limit") => {
+                Freshness::Exactly(revision)
+            }
+            _ => freshness(revision),
+        };
+    };
     let forbid = |message: &str| FieldError::forbidden("resourceVersionMatch", message);
     if !given {
         parameters.refuse(forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"));

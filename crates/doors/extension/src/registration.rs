@@ -199,12 +199,13 @@ impl Registration {
                 group_priority_minimum: GROUP_PRIORITY,
                 version_priority: VERSION_PRIORITY,
                 ca_bundle: Some(ByteString(authority_pem.as_bytes().to_vec())),
+                // Another installation may have left `true`, which is refused beside a bundle.
+                insecure_skip_tls_verify: Some(false),
                 service: Some(ServiceReference {
                     name: Some(self.service.clone()),
                     namespace: Some(self.namespace.clone()),
                     port: Some(i32::from(self.port)),
                 }),
-                ..APIServiceSpec::default()
             }),
             status: None,
         }

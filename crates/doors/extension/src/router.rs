@@ -69,6 +69,9 @@ fn publish(shared: &Shared, published: Published<'_>, headers: &HeaderMap) -> Re
     let documents = &shared.documents;
     match published {
         Published::Alive => Ok("ok".into_response()),
+        Published::Ready if shared.shutdown.is_cancelled() => {
+            Ok((StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response())
+        }
         Published::Ready if shared.front_proxy.is_known() => Ok("ok".into_response()),
         Published::Ready => {
             let why = "the front proxy's authority is not known yet";

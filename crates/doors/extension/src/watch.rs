@@ -55,7 +55,6 @@ pub(crate) async fn watch(
     };
     let mut watcher = Watcher {
         shared: Arc::clone(shared),
-        told: reader.since(),
         reader: Some(reader),
         behind: true,
         bookmark_due: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
@@ -76,8 +75,6 @@ struct Watcher {
     reader: Option<Reader>,
     /// There may be more to read without waiting.
     behind: bool,
-    /// The client knows that it has everything up to here.
-    told: Revision,
     bookmark_due: Option<Instant>,
     ends: Instant,
     commits: watch::Receiver<Revision>,
@@ -99,7 +96,7 @@ impl Watcher {
                 self.read().await.unwrap_or_else(reader::error_event)
             } else {
                 match self.wait().await {
-                    Wake::End => return None,
+                    Wake::End => break,
                     Wake::Bookmark => self.bookmark(),
                     Wake::Commit => {
                         self.behind = true;
@@ -108,11 +105,19 @@ impl Watcher {
                 }
             };
             if !bytes.is_empty() {
-                self.told = self.reader.as_ref().map_or(self.told, Reader::since);
                 return Some((Ok(Bytes::from(bytes)), self));
             }
         }
-        None
+        self.end().await
+    }
+
+    /// The last word, if the client takes any: how far it has come, so that it goes on from there and lists nothing.
+    async fn end(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        self.bookmark_due?;
+        let mut bytes = self.read().await.unwrap_or_else(reader::error_event);
+        bytes.extend(self.bookmark());
+        self.reader = None;
+        (!bytes.is_empty()).then(|| (Ok(Bytes::from(bytes)), self))
     }
 
     fn is_due(&self) -> bool {
@@ -122,18 +127,16 @@ impl Watcher {
     /// Nothing, where the client knows already how far it is.
     fn bookmark(&mut self) -> Vec<u8> {
         self.bookmark_due = Some(Instant::now() + BOOKMARK_INTERVAL);
-        match &mut self.reader {
-            Some(reader) if reader.since() != self.told => reader.bookmark(),
-            _ => Vec::new(),
-        }
+        self.reader.as_mut().map(Reader::bookmark).unwrap_or_default()
     }
 
     /// Reads once. After a refusal the watch is over.
     async fn read(&mut self) -> Result<Vec<u8>, Refusal> {
         let Some(mut reader) = self.reader.take() else { return Ok(Vec::new()) };
         let database = self.shared.database(reader.kind())?;
+        let now = self.shared.now();
         let (reader, progress) = blocking(move || {
-            let progress = reader.read(&database)?;
+            let progress = reader.read(&database, now)?;
             Ok((reader, progress))
         })
         .await?;

@@ -234,8 +234,11 @@ async fn versions_are_answered_as_reflectors_expect() {
     assert_eq!(too_large.json["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
     assert!(too_large.headers.contains_key(http::header::RETRY_AFTER));
     world.put("shop", "b", &[], bound());
-    let exact = world.get(&format!("{POINTS}?resourceVersion={head}&resourceVersionMatch=Exact")).await;
-    assert_eq!((exact.code, &exact.json["reason"]), (StatusCode::GONE, &json!("Expired")));
+    for query in ["&resourceVersionMatch=Exact", "&limit=5"] {
+        let exact = world.get(&format!("{POINTS}?resourceVersion={head}{query}")).await;
+        assert_eq!((exact.code, &exact.json["reason"]), (StatusCode::GONE, &json!("Expired")), "{query}");
+    }
+    assert_eq!(world.get(&format!("{POINTS}?resourceVersion={head}")).await.names(), ["a", "b"]);
 }
 
 #[tokio::test]

@@ -55,6 +55,20 @@ async fn the_end_of_the_initial_objects_is_marked_by_a_bookmark() {
     assert_eq!(events.line().await, "ADDED shop/b");
 }
 
+/// They were counted to the moment at which the watch began: whatever was made later was `<invalid>`.
+#[tokio::test]
+async fn ages_in_a_watched_table_are_those_of_the_moment_of_each_event() {
+    let world = World::start().await;
+    let accept = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    let mut events = world.watch_as(&format!("{POINTS}?watch=1"), accept).await;
+    world.clock.advance(std::time::Duration::from_secs(300));
+    world.put("shop", "a", &[], bound());
+    let event = events.next().await.unwrap();
+    let columns = event["object"]["columnDefinitions"].as_array().unwrap();
+    let age = columns.iter().position(|column| column["name"] == "Age").unwrap();
+    assert_eq!(event["object"]["rows"][0]["cells"][age], "0s");
+}
+
 #[tokio::test]
 async fn an_empty_kind_is_marked_at_once() {
     let world = World::start().await;
@@ -173,6 +187,31 @@ async fn a_watch_ends_at_its_timeout_and_with_the_server() {
     let mut endless = world.watch(&format!("{POINTS}?watch=1&timeoutSeconds={longest}")).await;
     world.shutdown.cancel();
     assert_eq!(endless.next().await, None);
+}
+
+/// A client that was told nothing for a while went on from where its last object stood, or listed everything anew.
+#[tokio::test(start_paused = true)]
+async fn the_last_word_of_a_watch_is_how_far_it_has_come() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let version = world.get(POINTS).await.version().to_owned();
+    let watch = format!("{POINTS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
+    let mut timed = world.watch(&format!("{watch}&timeoutSeconds=5")).await;
+    let mut silent = world.watch(&format!("{POINTS}?watch=1&resourceVersion={version}")).await;
+    let mut stopped = world.watch(&watch).await;
+    world.put("other", "b", &[], bound());
+    world.settled().await;
+    let now = world.get(ALL_POINTS).await.version().to_owned();
+    for events in [&mut timed, &mut stopped] {
+        let last = events.next().await.unwrap();
+        assert_eq!(
+            (&last["type"], &last["object"]["metadata"]["resourceVersion"]),
+            (&json!("BOOKMARK"), &json!(now))
+        );
+        assert!(events.next().await.is_none());
+        world.shutdown.cancel();
+    }
+    assert!(silent.next().await.is_none(), "who takes no bookmarks gets none");
 }
 
 #[tokio::test]

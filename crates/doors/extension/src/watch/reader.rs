@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use keelson_catalog::{Database, Event, EventKind, Row};
 use keelson_model::Revision;
 use keelson_resources::KindInfo;
@@ -24,6 +25,8 @@ pub(super) struct Reader {
     initial: Option<Initial>,
     /// Everything up to here has been read.
     since: Revision,
+    /// The client knows that it has everything up to here; nothing while it is shown the objects that come first.
+    told: Option<Revision>,
     /// Rows that the initial objects showed in a state later than their common version. The journal repeats how
     /// they got there; a client must not see an object go back in time.
     ahead: HashMap<Key, Revision>,
@@ -57,7 +60,8 @@ impl Reader {
         let rows = Rows::new(database.clone(), &extent, &selection, None);
         let initial = Initial { rows, version: None, end };
         let visibility = Visibility::from_start(selection);
-        Self { initial: Some(initial), ..Self::new(database.head().revision, extent, view, visibility) }
+        let reader = Self::new(database.head().revision, extent, view, visibility);
+        Self { initial: Some(initial), told: None, ..reader }
     }
 
     pub(super) fn after(since: Revision, extent: Extent, view: View, selection: Selection) -> Self {
@@ -71,26 +75,28 @@ impl Reader {
             visibility,
             initial: None,
             since,
+            told: Some(since),
             ahead: HashMap::new(),
             columns: Columns::Untold,
         }
-    }
-
-    pub(super) fn since(&self) -> Revision {
-        self.since
     }
 
     pub(super) fn kind(&self) -> &'static KindInfo {
         self.extent.kind
     }
 
+    /// How far it has read; nothing, where the client knows that or has not seen all objects that come first.
     pub(super) fn bookmark(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.push_bookmark(&mut out, self.since, false);
+        if self.initial.is_none() && self.told != Some(self.since) {
+            self.push_bookmark(&mut out, self.since, false);
+        }
         out
     }
 
-    pub(super) fn read(&mut self, database: &Database) -> Result<Progress, Refusal> {
+    /// `now` is what ages are counted to: a watch goes on for an hour.
+    pub(super) fn read(&mut self, database: &Database, now: Timestamp) -> Result<Progress, Refusal> {
+        self.view.now = now;
         // A recovery has another past: nothing of this watch can be continued in it.
         check_reachable(database, self.since)?;
         match self.initial.take() {
@@ -136,6 +142,7 @@ impl Reader {
             let object = Object::parse(self.kind(), &event.stored).map_err(|error| refuse_failure(&error))?;
             if let Some(kind) = self.visibility.judge(event, &object) {
                 self.push_event(&mut out, event_type(kind), &object);
+                self.told = Some(event.stored.revision);
             }
         }
         self.since = changes.through;
@@ -155,6 +162,7 @@ impl Reader {
 
     fn push_bookmark(&mut self, out: &mut Vec<u8>, revision: Revision, initial_end: bool) {
         push_line(out, "BOOKMARK", &self.view.bookmark(revision, initial_end, self.columns));
+        self.told = Some(revision);
         self.columns = Columns::Told;
     }
 }

@@ -48,5 +48,9 @@ async fn what_was_registered_is_removed_and_nothing_else() {
         assert!(api_services.get_opt(&api_service_name(version)).await.unwrap().is_none(), "{version}");
     }
     assert!(services.get_opt("ours").await.unwrap().is_none());
+    // What an installation left that did not verify us is taken over.
+    ours.register(&client, &authority).await.unwrap();
+    let spec = api_services.get(&name).await.unwrap().spec.unwrap();
+    assert_eq!((spec.service.unwrap().name.as_deref(), spec.insecure_skip_tls_verify), (Some("ours"), None));
     plane.stop().await.unwrap();
 }
