@@ -57,20 +57,30 @@ impl Classified for AccessError {
 
 /// Reviews every reference of an action for whoever asked for it.
 pub(crate) async fn check_action(job: &Job) -> Result<(), AccessError> {
-    let action = &job.action;
-    let requester = job.requester();
-    if requester.is_platform() || action.labels.contains_key(label::RUN_ACTION_NAME) {
+    if job.action.labels.contains_key(label::RUN_ACTION_NAME) {
         return Ok(());
     }
-    let Some(kind) = kind_of_row(action.kind.as_str()) else { return Ok(()) };
+    check_references(&job.platform, &job.requester(), &job.action).await
+}
+
+/// Reviews every reference of what was asked for.
+pub(crate) async fn check_references(
+    platform: &Platform,
+    requester: &Requester,
+    asked: &Record,
+) -> Result<(), AccessError> {
+    if requester.is_platform() {
+        return Ok(());
+    }
+    let Some(kind) = kind_of_row(asked.kind.as_str()) else { return Ok(()) };
     let object = json!({
-        "metadata": { "namespace": action.namespace, "name": action.name },
-        "spec": action.body.spec,
+        "metadata": { "namespace": asked.namespace, "name": asked.name },
+        "spec": asked.body.spec,
     });
-    for reference in (kind.references)(&object, &job.platform.settings.install_namespace) {
-        if !may(&job.platform, &requester, &reference).await? {
+    for reference in (kind.references)(&object, &platform.settings.install_namespace) {
+        if !may(platform, requester, &reference).await? {
             return Err(AccessError::Denied {
-                user: requester.name,
+                user: requester.name.clone(),
                 verb: reference.verb.as_str(),
                 resource: reference.resource,
                 name: reference.name.unwrap_or_default(),

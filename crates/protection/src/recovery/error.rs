@@ -11,6 +11,7 @@ use keelson_repository::{
 use keelson_store::{StoreError, StorePath};
 use keelson_workload::RequestError;
 
+use crate::access::AccessError;
 use crate::documents::DocumentError;
 use crate::epochs::EpochError;
 use crate::identity::IdentityError;
@@ -145,6 +146,8 @@ pub enum RecoveryError {
     RolledBack { source: Rollback },
     #[error("the restore did not end within {minutes} minutes")]
     TimedOut { minutes: u64 },
+    #[error("look whether who asked may still do so")]
+    Access { source: AccessError },
     #[error("the work was interrupted")]
     Interrupted,
     #[error("{what} was not understood: {why}")]
@@ -160,6 +163,7 @@ impl Classified for RecoveryError {
         match self {
             Self::Location { source } => source.class(),
             Self::Past { source } | Self::Retain { source, .. } => source.class(),
+            Self::Access { source } => source.class(),
             Self::Lengthen { source } => source.class(),
             Self::Passphrase { source } => source.class(),
             Self::SealSlot { .. } => ErrorClass::Bug,
@@ -224,6 +228,7 @@ impl Classified for RecoveryError {
         match self {
             Self::Location { .. } => "recovery.location",
             Self::Past { .. } => "recovery.past",
+            Self::Access { .. } => "recovery.access",
             Self::Lengthen { .. } => "recovery.lengthen",
             Self::Retain { .. } => "recovery.retain",
             Self::Passphrase { .. } => "recovery.passphrase",
@@ -287,6 +292,7 @@ impl Classified for RecoveryError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Location { source } => source.hint(),
+            Self::Access { source } => source.hint(),
             Self::Past { source } | Self::Retain { source, .. } => source.hint(),
             Self::Lengthen { source } => source.hint(),
             Self::Passphrase { source } => source.hint(),

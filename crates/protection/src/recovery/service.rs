@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::access;
 use crate::engine::read;
 use crate::kinds;
 use crate::platform::{Platform, commit};
@@ -29,6 +30,7 @@ use crate::recovery::execute::{self, EXPORTS, Opened, RecoveryReport, RecoveryRe
 use crate::recovery::plan::RecoveryPlan;
 use crate::recovery::review::{ReviewedPoint, Source, review};
 use crate::recovery::state;
+use crate::requester::Requester;
 
 const ACTOR: &str = "recovery";
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -197,7 +199,20 @@ fn merge(record: &mut Record, part: &impl Serialize) {
     }
 }
 
+/// Again when it is carried out: rights may be taken away while a request waits.
+async fn check_access(platform: &Platform, request: &Record) -> Result<(), RecoveryError> {
+    let requester = request.body.internal.get("requester").cloned().map(Requester::deserialize);
+    // One that cannot be read is nobody's.
+    let requester = requester
+        .transpose()
+        .map_err(|source| RecoveryError::Request { what: "who asked", why: source.to_string() })?;
+    let requester = requester.unwrap_or_else(Requester::platform);
+    let checked = access::check_references(platform, &requester, request).await;
+    checked.map_err(|source| RecoveryError::Access { source })
+}
+
 async fn run_review(platform: &Platform, request: &Record) -> Result<(), RecoveryError> {
+    check_access(platform, request).await?;
     let source = source_of(&request.body.spec["sourceClusterInfo"])?;
     let fetching = "Fetching data from storage";
     note(platform, request, |progress: &mut RecoveryProgress| fetching.clone_into(&mut progress.phase)).await;
@@ -256,6 +271,7 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), R
     if let Some((plan, state)) = others_switched(platform, &wanted)? {
         return go_on(platform, request, plan, state, &phase).await;
     }
+    check_access(platform, request).await?;
     phase("Reading the location");
     let (plan, opened) = execute::make_plan(platform, &wanted).await?;
     check_confirmations(request, &plan, &opened)?;

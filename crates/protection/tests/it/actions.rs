@@ -10,7 +10,7 @@ use keelson_workload::Kind;
 use serde_json::{Value, json};
 
 use crate::fixture::{World, files};
-use crate::stage::{config, make_valid, profile};
+use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 /// A backup whose name had been used before captured three times and ended with a reason that was not the reason;
 /// two namespaces could take each other's names of contents.
@@ -213,5 +213,31 @@ async fn restore_points_of_a_namespace_that_went_away_go_and_their_contents_and_
         .await?;
     world.completed("BackupAction", ("again", "two")).await?;
     assert!(world.read("RestorePoint", ("again", "mine"))?.is_some(), "what is made in the new one stays");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_needs_the_rights_of_whoever_asked_when_it_begins() -> Result<()> {
+    let mut world = World::start().await?;
+    let groups = vec!["system:authenticated".to_owned()];
+    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let info = json!({ "profileName": "vault", "sourceClusterID": world.platform.cluster_id() });
+    for kind in ["KastenDRReview", "KastenDRRestore"] {
+        let spec = json!({ "sourceClusterInfo": info });
+        world.create_as(&eve, kind, (NAMESPACE, "asked"), spec).await?;
+    }
+    world.serve();
+    for kind in ["KastenDRReview", "KastenDRRestore"] {
+        let status = eventually("it has failed", async || {
+            let asked = world.read(kind, (NAMESPACE, "asked"))?.context("what was asked for")?;
+            Ok((asked.body.status["state"] == "failed").then_some(asked.body.status))
+        })
+        .await?;
+        let error = status["error"].as_str().unwrap_or_default();
+        assert!(
+            error.contains("user 'eve' may not get profiles 'vault' in namespace 'kasten-io'"),
+            "{status}"
+        );
+    }
     world.end().await
 }
