@@ -29,7 +29,6 @@ use crate::policies::EXCLUDED_NAMESPACES;
 use crate::records::Record;
 
 const ACTOR: &str = "applications";
-const PAGE: usize = 500;
 /// Changes of this long are looked at together.
 const GATHER: Duration = Duration::from_millis(500);
 /// Commits that wait for the disk together.
@@ -194,16 +193,8 @@ fn decide(
 }
 
 fn all(catalog: &Database, kind: RowKind) -> Result<Vec<Record>, ReadError> {
-    let mut query = Query::all(kind, PAGE);
-    let mut records = Vec::new();
-    loop {
-        let page = catalog.list(&query)?;
-        records.extend(page.rows.iter().filter_map(|stored| Record::parse(stored).ok()));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(records),
-        }
-    }
+    let record = |stored: Stored| Record::parse(&stored).ok();
+    catalog.rows(Query::of(kind)).filter_map(|stored| stored.map(record).transpose()).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,27 @@
 //! Follows the restore point contents of the catalog: all are read once, then only what changed.
 
-use keelson_catalog::{Database, Event, Query, ReadError, Stored};
+use keelson_catalog::{Database, Event, Query, ReadError, Rows, Stored};
 use keelson_model::Revision;
 
 use crate::kinds;
+use crate::records::Record;
+use crate::restore_points::ContentInternal;
 
+/// Events of one read.
 const PAGE: usize = 500;
+
+/// Every content, as it lies in the catalog.
+pub(crate) fn all(catalog: &Database) -> Rows<'_> {
+    catalog.rows(Query::of(kinds::restore_point_contents()))
+}
+
+/// What is kept in every content that can be read.
+pub(crate) fn all_internal(
+    catalog: &Database,
+) -> impl Iterator<Item = Result<ContentInternal, ReadError>> + '_ {
+    let internal = |stored: Stored| Record::parse(&stored).ok()?.internal().ok();
+    all(catalog).filter_map(move |stored| stored.map(internal).transpose())
+}
 
 /// What somebody wants to know of all contents.
 pub(crate) trait View {
@@ -51,14 +67,8 @@ impl<V: View> Followed<V> {
         self.through = None;
         // What changes while the pages are read is read again from here.
         let head = catalog.head().revision;
-        let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-        loop {
-            let page = catalog.list(&query)?;
-            page.rows.iter().for_each(|stored| self.view.note(stored));
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => break,
-            }
+        for stored in all(catalog) {
+            self.view.note(&stored?);
         }
         self.through = Some(head);
         Ok(())

@@ -22,7 +22,6 @@ use crate::records::Record;
 /// Finished actions of one kind that stay served.
 const KEEP_MAX_ACTIONS: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-const PAGE: usize = 500;
 /// Commits that wait for the disk together.
 const MOVES_IN_FLIGHT: usize = 16;
 const ACTOR: &str = "history";
@@ -82,25 +81,19 @@ async fn tidy(catalog: &Database, keep: usize) -> Result<(), HistoryError> {
 fn find_ended(catalog: &Database, kind: &RowKind) -> Result<Vec<(Timestamp, RowKey)>, HistoryError> {
     let mut runs: HashMap<RowKey, bool> = HashMap::new();
     let mut found = Vec::new();
-    let mut query = Query::all(kind.clone(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(HistoryError::Read)?;
-        for action in page.rows.iter().filter_map(|stored| Record::parse(stored).ok()) {
-            let has_ended = actions::state(&action).is_some_and(|state| state.is_finished());
-            if !has_ended || action.label(label::DO_NOT_RETIRE) == "true" {
-                continue;
-            }
-            if is_looked_at(catalog, &action, &mut runs)? {
-                continue;
-            }
-            let end = action.body.status["endTime"].as_str().and_then(|text| text.parse().ok());
-            found.push((end.unwrap_or(action.created), action.key()));
+    for stored in catalog.rows(Query::of(kind.clone())) {
+        let Ok(action) = Record::parse(&stored.map_err(HistoryError::Read)?) else { continue };
+        let has_ended = actions::state(&action).is_some_and(|state| state.is_finished());
+        if !has_ended || action.label(label::DO_NOT_RETIRE) == "true" {
+            continue;
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(found),
+        if is_looked_at(catalog, &action, &mut runs)? {
+            continue;
         }
+        let end = action.body.status["endTime"].as_str().and_then(|text| text.parse().ok());
+        found.push((end.unwrap_or(action.created), action.key()));
     }
+    Ok(found)
 }
 
 fn is_looked_at(
@@ -158,13 +151,7 @@ mod tests {
     }
 
     fn names(catalog: &Database, kind: RowKind) -> Vec<String> {
-        catalog
-            .list(&Query::all(kind, PAGE))
-            .unwrap()
-            .rows
-            .into_iter()
-            .map(|stored| stored.row.name)
-            .collect()
+        catalog.list(&Query::of(kind)).unwrap().rows.into_iter().map(|stored| stored.row.name).collect()
     }
 
     #[tokio::test]

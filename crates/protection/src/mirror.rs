@@ -33,7 +33,6 @@ use crate::recovery::{self, RecoveryError};
 pub(crate) use self::secrets::{MirroredSecret, open_secret};
 
 const ACTOR: &str = "mirror";
-const PAGE: usize = 500;
 /// After a pass that left something due.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Without any event.
@@ -167,19 +166,14 @@ async fn remove_others(
     kind: &RowKind,
     present: &BTreeSet<RowKey>,
 ) -> Result<(), MirrorError> {
-    let mut query = Query::all(kind.clone(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(|source| MirrorError::Read { source })?;
-        let keys = page.rows.iter().map(|stored| stored.row.key());
-        let gone: Vec<Change> = keys.filter(|key| !present.contains(key)).map(Change::delete).collect();
-        if !gone.is_empty() {
+    for stored in catalog.rows(Query::of(kind.clone())) {
+        let key = stored.map_err(|source| MirrorError::Read { source })?.row.key();
+        if !present.contains(&key) {
+            let gone = vec![Change::delete(key)];
             commit(catalog, ACTOR, gone).await.map_err(|source| MirrorError::Commit { source })?;
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// The object that a mirrored row holds.

@@ -13,7 +13,6 @@ use crate::platform::{CatalogAway, Platform, commit};
 use crate::records::plain_row;
 use crate::restore_points::Artifact;
 
-const PAGE: usize = 500;
 const ACTOR: &str = "orphans";
 
 fn row_kind() -> RowKind {
@@ -87,27 +86,21 @@ pub(crate) async fn retire(
     proof: &Ownership,
 ) -> Result<(), OrphanError> {
     let catalog = platform.catalog().map_err(|source| OrphanError::Away { source })?;
-    let mut query = Query { namespace: Some(repository.id().to_string()), ..Query::all(row_kind(), PAGE) };
-    loop {
-        let page = catalog.list(&query).map_err(|source| OrphanError::List { source })?;
-        for stored in &page.rows {
-            let key = stored.row.key();
-            let Ok(outcome) = key.name.parse::<SessionId>() else { continue };
-            match repository.retire(outcome, proof, platform.clock.now()).await {
-                Ok(_) | Err(RetireError::Absent { .. }) => {}
-                // What a stranger put in the place of the retirement keeps the outcome, and nothing else.
-                Err(RetireError::Read { source }) if source.is_damage() => {
-                    tracing::warn!(%outcome, cause = %Chain(&source), "tampering: a copy cannot be retired; it stays");
-                    continue;
-                }
-                Err(source) => return Err(OrphanError::Retire { outcome, source }),
+    let query = Query { namespace: Some(repository.id().to_string()), ..Query::of(row_kind()) };
+    for stored in catalog.rows(query) {
+        let key = stored.map_err(|source| OrphanError::List { source })?.row.key();
+        let Ok(outcome) = key.name.parse::<SessionId>() else { continue };
+        match repository.retire(outcome, proof, platform.clock.now()).await {
+            Ok(_) | Err(RetireError::Absent { .. }) => {}
+            // What a stranger put in the place of the retirement keeps the outcome, and nothing else.
+            Err(RetireError::Read { source }) if source.is_damage() => {
+                tracing::warn!(%outcome, cause = %Chain(&source), "tampering: a copy cannot be retired; it stays");
+                continue;
             }
-            let forgotten = commit(&catalog, ACTOR, vec![Change::delete(key)]).await;
-            forgotten.map_err(|source| OrphanError::Forget { outcome, source })?;
+            Err(source) => return Err(OrphanError::Retire { outcome, source }),
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(()),
-        }
+        let forgotten = commit(&catalog, ACTOR, vec![Change::delete(key)]).await;
+        forgotten.map_err(|source| OrphanError::Forget { outcome, source })?;
     }
+    Ok(())
 }

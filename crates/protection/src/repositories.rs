@@ -33,7 +33,6 @@ const LOCAL_FOLDER: &str = "local";
 /// Marks the rows of repositories that an instance made while it owned nothing.
 const BESIDE: &str = "-beside-";
 const ACTOR: &str = "repositories";
-const PAGE: usize = 500;
 
 /// A repository in a location, as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,17 +81,8 @@ pub(crate) fn row_kind() -> RowKind {
 
 /// Every export repository that the catalog knows.
 pub(crate) fn export_rows(catalog: &Database) -> Result<Vec<(RowKey, RepositoryRow)>, ReadError> {
-    let mut query = Query::all(row_kind(), PAGE);
-    let mut rows = Vec::new();
-    loop {
-        let page = catalog.list(&query)?;
-        let known = |stored: &Stored| Some((stored.row.key(), RepositoryRow::parse(&stored.row.body)?));
-        rows.extend(page.rows.iter().filter_map(known));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(rows),
-        }
-    }
+    let known = |stored: Stored| Some((stored.row.key(), RepositoryRow::parse(&stored.row.body)?));
+    catalog.rows(Query::of(row_kind())).filter_map(|stored| stored.map(known).transpose()).collect()
 }
 
 /// A repository cannot be had.

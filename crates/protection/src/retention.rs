@@ -18,7 +18,6 @@ use crate::records::Record;
 use crate::requester::Requester;
 use crate::restore_points::{self, ContentInternal, Retiring};
 
-const PAGE: usize = 500;
 /// A content that could not be retired is tried again after so long.
 const RETIRED_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
@@ -72,33 +71,26 @@ type Groups = BTreeMap<(String, bool), Vec<Point<String>>>;
 /// What the policy made, a few words of each content: the contents themselves are not kept.
 fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionError> {
     let failed = |source| RetentionError::List { policy: policy.name.clone(), source };
-    let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-    query.labels = LabelSelector::equal(label::POLICY_NAME, &policy.name)
+    let labels = LabelSelector::equal(label::POLICY_NAME, &policy.name)
         .and_equal(label::POLICY_NAMESPACE, &policy.namespace);
     let mut groups = Groups::new();
-    loop {
-        let page = database.list(&query).map_err(failed)?;
-        for content in page.rows.iter().filter_map(|row| Record::parse(row).ok()) {
-            let Ok(internal) = content.internal::<ContentInternal>() else { continue };
-            if restore_points::retiring(database, &content).map_or(true, |state| state == Retiring::Underway)
-            {
-                continue;
-            }
-            let time = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
-            let key = (content.label(label::APP_NAMESPACE).to_owned(), internal.artifact.exported.is_some());
-            groups.entry(key).or_default().push(Point {
-                time: time.unwrap_or(content.created),
-                id: content.name,
-                origin: if internal.manual { Origin::Manual } else { Origin::Schedule },
-                result: RunResult::Succeeded,
-                tiers: internal.tiers,
-            });
+    for stored in database.rows(Query { labels, ..Query::of(kinds::restore_point_contents()) }) {
+        let Ok(content) = Record::parse(&stored.map_err(failed)?) else { continue };
+        let Ok(internal) = content.internal::<ContentInternal>() else { continue };
+        if restore_points::retiring(database, &content).map_or(true, |state| state == Retiring::Underway) {
+            continue;
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(groups),
-        }
+        let time = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
+        let key = (content.label(label::APP_NAMESPACE).to_owned(), internal.artifact.exported.is_some());
+        groups.entry(key).or_default().push(Point {
+            time: time.unwrap_or(content.created),
+            id: content.name,
+            origin: if internal.manual { Origin::Manual } else { Origin::Schedule },
+            result: RunResult::Succeeded,
+            tiers: internal.tiers,
+        });
     }
+    Ok(groups)
 }
 
 /// Makes the RetireAction of one content. One that is being retired, or could not be a moment ago, is left alone. One in

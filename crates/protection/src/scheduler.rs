@@ -30,7 +30,6 @@ use crate::requester::Requester;
 
 /// How often the clock is looked at; schedules are made of minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const PAGE: usize = 500;
 /// Of the times that have passed those of so long are looked through: a yearly one is among them.
 const PASSED_WITHIN: SignedDuration = SignedDuration::from_hours(400 * 24);
 /// Letters of a digest in a run's name: 48 bits.
@@ -68,27 +67,18 @@ async fn start_due(platform: &Platform, catalog: &Database, delays: &mut Delays)
     let now = platform.clock.now();
     let mut known = HashSet::new();
     let mut first = None;
-    let mut query = Query::all(kinds::policies(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(CommitOrRead::Read)?;
-        for stored in &page.rows {
-            known.insert(stored.row.uid.clone());
-            let Some(policy) = runnable(&stored.row.body, &platform.settings.install_namespace) else {
-                continue;
-            };
-            match consider(platform, catalog, &policy, &stored.row.uid, now).await {
-                Ok(Considered::Settled) => {}
-                Ok(Considered::Waits { run, since }) if delays.is_new(&stored.row.uid, since) => {
-                    warn!(policy = policy.name, run, due = %since, "due, and the run before is still under way");
-                    events::tell_delay(platform, &policy, &run, since).await;
-                }
-                Ok(Considered::Waits { .. }) => {}
-                Err(error) => drop(first.get_or_insert(error)),
+    for stored in catalog.rows(Query::of(kinds::policies())) {
+        let row = stored.map_err(CommitOrRead::Read)?.row;
+        known.insert(row.uid.clone());
+        let Some(policy) = runnable(&row.body, &platform.settings.install_namespace) else { continue };
+        match consider(platform, catalog, &policy, &row.uid, now).await {
+            Ok(Considered::Settled) => {}
+            Ok(Considered::Waits { run, since }) if delays.is_new(&row.uid, since) => {
+                warn!(policy = policy.name, run, due = %since, "due, and the run before is still under way");
+                events::tell_delay(platform, &policy, &run, since).await;
             }
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
+            Ok(Considered::Waits { .. }) => {}
+            Err(error) => drop(first.get_or_insert(error)),
         }
     }
     delays.0.retain(|uid, _| known.contains(uid));
@@ -253,19 +243,14 @@ async fn remember(platform: &Platform, key: RowKey, due: &Due) -> Result<(), Com
 
 /// Rows of policies that are gone would pile up.
 async fn forget_gone(platform: &Platform, known: &HashSet<String>) -> Result<(), CommitOrRead> {
-    let mut query = Query::all(due_kind(), PAGE);
-    loop {
-        let page = platform.instance.list(&query).map_err(CommitOrRead::Read)?;
-        let gone = page.rows.iter().filter(|stored| !known.contains(&stored.row.uid));
-        let gone: Vec<Change> = gone.map(|stored| Change::delete(stored.row.key())).collect();
-        if !gone.is_empty() {
+    for stored in platform.instance.rows(Query::of(due_kind())) {
+        let row = stored.map_err(CommitOrRead::Read)?.row;
+        if !known.contains(&row.uid) {
+            let gone = vec![Change::delete(row.key())];
             commit(&platform.instance, ACTOR, gone).await.map_err(CommitOrRead::Commit)?;
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// A look at the schedules that did not come to its end; the next one starts over.

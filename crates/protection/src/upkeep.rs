@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelson_catalog::{Backlog, CommitError, Database};
+use jiff::Timestamp;
+use keelson_catalog::{Backlog, Database};
 use keelson_model::{RepositoryId, Sequence};
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +20,12 @@ pub(crate) async fn run_upkeep(platform: Arc<Platform>, stop: CancellationToken)
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
-        let instance = platform.instance.clone();
+        let (instance, now) = (platform.instance.clone(), platform.clock.now());
         let head = instance.head().revision.sequence();
-        cut(instance, head).await;
+        cut(instance, head, now).await;
         if let Ok(catalog) = platform.catalog() {
             let through = coverable(&platform, &catalog).await;
-            cut(catalog, through).await;
+            cut(catalog, through, now).await;
         }
     }
 }
@@ -86,19 +87,21 @@ fn decide_cut(by_base: Sequence, unshipped: &Backlog, bytes_max: u64) -> Sequenc
     if unshipped.bytes > bytes_max { unshipped.head } else { by_base }
 }
 
-async fn cut(database: Database, through: Sequence) {
-    let cutting = tokio::task::spawn_blocking(move || database.cut_prefix(through));
+async fn cut(database: Database, through: Sequence, now: Timestamp) {
+    let cutting = tokio::task::spawn_blocking(move || {
+        let window = database.watch_window_start(now).inspect_err(|error| note(error)).unwrap_or(Sequence(0));
+        database.cut_prefix(through.min(window)).inspect_err(|error| note(error))
+    });
     match cutting.await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => note(&error),
+        Ok(Ok(_) | Err(_)) => {}
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "cutting a journal ended abnormally")
         }
     }
 }
 
-fn note(error: &CommitError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "a journal was not cut");
+fn note(error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(error, "a journal was not cut");
 }
 
 #[cfg(test)]

@@ -4,14 +4,13 @@
 //! Guarantees: a repository is noted here before another one takes its place. In between it may be both.
 
 use jiff::Timestamp;
-use keelson_catalog::{Change, Class, Database, Expect, Query, RowKey, RowKind};
+use keelson_catalog::{Change, Class, Database, Expect, Query, RowKey, RowKind, Stored};
 
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
 use crate::recovery::RecoveryError;
 use crate::recovery::state::{DrRepository, Enabled};
 
-const PAGE: usize = 500;
 const ACTOR: &str = "disaster recovery";
 
 fn row_kind() -> RowKind {
@@ -25,16 +24,9 @@ pub(crate) fn list(platform: &Platform) -> Result<Vec<DrRepository>, RecoveryErr
 }
 
 fn read(catalog: &Database) -> Result<Vec<DrRepository>, RecoveryError> {
-    let mut query = Query::all(row_kind(), PAGE);
-    let mut former = Vec::new();
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        former.extend(page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok()));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(former),
-        }
-    }
+    let known = |stored: Stored| serde_json::from_slice(&stored.row.body).ok();
+    let rows = catalog.rows(Query::of(row_kind())).filter_map(|stored| stored.map(known).transpose());
+    rows.collect::<Result<_, _>>().map_err(|source| RecoveryError::ReadState { source })
 }
 
 fn put(known: &DrRepository, now: Timestamp) -> Change {

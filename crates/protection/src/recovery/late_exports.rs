@@ -20,6 +20,7 @@ use keelson_store::StorePath;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions;
+use crate::contents;
 use crate::kinds;
 use crate::layout::ClusterFolder;
 use crate::locations::{Location, LocationError};
@@ -37,7 +38,6 @@ use crate::restore_points::{self, ContentInternal};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(3600);
-const PAGE: usize = 500;
 const ACTOR: &str = "late exports";
 
 pub(crate) async fn run_late_exports(platform: Arc<Platform>, stop: CancellationToken) {
@@ -110,19 +110,15 @@ async fn find_all(platform: &Platform, wanted: &LateExports) -> Result<Found, Re
 }
 
 fn is_exporting(catalog: &Database, before: Timestamp) -> Result<bool, RecoveryError> {
-    let mut query = Query::all(kinds::export_actions(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        let mut actions = page.rows.iter().filter_map(|stored| Record::parse(stored).ok());
-        let under_way = |action: &Record| actions::state(action).is_some_and(|state| !state.is_finished());
-        if actions.any(|action| action.created <= before && under_way(&action)) {
+    for stored in catalog.rows(Query::of(kinds::export_actions())) {
+        let stored = stored.map_err(|source| RecoveryError::ReadState { source })?;
+        let Ok(action) = Record::parse(&stored) else { continue };
+        let under_way = actions::state(&action).is_some_and(|state| !state.is_finished());
+        if under_way && action.created <= before {
             return Ok(true);
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(false),
-        }
     }
+    Ok(false)
 }
 
 /// Every place that a profile leads to, once; and why one of them is out of reach for now.
@@ -147,20 +143,14 @@ async fn locations(platform: &Platform) -> Result<(Vec<Location>, Option<Locatio
 /// The exported outcomes of the catalog, by the root of their repository.
 fn known_outcomes(catalog: &Database) -> Result<HashMap<String, HashSet<SessionId>>, RecoveryError> {
     let mut known: HashMap<String, HashSet<SessionId>> = HashMap::new();
-    let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        for record in page.rows.iter().filter_map(|stored| Record::parse(stored).ok()) {
-            let Ok(ContentInternal { artifact, .. }) = record.internal() else { continue };
-            if let Some(exported) = artifact.exported {
-                known.entry(exported.root).or_default().insert(artifact.outcome);
-            }
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(known),
+    for content in contents::all_internal(catalog) {
+        let ContentInternal { artifact, .. } =
+            content.map_err(|source| RecoveryError::ReadState { source })?;
+        if let Some(exported) = artifact.exported {
+            known.entry(exported.root).or_default().insert(artifact.outcome);
         }
     }
+    Ok(known)
 }
 
 /// None where it is a stranger's, or one that this instance has no key to.

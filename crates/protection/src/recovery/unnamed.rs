@@ -10,20 +10,17 @@ use std::collections::HashSet;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use keelson_catalog::{Database, Query};
+use keelson_catalog::Database;
 use keelson_model::{RepositoryId, SessionId};
 use keelson_repository::{Open, Ownership, Repository, SessionPurpose};
 
-use crate::kinds;
+use crate::contents;
 use crate::layout::DrFolder;
 use crate::platform::Platform;
-use crate::records::Record;
 use crate::recovery::read::{Shelf, is_damage, warning};
 use crate::recovery::run::retention::{before_points_in_time, known_outcomes, retire};
 use crate::recovery::{RecoveryError, state};
 use crate::restore_points::ContentInternal;
-
-const PAGE: usize = 500;
 
 /// What the catalog and the instance's file name of a repository.
 #[derive(Debug, Default)]
@@ -55,20 +52,14 @@ impl Named {
 /// The copies in one repository that contents name.
 fn named_copies(catalog: &Database, repository: RepositoryId) -> Result<HashSet<SessionId>, RecoveryError> {
     let mut named = HashSet::new();
-    let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        for content in page.rows.iter().filter_map(|stored| Record::parse(stored).ok()) {
-            let Ok(ContentInternal { artifact, .. }) = content.internal() else { continue };
-            let artifacts = std::iter::successors(Some(&artifact), |artifact| artifact.copy.as_deref());
-            let here = artifacts.filter(|artifact| artifact.repository == repository);
-            named.extend(here.map(|artifact| artifact.outcome));
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(named),
-        }
+    for content in contents::all_internal(catalog) {
+        let ContentInternal { artifact, .. } =
+            content.map_err(|source| RecoveryError::ReadState { source })?;
+        let artifacts = std::iter::successors(Some(&artifact), |artifact| artifact.copy.as_deref());
+        let here = artifacts.filter(|artifact| artifact.repository == repository);
+        named.extend(here.map(|artifact| artifact.outcome));
     }
+    Ok(named)
 }
 
 /// Says how many are retired.

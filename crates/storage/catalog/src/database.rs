@@ -8,6 +8,7 @@ mod journal;
 pub(crate) mod lookup;
 pub(crate) mod open;
 mod readers;
+mod rows;
 pub(crate) mod schema;
 mod shipping;
 mod subscribers;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Weak};
 
+use jiff::Timestamp;
 use keelson_model::{Generation, Revision, Sequence};
 
 use self::lookup::query_error;
@@ -32,6 +34,7 @@ use crate::format::base::Origin;
 use crate::query::{Backlog, Changes, JournalEntry, Page, Query};
 use crate::row::{RowKey, RowKind, Scope, Stored};
 
+pub use self::rows::Rows;
 pub use self::shipping::{BaseSummary, EntryTime, Segment, SinkError, Stretch};
 pub use self::subscribers::{Subscriber, Subscription};
 pub use self::writer::Done;
@@ -87,6 +90,11 @@ impl Database {
             let revision = find_head(transaction).map_err(query_error)?.revision;
             lookup::list(transaction, bodies, query, revision)
         })
+    }
+
+    /// All rows that a query means, in the order of namespace and name, however many.
+    pub fn rows(&self, query: Query) -> Rows<'_> {
+        Rows::new(self, query)
     }
 
     /// How many rows a kind has.
@@ -208,8 +216,36 @@ impl Database {
         reader.read(|transaction, _| shipping::base(transaction, &self.0.proof, scope, wrapped_key, sink))
     }
 
-    /// Cuts the journal's entries up to `through`, except the window that watches need. Answers with the last
-    /// entry that is cut.
+    /// The last entry that watches which lag can do without.
+    pub fn watch_window_start(&self, now: Timestamp) -> Result<Sequence, ReadError> {
+        self.0.readers.read(|transaction, _| journal::window_start(transaction, now))
+    }
+
+    /// Whether a kind has changed after `since`, and refuses as [`changes`](Self::changes) does.
+    pub fn has_changed(
+        &self,
+        kind: &RowKind,
+        namespace: Option<&str>,
+        mut since: Revision,
+    ) -> Result<bool, ReadError> {
+        loop {
+            let changes = self.changes(kind, namespace, since, 1)?;
+            if !changes.events.is_empty() || changes.complete {
+                return Ok(!changes.events.is_empty());
+            }
+            since = changes.through;
+        }
+    }
+
+    /// Refuses a revision from which no watch can go on, as [`changes`](Self::changes) does.
+    pub fn check_since(&self, since: Revision) -> Result<(), ReadError> {
+        self.0.readers.read(|transaction, _| {
+            let head = find_head(transaction).map_err(query_error)?.revision;
+            journal::check_since(transaction, since, head)
+        })
+    }
+
+    /// Cuts the journal's entries up to `through`, except the newest. Answers with the last entry that is cut.
     pub fn cut_prefix(&self, through: Sequence) -> Result<Sequence, CommitError> {
         loop {
             let (answer, answered) = sync_channel(1);

@@ -22,7 +22,7 @@ mod row;
 pub use change::{Actor, Change, Expect, Step};
 pub use data_dir::DataDir;
 pub use database::{
-    BaseSummary, Database, Done, EntryTime, Segment, SinkError, Stretch, Subscriber, Subscription,
+    BaseSummary, Database, Done, EntryTime, Rows, Segment, SinkError, Stretch, Subscriber, Subscription,
 };
 pub use digest::{Counts, Digests, Head};
 pub use error::{

@@ -23,6 +23,12 @@ pub const SEGMENT_BYTES_MAX: usize = 48 << 20;
 /// One page of a list.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
+/// What a walk over many rows reads at once.
+pub(crate) const ROWS_PER_READ: usize = 500;
+
+/// A page ends with the row that brings its bodies to this, where the query names no less.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
 /// Commits waiting for the writer; a caller beyond it waits in `commit`.
 pub const QUEUE_COMMITS_MAX: usize = 1_024;
 
@@ -47,17 +53,23 @@ pub(crate) const WAL_PAGES: i64 = (32 << 20) / 4096;
 /// The write-ahead log is cut back to this after a checkpoint.
 pub(crate) const WAL_BYTES_KEPT: i64 = 64 << 20;
 
-/// Cutting the journal keeps this many newest entries for watches that lag.
+/// Watches that lag need this many newest entries of the journal,
 pub const WATCH_WINDOW_ENTRIES: u64 = 4_096;
 
-/// It keeps fewer of them where they are large.
-pub const WATCH_WINDOW_BYTES: u64 = 64 << 20;
+/// and whatever is younger than this: a client that was away for some minutes goes on from where it was,
+pub const WATCH_WINDOW_AGE: Duration = Duration::from_secs(10 * 60);
+
+/// but not more than this.
+pub const WATCH_WINDOW_BYTES: u64 = 128 << 20;
 
 /// Entries removed in one transaction when the journal is cut.
 pub(crate) const CUT_ENTRIES_PER_TRANSACTION: u64 = 2_000;
 
-/// One call of `changes` looks at no more of the journal than this.
+/// One call of `changes` looks at no more of the journal than this,
 pub(crate) const CHANGES_SCAN_BYTES: usize = 8 << 20;
+
+/// and ends with the entry that brings the bodies of its events to this: each of many watches holds what it read.
+pub(crate) const CHANGES_BODY_BYTES: usize = 64 << 10;
 
 /// Entries of the journal's tail that are verified when a catalog is opened.
 pub(crate) const TAIL_ENTRIES_CHECKED: u64 = 64;

@@ -5,6 +5,7 @@ use keelson_model::selector::LabelSelector;
 use keelson_model::{Revision, Sequence};
 
 use crate::change::Actor;
+use crate::limits::{PAGE_BYTES_MAX, PAGE_ROWS_MAX};
 use crate::row::{Labels, RowKey, RowKind, Stored};
 
 /// Rows of one kind, in the order of namespace and name.
@@ -20,12 +21,26 @@ pub struct Query {
     pub after: Option<PageKey>,
     /// At most `limits::PAGE_ROWS_MAX`.
     pub limit: usize,
+    /// The page ends with the row that brings its bodies to this; at most `limits::PAGE_BYTES_MAX`.
+    pub bytes: usize,
 }
 
 impl Query {
+    /// All rows of a kind.
+    pub fn of(kind: RowKind) -> Self {
+        Self::all(kind, PAGE_ROWS_MAX)
+    }
+
     /// All rows of a kind, first page.
     pub fn all(kind: RowKind, limit: usize) -> Self {
-        Self { kind, namespace: None, labels: LabelSelector::everything(), after: None, limit }
+        Self {
+            kind,
+            namespace: None,
+            labels: LabelSelector::everything(),
+            after: None,
+            limit,
+            bytes: PAGE_BYTES_MAX,
+        }
     }
 }
 

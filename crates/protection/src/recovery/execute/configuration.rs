@@ -23,8 +23,6 @@ use crate::recovery::execute::Phase;
 use crate::recovery::plan::RecoveryPlan;
 use crate::recovery::state::{self, Owed};
 
-const PAGE: usize = 200;
-
 /// What came of it.
 pub(crate) struct PutBack {
     /// Objects that were kept as they are, or could not be written, each with its reason.
@@ -129,16 +127,8 @@ pub(crate) async fn protect_again(platform: &Platform) -> Option<String> {
 
 /// Configuration is made by people and few; it is read whole, kind by kind.
 fn rows(catalog: &Database, kind: RowKind) -> Result<Vec<Stored>, RecoveryError> {
-    let mut query = Query::all(kind, PAGE);
-    let mut all = Vec::new();
-    loop {
-        let page = catalog.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        all.extend(page.rows);
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(all),
-        }
-    }
+    let rows = catalog.rows(Query::of(kind));
+    rows.collect::<Result<_, _>>().map_err(|source| RecoveryError::ReadState { source })
 }
 
 /// The Secret that the profile in use names.

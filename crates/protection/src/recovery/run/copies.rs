@@ -11,11 +11,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use keelson_catalog::{CommitError, Database, Query, ReadError, RowKey, Stored};
+use keelson_catalog::{CommitError, Database, ReadError, RowKey, Stored};
 use keelson_model::{RepositoryId, Revision};
 use keelson_repository::{Open, Repository};
 use serde_json::json;
 
+use crate::contents;
 use crate::engine::{Failure, Job, read};
 use crate::export;
 use crate::kinds;
@@ -113,18 +114,11 @@ impl<'a> Copying<'a> {
     }
 
     async fn all(&mut self) -> Result<(), Failure> {
-        let mut query = Query::all(kinds::restore_point_contents(), PAGE);
-        loop {
-            let page =
-                self.job.database.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-            for stored in &page.rows {
-                self.copy(stored).await?;
-            }
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => return Ok(()),
-            }
+        let database = self.job.database.clone();
+        for stored in contents::all(&database) {
+            self.copy(&stored.map_err(|source| RecoveryError::ReadState { source })?).await?;
         }
+        Ok(())
     }
 
     /// Says whether the journal reaches back so far.

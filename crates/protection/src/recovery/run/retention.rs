@@ -39,7 +39,6 @@ const REMOVED_MAX: usize = 20_000;
 const REMOVALS_IN_FLIGHT: usize = 16;
 /// Small objects that are read side by side.
 const READS_IN_FLIGHT: usize = 8;
-const PAGE: usize = 1_000;
 
 /// What retention knows of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,17 +167,14 @@ fn read_rows(
     repository: RepositoryId,
 ) -> Result<BTreeMap<Position, Facts>, RecoveryError> {
     let mut rows = BTreeMap::new();
-    let mut query = Query::all(row_kind(), PAGE);
-    loop {
-        let page = platform.instance.list(&query).map_err(|source| RecoveryError::ReadState { source })?;
-        let facts = page.rows.iter().filter_map(|stored| serde_json::from_slice(&stored.row.body).ok());
-        let ours = facts.filter(|facts: &Facts| facts.repository == repository);
-        rows.extend(ours.map(|facts| (facts.at, facts)));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(rows),
+    let query = Query { namespace: Some(repository.to_string()), ..Query::of(row_kind()) };
+    for stored in platform.instance.rows(query) {
+        let stored = stored.map_err(|source| RecoveryError::ReadState { source })?;
+        if let Ok(facts) = serde_json::from_slice::<Facts>(&stored.row.body) {
+            rows.insert(facts.at, facts);
         }
     }
+    Ok(rows)
 }
 
 /// A run that this volume knows nothing of: its manifest, outcome and retirement tell.

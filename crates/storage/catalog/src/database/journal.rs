@@ -1,5 +1,6 @@
 //! Reads of the journal: what happened since, and the audit trail.
 
+use jiff::Timestamp;
 use keelson_model::{Revision, Sequence};
 use rusqlite::Connection;
 
@@ -11,11 +12,13 @@ use crate::error::ReadError;
 use crate::format::body::BodyDecoder;
 use crate::format::entry::{Effect, Entry};
 use crate::format::record::{Record, decode_time};
-use crate::limits::CHANGES_SCAN_BYTES;
+use crate::limits::{
+    CHANGES_BODY_BYTES, CHANGES_SCAN_BYTES, WATCH_WINDOW_AGE, WATCH_WINDOW_BYTES, WATCH_WINDOW_ENTRIES,
+};
 use crate::query::{Changes, Event, EventKind, JournalEntry};
 use crate::row::{Class, Labels, RowKey, RowKind, Stored};
 
-/// The events of a kind after a revision, entry by entry, until `limit` is reached or enough was looked at.
+/// The events of a kind after a revision, entry by entry, until `limit` is reached or enough was read or looked at.
 pub(super) fn changes(
     connection: &Connection,
     bodies: &mut BodyDecoder,
@@ -27,25 +30,47 @@ pub(super) fn changes(
     let head = find_head(connection).map_err(query_error)?.revision;
     check_since(connection, since, head)?;
     let mut changes = Changes { events: Vec::new(), through: since, complete: false };
+    let mut bytes = 0;
     let is_wanted =
         |key: &RowKey| key.kind == *kind && namespace.is_none_or(|namespace| namespace == key.namespace);
     scan(connection, since.sequence(), head, CHANGES_SCAN_BYTES, |entry| {
         for class in Class::ALL {
             for effect in entry.effects(class).map_err(decode_error)? {
                 if effect_key(&effect).is_some_and(is_wanted) {
-                    changes.events.extend(read_event(effect, entry.revision, bodies)?);
+                    let event = read_event(effect, entry.revision, bodies)?;
+                    bytes += event.as_ref().map_or(0, |event| event.stored.row.body.len());
+                    changes.events.extend(event);
                 }
             }
         }
         changes.through = entry.revision;
-        Ok(changes.events.len() < limit)
+        Ok(changes.events.len() < limit && bytes < CHANGES_BODY_BYTES)
     })?;
     changes.complete = changes.through == head;
     Ok(changes)
 }
 
+/// The newest entry outside of the window that watches need.
+pub(super) fn window_start(connection: &Connection, now: Timestamp) -> Result<Sequence, ReadError> {
+    let young = now.saturating_sub(WATCH_WINDOW_AGE).unwrap_or(now).as_microsecond();
+    let statement = include_str!("../sql/journal/list_sizes.sql");
+    let mut statement = connection.prepare_cached(statement).map_err(query_error)?;
+    let mut rows = statement.query([]).map_err(query_error)?;
+    let (mut entries, mut bytes) = (0, 0);
+    while let Some(row) = rows.next().map_err(query_error)? {
+        let (sequence, length, at): (i64, i64, i64) = row.try_into().map_err(query_error)?;
+        let is_needed = entries < WATCH_WINDOW_ENTRIES || at > young;
+        if !is_needed || bytes >= WATCH_WINDOW_BYTES {
+            return Ok(Sequence(sequence.unsigned_abs()));
+        }
+        entries += 1;
+        bytes += length.unsigned_abs();
+    }
+    Ok(Sequence(0))
+}
+
 /// A watch can go on only within the generation, behind the head and before the cut.
-fn check_since(connection: &Connection, since: Revision, head: Revision) -> Result<(), ReadError> {
+pub(super) fn check_since(connection: &Connection, since: Revision, head: Revision) -> Result<(), ReadError> {
     if since > head {
         return Err(ReadError::AheadOfUs { since, head });
     }

@@ -12,7 +12,7 @@ use crate::error::{ReadError, sqlite};
 use crate::format::Malformed;
 use crate::format::body::BodyDecoder;
 use crate::format::record::Record;
-use crate::limits::{LABEL_ROWS_COUNTED, PAGE_ROWS_MAX};
+use crate::limits::{LABEL_ROWS_COUNTED, PAGE_BYTES_MAX, PAGE_ROWS_MAX};
 use crate::query::{Page, PageKey, Query};
 use crate::row::{RowKey, RowKind, Stored};
 
@@ -36,7 +36,7 @@ pub(crate) fn read(
     found.map(|found| found.record.into_stored(bodies).map_err(decode_error)).transpose()
 }
 
-/// One page. Reads one row more than it gives, to know whether another page follows.
+/// One page: as many rows as asked for, or fewer large ones.
 pub(crate) fn list(
     connection: &Connection,
     bodies: &mut BodyDecoder,
@@ -44,34 +44,51 @@ pub(crate) fn list(
     revision: Revision,
 ) -> Result<Page, ReadError> {
     let limit = query.limit.clamp(1, PAGE_ROWS_MAX);
-    let mut records = select(connection, query, limit + 1).map_err(query_error)?;
-    let more = records.len() > limit;
-    records.truncate(limit);
-    let next = records
-        .last()
-        .filter(|_| more)
-        .map(|last| PageKey { namespace: last.key.namespace.clone(), name: last.key.name.clone() });
+    let bytes_max = query.bytes.min(PAGE_BYTES_MAX);
+    let found = select(connection, query, (limit, bytes_max)).map_err(query_error)?;
+    let (mut records, more) = (found.records.into_iter(), found.more);
+    let (mut rows, mut bytes) = (Vec::<Stored>::new(), 0);
+    while (rows.is_empty() || bytes < bytes_max)
+        && let Some(record) = records.next()
+    {
+        let stored = record.into_stored(bodies).map_err(decode_error)?;
+        bytes += stored.row.body.len();
+        rows.push(stored);
+    }
+    let more = more || records.len() > 0;
+    let next = rows.last().filter(|_| more).map(|Stored { row, revision: _ }| PageKey {
+        namespace: row.namespace.clone(),
+        name: row.name.clone(),
+    });
     let remaining = match &next {
         None => Some(0),
         Some(_) if query.after.is_none() && query.labels.is_everything() => {
-            let rows =
-                count_rows(connection, &query.kind, query.namespace.as_deref()).map_err(query_error)?;
-            Some(rows.saturating_sub(limit as u64))
+            let all = count_rows(connection, &query.kind, query.namespace.as_deref()).map_err(query_error)?;
+            Some(all.saturating_sub(rows.len() as u64))
         }
         Some(_) => None,
     };
-    let rows = records.into_iter().map(|record| record.into_stored(bodies).map_err(decode_error));
-    Ok(Page { rows: rows.collect::<Result<_, _>>()?, next, revision, remaining })
+    Ok(Page { rows, next, revision, remaining })
 }
 
-/// The rows after `query.after` that match, at most `limit`, in key order.
-fn select(connection: &Connection, query: &Query, limit: usize) -> rusqlite::Result<Vec<Record>> {
+/// Rows in key order, and whether there are more of them.
+#[derive(Default)]
+struct Selected {
+    records: Vec<Record>,
+    more: bool,
+}
+
+/// Rows, and bytes of their bodies as stored.
+type Limits = (usize, usize);
+
+/// The rows after `query.after` that match, until there are so many or their bodies have so many bytes.
+fn select(connection: &Connection, query: &Query, limits: Limits) -> rusqlite::Result<Selected> {
     let kind = query.kind.as_str();
     let (namespace, name) =
         query.after.as_ref().map_or(("", ""), |after| (after.namespace.as_str(), after.name.as_str()));
     // A page that ended in another namespace has passed all of the only one asked for, or none of it.
     let name = match query.namespace.as_deref().map(|only| only.cmp(namespace)) {
-        Some(Ordering::Less) => return Ok(Vec::new()),
+        Some(Ordering::Less) => return Ok(Selected::default()),
         Some(Ordering::Greater) => "",
         Some(Ordering::Equal) | None => name,
     };
@@ -79,19 +96,19 @@ fn select(connection: &Connection, query: &Query, limit: usize) -> rusqlite::Res
     match (choose_label(connection, query)?, query.namespace.as_deref()) {
         (Some(label), Some(only)) => {
             let statement = include_str!("../sql/objects/list_label_namespace.sql");
-            collect(connection, statement, params![label, kind, only, name], is_wanted, limit)
+            collect(connection, statement, params![label, kind, only, name], is_wanted, limits)
         }
         (Some(label), None) => {
             let statement = include_str!("../sql/objects/list_label.sql");
-            collect(connection, statement, params![label, kind, namespace, name], is_wanted, limit)
+            collect(connection, statement, params![label, kind, namespace, name], is_wanted, limits)
         }
         (None, Some(only)) => {
             let statement = include_str!("../sql/objects/list_namespace.sql");
-            collect(connection, statement, params![kind, only, name], is_wanted, limit)
+            collect(connection, statement, params![kind, only, name], is_wanted, limits)
         }
         (None, None) => {
             let statement = include_str!("../sql/objects/list_kind.sql");
-            collect(connection, statement, params![kind, namespace, name], is_wanted, limit)
+            collect(connection, statement, params![kind, namespace, name], is_wanted, limits)
         }
     }
 }
@@ -101,20 +118,24 @@ fn collect(
     statement: &str,
     parameters: impl Params,
     is_wanted: impl Fn(&Record) -> bool,
-    limit: usize,
-) -> rusqlite::Result<Vec<Record>> {
+    (limit, bytes_max): Limits,
+) -> rusqlite::Result<Selected> {
     let mut statement = connection.prepare_cached(statement)?;
     let mut rows = statement.query(parameters)?;
-    let mut records = Vec::new();
-    while records.len() < limit
-        && let Some(row) = rows.next()?
-    {
+    let (mut selected, mut bytes) = (Selected::default(), 0);
+    while let Some(row) = rows.next()? {
         let Found { id: _, record } = read_row(row)?;
-        if is_wanted(&record) {
-            records.push(record);
+        if !is_wanted(&record) {
+            continue;
         }
+        if selected.records.len() >= limit || bytes >= bytes_max {
+            selected.more = true;
+            break;
+        }
+        bytes += record.body.len();
+        selected.records.push(record);
     }
-    Ok(records)
+    Ok(selected)
 }
 
 /// The label of an equality that the fewest rows bear. Labels beyond the bound are all the same to us.
@@ -140,8 +161,9 @@ pub(crate) fn steps(
 ) -> Result<Vec<Step>, ReadError> {
     let statement = include_str!("../sql/objects/list_namespace.sql");
     let parameters = [RowKind::STEPS, run, ""];
+    let no_limits = (usize::MAX, usize::MAX);
     let mut records =
-        collect(connection, statement, parameters, |_| true, usize::MAX).map_err(query_error)?;
+        collect(connection, statement, parameters, |_| true, no_limits).map_err(query_error)?.records;
     records.sort_by_key(|record| record.revision);
     let step = |record: Record| {
         let Stored { row, revision } = record.into_stored(bodies).map_err(decode_error)?;

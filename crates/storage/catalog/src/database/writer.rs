@@ -20,10 +20,7 @@ use crate::digest::{Head, Proof};
 use crate::error::{CommitError, Sqlite, sqlite};
 use crate::format::base::{Origin, encode_origin};
 use crate::format::body::BodyEncoder;
-use crate::limits::{
-    CUT_ENTRIES_PER_TRANSACTION, GROUP_BYTES, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, WATCH_WINDOW_BYTES,
-    WATCH_WINDOW_ENTRIES,
-};
+use crate::limits::{CUT_ENTRIES_PER_TRANSACTION, GROUP_BYTES, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX};
 
 /// Answers a commit, from the writer's thread. It must neither block nor panic.
 pub type Done = Box<dyn FnOnce(Result<Revision, CommitError>) + Send>;
@@ -283,11 +280,11 @@ impl Writer {
         Ok(head.revision)
     }
 
-    /// Cuts a bounded number of entries off the journal's front, and leaves the window of watches.
+    /// Cuts a bounded number of entries off the journal's front. The newest stays: the head is checked with it.
     fn cut(&mut self, through: Sequence) -> rusqlite::Result<CutStep> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let cut = find_cut(&transaction)?;
-        let last = through.0.min(find_window_start(&transaction)?);
+        let last = through.0.min(self.head.revision.sequence().0.saturating_sub(1));
         let step = last.min(cut + CUT_ENTRIES_PER_TRANSACTION);
         if step <= cut {
             return Ok(CutStep { cut: Sequence(cut), more: false });
@@ -349,22 +346,6 @@ pub(crate) fn next_revision(head: Revision) -> Result<Revision, CommitError> {
         return Err(CommitError::OutOfSequence { generation });
     }
     Ok(Revision::new(generation, Sequence(head.sequence().0 + 1)))
-}
-
-/// The newest entry that watches can do without. The newest of all is never cut: the head is checked with it.
-fn find_window_start(connection: &Connection) -> rusqlite::Result<u64> {
-    let mut statement = connection.prepare_cached(include_str!("../sql/journal/list_sizes.sql"))?;
-    let mut rows = statement.query([])?;
-    let (mut entries, mut bytes) = (0, 0);
-    while let Some(row) = rows.next()? {
-        let (sequence, length): (i64, i64) = (row.get(0)?, row.get(1)?);
-        if entries >= WATCH_WINDOW_ENTRIES || (entries > 0 && bytes >= WATCH_WINDOW_BYTES) {
-            return Ok(sequence.unsigned_abs());
-        }
-        entries += 1;
-        bytes += length.unsigned_abs();
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Lists, pages, selectors.
 
+use keelson_catalog::limits::PAGE_BYTES_MAX;
 use keelson_catalog::{Change, Class, Database, Page, PageKey, Query};
 use keelson_model::selector::LabelSelector;
 
@@ -60,6 +61,36 @@ fn a_page_says_how_many_rows_follow() {
     assert_eq!(database.list(&selected).unwrap().remaining, None);
     assert_eq!(database.list(&Query::all(kind(POINTS), 100)).unwrap().remaining, Some(0));
     assert_eq!(database.count(&kind(POINTS)).unwrap(), 100);
+}
+
+#[test]
+fn a_page_of_large_rows_is_short_and_none_is_missing() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    for number in 0..30_u64 {
+        let mut large = row(&format!("p{number:02}"));
+        // Every other one grows a little where it is compressed.
+        large.body = match number % 2 {
+            0 => vec![b'x'; 300 << 10],
+            _ => noise(number).take(300 << 10).collect(),
+        };
+        put(&database, large);
+    }
+    let whole: Vec<_> = (0..30).map(|number| format!("shop/p{number:02}")).collect();
+    for limit in [1, 3, 4, 29, 30, 1000] {
+        assert_eq!(all_pages(&database, Query::all(kind(POINTS), limit)), whole, "{limit}");
+    }
+    for (bytes, rows) in [(usize::MAX, 4), (PAGE_BYTES_MAX, 4), (600 << 10, 2), (1, 1), (0, 1)] {
+        let page = database.list(&Query { bytes, ..Query::all(kind(POINTS), 1000) }).unwrap();
+        assert_eq!((page.rows.len(), page.remaining), (rows, Some(30 - rows as u64)), "{bytes}");
+    }
+}
+
+fn noise(seed: u64) -> impl Iterator<Item = u8> {
+    std::iter::successors(Some(seed + 1), |state| {
+        Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+    })
+    .map(|state| (state >> 56) as u8)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keelson_catalog::limits::WATCH_WINDOW_ENTRIES;
+use keelson_catalog::limits::{WATCH_WINDOW_AGE, WATCH_WINDOW_ENTRIES};
 use keelson_catalog::{Change, Class, Database, Event, EventKind, ReadError};
 use keelson_model::{Classified, Generation, Revision, Sequence};
 
@@ -170,14 +170,36 @@ fn a_watch_behind_the_cut_or_of_an_older_generation_has_expired() {
     drop(sender);
     assert_eq!(receiver.iter().count() as u64, total);
     let head = database.head().revision.sequence();
-    let cut = database.cut_prefix(head).unwrap();
-    assert_eq!(cut.0, head.0 - WATCH_WINDOW_ENTRIES, "the window of watches stays");
+    let written = database.entries(Sequence(head.0 - 1), 1).unwrap()[0].at;
+    assert_eq!(database.watch_window_start(written).unwrap(), Sequence(0), "all of it is young");
+    let window = database.watch_window_start(written + WATCH_WINDOW_AGE).unwrap();
+    assert_eq!(window.0, head.0 - WATCH_WINDOW_ENTRIES, "what is old goes, but for so many entries");
+    let cut = database.cut_prefix(window).unwrap();
+    assert_eq!(cut, window);
     assert_eq!(database.cut_prefix(Sequence(1)).unwrap(), cut, "a cut never goes back");
     for since in [at(cut.0 - 1), start(), Revision::new(Generation(0), Sequence::MAX)] {
         let error = database.changes(&kind(POINTS), None, since, 10).unwrap_err();
         assert!(matches!(error, ReadError::Expired { .. }), "{error}");
     }
     assert!(database.changes(&kind(POINTS), None, at(cut.0), 10).is_ok());
+    assert!(matches!(database.check_since(at(cut.0 - 1)).unwrap_err(), ReadError::Expired { .. }));
+    database.check_since(at(cut.0)).unwrap();
+    assert!(database.has_changed(&kind(POINTS), None, at(cut.0)).unwrap());
+    assert!(!database.has_changed(&kind(ACTIONS), None, at(cut.0)).unwrap());
     database.verify_chain().unwrap();
     database.verify_digests().unwrap();
+}
+
+#[test]
+fn the_newest_entry_is_never_cut() {
+    let fixture = Fixture::new();
+    let (data_dir, database) = fixture.create();
+    for name in ["a", "b", "c"] {
+        put(&database, row(name));
+    }
+    let head = database.head().revision.sequence();
+    assert_eq!(database.cut_prefix(Sequence::MAX).unwrap().0, head.0 - 1);
+    assert_eq!(events(&database, at(head.0 - 1)).len(), 1);
+    drop(database);
+    assert_eq!(data_dir.open_current(&fixture.key).unwrap().head().revision.sequence(), head);
 }

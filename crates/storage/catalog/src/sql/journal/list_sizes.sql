@@ -1,1 +1,1 @@
-SELECT seq, length(changes) FROM journal ORDER BY seq DESC
+SELECT seq, length(changes), at FROM journal ORDER BY seq DESC
