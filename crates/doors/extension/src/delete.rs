@@ -1,7 +1,7 @@
 //! Deleting one object, and deleting all that a selector means.
 //!
 //! The namespace controller calls the latter in every terminating namespace of the cluster, again and again until
-//! nothing is left. Each call takes a bounded number of objects.
+//! nothing is left. What a request does not come to in its time stays, and it says so.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use http::request::Parts;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusDetails};
 use keelson_catalog::Stored;
+use keelson_model::selector::FieldSelector;
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, Effect, RequestError};
 use keelson_resources::KindInfo;
@@ -18,14 +19,14 @@ use keelson_resources::KindInfo;
 use crate::body::read_body;
 use crate::delete_options::{DeleteOptions, parse_delete, take_delete};
 use crate::get::refuse_request;
-use crate::limits::{DELETE_COLLECTION_MAX, DELETIONS_AT_ONCE, PAGE_ROWS};
+use crate::limits::{DELETIONS_AT_ONCE, PAGE_BYTES, PAGE_ROWS};
 use crate::object::Object;
-use crate::options::{Selection, take_collection};
+use crate::options::take_collection;
 use crate::parameters::Parameters;
 use crate::refusal::{About, Refusal};
 use crate::response::json_bytes;
 use crate::rows::{Extent, Rows};
-use crate::shared::{Shared, blocking, refuse_failure};
+use crate::shared::{Shared, blocking};
 use crate::target::ObjectPath;
 
 pub(crate) async fn delete(
@@ -56,49 +57,52 @@ pub(crate) async fn delete_collection(
     let (selection, limit) = take_collection(extent.kind, &mut parameters)?;
     let options = take_delete(&mut parameters, &parts.headers, &body)?;
     parameters.finish()?;
-    let limit = limit.unwrap_or(DELETE_COLLECTION_MAX).min(DELETE_COLLECTION_MAX);
     let kind = extent.kind;
-    let names = select(shared, extent, selection, limit).await?;
-    // Side by side, so that several deletions share one write to the disk.
-    stream::iter(names)
-        .map(|(namespace, name)| {
-            let options = &options;
-            async move {
-                match delete_one(shared, requester, kind, (&namespace, &name), options).await {
-                    // Somebody else deleted it, which is what was asked for.
-                    Ok(_) | Err(RequestError::NotFound { .. }) => Ok(()),
-                    Err(error) => Err(refuse_request(About { kind, name: &name }, &error)),
+    let mut walk = Walk {
+        rows: Rows::new(shared.database(kind)?, &extent, &selection, None, PAGE_BYTES),
+        fields: selection.fields,
+        kind,
+        left: limit.unwrap_or(usize::MAX),
+    };
+    while walk.left > 0 && !walk.rows.is_exhausted() {
+        let names;
+        (walk, names) = blocking(move || walk.next_names()).await?;
+        // Side by side, so that several deletions share one write to the disk.
+        stream::iter(names)
+            .map(|(namespace, name)| {
+                let options = &options;
+                async move {
+                    match delete_one(shared, requester, kind, (&namespace, &name), options).await {
+                        // Somebody else deleted it, which is what was asked for.
+                        Ok(_) | Err(RequestError::NotFound { .. }) => Ok(()),
+                        Err(error) => Err(refuse_request(About { kind, name: &name }, &error)),
+                    }
                 }
-            }
-        })
-        .buffer_unordered(DELETIONS_AT_ONCE)
-        .try_collect::<()>()
-        .await?;
+            })
+            .buffer_unordered(DELETIONS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+    }
     Ok(success(kind, None))
 }
 
-/// The objects that are meant, read before the first is deleted: a walk over rows that vanish would skip some.
-async fn select(
-    shared: &Arc<Shared>,
-    extent: Extent,
-    selection: Selection,
-    limit: usize,
-) -> Result<Vec<(String, String)>, Refusal> {
-    let database = shared.database(extent.kind)?;
-    blocking(move || {
-        let mut rows = Rows::new(database, &extent, &selection, None);
-        let mut names = Vec::new();
-        while !rows.is_exhausted() && names.len() < limit {
-            for stored in rows.next_page(PAGE_ROWS)?.rows {
-                let object = Object::parse(extent.kind, &stored).map_err(|error| refuse_failure(&error))?;
-                if object.matches(&selection.fields) && names.len() < limit {
-                    names.push(object.key());
-                }
-            }
-        }
-        Ok(names)
-    })
-    .await
+/// The objects that are meant, a page at a time. Pages follow keys, so that what vanishes meanwhile makes it skip nothing.
+struct Walk {
+    rows: Rows,
+    fields: FieldSelector,
+    kind: &'static KindInfo,
+    left: usize,
+}
+
+impl Walk {
+    fn next_names(mut self) -> Result<(Self, Vec<(String, String)>), Refusal> {
+        let page = self.rows.next_page(PAGE_ROWS)?;
+        let objects = page.rows.iter().map(|stored| Object::one_of_many(self.kind, stored));
+        let meant = objects.filter(|object| object.matches(&self.fields)).take(self.left);
+        let names: Vec<_> = meant.map(|object| object.key()).collect();
+        self.left -= names.len();
+        Ok((self, names))
+    }
 }
 
 async fn delete_one(

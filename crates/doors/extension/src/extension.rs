@@ -8,7 +8,6 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_protection::Platform;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,7 +18,8 @@ use crate::authentication::{
 use crate::authorization::AccessReviews;
 use crate::certificates::ServingCertificates;
 use crate::discovery::Documents;
-use crate::limits::{SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES_MAX};
+use crate::fairness::Shares;
+use crate::limits::{LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::router::router;
 use crate::server::{self, Bounds};
 use crate::shared::Shared;
@@ -82,7 +82,8 @@ impl Extension {
             client,
             front_proxy: FrontProxy::default(),
             documents: Documents::new(),
-            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            watches: Shares::new(WATCHES),
+            lists: Shares::new(LISTS),
             shutdown,
         };
         Self { shared: Arc::new(shared) }

@@ -14,6 +14,7 @@ mod delete;
 mod delete_options;
 mod discovery;
 mod extension;
+mod fairness;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod get;
@@ -26,6 +27,7 @@ mod parameters;
 mod refusal;
 mod registration;
 mod response;
+mod room;
 mod router;
 mod rows;
 mod server;

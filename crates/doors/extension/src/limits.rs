@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::fairness::Portions;
+
 /// The API server itself takes no larger body.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 
@@ -11,14 +13,23 @@ pub(crate) const HEADERS_MAX: usize = 256;
 
 /// The aggregator multiplexes over a few connections for each API server.
 pub(crate) const CONNECTIONS_MAX: usize = 512;
-/// Probes and discovery come without a client certificate; anybody else has no business here.
+/// Probes and discovery come without a client certificate; anybody else has no business here. Where more come, the oldest
+/// of the address that holds most places goes.
 pub(crate) const STRANGERS_MAX: usize = 128;
-/// Connections whose handshake is not done.
+/// Connections whose handshake is not done; the same holds for them.
 pub(crate) const NEWCOMERS_MAX: usize = 256;
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+/// What is written of one answer before its reader takes it.
+pub(crate) const SEND_BYTES_PER_STREAM: usize = 64 << 10;
 
 /// The controller-manager holds three watches a kind; every informer of a client holds one.
-pub(crate) const WATCHES_MAX: usize = 2_000;
+pub(crate) const WATCHES: Portions = Portions { all: 2_000, kept: 500, each: 200 };
+
+/// Lists on their way. Each holds a page.
+pub(crate) const LISTS: Portions = Portions { all: 64, kept: 16, each: 16 };
+
+/// A list waits this long for its turn. Clients come back by themselves.
+pub(crate) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// From the opening of a connection to its first request, the handshake included. Clients connect when they have
 /// something to ask.
@@ -56,14 +67,18 @@ pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 /// A watch that is woken waits this long for more, then reads all at once.
 pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(20);
 
-/// Rows read in one go. A list up to this size is one consistent read.
+/// Rows read in one go, and their bodies. A list up to this size is one consistent read.
 pub(crate) const PAGE_ROWS: usize = 1_000;
+pub(crate) const PAGE_BYTES: usize = 1 << 20;
+
+/// A list that a client limits by rows ends earlier where they are large.
+pub(crate) const LIMITED_LIST_BYTES: usize = 4 << 20;
 
 /// Events of a watch read in one go.
 pub(crate) const EVENTS_PER_READ: usize = 500;
 
-/// Objects that one deletecollection takes; the namespace controller calls again until none is left.
-pub(crate) const DELETE_COLLECTION_MAX: usize = 5_000;
+/// Bodies of the objects at the beginning of a watch read in one go: a client that takes nothing holds what was read.
+pub(crate) const WATCH_READ_BYTES: usize = 64 << 10;
 
 /// Deletions of one deletecollection that are under way together.
 pub(crate) const DELETIONS_AT_ONCE: usize = 32;

@@ -13,29 +13,40 @@ use futures::{StreamExt, TryStreamExt, stream};
 use keelson_catalog::{Database, PageKey};
 use keelson_model::Revision;
 use keelson_model::selector::FieldSelector;
+use keelson_protection::Requester;
 
 use crate::continuation::{Continuation, Promise};
-use crate::limits::PAGE_ROWS;
+use crate::limits::{LIMITED_LIST_BYTES, LIST_PATIENCE, PAGE_BYTES, PAGE_ROWS};
 use crate::object::Object;
-use crate::options::{Freshness, ListOptions};
+use crate::options::{Freshness, ListOptions, Selection};
 use crate::refusal::Refusal;
-use crate::response::{json_bytes, json_stream};
+use crate::response::{hold, json_bytes, json_stream};
 use crate::rows::{Extent, Rows, check_reachable};
-use crate::shared::{Shared, blocking, refuse_failure, refuse_read};
+use crate::shared::{Shared, blocking, refuse_read};
 use crate::view::{ListHead, View};
 
 pub(crate) async fn list(
     shared: &Arc<Shared>,
+    requester: &Requester,
     extent: Extent,
     options: ListOptions,
     view: View,
 ) -> Result<Response, Refusal> {
+    let share = shared.lists.take_within(requester, LIST_PATIENCE).await;
+    let share = share.ok_or_else(|| Refusal::too_many_requests("lists"))?;
     let database = shared.database(extent.kind)?;
-    let (walk, bytes) = blocking(move || begin(database, &extent, options, view)).await?;
-    Ok(match walk {
+    let mut begun = blocking(move || Begun::new(database, &extent, options, view)).await?;
+    // A field selector is no index, and a page of large rows is short: pages are read until enough rows match or the list
+    // is large. Each is a task of its own, so that nothing goes on for a client that is gone.
+    while begun.wants_more() {
+        begun = blocking(move || begun.append_page()).await?;
+    }
+    let (walk, bytes) = begun.open();
+    let response = match walk {
         None => json_bytes(bytes),
         Some(walk) => json_stream(stream_rest(walk, bytes)),
-    })
+    };
+    Ok(hold(response, share))
 }
 
 /// A list of nothing.
@@ -46,49 +57,84 @@ pub(crate) fn empty(view: &View) -> Response {
     json_bytes(out)
 }
 
-/// Reads the first page and writes the list up to there. What is left of a whole list comes as a walk.
+/// A list of which the first page is read.
 ///
 /// An error up to here is still an answer; one in a later page can only break the connection.
-fn begin(
-    database: Database,
-    extent: &Extent,
-    options: ListOptions,
-    view: View,
-) -> Result<(Option<Walk>, Vec<u8>), Refusal> {
-    check_version(&database, extent, &options)?;
-    let pinned = pinned(&options);
-    let resumed = options.resume.as_ref().map(|resume| resume.revision);
-    let selective = !options.selection.labels.is_everything() || !options.selection.fields.is_everything();
-    let after = options.resume.map(|resume| resume.after);
-    let rows = Rows::new(database.clone(), extent, &options.selection, after);
-    let pin = pinned.map(|revision| Pin { database, extent: extent.clone(), revision });
-    let mut walk = Walk { rows, fields: options.selection.fields, view, empty: true, pin };
+struct Begun {
+    walk: Walk,
+    items: Vec<u8>,
+    /// What the client asked for, on this page.
+    limit: Option<usize>,
+    matched: usize,
+    /// That all pages bear.
+    revision: Revision,
+    promise: Promise,
+    /// Rows after this page, where that is known.
+    remaining: Option<u64>,
+    /// Whether a selector hides rows.
+    selective: bool,
+}
 
-    let wanted = options.limit.unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
-    let mut items = Vec::new();
-    let mut appended = walk.append_page(&mut items, wanted)?;
-    let (read_at, mut matched) = (appended.revision, appended.matched);
-    // A field selector is no index: pages are read until enough rows match.
-    while options.limit.is_some() && matched < wanted && !walk.rows.is_exhausted() {
-        appended = walk.append_page(&mut items, wanted - matched)?;
-        matched += appended.matched;
+impl Begun {
+    fn new(database: Database, extent: &Extent, options: ListOptions, view: View) -> Result<Self, Refusal> {
+        check_version(&database, &options)?;
+        let pinned = pinned(&options);
+        let resumed = options.resume.as_ref().map(|resume| resume.revision);
+        let Selection { labels, fields } = &options.selection;
+        let selective = !labels.is_everything() || !fields.is_everything();
+        let after = options.resume.map(|resume| resume.after);
+        let rows = Rows::new(database.clone(), extent, &options.selection, after, PAGE_BYTES);
+        let pin = pinned.map(|revision| Pin { database, extent: extent.clone(), revision });
+        let mut walk = Walk { rows, fields: options.selection.fields, view, empty: true, pin };
+        let limit = options.limit.map(|limit| limit.min(PAGE_ROWS));
+        let mut items = Vec::new();
+        let Appended { revision, remaining, matched } =
+            walk.append_page(&mut items, limit.unwrap_or(PAGE_ROWS))?;
+        Ok(Self {
+            walk,
+            items,
+            limit,
+            matched,
+            revision: pinned.or(resumed).unwrap_or(revision),
+            promise: if pinned.is_some() { Promise::Exact } else { Promise::Watchable },
+            remaining,
+            selective,
+        })
     }
-    let revision = pinned.or(resumed).unwrap_or(read_at);
-    let promise = if pinned.is_some() { Promise::Exact } else { Promise::Watchable };
-    let next = options.limit.and(walk.rows.position());
-    let token = |after: &PageKey| Continuation { revision, after: after.clone(), promise }.to_token();
-    let head = ListHead {
-        resource_version: revision.to_string(),
-        r#continue: next.map(token),
-        remaining_item_count: appended.remaining.filter(|_| next.is_some() && !selective),
-    };
-    let mut out = view.open_list(&head);
-    out.append(&mut items);
-    if options.limit.is_some() || walk.rows.is_exhausted() {
-        out.extend_from_slice(view.close_list());
-        return Ok((None, out));
+
+    fn wants_more(&self) -> bool {
+        self.limit.is_some_and(|limit| self.matched < limit)
+            && self.items.len() < LIMITED_LIST_BYTES
+            && !self.walk.rows.is_exhausted()
     }
-    Ok((Some(walk), out))
+
+    fn append_page(mut self) -> Result<Self, Refusal> {
+        let wanted = self.limit.unwrap_or(PAGE_ROWS) - self.matched;
+        let appended = self.walk.append_page(&mut self.items, wanted)?;
+        self.matched += appended.matched;
+        self.remaining = appended.remaining;
+        Ok(self)
+    }
+
+    /// The list up to here. What is left of a whole one comes as a walk.
+    fn open(mut self) -> (Option<Walk>, Vec<u8>) {
+        let next = self.limit.and(self.walk.rows.position());
+        let token = |after: &PageKey| {
+            Continuation { revision: self.revision, after: after.clone(), promise: self.promise }.to_token()
+        };
+        let head = ListHead {
+            resource_version: self.revision.to_string(),
+            r#continue: next.map(token),
+            remaining_item_count: self.remaining.filter(|_| next.is_some() && !self.selective),
+        };
+        let mut out = self.walk.view.open_list(&head);
+        out.append(&mut self.items);
+        if self.limit.is_some() || self.walk.rows.is_exhausted() {
+            out.extend_from_slice(self.walk.view.close_list());
+            return (None, out);
+        }
+        (Some(self.walk), out)
+    }
 }
 
 /// The version whose state alone will do, on this page as on the first.
@@ -100,7 +146,7 @@ fn pinned(options: &ListOptions) -> Option<Revision> {
     }
 }
 
-fn check_version(database: &Database, extent: &Extent, options: &ListOptions) -> Result<(), Refusal> {
+fn check_version(database: &Database, options: &ListOptions) -> Result<(), Refusal> {
     match (&options.resume, options.freshness) {
         (Some(_), Freshness::NotOlderThan(_) | Freshness::Exactly(_)) => {
             Err(Refusal::bad_request("specifying resource version is not allowed when using continue"))
@@ -108,7 +154,7 @@ fn check_version(database: &Database, extent: &Extent, options: &ListOptions) ->
         (Some(resume), Freshness::Latest) => {
             check_reachable(database, resume.revision)?;
             // The version is promised to a watch: it must not be cut off already.
-            read_changed(database, extent, resume.revision).map(|_| ())
+            database.check_since(resume.revision).map_err(refuse_read)
         }
         (None, Freshness::NotOlderThan(revision) | Freshness::Exactly(revision)) => {
             check_reachable(database, revision)
@@ -127,23 +173,13 @@ struct Pin {
 impl Pin {
     fn check_unchanged(&self) -> Result<(), Refusal> {
         let Self { database, extent, revision } = self;
-        if read_changed(database, extent, *revision)? {
+        let namespace = extent.namespace.as_deref();
+        if database.has_changed(&extent.row_kind(), namespace, *revision).map_err(refuse_read)? {
             return Err(Refusal::expired(format!(
                 "the state of resource version {revision} is no longer available"
             )));
         }
         Ok(())
-    }
-}
-
-fn read_changed(database: &Database, extent: &Extent, mut since: Revision) -> Result<bool, Refusal> {
-    let kind = extent.row_kind();
-    loop {
-        let changes = database.changes(&kind, extent.namespace.as_deref(), since, 1).map_err(refuse_read)?;
-        if !changes.events.is_empty() || changes.complete {
-            return Ok(!changes.events.is_empty());
-        }
-        since = changes.through;
     }
 }
 
@@ -170,7 +206,7 @@ impl Walk {
         self.pin.as_ref().map_or(Ok(()), Pin::check_unchanged)?;
         let mut matched = 0;
         for stored in &page.rows {
-            let object = Object::parse(self.view.kind, stored).map_err(|error| refuse_failure(&error))?;
+            let object = Object::one_of_many(self.view.kind, stored);
             if !object.matches(&self.fields) {
                 continue;
             }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use keelson_catalog::{Labels, Row, Stored};
 use keelson_model::selector::FieldSelector;
-use keelson_model::{Classified, ErrorClass, Revision};
+use keelson_model::{Chain, Classified, ErrorClass, Revision};
 use keelson_resources::KindInfo;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tracing::error;
 
 use crate::accept::MetaVersion;
 
@@ -25,7 +26,7 @@ pub(crate) struct Object<'a> {
 }
 
 /// What of a row's body is served. The rest, `internal`, is passed over.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct ServedBody<'a> {
     #[serde(default)]
     annotations: BTreeMap<String, String>,
@@ -80,6 +81,15 @@ impl<'a> Object<'a> {
             source,
         })?;
         Ok(Self { kind, row, revision: stored.revision, body })
+    }
+
+    /// One of many. Where its body is not what the platform writes it is shown by its metadata alone: a list or watch that
+    /// fails for one object stops the controllers that follow every kind, and with them what the cluster needs of them.
+    pub(crate) fn one_of_many(kind: &'static KindInfo, stored: &'a Stored) -> Self {
+        Self::parse(kind, stored).unwrap_or_else(|failure| {
+            error!(code = failure.code(), chain = %Chain(&failure), "an object is shown by its metadata alone");
+            Self { kind, row: &stored.row, revision: stored.revision, body: ServedBody::default() }
+        })
     }
 
     pub(crate) fn revision(&self) -> Revision {

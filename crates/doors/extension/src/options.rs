@@ -191,6 +191,10 @@ pub(crate) fn take_collection(
     parameters: &mut Parameters,
 ) -> Result<(Selection, Option<usize>), Refusal> {
     let selection = take_selection(kind, parameters)?;
+    // Clients send them as they do with a list; neither means anything here. A request ends when its caller gives up.
+    for name in ["timeoutSeconds", "resourceVersion", "resourceVersionMatch"] {
+        parameters.take(name);
+    }
     let limit = parameters.take_number("limit").filter(|limit| *limit > 0);
     Ok((selection, limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))))
 }

@@ -1,9 +1,15 @@
 //! Answers: JSON in one piece or as it comes.
 
-use axum::body::Body;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
+use hyper::body::{Frame, SizeHint};
+
+use crate::fairness::Share;
 
 /// An answer that is ready.
 pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
@@ -18,4 +24,33 @@ pub(crate) fn json_stream(body: Body) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     response
+}
+
+/// Keeps a share until the reader has taken the whole answer.
+pub(crate) fn hold(response: Response, share: Share) -> Response {
+    response.map(|body| Body::new(Held { body, _share: share }))
+}
+
+/// A body that holds its share until the reader has taken all of it.
+struct Held {
+    body: Body,
+    _share: Share,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    // Never at its end before it was asked for more than there is: until then bytes of it wait to be sent.
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

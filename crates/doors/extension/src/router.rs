@@ -117,11 +117,11 @@ async fn handle(
                 if holds_nothing {
                     return Ok(list::empty(&view));
                 }
-                list::list(shared, extent, options, view).await
+                list::list(shared, requester, extent, options, view).await
             }
             ReadOptions::Watch(options) => {
                 let view = view(options.include);
-                watch::watch(shared, extent, options, view).await
+                watch::watch(shared, requester, extent, options, view).await
             }
         },
         Operation::Create => {

@@ -53,6 +53,7 @@ impl Rows {
         extent: &Extent,
         selection: &Selection,
         after: Option<PageKey>,
+        bytes: usize,
     ) -> Self {
         let query = Query {
             kind: extent.row_kind(),
@@ -60,6 +61,7 @@ impl Rows {
             labels: selection.labels.clone(),
             after,
             limit: PAGE_ROWS,
+            bytes,
         };
         Self { database, query, only: extent.only_key(selection), exhausted: false }
     }
@@ -73,7 +75,7 @@ impl Rows {
         self.query.after.as_ref().filter(|_| !self.exhausted)
     }
 
-    /// The next page of at most `limit` rows, read from one state of the catalog.
+    /// The next page of at most `limit` rows, fewer where they are large, read from one state of the catalog.
     pub(crate) fn next_page(&mut self, limit: usize) -> Result<Page, Refusal> {
         if let Some(key) = &self.only {
             self.exhausted = true;

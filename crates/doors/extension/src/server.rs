@@ -1,5 +1,6 @@
 //! Connections: TLS, who is at the other end, bounds on what a peer may take, and an end in good order.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,10 @@ use crate::authentication::PeerCertificates;
 use crate::certificates::ServingCertificates;
 use crate::limits::{
     CONNECTIONS_MAX, DRAIN_TIMEOUT, FIRST_REQUEST_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX,
-    NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, STRANGER_LIFE, STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
+    NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, SEND_BYTES_PER_STREAM, STRANGER_LIFE, STRANGERS_MAX,
+    STREAMS_PER_CONNECTION_MAX,
 };
+use crate::room::{Place, Room};
 use crate::shared::Shared;
 
 /// How many connections there may be, and how long they may take to come to the point.
@@ -59,25 +62,39 @@ enum Guest {
 
 /// Room for connections. Those whose handshake is not done, and strangers, never take the front proxy's.
 struct Places {
-    newcomers: Arc<Semaphore>,
+    newcomers: Arc<Room>,
     front_proxy: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    strangers: Arc<Room>,
 }
 
 impl Places {
     fn new(bounds: Bounds) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
         Self {
-            newcomers: places(bounds.newcomers),
-            front_proxy: places(bounds.front_proxy),
-            strangers: places(bounds.strangers),
+            newcomers: Room::new(bounds.newcomers),
+            front_proxy: Arc::new(Semaphore::new(bounds.front_proxy)),
+            strangers: Room::new(bounds.strangers),
         }
     }
 
-    fn of(&self, guest: Guest) -> &Arc<Semaphore> {
+    fn of(&self, guest: Guest, address: IpAddr) -> Option<Seat> {
         match guest {
-            Guest::FrontProxy => &self.front_proxy,
-            Guest::Stranger => &self.strangers,
+            Guest::FrontProxy => Arc::clone(&self.front_proxy).try_acquire_owned().ok().map(Seat::Kept),
+            Guest::Stranger => Some(Seat::Lent(self.strangers.enter(address))),
+        }
+    }
+}
+
+/// The place of a connection whose handshake is done.
+enum Seat {
+    Kept(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+    Lent(Place),
+}
+
+impl Seat {
+    async fn is_needed(&self) {
+        match self {
+            Self::Kept(_) => std::future::pending().await,
+            Self::Lent(place) => place.is_needed().await,
         }
     }
 }
@@ -117,7 +134,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => accept(&connections, stream),
+            Ok((stream, peer)) => accept(&connections, stream, peer.ip().to_canonical()),
             Err(source) => {
                 // Out of file descriptors, most likely: others are being closed, so a pause helps.
                 warn!(error = &source as &dyn std::error::Error, "a connection could not be accepted");
@@ -132,11 +149,8 @@ pub(crate) async fn serve(
     }
 }
 
-fn accept(connections: &Arc<Connections>, stream: TcpStream) {
-    let Ok(newcomer) = Arc::clone(&connections.places.newcomers).try_acquire_owned() else {
-        debug!("a connection was refused: too many are in their handshake");
-        return;
-    };
+fn accept(connections: &Arc<Connections>, stream: TcpStream, address: IpAddr) {
+    let newcomer = connections.places.newcomers.enter(address);
     let context = Arc::clone(connections);
     connections.tasks.spawn(async move {
         let opened = Instant::now();
@@ -144,28 +158,37 @@ fn accept(connections: &Arc<Connections>, stream: TcpStream) {
         drop(stream.set_nodelay(true));
         let acceptor = TlsAcceptor::from(context.certificates.config());
         let until = opened + context.bounds.first_request;
-        match tokio::time::timeout_at(until, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => context.admit(stream, opened, newcomer).await,
-            Ok(Err(source)) => {
-                debug!(error = &source as &dyn std::error::Error, "a TLS handshake failed");
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout_at(until, acceptor.accept(stream)) => shaken,
+            () = newcomer.is_needed() => {
+                debug!(%address, "a connection was closed in its handshake: others need its place");
+                return;
             }
-            Err(_) => debug!("a TLS handshake took too long"),
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                drop(newcomer);
+                context.admit(stream, opened, address).await;
+            }
+            Ok(Err(source)) => {
+                debug!(%address, error = &source as &dyn std::error::Error, "a TLS handshake failed");
+            }
+            Err(_) => debug!(%address, "a TLS handshake took too long"),
         }
     });
 }
 
 impl Connections {
     /// Gives a connection whose handshake is done the place of its kind.
-    async fn admit(&self, stream: TlsStream<TcpStream>, opened: Instant, newcomer: OwnedSemaphorePermit) {
+    async fn admit(&self, stream: TlsStream<TcpStream>, opened: Instant, address: IpAddr) {
         let (_, session) = stream.get_ref();
         let peer = PeerCertificates(session.peer_certificates().unwrap_or_default().into());
         let is_front_proxy = self.shared.front_proxy.is_shown_by(&peer, self.shared.now());
         let guest = if is_front_proxy { Guest::FrontProxy } else { Guest::Stranger };
-        let Ok(_place) = Arc::clone(self.places.of(guest)).try_acquire_owned() else {
-            debug!(?guest, "a connection was refused: all places are taken");
+        let Some(seat) = self.places.of(guest, address) else {
+            debug!(?guest, %address, "a connection was refused: all places are taken");
             return;
         };
-        drop(newcomer);
         let asked = CancellationToken::new();
         tokio::select! {
             () = self.run(TokioIo::new(stream), peer, &asked) => {}
@@ -175,6 +198,9 @@ impl Connections {
             // All that a stranger may ask for is answered in a moment.
             () = sleep_until(opened + self.bounds.stranger_life), if guest == Guest::Stranger => {
                 debug!("a connection was closed: it is not the front proxy's and was open long enough");
+            }
+            () = seat.is_needed() => {
+                debug!(%address, "a connection was closed: it is not the front proxy's, and others need its place");
             }
         }
     }
@@ -220,6 +246,7 @@ impl Connections {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .max_send_buf_size(SEND_BYTES_PER_STREAM)
             .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);

@@ -8,13 +8,13 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_protection::Platform;
 use keelson_resources::KindInfo;
 use kube::Client;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::authentication::FrontProxy;
 use crate::authorization::AccessReviews;
 use crate::discovery::Documents;
+use crate::fairness::Shares;
 use crate::refusal::Refusal;
 
 pub(crate) struct Shared {
@@ -23,7 +23,8 @@ pub(crate) struct Shared {
     pub(crate) front_proxy: FrontProxy,
     pub(crate) reviews: AccessReviews,
     pub(crate) documents: Documents,
-    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) watches: Arc<Shares>,
+    pub(crate) lists: Arc<Shares>,
     pub(crate) shutdown: CancellationToken,
 }
 

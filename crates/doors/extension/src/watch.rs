@@ -15,10 +15,12 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures::{StreamExt, stream};
 use keelson_model::Revision;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use keelson_protection::Requester;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::reader::{Progress, Reader};
+use crate::fairness::Share;
 use crate::limits::{
     BOOKMARK_INTERVAL, COMMITS_TOGETHER, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MAX, WATCH_TIMEOUT_MOST,
 };
@@ -31,12 +33,12 @@ use crate::view::View;
 
 pub(crate) async fn watch(
     shared: &Arc<Shared>,
+    requester: &Requester,
     extent: Extent,
     options: WatchOptions,
     view: View,
 ) -> Result<Response, Refusal> {
-    let permit = Arc::clone(&shared.watches).try_acquire_owned();
-    let permit = permit.map_err(|_| Refusal::too_many_requests("watches"))?;
+    let share = shared.watches.take(requester).ok_or_else(|| Refusal::too_many_requests("watches"))?;
     // Subscribed before the first read, so that no commit falls between them.
     let commits = shared.platform.commits();
     let database = shared.database(extent.kind)?;
@@ -60,7 +62,7 @@ pub(crate) async fn watch(
         bookmark_due: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
         ends: now + options.timeout.unwrap_or_else(spread_timeout).min(WATCH_TIMEOUT_MAX),
         commits,
-        _permit: permit,
+        _share: share,
     };
     // A version that cannot be continued from is refused here, while there is still a status to say it with.
     let first = watcher.read().await?;
@@ -78,7 +80,7 @@ struct Watcher {
     bookmark_due: Option<Instant>,
     ends: Instant,
     commits: watch::Receiver<Revision>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// What made a waiting watch go on.

@@ -68,5 +68,17 @@ async fn a_collection_is_narrowed_by_selectors_and_a_limit() {
     assert_eq!(world.get(POINTS).await.names(), ["a", "c", "d"]);
     assert_eq!(world.delete(&by("fieldSelector=status.state%3DUnbound"), "").await.code, StatusCode::OK);
     assert_eq!(world.get(POINTS).await.names(), ["a", "c"]);
+    let as_clients_send_it = by("fieldSelector=status.state%3DUnbound&timeoutSeconds=30&resourceVersion=0");
+    assert_eq!(world.delete(&as_clients_send_it, "").await.code, StatusCode::OK);
     assert_eq!(world.delete(&by("continue=x"), "").await.code, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+/// It said Success with more left.
+#[tokio::test]
+async fn a_large_collection_is_deleted_whole() {
+    let world = World::start().await;
+    let names: Vec<_> = (0..2_500).map(|number| format!("p{number}")).collect();
+    world.put_many("shop", &names, &bound());
+    assert_eq!(world.delete(POINTS, "").await.code, StatusCode::OK);
+    assert!(world.get(POINTS).await.names().is_empty());
 }

@@ -126,6 +126,22 @@ impl World {
         self.put_row(self.row(points(), namespace, name, labels, status));
     }
 
+    /// The same for many, which wait for the disk together.
+    pub(super) fn put_many(&self, namespace: &str, names: &[String], status: &Value) {
+        let (answer, answers) = std::sync::mpsc::channel();
+        for names in names.chunks(500) {
+            for name in names {
+                let answer = answer.clone();
+                let done = Box::new(move |outcome| answer.send(outcome).expect("somebody waits"));
+                let row = self.row(points(), namespace, name, &[], status.clone());
+                self.database().commit_with(&Actor::new("test"), vec![Change::put(row)], done);
+            }
+            for _ in names {
+                answers.recv().expect("an answer").expect("a commit");
+            }
+        }
+    }
+
     pub(super) fn put_row(&self, row: Row) {
         self.database().commit(&Actor::new("test"), vec![Change::put(row)]).expect("a commit");
     }
@@ -225,7 +241,7 @@ impl World {
         let headers = [(ACCEPT.as_str(), accept)];
         let response = self.respond(Method::GET, path_and_query, &headers, "", Some(alice())).await;
         assert_eq!(response.status(), StatusCode::OK, "{path_and_query}");
-        Events { stream: response.into_body().into_data_stream(), buffer: Vec::new() }
+        Events { stream: response.into_body().into_data_stream(), buffer: Vec::new(), largest: 0 }
     }
 }
 
@@ -233,6 +249,8 @@ impl World {
 pub(super) struct Events {
     stream: axum::body::BodyDataStream,
     buffer: Vec<u8>,
+    /// Bytes of the largest piece so far.
+    pub(super) largest: usize,
 }
 
 impl Events {
@@ -244,6 +262,7 @@ impl Events {
                 return Some(serde_json::from_slice(&line).expect("an event is JSON"));
             }
             let chunk: Bytes = self.stream.next().await?.expect("a whole chunk");
+            self.largest = self.largest.max(chunk.len());
             self.buffer.extend_from_slice(&chunk);
         }
     }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::harness::{ALL_POINTS, POINTS, World};
+use super::harness::{ALL_POINTS, POINTS, World, points};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const PARTIAL: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
@@ -138,7 +138,7 @@ async fn each_page_of_an_exact_version_is_of_that_version_or_expired() {
 async fn a_whole_list_of_an_exact_version_breaks_off_where_the_version_ends() {
     let world = World::start().await;
     let rows = (0..=crate::limits::PAGE_ROWS)
-        .map(|number| world.row(super::harness::points(), "shop", &format!("p{number:05}"), &[], bound()));
+        .map(|number| world.row(points(), "shop", &format!("p{number:05}"), &[], bound()));
     let changes = rows.map(keelson_catalog::Change::put).collect();
     world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
     let head = world.database().head().revision;
@@ -177,8 +177,7 @@ async fn a_version_is_not_named_again_when_a_list_goes_on() {
 async fn a_list_longer_than_a_page_comes_whole() {
     let world = World::start().await;
     let count = crate::limits::PAGE_ROWS + 7;
-    let rows = (0..count)
-        .map(|number| world.row(super::harness::points(), "shop", &format!("p{number:05}"), &[], bound()));
+    let rows = (0..count).map(|number| world.row(points(), "shop", &format!("p{number:05}"), &[], bound()));
     let changes = rows.map(keelson_catalog::Change::put).collect();
     world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
     let answer = world.get(POINTS).await;
@@ -249,4 +248,46 @@ async fn details_add_to_the_status() {
     assert_eq!(answer.code, StatusCode::OK);
     assert_eq!(answer.json["status"]["state"], "Bound");
     assert!(answer.json["status"].as_object().unwrap().len() > 1, "{}", answer.json["status"]);
+}
+
+/// It made every list and watch of its kind fail, and with them the controllers that follow all kinds.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_shown_among_others_by_its_metadata() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let mut row = world.row(points(), "shop", "b", &[("tier", "web")], bound());
+    row.body = b"{\"spec\": [".to_vec();
+    world.put_row(row);
+    let list = world.get(POINTS).await;
+    assert_eq!(list.names(), ["a", "b"]);
+    let unreadable = &list.json["items"][1];
+    assert_eq!((&unreadable["metadata"]["labels"]["tier"], unreadable.get("spec")), (&json!("web"), None));
+    assert_eq!(world.get_as(POINTS, TABLE).await.json["rows"].as_array().unwrap().len(), 2);
+    let mut events = world.watch(&format!("{POINTS}?watch=1")).await;
+    assert_eq!((events.line().await, events.line().await), ("ADDED shop/a".into(), "ADDED shop/b".into()));
+    assert_eq!(world.get(&format!("{POINTS}/b")).await.code, StatusCode::INTERNAL_SERVER_ERROR);
+    let metadata = world.get_as(&format!("{POINTS}/b"), PARTIAL).await;
+    assert_eq!((metadata.code, &metadata.json["metadata"]["name"]), (StatusCode::OK, &json!("b")));
+}
+
+#[tokio::test]
+async fn a_page_of_large_objects_is_short_and_none_is_missing() {
+    let world = World::start().await;
+    let large = json!({"state": "Bound", "note": "x".repeat(300 << 10)});
+    let names: Vec<_> = (10..40).map(|number| format!("p{number}")).collect();
+    for name in &names {
+        world.put("shop", name, &[], large.clone());
+    }
+    assert_eq!(world.get(POINTS).await.names(), names);
+    let (mut query, mut seen) = ("?limit=25".to_owned(), Vec::new());
+    loop {
+        let page = world.get(&format!("{POINTS}{query}")).await;
+        assert!(!page.names().is_empty() && page.names().len() < 25, "{}", page.names().len());
+        seen.extend(page.names().into_iter().map(str::to_owned));
+        let left = page.json["metadata"].get("remainingItemCount").and_then(Value::as_u64);
+        assert!(left.is_none_or(|left| left as usize == names.len() - seen.len()), "{left:?}");
+        let Some(token) = page.json["metadata"]["continue"].as_str() else { break };
+        query = format!("?limit=25&continue={token}");
+    }
+    assert_eq!(seen, names);
 }

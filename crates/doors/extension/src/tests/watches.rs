@@ -1,9 +1,12 @@
 //! Watching: where a watch begins, what it shows, how it ends.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
+use keelson_model::Sequence;
+use keelson_protection::Requester;
 use serde_json::{Value, json};
 
-use super::harness::{ALL_POINTS, POINTS, World, points};
+use super::harness::{ALL_POINTS, POINTS, World, alice, points};
+use crate::limits::WATCHES;
 
 const WATCH_LIST: &str =
     "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
@@ -217,24 +220,58 @@ async fn the_last_word_of_a_watch_is_how_far_it_has_come() {
 #[tokio::test]
 async fn a_watch_that_cannot_go_on_says_so_and_ends() {
     let world = World::start().await;
-    let mut events = world.watch(&format!("{POINTS}?watch=1")).await;
-    let mut broken = world.row(points(), "shop", "a", &[], bound());
-    broken.body = b"no JSON".to_vec();
-    world.put_row(broken);
+    let mut events = world.watch(&format!("{POINTS}?watch=1&allowWatchBookmarks=true")).await;
+    for name in ["a", "b", "c"] {
+        world.put("shop", name, &[], bound());
+    }
+    world.database().cut_prefix(Sequence::MAX).unwrap();
     let error = events.next().await.unwrap();
-    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(500)));
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(410)));
     assert_eq!(events.next().await, None);
 }
 
+/// A thousand large objects were one piece, held for each client that took nothing.
 #[tokio::test]
-async fn watches_are_counted_and_bounded() {
+async fn a_watch_holds_little_of_what_its_client_does_not_take() {
     let world = World::start().await;
-    let mut open = Vec::new();
-    for _ in 0..crate::limits::WATCHES_MAX {
-        open.push(world.watch(&format!("{POINTS}?watch=1")).await);
+    let put_all = |filler: &str| {
+        for number in 10..40 {
+            let large = json!({"state": "Bound", "note": filler.repeat(20 << 10)});
+            world.put("shop", &format!("p{number}"), &[], large);
+        }
+    };
+    put_all("x");
+    let version = world.get(POINTS).await.version().to_owned();
+    put_all("y");
+    for query in ["?watch=1".to_owned(), format!("?watch=1&resourceVersion={version}")] {
+        let mut events = world.watch(&format!("{POINTS}{query}")).await;
+        for number in 10..40 {
+            assert!(events.line().await.ends_with(&format!("shop/p{number}")));
+        }
+        assert!(events.largest <= 128 << 10, "{} bytes in one piece", events.largest);
     }
-    let refused = world.get(&format!("{POINTS}?watch=1")).await;
-    assert_eq!(refused.code, StatusCode::TOO_MANY_REQUESTS);
-    open.pop();
-    drop(world.watch(&format!("{POINTS}?watch=1")).await);
+}
+
+#[tokio::test]
+async fn a_tenant_who_watches_all_that_he_may_leaves_enough_to_the_controllers() {
+    let world = World::start().await;
+    let watch = format!("{POINTS}?watch=1");
+    let ask = |name: &'static str| {
+        let requester = Requester { name: name.to_owned(), ..alice() };
+        world.respond(Method::GET, &watch, &[], "", Some(requester))
+    };
+    let mut held = Vec::new();
+    let refused = loop {
+        let response = ask("system:serviceaccount:shop:default").await;
+        match response.status() {
+            StatusCode::OK => held.push(response),
+            refused => break (refused, response.headers().contains_key(http::header::RETRY_AFTER)),
+        }
+    };
+    assert_eq!((held.len(), refused), (WATCHES.each, (StatusCode::TOO_MANY_REQUESTS, true)));
+    for name in ["alice", "system:kube-controller-manager"] {
+        assert_eq!(ask(name).await.status(), StatusCode::OK, "{name}");
+    }
+    drop(held);
+    assert_eq!(ask("system:serviceaccount:shop:other").await.status(), StatusCode::OK);
 }

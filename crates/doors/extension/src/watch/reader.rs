@@ -8,12 +8,12 @@ use keelson_model::Revision;
 use keelson_resources::KindInfo;
 
 use super::visibility::Visibility;
-use crate::limits::{EVENTS_PER_READ, PAGE_ROWS};
+use crate::limits::{EVENTS_PER_READ, PAGE_ROWS, WATCH_READ_BYTES};
 use crate::object::Object;
 use crate::options::{InitialEnd, Selection};
 use crate::refusal::Refusal;
 use crate::rows::{Extent, Rows, check_reachable};
-use crate::shared::{refuse_failure, refuse_read};
+use crate::shared::refuse_read;
 use crate::view::{Columns, View};
 
 /// Where one watch stands.
@@ -57,7 +57,7 @@ impl Reader {
         selection: Selection,
         end: InitialEnd,
     ) -> Self {
-        let rows = Rows::new(database.clone(), &extent, &selection, None);
+        let rows = Rows::new(database.clone(), &extent, &selection, None, WATCH_READ_BYTES);
         let initial = Initial { rows, version: None, end };
         let visibility = Visibility::from_start(selection);
         let reader = Self::new(database.head().revision, extent, view, visibility);
@@ -110,7 +110,7 @@ impl Reader {
         let version = *initial.version.get_or_insert(page.revision);
         let mut out = Vec::new();
         for stored in &page.rows {
-            let object = Object::parse(self.kind(), stored).map_err(|error| refuse_failure(&error))?;
+            let object = Object::one_of_many(self.kind(), stored);
             if !self.visibility.shows_initially(&object) {
                 continue;
             }
@@ -139,7 +139,7 @@ impl Reader {
             if self.was_shown(event) {
                 continue;
             }
-            let object = Object::parse(self.kind(), &event.stored).map_err(|error| refuse_failure(&error))?;
+            let object = Object::one_of_many(self.kind(), &event.stored);
             if let Some(kind) = self.visibility.judge(event, &object) {
                 self.push_event(&mut out, event_type(kind), &object);
                 self.told = Some(event.stored.revision);
