@@ -128,7 +128,8 @@ fn collect(
         if !is_wanted(&record) {
             continue;
         }
-        if selected.records.len() >= limit || bytes >= bytes_max {
+        // One at least, whatever its size.
+        if !selected.records.is_empty() && (selected.records.len() >= limit || bytes >= bytes_max) {
             selected.more = true;
             break;
         }

@@ -26,7 +26,7 @@ fn finish(rebuild: Rebuild) -> Prepared {
 }
 
 fn dump(database: &Database, of: &str) -> Vec<keelson_catalog::Stored> {
-    database.list(&Query::all(kind(of), 10_000)).unwrap().rows
+    database.rows(Query::of(kind(of))).collect::<Result<_, _>>().unwrap()
 }
 
 /// Rows of every class, some of them changed, moved between classes and deleted after `base_at`.
