@@ -6,6 +6,11 @@ pub const DR_SECRET: &str = "k10-dr-secret";
 pub const DR_POLICY: &str = "k10-disaster-recovery-policy";
 pub const OWNERSHIP_CONFIG_MAP: &str = "k10-dr-remove-to-get-ownership";
 
+/// The Service through which the cluster's API server reaches ours.
+pub const API_SERVICE: &str = "keelson-api";
+/// The Lease of the one `serve` to which that leads.
+pub const SERVE_LEASE: &str = "keelson-serve";
+
 /// The value that stands for cluster-scoped resources where a namespace is expected.
 pub const CLUSTER_SCOPE: &str = "kasten-io-cluster";
 
@@ -13,7 +18,16 @@ pub mod group {
     pub const ACTIONS: &str = "actions.kio.kasten.io";
     pub const APPS: &str = "apps.kio.kasten.io";
     pub const CONFIG: &str = "config.kio.kasten.io";
+    pub const DATAMOVER: &str = "datamover.kio.kasten.io";
     pub const DR: &str = "dr.kio.kasten.io";
+    pub const REPORTING: &str = "reporting.kio.kasten.io";
+    pub const REPOSITORIES: &str = "repositories.kio.kasten.io";
+    pub const VAULT: &str = "vault.kio.kasten.io";
+
+    /// Those for which an installation may have an APIService, of this version or another. The others are custom
+    /// resources, whose APIServices are the cluster's own.
+    pub const AGGREGATED: [&str; 7] = [ACTIONS, APPS, DATAMOVER, DR, REPORTING, REPOSITORIES, VAULT];
+
     pub const VERSION: &str = "v1alpha1";
 }
 

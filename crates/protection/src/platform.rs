@@ -13,7 +13,7 @@ use keelson_catalog::{
     Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Subscription,
 };
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
-use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, Revision};
+use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, InstanceId, Revision};
 use keelson_repository::IndexCache;
 use keelson_resources::KINDS;
 use keelson_resources::KindInfo;
@@ -275,6 +275,11 @@ impl Platform {
             None => Ok(self.instance.clone()),
             Some(why) => Err(why.clone()),
         }
+    }
+
+    /// Names this installation: whoever has its volume open, in this process or an earlier one.
+    pub fn instance(&self) -> InstanceId {
+        self.identity().instance
     }
 
     /// Why nothing may be done but to answer: the installation does not know itself.

@@ -44,4 +44,7 @@ pub use authentication::{FrontProxy, FrontProxyTrust, ParseTrustError};
 pub use certificates::{CertificateError, ServingCertificates};
 pub use discovery::{GroupVersion, group_versions};
 pub use extension::{Extension, ReadTrustError};
-pub use registration::{Reach, RegisterError, Registration, api_service_name};
+pub use registration::{
+    Answers, Guard, GuardTimes, Holder, LeaseError, LeaseTimes, Reach, RegisterError, Registration,
+    RemoveError, ServeLease, Standing, StandingTimes, Successor, api_service_name, groups_that_answer,
+};

@@ -1,7 +1,15 @@
 //! Making ourselves known to the API server: one Service, one APIService for each group and version.
 //!
-//! An APIService without a server behind it leaves every terminating namespace of the cluster stuck. So it is
-//! applied last, when the server answers, and removed by whoever knows that no server will come back.
+//! An APIService without a server behind it leaves every terminating namespace of the cluster stuck. So it is applied
+//! last, when the server answers, kept only while the data behind it can be read (`standing`), and removed by whoever
+//! knows that no server will come back (`standing`, `guard`).
+
+mod claim;
+mod cluster;
+mod guard;
+mod lease;
+mod standing;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -13,10 +21,17 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{
     APIService, APIServiceSpec, ServiceReference,
 };
 use keelson_model::{Classified, ErrorClass};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 
 use crate::discovery::{GroupVersion, group_versions};
+
+use self::claim::{Address, Claim, judge};
+use self::cluster::{absent_is_fine, class_of, within};
+
+pub use self::guard::{Guard, GuardTimes, RemoveError};
+pub use self::lease::{Holder, LeaseError, LeaseTimes, ServeLease};
+pub use self::standing::{Answers, Standing, StandingTimes, Successor, groups_that_answer};
 
 const FIELD_MANAGER: &str = "keelson";
 
@@ -26,6 +41,9 @@ const VERSION_PRIORITY: i32 = 15;
 
 /// The name of the port, for those who list the Service.
 const PORT_NAME: &str = "https";
+
+/// The status of an APIService changes by itself: a deletion that missed its version is tried again.
+const REMOVAL_TRIES_MAX: usize = 5;
 
 /// Where the API server finds us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +63,23 @@ pub struct Registration {
     pub reach: Reach,
 }
 
-/// A registration could not be written or removed.
+/// A registration could not be read, written or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
+    #[error("read namespace '{name}'")]
+    ReadNamespace { name: String, source: Box<kube::Error> },
+    #[error("read Deployment '{namespace}/{name}'")]
+    ReadDeployment { namespace: String, name: String, source: Box<kube::Error> },
+    #[error("read Service '{namespace}/{name}'")]
+    ReadService { namespace: String, name: String, source: Box<kube::Error> },
     #[error("apply Service '{namespace}/{name}'")]
     ApplyService { namespace: String, name: String, source: Box<kube::Error> },
+    #[error("list APIServices")]
+    ListApiServices { source: Box<kube::Error> },
     #[error("apply APIService '{name}'")]
     ApplyApiService { name: String, source: Box<kube::Error> },
-    #[error("read APIService '{name}'")]
-    ReadApiService { name: String, source: Box<kube::Error> },
+    #[error("APIService '{name}' leads to {by}, which is not of this installation")]
+    ForeignApiService { name: String, by: String },
     #[error("delete APIService '{name}'")]
     DeleteApiService { name: String, source: Box<kube::Error> },
     #[error("delete Service '{namespace}/{name}'")]
@@ -62,34 +88,45 @@ pub enum RegisterError {
 
 impl Classified for RegisterError {
     fn class(&self) -> ErrorClass {
-        let source = match self {
-            Self::ApplyService { source, .. }
+        match self {
+            Self::ReadNamespace { source, .. }
+            | Self::ReadDeployment { source, .. }
+            | Self::ReadService { source, .. }
+            | Self::ApplyService { source, .. }
+            | Self::ListApiServices { source }
             | Self::ApplyApiService { source, .. }
-            | Self::ReadApiService { source, .. }
             | Self::DeleteApiService { source, .. }
-            | Self::DeleteService { source, .. } => source,
-        };
-        match &**source {
-            kube::Error::Api(status) if status.code == 401 || status.code == 403 => ErrorClass::Denied,
-            kube::Error::Api(status) if status.code == 409 => ErrorClass::Conflict,
-            kube::Error::Api(status) if (400..500).contains(&status.code) => ErrorClass::Invalid,
-            _ => ErrorClass::Unavailable { retry_after: None },
+            | Self::DeleteService { source, .. } => class_of(source),
+            Self::ForeignApiService { .. } => ErrorClass::Conflict,
         }
     }
 
     fn code(&self) -> &'static str {
         match self {
+            Self::ReadNamespace { .. } => "extension.register.read_namespace",
+            Self::ReadDeployment { .. } => "extension.register.read_deployment",
+            Self::ReadService { .. } => "extension.register.read_service",
             Self::ApplyService { .. } => "extension.register.apply_service",
+            Self::ListApiServices { .. } => "extension.register.list_api_services",
             Self::ApplyApiService { .. } => "extension.register.apply_api_service",
-            Self::ReadApiService { .. } => "extension.register.read_api_service",
+            Self::ForeignApiService { .. } => "extension.register.foreign_api_service",
             Self::DeleteApiService { .. } => "extension.register.delete_api_service",
             Self::DeleteService { .. } => "extension.register.delete_service",
         }
     }
 
     fn hint(&self) -> Option<String> {
-        (self.class() == ErrorClass::Denied)
-            .then(|| "the platform's account must be allowed to write Services and APIServices".to_owned())
+        match self {
+            Self::ForeignApiService { name, .. } => Some(format!(
+                "end what serves it, then `kubectl delete apiservice {name}`; this installation registers its own within \
+                 seconds"
+            )),
+            error if error.class() == ErrorClass::Denied => Some(
+                "the account needs the rights to namespaces, Services and APIServices that docs/operations/api.md lists"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -102,47 +139,32 @@ impl Registration {
         ]
     }
 
-    /// Writes the Service and the APIServices. Doing it again changes nothing.
+    /// Writes the Service and the APIServices, whoever had them. Doing it again changes nothing.
     pub async fn register(&self, client: &Client, authority_pem: &str) -> Result<(), RegisterError> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let services: Api<Service> = Api::namespaced(client.clone(), &self.namespace);
-        services.patch(&self.service, &params, &Patch::Apply(self.service_object())).await.map_err(
-            |source| RegisterError::ApplyService {
-                namespace: self.namespace.clone(),
-                name: self.service.clone(),
-                source: Box::new(source),
-            },
-        )?;
-        let api_services: Api<APIService> = Api::all(client.clone());
+        self.apply_service(client).await?;
         for version in group_versions() {
-            let object = self.api_service(version, authority_pem);
-            let name = api_service_name(version);
-            api_services.patch(&name, &params, &Patch::Apply(object)).await.map_err(|source| {
-                RegisterError::ApplyApiService { name: name.clone(), source: Box::new(source) }
-            })?;
+            self.apply_api_service(client, version, authority_pem).await?;
         }
         Ok(())
     }
 
     /// Removes what `register` wrote, and nothing that another installation wrote.
     pub async fn unregister(&self, client: &Client) -> Result<(), RegisterError> {
-        let api_services: Api<APIService> = Api::all(client.clone());
-        for version in group_versions() {
-            let name = api_service_name(version);
-            let found = api_services.get_opt(&name).await.map_err(|source| {
-                RegisterError::ReadApiService { name: name.clone(), source: Box::new(source) }
-            })?;
-            let Some(found) = found.filter(|found| self.is_ours(found)) else { continue };
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: found.metadata.uid, resource_version: None }),
-                ..DeleteParams::default()
-            };
-            absent_is_fine(api_services.delete(&name, &params).await)
-                .map_err(|source| RegisterError::DeleteApiService { name, source: Box::new(source) })?;
-        }
+        let ours = self.address();
+        remove_api_services(client, |found| judge(found, &ours, true) == Claim::Ours).await?;
+        delete_service(client, &ours).await.map(drop)
+    }
+
+    fn address(&self) -> Address {
+        Address { namespace: self.namespace.clone(), name: self.service.clone() }
+    }
+
+    async fn apply_service(&self, client: &Client) -> Result<(), RegisterError> {
         let services: Api<Service> = Api::namespaced(client.clone(), &self.namespace);
-        absent_is_fine(services.delete(&self.service, &DeleteParams::default()).await).map_err(|source| {
-            RegisterError::DeleteService {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(self.service_object());
+        within(services.patch(&self.service, &params, &patch)).await.map(drop).map_err(|source| {
+            RegisterError::ApplyService {
                 namespace: self.namespace.clone(),
                 name: self.service.clone(),
                 source: Box::new(source),
@@ -150,12 +172,20 @@ impl Registration {
         })
     }
 
-    fn is_ours(&self, found: &APIService) -> bool {
-        let service = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
-        service.is_some_and(|service| {
-            service.name.as_deref() == Some(&self.service)
-                && service.namespace.as_deref() == Some(&self.namespace)
-        })
+    async fn apply_api_service(
+        &self,
+        client: &Client,
+        version: GroupVersion,
+        authority_pem: &str,
+    ) -> Result<(), RegisterError> {
+        let api_services: Api<APIService> = Api::all(client.clone());
+        let name = api_service_name(version);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(self.api_service(version, authority_pem));
+        within(api_services.patch(&name, &params, &patch))
+            .await
+            .map(drop)
+            .map_err(|source| RegisterError::ApplyApiService { name, source: Box::new(source) })
     }
 
     fn service_object(&self) -> Service {
@@ -217,9 +247,51 @@ pub fn api_service_name(version: GroupVersion) -> String {
     format!("{}.{}", version.version, version.group)
 }
 
-fn absent_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other.map(|_| ()),
+/// Deletes those of our names that `is_meant`, each as it was read. Answers the names.
+async fn remove_api_services(
+    client: &Client,
+    is_meant: impl Fn(&APIService) -> bool,
+) -> Result<Vec<String>, RegisterError> {
+    let mut removed = Vec::new();
+    for attempt in 1.. {
+        let found = cluster::find_api_services(client).await?;
+        let mut changed = None;
+        for api_service in found.values().filter(|found| is_meant(found)) {
+            match delete_api_service(client, api_service).await {
+                Ok(()) => removed.extend(api_service.metadata.name.clone()),
+                Err(error) if error.class() == ErrorClass::Conflict => changed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match changed {
+            Some(error) if attempt == REMOVAL_TRIES_MAX => return Err(error),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(removed)
+}
+
+/// Deletes it as it was read: what somebody registered anew since then stays.
+async fn delete_api_service(client: &Client, found: &APIService) -> Result<(), RegisterError> {
+    let api_services: Api<APIService> = Api::all(client.clone());
+    let name = found.metadata.name.clone().unwrap_or_default();
+    let params = cluster::as_read(&found.metadata);
+    absent_is_fine(within(api_services.delete(&name, &params)).await)
+        .map_err(|source| RegisterError::DeleteApiService { name, source: Box::new(source) })
+}
+
+/// Whether there was one.
+async fn delete_service(client: &Client, address: &Address) -> Result<bool, RegisterError> {
+    let services: Api<Service> = Api::namespaced(client.clone(), &address.namespace);
+    match within(services.delete(&address.name, &DeleteParams::default())).await {
+        Ok(_) => Ok(true),
+        Err(error) => {
+            absent_is_fine::<()>(Err(error)).map(|()| false).map_err(|source| RegisterError::DeleteService {
+                namespace: address.namespace.clone(),
+                name: address.name.clone(),
+                source: Box::new(source),
+            })
+        }
     }
 }

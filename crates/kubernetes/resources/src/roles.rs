@@ -1,6 +1,7 @@
-//! The roles that an installation offers to its users, as documented. `release` is the name of the release.
+//! The roles that an installation offers to its users, as documented, and the one of its guard. `release` is the name of
+//! the release.
 
-use keelson_model::names::group;
+use keelson_model::names::{API_SERVICE, SERVE_LEASE, group};
 use serde_json::{Value, json};
 
 /// The groups whose resources an administrator may do anything with.
@@ -8,11 +9,11 @@ const ADMIN_GROUPS: [&str; 8] = [
     group::ACTIONS,
     group::APPS,
     group::CONFIG,
-    "datamover.kio.kasten.io",
+    group::DATAMOVER,
     group::DR,
-    "reporting.kio.kasten.io",
-    "repositories.kio.kasten.io",
-    "vault.kio.kasten.io",
+    group::REPORTING,
+    group::REPOSITORIES,
+    group::VAULT,
 ];
 
 const CONFIGURATION: [&str; 7] = [
@@ -53,7 +54,9 @@ pub fn roles(release: &str, install_namespace: &str) -> Vec<(String, Value)> {
     );
     let ns_admin = namespace_admin(release, install_namespace);
     let bindings = admin_bindings(release, install_namespace);
-    [admin, basic, config_view, machines, ns_admin].into_iter().chain(bindings).map(with_file).collect()
+    let guard = guard_roles(release, install_namespace);
+    let roles = [admin, basic, config_view, machines, ns_admin].into_iter().chain(bindings).chain(guard);
+    roles.map(with_file).collect()
 }
 
 fn basic_rules() -> Vec<Value> {
@@ -110,6 +113,44 @@ fn admin_bindings(release: &str, namespace: &str) -> [Value; 2] {
     ]
 }
 
+/// What `keelson guard` needs, and no more: it reads no Secret and writes nothing.
+fn guard_roles(release: &str, namespace: &str) -> [Value; 4] {
+    let name = format!("{release}-guard");
+    let api_services = group::AGGREGATED.map(|of| format!("{}.{of}", group::VERSION));
+    let api_services: Vec<_> = api_services.iter().map(String::as_str).collect();
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let subjects = json!([{ "kind": "ServiceAccount", "name": name, "namespace": namespace }]);
+    let role_ref =
+        |kind: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
+    let registration = [
+        rule(&["apiregistration.k8s.io"], &["apiservices"], &["list"]),
+        named(rule(&["apiregistration.k8s.io"], &["apiservices"], &["delete"]), &api_services),
+        named(rule(&[""], &["namespaces"], &["get", "list", "watch"]), &[namespace]),
+    ];
+    let own = [
+        named(rule(&["coordination.k8s.io"], &["leases"], &["get", "delete"]), &[SERVE_LEASE]),
+        named(rule(&[""], &["services"], &["delete"]), &[API_SERVICE]),
+    ];
+    [
+        cluster_role(&name, &registration),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": own }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": name },
+            "roleRef": role_ref("ClusterRole"),
+            "subjects": subjects,
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": role_ref("Role"),
+            "subjects": subjects,
+        }),
+    ]
+}
+
 fn cluster_role(name: &str, rules: &[Value]) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -121,6 +162,12 @@ fn cluster_role(name: &str, rules: &[Value]) -> Value {
 
 fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
     json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
+}
+
+/// The rule for objects of these names alone.
+fn named(mut rule: Value, names: &[&str]) -> Value {
+    rule["resourceNames"] = json!(names);
+    rule
 }
 
 fn with_file(object: Value) -> (String, Value) {
@@ -146,6 +193,10 @@ mod tests {
                 "role-k10-ns-admin.yaml",
                 "clusterrolebinding-k10-k10-admin.yaml",
                 "rolebinding-k10-k10-ns-admin.yaml",
+                "clusterrole-k10-guard.yaml",
+                "role-k10-guard.yaml",
+                "clusterrolebinding-k10-guard.yaml",
+                "rolebinding-k10-guard.yaml",
             ]
         );
     }

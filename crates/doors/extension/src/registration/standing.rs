@@ -1,0 +1,383 @@
+//! Standing in the cluster: holds the Lease, keeps Service and APIServices as they must be, and takes them away.
+//!
+//! Works from state: each pass reads what is there, whatever it was called for, and is called every some seconds and
+//! whenever the namespace or an APIService with a name of ours changes. Of groups that are somebody else's it says so
+//! once, and touches nothing.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_protection::Platform;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{error, info, warn};
+
+use super::claim::{Claim, is_in};
+use super::cluster::{self, EVENTS_TOGETHER_MAX, Home};
+use super::lease::{LeaseError, Look, ServeLease};
+use super::told::Told;
+use super::{RegisterError, Registration, api_service_name, delete_api_service, remove_api_services};
+use crate::certificates::ServingCertificates;
+use crate::discovery::{GroupVersion, group_versions};
+
+/// Between two passes, so that a fight with somebody costs neither side more than this.
+const PASS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often is looked, and how long data may be away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StandingTimes {
+    pub assert_every: Duration,
+    /// Whether the data of our groups can be read is cheap to ask.
+    pub look_every: Duration,
+    /// Groups whose data has been away for so long are taken off the cluster.
+    pub away_for: Duration,
+}
+
+impl StandingTimes {
+    pub const USUAL: Self = Self {
+        assert_every: Duration::from_secs(15),
+        look_every: Duration::from_secs(1),
+        away_for: Duration::from_secs(120),
+    };
+}
+
+/// Whether the data of a group can be read now.
+pub type Answers = Arc<dyn Fn(GroupVersion) -> bool + Send + Sync>;
+
+/// As the platform finds its databases.
+pub fn groups_that_answer(platform: Arc<Platform>) -> Answers {
+    Arc::new(move |version| version.kinds().all(|kind| platform.database(kind).is_ok()))
+}
+
+/// Who goes on when this process ends by request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Successor {
+    /// Nobody: it runs outside a cluster.
+    Nobody,
+    /// The next pod, as far as anybody knows.
+    Somebody,
+    /// The next pod of this Deployment, as long as that wants one.
+    Deployment(String),
+}
+
+/// One `serve` in its cluster.
+pub struct Standing {
+    lease: ServeLease,
+    registrar: Registrar,
+}
+
+struct Registrar {
+    client: Client,
+    registration: Registration,
+    certificates: Arc<ServingCertificates>,
+    answers: Answers,
+    times: StandingTimes,
+    told: Told,
+}
+
+impl Standing {
+    pub fn new(
+        client: Client,
+        registration: Registration,
+        certificates: Arc<ServingCertificates>,
+        lease: ServeLease,
+        answers: Answers,
+        times: StandingTimes,
+    ) -> Self {
+        let told = Told::default();
+        Self { lease, registrar: Registrar { client, registration, certificates, answers, times, told } }
+    }
+
+    /// Waits until no other `serve` stands here.
+    pub async fn acquire(&mut self) {
+        self.lease.acquire().await;
+    }
+
+    /// Renews the Lease and keeps us registered, until another `serve` has taken the Lease.
+    pub async fn keep(&mut self) -> LeaseError {
+        let (surely, held) = watch::channel(true);
+        tokio::select! {
+            lost = self.lease.keep(&surely) => lost,
+            never = self.registrar.run(held) => match never {},
+        }
+    }
+
+    /// Before an end by request: takes the registration away if nobody comes after us. Without the Lease there is nothing
+    /// of ours to take away.
+    pub async fn withdraw(&mut self, successor: &Successor) {
+        if !self.lease.is_held() {
+            return;
+        }
+        match self.lease.look().await {
+            Ok(Look::Held | Look::Homeless) => {}
+            Ok(Look::Waiting { .. }) => return,
+            Err(error) => {
+                return warn!(code = error.code(), chain = %Chain(&error), "who holds the Lease is not known");
+            }
+        }
+        if self.registrar.is_last(successor).await {
+            self.registrar.withdraw().await;
+        }
+    }
+
+    /// At the end: another may take the Lease at once.
+    pub async fn release(&mut self) {
+        if let Err(error) = self.lease.release().await {
+            warn!(code = error.code(), chain = %Chain(&error), "the Lease was not released");
+        }
+    }
+}
+
+impl Registrar {
+    async fn run(&mut self, mut held: watch::Receiver<bool>) -> Infallible {
+        let (client, namespace) = (self.client.clone(), self.registration.namespace.clone());
+        let mut changes = pin!(cluster::changes(client, &namespace).ready_chunks(EVENTS_TOGETHER_MAX));
+        let mut absences = Absences::default();
+        let mut presence = absences.look(Instant::now(), &self.answers, self.times.away_for);
+        let mut ticks = interval(self.times.assert_every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(self.times.look_every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some(_) = changes.next() => {}
+                Ok(()) = held.changed() => {}
+                _ = looks.tick() => {
+                    let now = absences.look(Instant::now(), &self.answers, self.times.away_for);
+                    if std::mem::replace(&mut presence, now.clone()) == now {
+                        continue;
+                    }
+                }
+            }
+            let is_held = *held.borrow_and_update();
+            let result = self.pass(&presence, is_held).await;
+            self.tell("the registration", &result);
+            sleep(PASS_PAUSE).await;
+        }
+    }
+
+    /// Makes what is registered what it must be.
+    async fn pass(
+        &mut self,
+        presence: &BTreeMap<GroupVersion, Presence>,
+        is_held: bool,
+    ) -> Result<(), RegisterError> {
+        if cluster::read_home(&self.client, &self.registration.namespace).await? == Home::Leaves {
+            return self.leave_with_namespace().await;
+        }
+        if !is_held {
+            return Ok(());
+        }
+        let mut found = cluster::find_api_services(&self.client).await?;
+        self.registration.apply_service(&self.client).await?;
+        for version in group_versions() {
+            let name = api_service_name(version);
+            let presence = presence.get(&version).copied().unwrap_or(Presence::There);
+            let result = self.pass_group(version, presence, found.remove(&name).as_ref()).await;
+            self.tell(&name, &result);
+        }
+        for (name, leftover) in found {
+            let result = self.pass_leftover(&leftover).await;
+            self.tell(&name, &result);
+        }
+        Ok(())
+    }
+
+    /// One group that we serve. While its data is away for a moment it stays registered, if it is, and is answered 503.
+    async fn pass_group(
+        &self,
+        version: GroupVersion,
+        presence: Presence,
+        found: Option<&APIService>,
+    ) -> Result<(), RegisterError> {
+        let claim = match found {
+            Some(found) => Some(self.claim(found).await?),
+            None => None,
+        };
+        let name = api_service_name(version);
+        match (claim, presence) {
+            (Some(Claim::Foreign { by }), _) => Err(RegisterError::ForeignApiService { name, by }),
+            (Some(Claim::Undecided), _) | (None, Presence::AwayForAMoment | Presence::AwayForLong) => Ok(()),
+            (Some(Claim::Ours | Claim::Leftover), Presence::AwayForLong) => {
+                warn!(name, "a group is taken off the cluster until its data can be read again");
+                self.delete(found).await
+            }
+            (Some(Claim::Leftover), Presence::AwayForAMoment) => Ok(()),
+            (
+                claim @ (None | Some(Claim::Ours | Claim::Leftover)),
+                Presence::There | Presence::AwayForAMoment,
+            ) => {
+                let pem = self.certificates.authority_pem();
+                self.registration.apply_api_service(&self.client, version, pem).await?;
+                match claim {
+                    None => info!(name, "a group was registered"),
+                    Some(Claim::Leftover) => info!(name, "what another installation left was taken over"),
+                    Some(_) => {}
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// One group with a name of ours that this version does not serve.
+    async fn pass_leftover(&self, found: &APIService) -> Result<(), RegisterError> {
+        match self.claim(found).await? {
+            Claim::Ours | Claim::Leftover => {
+                let name = found.metadata.name.as_deref().unwrap_or_default();
+                info!(name, "what another installation left is removed: nobody serves it");
+                self.delete(Some(found)).await
+            }
+            // Somebody serves what we do not.
+            Claim::Foreign { .. } | Claim::Undecided => Ok(()),
+        }
+    }
+
+    async fn delete(&self, found: Option<&APIService>) -> Result<(), RegisterError> {
+        match found {
+            Some(found) => delete_api_service(&self.client, found).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn claim(&self, found: &APIService) -> Result<Claim, RegisterError> {
+        cluster::read_claim(&self.client, found, &self.registration.address()).await
+    }
+
+    /// No namespace of the cluster would go while ours does, and nothing answers once it is gone.
+    async fn leave_with_namespace(&self) -> Result<(), RegisterError> {
+        let namespace = &self.registration.namespace;
+        let removed = remove_api_services(&self.client, |found| is_in(found, namespace)).await?;
+        if !removed.is_empty() {
+            info!(
+                namespace,
+                ?removed,
+                "the namespace of the installation goes: the API is no longer registered"
+            );
+        }
+        Ok(())
+    }
+
+    async fn is_last(&self, successor: &Successor) -> bool {
+        let namespace = &self.registration.namespace;
+        let ask = async {
+            if cluster::read_home(&self.client, namespace).await? == Home::Leaves {
+                return Ok(true);
+            }
+            match successor {
+                Successor::Nobody => Ok(true),
+                Successor::Somebody => Ok(false),
+                Successor::Deployment(name) => {
+                    let comes = cluster::has_successors(&self.client, namespace, name).await?;
+                    Ok::<_, RegisterError>(!comes)
+                }
+            }
+        };
+        ask.await.unwrap_or_else(|error| {
+            warn!(code = error.code(), chain = %Chain(&error), "it is not known whether another comes after this one");
+            *successor == Successor::Nobody
+        })
+    }
+
+    async fn withdraw(&self) {
+        match self.registration.unregister(&self.client).await {
+            Ok(()) => info!("the API is no longer registered"),
+            Err(error) => warn!(
+                code = error.code(),
+                chain = %Chain(&error),
+                "the API is still registered: until `keelson serve` runs again, `keelson guard` acts or the APIServices of \
+                 *.kio.kasten.io are deleted, no namespace of the cluster can be removed"
+            ),
+        }
+    }
+
+    fn tell(&mut self, about: &str, result: &Result<(), RegisterError>) {
+        let Some(failed) = self.told.news(about, result) else { return };
+        let (chain, hint) = (Chain(failed).to_string(), failed.hint().unwrap_or_default());
+        match failed.class() {
+            ErrorClass::Unavailable { .. } => {
+                warn!(code = failed.code(), chain, "the registration cannot be looked at");
+            }
+            _ => error!(code = failed.code(), chain, hint, "the API is not registered as it should be"),
+        }
+    }
+}
+
+/// How the data of a group is to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    There,
+    AwayForAMoment,
+    AwayForLong,
+}
+
+/// Since when the data of groups is away.
+#[derive(Default)]
+struct Absences {
+    since: BTreeMap<GroupVersion, Instant>,
+}
+
+impl Absences {
+    fn look(
+        &mut self,
+        now: Instant,
+        answers: &Answers,
+        away_for: Duration,
+    ) -> BTreeMap<GroupVersion, Presence> {
+        let mut presence = BTreeMap::new();
+        for version in group_versions() {
+            let found = if answers(version) {
+                self.since.remove(&version);
+                Presence::There
+            } else if now.duration_since(*self.since.entry(version).or_insert(now)) < away_for {
+                Presence::AwayForAMoment
+            } else {
+                Presence::AwayForLong
+            };
+            presence.insert(version, found);
+        }
+        presence
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use keelson_model::names::group;
+
+    use super::*;
+
+    #[test]
+    fn data_is_away_for_long_only_after_it_was_away_without_a_break() {
+        let is_away = Arc::new(AtomicBool::new(true));
+        let away = Arc::clone(&is_away);
+        let answers: Answers =
+            Arc::new(move |version| version.group == group::DR || !away.load(Ordering::Relaxed));
+        let (mut absences, start) = (Absences::default(), Instant::now());
+        let mut check = |seconds: u64, is_away_now: bool, expected: Presence| {
+            is_away.store(is_away_now, Ordering::Relaxed);
+            let now = start + Duration::from_secs(seconds);
+            let presence = absences.look(now, &answers, Duration::from_secs(120));
+            for (version, found) in presence {
+                let expected = if version.group == group::DR { Presence::There } else { expected };
+                assert_eq!(found, expected, "{version} after {seconds} s");
+            }
+        };
+        check(0, true, Presence::AwayForAMoment);
+        check(119, true, Presence::AwayForAMoment);
+        check(119, false, Presence::There);
+        check(200, true, Presence::AwayForAMoment);
+        check(319, true, Presence::AwayForAMoment);
+        check(320, true, Presence::AwayForLong);
+        check(900, true, Presence::AwayForLong);
+        check(901, false, Presence::There);
+    }
+}

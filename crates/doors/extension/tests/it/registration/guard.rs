@@ -1,0 +1,204 @@
+//! The guard beside a `serve` that lives, dies, or was never there.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use keelson_extension::{Guard, GuardTimes, RemoveError};
+use keelson_model::names::API_SERVICE;
+use keelson_resources::roles;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{ALL, HOME, Stage, assert_stays};
+
+const TIMES: GuardTimes = GuardTimes {
+    look_every: Duration::from_millis(500),
+    lost_after: Duration::from_secs(8),
+    renewed_within: Duration::from_secs(4),
+};
+/// Two looks and the deletions.
+const MARGIN: Duration = Duration::from_secs(4);
+
+/// The guard as it is installed: an account with its roles of `deploy/roles`.
+struct Guards {
+    client: Client,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Guards {
+    async fn install(stage: &Stage) -> Self {
+        for (file, object) in roles::roles("k10", HOME) {
+            if !file.ends_with("guard.yaml") {
+                continue;
+            }
+            match object["kind"].as_str().unwrap() {
+                "ClusterRole" => create::<ClusterRole>(Api::all(stage.client.clone()), &object).await,
+                "ClusterRoleBinding" => {
+                    create::<ClusterRoleBinding>(Api::all(stage.client.clone()), &object).await
+                }
+                "Role" => create::<Role>(Api::namespaced(stage.client.clone(), HOME), &object).await,
+                _ => create::<RoleBinding>(Api::namespaced(stage.client.clone(), HOME), &object).await,
+            }
+        }
+        let account = format!("system:serviceaccount:{HOME}:k10-guard");
+        let client = stage.plane.client_for(&account, None).await.unwrap();
+        Self { client, tasks: JoinSet::new(), stop: CancellationToken::new() }
+    }
+
+    fn begin(&mut self) {
+        let (mut guard, stop) = (Guard::new(self.client.clone(), HOME, TIMES), self.stop.clone());
+        self.tasks.spawn(async move { guard.run(stop).await });
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+async fn create<K>(api: Api<K>, object: &Value)
+where
+    K: Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+{
+    let object: K = serde_json::from_value(object.clone()).unwrap();
+    api.create(&PostParams::default(), &object).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_leave_what_is_renewed_and_delete_what_nobody_renews_any_more() {
+    let stage = Stage::raise().await;
+    let mut guards = Guards::install(&stage).await;
+    guards.begin();
+    guards.begin();
+    // Short lives, one after the other: each of them renews the Lease.
+    let (began, mut life) = (Instant::now(), 0);
+    while began.elapsed() < 2 * TIMES.lost_after {
+        life += 1;
+        let _serve = stage.serve("a", &life.to_string());
+        stage.await_holder(&format!("a_{life}")).await;
+        stage.await_registered(&ALL).await;
+        assert_stays(Duration::from_secs(1), async || {
+            assert_eq!(stage.registered().await.len(), ALL.len(), "in life {life}");
+        })
+        .await;
+    }
+    println!("{life} lives");
+    // Killed for good.
+    let killed = Instant::now();
+    stage.await_registered(&[]).await;
+    let took = killed.elapsed();
+    println!("gone {took:?} after the last renewal; the guard counts {:?}", TIMES.lost_after);
+    assert!(took <= TIMES.lost_after + MARGIN, "{took:?}");
+    // And again from there.
+    let serve = stage.serve("a", "again");
+    println!("back after {:?}", stage.await_registered(&ALL).await);
+    assert_stays(TIMES.lost_after, async || {
+        assert_eq!(stage.registered().await.len(), ALL.len());
+    })
+    .await;
+    drop(serve);
+    guards.stop().await;
+    stage.plane.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_goes_while_nobody_serves_is_not_kept_by_what_was_registered() {
+    let stage = Stage::raise().await;
+    // Of an installation before ours, too.
+    stage.service(HOME, "aggregatedapis-svc").await;
+    stage.api_service("vault", HOME, "aggregatedapis-svc").await;
+    super::registration(HOME, API_SERVICE).register(&stage.client, &stage.plane.authority()).await.unwrap();
+    let mut guards = Guards::install(&stage).await;
+    guards.begin();
+    guards.begin();
+    stage.delete_home().await;
+    let took = stage.await_registered(&[]).await;
+    println!("gone {took:?} after the namespace began to terminate");
+    assert!(took <= MARGIN, "{took:?}");
+    assert_eq!(stage.leads_to("vault").await, None);
+    println!("the namespace was gone {:?} later", stage.await_gone(HOME).await);
+    guards.stop().await;
+
+    // What is registered for a namespace that is not there goes with the last look of a guard that ends.
+    super::registration(HOME, API_SERVICE)
+        .register(&stage.client, &stage.plane.authority())
+        .await
+        .unwrap_err();
+    stage.api_service("dr", HOME, API_SERVICE).await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    Guard::new(stage.client.clone(), HOME, TIMES).run(stop).await;
+    stage.await_registered(&[]).await;
+    stage.plane.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_cannot_be_read_is_never_taken_for_lost() {
+    let stage = Stage::raise().await;
+    super::registration(HOME, API_SERVICE).register(&stage.client, &stage.plane.authority()).await.unwrap();
+    let mut guards = Guards::install(&stage).await;
+    let bindings: Api<RoleBinding> = Api::namespaced(stage.client.clone(), HOME);
+    bindings.delete("k10-guard", &DeleteParams::default()).await.unwrap();
+    guards.begin();
+    assert_stays(2 * TIMES.lost_after, async || {
+        assert_eq!(stage.registered().await.len(), ALL.len());
+    })
+    .await;
+    // A Lease that is not there can be read: nobody renews it.
+    let binding =
+        roles::roles("k10", HOME).into_iter().find(|(file, _)| file == "rolebinding-k10-guard.yaml");
+    create::<RoleBinding>(bindings, &binding.unwrap().1).await;
+    let took = stage.await_registered(&[]).await;
+    println!("gone {took:?} after it could be read");
+    guards.stop().await;
+    stage.plane.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
+    let stage = Stage::raise().await;
+    stage.service(HOME, "aggregatedapis-svc").await;
+    let guards = Guards::install(&stage).await;
+    let guard = Guard::new(guards.client, HOME, TIMES);
+    let serve = stage.serve("a", "1");
+    stage.await_registered(&ALL).await;
+    let refused = guard.remove().await.unwrap_err();
+    assert!(matches!(&refused, RemoveError::StillServed { holder, .. } if holder == "a_1"), "{refused:?}");
+    assert_eq!(stage.registered().await.len(), ALL.len());
+
+    drop(serve);
+    // Nobody of ours is left to remove it.
+    stage.api_service("vault", HOME, "aggregatedapis-svc").await;
+    keelson_testkit::eventually("the cluster has found that nobody answers", async || {
+        let found = stage.api_services.get("v1alpha1.vault.kio.kasten.io").await?;
+        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+        Ok(conditions.iter().any(|it| it.type_ == "Available" && it.status == "False").then_some(()))
+    })
+    .await
+    .unwrap();
+    let removed = guard.remove().await.unwrap();
+    let expected = [
+        "APIService 'v1alpha1.actions.kio.kasten.io'",
+        "APIService 'v1alpha1.apps.kio.kasten.io'",
+        "APIService 'v1alpha1.dr.kio.kasten.io'",
+        "APIService 'v1alpha1.vault.kio.kasten.io'",
+        "Service 'kasten-io/keelson-api'",
+        "Lease 'kasten-io/keelson-serve'",
+    ];
+    assert_eq!(removed, expected);
+    let services: Api<Service> = Api::namespaced(stage.client.clone(), HOME);
+    assert!(services.get_opt(API_SERVICE).await.unwrap().is_none());
+    assert!(stage.lease().await.is_none());
+    assert_eq!(stage.registered().await.len() + usize::from(stage.leads_to("vault").await.is_some()), 0);
+    assert_eq!(guard.remove().await.unwrap(), Vec::<String>::new());
+    stage.plane.stop().await.unwrap();
+}

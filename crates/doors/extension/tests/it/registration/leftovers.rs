@@ -1,0 +1,72 @@
+//! What others left under our names, and what they still serve.
+
+use k8s_openapi::api::core::v1::Service;
+use keelson_testkit::eventually;
+use kube::Api;
+use kube::api::DeleteParams;
+
+use super::{HOME, STANDING_TIMES, Stage, assert_stays};
+
+/// An APIService with `insecureSkipTLSVerify` beside our bundle was refused, and ended us again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_is_left_alone() {
+    let stage = Stage::raise().await;
+    for namespace in ["elsewhere", "gone"] {
+        stage.namespace(namespace).await;
+    }
+    let (before, theirs) = ("aggregatedapis-svc", "theirs");
+    stage.service(HOME, before).await;
+    stage.service("elsewhere", theirs).await;
+    for group in ["actions", "dr", "repositories", "vault"] {
+        stage.api_service(group, HOME, before).await;
+    }
+    stage.api_service("datamover", "gone", "gone").await;
+    // Not answered now; but there is a Service, and it is not in our namespace.
+    stage.api_service("apps", "elsewhere", theirs).await;
+    stage.api_service("reporting", "elsewhere", theirs).await;
+    let version = async |group: &str| {
+        stage
+            .api_services
+            .get(&format!("v1alpha1.{group}.kio.kasten.io"))
+            .await
+            .unwrap()
+            .metadata
+            .resource_version
+    };
+    eventually("the cluster has found that nobody answers", async || {
+        let found = stage.api_services.get("v1alpha1.apps.kio.kasten.io").await?;
+        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+        Ok(conditions.iter().any(|it| it.type_ == "Available" && it.status == "False").then_some(()))
+    })
+    .await
+    .unwrap();
+    let untouched = version("apps").await;
+
+    let _serve = stage.serve("a", "1");
+    stage.await_registered(&["actions", "dr"]).await;
+    for group in ["repositories", "vault", "datamover"] {
+        eventually(&format!("{group} is removed"), async || {
+            Ok(stage.leads_to(group).await.is_none().then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    assert_stays(2 * STANDING_TIMES.assert_every, async || {
+        assert_eq!(version("apps").await, untouched, "what is somebody else's is not touched");
+        assert_eq!(stage.leads_to("reporting").await.as_deref(), Some("elsewhere/theirs"));
+    })
+    .await;
+
+    // When its server is gone for good, so is its claim.
+    let services: Api<Service> = Api::namespaced(stage.client.clone(), "elsewhere");
+    services.delete(theirs, &DeleteParams::default()).await.unwrap();
+    stage.await_registered(&["actions", "apps", "dr"]).await;
+    eventually("the other is removed", async || {
+        Ok(stage.leads_to("reporting").await.is_none().then_some(()))
+    })
+    .await
+    .unwrap();
+    let spec = stage.api_services.get("v1alpha1.actions.kio.kasten.io").await.unwrap().spec.unwrap();
+    assert_eq!(spec.insecure_skip_tls_verify, None);
+    stage.plane.stop().await.unwrap();
+}
