@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::{Program, Supervisor, eventually};
 
-const SERVE: &str = "keelson";
+const NAME: &str = "keelson";
 
 /// What a command said and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn answer_of(child: Child) -> Result<Answer> {
     Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-/// A `keelson serve` in a directory of its own. Dropping it kills the process and deletes the directory.
+/// A `keelson serve`, or a guard, in a directory of its own. Dropping it kills the process and deletes the directory.
 pub struct Instance {
     supervisor: Supervisor,
 }
@@ -68,7 +68,15 @@ impl Instance {
         if let Some(filter) = filter {
             program = program.env("RUST_LOG", filter);
         }
-        supervisor.run(SERVE, &program)?;
+        supervisor.run(NAME, &program)?;
+        Ok(Self { supervisor })
+    }
+
+    /// Starts `keelson guard` instead.
+    pub fn guard(kubeconfig: &Path, namespace: &str) -> Result<Self> {
+        let mut supervisor = Supervisor::start("guard")?;
+        let words = ["guard", "--namespace", namespace, "--kubeconfig"];
+        supervisor.run(NAME, &Program::new(program()?).args(words).arg(kubeconfig))?;
         Ok(Self { supervisor })
     }
 
@@ -79,7 +87,7 @@ impl Instance {
         mut check: impl AsyncFnMut() -> Result<Option<T>>,
     ) -> Result<T> {
         eventually(what, async || {
-            ensure!(self.supervisor.is_running(SERVE), "keelson serve ended:\n{}", self.log_tail());
+            ensure!(self.supervisor.is_running(NAME), "keelson ended:\n{}", self.log_tail());
             check().await
         })
         .await
@@ -87,21 +95,21 @@ impl Instance {
 
     /// SIGKILL, in the middle of whatever it does. Its files stay.
     pub fn kill(&self) -> Result<()> {
-        self.supervisor.kill(SERVE)
+        self.supervisor.kill(NAME)
     }
 
     /// SIGTERM, and waits until it has ended. Its files stay.
     pub fn stop(&self) -> Result<()> {
-        self.supervisor.terminate(SERVE)
+        self.supervisor.terminate(NAME)
     }
 
     /// Starts again what was killed or has ended, on the same files.
     pub fn restart(&mut self) -> Result<()> {
-        self.supervisor.rerun(SERVE)
+        self.supervisor.rerun(NAME)
     }
 
     pub fn is_running(&self) -> bool {
-        self.supervisor.is_running(SERVE)
+        self.supervisor.is_running(NAME)
     }
 
     pub fn directory(&self) -> &Path {
@@ -110,11 +118,11 @@ impl Instance {
 
     /// All that it has said.
     pub fn log_file(&self) -> PathBuf {
-        self.directory().join(format!("{SERVE}.log"))
+        self.directory().join(format!("{NAME}.log"))
     }
 
     pub fn log_tail(&self) -> String {
-        self.supervisor.log_tail(SERVE)
+        self.supervisor.log_tail(NAME)
     }
 }
 

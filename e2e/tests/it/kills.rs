@@ -281,7 +281,7 @@ fn a_catalog_that_is_corrupt_at_start_leaves_a_platform_that_says_so_and_can_be_
     Ok(())
 }
 
-fn catalog_files(stage: &Stage) -> Result<Vec<PathBuf>> {
+pub(crate) fn catalog_files(stage: &Stage) -> Result<Vec<PathBuf>> {
     let data = stage.data();
     let files: Vec<_> = Listing::of(&data)?
         .paths()

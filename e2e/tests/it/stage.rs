@@ -101,6 +101,16 @@ impl Stage {
             .with_context(|| format!("the end of the log:\n{}", self.instance.log_tail()))
     }
 
+    /// A client of the administrator, for who looks often.
+    pub(crate) fn client(&self) -> Result<kube::Client> {
+        block_on(self.plane.client())
+    }
+
+    /// A `keelson guard` beside the platform.
+    pub(crate) fn guard(&self) -> Result<Instance> {
+        Instance::guard(self.plane.kubeconfig(), NAMESPACE)
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.instance.directory().join("data")
     }

@@ -9,7 +9,7 @@ use keelson_workload::{Cluster, ClusterAccess};
 
 use crate::failure::{EXIT_CODES, failed};
 use crate::output::Format;
-use crate::{dr, restore, serve, tools};
+use crate::{dr, guard, restore, serve, tools};
 
 const EXAMPLES: &str = "Examples:\n  \
     keelson dr enable --profile vault --passphrase-file ./passphrase\n  \
@@ -30,6 +30,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the platform: catalog, API server, controllers, scheduler.
     Serve(serve::Serve),
+    /// Keep what the platform registers from harming the cluster when it is away, or take it away.
+    Guard(guard::Guard),
     /// Protect and recover the platform itself.
     Dr(dr::Dr),
     /// Restore an application.

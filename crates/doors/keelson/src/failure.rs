@@ -26,6 +26,12 @@ pub(crate) fn is_cancelled(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Failed>().is_some_and(|failed| failed.class == ErrorClass::Cancelled)
 }
 
+/// Whether it may work later without anybody changing anything.
+pub(crate) fn is_unavailable(error: &anyhow::Error) -> bool {
+    let failed = error.downcast_ref::<Failed>();
+    failed.is_some_and(|failed| matches!(failed.class, ErrorClass::Unavailable { .. }))
+}
+
 pub(crate) fn refuse(class: ErrorClass, message: impl Into<String>) -> anyhow::Error {
     Failed { class, message: message.into(), hint: None }.into()
 }

@@ -6,11 +6,15 @@ mod dr;
 mod failure;
 mod files;
 mod follow;
+mod guard;
+mod logs;
 mod memory;
 mod metrics;
 mod output;
 mod restore;
 mod serve;
+mod signals;
+mod standing;
 mod tools;
 
 use std::process::ExitCode;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match arguments.command {
             Command::Serve(serve) => serve::run(serve).await,
+            Command::Guard(guard) => guard::run(guard).await,
             Command::Dr(dr) => dr::run(dr).await,
             Command::Restore(restore) => restore::run(restore).await,
             Command::Tools(tools) => tools::run(tools).await,

@@ -1,6 +1,5 @@
 //! `keelson serve`: opens the platform, makes itself known to the cluster, and runs until it is told to stop.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,28 +7,26 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
+use keelson_extension::{Extension, LeaseError, Reach, ServingCertificates, Standing, Successor};
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
-use tracing_subscriber::EnvFilter;
+use tracing::{info, warn};
 
 use crate::arguments::{access, kubeconfig};
 use crate::clock::SystemClock;
-use crate::failure::{failed, refuse};
+use crate::failure::{failed, is_unavailable, refuse};
 use crate::files::io_failed;
-use crate::metrics;
+use crate::signals::Ending;
+use crate::{logs, metrics, standing};
 
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
-/// A cluster that is going away itself must not hold us up.
-const UNREGISTERED_WITHIN: Duration = Duration::from_secs(10);
-const SERVICE: &str = "keelson-api";
+/// An API server that is away at our start is asked again after this.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Run the platform: catalog, API server, controllers, scheduler.
 #[derive(Debug, Args)]
@@ -60,6 +57,10 @@ pub(crate) struct Serve {
     /// The host under which the API server of the cluster reaches us, outside a cluster.
     #[arg(long, value_name = "HOST", default_value = "localhost")]
     advertise: String,
+    /// The Deployment that runs this, in the namespace of the installation. At its end this process takes the API off the
+    /// cluster if the Deployment is gone or wants no pod. Without it nothing is taken off inside a cluster, and outside all.
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<String>,
     /// How long the ownership ConfigMap must be gone before ownership is claimed, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = OWNERSHIP_GRACE.as_secs())]
     ownership_grace: u64,
@@ -84,67 +85,148 @@ fn parse_claim(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 pub(crate) async fn run(serve: Serve) -> Result<()> {
-    init_logs(serve.log_json);
+    logs::init(serve.log_json);
+    let mut ending = Ending::listen();
     let access = access(serve.kubeconfig.as_deref(), ClusterAccess::InCluster);
-    let cluster = Cluster::connect(&access).await.map_err(failed)?;
+    let mut started = tokio::select! {
+        started = start(&serve, &access) => started?,
+        () = ending.asked() => return Ok(()),
+    };
+    let end = tokio::select! {
+        () = ending.asked() => End::Asked,
+        end = started.work() => end,
+    };
+    info!("stopping");
+    if !matches!(end, End::Superseded(_)) {
+        standing::withdraw(&mut started.standing, &serve.successor(&access)).await;
+    }
+    started.stop.cancel();
+    while started.tasks.join_next().await.is_some() {}
+    standing::release(&mut started.standing).await;
+    info!("stopped");
+    match end {
+        End::Asked => Ok(()),
+        End::Superseded(error) => Err(failed(error)),
+        End::Broken => Err(refuse(ErrorClass::Bug, "a part of the platform ended by itself")),
+    }
+}
+
+/// Why it ends.
+enum End {
+    Asked,
+    /// Another `serve` took the Lease.
+    Superseded(LeaseError),
+    /// Nothing of it ends by itself.
+    Broken,
+}
+
+/// A platform that is open and answers, and does nothing yet.
+struct Started {
+    platform: Arc<Platform>,
+    client: kube::Client,
+    standing: Standing,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    port: u16,
+}
+
+async fn start(serve: &Serve, access: &ClusterAccess) -> Result<Started> {
+    let cluster = Cluster::connect(access).await.map_err(failed)?;
     let listener = listen(serve.listen).await?;
+    let port = listener.local_addr()?.port();
     let metrics_listener = match serve.metrics {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
     let client = cluster.client();
-    prepare_cluster(&cluster, &serve.namespace).await?;
+    patiently("prepare the cluster", async || prepare_cluster(&cluster, &serve.namespace).await).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let settings = Settings {
-        install_namespace: serve.namespace.clone(),
-        data: serve.data.clone(),
-        mounts: serve.mounts.clone(),
-        claims: serve.claims.iter().cloned().collect::<BTreeMap<_, _>>(),
-        ownership_grace: Duration::from_secs(serve.ownership_grace),
-        clock_difference_max: CLOCK_DIFFERENCE_MAX,
-        quick_mode: serve.quick_mode,
-        passphrase_cost: if serve.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
-    };
-    let platform = Platform::open(settings, cluster, clock.clone()).await.map_err(failed)?;
+    let platform = Platform::open(serve.settings(), cluster, clock.clone()).await.map_err(failed)?;
     let stop = CancellationToken::new();
-    let registration = registration(&serve, &access, listener.local_addr()?.port());
+    let registration = standing::registration(serve.reach(access, port), &serve.namespace, port);
     let certificates =
         Arc::new(ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?);
     let extension = Extension::new(platform.clone(), client.clone(), stop.clone());
-    extension.read_trust().await.map_err(failed)?;
-    let authority = certificates.authority_pem().to_owned();
+    patiently("read who may ask", async || extension.read_trust().await.map_err(failed)).await?;
+    let standing = standing::standing(&platform, client.clone(), registration, certificates.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { extension.serve(listener, certificates).await });
-    tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
-    tasks.spawn(keelson_controllers::run(platform.clone(), client.clone(), stop.clone()));
     if let Some(listener) = metrics_listener {
         info!(address = %listener.local_addr()?, "metrics are served");
-        tasks.spawn(metrics::serve(listener, platform.clone(), clock.clone(), stop.clone()));
+        tasks.spawn(metrics::serve(listener, platform.clone(), clock, stop.clone()));
     }
-    registration.register(&client, &authority).await.map_err(failed)?;
-    info!(port = registration.port, "serving");
-    let asked = tokio::select! {
-        () = wait_for_signal() => true,
-        // Nothing of it ends by itself.
-        _ = tasks.join_next() => false,
-    };
-    info!("stopping");
-    leave(&registration, &client).await;
-    stop.cancel();
-    while tasks.join_next().await.is_some() {}
-    info!("stopped");
-    if asked { Ok(()) } else { Err(refuse(ErrorClass::Bug, "a part of the platform ended by itself")) }
+    Ok(Started { platform, client, standing, tasks, stop, port })
+}
+
+impl Started {
+    /// Waits until no other `serve` works here, then does all that the platform does.
+    async fn work(&mut self) -> End {
+        let Self { platform, client, standing, tasks, stop, port } = self;
+        tokio::select! {
+            () = standing.acquire() => {}
+            _ = tasks.join_next() => return End::Broken,
+        }
+        tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
+        tasks.spawn(keelson_controllers::run(platform.clone(), client.clone(), stop.clone()));
+        info!(port, "serving");
+        tokio::select! {
+            lost = standing.keep() => End::Superseded(lost),
+            _ = tasks.join_next() => End::Broken,
+        }
+    }
+}
+
+impl Serve {
+    fn settings(&self) -> Settings {
+        Settings {
+            install_namespace: self.namespace.clone(),
+            data: self.data.clone(),
+            mounts: self.mounts.clone(),
+            claims: self.claims.iter().cloned().collect(),
+            ownership_grace: Duration::from_secs(self.ownership_grace),
+            clock_difference_max: CLOCK_DIFFERENCE_MAX,
+            quick_mode: self.quick_mode,
+            passphrase_cost: if self.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
+        }
+    }
+
+    /// Outside a cluster a host, inside the pods of the Deployment.
+    fn reach(&self, access: &ClusterAccess, port: u16) -> Reach {
+        match access {
+            ClusterAccess::Kubeconfig(_) | ClusterAccess::Usual => {
+                Reach::Host { name: self.advertise.clone() }
+            }
+            ClusterAccess::InCluster => standing::pods(port),
+        }
+    }
+
+    fn successor(&self, access: &ClusterAccess) -> Successor {
+        match (&self.deployment, access) {
+            (Some(name), _) => Successor::Deployment(name.clone()),
+            (None, ClusterAccess::InCluster) => Successor::Somebody,
+            (None, ClusterAccess::Kubeconfig(_) | ClusterAccess::Usual) => Successor::Nobody,
+        }
+    }
+}
+
+/// An API server that is away for a moment is waited for.
+async fn patiently<T>(doing: &str, step: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut told = String::new();
+    loop {
+        let error = match step().await {
+            Err(error) if is_unavailable(&error) => error.to_string(),
+            ended => return ended,
+        };
+        if error != told {
+            warn!(doing, error, "the cluster does not answer yet");
+            told = error;
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| io_failed(format!("listen on {address}"), &error))
-}
-
-fn init_logs(json: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn,tower=warn,aws_=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { builder.json().init() } else { builder.with_ansi(false).init() }
 }
 
 /// The namespace and the definitions of our configuration kinds.
@@ -160,37 +242,4 @@ async fn prepare_cluster(cluster: &Cluster, namespace: &str) -> Result<()> {
         cluster.wait_established(name, ESTABLISHED_WITHIN).await.map_err(failed)?;
     }
     Ok(())
-}
-
-fn registration(serve: &Serve, access: &ClusterAccess, port: u16) -> Registration {
-    let reach = match access {
-        ClusterAccess::Kubeconfig(_) | ClusterAccess::Usual => Reach::Host { name: serve.advertise.clone() },
-        ClusterAccess::InCluster => Reach::Pods {
-            selector: BTreeMap::from([("component".to_owned(), "crypto".to_owned())]),
-            target_port: port,
-        },
-    };
-    Registration { namespace: serve.namespace.clone(), service: SERVICE.to_owned(), port, reach }
-}
-
-/// Outside a cluster nobody takes over or cleans up, and an APIService without a server keeps every namespace of the
-/// cluster from going. Inside, the next `serve` finds its registration as it was.
-async fn leave(registration: &Registration, client: &kube::Client) {
-    if !matches!(registration.reach, Reach::Host { .. }) {
-        return;
-    }
-    let removed = tokio::time::timeout(UNREGISTERED_WITHIN, registration.unregister(client)).await;
-    match removed.map_err(anyhow::Error::from).and_then(|removed| removed.map_err(failed)) {
-        Ok(()) => info!("the API is no longer registered"),
-        Err(error) => tracing::warn!(
-            "{error:#}; until `keelson serve` runs again or the APIServices of *.kio.kasten.io are deleted, no namespace of \
-             the cluster can be removed"
-        ),
-    }
-}
-
-async fn wait_for_signal() {
-    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime handles signals");
-    tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
 }

@@ -1,0 +1,185 @@
+//! What the platform registers never outlives its server for long: a guard beside it, with the times of the product.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use keelson_testkit::Supervisor;
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+use crate::kills::catalog_files;
+use crate::stage::{NAMESPACE, Stage, assert_said, block_on};
+use crate::world::{APPLICATION, back_up, create_application};
+
+const ALL: [&str; 3] = ["actions", "apps", "dr"];
+/// Minutes are waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Two minutes without a renewal, what a look takes to come, and the deletions.
+const LOST_WITHIN: Duration = Duration::from_secs(135);
+/// A terminating namespace is noticed by a watch.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(2);
+/// With nobody serving, from the word to the end.
+const HOME_GONE_WITHIN: Duration = Duration::from_secs(180);
+
+/// The groups of ours that the cluster would ask somebody for, whoever that is.
+async fn list_registered(client: &Client) -> Result<Vec<String>> {
+    let list = Api::<APIService>::all(client.clone()).list(&ListParams::default()).await?;
+    let specs = list.items.into_iter().filter_map(|found| found.spec);
+    let ours = specs.filter(|spec| {
+        let service = spec.service.as_ref();
+        service.is_some_and(|service| service.namespace.as_deref() == Some(NAMESPACE))
+    });
+    let groups = ours.filter_map(|spec| Some(spec.group?.strip_suffix(".kio.kasten.io")?.to_owned()));
+    Ok(groups.collect())
+}
+
+fn registered(stage: &Stage) -> Result<Vec<String>> {
+    let client = stage.client()?;
+    block_on(list_registered(&client))
+}
+
+/// Waits until these are registered, as long as that may take, and says how long it took.
+fn await_registered(stage: &Stage, expected: &[&str], within: Duration) -> Result<Duration> {
+    let client = stage.client()?;
+    let began = Instant::now();
+    block_on(async {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            let found = list_registered(&client).await?;
+            if found == expected {
+                return Ok(began.elapsed());
+            }
+            ensure!(
+                began.elapsed() < within,
+                "after {within:?} {found:?} are registered instead of {expected:?}"
+            );
+        }
+    })
+}
+
+fn delete_namespace(stage: &Stage, name: &str, within: Duration) -> Result<Duration> {
+    let began = Instant::now();
+    let timeout = format!("--timeout={}s", within.as_secs());
+    let said = stage.try_kubectl(&["delete", "namespace", name, &timeout], "")?;
+    ensure!(said.code == 0, "{said:?}");
+    Ok(began.elapsed())
+}
+
+#[test]
+fn a_platform_that_stays_away_is_taken_off_the_cluster_and_comes_back_by_itself() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let mut stage = Stage::raise(share.directory(), &[])?;
+    let guards = [stage.guard()?, stage.guard()?];
+    create_application(&stage)?;
+    back_up(&stage, "first")?;
+    stage.instance.kill()?;
+    let took = await_registered(&stage, &[], LOST_WITHIN)?;
+    println!("taken off {took:?} after the kill");
+    ensure!(took > Duration::from_secs(100), "it may come back for two minutes: {took:?}");
+    let took = delete_namespace(&stage, APPLICATION, Duration::from_secs(60))?;
+    println!("the namespace of the application went in {took:?}");
+
+    let began = Instant::now();
+    stage.instance.restart()?;
+    await_registered(&stage, &ALL, Duration::from_secs(30))?;
+    println!("registered {:?} after the start of the process", began.elapsed());
+    stage.wait_until_served()?;
+    let contents = stage.get(&["restorepointcontents"])?.context("a list")?;
+    assert_eq!(contents["items"].as_array().map(Vec::len), Some(1), "its backup is still there");
+
+    // Killed once more, and the namespace of the platform is deleted before anybody can miss it.
+    stage.instance.kill()?;
+    let began = Instant::now();
+    let said = stage.try_kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"], "")?;
+    ensure!(said.code == 0, "{said:?}");
+    let followed = await_registered(&stage, &[], Duration::from_secs(30))?;
+    let timeout = format!("--timeout={}s", HOME_GONE_WITHIN.as_secs());
+    let said = stage.try_kubectl(&["wait", "--for=delete", "namespace", NAMESPACE, &timeout], "")?;
+    ensure!(said.code == 0, "{said:?}");
+    println!("followed in {followed:?}, gone in {:?}", began.elapsed());
+    ensure!(followed <= FOLLOWED_WITHIN, "{followed:?}");
+    for guard in guards {
+        ensure!(guard.is_running(), "the guard ended:\n{}", guard.log_tail());
+        guard.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_platform_can_be_uninstalled_and_its_namespace_deleted_while_it_runs() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let mut stage = Stage::raise(share.directory(), &[])?;
+    create_application(&stage)?;
+    back_up(&stage, "first")?;
+    let once = ["guard", "--once"];
+    let said = stage.keelson(&once)?;
+    assert_said(&said, 5, &["a 'keelson serve' runs", "hint: stop it first"]);
+    assert_eq!(registered(&stage)?, ALL);
+
+    stage.instance.kill()?;
+    let said = stage.keelson(&once)?;
+    assert_eq!(said.code, 0, "{said:?}");
+    let expected = [
+        "deleted APIService 'v1alpha1.actions.kio.kasten.io'",
+        "deleted APIService 'v1alpha1.apps.kio.kasten.io'",
+        "deleted APIService 'v1alpha1.dr.kio.kasten.io'",
+        "deleted Service 'kasten-io/keelson-api'",
+        "deleted Lease 'kasten-io/keelson-serve'",
+    ];
+    assert_eq!(said.stdout.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(registered(&stage)?, Vec::<String>::new());
+    let said = stage.keelson(&once)?;
+    assert_eq!((said.code, said.stdout.trim()), (0, "nothing of the platform is registered"));
+
+    stage.instance.restart()?;
+    await_registered(&stage, &ALL, Duration::from_secs(60))?;
+    stage.wait_until_served()?;
+    let guard = stage.guard()?;
+    let took = delete_namespace(&stage, NAMESPACE, Duration::from_secs(60))?;
+    println!("the namespace of a platform that runs went in {took:?}");
+    assert_eq!(registered(&stage)?, Vec::<String>::new());
+    let took = delete_namespace(&stage, APPLICATION, Duration::from_secs(60))?;
+    println!("the namespace of its application in {took:?}");
+    guard.stop()
+}
+
+#[test]
+fn while_the_catalog_is_away_only_recovery_is_registered_and_with_it_everything_comes_back() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let mut stage = Stage::raise(share.directory(), &[])?;
+    create_application(&stage)?;
+    stage.instance.kill()?;
+    let files: Vec<_> = catalog_files(&stage)?
+        .into_iter()
+        .map(|file| fs::read(&file).map(|bytes| (file, bytes)))
+        .collect::<Result<_, _>>()?;
+    for (file, bytes) in &files {
+        let mut damaged = bytes.clone();
+        damaged.iter_mut().take(4096).for_each(|byte| *byte ^= 0x55);
+        fs::write(file, damaged)?;
+    }
+    stage.instance.restart()?;
+    let took = await_registered(&stage, &["dr"], LOST_WITHIN)?;
+    println!("taken off {took:?} after a start without a catalog");
+    ensure!(took > Duration::from_secs(100), "an absence of a moment is answered: {took:?}");
+    // The quota controller asks nobody for what is not registered.
+    let took = delete_namespace(&stage, APPLICATION, Duration::from_secs(60))?;
+    println!("a namespace went in {took:?}");
+    stage.until("recovery is served", || {
+        let said = stage.try_kubectl(&["get", "kastendrrestores", "-n", NAMESPACE], "")?;
+        Ok((said.code == 0).then_some(()))
+    })?;
+
+    stage.instance.kill()?;
+    for (file, bytes) in &files {
+        fs::write(file, bytes)?;
+    }
+    let began = Instant::now();
+    stage.instance.restart()?;
+    await_registered(&stage, &ALL, Duration::from_secs(30))?;
+    println!("registered {:?} after a start with the catalog", began.elapsed());
+    stage.wait_until_served()
+}
