@@ -8,6 +8,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use keelson_testkit::Supervisor;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use serde_json::json;
 
 use crate::kills::catalog_files;
 use crate::stage::{NAMESPACE, Stage, assert_said, block_on};
@@ -20,6 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOST_WITHIN: Duration = Duration::from_secs(135);
 /// A terminating namespace is noticed by a watch.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(2);
+/// Restarts of the platform and of its guards, by turns.
+const KILLS: usize = 45;
+/// What an empty namespace takes by itself, and a minute: the controller that deletes it tries again less and less often.
+const HELD_UP_FOR: Duration = Duration::from_secs(66);
 /// With nobody serving, from the word to the end.
 const HOME_GONE_WITHIN: Duration = Duration::from_secs(180);
 
@@ -134,8 +139,36 @@ fn a_platform_can_be_uninstalled_and_its_namespace_deleted_while_it_runs() -> Re
     let said = stage.keelson(&once)?;
     assert_eq!((said.code, said.stdout.trim()), (0, "nothing of the platform is registered"));
 
+    // One of the groups is somebody else's meanwhile. The others are served all the same, until that is gone.
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "theirs", "namespace": "default" },
+        "spec": { "ports": [{ "port": 443 }] },
+    });
+    let apps = "v1alpha1.apps.kio.kasten.io";
+    let foreign = json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": { "name": apps },
+        "spec": {
+            "group": "apps.kio.kasten.io", "version": "v1alpha1", "groupPriorityMinimum": 10, "versionPriority": 10,
+            "insecureSkipTLSVerify": true, "service": { "name": "theirs", "namespace": "default", "port": 443 },
+        },
+    });
+    for object in [service, foreign] {
+        let said = stage.try_kubectl(&["create", "-f", "-"], &object.to_string())?;
+        ensure!(said.code == 0, "{said:?}");
+    }
     stage.instance.restart()?;
-    await_registered(&stage, &ALL, Duration::from_secs(60))?;
+    await_registered(&stage, &["actions", "dr"], Duration::from_secs(60))?;
+    stage.until("whose it is stands in the log", || {
+        let log = fs::read_to_string(stage.instance.log_file())?;
+        let told = format!(
+            "APIService '{apps}' leads to Service 'default/theirs', which is not of this installation"
+        );
+        Ok(log.contains(&told).then_some(()))
+    })?;
+    let said = stage.try_kubectl(&["delete", "apiservice", apps], "")?;
+    ensure!(said.code == 0, "{said:?}");
+    let took = await_registered(&stage, &ALL, Duration::from_secs(30))?;
+    println!("what was somebody else's is ours {took:?} after its end");
     stage.wait_until_served()?;
     let guard = stage.guard()?;
     let took = delete_namespace(&stage, NAMESPACE, Duration::from_secs(60))?;
@@ -144,6 +177,43 @@ fn a_platform_can_be_uninstalled_and_its_namespace_deleted_while_it_runs() -> Re
     let took = delete_namespace(&stage, APPLICATION, Duration::from_secs(60))?;
     println!("the namespace of its application in {took:?}");
     guard.stop()
+}
+
+/// An APIService whose server is being killed holds up every namespace, for as long as that takes and no longer.
+#[test]
+fn namespaces_go_while_platform_and_guards_are_killed_by_turns() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let mut stage = Stage::raise(share.directory(), &[])?;
+    let mut guards = [stage.guard()?, stage.guard()?];
+    let mut names = Vec::new();
+    for round in 0..KILLS {
+        let name = format!("tenant-{round}");
+        let created = stage.try_kubectl(&["create", "namespace", &name], "")?;
+        let deleted = stage.try_kubectl(&["delete", "namespace", &name, "--wait=false"], "")?;
+        ensure!(created.code == 0 && deleted.code == 0, "{created:?} {deleted:?}");
+        names.push(name);
+        match round % 3 {
+            0 => {
+                stage.instance.kill()?;
+                stage.instance.restart()?;
+            }
+            guard => {
+                guards[guard - 1].kill()?;
+                guards[guard - 1].restart()?;
+            }
+        }
+    }
+    let began = Instant::now();
+    let timeout = format!("--timeout={}s", HELD_UP_FOR.as_secs());
+    let words = [
+        &["wait", "--for=delete", "namespace", &timeout],
+        &names.iter().map(String::as_str).collect::<Vec<_>>()[..],
+    ];
+    let said = stage.try_kubectl(&words.concat(), "")?;
+    println!("the last of {KILLS} namespaces was gone {:?} after the last kill", began.elapsed());
+    ensure!(said.code == 0, "{said:?}");
+    await_registered(&stage, &ALL, Duration::from_secs(30))?;
+    stage.wait_until_served()
 }
 
 #[test]
