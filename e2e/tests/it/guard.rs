@@ -23,8 +23,8 @@ const LOST_WITHIN: Duration = Duration::from_secs(135);
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(2);
 /// Restarts of the platform and of its guards, by turns.
 const KILLS: usize = 45;
-/// What an empty namespace takes by itself, and a minute: the controller that deletes it tries again less and less often.
-const HELD_UP_FOR: Duration = Duration::from_secs(66);
+/// The controller that deletes a namespace tries again less and less often, in the end once a minute.
+const HELD_UP_FOR: Duration = Duration::from_secs(120);
 /// With nobody serving, from the word to the end.
 const HOME_GONE_WITHIN: Duration = Duration::from_secs(180);
 
