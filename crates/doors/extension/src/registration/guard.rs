@@ -193,12 +193,15 @@ impl Guard {
             if judge(&found, &self.ours, true) != Claim::Ours {
                 continue;
             }
-            delete_api_service(&self.client, &found).await.map_err(registration)?;
-            let seconds = unchanged.as_secs();
-            warn!(
-                name,
-                seconds, "no 'keelson serve' has renewed the Lease for long: an APIService was deleted"
-            );
+            match delete_api_service(&self.client, &found).await {
+                Ok(()) => {
+                    let seconds = unchanged.as_secs();
+                    warn!(name, seconds, "nobody has renewed the Lease for long: an APIService was deleted");
+                }
+                // Registered anew meanwhile, or looked at again soon.
+                Err(error) if error.class() == ErrorClass::Conflict => {}
+                Err(error) => return Err(registration(error)),
+            }
         }
         Ok(())
     }

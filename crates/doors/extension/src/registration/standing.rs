@@ -240,10 +240,12 @@ impl Registrar {
         }
     }
 
+    /// One that has changed since it was read is looked at again at once.
     async fn delete(&self, found: Option<&APIService>) -> Result<(), RegisterError> {
-        match found {
-            Some(found) => delete_api_service(&self.client, found).await,
-            None => Ok(()),
+        let Some(found) = found else { return Ok(()) };
+        match delete_api_service(&self.client, found).await {
+            Err(error) if error.class() == ErrorClass::Conflict => Ok(()),
+            deleted => deleted,
         }
     }
 
