@@ -64,6 +64,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     // `store` builds the connections of its S3 client itself, to trust a profile's own certificate authority.
     // Tests of `workload` put a service of their own beneath the Kubernetes client.
     ("tower", &["keelson-workload", "keelson-extension", "keelson-store"]),
+    ("tower-http", &["keelson-extension"]),
     ("hyper", &["keelson-workload", "keelson-extension", "keelson-store", "keelson-testkit"]),
     ("hyper-util", &["keelson-extension", "keelson-store", "keelson-testkit"]),
     ("hyper-rustls", &["keelson-store"]),

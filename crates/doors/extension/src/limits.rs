@@ -71,6 +71,9 @@ pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(20);
 pub(crate) const PAGE_ROWS: usize = 1_000;
 pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
+/// Answers of fewer bytes are not worth the work.
+pub(crate) const COMPRESSED_FROM: u64 = 128 << 10;
+
 /// A list that a client limits by rows ends earlier where they are large.
 pub(crate) const LIMITED_LIST_BYTES: usize = 4 << 20;
 

@@ -8,8 +8,10 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use hyper::body::{Frame, SizeHint};
+use tower_http::compression::predicate::Predicate;
 
 use crate::fairness::Share;
+use crate::limits::COMPRESSED_FROM;
 
 /// An answer that is ready.
 pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
@@ -24,6 +26,27 @@ pub(crate) fn json_stream(body: Body) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     response
+}
+
+/// Events, which their reader wants as they come.
+pub(crate) fn json_events(body: Body) -> Response {
+    let mut response = json_stream(body);
+    response.extensions_mut().insert(AsItComes);
+    response
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AsItComes;
+
+/// What is compressed where the client takes that: as with the API server's own, what is large and no watch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorthCompressing;
+
+impl Predicate for WorthCompressing {
+    fn should_compress<B: HttpBody>(&self, response: &http::Response<B>) -> bool {
+        let is_large = response.body().size_hint().exact().is_none_or(|bytes| bytes >= COMPRESSED_FROM);
+        is_large && response.extensions().get::<AsItComes>().is_none()
+    }
 }
 
 /// Keeps a share until the reader has taken the whole answer.

@@ -11,6 +11,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode};
 use keelson_protection::Requester;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 use tracing::info;
 
 use crate::accept::choose_representation;
@@ -18,6 +20,7 @@ use crate::create::CreatedName;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
 use crate::refusal::Refusal;
+use crate::response::WorthCompressing;
 use crate::rows::Extent;
 use crate::shared::Shared;
 use crate::target::{ObjectPath, Operation, Published, Target};
@@ -25,7 +28,9 @@ use crate::view::View;
 use crate::{create, delete, get, list, watch};
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    Router::new().fallback(answer).with_state(shared)
+    let compression =
+        CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(WorthCompressing);
+    Router::new().fallback(answer).with_state(shared).layer(compression)
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {

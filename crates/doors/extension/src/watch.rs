@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::options::{WatchOptions, WatchStart};
 use crate::refusal::Refusal;
-use crate::response::json_stream;
+use crate::response::json_events;
 use crate::rows::{Extent, check_reachable};
 use crate::shared::{Shared, blocking};
 use crate::view::View;
@@ -67,7 +67,7 @@ pub(crate) async fn watch(
     // A version that cannot be continued from is refused here, while there is still a status to say it with.
     let first = watcher.read().await?;
     let begun = stream::iter((!first.is_empty()).then_some(Ok(Bytes::from(first))));
-    Ok(json_stream(Body::from_stream(begun.chain(stream::unfold(watcher, Watcher::next)))))
+    Ok(json_events(Body::from_stream(begun.chain(stream::unfold(watcher, Watcher::next)))))
 }
 
 /// One client's watch.

@@ -56,6 +56,7 @@ pub(super) struct Answer {
     pub(super) code: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) json: Value,
+    pub(super) bytes: Bytes,
 }
 
 impl Answer {
@@ -211,7 +212,7 @@ impl World {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { code: parts.status, headers: parts.headers, json }
+        Answer { code: parts.status, headers: parts.headers, json, bytes }
     }
 
     pub(super) async fn respond(

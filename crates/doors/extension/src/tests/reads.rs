@@ -1,9 +1,11 @@
 //! Getting and listing: representations, pages, selectors, versions.
 
-use http::StatusCode;
+use std::io::Read;
+
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::harness::{ALL_POINTS, POINTS, World, points};
+use super::harness::{ALL_POINTS, Answer, POINTS, World, alice, points};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const PARTIAL: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
@@ -144,7 +146,7 @@ async fn a_whole_list_of_an_exact_version_breaks_off_where_the_version_ends() {
     let head = world.database().head().revision;
     for (what, is_whole) in [("nothing changed", true), ("a row was added", false)] {
         let path = format!("{POINTS}?resourceVersion={head}&resourceVersionMatch=Exact");
-        let response = world.respond(http::Method::GET, &path, &[], "", Some(super::harness::alice())).await;
+        let response = world.respond(Method::GET, &path, &[], "", Some(alice())).await;
         assert_eq!(response.status(), StatusCode::OK);
         if !is_whole {
             world.put("shop", "q", &[], bound());
@@ -290,4 +292,36 @@ async fn a_page_of_large_objects_is_short_and_none_is_missing() {
         query = format!("?limit=25&continue={token}");
     }
     assert_eq!(seen, names);
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_where_the_client_takes_that_and_watches_never() {
+    let world = World::start().await;
+    let large = json!({"state": "Bound", "note": "x".repeat(1 << 10)});
+    let names: Vec<_> = (0..2_500).map(|number| format!("p{number:04}")).collect();
+    world.put_many("shop", &names, &large);
+    let gzip = [("accept-encoding", "gzip")];
+    let encoding =
+        |answer: &Answer| answer.headers.get("content-encoding").map(|value| value.as_bytes().to_vec());
+    for (query, is_compressed) in [("", true), ("?limit=300", true), ("?limit=10", false)] {
+        let path = format!("{POINTS}{query}");
+        let plain = world.send(Method::GET, &path, &[], "").await;
+        let packed = world.send(Method::GET, &path, &gzip, "").await;
+        assert_eq!(encoding(&plain), None);
+        assert_eq!(encoding(&packed).as_deref() == Some(b"gzip"), is_compressed, "{query}");
+        let unpacked = if is_compressed { unpack(&packed.bytes) } else { packed.bytes.to_vec() };
+        assert!(unpacked == plain.bytes, "{query}");
+        assert!(!is_compressed || packed.bytes.len() < plain.bytes.len() / 4, "{query}");
+        assert!(
+            packed.headers.get_all("vary").iter().any(|name| name == "accept-encoding") || !is_compressed
+        );
+    }
+    let watch = world.respond(Method::GET, &format!("{POINTS}?watch=1"), &gzip, "", Some(alice())).await;
+    assert!(watch.headers().get("content-encoding").is_none());
+}
+
+fn unpack(bytes: &[u8]) -> Vec<u8> {
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked).unwrap();
+    unpacked
 }
