@@ -4,16 +4,16 @@
 //! fields ourselves. It looks for the answer at the operation `patch`, which therefore is documented, though all it
 //! does is say that objects cannot be changed. Without it, `kubectl` would list CRDs, which few users may.
 
+mod standard;
+
 use keelson_resources::{KindInfo, Verb};
 use serde_json::{Map, Value, json};
 
+use self::standard::{
+    DELETE, DELETE_OPTIONS, LIST, LIST_META, OBJECT_META, SELECT, STATUS, WRITE, path_parameter,
+    query_parameters, reference,
+};
 use crate::discovery::GroupVersion;
-
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-
-/// What a writing request may carry.
-const WRITE_PARAMETERS: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
 
 pub(crate) fn v2(versions: &[GroupVersion]) -> Value {
     let kinds = versions.iter().flat_map(|version| version.kinds());
@@ -21,7 +21,7 @@ pub(crate) fn v2(versions: &[GroupVersion]) -> Value {
         .map(|kind| {
             let mut patch = refused_patch(kind);
             patch["parameters"] =
-                json!(WRITE_PARAMETERS.map(|name| {
+                json!(WRITE.map(|name| {
                     json!({"name": name, "in": "query", "type": "string", "uniqueItems": true})
                 }));
             let mut names = vec![json!({"name": "name", "in": "path", "type": "string", "required": true})];
@@ -48,9 +48,7 @@ pub(crate) fn index<'a>(documents: impl Iterator<Item = (GroupVersion, &'a str)>
 /// All paths and schemas of one group and version.
 pub(crate) fn v3(version: GroupVersion) -> Value {
     let mut paths = Map::new();
-    let mut schemas = Map::new();
-    schemas.insert(OBJECT_META.to_owned(), object_meta());
-    schemas.insert(LIST_META.to_owned(), list_meta());
+    let mut schemas = standard::schemas();
     for kind in version.kinds() {
         schemas.insert(schema_name(kind), object_schema(kind));
         schemas.insert(list_schema_name(kind), list_schema(kind));
@@ -71,10 +69,6 @@ fn schema_name(kind: &KindInfo) -> String {
 
 fn list_schema_name(kind: &KindInfo) -> String {
     format!("{}List", schema_name(kind))
-}
-
-fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
 fn gvk(kind: &KindInfo, name: &str) -> Value {
@@ -107,26 +101,28 @@ fn list_schema(kind: &KindInfo) -> Value {
 fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
     let mut paths = Vec::new();
     if kind.is_namespaced() {
-        let everywhere = json!({"get": operation(kind, "list", "ForAllNamespaces", &list_schema_name(kind))});
+        let everywhere = json!({"get": list_operation(kind, "ForAllNamespaces")});
         paths.push((format!("/apis/{}/{}", kind.api_version(), kind.plural), everywhere));
     }
     let home = home(kind);
-    let mut collection = json!({"get": operation(kind, "list", "", &list_schema_name(kind))});
+    let mut collection = json!({"get": list_operation(kind, "")});
     if kind.allows(Verb::Create) {
         let mut create = operation(kind, "post", "", &schema_name(kind));
         create["requestBody"] = json!({"content": content(&schema_name(kind)), "required": true});
-        create["parameters"] = json!(WRITE_PARAMETERS.map(query_parameter));
+        create["parameters"] = query_parameters(WRITE);
         collection["post"] = create;
     }
     if kind.allows(Verb::DeleteCollection) {
-        collection["delete"] = operation(kind, "deletecollection", "Collection", "");
+        let mut delete = delete_operation(kind, "deletecollection", "Collection");
+        delete["parameters"] = query_parameters(SELECT.into_iter().chain(DELETE));
+        collection["delete"] = delete;
     }
     let mut single = json!({"get": operation(kind, "get", "", &schema_name(kind))});
     if kind.allows(Verb::Delete) {
-        single["delete"] = operation(kind, "delete", "", "");
+        single["delete"] = delete_operation(kind, "delete", "");
     }
     single["patch"] = refused_patch(kind);
-    single["patch"]["parameters"] = json!(WRITE_PARAMETERS.map(query_parameter));
+    single["patch"]["parameters"] = query_parameters(WRITE);
     let name = path_parameter("name");
     if kind.is_namespaced() {
         collection["parameters"] = json!([path_parameter("namespace")]);
@@ -160,12 +156,24 @@ fn refused_patch(kind: &KindInfo) -> Value {
     })
 }
 
+fn list_operation(kind: &KindInfo, suffix: &str) -> Value {
+    let mut list = operation(kind, "list", suffix, &list_schema_name(kind));
+    list["parameters"] = query_parameters(SELECT.into_iter().chain(LIST));
+    list
+}
+
+fn delete_operation(kind: &KindInfo, action: &str, suffix: &str) -> Value {
+    let mut delete = operation(kind, action, suffix, STATUS);
+    delete["requestBody"] = json!({"content": content(DELETE_OPTIONS)});
+    delete["parameters"] = query_parameters(DELETE);
+    delete
+}
+
 fn operation(kind: &KindInfo, action: &str, suffix: &str, answer: &str) -> Value {
     let scope = if kind.is_namespaced() && suffix != "ForAllNamespaces" { "Namespaced" } else { "" };
-    let content = if answer.is_empty() { json!({"application/json": {}}) } else { content(answer) };
     json!({
         "operationId": format!("{action}{scope}{}{suffix}", kind.kind),
-        "responses": {"200": {"description": "OK", "content": content}},
+        "responses": {"200": {"description": "OK", "content": content(answer)}},
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": gvk(kind, kind.kind),
     })
@@ -173,46 +181,4 @@ fn operation(kind: &KindInfo, action: &str, suffix: &str, answer: &str) -> Value
 
 fn content(schema: &str) -> Value {
     json!({"application/json": {"schema": reference(schema)}})
-}
-
-fn path_parameter(name: &str) -> Value {
-    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}})
-}
-
-fn query_parameter(name: &str) -> Value {
-    json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
-}
-
-/// The metadata that objects of ours have. Owners and finalizers are refused, so they are not in it.
-fn object_meta() -> Value {
-    let text = |description: &str| json!({"type": "string", "description": description});
-    let texts = |description: &str| json!({"type": "object", "additionalProperties": {"type": "string"}, "description": description});
-    json!({
-        "type": "object",
-        "description": "ObjectMeta is metadata that all persisted resources must have.",
-        "properties": {
-            "name": text("Name, unique within a namespace. It cannot be changed."),
-            "generateName": text("Prefix of a name that the server completes if no name is given."),
-            "namespace": text("Namespace of the object; empty for cluster-scoped objects."),
-            "uid": text("Unique id, made by the server."),
-            "resourceVersion": text("Opaque version of the object, for watches and preconditions."),
-            "creationTimestamp": {
-                "type": "string", "format": "date-time", "description": "When the server created the object.",
-            },
-            "labels": texts("Keys and values by which objects are selected."),
-            "annotations": texts("Keys and values that are kept with the object."),
-        },
-    })
-}
-
-fn list_meta() -> Value {
-    json!({
-        "type": "object",
-        "description": "ListMeta describes metadata that synthetic resources must have.",
-        "properties": {
-            "continue": {"type": "string", "description": "Where the next page begins."},
-            "remainingItemCount": {"type": "integer", "format": "int64"},
-            "resourceVersion": {"type": "string"},
-        },
-    })
 }

@@ -16,7 +16,7 @@ async fn anonymous(world: &World, path: &str, headers: &[(&str, &str)]) -> Answe
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    Answer { code: parts.status, headers: parts.headers, json }
+    Answer { code: parts.status, headers: parts.headers, json, bytes }
 }
 
 #[tokio::test]
@@ -134,6 +134,34 @@ async fn discovery_answers_while_current_or_the_instance_file_is_damaged() {
         assert_eq!(recovery.code, expected, "{file}: recovery is how a lost catalog comes back");
         let world = world.restart(|data| assert!(data.join("1/catalog.sqlite").exists())).await;
         assert_eq!(world.get(POINTS).await.code, StatusCode::SERVICE_UNAVAILABLE, "{file}");
+    }
+}
+
+/// A client generated from it could not page, select or watch, and read a deletion's answer as nothing.
+#[tokio::test]
+async fn operations_say_what_they_take_and_the_server_takes_what_they_say() {
+    let world = World::start().await;
+    for kind in KINDS {
+        let document = anonymous(&world, &format!("/openapi/v3/apis/{}", kind.api_version()), &[]).await.json;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            if !path.ends_with(&format!("/{}", kind.plural)) {
+                continue;
+            }
+            let list = operations["get"]["parameters"].as_array().unwrap();
+            let names: Vec<_> = list.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+            for name in ["limit", "continue", "labelSelector", "fieldSelector", "watch", "resourceVersion"] {
+                assert!(names.contains(&name), "{path} {name}");
+            }
+            let home = path.replace("{namespace}", "shop");
+            let query = "labelSelector=a%3Db&limit=5&resourceVersion=0&timeoutSeconds=5";
+            assert_eq!(world.get(&format!("{home}?{query}")).await.code, StatusCode::OK, "{path}");
+            if let Some(delete) = operations.get("delete") {
+                let answer = &delete["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+                assert!(answer.as_str().unwrap().ends_with("meta.v1.Status"), "{path}");
+                let deleted = world.delete(&format!("{home}?{query}&gracePeriodSeconds=0"), "").await;
+                assert_eq!(deleted.code, StatusCode::OK, "{path}: {}", deleted.message());
+            }
+        }
     }
 }
 
