@@ -19,10 +19,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::sync::OnceCell;
 
-pub use self::pki::ClientCertificate;
 use self::pki::Pki;
+pub use self::pki::{ClientCertificate, FRONT_PROXY};
 use crate::ports::free_port;
-use crate::programs::Programs;
+use crate::programs::{Programs, testbed_program};
 use crate::supervisor::{Detached, Program, Supervisor};
 
 const ETCD: &str = "etcd";
@@ -124,6 +124,12 @@ impl ControlPlane {
         self.pki.sign_client(user, group)
     }
 
+    /// A certificate of the front proxy's authority: what the aggregator shows to extension servers bears the name
+    /// `FRONT_PROXY`.
+    pub fn front_proxy_certificate(&self, name: &str) -> Result<ClientCertificate> {
+        self.pki.sign_front_proxy(name)
+    }
+
     /// The authority that signs the API server and its clients, in PEM.
     pub fn authority(&self) -> String {
         self.pki.authority()
@@ -131,7 +137,16 @@ impl ControlPlane {
 
     /// `kubectl` as the administrator.
     pub fn kubectl(&self) -> Command {
-        let mut kubectl = Command::new(&self.programs.kubectl);
+        self.kubectl_of(&self.programs.kubectl)
+    }
+
+    /// The `kubectl` of two minor versions before, as the administrator. Built when first asked for.
+    pub fn previous_kubectl(&self) -> Result<Command> {
+        Ok(self.kubectl_of(&testbed_program("kubectl-previous")?))
+    }
+
+    fn kubectl_of(&self, program: &Path) -> Command {
+        let mut kubectl = Command::new(program);
         kubectl.arg("--kubeconfig").arg(&self.kubeconfig);
         // Its discovery cache is keyed by host and port, which other control planes reuse.
         kubectl.arg("--cache-dir").arg(self.directory().join("kubectl-cache"));
@@ -161,6 +176,17 @@ impl ControlPlane {
             }
         }
         self.wait_for_readiness(&self.client().await?, &[ETCD, API_SERVER]).await
+    }
+
+    /// Kills the controller manager and starts another, which knows nothing of what the first one saw.
+    pub fn restart_controllers(&mut self) -> Result<()> {
+        self.supervisor.kill(CONTROLLER_MANAGER)?;
+        self.supervisor.rerun(CONTROLLER_MANAGER)
+    }
+
+    /// The process of the controller manager.
+    pub fn controllers_process(&self) -> Result<u32> {
+        self.supervisor.process_id(CONTROLLER_MANAGER).context("the controller manager has ended")
     }
 
     /// Lets the servers outlive this process.

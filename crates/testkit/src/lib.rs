@@ -19,7 +19,7 @@ pub mod store_conformance;
 mod supervisor;
 mod versitygw;
 
-pub use control_plane::{ClientCertificate, ControlPlane};
+pub use control_plane::{ClientCertificate, ControlPlane, FRONT_PROXY};
 pub use eventually::{eventually, promptly};
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
 pub use format_reader::{FormatReader, Told};

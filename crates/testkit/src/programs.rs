@@ -1,9 +1,10 @@
 //! Where the servers' executables are: `KUBEBUILDER_ASSETS` first, then what `testbed/build` has built.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -36,7 +37,7 @@ pub fn testbed_program(name: &str) -> Result<PathBuf> {
     if let Some(program) = in_assets(assets.as_deref(), name) {
         return Ok(program);
     }
-    let program = cache()?.join(name);
+    let program = directory_of(name)?.join(name);
     if !program.is_file() {
         build(&[name])?;
     }
@@ -49,14 +50,16 @@ fn in_assets(assets: Option<&Path>, name: &str) -> Option<PathBuf> {
     assets.map(|assets| assets.join(name)).filter(|program| program.is_file())
 }
 
-/// The cache's directory, asked for once a process: the answer cannot change under a running test.
-fn cache() -> Result<PathBuf> {
-    static CACHE: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(cache) = CACHE.get() {
-        return Ok(cache.clone());
+/// The directory of a program in the cache, asked for once a process: the answer cannot change under a running test.
+fn directory_of(name: &str) -> Result<PathBuf> {
+    static DIRECTORIES: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut directories = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(directory) = directories.get(name) {
+        return Ok(directory.clone());
     }
-    let cache = build(&["--where"])?;
-    Ok(CACHE.get_or_init(|| cache).clone())
+    let directory = build(&["--where", name])?;
+    directories.insert(name.to_owned(), directory.clone());
+    Ok(directory)
 }
 
 fn build(arguments: &[&str]) -> Result<PathBuf> {

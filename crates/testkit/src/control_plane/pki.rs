@@ -10,7 +10,7 @@ use rcgen::{
 };
 
 /// Name in the certificate with which the aggregator presents itself to extension servers.
-const FRONT_PROXY: &str = "front-proxy-client";
+pub const FRONT_PROXY: &str = "front-proxy-client";
 
 /// Names under which a client may reach the API server.
 const SERVER_NAMES: [&str; 5] =
@@ -26,6 +26,7 @@ pub struct ClientCertificate {
 /// The authorities, kept to sign more clients, and the directory that holds what the servers read.
 pub(super) struct Pki {
     clients: CertifiedIssuer<'static, KeyPair>,
+    front_proxies: CertifiedIssuer<'static, KeyPair>,
     directory: PathBuf,
 }
 
@@ -34,17 +35,17 @@ impl Pki {
         fs::create_dir_all(&directory).context("create the directory of certificates")?;
         let clients = authority("keelson-testbed-ca")?;
         let front_proxies = authority("keelson-testbed-front-proxy-ca")?;
-        let pki = Self { clients, directory };
+        let pki = Self { clients, front_proxies, directory };
 
         let mut server = params("kube-apiserver", None, &SERVER_NAMES)?;
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let server = sign(&server, &pki.clients)?;
-        let front_proxy = sign(&client_params(FRONT_PROXY, None)?, &front_proxies)?;
+        let front_proxy = pki.sign_front_proxy(FRONT_PROXY)?;
         let service_accounts = KeyPair::generate().context("generate the key of service accounts")?;
 
         pki.write("ca.crt", &pki.clients.pem())?;
         pki.write("ca.key", &pki.clients.key().serialize_pem())?;
-        pki.write("front-proxy-ca.crt", &front_proxies.pem())?;
+        pki.write("front-proxy-ca.crt", &pki.front_proxies.pem())?;
         pki.write("apiserver.crt", &server.certificate)?;
         pki.write("apiserver.key", &server.key)?;
         pki.write("front-proxy.crt", &front_proxy.certificate)?;
@@ -66,6 +67,11 @@ impl Pki {
     /// A certificate for `user`, in `group` if one is given.
     pub(super) fn sign_client(&self, user: &str, group: Option<&str>) -> Result<ClientCertificate> {
         sign(&client_params(user, group)?, &self.clients)
+    }
+
+    /// A certificate of the authority that signs what the aggregator shows.
+    pub(super) fn sign_front_proxy(&self, name: &str) -> Result<ClientCertificate> {
+        sign(&client_params(name, None)?, &self.front_proxies)
     }
 
     fn write(&self, name: &str, pem: &str) -> Result<()> {
