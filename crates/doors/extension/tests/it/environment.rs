@@ -1,120 +1,130 @@
-//! One control plane and one platform for all tests of this binary. Each test works in namespaces of its own.
+//! A control plane with a platform beside it: one that all tests of this binary share, each in namespaces of its own,
+//! and further ones for tests that harm them.
 
-use std::collections::BTreeMap;
+mod catalog;
+mod running;
+mod server;
+
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use jiff::Timestamp;
-use keelson_catalog::{Actor, Change, Class, Row, RowKey, RowKind};
-use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
-use keelson_model::Clock;
-use keelson_protection::{Platform, Settings};
-use keelson_resources::find_kind;
 use keelson_testkit::ControlPlane;
-use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::{Handle, Runtime};
 
-const INSTALL_NAMESPACE: &str = "kasten-io";
+pub(crate) use self::catalog::Held;
+pub(crate) use self::running::Running;
+use self::server::Server;
+
+pub(crate) const INSTALL_NAMESPACE: &str = "kasten-io";
 /// The controllers of a cluster look for new kinds every thirty seconds, and on a busy machine take their time.
 const ROUNDS: usize = 3;
 
+#[derive(Clone)]
 pub(crate) struct Environment {
-    pub(crate) plane: ControlPlane,
+    pub(crate) plane: Arc<ControlPlane>,
     pub(crate) port: u16,
     /// What a client must trust to reach the server directly.
     pub(crate) authority: PathBuf,
     /// Serves as long as the process lives.
-    _runtime: Runtime,
-    platform: Arc<Platform>,
+    runtime: Arc<Runtime>,
+    server: Arc<Server>,
+    kubectl: Kubectl,
 }
 
-#[derive(Debug)]
-struct WallClock;
-
-impl Clock for WallClock {
-    #[expect(clippy::disallowed_methods, reason = "the servers beside us live by the system's clock")]
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
+/// Which `kubectl` a person has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kubectl {
+    Current,
+    Previous,
 }
 
 pub(crate) fn environment() -> &'static Environment {
     static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let (plane, port, authority, platform) = runtime.block_on(start());
-        let environment = Environment { plane, port, authority, _runtime: runtime, platform };
-        eventually("the API server finds us", || {
-            let list = environment.try_kubectl(&["get", "restorepoints.apps.kio.kasten.io", "-A"], "");
-            list.is_ok().then_some(())
-        });
-        environment
-    })
-}
-
-async fn start() -> (ControlPlane, u16, PathBuf, Arc<Platform>) {
-    let plane = ControlPlane::start().await.unwrap();
-    let client = plane.client().await.unwrap();
-    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(client.clone());
-    let install = json!({"metadata": {"name": INSTALL_NAMESPACE}});
-    namespaces
-        .create(&kube::api::PostParams::default(), &serde_json::from_value(install).unwrap())
-        .await
-        .unwrap();
-    let access = ClusterAccess::Kubeconfig(plane.kubeconfig().to_owned());
-    // Inside the directory of the control plane, which goes when this process does.
-    let data = plane.directory().join("keelson");
-    let settings = Settings {
-        install_namespace: INSTALL_NAMESPACE.to_owned(),
-        mounts: data.join("mounts"),
-        claims: BTreeMap::new(),
-        ownership_grace: Duration::from_secs(60),
-        clock_difference_max: jiff::SignedDuration::MAX,
-        quick_mode: false,
-        passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
-        data,
-    };
-    let cluster = Cluster::connect(&access).await.unwrap();
-    let platform = Platform::open(settings, cluster, Arc::new(WallClock)).await.unwrap();
-    let extension = Extension::new(Arc::clone(&platform), client.clone(), CancellationToken::new());
-    extension.read_trust().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let registration = Registration {
-        namespace: INSTALL_NAMESPACE.to_owned(),
-        service: "keelson-extension".to_owned(),
-        port,
-        reach: Reach::Host { name: "localhost".to_owned() },
-    };
-    let certificates = ServingCertificates::generate(&registration.dns_names(), WallClock.now()).unwrap();
-    let certificates = Arc::new(certificates);
-    let authority = plane.directory().join("extension-ca.crt");
-    std::fs::write(&authority, certificates.authority_pem()).unwrap();
-    let serving = Arc::clone(&certificates);
-    tokio_util::task::TaskTracker::new().spawn(async move { extension.serve(listener, serving).await });
-    registration.register(&client, certificates.authority_pem()).await.unwrap();
-    (plane, port, authority, platform)
+    ENVIRONMENT.get_or_init(Environment::start)
 }
 
 impl Environment {
+    /// A cluster and a platform of its own.
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (plane, server) = runtime.block_on(async {
+            let plane = ControlPlane::start().await.unwrap();
+            let install = json!({"metadata": {"name": INSTALL_NAMESPACE}});
+            let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =
+                kube::Api::all(plane.client().await.unwrap());
+            let install = serde_json::from_value(install).unwrap();
+            namespaces.create(&kube::api::PostParams::default(), &install).await.unwrap();
+            let server = Server::start(&plane).await;
+            (plane, server)
+        });
+        let environment = Self {
+            plane: Arc::new(plane),
+            port: server.port,
+            authority: server.authority.clone(),
+            runtime: Arc::new(runtime),
+            server: Arc::new(server),
+            kubectl: Kubectl::Current,
+        };
+        environment.await_service();
+        environment
+    }
+
+    fn await_service(&self) {
+        eventually("the API server finds us", || {
+            self.try_kubectl(&["get", "restorepoints.apps.kio.kasten.io", "-A"], "").is_ok().then_some(())
+        });
+    }
+
+    /// Ends the server as a deployment would, does something while it is away, and starts another at its place.
+    pub(crate) fn restart_server(&mut self, meanwhile: impl FnOnce(&Self)) {
+        self.runtime.block_on(self.server.stop());
+        meanwhile(self);
+        let server = self.runtime.block_on(self.server.anew(&self.plane));
+        self.server = Arc::new(server);
+        self.await_service();
+    }
+
+    /// Kills the controller manager and starts another.
+    pub(crate) fn restart_controllers(&mut self) {
+        let plane = Arc::get_mut(&mut self.plane).expect("nobody else has this control plane");
+        plane.restart_controllers().unwrap();
+    }
+
+    /// The same cluster, for a person whose `kubectl` is older.
+    pub(crate) fn with_previous_kubectl(&self) -> Self {
+        Self { kubectl: Kubectl::Previous, ..self.clone() }
+    }
+
+    /// A name that no other test has, nor the same test with another `kubectl`.
+    pub(crate) fn own(&self, name: &str) -> String {
+        match self.kubectl {
+            Kubectl::Current => name.to_owned(),
+            Kubectl::Previous => format!("{name}-previous"),
+        }
+    }
+
+    fn command(&self) -> Command {
+        match self.kubectl {
+            Kubectl::Current => self.plane.kubectl(),
+            Kubectl::Previous => self.plane.previous_kubectl().unwrap(),
+        }
+    }
+
     /// Runs `kubectl` as the administrator and returns what it printed.
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         self.try_kubectl(args, "").unwrap_or_else(|error| panic!("kubectl {args:?}: {error}"))
     }
 
     pub(crate) fn try_kubectl(&self, args: &[&str], stdin: &str) -> Result<String, String> {
-        run(self.plane.kubectl().args(args), stdin)
+        run(self.command().args(args), stdin)
     }
 
     /// Runs `kubectl` as the administrator and returns what it printed, and the requests that it says it sent.
     pub(crate) fn traced_kubectl(&self, args: &[&str]) -> (String, Vec<String>) {
-        let output = self.plane.kubectl().args(args).arg("-v=6").output().unwrap();
+        let output = self.command().args(args).arg("-v=6").output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let told = text(output.stderr);
         assert!(output.status.success(), "kubectl {args:?}: {told}");
@@ -127,18 +137,19 @@ impl Environment {
 
     /// Starts `kubectl` as the administrator; what it prints goes to `out`, what it tells of itself to `told`.
     pub(crate) fn start_kubectl(&self, args: &[&str], name: &str) -> Running {
+        let name = self.own(name);
         let file = |suffix: &str| self.plane.directory().join(format!("{name}.{suffix}"));
         let (out, told) = (file("out"), file("told"));
-        let mut command = self.plane.kubectl();
+        let mut command = self.command();
         command.args(args).arg("-v=8");
         command.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&told).unwrap());
-        Running { child: command.spawn().unwrap(), out, told }
+        Running::new(command.spawn().unwrap(), out, told)
     }
 
     /// `kubectl` as another user.
     pub(crate) fn kubectl_as(&self, user: &str, args: &[&str], stdin: &str) -> Result<String, String> {
         let kubeconfig = self.plane.kubeconfig_for(user, None).unwrap();
-        let mut command = self.plane.kubectl();
+        let mut command = self.command();
         run(command.arg("--kubeconfig").arg(kubeconfig).args(args), stdin)
     }
 
@@ -149,95 +160,9 @@ impl Environment {
     pub(crate) fn namespace(&self, name: &str) {
         self.kubectl(&["create", "namespace", name]);
     }
-
-    /// Writes a restore point, or its content, as the platform would.
-    pub(crate) fn put(&self, plural: &str, namespace: &str, name: &str, labels: &[(&str, &str)]) {
-        self.put_in_state(plural, namespace, name, labels, "Bound");
-    }
-
-    pub(crate) fn put_in_state(
-        &self,
-        plural: &str,
-        namespace: &str,
-        name: &str,
-        labels: &[(&str, &str)],
-        state: &str,
-    ) {
-        let kind = find_kind("apps.kio.kasten.io", plural).unwrap();
-        let spec = match plural {
-            "restorepoints" => json!({"restorePointContentRef": {"name": format!("{namespace}-{name}")}}),
-            _ => json!({}),
-        };
-        let body = json!({"spec": spec, "status": {"state": state}});
-        let row = Row {
-            kind: RowKind::new(kind.row_kind()),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: format!("uid-{namespace}-{name}"),
-            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            created: WallClock.now(),
-            class: Class::Local,
-            body: serde_json::to_vec(&body).unwrap(),
-        };
-        let database = self.platform.catalog().unwrap();
-        database.commit(&Actor::new("test"), vec![Change::put(row)]).unwrap();
-    }
-
-    /// Removes a restore point as the platform would.
-    pub(crate) fn remove(&self, namespace: &str, name: &str) {
-        let kind = find_kind("apps.kio.kasten.io", "restorepoints").unwrap();
-        let key = RowKey::new(RowKind::new(kind.row_kind()), namespace, name);
-        let database = self.platform.catalog().unwrap();
-        database.commit(&Actor::new("test"), vec![Change::delete(key)]).unwrap();
-    }
 }
 
-/// A `kubectl` that runs. Dropping it ends it.
-pub(crate) struct Running {
-    child: Child,
-    out: PathBuf,
-    told: PathBuf,
-}
-
-impl Running {
-    /// Waits until it has printed a line that holds all of `words`.
-    pub(crate) fn await_line(&self, words: &[&str]) {
-        eventually(&format!("a line with {words:?}"), || {
-            let holds_all = |line: &str| words.iter().all(|word| line.contains(word));
-            self.printed().lines().any(holds_all).then_some(())
-        });
-    }
-
-    /// Waits until it has asked for a watch: what it waits for was not so when it looked.
-    pub(crate) fn await_watch(&self) {
-        eventually("kubectl watches", || {
-            let told = std::fs::read_to_string(&self.told).unwrap();
-            told.lines().any(|line| line.contains("watch=true")).then_some(())
-        });
-    }
-
-    pub(crate) fn printed(&self) -> String {
-        std::fs::read_to_string(&self.out).unwrap()
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Waits for its end and says whether it was a good one.
-    pub(crate) fn ended_well(&mut self) -> bool {
-        eventually("kubectl ends", || self.child.try_wait().unwrap()).success()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn run(command: &mut std::process::Command, stdin: &str) -> Result<String, String> {
+fn run(command: &mut Command, stdin: &str) -> Result<String, String> {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
@@ -246,10 +171,16 @@ fn run(command: &mut std::process::Command, stdin: &str) -> Result<String, Strin
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// Asks until there is an answer.
+/// Asks until there is an answer, also from within what another call waits for.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let found = (0..ROUNDS)
-        .find_map(|_| runtime.block_on(keelson_testkit::eventually(what, async || Ok(ask()))).ok());
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    let mut wait = || {
+        let waited = keelson_testkit::eventually(what, async || Ok(ask()));
+        match Handle::try_current() {
+            Ok(handle) => tokio::task::block_in_place(|| handle.block_on(waited)),
+            Err(_) => RUNTIME.block_on(waited),
+        }
+    };
+    let found = (0..ROUNDS).find_map(|_| wait().ok());
     found.unwrap_or_else(|| panic!("waited in vain: {what}"))
 }

@@ -5,5 +5,7 @@
 mod access;
 mod controllers;
 mod environment;
+mod informers;
 mod kubectl;
 mod registration;
+mod stranger;

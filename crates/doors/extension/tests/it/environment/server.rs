@@ -1,0 +1,93 @@
+//! The platform and its extension server, as `serve` puts them together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
+use keelson_model::Clock;
+use keelson_protection::{Platform, Settings};
+use keelson_testkit::ControlPlane;
+use keelson_workload::{Cluster, ClusterAccess};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::INSTALL_NAMESPACE;
+
+#[derive(Debug)]
+pub(crate) struct WallClock;
+
+impl Clock for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "the servers beside us live by the system's clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+pub(super) struct Server {
+    pub(super) port: u16,
+    pub(super) authority: PathBuf,
+    pub(super) platform: Arc<Platform>,
+    shutdown: CancellationToken,
+    serving: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Server {
+    pub(super) async fn start(plane: &ControlPlane) -> Self {
+        // Inside the directory of the control plane, which goes when this process does.
+        let data = plane.directory().join("keelson");
+        let settings = Settings {
+            install_namespace: INSTALL_NAMESPACE.to_owned(),
+            mounts: data.join("mounts"),
+            claims: BTreeMap::new(),
+            ownership_grace: Duration::from_secs(60),
+            clock_difference_max: jiff::SignedDuration::MAX,
+            quick_mode: false,
+            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            data,
+        };
+        let access = ClusterAccess::Kubeconfig(plane.kubeconfig().to_owned());
+        let cluster = Cluster::connect(&access).await.unwrap();
+        let platform = Platform::open(settings, cluster, Arc::new(WallClock)).await.unwrap();
+        Self::serve(plane, platform, 0).await
+    }
+
+    /// Another server of the same platform, on the same port, with certificates of its own.
+    pub(super) async fn anew(&self, plane: &ControlPlane) -> Self {
+        Self::serve(plane, Arc::clone(&self.platform), self.port).await
+    }
+
+    async fn serve(plane: &ControlPlane, platform: Arc<Platform>, port: u16) -> Self {
+        let client = plane.client().await.unwrap();
+        let shutdown = CancellationToken::new();
+        let extension = Extension::new(Arc::clone(&platform), client.clone(), shutdown.clone());
+        extension.read_trust().await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let registration = Registration {
+            namespace: INSTALL_NAMESPACE.to_owned(),
+            service: "keelson-extension".to_owned(),
+            port,
+            reach: Reach::Host { name: "localhost".to_owned() },
+        };
+        let certificates = ServingCertificates::generate(&registration.dns_names(), WallClock.now()).unwrap();
+        let certificates = Arc::new(certificates);
+        let authority = plane.directory().join("extension-ca.crt");
+        std::fs::write(&authority, certificates.authority_pem()).unwrap();
+        let serving = Arc::clone(&certificates);
+        let serving = tokio_util::task::TaskTracker::new()
+            .spawn(async move { extension.serve(listener, serving).await });
+        registration.register(&client, certificates.authority_pem()).await.unwrap();
+        Self { port, authority, platform, shutdown, serving: Mutex::new(Some(serving)) }
+    }
+
+    /// Ends it as a deployment does, and returns when it has ended.
+    pub(super) async fn stop(&self) {
+        self.shutdown.cancel();
+        let serving = self.serving.lock().unwrap().take();
+        serving.expect("it is stopped once").await.unwrap();
+    }
+}
