@@ -112,6 +112,11 @@ impl Instance {
         self.supervisor.is_running(NAME)
     }
 
+    /// The process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.supervisor.process_id(SERVE)
+    }
+
     pub fn directory(&self) -> &Path {
         self.supervisor.directory()
     }

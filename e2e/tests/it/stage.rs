@@ -75,6 +75,10 @@ impl Stage {
         Ok(stage)
     }
 
+    pub(crate) fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
     pub(crate) fn wait_until_served(&self) -> Result<()> {
         for group in ["actions", "apps", "dr"] {
             let name = format!("v1alpha1.{group}.kio.kasten.io");
