@@ -114,7 +114,7 @@ impl Instance {
 
     /// The process, while it runs.
     pub fn process_id(&self) -> Option<u32> {
-        self.supervisor.process_id(SERVE)
+        self.supervisor.process_id(NAME)
     }
 
     pub fn directory(&self) -> &Path {
