@@ -17,7 +17,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const UNSHIPPED_BYTES_MAX: u64 = 256 << 20;
 
 pub(crate) async fn run_upkeep(platform: Arc<Platform>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(EVERY);
+    // Not at once: what waited while nothing ran is shipped first, and is not too much before that was tried.
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let (instance, now) = (platform.instance.clone(), platform.clock.now());
