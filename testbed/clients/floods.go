@@ -232,41 +232,51 @@ func placeAgain(at door, asker *http2.Transport, query string) (int64, error) {
 
 // takeBack opens streams and resets each before it is answered.
 func takeBack(at door) (map[string]int64, error) {
-	framer, connection, err := openFramer(at)
+	opened, err := openFrames(at)
 	if err != nil {
 		return nil, err
 	}
-	defer connection.Close()
-	block, err := headerBlock(at)
-	if err != nil {
-		return nil, err
-	}
-	ended := readUntilEnd(framer)
+	defer opened.connection.Close()
 	sent := int64(0)
 	for number := range resets {
 		id := uint32(2*number + 1)
-		headers := http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true}
-		if framer.WriteHeaders(headers) != nil || framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+		headers := http2.HeadersFrameParam{StreamID: id, BlockFragment: opened.head, EndHeaders: true, EndStream: true}
+		if opened.framer.WriteHeaders(headers) != nil || opened.framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			break
 		}
 		sent++
 	}
-	return map[string]int64{"sent": sent, "ended": wait(ended)}, nil
+	return map[string]int64{"sent": sent, "ended": wait(opened.ended)}, nil
+}
+
+// frameConnection is a connection that frames are written to one by one.
+type frameConnection struct {
+	framer     *http2.Framer
+	connection net.Conn
+	head       []byte
+	ended      <-chan struct{}
+}
+
+func openFrames(at door) (frameConnection, error) {
+	head, err := headerBlock(at)
+	if err != nil {
+		return frameConnection{}, err
+	}
+	framer, connection, err := openFramer(at)
+	if err != nil {
+		return frameConnection{}, err
+	}
+	return frameConnection{framer: framer, connection: connection, head: head, ended: readUntilEnd(framer)}, nil
 }
 
 // continueForever sends a head that goes on in frame after frame.
 func continueForever(at door) (map[string]int64, error) {
-	framer, connection, err := openFramer(at)
+	opened, err := openFrames(at)
 	if err != nil {
 		return nil, err
 	}
-	defer connection.Close()
-	block, err := headerBlock(at)
-	if err != nil {
-		return nil, err
-	}
-	ended := readUntilEnd(framer)
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndStream: true}); err != nil {
+	defer opened.connection.Close()
+	if err := opened.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: opened.head, EndStream: true}); err != nil {
 		return nil, err
 	}
 	piece := make([]byte, 16<<10)
@@ -274,12 +284,12 @@ func continueForever(at door) (map[string]int64, error) {
 	copy(piece, []byte{0x00, 0x7f, 0xff, 0xff, 0xff, 0x07})
 	sent := int64(0)
 	for sent < continuationBytes {
-		if framer.WriteContinuation(1, false, piece) != nil {
+		if opened.framer.WriteContinuation(1, false, piece) != nil {
 			break
 		}
 		sent += int64(len(piece))
 	}
-	return map[string]int64{"sent": sent, "ended": wait(ended)}, nil
+	return map[string]int64{"sent": sent, "ended": wait(opened.ended)}, nil
 }
 
 func openFramer(at door) (*http2.Framer, net.Conn, error) {
