@@ -23,10 +23,11 @@ use anyhow::{Context, Result};
 
 use index::Step;
 use recovery::Split;
+use repository::Kind;
 
 const USAGE: &str = "usage: bench recovery [--segments 5|50] [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
      bench index [--chunks COUNT] [--report FILE]\n       bench catalog [--rows COUNT] [--report FILE]\n       \
-     bench repository [--scale PERCENT] [--report FILE]";
+     bench repository [--data mixed|small] [--scale PERCENT] [--report FILE]";
 const INDEX_CHUNKS: u64 = 100_000_000;
 const KILLS: u64 = 200;
 const CATALOG_ROWS: u64 = 1_000_000;
@@ -61,10 +62,15 @@ async fn run() -> Result<ExitCode> {
             Some((rows, report)) => measure_catalog(rows, &report).await,
             None => Ok(refuse()),
         },
-        ["repository", rest @ ..] => match parse(rest, "--scale", 100, "target/bench/repository.json") {
-            Some((percent, report)) => measure_repository(percent, &report).await,
-            None => Ok(refuse()),
-        },
+        ["repository", rest @ ..] => {
+            let parsed = parse_data(rest).and_then(|(kinds, rest)| {
+                Some((kinds, parse(&rest, "--scale", 100, "target/bench/repository.json")?))
+            });
+            match parsed {
+                Some((kinds, (percent, report))) => measure_repository(&kinds, percent, &report).await,
+                None => Ok(refuse()),
+            }
+        }
         ["repository-engine", rest @ ..] => repository::engine::run(rest).await.map(|()| ExitCode::SUCCESS),
         ["measured", note, program, rest @ ..] => {
             let words: Vec<_> = rest.iter().map(AsRef::as_ref).collect();
@@ -95,6 +101,15 @@ fn parse(words: &[&str], count: &str, default: u64, report: &str) -> Option<(u64
         }
     }
     (number > 0).then_some((number, report))
+}
+
+/// The data that is asked for, all of it by default, and the other words.
+fn parse_data<'a>(words: &[&'a str]) -> Option<(Vec<Kind>, Vec<&'a str>)> {
+    let Some(at) = words.iter().position(|word| *word == "--data") else {
+        return Some((Kind::ALL.to_vec(), words.to_vec()));
+    };
+    let kind = Kind::parse(words.get(at + 1)?)?;
+    Some((vec![kind], [&words[..at], &words[at + 2..]].concat()))
 }
 
 fn program() -> Result<PathBuf> {
@@ -136,10 +151,10 @@ async fn take_of_catalog(step: catalog::Step, folder: &str, rows: &str) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure_repository(percent: u64, report: &Path) -> Result<ExitCode> {
+async fn measure_repository(kinds: &[Kind], percent: u64, report: &Path) -> Result<ExitCode> {
     let peers =
         std::env::var_os("KEELSON_BENCH_PEERS").context("KEELSON_BENCH_PEERS is where the others lie")?;
-    let figures = repository::measure(peers.as_ref(), percent).await?;
+    let figures = repository::measure(peers.as_ref(), kinds, percent).await?;
     report::write(report, &figures.report())?;
     Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
 }

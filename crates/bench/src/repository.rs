@@ -17,7 +17,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use self::dataset::{Dataset, Kind, compare};
+pub(crate) use self::dataset::Kind;
+use self::dataset::{Dataset, compare};
 pub(crate) use self::figures::Figures;
 use self::figures::{Measured, Work};
 use self::measured::{Command, Usage};
@@ -26,19 +27,19 @@ use crate::index::folder_bytes;
 use crate::say;
 
 /// `peers` is the folder in which the other programs lie.
-pub(crate) async fn measure(peers: &Path, percent: u64) -> Result<Figures> {
+pub(crate) async fn measure(peers: &Path, kinds: &[Kind], percent: u64) -> Result<Figures> {
     std::fs::create_dir_all("target").context("make a folder for the data")?;
     let folder = tempfile::Builder::new().prefix("bench-repository-").tempdir_in("target")?;
     let folder = folder.path().canonicalize().context("find the folder for the data")?;
     let mut figures = Figures { percent, datasets: Vec::new() };
-    for kind in [Kind::A, Kind::B] {
+    for &kind in kinds {
         let dataset = Dataset::plan(kind, percent);
         let mut tools = Vec::new();
         for tool in Tool::ALL {
-            say(&format!("data {kind:?}, {}", tool.name()));
-            let below = folder.join(format!("{kind:?}-{}", tool.name()));
+            say(&format!("{} files, {}", kind.name(), tool.name()));
+            let below = folder.join(format!("{}-{}", kind.name(), tool.name()));
             let lines = play(&dataset, tool, program(tool, peers)?, &below).await;
-            tools.push((tool, lines.with_context(|| format!("data {kind:?}, {}", tool.name()))?));
+            tools.push((tool, lines.with_context(|| format!("{} files, {}", kind.name(), tool.name()))?));
             std::fs::remove_dir_all(&below).context("make room")?;
         }
         let (files, bytes) = (dataset.files(), dataset.bytes());

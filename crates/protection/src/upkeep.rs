@@ -126,6 +126,7 @@ mod tests {
         check(256 << 20, 40);
         check((256 << 20) + 1, 100);
     }
+
     /// While no shipper stood all of the journal counted as waiting: what had been shipped set the alarm off, and what
     /// had not was dropped.
     #[tokio::test(flavor = "multi_thread")]

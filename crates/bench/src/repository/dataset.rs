@@ -1,7 +1,7 @@
 //! The files that are backed up: the same in each run, changed and halved in the same way for each program.
 //!
-//! A: files of 1 KiB to 256 MiB, text and what does not compress, one in seven a copy of an earlier one. B: very many
-//! files of 2 KiB.
+//! Mixed: 1 KiB to 256 MiB, text and what does not compress, one in seven a copy of an earlier one. Small: very many of
+//! 2 KiB.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -13,20 +13,35 @@ use super::content::{Content, Nature, Random, Vocabulary};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-const A_BYTES: u64 = 8 << 30;
-/// The largest file of A, of all of it.
-const A_LARGEST: u64 = 32;
-const B_FILES: u64 = 1_000_000;
-const B_FILE_BYTES: u64 = 2 * KIB;
+const MIXED_BYTES: u64 = 8 << 30;
+/// Of so many parts the largest mixed file is one.
+const MIXED_LARGEST: u64 = 32;
+const SMALL_FILES: u64 = 1_000_000;
+const SMALL_FILE_BYTES: u64 = 2 * KIB;
 /// One file in so many changes.
 const CHANGED_EVERY: u64 = 100;
 /// Of a longer file only a hundredth changes, in its middle.
 const REWRITTEN_BYTES_MAX: u64 = 16 * MIB;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    A,
-    B,
+pub(crate) enum Kind {
+    Mixed,
+    Small,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 2] = [Self::Mixed, Self::Small];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Mixed => "mixed",
+            Self::Small => "small",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// Every file by its number.
@@ -40,9 +55,9 @@ impl Dataset {
     /// So many hundredths of the whole.
     pub(super) fn plan(kind: Kind, percent: u64) -> Self {
         let files = match kind {
-            Kind::A => plan_mixed(A_BYTES * percent / 100),
-            Kind::B => (0..B_FILES * percent / 100)
-                .map(|seed| Content { nature: Nature::Text, seed, bytes: B_FILE_BYTES })
+            Kind::Mixed => plan_mixed(MIXED_BYTES * percent / 100),
+            Kind::Small => (0..SMALL_FILES * percent / 100)
+                .map(|seed| Content { nature: Nature::Text, seed, bytes: SMALL_FILE_BYTES })
                 .collect(),
         };
         Self { kind, files }
@@ -58,8 +73,8 @@ impl Dataset {
 
     fn files_per_folder(&self) -> u64 {
         match self.kind {
-            Kind::A => 16,
-            Kind::B => 1_000,
+            Kind::Mixed => 16,
+            Kind::Small => 1_000,
         }
     }
 
@@ -110,7 +125,7 @@ impl Dataset {
 
 /// Most files are small, most bytes are in large ones.
 fn plan_mixed(total: u64) -> Vec<Content> {
-    let largest = (total / A_LARGEST).max(KIB) as f64;
+    let largest = (total / MIXED_LARGEST).max(KIB) as f64;
     let mut random = Random::new(3);
     let (mut files, mut bytes) = (Vec::<Content>::new(), 0);
     while bytes < total {
@@ -160,21 +175,22 @@ mod tests {
 
     #[test]
     fn a_mixed_dataset_is_as_large_as_asked_and_has_all_that_it_should() {
-        let dataset = Dataset::plan(Kind::A, 100);
-        assert!(dataset.bytes().abs_diff(A_BYTES) <= 256 * MIB, "{}", dataset.bytes());
+        let dataset = Dataset::plan(Kind::Mixed, 100);
+        assert!(dataset.bytes().abs_diff(MIXED_BYTES) <= 256 * MIB, "{}", dataset.bytes());
         let sizes = || dataset.files.iter().map(|file| file.bytes);
         assert!(sizes().min().unwrap() >= KIB && sizes().max().unwrap() <= 256 * MIB);
         assert!(sizes().max().unwrap() > 128 * MIB && sizes().min().unwrap() < 2 * KIB);
         let copies = (0..).zip(&dataset.files).filter(|(number, file)| file.seed != *number).count();
         assert!((dataset.files.len() / 10..dataset.files.len() / 5).contains(&copies), "{copies}");
-        assert_eq!(dataset, Dataset::plan(Kind::A, 100), "the same in each run");
-        let small = Dataset::plan(Kind::B, 2);
+        assert_eq!(dataset, Dataset::plan(Kind::Mixed, 100), "the same in each run");
+        let small = Dataset::plan(Kind::Small, 2);
         assert_eq!((small.files(), small.bytes()), (20_000, 20_000 * 2048));
     }
 
     #[test]
     fn one_file_in_a_hundred_changes_and_half_of_the_folders_go() {
-        let dataset = Dataset { kind: Kind::B, files: Dataset::plan(Kind::B, 1).files[..4_000].to_vec() };
+        let dataset =
+            Dataset { kind: Kind::Small, files: Dataset::plan(Kind::Small, 1).files[..4_000].to_vec() };
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (one, other) = (one.path(), other.path());
         dataset.create(one).unwrap();

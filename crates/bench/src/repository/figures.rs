@@ -133,7 +133,7 @@ impl OfDataset {
             |(work, tool, times)| json!({ "work": work.name(), "program": tool.name(), "seconds": times }),
         );
         json!({
-            "name": format!("{:?}", self.kind), "files": self.files, "bytes": self.bytes,
+            "name": self.kind.name(), "files": self.files, "bytes": self.bytes,
             "lines": self.lines().map(line).collect::<Vec<_>>(), "slowerThan": behind.collect::<Vec<_>>(),
         })
     }
@@ -148,8 +148,8 @@ impl Figures {
                 let peak = line.usage.peak_memory;
                 if tool == Tool::Keelson && peak > MEMORY_GATE {
                     let (kind, work, peak, gate) =
-                        (dataset.kind, line.work.name(), mib(peak), mib(MEMORY_GATE));
-                    missed.push(format!("data {kind:?}, {work}: {peak} of memory, gate {gate}"));
+                        (dataset.kind.name(), line.work.name(), mib(peak), mib(MEMORY_GATE));
+                    missed.push(format!("{kind} files, {work}: {peak} of memory, gate {gate}"));
                 }
             }
         }
@@ -170,7 +170,8 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for dataset in &self.datasets {
             let OfDataset { kind, files, bytes, tools } = dataset;
-            writeln!(f, "data {kind:?}: {files} files, {} (scale {} %)", mib(*bytes), self.percent)?;
+            let kind = kind.name();
+            writeln!(f, "{kind}: {files} files, {} (scale {} %)", mib(*bytes), self.percent)?;
             writeln!(
                 f,
                 "  {:<8} {:<26} {:>9} {:>9} {:>11} {:>12}   ours/theirs: time, cpu, memory, stored",
@@ -217,7 +218,7 @@ mod tests {
             (Tool::Kopia, vec![line(Work::First, 2.0, 500 << 20), line(Work::Restore, 2.0, 1)]),
             (Tool::Restic, vec![line(Work::First, 1.5, 1), line(Work::Restore, 4.0, 1)]),
         ];
-        Figures { percent: 1, datasets: vec![OfDataset { kind: Kind::A, files: 1, bytes: 1, tools }] }
+        Figures { percent: 1, datasets: vec![OfDataset { kind: Kind::Mixed, files: 1, bytes: 1, tools }] }
     }
 
     #[test]
@@ -243,6 +244,6 @@ mod tests {
     fn only_our_own_memory_has_a_gate() {
         assert_eq!(figures(MEMORY_GATE).missed_gates(), Vec::<String>::new());
         let missed = figures(MEMORY_GATE + 1).missed_gates();
-        assert_eq!(missed, ["data A, first backup: 256.0 MiB of memory, gate 256.0 MiB"]);
+        assert_eq!(missed, ["mixed files, first backup: 256.0 MiB of memory, gate 256.0 MiB"]);
     }
 }
