@@ -78,17 +78,3 @@ fn a_wrong_secret_is_told_by_its_keys_and_never_by_its_values() {
         assert_eq!(refusal(pairs), message);
     }
 }
-
-#[test]
-fn a_new_passphrase_must_be_neither_short_nor_common() {
-    for (passphrase, expected) in [
-        ("", Err(WeakPassphrase::TooShort)),
-        ("1234567", Err(WeakPassphrase::TooShort)),
-        ("Password123", Err(WeakPassphrase::Common)),
-        ("zzzzzzzzzzzzzzzzzzzz", Err(WeakPassphrase::Common)),
-        ("xk7-pq2-vv", Ok(PassphraseStrength::Short)),
-        ("correct horse battery", Ok(PassphraseStrength::Good)),
-    ] {
-        assert_eq!(check_new_passphrase(passphrase.as_bytes()), expected, "{passphrase}");
-    }
-}

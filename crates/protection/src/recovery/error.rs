@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use keelson_catalog::{CommitError, DataDirError, Malformed, ReadError, RebuildError, ShipError};
-use keelson_crypto::{OpenBoxError, SealSlotError};
-use keelson_model::passphrase::WeakPassphrase;
+use keelson_crypto::{OpenBoxError, SealSlotError, WeakPassphrase};
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
 use keelson_repository::{
     LengthenError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,

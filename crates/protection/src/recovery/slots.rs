@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_catalog::RowKey;
-use keelson_crypto::{KdfCost, Passphrase, PassphraseStrength, Slot, VaultKey, random_bytes};
-use keelson_model::passphrase::WeakPassphrase;
+use keelson_crypto::{KdfCost, Passphrase, PassphraseStrength, Slot, VaultKey, WeakPassphrase, random_bytes};
 use keelson_model::{Chain, SlotId};
 use tokio_util::sync::CancellationToken;
 
@@ -234,5 +233,27 @@ pub(crate) async fn run_slots(platform: Arc<Platform>, stop: CancellationToken) 
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let _turn = platform.enabling.lock().await;
         tokio::select! { () = spread(&platform) => (), () = stop.cancelled() => return }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_fips_mode_a_new_passphrase_has_fourteen_bytes() {
+        let check = |text: &str, cost, refused: Option<WeakPassphrase>| {
+            let checked = check_strength(&Passphrase::new(text.into()), cost);
+            let found = checked.err().map(|error| match error {
+                RecoveryError::WeakPassphrase { source } => source,
+                other => panic!("{other}"),
+            });
+            assert_eq!(found, refused, "{text}");
+        };
+        check("thirteen-byte", KdfCost::FIPS, Some(WeakPassphrase::TooShortForFips));
+        check("fourteen-bytes", KdfCost::FIPS, None);
+        check("thirteen-byte", KdfCost::LOWEST, None);
+        check("seven77", KdfCost::LOWEST, Some(WeakPassphrase::TooShort));
+        check("disaster-recovery", KdfCost::FIPS, Some(WeakPassphrase::Common));
     }
 }

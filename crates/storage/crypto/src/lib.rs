@@ -32,7 +32,7 @@ pub use envelope::{
     Sealer, open_object, peek_object_id,
 };
 pub use kit::{KIT_BYTES_MAX, OpenKitError, SealKitError, open_kit, seal_kit};
-pub use passphrase::{Passphrase, PassphraseStrength};
+pub use passphrase::{Passphrase, PassphraseStrength, WeakPassphrase};
 pub use row_digest::{RowDigest, RowDigestKey};
 pub use sealed_box::{OpenBoxError, WRAPPED_KEY_BYTES};
 pub use secret::{Fingerprint, KeyLengthError, random_bytes};
