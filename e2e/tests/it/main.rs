@@ -6,6 +6,7 @@ mod damage;
 mod departures;
 mod discovery;
 mod drill_reports;
+mod fips;
 mod guard;
 mod kills;
 mod kit;

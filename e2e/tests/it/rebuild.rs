@@ -7,10 +7,13 @@ use keelson_testkit::Supervisor;
 use serde_json::Value;
 
 use crate::stage::{NAMESPACE, Stage, assert_said};
-use crate::world::{APPLICATION, ORIGIN, PASSPHRASE, raise_source};
+use crate::world::{APPLICATION, ORIGIN, PASSPHRASE, back_up_of, config_map_in, export_of, raise_source};
 
-fn config_maps(stage: &Stage) -> Result<Vec<(String, Value)>> {
-    let list = stage.get(&["configmaps", "-n", APPLICATION])?.context("no list")?;
+/// Another application beside the one of all stories.
+const SECOND: &str = "atelier";
+
+fn config_maps(stage: &Stage, application: &str) -> Result<Vec<(String, Value)>> {
+    let list = stage.get(&["configmaps", "-n", application])?.context("no list")?;
     let items = list["items"].as_array().context("no items")?;
     let ours = items.iter().filter(|item| item["metadata"]["name"] != "kube-root-ca.crt");
     Ok(ours.map(|item| (item["metadata"]["name"].to_string(), item["data"].clone())).collect())
@@ -21,12 +24,16 @@ fn rebuild(stage: &Stage, source: &str) -> Result<keelson_e2e::Answer> {
 }
 
 #[test]
-fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_the_application_comes_back() -> Result<()> {
+fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_every_application_comes_back() -> Result<()> {
     let share = Supervisor::start("share")?;
     let source = raise_source(share.directory(), ORIGIN)?;
     let source_id = source.cluster_id()?;
-    let originals = config_maps(&source)?;
-    ensure!(originals.len() == 4, "{} ConfigMaps", originals.len());
+    source.namespace(SECOND)?;
+    source.create(&config_map_in(SECOND, "designs"))?;
+    back_up_of(&source, SECOND, "third")?;
+    export_of(&source, "vault", SECOND, "third")?;
+    let originals = [config_maps(&source, APPLICATION)?, config_maps(&source, SECOND)?];
+    assert_eq!(originals.each_ref().map(Vec::len), [4, 1]);
     source.instance.kill()?;
     drop(source);
     let folder = share.directory().join(ORIGIN).join("k10").join(&source_id);
@@ -53,7 +60,7 @@ fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_the_application_comes_
     assert_eq!(said.code, 0, "{said:?}");
     let contents = stage.get(&["restorepointcontents"])?.context("no list")?;
     let contents = contents["items"].as_array().context("no items")?;
-    assert_eq!(contents.len(), 2, "the two exports");
+    assert_eq!(contents.len(), 3, "the exports");
     for content in contents {
         assert_eq!(content["status"]["state"], "Unbound", "{content}");
         assert_eq!(content["metadata"]["labels"]["k10.kasten.io/exportProfile"], "vault", "{content}");
@@ -65,15 +72,17 @@ fn a_catalog_is_made_from_exports_whose_chain_is_gone_and_the_application_comes_
         Ok(waits.then_some(()))
     })?;
 
-    let said = stage.keelson(&["restore", APPLICATION])?;
-    assert_eq!(said.code, 0, "{said:?}");
-    assert_eq!(config_maps(&stage)?, originals);
+    for (application, original) in [APPLICATION, SECOND].into_iter().zip(originals) {
+        let said = stage.keelson(&["restore", application])?;
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(config_maps(&stage, application)?, original);
+    }
 
     // The catalog holds something now: it is not replaced without a word.
     assert_said(
         &rebuild(&stage, &source_id)?,
         3,
-        &["2 restore point contents", "hint: confirm it: --replace-catalog"],
+        &["3 restore point contents", "hint: confirm it: --replace-catalog"],
     );
 
     // From here on it is a platform like any other, and the old repository takes new exports once it is its own.

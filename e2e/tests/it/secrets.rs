@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use keelson_e2e::Answer;
+use keelson_e2e::{Answer, answer};
 use keelson_testkit::{BucketProtection, Minio, Supervisor};
 use serde_json::{Value, json};
 
+use crate::metrics::scrape;
 use crate::stage::{NAMESPACE, Stage, block_on, profile};
 use crate::world::{
     APPLICATION, ORIGIN, action, back_up, create_application, restore_point_of, wait_until_shipped,
@@ -153,8 +154,11 @@ impl Overheard<'_> {
         Ok(())
     }
 
-    /// What lies on its volume, and what it has logged.
+    /// What lies on its volume, what it has logged, and what it tells a scraper.
     fn look_behind(&mut self) -> Result<()> {
+        let metrics = scrape(self.stage)?;
+        ensure!(metrics.contains("keelson_catalog_up 1"), "{metrics}");
+        self.emitted.add("the metrics", metrics.as_bytes());
         let log = fs::read(self.stage.instance.log_file())?;
         ensure!(one_byte_each(&log).contains(" DEBUG "), "the log says little");
         self.emitted.add("the log", &log);
@@ -235,6 +239,23 @@ fn make_kit(overheard: &mut Overheard<'_>, folder: &Path) -> Result<()> {
     overheard.enable_anew()
 }
 
+/// With the tools that need no platform.
+fn look_from_outside(overheard: &mut Overheard<'_>, location: &Path, folder: &Path) -> Result<()> {
+    let location = location.display().to_string();
+    for (name, passphrase) in [("right", SECOND), ("wrong", WRONG)] {
+        let file = folder.join(name);
+        fs::write(&file, passphrase)?;
+        let file = file.display().to_string();
+        for tool in ["discover", "verify"] {
+            let words = ["tools", tool, "--directory", &location, "--passphrase-file", &file];
+            let said = answer(words)?;
+            ensure!((said.code == 0) == (name == "right"), "{words:?}: {said:?}");
+            overheard.emitted.add_answer(&words, &said);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     let (share, bucket) = (Supervisor::start("share")?, Supervisor::start("bucket")?);
@@ -244,7 +265,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
     let mut emitted = Emitted::default();
 
-    let source = Stage::raise_logging(share.directory(), &[], Some("debug"))?;
+    let source = Stage::raise_with(share.directory(), &[], &[], Some("debug"))?;
     let mut overheard = Overheard { stage: &source, emitted: &mut emitted };
     source.profile("vault", ORIGIN)?;
     for object in bucket_profile("bucket", &minio, minio.secret_key()) {
@@ -269,7 +290,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     let id = source.cluster_id()?;
     source.instance.kill()?;
 
-    let fresh = Stage::raise_logging(share.directory(), &[], Some("debug"))?;
+    let fresh = Stage::raise_with(share.directory(), &[], &[], Some("debug"))?;
     let mut overheard = Overheard { stage: &fresh, emitted: &mut emitted };
     fresh.profile("vault", ORIGIN)?;
     fresh.wait_valid("profile", "vault")?;
@@ -277,6 +298,8 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.fails(&["dr", "review", "--profile", "vault", "--source-cluster-id", &id])?;
     fresh.passphrase(&[("key", SECOND)])?;
     overheard.succeeds(&["dr", "review", "--profile", "vault", "--source-cluster-id", &id])?;
+    overheard.succeeds(&["dr", "plan", "--profile", "vault", "--source-cluster-id", &id])?;
+    look_from_outside(&mut overheard, &share.directory().join(ORIGIN), kits.directory())?;
     overheard.succeeds(&["dr", "restore", "--profile", "vault", "--source-cluster-id", &id])?;
     overheard.succeeds(&["restore", APPLICATION])?;
     ensure!(

@@ -48,13 +48,14 @@ pub(crate) struct State {
 impl Stage {
     /// An empty cluster and a fresh platform that finds `share` and further claims.
     pub(crate) fn raise(share: &Path, claims: &[(&str, &Path)]) -> Result<Self> {
-        Self::raise_logging(share, claims, None)
+        Self::raise_with(share, claims, &[], None)
     }
 
-    /// The same, with logs of what the filter lets pass.
-    pub(crate) fn raise_logging(
+    /// The same, with further flags, and with logs of what the filter lets pass.
+    pub(crate) fn raise_with(
         share: &Path,
         claims: &[(&str, &Path)],
+        flags: &[&str],
         filter: Option<&str>,
     ) -> Result<Self> {
         let plane = block_on(ControlPlane::start())?;
@@ -64,6 +65,7 @@ impl Stage {
                     .map(str::to_owned)
                     .into();
             arguments.extend(["--metrics", "127.0.0.1:0"].map(str::to_owned));
+            arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
             arguments.extend(["--data".to_owned(), directory.join("data").display().to_string()]);
             for (claim, directory) in [(CLAIM, share)].iter().chain(claims) {
                 arguments.extend(["--claim".to_owned(), format!("{claim}={}", directory.display())]);

@@ -303,11 +303,11 @@ pub(crate) fn restore_point_of(backup: &Value) -> Result<String> {
 }
 
 pub(crate) fn export_action(name: &str, point: &str) -> Value {
-    export_action_to("vault", name, point)
+    export_action_to("vault", name, APPLICATION, point)
 }
 
-fn export_action_to(profile: &str, name: &str, point: &str) -> Value {
-    let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": APPLICATION });
+fn export_action_to(profile: &str, name: &str, namespace: &str, point: &str) -> Value {
+    let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": namespace });
     let profile = json!({ "name": profile, "namespace": NAMESPACE });
     // An export on demand is made in the install namespace.
     action("ExportAction", name, NAMESPACE, json!({ "subject": subject, "profile": profile }))
@@ -318,9 +318,13 @@ pub(crate) fn export(stage: &Stage, backup: &str) -> Result<()> {
 }
 
 pub(crate) fn export_to(stage: &Stage, profile: &str, backup: &str) -> Result<()> {
-    let action = stage.get(&["backupaction", backup, "-n", APPLICATION])?.context("the backup is gone")?;
+    export_of(stage, profile, APPLICATION, backup)
+}
+
+pub(crate) fn export_of(stage: &Stage, profile: &str, namespace: &str, backup: &str) -> Result<()> {
+    let action = stage.get(&["backupaction", backup, "-n", namespace])?.context("the backup is gone")?;
     let name = format!("{backup}-export");
-    stage.create(&export_action_to(profile, &name, &restore_point_of(&action)?))?;
+    stage.create(&export_action_to(profile, &name, namespace, &restore_point_of(&action)?))?;
     stage.complete("exportaction", NAMESPACE, &name).map(drop)
 }
 

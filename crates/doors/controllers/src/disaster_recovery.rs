@@ -14,6 +14,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use keelson_model::names::DR_POLICY;
 use keelson_protection::Platform;
+use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::recovery::{RecoveryError, enable, state};
 use keelson_resources::condition::event;
 use keelson_resources::policy::Policy;
@@ -135,11 +136,16 @@ async fn tell_drill(platform: &Platform, kind: &Kind, namespace: &str, told: Tim
     if drill.at <= told {
         return told;
     }
-    if let Some(first) = drill.findings.first() {
-        let text = format!("a recovery might not succeed: {first} ({} findings)", drill.findings_total);
+    if let Some(text) = tell_findings(&drill) {
         note_on_policy(platform, kind, namespace, event::DRILL_FAILED, text).await;
     }
     drill.at
+}
+
+/// What an operator is told of a drill; nothing if it went well.
+fn tell_findings(drill: &DrillReport) -> Option<String> {
+    let first = drill.findings.first()?;
+    Some(format!("a recovery might not succeed: {first} ({} findings)", drill.findings_total))
 }
 
 async fn note_on_policy(
@@ -215,5 +221,14 @@ mod tests {
         check(&then(&[(Deleted, DR_POLICY), (Applied, DR_POLICY)]), false);
         check(&then(&[(Restarted, "")]), false);
         check(&then(&[(Restarted, ""), (Listed, "")]), true);
+    }
+
+    #[test]
+    fn a_drill_that_failed_is_told_and_one_that_went_well_is_not() {
+        assert_eq!(tell_findings(&DrillReport::default()), None);
+        let findings = vec!["pack 'a' is gone".to_owned(), "pack 'b' is gone".to_owned()];
+        let failed = DrillReport { findings, findings_total: 7, ..DrillReport::default() };
+        let told = tell_findings(&failed).unwrap();
+        assert_eq!(told, "a recovery might not succeed: pack 'a' is gone (7 findings)");
     }
 }
