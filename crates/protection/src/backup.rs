@@ -139,8 +139,8 @@ pub(crate) struct StoredBackup {
 }
 
 /// Written down just before an outcome is committed, so that an attempt after a kill finds what was stored.
-#[derive(Debug, Serialize, Deserialize)]
-struct Committing {
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Committing {
     repository: RepositoryId,
     outcome: SessionId,
     /// What is copied, if anything: one action may copy many.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::actions::Work;
-use crate::backup::BackupDescription;
+use crate::backup::{BackupDescription, Committing, StoredBackup};
 use crate::epochs::{Claim, RetiredBefore};
 use crate::identity::Identity;
 use crate::layout::{Epoch, Position};
@@ -32,8 +32,10 @@ use crate::recovery::state::{
     BasesLost, Copied, Covered, DrRepository, Dropped, Enabled, Enabling, LateExports, Moved, Owed, Recovered,
 };
 use crate::repositories::RepositoryRow;
-use crate::restore_points::Artifact;
+use crate::restore_points::{Artifact, ExportedTo};
+use crate::run::RunPlan;
 use crate::scheduler::Due;
+use crate::status::InstanceStatus;
 
 pub use samples::samples;
 
@@ -106,6 +108,11 @@ pub const TARGETS: &[Decoder] = &[
     ("enabling under way", |bytes| json::<Enabling>(bytes, |_| {})),
     ("former repository", |bytes| json::<DrRepository>(bytes, |_| {})),
     ("late exports", |bytes| json::<LateExports>(bytes, |_| {})),
+    ("what is being committed", |bytes| json::<Committing>(bytes, |_| {})),
+    ("stored backup", |bytes| json::<StoredBackup>(bytes, |_| {})),
+    ("stored export", |bytes| json::<(StoredBackup, ExportedTo)>(bytes, |_| {})),
+    ("plan of a run", |bytes| json::<RunPlan>(bytes, |_| {})),
+    ("status of an instance", |bytes| json::<InstanceStatus>(bytes, |_| {})),
     ("what the cluster is owed", |bytes| json::<Vec<Owed>>(bytes, |_| {})),
 ];
 

@@ -7,3 +7,5 @@ mod execute;
 mod plan;
 
 pub(crate) use execute::execute;
+#[cfg(any(test, fuzzing))]
+pub(crate) use plan::RunPlan;

@@ -12,7 +12,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("name of a position", b"00000001-00000002-00000000000003".to_vec()),
         ("name of a position", b"99999999-08388607-01099511627775".to_vec()),
     ];
-    let documents = documents().into_iter().chain(rows()).chain(instance_rows());
+    let documents = documents().into_iter().chain(rows()).chain(instance_rows()).chain(steps());
     samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
     samples.push(("signed report", signed_report().into_bytes()));
     samples
@@ -105,22 +105,54 @@ fn place() -> Value {
     json!({ "type": "fileStore", "claim": "dr-share", "path": "a/b" })
 }
 
-fn rows() -> Vec<(&'static str, Value)> {
-    let place = place();
+fn exported() -> Value {
     let bucket =
         json!({ "type": "objectStore", "endpoint": "https://s3.acme.test", "bucket": "b", "path": "" });
-    let description = json!({
+    json!({ "profile": "p", "place": bucket, "root": "k10/x" })
+}
+
+fn description() -> Value {
+    json!({
         "application": "shop", "point": "shop-x1", "labels": { "a": "b" }, "actionTime": TIME, "scheduledTime": TIME,
         "manual": true, "bytes": 4096, "report": {
             "objects": 3, "counts": { "deployments.apps": 1 }, "servedVersions": { "deployments.apps": ["v1"] },
             "omitted": [], "failed": [{ "resource": "widgets", "why": "denied" }],
         },
+    })
+}
+
+/// What attempts of actions record, and what `serve` tells of itself.
+fn steps() -> Vec<(&'static str, Value)> {
+    let stored = json!({ "repository": ID, "outcome": ID, "stored_bytes": 7, "description": description() });
+    let run = json!({
+        "policy": "nightly", "policy_namespace": "kasten-io", "export": { "profile": { "name": "p" } },
+        "applications": [{ "application": "shop", "backup": "b", "export": "e" }], "backup_filters": null,
+        "ignore_exceptions": true, "tiers": ["daily"],
     });
+    let status = json!({
+        "clusterID": CLUSTER, "instance": ID, "lineage": ID, "version": "0.1.0", "writtenAt": TIME,
+        "catalog": { "generation": 2, "sequence": 9, "chain": "00ff", "digests": { "configuration": "00" } },
+        "exportsAtRisk": [{ "application": "shop", "profile": "p" }],
+        "ownership": { "state": "Owned", "claims": [] },
+    });
+    vec![
+        (
+            "what is being committed",
+            json!({ "repository": ID, "outcome": ID, "copy_of": ID, "stored_bytes": 7 }),
+        ),
+        ("stored backup", stored.clone()),
+        ("stored export", json!([stored, exported()])),
+        ("plan of a run", run),
+        ("status of an instance", status),
+    ]
+}
+
+fn rows() -> Vec<(&'static str, Value)> {
+    let place = place();
     let body =
         json!({ "annotations": { "a": "b" }, "spec": { "n": 1 }, "status": { "s": [1.5] }, "internal": [1] });
-    let exported = json!({ "profile": "p", "place": bucket, "root": "k10/x" });
     let artifact = json!({
-        "repository": ID, "outcome": ID, "objects": 3, "bytes": 9, "storedBytes": 7, "exported": exported,
+        "repository": ID, "outcome": ID, "objects": 3, "bytes": 9, "storedBytes": 7, "exported": exported(),
     });
     let repository = json!({ "application": "shop", "profile": "p", "place": place, "cluster": CLUSTER, "repository": ID });
     let enabled = json!({
@@ -134,7 +166,7 @@ fn rows() -> Vec<(&'static str, Value)> {
         "steps": ["s"], "warnings": [],
     });
     vec![
-        ("description of a backup", description),
+        ("description of a backup", description()),
         ("description of a run", run()),
         ("body of a row", body),
         ("artifact", artifact),

@@ -3,12 +3,14 @@
 
 use crate::StorePath;
 use crate::providers::filesystem::withstand_mounts;
+use crate::providers::s3::withstand_key;
 
 /// A decoder by name.
 pub type Decoder = (&'static str, fn(&[u8]) -> bool);
 
 /// Every decoder. Each asserts its rules and says whether it took the bytes.
-pub const TARGETS: &[Decoder] = &[("path", path), ("table of mounts", withstand_mounts)];
+pub const TARGETS: &[Decoder] =
+    &[("path", path), ("key of a bucket", withstand_key), ("table of mounts", withstand_mounts)];
 
 /// Inputs that the targets take.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
@@ -16,6 +18,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("path", ""),
         ("path", "k10/0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa/dr/00000001-00000001-00000000000001"),
         ("path", "packs/0a/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"),
+        ("key of a bucket", "k10/cluster/dr/0a0b/bases/00000001-00000001-00000000000001"),
         (
             "table of mounts",
             "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 21 0:5 / /a rw shared:1 - nfs4 s:/a rw,acdirmax=60\n",

@@ -26,6 +26,8 @@ use jiff::Timestamp;
 pub use self::connect::{LockMode, S3Settings, Secret};
 use self::fault::Failure;
 use self::listing::timestamp;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::listing::withstand_key;
 pub use self::protection::{ProtectionCheck, ProtectionFault};
 use self::transport::Transport;
 pub use self::trust::Trust;

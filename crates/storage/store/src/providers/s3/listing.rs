@@ -343,6 +343,16 @@ fn parse_key(key: &str, folder: &StorePath) -> Option<StorePath> {
     key.parse().ok().filter(|path: &StorePath| path.strip_prefix(folder).is_some())
 }
 
+/// A key that a bucket lists, for `fuzz`: taken only as a path below what was asked for.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_key(bytes: &[u8]) -> bool {
+    let Ok(key) = std::str::from_utf8(bytes) else { return false };
+    let folder: StorePath = "k10/cluster".parse().expect("a plain path");
+    let Some(path) = parse_key(key, &folder) else { return false };
+    assert!(key.starts_with(&key_prefix(&folder)) && path.as_str() == key, "{key:?}");
+    true
+}
+
 /// What no calendar can hold counts as the epoch.
 pub(super) fn timestamp(time: Option<&DateTime>) -> Timestamp {
     let time = time.and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos() as i32).ok());
