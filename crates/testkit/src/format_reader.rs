@@ -42,12 +42,17 @@ impl FormatReader {
         Ok(Self { interpreter: PathBuf::from(interpreter.trim_end()) })
     }
 
-    /// Reads a location that is a directory. The passphrase goes through the environment, as a secret should.
+    /// Reads a location that is a directory.
     pub fn read<A: AsRef<OsStr>>(&self, location: &Path, passphrase: &str, command: &[A]) -> Result<Told> {
+        let location = [OsStr::new("--location"), location.as_os_str()];
+        self.run(passphrase, location.into_iter().chain(command.iter().map(AsRef::as_ref)))
+    }
+
+    /// With these words. The passphrase goes through the environment, as a secret should.
+    pub fn run<A: AsRef<OsStr>>(&self, passphrase: &str, words: impl IntoIterator<Item = A>) -> Result<Told> {
         let output = Command::new(&self.interpreter)
-            .args(["-I", "-B", READER, "--location"])
-            .arg(location)
-            .args(command)
+            .args(["-I", "-B", READER])
+            .args(words)
             .env("KEELSON_PASSPHRASE", passphrase)
             .output()
             .with_context(|| format!("run the reader with {}", self.interpreter.display()))?;

@@ -15,6 +15,8 @@ from typing import Any
 from catalog import State, unpack_body
 from decode import Damage, Unreadable, decode_json_object, ensure
 from disaster_recovery import PlatformRepository, newest_chain, read_lineages
+from drill_report import check_report
+from kit import open_kit
 from location import Location
 from objects import decode_objects
 from report import Report
@@ -208,7 +210,7 @@ def print_rows(state: State) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="reader", description=__doc__)
-    parser.add_argument("--location", required=True, type=Path, help="the directory that k10/ lies in")
+    parser.add_argument("--location", type=Path, help="the directory that k10/ lies in; not for kit and check-report")
     parser.add_argument(
         "--passphrase-file", type=Path, help=f"otherwise the passphrase is taken from {PASSPHRASE_VARIABLE}"
     )
@@ -221,6 +223,11 @@ def parse_arguments() -> argparse.Namespace:
         cat.add_argument(argument)
         objects.add_argument(argument)
     commands.add_parser("catalog", help="rebuild the newest catalog: its rows, then its digests")
+    kit = commands.add_parser("kit", help="open a recovery kit with its passphrase and print its document")
+    kit.add_argument("file", type=Path)
+    report = commands.add_parser("check-report", help="check the report of a drill and print what was found")
+    report.add_argument("file", type=Path)
+    report.add_argument("--key", required=True, help="the platform's public key, 64 hexadecimal digits")
     return parser.parse_args()
 
 
@@ -235,6 +242,23 @@ def read_passphrase(file: Path | None) -> bytes:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "kit":
+            write_line(open_kit(arguments.file.read_bytes(), read_passphrase(arguments.passphrase_file)))
+            return WHOLE
+        case "check-report":
+            try:
+                key = bytes.fromhex(arguments.key)
+            except ValueError:
+                raise OSError("--key is 64 hexadecimal digits") from None
+            write_line(check_report(arguments.file.read_bytes(), key))
+            return WHOLE
+    return run_on_location(arguments)
+
+
+def run_on_location(arguments: argparse.Namespace) -> int:
+    if arguments.location is None:
+        raise OSError(f"{arguments.command} reads a --location")
     opened = Opened(Location(arguments.location), read_passphrase(arguments.passphrase_file))
     match arguments.command:
         case "list":

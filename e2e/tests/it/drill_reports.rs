@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use keelson_e2e::answer;
+use keelson_testkit::FormatReader;
 use serde_json::json;
 
 use crate::stage::{NAMESPACE, assert_said};
@@ -39,8 +40,14 @@ fn a_drill_report_is_printed_as_it_is_and_checked_without_a_platform() -> Result
         &["changed, or another platform signed it", "hint:"],
     );
     assert_said(&check("b817")?, 3, &["hexadecimal digits"]);
+    // Nor with our own program: the reader of the formats finds the same.
+    let reader = FormatReader::prepare()?;
+    let told = reader.run("", ["check-report", &path, "--key", KEY])?;
+    assert_eq!((told.code, &told.lines()?[0]["drill"]["findingsTotal"]), (0, &json!(0)), "{told:?}");
     fs::write(&file, KEPT.replace("\"findingsTotal\":0", "\"findingsTotal\":1"))?;
     assert_said(&check(KEY)?, 8, &["changed, or another platform signed it"]);
+    let told = reader.run("", ["check-report", &path, "--key", KEY])?;
+    assert_eq!(told.code, 1, "{told:?}");
     // The kit knows its own platform's key, and this is another's.
     let (kit, secret) = (world.kit.kit.display().to_string(), world.kit.passphrase.display().to_string());
     fs::write(&file, KEPT)?;

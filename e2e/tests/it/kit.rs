@@ -1,18 +1,20 @@
 //! Recovery kits: what a person kept is enough, a bad kit changes nothing, and an older state that was put in place of a
 //! location does not pass for the latest.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use keelson_e2e::{Listing, answer};
-use keelson_testkit::{BucketProtection, Minio, Supervisor};
+use keelson_testkit::{BucketProtection, FormatReader, Minio, Supervisor};
 use serde_json::{Value, json};
 
 use crate::stage::{NAMESPACE, Stage, assert_said, block_on, profile};
 use crate::world::{
-    APPLICATION, EARLIER, KitFile, PASSPHRASE, back_up, create_application, enter, export, wait_until_shipped,
+    APPLICATION, EARLIER, KIT_PASSPHRASE, KitFile, PASSPHRASE, back_up, create_application, enter, export,
+    wait_until_shipped,
 };
 
 const BUCKET: &str = "vault";
@@ -72,6 +74,28 @@ fn altered(kit: &KitFile, folder: &Path, change: impl FnOnce(&mut Vec<u8>)) -> R
     Ok(altered)
 }
 
+/// Another program, written from the pages of the formats alone.
+fn assert_a_stranger_reads(kit: &KitFile, cluster: &str, folder: &Path) -> Result<()> {
+    let reader = FormatReader::prepare()?;
+    let read =
+        |kit: &KitFile, passphrase: &str| reader.run(passphrase, [OsStr::new("kit"), kit.kit.as_os_str()]);
+    let told = read(kit, KIT_PASSPHRASE)?;
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    let document = &told.lines()?[0];
+    assert_eq!(document["cluster"], cluster);
+    assert_eq!(document["profile"]["name"], "vault");
+    assert_eq!(document["credentials"]["name"], "vault-keys");
+    let told = read(kit, PASSPHRASE)?;
+    assert_eq!(told.code, 3, "{}", told.stderr);
+    assert!(told.stderr.contains("the passphrase is another"), "{}", told.stderr);
+    let length = fs::read(&kit.kit)?.len();
+    for at in [100, length / 2, length - 1] {
+        let told = read(&altered(kit, folder, |bytes| bytes[at] ^= 1)?, KIT_PASSPHRASE)?;
+        assert_eq!(told.code, 1, "{at}: {}", told.stderr);
+    }
+    Ok(())
+}
+
 fn assert_bad_kits_are_refused(stage: &Stage, kit: &KitFile, folder: &Path) -> Result<()> {
     let wrong = KitFile { kit: kit.kit.clone(), passphrase: folder.join("wrong") };
     fs::write(&wrong.passphrase, PASSPHRASE)?;
@@ -117,6 +141,7 @@ fn a_kit_alone_brings_a_lost_platform_back_on_an_empty_cluster() -> Result<()> {
     block_on(minio.create_bucket(BUCKET, BucketProtection::None))?;
     let (kit, orders, id) = lose_a_platform(&minio, folder.directory())?;
     assert_eq!(fs::metadata(&kit.kit)?.permissions().mode() & 0o777, 0o600);
+    assert_a_stranger_reads(&kit, &id, folder.directory())?;
 
     let stage = Stage::raise(folder.directory(), &[])?;
     assert_bad_kits_are_refused(&stage, &kit, folder.directory())?;

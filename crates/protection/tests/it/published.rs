@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use keelson_model::names::DR_POLICY;
 use keelson_resources::KINDS;
 use keelson_testkit::eventually;
@@ -57,6 +57,39 @@ async fn act(world: &World) -> Result<()> {
     .await
 }
 
+/// The private fields of contents are those that `docs/format/catalog.md` draws, and no others: a reader without our code
+/// finds the data by them.
+fn assert_drawn(world: &World) -> Result<()> {
+    let names = |value: &Value| -> Result<BTreeSet<String>> {
+        Ok(value.as_object().context("an object")?.keys().cloned().collect())
+    };
+    let is_drawn = |value: &Value, always: &[&str], at_times: &[&str]| -> Result<()> {
+        let names = names(value)?;
+        let lacks: Vec<_> = always.iter().filter(|name| !names.contains(**name)).collect();
+        let others: Vec<_> = names
+            .iter()
+            .filter(|name| !always.contains(&name.as_str()) && !at_times.contains(&name.as_str()))
+            .collect();
+        ensure!(lacks.is_empty() && others.is_empty(), "lacks {lacks:?}, is not drawn {others:?}: {value}");
+        Ok(())
+    };
+    let mut exports = 0;
+    for content in world.list("RestorePointContent")? {
+        let internal = content.body.internal;
+        is_drawn(&internal, &["artifact", "manual", "tiers"], &["expiresAt", "retiring"])?;
+        let artifact = &internal["artifact"];
+        let always = ["repository", "outcome", "objects", "bytes", "storedBytes"];
+        is_drawn(artifact, &always, &["exported", "copy"])?;
+        if !artifact["exported"].is_null() {
+            exports += 1;
+            is_drawn(&artifact["exported"], &["profile", "place", "root"], &[])?;
+            is_drawn(&artifact["exported"]["place"], &["type", "claim", "path"], &[])?;
+        }
+    }
+    ensure!(exports > 0, "nothing was exported");
+    Ok(())
+}
+
 /// The schemas of recoveries named other fields than were written, and `status.requester` was never there.
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_is_written_is_as_its_published_schema_says() -> Result<()> {
@@ -67,6 +100,7 @@ async fn everything_that_is_written_is_as_its_published_schema_says() -> Result<
     world.serve();
     act(&world).await?;
     let mut seen = world.assert_as_published().await?;
+    assert_drawn(&world)?;
 
     let source = json!({ "profileName": "vault", "sourceClusterID": world.platform.cluster_id().as_str() });
     let review =
