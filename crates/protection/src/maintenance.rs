@@ -1,10 +1,11 @@
 //! Frees what no restore point needs: once a day every repository that this instance owns is pruned, and once a week
-//! repacked.
+//! repacked. Where a store locks, what restore points do need is kept locked.
 //!
 //! Guarantees: nothing goes without a proof of ownership made anew before each step; a take-over waits a day (see
 //! `ownership`). What a stop or a failure leaves half done the next pass finishes. One repository is worked on at a time;
 //! those whose prune waits for sessions are come back to.
 
+mod locks;
 mod places;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::epochs::{FoundList, RetiredBefore, Standing, StrangersList};
 use crate::layout::{ClusterFolder, Epoch};
+use crate::maintenance::locks::Needed;
 use crate::maintenance::places::{Place, Stands};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
@@ -66,6 +68,9 @@ pub struct PassReport {
     /// What writers that died had left in directories.
     #[serde(default)]
     pub leftovers_removed: u64,
+    /// Restore points whose locks were about to end.
+    #[serde(default)]
+    pub locks_lengthened: u64,
     /// Places that are not this instance's to maintain, and what went wrong; the first of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
@@ -160,6 +165,13 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
     let mut failed = Vec::new();
     let places = places::all(platform, &mut |why| failed.push(why)).await;
     failed.iter().for_each(|why| report.fail("a location", why));
+    let needed = match locks::read_needed(platform, &places) {
+        Ok(needed) => needed,
+        Err(why) => {
+            report.fail("locks", &why);
+            Needed::default()
+        }
+    };
     for place in places {
         let Stands { repositories, list, stranger } = match stand(platform, &place).await {
             Ok(stands) => stands,
@@ -182,10 +194,7 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
         }
         for repository in repositories {
             let name = repository.root().to_string();
-            match repository.sweep(LEFT_BEHIND_AFTER).await {
-                Ok(count) => report.leftovers_removed += count,
-                Err(error) => report.fail(&name, &Chain(&error).to_string()),
-            }
+            keep(&repository, &needed, &mut report).await;
             let repack = number % REPACK_EVERY_PASSES == REPACK_EVERY_PASSES - 1;
             match prune(platform, &place, &repository, list.as_ref(), repack).await {
                 Ok(Pruned::Done(pruned)) => report.count(pruned),
@@ -211,6 +220,19 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
         }
     }
     report
+}
+
+/// What does not wait for what a prune may free.
+async fn keep(repository: &Repository<Open>, needed: &Needed, report: &mut PassReport) {
+    let name = repository.root().to_string();
+    match repository.sweep(LEFT_BEHIND_AFTER).await {
+        Ok(count) => report.leftovers_removed += count,
+        Err(error) => report.fail(&name, &Chain(&error).to_string()),
+    }
+    match locks::lengthen(repository, needed).await {
+        Ok(count) => report.locks_lengthened += count,
+        Err(Trouble::Refused(why) | Trouble::Failed(why)) => report.fail(&name, &why),
+    }
 }
 
 /// Why a place was left as it is.

@@ -51,6 +51,14 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// Whether what is created there is locked.
+    pub(super) fn retains(&self) -> bool {
+        match self {
+            Self::Local => false,
+            Self::Shared { location, .. } => location.store.capabilities().retention.is_some(),
+        }
+    }
+
     /// Proves anew that something may be removed there.
     pub(super) async fn prove(&self, platform: &Platform) -> Result<Ownership, Trouble> {
         match self {

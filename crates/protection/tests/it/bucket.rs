@@ -39,6 +39,19 @@ pub(crate) async fn serve_to(world: &mut World, minio: &Minio, endpoint: &str, l
     let credentials = credentials.map(|(name, value)| (name.to_owned(), value.into()));
     let secret = Secret::opaque(NamespacedName::new(NAMESPACE, "s3-creds"), credentials);
     world.platform.cluster().apply_secret(&secret).await?;
+    let period = (locks == Locks::Asked).then_some("168h0m0s");
+    use_bucket(world, minio, endpoint, period).await?;
+    world.serve();
+    Ok(())
+}
+
+/// What the profile `vault` asks of the bucket from now on.
+pub(crate) async fn use_bucket(
+    world: &World,
+    minio: &Minio,
+    endpoint: &str,
+    period: Option<&str>,
+) -> Result<()> {
     let mut profile = profile();
     profile["spec"]["locationSpec"] = json!({
         "type": "ObjectStore",
@@ -47,12 +60,10 @@ pub(crate) async fn serve_to(world: &mut World, minio: &Minio, endpoint: &str, l
         "objectStore": { "objectStoreType": "S3", "name": BUCKET, "region": minio.region(),
             "pathType": "Directory", "endpoint": endpoint },
     });
-    if locks == Locks::Asked {
-        profile["spec"]["locationSpec"]["objectStore"]["protectionPeriod"] = json!("168h0m0s");
+    if let Some(period) = period {
+        profile["spec"]["locationSpec"]["objectStore"]["protectionPeriod"] = json!(period);
     }
-    make_valid(&world.platform, &config("Profile", "profiles"), &profile).await?;
-    world.serve();
-    Ok(())
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile).await
 }
 
 pub(crate) async fn store_of(minio: &Minio) -> Result<Arc<dyn Store>> {

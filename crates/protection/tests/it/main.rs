@@ -8,6 +8,7 @@ mod copies;
 mod drill;
 mod fixture;
 mod late_exports;
+mod locks;
 mod maintenance;
 mod mirror;
 mod passphrase;

@@ -126,8 +126,12 @@ fn print(status: &InstanceStatus) -> String {
 }
 
 fn print_pass(pass: &PassReport) -> String {
+    let locks = match pass.locks_lengthened {
+        0 => String::new(),
+        count => format!(", locks of {count} restore points lengthened"),
+    };
     format!(
-        "maintenance  at {}: {} restore points and {} bytes freed in {} repositories",
+        "maintenance  at {}: {} restore points and {} bytes freed in {} repositories{locks}",
         pass.at, pass.restore_points_removed, pass.bytes_freed, pass.repositories
     )
 }

@@ -174,6 +174,62 @@ async fn where_everything_is_retained_an_outcome_extends_what_it_reuses_and_can_
     assert!(opened.lengthen(&HashSet::from([nobody]), until).await.is_err());
 }
 
+/// Nobody writes it again, and no lock lasts as long as it is kept.
+#[tokio::test]
+async fn what_is_kept_longer_than_a_lock_lasts_is_locked_anew_in_time_and_not_each_day() {
+    let clock = Arc::new(ManualClock::new(now()));
+    let memory = MemoryStore::versioned().with_clock(clock.clone());
+    let store: Arc<dyn Store> = Arc::new(Retained::new(Arc::new(memory), 7 * DAY));
+    let repository = create_indexed(&store).await;
+    let kept = HashSet::from([back_up(&repository, &noise(1, 50_000)).await.unwrap().id]);
+    let repository = locked(&store).open(Unlock::Passphrase(&passphrase(PASSPHRASE))).await.unwrap();
+    let mut lengthened = 0;
+    for day in 1..=60 {
+        clock.advance(DAY);
+        let until = store.retention_end().await.unwrap().unwrap();
+        let least = until - RETENTION_MARGIN / 2;
+        lengthened += repository.lengthen_ending_before(least, &kept, until).await.unwrap();
+        let shortest = shortest_retention(&store, &["/sessions/"]).await;
+        assert!(shortest > clock.now() + 7 * DAY + 9 * DAY, "day {day}: {shortest}");
+    }
+    assert_eq!(lengthened, 6);
+}
+
+#[tokio::test]
+async fn what_is_gone_keeps_nothing_else_from_being_locked_longer_and_is_told() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::versioned());
+    let repository = create_indexed(&store).await;
+    let damaged = back_up(&repository, &noise(1, 20_000)).await.unwrap();
+    let whole = back_up(&repository, &noise(2, 20_000)).await.unwrap();
+    let nobody = keelson_model::SessionId::from_bytes([9; 16]);
+    let until = store.time().await.unwrap() + DAY;
+    let repository = locked(&store).open(Unlock::Passphrase(&passphrase(PASSPHRASE))).await.unwrap();
+    let ends = async |folder: &str| {
+        let mut ends = Vec::new();
+        for object in store.list_all(&root().join(folder).unwrap()).await.unwrap() {
+            ends.push(store.head(&object.path, None).await.unwrap().retain_until);
+        }
+        ends
+    };
+    let error = repository.lengthen_ending_before(until, &HashSet::from([whole.id, nobody]), until).await;
+    assert!(error.unwrap_err().to_string().contains(&nobody.to_string()));
+    for folder in ["packs", "outcomes"] {
+        assert_eq!(ends(folder).await.iter().flatten().count(), 1, "{folder}");
+    }
+
+    let gone = damaged.packs()[0].to_string();
+    let packs = store.list_all(&root().join("packs").unwrap()).await.unwrap();
+    let gone = packs.into_iter().find(|object| object.path.name() == gone).unwrap().path;
+    store.delete(&gone, None).await.unwrap();
+    let later = until + DAY;
+    let error = repository.lengthen(&HashSet::from([damaged.id, whole.id]), later).await.unwrap_err();
+    assert!(error.to_string().contains(gone.as_str()), "{error}");
+    for folder in ["packs", "index", "keys", "slots", "outcomes"] {
+        let ends = ends(folder).await;
+        assert!(!ends.is_empty() && ends.iter().all(|end| *end == Some(later)), "{folder}: {ends:?}");
+    }
+}
+
 /// As a mirror leaves it: the same keys and bytes, under version ids of the other bucket's own.
 async fn mirror(from: &Arc<dyn Store>) -> MemoryStore {
     let copy = MemoryStore::versioned();
