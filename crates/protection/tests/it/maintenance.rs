@@ -171,6 +171,41 @@ async fn nothing_is_removed_where_the_clocks_differ() -> Result<()> {
     world.end().await
 }
 
+/// A page said that people have to do it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dead_writers_left_goes_once_it_is_a_day_old() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace(GOES).await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    world.export(GOES, "stays", json!({})).await?;
+    let cluster = format!("k10/{}", world.platform.cluster_id());
+    let before = world.listing(&cluster)?;
+    let pack = before.iter().find(|path| path.contains("/packs/")).context("a pack")?;
+    let (repository, _) = pack.split_once("/packs/").context("a repository")?;
+    let folder = world.share.path().join(&cluster).join(repository);
+    let leave = |name: String, hours: u64| -> Result<PathBuf> {
+        let path = folder.join(name);
+        std::fs::write(&path, "half of a pack")?;
+        let written = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
+        std::fs::File::options().write(true).open(&path)?.set_modified(written)?;
+        Ok(path)
+    };
+    let old = leave(format!("packs/.keelson-{}", "0".repeat(32)), 25)?;
+    let young = leave(format!("index/.keelson-{}", "1".repeat(32)), 23)?;
+    eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
+    world.clock.advance(Duration::from_secs(3 * 3600));
+    let report = eventually("maintenance has passed", async || {
+        Ok(maintenance::passes(&world.platform).and_then(|passes| passes.last))
+    })
+    .await?;
+    assert_eq!((report.leftovers_removed, report.failures_total), (1, 0), "{report:?}");
+    ensure!(!old.exists() && young.exists(), "only what is a day old goes");
+    std::fs::remove_file(&young)?;
+    ensure!(world.listing(&cluster)? == before, "objects stay");
+    world.end().await
+}
+
 /// Bytes of all files below a folder.
 fn bytes_below(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
