@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, RowKey, RowKind};
 use keelson_crypto::Keyring;
-use keelson_model::{Classified, ClusterId, ErrorClass, Generation, later};
+use keelson_model::{Chain, Classified, ClusterId, ErrorClass, Generation, later};
 use keelson_store::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,7 @@ use crate::layout::{ClusterFolder, Epoch};
 use crate::locations::{Location, Place};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
+use crate::recovery::cards;
 use crate::restore_points::ExportedTo;
 
 /// So long nothing is removed after a take-over.
@@ -130,6 +131,8 @@ pub enum OwnershipError {
     ClocksDiffer { profile: String, difference: SignedDuration },
     #[error("ask '{profile}' for its time")]
     AskTime { profile: String, source: StoreError },
+    #[error("say in '{profile}' where the backups that were taken over go on")]
+    LeaveCard { profile: String, source: StoreError },
     #[error("read or make the claim of ownership in '{profile}'")]
     Claims { profile: String, source: EpochError },
     #[error("the keys of this lineage are not at hand")]
@@ -150,7 +153,7 @@ impl Classified for OwnershipError {
             | Self::ClocksDiffer { .. }
             | Self::Fenced { .. }
             | Self::NotOurs { .. } => ErrorClass::Denied,
-            Self::AskTime { source, .. } => source.class(),
+            Self::AskTime { source, .. } | Self::LeaveCard { source, .. } => source.class(),
             Self::Claims { source, .. } => source.class(),
             Self::Keys => ErrorClass::Bug,
             Self::Read { source } => source.class(),
@@ -165,6 +168,7 @@ impl Classified for OwnershipError {
             Self::Waits { .. } => "ownership.waits",
             Self::ClocksDiffer { .. } => "ownership.clocks_differ",
             Self::AskTime { .. } => "ownership.ask_time",
+            Self::LeaveCard { .. } => "ownership.leave_card",
             Self::Fenced { .. } => "ownership.fenced",
             Self::NotOurs { .. } => "ownership.not_ours",
             Self::Claims { .. } => "ownership.claims",
@@ -183,7 +187,7 @@ impl Classified for OwnershipError {
             )),
             Self::Waits { .. } => Some("if the original still works, shut this instance down".to_owned()),
             Self::ClocksDiffer { .. } => Some("set the clock that is wrong".to_owned()),
-            Self::AskTime { source, .. } => source.hint(),
+            Self::AskTime { source, .. } | Self::LeaveCard { source, .. } => source.hint(),
             Self::Fenced { .. } | Self::NotOurs { .. } => {
                 Some("shut this instance down, or recover again to take the backups over".to_owned())
             }
@@ -410,7 +414,26 @@ async fn take_over(
         Some(holder) if holder.claim.instance == identity.instance => holder.epoch,
         Some(_) | None => claim(platform, location, cluster).await?,
     };
+    leave_card(platform, location, cluster, epoch).await?;
     record(platform, location, cluster, epoch, Some(platform.clock.now())).await
+}
+
+/// A hint for whoever comes with the old id. What cannot be written there at all keeps nobody from owning the rest.
+async fn leave_card(
+    platform: &Platform,
+    location: &Location,
+    cluster: &ClusterId,
+    epoch: Epoch,
+) -> Result<(), OwnershipError> {
+    let profile = &location.profile;
+    match cards::write_continued(platform, &*location.store, cluster, epoch).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.class().is_lasting() => {
+            tracing::warn!(profile, %cluster, cause = %Chain(&error), "no card says where these backups go on");
+            Ok(())
+        }
+        Err(source) => Err(OwnershipError::LeaveCard { profile: profile.clone(), source }),
+    }
 }
 
 /// Claims the next epoch.

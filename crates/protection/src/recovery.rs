@@ -5,6 +5,7 @@
 //! says what a recovery would do, `execute` does it.
 
 pub(crate) mod adopt;
+pub(crate) mod cards;
 pub(crate) mod chain;
 pub mod discover;
 pub(crate) mod documents;

@@ -13,16 +13,13 @@ use keelson_store::{Store, StoreExt, StorePath};
 use serde::Serialize;
 
 use crate::layout::{self, ClusterFolder, DrFolder, Epoch, Position, name_of};
-use crate::recovery::RecoveryError;
 use crate::recovery::documents::CardDocument;
 use crate::recovery::open::{OpenChain, list_clusters, list_repositories, open_chains};
+use crate::recovery::{RecoveryError, cards};
 
 /// Profiles lie a few folders below the root of a bucket or share.
 const DEPTH_MAX: usize = 4;
 const FOLDERS_MAX: usize = 2_000;
-const CARDS_MAX: usize = 16;
-/// A card has some hundred bytes; what is longer is none of ours.
-const CARD_BYTES_MAX: u64 = 16 << 10;
 
 /// Everything of one cluster.
 #[derive(Debug, Serialize)]
@@ -146,7 +143,7 @@ async fn look(
     Ok(FoundCluster {
         path: path.to_owned(),
         cluster: cluster.to_string(),
-        cards: read_cards(store, &folder).await?,
+        cards: cards::read(&**store, &folder).await?,
         lineages: list_lineages(store, &folder).await?,
         applications: store.list_folders(&exports).await.map_err(failed)?,
         chains,
@@ -211,28 +208,6 @@ async fn count(
     }
     chain.newest_name = newest.map(|at| at.to_string());
     Ok(chain)
-}
-
-async fn read_cards(
-    store: &Arc<dyn Store>,
-    folder: &ClusterFolder,
-) -> Result<Vec<CardDocument>, RecoveryError> {
-    let cards = folder.cards();
-    let failed = |source| RecoveryError::List { folder: cards.clone(), source };
-    let mut found = Vec::new();
-    let mut objects = store.stream(&cards);
-    while let Some(object) = objects.try_next().await.map_err(failed)? {
-        if found.len() == CARDS_MAX {
-            break;
-        }
-        if object.length > CARD_BYTES_MAX {
-            continue;
-        }
-        let path = object.path;
-        let bytes = store.fetch_all(&path).await.map_err(|source| RecoveryError::Fetch { path, source })?;
-        found.extend(serde_json::from_slice::<CardDocument>(&bytes).ok());
-    }
-    Ok(found)
 }
 
 async fn list_lineages(

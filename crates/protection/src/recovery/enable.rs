@@ -5,20 +5,18 @@
 //! is claimed; 4 the card is there; 5 the repository's id is recorded; 6 it is there with its keys and slots; 7 it is
 //! the one in use; 8 a start and a base; 9 the other repositories of the lineage have the slots.
 
-use keelson_crypto::{KdfCost, random_bytes};
+use keelson_crypto::random_bytes;
 use keelson_model::recovery::DrMode;
 use keelson_model::{RepositoryId, SlotId};
 use keelson_resources::policy::DrPolicy;
-use keelson_store::{StoreError, StoreExt};
 
 use crate::layout::ClusterFolder;
 use crate::locations::Location;
 use crate::ownership;
 use crate::passphrases;
 use crate::platform::Platform;
-use crate::recovery::documents::{CardDocument, DOCUMENT_VERSION};
 use crate::recovery::state::{self, Enabled, Enabling};
-use crate::recovery::{RecoveryError, ship, slots};
+use crate::recovery::{RecoveryError, cards, ship, slots};
 use crate::repositories;
 
 /// Enables disaster recovery to a profile, or brings what is enabled in line with it.
@@ -70,7 +68,7 @@ async fn begin_anew(
 ) -> Result<Enabled, RecoveryError> {
     let claimed = ownership::prove(platform, location, &platform.cluster_id).await;
     allow_beside_the_source(claimed)?;
-    write_card(platform, location).await?;
+    cards::write_first(platform, &*location.store).await?;
 
     let vault_key = platform.vault().newest().number();
     let begun = state::enabling(platform)?
@@ -137,21 +135,5 @@ fn allow_beside_the_source(
     match claimed {
         Ok(_) | Err(ownership::OwnershipError::Pending { .. }) => Ok(()),
         Err(source) => Err(RecoveryError::Ownership { source }),
-    }
-}
-
-async fn write_card(platform: &Platform, location: &Location) -> Result<(), RecoveryError> {
-    let path = ClusterFolder::new(&platform.cluster_id).card(1);
-    let card = CardDocument {
-        format: DOCUMENT_VERSION,
-        product_version: env!("CARGO_PKG_VERSION").to_owned(),
-        fips: matches!(platform.settings.passphrase_cost, KdfCost::Pbkdf2HmacSha256 { .. }),
-        created: platform.clock.now(),
-        continued_by: None,
-    };
-    let bytes = serde_json::to_vec_pretty(&card).expect("plain data");
-    match location.store.create(&path, bytes.into()).await {
-        Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
-        Err(source) => Err(RecoveryError::Put { path, source }),
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use keelson_model::Clock;
 use keelson_model::recovery::DrMode;
 use keelson_protection::Record;
+use keelson_protection::recovery::CardDocument;
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::status;
 use keelson_testkit::eventually;
@@ -38,7 +39,8 @@ fn exported(world: &World) -> Result<Vec<Record>> {
 }
 
 fn without_claims(listing: &BTreeSet<String>) -> Vec<&String> {
-    listing.iter().filter(|path| !path.starts_with("epochs/")).collect()
+    let claims = |path: &String| path.starts_with("epochs/") || path.starts_with("cards/");
+    listing.iter().filter(|path| !claims(path)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +90,11 @@ async fn a_rehearsal_changes_nothing_of_its_source_and_a_new_owner_removes_nothi
     ensure!(refusal.to_string().contains("nothing is removed before"), "{refusal}");
     let owned = world.listing(&folder)?;
     ensure!(without_claims(&owned) == without_claims(&left), "a day has not passed");
+    let cards: Vec<_> = owned.difference(&left).filter(|path| path.starts_with("cards/")).collect();
+    ensure!(cards == ["cards/00000002"], "{cards:?}");
+    let card = std::fs::read(world.share.path().join(&folder).join(cards[0]))?;
+    let card: CardDocument = serde_json::from_slice(&card)?;
+    ensure!(card.continued_by.as_ref() == Some(world.platform.cluster_id()), "{card:?}");
 
     world.clock.advance(2 * HOUR);
     eventually("the source's export has expired", async || Ok(exported(&world)?.is_empty().then_some(())))

@@ -64,7 +64,9 @@ fn print(cluster: &FoundCluster) -> String {
     let mut lines = vec![format!("cluster {} ({path})", cluster.cluster)];
     for card in &cluster.cards {
         let fips = if card.fips { ", FIPS" } else { "" };
-        lines.push(format!("  card        version {}{fips}, made {}", card.product_version, card.created));
+        let on = card.continued_by.as_ref().map(|cluster| format!(", continued by {cluster}"));
+        let (version, made, on) = (&card.product_version, card.created, on.unwrap_or_default());
+        lines.push(format!("  card        version {version}{fips}, made {made}{on}"));
     }
     for lineage in &cluster.lineages {
         lines.push(format!("  owner       lineage {}, epoch {}", lineage.lineage, lineage.newest_epoch));

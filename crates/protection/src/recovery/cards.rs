@@ -1,0 +1,91 @@
+//! Cards: what anybody who can list a location may know of a cluster's backups there. Cleartext, and so hints: whoever can
+//! write there can write cards too, and nothing is decided by them.
+//!
+//! `cards/1` is made when disaster recovery is enabled; whoever takes the backups over on another cluster leaves one more,
+//! named by the epoch that it claimed, which says where they go on.
+
+use futures::TryStreamExt;
+use keelson_crypto::KdfCost;
+use keelson_model::ClusterId;
+use keelson_store::{Store, StoreError, StoreExt};
+
+use crate::layout::{ClusterFolder, Epoch};
+use crate::platform::Platform;
+use crate::recovery::RecoveryError;
+use crate::recovery::documents::{CardDocument, DOCUMENT_VERSION};
+
+const CARDS_MAX: usize = 16;
+/// A card has some hundred bytes; what is longer is none of ours.
+const CARD_BYTES_MAX: u64 = 16 << 10;
+
+/// Whether new slots are made with what FIPS approves.
+fn runs_fips(platform: &Platform) -> bool {
+    matches!(platform.settings.passphrase_cost, KdfCost::Pbkdf2HmacSha256 { .. })
+}
+
+/// The first card of this cluster, in its own folder.
+pub(crate) async fn write_first(platform: &Platform, store: &dyn Store) -> Result<(), RecoveryError> {
+    let folder = ClusterFolder::new(&platform.cluster_id);
+    let written = write(platform, store, &folder, 1, None).await;
+    written.map_err(|source| RecoveryError::Put { path: folder.card(1), source })
+}
+
+/// Says in the folder of a cluster whose backups were taken over that they go on here. A folder of our own needs no such
+/// card.
+pub(crate) async fn write_continued(
+    platform: &Platform,
+    store: &dyn Store,
+    source: &ClusterId,
+    epoch: Epoch,
+) -> Result<(), StoreError> {
+    if *source == platform.cluster_id {
+        return Ok(());
+    }
+    let here = Some(platform.cluster_id.clone());
+    write(platform, store, &ClusterFolder::new(source), u64::from(epoch.0), here).await
+}
+
+/// Found there, it was made by an earlier try, or by a stranger whom nobody believes.
+async fn write(
+    platform: &Platform,
+    store: &dyn Store,
+    folder: &ClusterFolder,
+    number: u64,
+    continued_by: Option<ClusterId>,
+) -> Result<(), StoreError> {
+    let card = CardDocument {
+        format: DOCUMENT_VERSION,
+        product_version: env!("CARGO_PKG_VERSION").to_owned(),
+        fips: runs_fips(platform),
+        created: platform.clock.now(),
+        continued_by,
+    };
+    let bytes = serde_json::to_vec_pretty(&card).expect("plain data");
+    match store.create(&folder.card(number), bytes.into()).await {
+        Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first cards of a cluster, oldest first.
+pub(crate) async fn read(
+    store: &dyn Store,
+    folder: &ClusterFolder,
+) -> Result<Vec<CardDocument>, RecoveryError> {
+    let cards = folder.cards();
+    let failed = |source| RecoveryError::List { folder: cards.clone(), source };
+    let mut found = Vec::new();
+    let mut objects = store.stream(&cards);
+    while let Some(object) = objects.try_next().await.map_err(failed)? {
+        if found.len() == CARDS_MAX {
+            break;
+        }
+        if object.length > CARD_BYTES_MAX {
+            continue;
+        }
+        let path = object.path;
+        let bytes = store.fetch_all(&path).await.map_err(|source| RecoveryError::Fetch { path, source })?;
+        found.extend(serde_json::from_slice::<CardDocument>(&bytes).ok());
+    }
+    Ok(found)
+}
