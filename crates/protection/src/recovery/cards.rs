@@ -4,9 +4,11 @@
 //! `cards/1` is made when disaster recovery is enabled; whoever takes the backups over on another cluster leaves one more,
 //! named by the epoch that it claimed, which says where they go on.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use keelson_crypto::KdfCost;
-use keelson_model::ClusterId;
+use keelson_model::{Chain, ClusterId};
 use keelson_store::{Store, StoreError, StoreExt};
 
 use crate::layout::{ClusterFolder, Epoch};
@@ -19,7 +21,7 @@ const CARDS_MAX: usize = 16;
 const CARD_BYTES_MAX: u64 = 16 << 10;
 
 /// Whether new slots are made with what FIPS approves.
-fn runs_fips(platform: &Platform) -> bool {
+pub(crate) fn runs_fips(platform: &Platform) -> bool {
     matches!(platform.settings.passphrase_cost, KdfCost::Pbkdf2HmacSha256 { .. })
 }
 
@@ -88,4 +90,12 @@ pub(crate) async fn read(
         found.extend(serde_json::from_slice::<CardDocument>(&bytes).ok());
     }
     Ok(found)
+}
+
+/// The same, for hints. What cannot be read now is none: no recovery waits for it.
+pub(crate) async fn hints(store: &Arc<dyn Store>, cluster: &ClusterId) -> Vec<CardDocument> {
+    read(&**store, &ClusterFolder::new(cluster)).await.unwrap_or_else(|error| {
+        tracing::warn!(%cluster, cause = %Chain(&error), "the cards of a cluster were not read");
+        Vec::new()
+    })
 }

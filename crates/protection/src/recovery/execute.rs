@@ -42,7 +42,7 @@ use crate::recovery::open::OpenChain;
 use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
 use crate::recovery::review::{Reviewed, Source, review};
 use crate::recovery::state::{self, DrRepository, Recovered};
-use crate::recovery::{RecoveryError, ship};
+use crate::recovery::{RecoveryError, cards, ship};
 
 /// What a recovery did, and how long each step took.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -140,6 +140,8 @@ pub(crate) async fn plan_from_chain(
         skip: request.skip,
         present: present_contents(platform),
         created: point.map_or(base.created, |point| point.creation_time),
+        cards: &reviewed.cards,
+        fips: cards::runs_fips(platform),
         warnings: found,
     }))
 }
@@ -170,6 +172,8 @@ async fn plan_from_exports(
         skip: request.skip,
         present: present_contents(platform),
         created: platform.clock.now(),
+        cards: &cards::hints(&location.store, source).await,
+        fips: cards::runs_fips(platform),
         warnings: exports.warnings.clone(),
     });
     Ok((plan, Opened::Exports(location, exports)))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::Position;
 use crate::recovery::chain::Replay;
-use crate::recovery::documents::Fork;
+use crate::recovery::documents::{CardDocument, Fork};
 
 /// What a recovery will do, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,10 @@ pub(crate) struct Observed<'a> {
     /// Restore point contents in the catalog that is replaced.
     pub present: u64,
     pub created: Timestamp,
+    /// What the location says in cleartext of the source, oldest first.
+    pub cards: &'a [CardDocument],
+    /// Whether this instance runs in FIPS mode.
+    pub fips: bool,
     /// What was found on the way and does not stand against the plan.
     pub warnings: Vec<String>,
 }
@@ -92,6 +96,8 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         skip,
         present,
         created,
+        cards,
+        fips,
         mut warnings,
     } = observed;
     let generation = Generation(highest_generation.0 + 1);
@@ -102,6 +108,8 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         ));
     }
     warnings.extend(lacks(&material, mode));
+    warnings.extend(other_mode(source, cards, fips));
+    warnings.extend(continued(source, target, cards));
     warnings.push(
         "policies run after the recovery, but nothing is retired until ConfigMap \
          k10-dr-remove-to-get-ownership is deleted"
@@ -135,6 +143,29 @@ fn lacks(material: &Material, mode: DrMode) -> Option<String> {
         }
         Material::Chain { .. } => None,
     }
+}
+
+/// The newest card tells how the source ran last.
+fn other_mode(source: &ClusterId, cards: &[CardDocument], fips: bool) -> Option<String> {
+    match (cards.last()?.fips, fips) {
+        (true, false) => Some(format!(
+            "cluster {source} ran in FIPS mode and this instance does not: stop it and start it with --fips, or new passphrase \
+             slots are not made with what FIPS approves"
+        )),
+        (false, true) => Some(format!(
+            "cluster {source} did not run in FIPS mode and this instance does: passphrase slots that were made there stay as \
+             they are"
+        )),
+        (true, true) | (false, false) => None,
+    }
+}
+
+/// Whoever comes with an old id is told where the backups have gone on.
+fn continued(source: &ClusterId, target: &ClusterId, cards: &[CardDocument]) -> Option<String> {
+    let on = cards.iter().rev().find_map(|card| card.continued_by.as_ref()).filter(|on| *on != target)?;
+    Some(format!(
+        "a card says that cluster {on} has taken over what is here of cluster {source}: look there, too"
+    ))
 }
 
 fn skipped_words(skip: SkipResources) -> Vec<String> {
@@ -252,6 +283,8 @@ mod tests {
                 skip: SkipResources::default(),
                 present: 0,
                 created: Timestamp::UNIX_EPOCH,
+                cards: &[],
+                fips: false,
                 warnings: vec!["lost: a run".to_owned()],
             });
             assert_eq!(plan.warnings[0], "lost: a run");
@@ -259,5 +292,50 @@ mod tests {
         };
         assert_eq!(fork(replay(vec![at(1, 11), at(2, 15)], 17)), at(2, 17));
         assert_eq!(fork(replay(vec![], 10)), at(1, 10));
+    }
+
+    #[test]
+    fn what_a_card_says_of_the_source_is_a_note_of_the_plan() {
+        let id = |text: &str| -> ClusterId { text.parse().unwrap() };
+        let (source, target) = (id("0c3e8c52-6a0b"), id("1d4f9d63-7b1c"));
+        let check = |cards: &[(bool, Option<&str>)], fips: bool, expected: &[&str]| {
+            let card = |(fips, on): &(bool, Option<&str>)| CardDocument {
+                format: 0,
+                product_version: "1".to_owned(),
+                fips: *fips,
+                created: Timestamp::UNIX_EPOCH,
+                continued_by: on.map(id),
+            };
+            let cards: Vec<_> = cards.iter().map(card).collect();
+            let plan = decide(Observed {
+                profile: "vault",
+                source: &source,
+                target: &target,
+                point: "exports",
+                mode: DrMode::QuickNoSnapshot,
+                material: Material::Exports,
+                highest_generation: Generation(1),
+                counts: BTreeMap::new(),
+                skip: SkipResources::default(),
+                present: 0,
+                created: Timestamp::UNIX_EPOCH,
+                cards: &cards,
+                fips,
+                warnings: Vec::new(),
+            });
+            let told: Vec<_> =
+                plan.warnings.iter().filter(|text| text.contains("cluster 0c3e8c52")).collect();
+            assert_eq!(told.len(), expected.len(), "{cards:?} {fips}: {told:?}");
+            assert!(told.iter().zip(expected).all(|(told, part)| told.contains(part)), "{told:?}");
+        };
+        let (lost, gained) = ("ran in FIPS mode and this instance does not", "did not run in FIPS mode");
+        check(&[], true, &[]);
+        check(&[(true, None)], true, &[]);
+        check(&[(false, None)], false, &[]);
+        check(&[(true, None)], false, &[lost]);
+        check(&[(false, None)], true, &[gained]);
+        // Whoever has taken over since ran in another mode.
+        check(&[(false, None), (true, Some("1d4f9d63-7b1c"))], false, &[lost]);
+        check(&[(true, Some("2e5fae74-8c2d"))], false, &[lost, "cluster 2e5fae74-8c2d has taken over"]);
     }
 }
