@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -177,6 +178,8 @@ pub struct Platform {
     pub(crate) shipping_trouble: std::sync::Mutex<Option<(jiff::Timestamp, String)>>,
     /// Where the store's clock and ours differ.
     pub(crate) clock_looks: ClockLooks,
+    /// The ownership ConfigMap is gone with the install namespace, and so releases nothing.
+    pub(crate) torn_down: AtomicBool,
     /// Held while a review or restore is made: at most one of each may exist.
     pub(crate) recovery_requests: tokio::sync::Mutex<()>,
     /// One at a time changes the passphrase, or what is enabled.
@@ -247,6 +250,7 @@ impl Platform {
             shipper: tokio::sync::Mutex::new(None),
             shipping_trouble: std::sync::Mutex::new(None),
             clock_looks: ClockLooks::default(),
+            torn_down: AtomicBool::new(false),
             recovery_requests: tokio::sync::Mutex::new(()),
             settings,
             clock,

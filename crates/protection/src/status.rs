@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_catalog::{Class, Database};
 use keelson_crypto::SigningKey;
+use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{ClusterId, SlotId};
 use keelson_workload::{ConfigMap, NamespacedName, Secret};
 use serde::{Deserialize, Serialize};
@@ -130,7 +132,8 @@ pub struct OwnershipStatus {
     /// Places of the source's backups that could not be claimed yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unowned: Vec<UnownedStatus>,
-    /// Why nothing is removed although this instance owns it: clocks that differ.
+    /// Why nothing is removed although this instance owns it, or taken over although nothing says that it must not: clocks
+    /// that differ, an install namespace that is being deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<String>,
 }
@@ -294,8 +297,15 @@ pub(crate) fn ownership_status(platform: &Platform, ownership: Ownership) -> Own
         (None, false) if !ownership.unowned.is_empty() => "Partial",
         (None, false) => "Owned",
     };
+    let mut waits = platform.clock_looks.reasons();
+    if ownership.pending.is_some() && platform.torn_down.load(Ordering::Relaxed) {
+        let namespace = &platform.settings.install_namespace;
+        waits.push(format!(
+            "{OWNERSHIP_CONFIG_MAP} is gone with namespace '{namespace}', which is being deleted: nothing is taken over"
+        ));
+    }
     OwnershipStatus {
-        waits: platform.clock_looks.reasons(),
+        waits,
         state: word.to_owned(),
         source: ownership.pending.map(|pending| pending.source),
         claims,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
@@ -34,7 +35,9 @@ pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationTok
             continue;
         }
         if let Some(pending) = ownership.pending {
-            if !is_released(&platform).await {
+            let release = find_release(&platform).await;
+            platform.torn_down.store(release == Release::TornDown, Ordering::Relaxed);
+            if release != Release::Released {
                 absent_since = None;
                 continue;
             }
@@ -59,16 +62,29 @@ pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationTok
     }
 }
 
-/// Live reads only: the ConfigMap is absent, and not because its whole namespace is being torn down.
-async fn is_released(platform: &Platform) -> bool {
+/// What has become of the ConfigMap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    /// It is there, or whether it is cannot be told now.
+    Held,
+    /// It is absent, as everything in its namespace will be: whoever tears a rehearsal down does not take over.
+    TornDown,
+    Released,
+}
+
+/// Live reads only.
+async fn find_release(platform: &Platform) -> Release {
     let namespace = &platform.settings.install_namespace;
     let at = NamespacedName::new(namespace, OWNERSHIP_CONFIG_MAP);
     if !matches!(platform.cluster.read_config_map(&at).await, Ok(None)) {
-        return false;
+        return Release::Held;
     }
-    let Ok(name) = namespace.parse::<NamespaceName>() else { return false };
-    let state = platform.cluster.namespace_state(&name).await;
-    matches!(state, Ok(Some(state)) if state.phase == NamespacePhase::Active)
+    let Ok(name) = namespace.parse::<NamespaceName>() else { return Release::Held };
+    match platform.cluster.namespace_state(&name).await {
+        Ok(Some(state)) if state.phase == NamespacePhase::Active => Release::Released,
+        Ok(_) => Release::TornDown,
+        Err(_) => Release::Held,
+    }
 }
 
 /// From here on ownership is a matter of each place: what is still to be claimed is written down first.

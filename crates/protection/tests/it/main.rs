@@ -21,5 +21,6 @@ mod replaced;
 mod rollback;
 mod schedule;
 mod stage;
+mod teardown;
 mod unanswered;
 mod wrong_clocks;
