@@ -6,14 +6,15 @@
 //!
 //! Each ends in a report that the platform signs. Guarantees: writes nothing to the location. A drill that failed is
 //! told until one goes well. Limits: the volume needs room for a second catalog for a while; of the exports,
-//! [`EXPORTS_MAX`] repositories are looked at in one drill.
+//! [`EXPORTS_MAX`] repositories are looked at in one drill, all of them in turn.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_crypto::{SigningKey, random_bytes};
+use keelson_crypto::SigningKey;
 use keelson_model::{Chain, RepositoryId, later};
 use keelson_repository::{Depth, Locked, Repository, Unlock, Verification};
 use keelson_store::StorePath;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::Position;
-use crate::locations::Location;
+use crate::locations::{Location, Place};
 use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
@@ -47,6 +48,9 @@ pub struct Drills {
     pub next: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<DrillReport>,
+    /// The last export repository that was asked: the next drill goes on behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_through: Option<String>,
     /// Signed, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<SignedReport>,
@@ -115,13 +119,15 @@ async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
             // What was signed stays evidence, whichever repository it is about.
             let reports = earlier.map(|drills| drills.reports).unwrap_or_default();
             let next = later(now, FIRST_AFTER);
-            return state::write_drills(platform, &Drills { repository, next, last: None, reports }).await;
+            let drills = Drills { repository, next, last: None, asked_through: None, reports };
+            return state::write_drills(platform, &drills).await;
         }
     };
     if now < drills.next {
         return Ok(());
     }
-    let report = drill(platform, &enabled).await;
+    let mut asked_through = drills.asked_through;
+    let report = drill(platform, &enabled, &mut asked_through).await;
     if report.is_green() {
         tracing::info!(seconds = report.seconds, through = report.through, "a drill went well");
     } else {
@@ -136,7 +142,8 @@ async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
     let mut reports = drills.reports;
     reports.extend(sign(platform, &report));
     reports.drain(..reports.len().saturating_sub(REPORTS_MAX));
-    state::write_drills(platform, &Drills { repository, next, last: Some(report), reports }).await
+    let drills = Drills { repository, next, last: Some(report), asked_through, reports };
+    state::write_drills(platform, &drills).await
 }
 
 /// None where the first vault key of the lineage is not at hand: a replaced passphrase led to later ones only.
@@ -149,12 +156,16 @@ fn sign(platform: &Platform, report: &DrillReport) -> Option<SignedReport> {
 }
 
 /// One drill, to its end whatever it meets.
-async fn drill(platform: &Arc<Platform>, enabled: &Enabled) -> DrillReport {
+async fn drill(
+    platform: &Arc<Platform>,
+    enabled: &Enabled,
+    asked_through: &mut Option<String>,
+) -> DrillReport {
     let began = tokio::time::Instant::now();
     let mut report = DrillReport { at: platform.clock.now(), ..DrillReport::default() };
     let work = platform.settings.data.join("drill");
     clear(&work).await;
-    if let Err(error) = look(platform, enabled, &work, &mut report).await {
+    if let Err(error) = look(platform, enabled, &work, &mut report, asked_through).await {
         report.find(format!("the drill did not come to its end: {}", Chain(&error)));
     }
     clear(&work).await;
@@ -167,6 +178,7 @@ async fn look(
     enabled: &Enabled,
     work: &std::path::Path,
     report: &mut DrillReport,
+    asked_through: &mut Option<String>,
 ) -> Result<(), RecoveryError> {
     let location = platform.open_location(&enabled.profile).await;
     let location = location.map_err(|source| RecoveryError::Location { source })?;
@@ -184,7 +196,7 @@ async fn look(
             enabled.repository
         )),
     }
-    for (root, needed) in choose(expected, &location) {
+    for (root, needed) in choose(expected, &location.place, asked_through) {
         if let Err(why) = ask(platform, &location, &root, needed, report).await {
             report.find(format!("repository '{root}': {why}"));
         }
@@ -227,20 +239,21 @@ fn compare(
     Ok(())
 }
 
-/// Our own repository, and exports of this location from a random one on.
+/// Our own repository, and exports of this location in turn: from the one behind that which was asked last.
 fn choose(
-    expected: std::collections::BTreeMap<String, Needed>,
-    location: &Location,
+    expected: BTreeMap<String, Needed>,
+    place: &Place,
+    asked_through: &mut Option<String>,
 ) -> Vec<(String, Needed)> {
     let (own, exports): (Vec<_>, Vec<_>) =
         expected.into_iter().partition(|(_, needed)| needed.place.is_none());
     let mut exports: Vec<_> =
-        exports.into_iter().filter(|(_, needed)| needed.place.as_ref() == Some(&location.place)).collect();
-    if !exports.is_empty() {
-        let from = u64::from_le_bytes(random_bytes()) % exports.len() as u64;
-        exports.rotate_left(from as usize);
-    }
+        exports.into_iter().filter(|(_, needed)| needed.place.as_ref() == Some(place)).collect();
+    let asked = |root: &String| asked_through.as_ref().is_some_and(|through| root <= through);
+    let from = exports.partition_point(|(root, _)| asked(root)) % exports.len().max(1);
+    exports.rotate_left(from);
     exports.truncate(EXPORTS_MAX);
+    *asked_through = exports.last().map(|(root, _)| root.clone());
     own.into_iter().chain(exports).collect()
 }
 
@@ -289,5 +302,40 @@ mod tests {
         (0..50).for_each(|number| report.find(number.to_string()));
         assert_eq!((report.findings.len(), report.findings_total), (FINDINGS_MAX, 50));
         assert!(!report.is_green());
+    }
+
+    fn root(number: usize) -> String {
+        format!("k10/0c3e8c52/exports/application-{number:02}/0123")
+    }
+
+    /// Each drill began at a random one, and which were never asked was a matter of luck.
+    #[test]
+    fn drills_ask_all_exports_of_the_location_in_turn() {
+        let claim = |claim: &str| Place::FileStore { claim: claim.to_owned(), path: String::new() };
+        let exports = |numbers: &[usize]| {
+            let needed = |place| Needed { outcomes: Vec::new(), place };
+            let ours = numbers.iter().map(|number| (root(*number), needed(Some(claim("share")))));
+            let mut expected: BTreeMap<_, _> = ours.collect();
+            expected.insert("k10/0c3e8c52/dr/4567".to_owned(), needed(None));
+            expected.insert("k10/0c3e8c52/exports/elsewhere/89ab".to_owned(), needed(Some(claim("other"))));
+            expected
+        };
+        let mut asked_through = None;
+        let mut drill = |numbers: &[usize]| -> Vec<String> {
+            let mut chosen = choose(exports(numbers), &claim("share"), &mut asked_through).into_iter();
+            assert_eq!(chosen.next().unwrap().0, "k10/0c3e8c52/dr/4567");
+            chosen.map(|(root, _)| root).collect()
+        };
+        let roots = |numbers: &[usize]| numbers.iter().copied().map(root).collect::<Vec<_>>();
+        let all: Vec<_> = (0..40).collect();
+        assert_eq!(drill(&all), roots(&all[..16]));
+        assert_eq!(drill(&all), roots(&all[16..32]));
+        assert_eq!(drill(&all), roots(&[&all[32..], &all[..8]].concat()));
+        // The one that was asked last has gone, and others have come.
+        let changed: Vec<_> = (0..41).filter(|number| *number != 7).collect();
+        assert_eq!(drill(&changed), roots(&changed[7..23]));
+        assert_eq!(drill(&[1, 2]), roots(&[1, 2]));
+        assert_eq!(drill(&[]), roots(&[]));
+        assert_eq!(drill(&all), roots(&all[..16]));
     }
 }
