@@ -1,5 +1,7 @@
 //! Validation of profiles and policies: what their status says, decided by looking, not by believing.
 
+mod immutable;
+
 use keelson_model::location::ProfileKind;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::policy::ParsedPolicy;
@@ -30,8 +32,14 @@ pub enum ProfileVerdict {
 /// What was found out about a policy.
 #[derive(Debug, Clone)]
 pub enum PolicyVerdict {
-    Sound,
-    Failed { errors: Vec<String>, class: ErrorClass },
+    /// It can run. What does not stand against that, and yet should be known, comes as warnings.
+    Sound {
+        warnings: Vec<String>,
+    },
+    Failed {
+        errors: Vec<String>,
+        class: ErrorClass,
+    },
 }
 
 /// Opens the profile's location and tries what a location must be able to do.
@@ -135,6 +143,7 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
             errors.push(told(&error));
         }
     }
+    let mut warnings = Vec::new();
     if errors.is_empty()
         && let Some(dr) = policy.disaster_recovery.as_ref()
     {
@@ -143,8 +152,12 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
             class = error.class();
             errors.push(told(&error));
         }
+        warnings = immutable::find_weaknesses(platform, &dr.profile, policy.frequency).await;
     }
-    if errors.is_empty() { PolicyVerdict::Sound } else { PolicyVerdict::Failed { errors, class } }
+    match errors.is_empty() {
+        true => PolicyVerdict::Sound { warnings },
+        false => PolicyVerdict::Failed { errors, class },
+    }
 }
 
 /// A profile that backups are to be written through.

@@ -71,7 +71,7 @@ pub(crate) async fn make_valid(platform: &Platform, kind: &Kind, object: &Value)
         let parsed =
             keelson_resources::policy::parse(&applied).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
         let verdict = validate_policy(platform, &parsed).await;
-        ensure!(matches!(verdict, PolicyVerdict::Sound), "{verdict:?}");
+        ensure!(matches!(verdict, PolicyVerdict::Sound { .. }), "{verdict:?}");
     }
     let status = json!({ "validation": "Success", "hash": spec_hash(&applied["spec"]) });
     cluster.patch_status(kind, Some(NAMESPACE), name, &status).await?;

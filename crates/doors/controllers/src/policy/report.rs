@@ -20,7 +20,7 @@ pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestam
     let before = &observed.status;
     let hash = Some(i64::from(subject.hash));
     let (found, error) = match verdict {
-        PolicyVerdict::Sound => (Found::Sound, None),
+        PolicyVerdict::Sound { warnings: _ } => (Found::Sound, None),
         PolicyVerdict::Failed { errors, class: _ } => (Found::Failed, bounded(errors)),
     };
     let unchanged_since = before.spec_modified_time.filter(|_| before.hash == hash);
@@ -56,12 +56,17 @@ fn protects_the_platform(observed: &Observed) -> bool {
 }
 
 fn notes(observed: &Observed, verdict: &PolicyVerdict) -> Vec<Note> {
-    let normal = |reason, text: &str| Note { severity: EventSeverity::Normal, reason, text: text.to_owned() };
+    let note = |severity, reason, text: String| Note { severity, reason, text };
     match verdict {
-        PolicyVerdict::Sound => {
-            let mut notes = vec![normal(event::POLICY_VALIDATED, "the policy can run")];
+        PolicyVerdict::Sound { warnings } => {
+            let (severity, enabled) = match warnings.join("; ").as_str() {
+                "" => (EventSeverity::Normal, "the platform protects itself".to_owned()),
+                weak => (EventSeverity::Warning, format!("the platform protects itself; {weak}")),
+            };
+            let sound = "the policy can run".to_owned();
+            let mut notes = vec![note(EventSeverity::Normal, event::POLICY_VALIDATED, sound)];
             if protects_the_platform(observed) {
-                notes.push(normal(event::PROTECTION_ENABLED, "the platform protects itself"));
+                notes.push(note(severity, event::PROTECTION_ENABLED, enabled));
             }
             notes
         }
@@ -75,7 +80,7 @@ fn notes(observed: &Observed, verdict: &PolicyVerdict) -> Vec<Note> {
 
 fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> Vec<Condition> {
     let (truth, reason, message) = match verdict {
-        PolicyVerdict::Sound => (Truth::True, reason::VALIDATED, String::new()),
+        PolicyVerdict::Sound { warnings: _ } => (Truth::True, reason::VALIDATED, String::new()),
         PolicyVerdict::Failed { errors, class } => {
             (Truth::False, failure_reason(observed, *class), errors.join("; "))
         }
@@ -87,7 +92,11 @@ fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> V
         conditions = conditions.with(kind::IGNORED, Truth::True, reason::NOT_SUPPORTED, &ignored);
     }
     if observed.subject.at.name == DR_POLICY {
-        conditions.with(kind::PROTECTED, truth, reason, &message).list()
+        let weak = match verdict {
+            PolicyVerdict::Sound { warnings } => warnings.join("; "),
+            PolicyVerdict::Failed { .. } => message,
+        };
+        conditions.with(kind::PROTECTED, truth, reason, &weak).list()
     } else {
         conditions.list()
     }

@@ -108,6 +108,10 @@ fn conditions(status: &Value) -> Vec<String> {
     list.map(|one| format!("{}={}/{}", text(one, "type"), text(one, "status"), text(one, "reason"))).collect()
 }
 
+fn sound() -> PolicyVerdict {
+    PolicyVerdict::Sound { warnings: Vec::new() }
+}
+
 fn failed(class: ErrorClass) -> PolicyVerdict {
     PolicyVerdict::Failed { errors: vec!["not like this".to_owned()], class }
 }
@@ -144,7 +148,7 @@ fn an_event_tells_of_a_verdict_that_changed_and_of_no_other() {
         let reasons: Vec<_> = events.iter().map(|note| note.reason).collect();
         assert_eq!(reasons, expected, "{name} {before} {verdict:?}");
     };
-    let sound = PolicyVerdict::Sound;
+    let sound = sound();
     let failed = failed(ErrorClass::NotFound);
     check("nightly", SUCCESS, &sound, &[]);
     check("nightly", FAILED, &failed, &[]);
@@ -156,11 +160,11 @@ fn an_event_tells_of_a_verdict_that_changed_and_of_no_other() {
 #[test]
 fn the_time_of_a_change_stays_until_the_next_change() {
     let mut observed = observed("nightly");
-    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    let status = report(&observed, &sound(), NOW).status;
     assert_eq!(status["specModifiedTime"], "1970-01-01T00:00:00Z");
     assert_eq!(conditions(&status), ["Valid=True/Validated"]);
     observed.status.hash = Some(1);
-    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    let status = report(&observed, &sound(), NOW).status;
     assert_eq!(status["specModifiedTime"], Time(NOW).to_string());
 }
 
@@ -179,7 +183,20 @@ fn a_verdict_about_another_specification_is_pending_until_it_is_made_again() {
 fn what_is_not_done_for_a_policy_is_a_condition_of_it() {
     let mut observed = observed("nightly");
     observed.parsed.as_mut().unwrap().ignored = vec!["spec.enableStaggering: no".to_owned()];
-    let status = report(&observed, &PolicyVerdict::Sound, NOW).status;
+    let status = report(&observed, &sound(), NOW).status;
     assert_eq!(conditions(&status), ["Valid=True/Validated", "Ignored=True/NotSupported"]);
     assert_eq!(status["conditions"][1]["message"], "spec.enableStaggering: no");
+}
+
+#[test]
+fn what_is_weak_about_the_platforms_own_backup_is_told_and_does_not_stop_it() {
+    let mut observed = observed(DR_POLICY);
+    observed.status.validation = None;
+    let verdict = PolicyVerdict::Sound { warnings: vec!["it is locked too briefly".to_owned()] };
+    let report = report(&observed, &verdict, NOW);
+    assert_eq!(report.status["validation"], SUCCESS);
+    assert_eq!(conditions(&report.status), ["Valid=True/Validated", "Protected=True/Validated"]);
+    assert_eq!(report.status["conditions"][1]["message"], "it is locked too briefly");
+    let told = report.events.iter().find(|note| note.reason == event::PROTECTION_ENABLED).unwrap();
+    assert_eq!(told.text, "the platform protects itself; it is locked too briefly");
 }
