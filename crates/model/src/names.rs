@@ -5,6 +5,8 @@ pub const DEFAULT_INSTALL_NAMESPACE: &str = "kasten-io";
 pub const DR_SECRET: &str = "k10-dr-secret";
 pub const DR_POLICY: &str = "k10-disaster-recovery-policy";
 pub const OWNERSHIP_CONFIG_MAP: &str = "k10-dr-remove-to-get-ownership";
+/// Says that a person has seen what would be freed after a take-over.
+pub const CONFIRM_CONFIG_MAP: &str = "keelson-confirm-maintenance";
 
 /// The Service through which the cluster's API server reaches ours.
 pub const API_SERVICE: &str = "keelson-api";

@@ -5,6 +5,7 @@
 //! `ownership`). What a stop or a failure leaves half done the next pass finishes. One repository is worked on at a time;
 //! those whose prune waits for sessions are come back to.
 
+pub(crate) mod foresee;
 mod locks;
 mod places;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, Expect, RowKey, RowKind};
-use keelson_model::{Chain, Classified, ErrorClass, later};
+use keelson_model::{Chain, Classified, ErrorClass, LineageId, SessionId, later};
 use keelson_repository::{
     JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackError, RepackThresholds,
     Repository, SessionPurpose,
@@ -122,6 +123,13 @@ async fn write(platform: &Platform, passes: &Passes) {
         commit(&platform.instance, "maintenance", vec![Change::Put { row, expect: Expect::Any }]).await;
     if let Err(error) = written {
         tracing::warn!(error = &error as &dyn std::error::Error, "a pass of maintenance was not recorded");
+    }
+}
+
+/// The next pass comes at once, unless one is under way.
+pub(crate) async fn pass_soon(platform: &Platform) {
+    if let Some(passes) = passes(platform) {
+        write(platform, &Passes { next: platform.clock.now(), ..passes }).await;
     }
 }
 
@@ -273,16 +281,25 @@ async fn stand(platform: &Platform, place: &Place) -> Result<Stands, Trouble> {
         }
         Standing::Unlisted { before, stranger } => (before, stranger),
     };
-    let mut taken = BTreeSet::new();
-    for repository in &repositories {
-        let retirements = repository.list_retired().await?;
-        taken.extend(epochs::take_over(&retirements, lineage, before.as_ref()));
-    }
+    let taken = taken_over(&repositories, lineage, before.as_ref()).await?;
     Ok(match epochs::record_retired(store, &folder, lineage, &keys, epoch, taken).await? {
         FoundList::List(list) => Stands { repositories, list: Some(list), stranger: passed_over },
         FoundList::Stranger(stranger) => Stands { repositories, list: None, stranger: Some(stranger) },
         FoundList::Absent => Stands { repositories, list: None, stranger: passed_over },
     })
+}
+
+/// What a new owner takes over of the retirements of those before.
+async fn taken_over(
+    repositories: &[Repository<Open>],
+    lineage: LineageId,
+    before: Option<&RetiredBefore>,
+) -> Result<BTreeSet<SessionId>, Trouble> {
+    let mut taken = BTreeSet::new();
+    for repository in repositories {
+        taken.extend(epochs::take_over(&repository.list_retired().await?, lineage, before));
+    }
+    Ok(taken)
 }
 
 /// How far a prune came.

@@ -4,11 +4,13 @@
 //! gone for a while by live reads, the next epoch is claimed in every location that the catalog knows. An instance
 //! that finds a higher epoch than its own is *fenced*: it stops maintenance and exports there.
 //!
-//! Whoever has taken over removes nothing there for [`MAINTENANCE_WAIT`]: time to notice that it was a mistake. Guarantees:
+//! Whoever has taken over removes nothing there for [`MAINTENANCE_WAIT`]: time to notice that it was a mistake, by what
+//! maintenance tells that it would free. A person who has seen that may end the wait (see `confirm`). Guarantees:
 //! nothing in `retired/` is created without a proof made here, and none where the store's clock and ours differ. What
 //! decides is the location, never a cached belief: each proof reads the claims anew.
 
 mod clocks;
+mod confirm;
 mod take;
 
 use std::collections::BTreeMap;
@@ -99,15 +101,34 @@ pub(crate) struct Held {
     /// When it was taken over from another instance. What was never another's has no such time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Timestamp>,
+    /// What would be freed, told while nothing is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreseen: Option<Foreseen>,
+    /// A person has seen that, and ended the wait.
+    #[serde(default)]
+    pub confirmed: bool,
     /// Another instance has claimed a higher epoch since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_by: Option<Epoch>,
 }
 
+/// What the first pass after a take-over would free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Foreseen {
+    pub at: Timestamp,
+    /// Restore points that owners before have retired.
+    pub retired: u64,
+    pub packs: u64,
+    pub bytes: u64,
+    /// Restore points that have expired and will be retired.
+    pub expired: u64,
+}
+
 impl Held {
-    /// Until when nothing is removed after it was taken over.
+    /// Until when nothing is removed after it was taken over, unless a person has ended the wait.
     pub(crate) fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = later(self.taken_at?, MAINTENANCE_WAIT);
+        let until = later(self.taken_at.filter(|_| !self.confirmed)?, MAINTENANCE_WAIT);
         (until > now).then_some(until)
     }
 }
@@ -185,7 +206,11 @@ impl Classified for OwnershipError {
                 "if the original is gone for good: kubectl delete configmap {} --namespace {namespace}",
                 keelson_model::names::OWNERSHIP_CONFIG_MAP
             )),
-            Self::Waits { .. } => Some("if the original still works, shut this instance down".to_owned()),
+            Self::Waits { .. } => Some(
+                "if the original still works, shut this instance down; else keelson dr status says what would be freed and \
+                 how to end the wait"
+                    .to_owned(),
+            ),
             Self::ClocksDiffer { .. } => Some("set the clock that is wrong".to_owned()),
             Self::AskTime { source, .. } | Self::LeaveCard { source, .. } => source.hint(),
             Self::Fenced { .. } | Self::NotOurs { .. } => {
@@ -339,7 +364,7 @@ pub(crate) async fn prove_removal(
     }
 }
 
-fn held_key(place: &Place, cluster: &ClusterId) -> String {
+pub(crate) fn held_key(place: &Place, cluster: &ClusterId) -> String {
     format!("{}/{cluster}", place.key())
 }
 
@@ -465,6 +490,8 @@ async fn record(
         cluster: cluster.clone(),
         epoch,
         taken_at,
+        foreseen: None,
+        confirmed: false,
         fenced_by: None,
     };
     tracing::info!(profile = location.profile, %cluster, %epoch, "ownership claimed");

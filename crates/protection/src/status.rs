@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::layout::Position;
 use crate::maintenance::{self, PassReport};
-use crate::ownership::{self, Ownership};
+use crate::ownership::{self, Foreseen, Held, Ownership};
 use crate::platform::{CatalogAway, Platform};
 use crate::recovery::drill::DrillReport;
 use crate::recovery::kit::{KIT_SECRET, SLOTS_KEY};
@@ -155,8 +155,31 @@ pub struct ClaimStatus {
     /// Taken over a short while ago: nothing is removed there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keeps_all_until: Option<Timestamp>,
+    /// What would be freed then, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreseen: Option<ForeseenStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_by: Option<u32>,
+}
+
+/// The plan of the first maintenance after a take-over, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeseenStatus {
+    pub at: Timestamp,
+    /// Restore points that owners before have retired.
+    pub retired: u64,
+    /// At most: a session that runs then may need some of it.
+    pub packs: u64,
+    pub bytes: u64,
+    /// Restore points that have expired and will be retired, too.
+    pub expired: u64,
+}
+
+impl From<Foreseen> for ForeseenStatus {
+    fn from(Foreseen { at, retired, packs, bytes, expired }: Foreseen) -> Self {
+        Self { at, retired, packs, bytes, expired }
+    }
 }
 
 pub(crate) async fn run_status(platform: Arc<Platform>, stop: CancellationToken) {
@@ -279,17 +302,19 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
 
 /// What is told of what this instance owns.
 pub(crate) fn ownership_status(platform: &Platform, ownership: Ownership) -> OwnershipStatus {
-    let claims: Vec<ClaimStatus> = ownership
-        .held
-        .values()
-        .map(|held| ClaimStatus {
+    let claim = |held: &Held| {
+        let keeps_all_until = held.waits_until(platform.clock.now());
+        let foreseen = held.foreseen.clone().filter(|_| keeps_all_until.is_some());
+        ClaimStatus {
             profile: held.profile.clone(),
             cluster: held.cluster.clone(),
             epoch: held.epoch.0,
-            keeps_all_until: held.waits_until(platform.clock.now()),
+            keeps_all_until,
+            foreseen: foreseen.map(ForeseenStatus::from),
             fenced_by: held.fenced_by.map(|epoch| epoch.0),
-        })
-        .collect();
+        }
+    };
+    let claims: Vec<ClaimStatus> = ownership.held.values().map(claim).collect();
     let fenced = claims.iter().any(|claim| claim.fenced_by.is_some());
     let word = match (&ownership.pending, fenced) {
         (Some(_), _) => "Pending",

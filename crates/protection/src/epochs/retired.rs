@@ -26,6 +26,12 @@ pub(crate) struct RetiredBefore {
     pub outcomes: BTreeSet<SessionId>,
 }
 
+impl RetiredBefore {
+    pub(crate) fn of(epoch: Epoch, outcomes: BTreeSet<SessionId>) -> Self {
+        Self { version: 0, epoch, outcomes }
+    }
+}
+
 /// What lies in the place of an epoch's list.
 #[derive(Debug)]
 pub(crate) enum FoundList {
@@ -85,7 +91,7 @@ pub(crate) async fn stand(
                 return Ok(Standing::Unlisted { before: Some(list), stranger: None });
             }
             FoundList::Stranger(stranger) => {
-                let before = Some(RetiredBefore { version: 0, epoch: earlier, outcomes: BTreeSet::new() });
+                let before = Some(RetiredBefore::of(earlier, BTreeSet::new()));
                 return Ok(Standing::Unlisted { before, stranger: Some(stranger) });
             }
         }
@@ -144,7 +150,7 @@ pub(crate) async fn record_retired(
     outcomes: BTreeSet<SessionId>,
 ) -> Result<FoundList, EpochError> {
     let path = cluster.epoch_retired(lineage, epoch);
-    let list = RetiredBefore { version: 0, epoch, outcomes };
+    let list = RetiredBefore::of(epoch, outcomes);
     let bytes = documents::seal(keys.newest(), ObjectKind::EpochRetired, &path, &list)
         .map_err(|source| EpochError::Seal { source })?;
     match store.create(&path, bytes).await {

@@ -12,20 +12,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::locations::Place;
-use crate::ownership::{self, Pending, Unowned};
+use crate::maintenance::foresee;
+use crate::ownership::{self, Pending, Unowned, confirm};
 use crate::platform::Platform;
 use crate::recovery;
 use crate::repositories;
 
 /// How often the ConfigMap is looked for while ownership is pending.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often a place that could not be claimed is tried again.
+/// How often a place that could not be claimed, or looked at, is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches for the ConfigMap's removal as long as ownership is pending, then claims place by place until all are owned.
 pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationToken) {
     let mut absent_since: Option<tokio::time::Instant> = None;
     let mut tried: Option<tokio::time::Instant> = None;
+    let mut untold: Option<tokio::time::Instant> = None;
     let mut tick = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
@@ -34,10 +36,18 @@ pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationTok
             absent_since = None;
             continue;
         }
+        if untold.is_none_or(|at| at.elapsed() >= RETRY_EVERY) {
+            let told = tokio::select! {
+                told = foresee::tell(&platform) => told,
+                () = stop.cancelled() => return,
+            };
+            untold = (!told).then(tokio::time::Instant::now);
+        }
+        confirm::end_waits(&platform, &ownership).await;
         if let Some(pending) = ownership.pending {
-            let release = find_release(&platform).await;
-            platform.torn_down.store(release == Release::TornDown, Ordering::Relaxed);
-            if release != Release::Released {
+            let found = find_release(&platform).await;
+            platform.torn_down.store(found == Release::TornDown, Ordering::Relaxed);
+            if found != Release::Released {
                 absent_since = None;
                 continue;
             }
@@ -89,6 +99,8 @@ async fn find_release(platform: &Platform) -> Release {
 
 /// From here on ownership is a matter of each place: what is still to be claimed is written down first.
 async fn release(platform: &Platform, pending: &Pending) -> Result<(), String> {
+    // What was confirmed of an earlier take-over says nothing of this one.
+    confirm::forget(platform).await.map_err(|error| Chain(&error).to_string())?;
     let places = places(platform, pending)?;
     let released = ownership::update(platform, |ownership| {
         ownership.pending = None;

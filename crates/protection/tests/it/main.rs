@@ -4,6 +4,7 @@
 mod actions;
 mod attacked;
 mod bucket;
+mod confirm;
 mod copies;
 mod drill;
 mod fixture;

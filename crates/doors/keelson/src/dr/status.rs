@@ -2,11 +2,14 @@
 
 use anyhow::Result;
 use jiff::SignedDuration;
+use keelson_model::names::CONFIRM_CONFIG_MAP;
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::maintenance::PassReport;
 use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::recovery::report::REPORTS_CONFIG_MAP;
-use keelson_protection::status::{InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY};
+use keelson_protection::status::{
+    ForeseenStatus, InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY,
+};
 use keelson_workload::NamespacedName;
 
 use crate::arguments::Common;
@@ -109,6 +112,7 @@ fn print(status: &InstanceStatus) -> String {
             claim.profile,
             keeps.unwrap_or_default()
         ));
+        lines.extend(claim.foreseen.iter().flat_map(print_foreseen));
     }
     for unowned in &status.ownership.unowned {
         lines.push(format!("  unowned    {} in '{}': {}", unowned.cluster, unowned.profile, unowned.why));
@@ -123,6 +127,17 @@ fn print(status: &InstanceStatus) -> String {
         lines.extend(pass.failures.iter().map(|why| format!("  failed     {why}")));
     }
     lines.join("\n")
+}
+
+fn print_foreseen(foreseen: &ForeseenStatus) -> [String; 2] {
+    let ForeseenStatus { at, retired, packs, bytes, expired } = foreseen;
+    [
+        format!(
+            "    then     {retired} retired restore points with up to {packs} packs and {bytes} bytes are freed, and \
+             {expired} that have expired are retired (as of {at})"
+        ),
+        format!("    sooner   kubectl create configmap {CONFIRM_CONFIG_MAP} --namespace <install namespace>"),
+    ]
 }
 
 fn print_pass(pass: &PassReport) -> String {

@@ -108,6 +108,16 @@ impl PrunePlan {
         self.marked.iter().chain(&self.dead).map(|pack| pack.bytes).sum()
     }
 
+    /// Packs that can be freed at most.
+    pub fn packs_to_free(&self) -> u64 {
+        (self.marked.len() + self.dead.len()) as u64
+    }
+
+    /// Retired outcomes whose records go.
+    pub fn outcomes_to_remove(&self) -> u64 {
+        self.retired.len() as u64
+    }
+
     pub(super) fn decide(inventory: Inventory, judged: &JudgedRetirements, mark: ObjectId) -> Self {
         let expired = Expired::decide(&inventory, judged);
         let Inventory { now, marks, outcomes, retirements, sessions, open, indexes, packs, .. } = inventory;

@@ -1,0 +1,107 @@
+//! What the first pass after a take-over would free, told while it waits: whoever sees more than he expects has taken over
+//! by mistake, and has time.
+//!
+//! Guarantees: reads only. Limits: counts what was retired by the owners before and what has expired since; what retention
+//! will retire is not known before a policy runs.
+
+use std::collections::BTreeSet;
+
+use keelson_model::{Chain, ClusterId};
+use keelson_repository::Ownership;
+
+use super::Trouble;
+use super::places::{self, Place};
+use crate::contents;
+use crate::epochs::{self, RetiredBefore, Standing};
+use crate::layout::ClusterFolder;
+use crate::locations::Location;
+use crate::ownership::{self, Foreseen};
+use crate::platform::Platform;
+
+/// Tells it of each place that was taken over a short while ago, once. False if some place could not be looked at.
+pub(crate) async fn tell(platform: &Platform) -> bool {
+    let now = platform.clock.now();
+    let Ok(known) = ownership::read(&platform.instance) else { return false };
+    let untold = known.held.iter().filter(|(_, held)| held.waits_until(now).is_some());
+    let untold = untold.filter(|(_, held)| held.foreseen.is_none()).map(|(key, _)| key.clone());
+    let mut untold: BTreeSet<_> = untold.collect();
+    if untold.is_empty() {
+        return true;
+    }
+    let mut fail = |why: String| tracing::warn!(why, "what would be freed is not known");
+    let places = places::all(platform, &mut fail).await;
+    for place in places {
+        let Place::Shared { location, cluster, .. } = &place else { continue };
+        let key = ownership::held_key(&location.place, cluster);
+        if !untold.contains(&key) {
+            continue;
+        }
+        match foresee(platform, &place, location, cluster).await {
+            Ok(foreseen) => {
+                let told = ownership::update(platform, |ownership| {
+                    if let Some(held) = ownership.held.get_mut(&key) {
+                        held.foreseen = Some(foreseen.clone());
+                    }
+                });
+                match told.await {
+                    Ok(_) => drop(untold.remove(&key)),
+                    Err(error) => fail(Chain(&error).to_string()),
+                }
+            }
+            Err(Trouble::Refused(why) | Trouble::Failed(why)) => fail(format!("{place}: {why}")),
+        }
+    }
+    untold.is_empty()
+}
+
+async fn foresee(
+    platform: &Platform,
+    place: &Place,
+    location: &Location,
+    cluster: &ClusterId,
+) -> Result<Foreseen, Trouble> {
+    let lineage = platform.identity().lineage;
+    let epoch = ownership::prove(platform, location, cluster).await?;
+    let proof = Ownership::proven_by_newest_epoch(lineage, u64::from(epoch.0));
+    let repositories = place.open(platform).await?;
+    let (folder, keys) = (ClusterFolder::new(cluster), ownership::lineage_keys(platform)?);
+    let list = match epochs::stand(&*location.store, &folder, lineage, &keys, epoch).await? {
+        Standing::Listed(list) => Some(list),
+        Standing::Blocked(_) => None,
+        Standing::Unlisted { before, stranger: _ } => {
+            let taken = super::taken_over(&repositories, lineage, before.as_ref()).await?;
+            Some(RetiredBefore::of(epoch, taken))
+        }
+    };
+    let mut foreseen = Foreseen {
+        at: platform.clock.now(),
+        retired: 0,
+        packs: 0,
+        bytes: 0,
+        expired: count_expired(platform, location, cluster)?,
+    };
+    for repository in &repositories {
+        let retirements = repository.list_retired().await?;
+        let judged = epochs::judge(&retirements, lineage, epoch, list.as_ref());
+        let plan = repository.plan_prune(&proof, &judged).await?;
+        foreseen.retired += plan.outcomes_to_remove();
+        foreseen.packs += plan.packs_to_free();
+        foreseen.bytes += plan.bytes_to_free();
+    }
+    Ok(foreseen)
+}
+
+/// Restore points that wait to be retired.
+fn count_expired(platform: &Platform, location: &Location, cluster: &ClusterId) -> Result<u64, Trouble> {
+    let now = platform.clock.now();
+    let catalog = platform.catalog()?;
+    let mut expired = 0;
+    for content in contents::all_internal(&catalog) {
+        let content = content?;
+        let is_here = content.artifact.exported.as_ref().is_some_and(|exported| {
+            exported.place == location.place && exported.cluster().as_ref() == Some(cluster)
+        });
+        expired += u64::from(is_here && content.expires_at.is_some_and(|at| at <= now));
+    }
+    Ok(expired)
+}
