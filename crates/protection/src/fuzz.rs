@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 use keelson_model::Revision;
+use keelson_resources::storage_repository::StorageRepositorySpec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,6 +73,11 @@ pub const TARGETS: &[Decoder] = &[
     ("body of a row", |bytes| json::<Body>(bytes, |_| {})),
     ("artifact", |bytes| json::<Artifact>(bytes, |_| {})),
     ("repository's row", |bytes| json::<RepositoryRow>(bytes, |_| {})),
+    ("repository's settings", |bytes| {
+        json::<StorageRepositorySpec>(bytes, |settings| {
+            let _ = settings.process_timeout();
+        })
+    }),
     ("secret's row", |bytes| json::<MirroredSecret>(bytes, |_| {})),
     ("work's row", |bytes| json::<Work>(bytes, |_| {})),
     ("where it is enabled to", |bytes| json::<Enabled>(bytes, |_| {})),

@@ -27,6 +27,7 @@ kinds! {
     restore_point_content = "RestorePointContent";
     dr_review = "KastenDRReview";
     dr_restore = "KastenDRRestore";
+    storage_repository = "StorageRepository";
 }
 
 macro_rules! rows {
@@ -47,6 +48,7 @@ rows! {
     restore_points = "RestorePoint";
     restore_point_contents = "RestorePointContent";
     dr_reviews = "KastenDRReview";
+    storage_repositories = "StorageRepository";
 }
 
 pub(crate) fn profile() -> Kind {

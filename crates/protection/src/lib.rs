@@ -26,6 +26,7 @@ mod restore_points;
 mod retention;
 mod retire;
 mod run;
+mod storage_repositories;
 mod streams;
 
 mod applications;

@@ -3,11 +3,13 @@
 //!
 //! Guarantees: nothing goes without a proof of ownership made anew before each step; a take-over waits a day (see
 //! `ownership`). What a stop or a failure leaves half done the next pass finishes. One repository is worked on at a time;
-//! those whose prune waits for sessions are come back to.
+//! those whose prune waits for sessions are come back to. A repository that people have taken out of maintenance is left as
+//! it is, and none is worked on for longer than they allow; how it went is told by its `StorageRepository`.
 
 pub(crate) mod foresee;
 mod locks;
 mod places;
+mod run;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::epochs::{FoundList, RetiredBefore, Standing, StrangersList};
 use crate::layout::{ClusterFolder, Epoch};
 use crate::maintenance::locks::Needed;
 use crate::maintenance::places::{Place, Stands};
+use crate::maintenance::run::Run;
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
 use crate::recovery::unnamed::{self, Named};
@@ -163,7 +166,7 @@ pub(crate) async fn run_maintenance(platform: Arc<Platform>, stop: CancellationT
 /// A prune that waits for sessions.
 struct Waiting {
     place: Place,
-    name: String,
+    run: Run,
     prune: Prune,
 }
 
@@ -189,6 +192,7 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
             }
             Err(Trouble::Failed(why)) => {
                 report.fail(&place.to_string(), &why);
+                run::note_all_failed(platform, &place, &why).await;
                 continue;
             }
         };
@@ -201,45 +205,103 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
             report.fail(path.as_str(), &why);
         }
         for repository in repositories {
-            let name = repository.root().to_string();
-            keep(&repository, &needed, &mut report).await;
-            let repack = number % REPACK_EVERY_PASSES == REPACK_EVERY_PASSES - 1;
-            match prune(platform, &place, &repository, list.as_ref(), repack).await {
-                Ok(Pruned::Done(pruned)) => report.count(pruned),
-                Ok(Pruned::Waits(prune)) if waiting.len() < WAITING_MAX => {
-                    waiting.push(Waiting { place: place.clone(), name, prune: *prune });
+            // Also where people want no maintenance: a lock that has ended cannot be had back.
+            keep_locked(&repository, &needed, &mut report).await;
+            let run = match Run::begin(platform, &repository) {
+                Ok(run) => run,
+                Err(Trouble::Refused(why)) => {
+                    report.refuse(why);
+                    continue;
                 }
-                Ok(Pruned::Waits(_)) => {}
-                Err(Trouble::Refused(why)) => report.refuse(why),
-                Err(Trouble::Failed(why)) => report.fail(&name, &why),
+                Err(Trouble::Failed(why)) => {
+                    report.fail(repository.root().as_str(), &why);
+                    continue;
+                }
+            };
+            let repack = number % REPACK_EVERY_PASSES == REPACK_EVERY_PASSES - 1;
+            let stands = (&place, &repository, list.as_ref());
+            if let Some(prune) = maintain(platform, stands, repack, run, &mut report).await {
+                // What a further one has begun the next pass finishes.
+                match waiting.len() < WAITING_MAX {
+                    true => waiting.push(prune),
+                    false => prune.run.end(platform, Some(WAITS.to_owned())).await,
+                }
             }
         }
     }
-    let until = tokio::time::Instant::now() + EVERY;
-    while !waiting.is_empty() && tokio::time::Instant::now() < until {
-        tokio::time::sleep(SESSIONS_EVERY).await;
-        for Waiting { place, name, mut prune } in std::mem::take(&mut waiting) {
-            match advance(platform, &place, &mut prune).await {
-                Ok(true) => report.count(prune.report()),
-                Ok(false) => waiting.push(Waiting { place, name, prune }),
-                Err(Trouble::Refused(why)) => report.refuse(why),
-                Err(Trouble::Failed(why)) => report.fail(&name, &why),
-            }
-        }
-    }
+    wait_for_sessions(platform, waiting, &mut report).await;
     report
 }
 
-/// What does not wait for what a prune may free.
-async fn keep(repository: &Repository<Open>, needed: &Needed, report: &mut PassReport) {
-    let name = repository.root().to_string();
-    match repository.sweep(LEFT_BEHIND_AFTER).await {
+/// What is said of a run that has come as far as it could.
+const WAITS: &str = "sessions are still waited for; the next pass goes on";
+
+/// One run in one repository. What it has begun and cannot end yet is returned.
+async fn maintain(
+    platform: &Platform,
+    (place, repository, list): (&Place, &Repository<Open>, Option<&RetiredBefore>),
+    repack: bool,
+    mut run: Run,
+    report: &mut PassReport,
+) -> Option<Waiting> {
+    match run.step(platform, "sweep", repository.sweep(LEFT_BEHIND_AFTER)).await {
         Ok(count) => report.leftovers_removed += count,
-        Err(error) => report.fail(&name, &Chain(&error).to_string()),
+        Err(Trouble::Refused(why) | Trouble::Failed(why)) => report.fail(run.name(), &why),
     }
+    let why = match prune(platform, (place, repository, list), repack, &mut run).await {
+        Ok(Pruned::Done(pruned)) => {
+            report.count(pruned);
+            None
+        }
+        Ok(Pruned::Waits(prune)) => return Some(Waiting { place: place.clone(), run, prune: *prune }),
+        Err(trouble) => Some(tell(trouble, run.name(), report)),
+    };
+    run.end(platform, why).await;
+    None
+}
+
+fn tell(trouble: Trouble, name: &str, report: &mut PassReport) -> String {
+    match trouble {
+        Trouble::Refused(why) => {
+            report.refuse(why.clone());
+            why
+        }
+        Trouble::Failed(why) => {
+            report.fail(name, &why);
+            why
+        }
+    }
+}
+
+async fn wait_for_sessions(platform: &Platform, mut waiting: Vec<Waiting>, report: &mut PassReport) {
+    let until = tokio::time::Instant::now() + EVERY;
+    while !waiting.is_empty() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(SESSIONS_EVERY).await;
+        for Waiting { place, mut run, mut prune } in std::mem::take(&mut waiting) {
+            let why = match run.step(platform, PRUNE, advance(platform, &place, &mut prune)).await {
+                Ok(true) => {
+                    report.count(prune.report());
+                    None
+                }
+                Ok(false) => {
+                    waiting.push(Waiting { place, run, prune });
+                    continue;
+                }
+                Err(trouble) => Some(tell(trouble, run.name(), report)),
+            };
+            run.end(platform, why).await;
+        }
+    }
+    for Waiting { run, .. } in waiting {
+        run.end(platform, Some(WAITS.to_owned())).await;
+    }
+}
+
+/// Does not wait for what a prune may free.
+async fn keep_locked(repository: &Repository<Open>, needed: &Needed, report: &mut PassReport) {
     match locks::lengthen(repository, needed).await {
         Ok(count) => report.locks_lengthened += count,
-        Err(Trouble::Refused(why) | Trouble::Failed(why)) => report.fail(&name, &why),
+        Err(Trouble::Refused(why) | Trouble::Failed(why)) => report.fail(repository.root().as_str(), &why),
     }
 }
 
@@ -308,33 +370,41 @@ enum Pruned {
     Waits(Box<Prune>),
 }
 
+const PRUNE: &str = "prune";
+
 async fn prune(
     platform: &Platform,
-    place: &Place,
-    repository: &Repository<Open>,
-    list: Option<&RetiredBefore>,
+    (place, repository, list): (&Place, &Repository<Open>, Option<&RetiredBefore>),
     repack: bool,
+    run: &mut Run,
 ) -> Result<Pruned, Trouble> {
-    let proof = place.prove(platform).await?;
-    retire_unnamed(platform, place, repository, &proof).await?;
-    orphans::retire(platform, repository, &proof).await?;
-    // First the retirements, then the claims: one that is stated in between is not among them.
-    let retirements = repository.list_retired().await?;
-    let proof = place.prove(platform).await?;
-    let judged = judge(platform, place, &retirements, &proof, list);
+    let retiring = async {
+        let proof = place.prove(platform).await?;
+        retire_unnamed(platform, place, repository, &proof).await?;
+        orphans::retire(platform, repository, &proof).await?;
+        // First the retirements, then the claims: one that is stated in between is not among them.
+        let retirements = repository.list_retired().await?;
+        let proof = place.prove(platform).await?;
+        let judged = judge(platform, place, &retirements, &proof, list);
+        Ok::<_, Trouble>((proof, judged))
+    };
+    let (proof, judged) = run.step(platform, "retire", retiring).await?;
     if repack {
-        self::repack(platform, repository, &proof, &judged).await?;
+        run.step(platform, "repack", self::repack(platform, repository, &proof, &judged)).await?;
     }
-    let plan = repository.plan_prune(&proof, &judged).await?;
-    if plan.is_empty() {
-        return Ok(Pruned::Done(PruneReport::default()));
-    }
-    tracing::info!(repository = %repository.root(), %plan, "pruning");
-    let mut prune = repository.begin_prune(plan);
-    match advance(platform, place, &mut prune).await? {
-        true => Ok(Pruned::Done(prune.report())),
-        false => Ok(Pruned::Waits(Box::new(prune))),
-    }
+    let pruning = async {
+        let plan = repository.plan_prune(&proof, &judged).await?;
+        if plan.is_empty() {
+            return Ok(Pruned::Done(PruneReport::default()));
+        }
+        tracing::info!(repository = %repository.root(), %plan, "pruning");
+        let mut prune = repository.begin_prune(plan);
+        match advance(platform, place, &mut prune).await? {
+            true => Ok::<_, Trouble>(Pruned::Done(prune.report())),
+            false => Ok(Pruned::Waits(Box::new(prune))),
+        }
+    };
+    run.step(platform, PRUNE, pruning).await
 }
 
 /// In a repository of disaster recovery: what a process left that ended before it was named.

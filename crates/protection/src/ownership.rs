@@ -74,6 +74,12 @@ impl Ownership {
         self.pending.as_ref().is_some_and(|pending| pending.source == *cluster)
             || self.unowned.contains_key(&held_key(place, cluster))
     }
+
+    /// What lies there is another instance's: it is read and nothing else.
+    pub(crate) fn forbids_writing(&self, place: &Place, cluster: &ClusterId) -> bool {
+        let held = self.held.get(&held_key(place, cluster));
+        self.is_pending(place, cluster) || held.is_some_and(|held| held.fenced_by.is_some())
+    }
 }
 
 /// A recovery has happened and nobody has confirmed yet that the original is gone.

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
 use crate::ownership::ClockLooks;
 use crate::recovery::ship::Shipper;
+use crate::storage_repositories::Unlisted;
 
 /// What an operator decides about one installation.
 #[derive(Debug, Clone)]
@@ -172,6 +173,8 @@ pub struct Platform {
     pub(crate) instance_key: InstanceKey,
     /// Local copies of repositories' indexes.
     pub(crate) index_cache: IndexCache,
+    /// Repositories whose objects were deleted.
+    pub(crate) unlisted: Unlisted,
     /// Ships the journal; held while a run of the DR policy needs the chain to stand still.
     pub(crate) shipper: tokio::sync::Mutex<Option<Shipper>>,
     /// Why nothing is shipped, and since when.
@@ -247,6 +250,7 @@ impl Platform {
         let slot = CatalogSlot::new(catalog, &commits);
         let index_cache = open_index_cache(&settings);
         Ok(Arc::new(Self {
+            unlisted: Unlisted::default(),
             shipper: tokio::sync::Mutex::new(None),
             shipping_trouble: std::sync::Mutex::new(None),
             clock_looks: ClockLooks::default(),

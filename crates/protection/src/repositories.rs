@@ -256,7 +256,9 @@ impl Platform {
         let keys = RepositoryKeys { vault, slots: Vec::new() };
         let id = self.local_repository_id();
         let (root, place) = (StorePath::root(), "the platform's volume");
-        create_or_open(store, &root, id, &keys, place, &[], &self.index_cache).await
+        let opened = create_or_open(store, &root, id, &keys, place, &[], &self.index_cache).await?;
+        self.unlisted.note_use(id);
+        Ok(opened)
     }
 
     /// The repository that an application is exported to through this location, made on first use.
@@ -299,6 +301,7 @@ impl Platform {
             row.slots = keys.slot_ids();
             self.note_slots(&key, &row).await?;
         }
+        self.unlisted.note_use(open.id());
         Ok((row, open))
     }
 
@@ -400,6 +403,7 @@ impl Platform {
             }
             let root = parse_root(&exported.root)?;
             if let Some(open) = self.open_past(&location, exported, &root, artifact.outcome).await {
+                self.unlisted.note_use(open.id());
                 return Ok((open, artifact.clone()));
             }
             let mut locked = Repository::<Locked>::at(location.store, root)
@@ -414,6 +418,7 @@ impl Platform {
                 profile: profile.to_owned(),
                 source,
             })?;
+            self.unlisted.note_use(open.id());
             return Ok((open, artifact.clone()));
         }
         let local = self.local_repository().await?;
@@ -445,6 +450,6 @@ impl Platform {
     }
 }
 
-fn parse_root(root: &str) -> Result<StorePath, RepositoriesError> {
+pub(crate) fn parse_root(root: &str) -> Result<StorePath, RepositoriesError> {
     root.parse().map_err(|source| RepositoriesError::Root { root: root.to_owned(), source })
 }

@@ -1,8 +1,9 @@
-//! The doors' way in: what may be created, deleted and looked into, and what that means for the platform.
+//! The doors' way in: what may be created, changed, deleted and looked into, and what that means for the platform.
 //!
 //! A door has already authenticated the requester, checked the schema and reviewed the requester's access to every
 //! reference. What depends on the state of the platform is decided here.
 
+mod change;
 mod create;
 mod delete;
 mod details;
@@ -13,6 +14,7 @@ use keelson_catalog::{CommitError, ReadError};
 use keelson_model::{Classified, ErrorClass, Revision};
 use serde_json::Value;
 
+pub use change::change;
 pub(crate) use create::application_labels;
 pub use create::create;
 pub use delete::delete;
@@ -61,7 +63,7 @@ pub enum RequestError {
     /// The precondition or the state of the object forbids it.
     #[error("{message}")]
     Conflict { message: String },
-    #[error("{kind} '{name}' is not made or removed by clients")]
+    #[error("{kind} '{name}' is not made, changed or removed by clients")]
     NotByClients { kind: &'static str, name: String },
     #[error(transparent)]
     Away(CatalogAway),

@@ -112,13 +112,29 @@ fn bounded(value: &Value) -> Value {
 /// An object is told at most so many faults at once.
 pub(crate) const ERRORS_MAX: usize = 32;
 
+/// Checks an object whose `spec` a client has changed. Its metadata is as it was.
+pub fn validate_change(kind: &KindInfo, object: &Value, install_namespace: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    structure::check_structure(kind.known_schema(), object, &mut errors);
+    check_rules(kind, object, install_namespace, errors)
+}
+
 /// Checks an object that a client creates. `metadata.namespace` must have been filled in from the request.
 ///
 /// The platform's own objects need not pass: some fields are for the platform to set.
 pub fn validate_create(kind: &KindInfo, object: &Value, install_namespace: &str) -> Vec<FieldError> {
     let mut errors = metadata::check_metadata(kind, object);
     structure::check_structure(kind.known_schema(), object, &mut errors);
-    // The rules of a kind read fields and may count on their types.
+    check_rules(kind, object, install_namespace, errors)
+}
+
+/// The rules of a kind read fields and may count on their types.
+fn check_rules(
+    kind: &KindInfo,
+    object: &Value,
+    install_namespace: &str,
+    mut errors: Vec<FieldError>,
+) -> Vec<FieldError> {
     if errors.is_empty() {
         errors = (kind.check)(object, install_namespace);
     }

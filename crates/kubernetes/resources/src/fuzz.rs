@@ -16,6 +16,7 @@ use crate::apps::restore_point_content::RestorePointContentSpec;
 use crate::check::ERRORS_MAX;
 use crate::recovery::restore::KastenDRRestoreSpec;
 use crate::recovery::review::KastenDRReviewSpec;
+use crate::storage_repository::StorageRepositorySpec;
 use crate::{
     KINDS, KindInfo, Verb, ignored_fields, policy, profile, spec_hash, unknown_fields, validate_create,
 };
@@ -182,6 +183,7 @@ fn read_spec(kind: &KindInfo, spec: &Value) -> Option<String> {
         "RestorePointContent" => fault_of::<RestorePointContentSpec>(spec),
         "KastenDRRestore" => fault_of::<KastenDRRestoreSpec>(spec),
         "KastenDRReview" => fault_of::<KastenDRReviewSpec>(spec),
+        "StorageRepository" => fault_of::<StorageRepositorySpec>(spec),
         other => Some(format!("'{other}' is not in this list")),
     }
 }

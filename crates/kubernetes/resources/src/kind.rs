@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::age::human_age;
 use crate::check::FieldError;
-use crate::{actions, apps, recovery};
+use crate::{actions, apps, recovery, storage_repository};
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,7 @@ pub const KINDS: &[KindInfo] = &[
     apps::restore_point_content::KIND,
     recovery::restore::KIND,
     recovery::review::KIND,
+    storage_repository::KIND,
 ];
 
 /// One aggregated kind.

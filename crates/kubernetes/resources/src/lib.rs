@@ -21,10 +21,12 @@ pub mod policy;
 pub mod profile;
 pub mod recovery;
 pub mod roles;
+pub mod storage_repository;
 
 pub use age::human_age;
 pub use check::{
-    FieldError, FieldFault, check_served, ignored_fields, prune_fields, unknown_fields, validate_create,
+    FieldError, FieldFault, check_served, ignored_fields, prune_fields, unknown_fields, validate_change,
+    validate_create,
 };
 pub use fingerprint::spec_hash;
 pub use kind::{Cell, Column, KINDS, KindInfo, Reference, ResourceScope, Verb, find_kind, kind_of_row};

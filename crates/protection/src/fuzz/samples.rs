@@ -171,6 +171,7 @@ fn rows() -> Vec<(&'static str, Value)> {
         ("body of a row", body),
         ("artifact", artifact),
         ("repository's row", repository),
+        ("repository's settings", json!({ "disableMaintenance": true, "backgroundProcessTimeout": "90m" })),
         ("secret's row", json!({ "type": "Opaque", "data": { "key": "00ff" }, "labels": { "a": "b" } })),
         ("work's row", json!({ "kind": "k", "namespace": "n", "name": "n", "uid": "u" })),
         ("where it is enabled to", enabled),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use keelson_catalog::RowKey;
-use keelson_model::{Chain, ClusterId};
+use keelson_model::{Chain, ClusterId, RepositoryId};
 use keelson_repository::{Locked, Open, OpenRepositoryError, Ownership, Repository, Unlock};
 use keelson_store::StorePath;
 
 use super::Trouble;
 use crate::epochs::{RetiredBefore, StrangersList};
-use crate::layout::ClusterFolder;
+use crate::layout::{ClusterFolder, name_of};
 use crate::locations::{self, Location};
 use crate::ownership;
 use crate::platform::Platform;
@@ -66,6 +66,14 @@ impl Place {
             Self::Shared { location, cluster, .. } => {
                 Ok(ownership::prove_removal(platform, location, cluster).await?)
             }
+        }
+    }
+
+    /// Those that it is known to hold.
+    pub(super) fn repositories(&self, platform: &Platform) -> Vec<RepositoryId> {
+        match self {
+            Self::Local => vec![platform.local_repository_id()],
+            Self::Shared { roots, .. } => roots.iter().filter_map(name_of).collect(),
         }
     }
 

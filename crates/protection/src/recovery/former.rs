@@ -13,7 +13,7 @@ use crate::recovery::state::{DrRepository, Enabled};
 
 const ACTOR: &str = "disaster recovery";
 
-fn row_kind() -> RowKind {
+pub(crate) fn row_kind() -> RowKind {
     RowKind::new("former-dr-repositories")
 }
 

@@ -43,6 +43,7 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     let legacy = mode == DrMode::Legacy;
     let left_behind = if legacy { copies::copy_points(job, &location).await? } else { Vec::new() };
     let reached = ship::ship_now(&job.platform).await?;
+    job.platform.unlisted.note_use(reached.repository.id());
     let lengthened = locks::lengthen(&job.platform.cluster_id, &reached).await?;
     let manifest = write_manifest(job, policy, &reached, lengthened).await?;
     retention::apply(&job.platform, &reached, &location, &policy.parsed.retention_of(false)).await?;

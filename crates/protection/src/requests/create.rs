@@ -76,12 +76,12 @@ fn check_claimed(claimed: &BTreeMap<String, String>, record: &Record) -> Result<
 }
 
 /// The row of the record itself among the changes, as it was written.
-fn stored(record: &Record, changes: &[Change], revision: keelson_model::Revision) -> Stored {
+pub(super) fn stored(record: &Record, changes: &[Change], revision: keelson_model::Revision) -> Stored {
     let row = changes.iter().find_map(|change| match change {
         Change::Put { row, .. } if row.key() == record.key() => Some(row.clone()),
         _ => None,
     });
-    Stored { row: row.expect("a create always puts its own row"), revision }
+    Stored { row: row.expect("who writes a record puts its own row"), revision }
 }
 
 async fn run_action(

@@ -10,6 +10,7 @@ use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Effect, Preconditions, RequestError};
 use crate::restore_points::{self, ContentInternal, Retiring};
+use crate::storage_repositories;
 
 /// Tries when rows that go with the object change in between.
 const TRIES_MAX: usize = 5;
@@ -35,6 +36,9 @@ pub async fn delete(
         let changes = changes_for(platform, &database, requester, kind, &record)?;
         if effect == Effect::DryRun || changes.is_empty() {
             return Ok(found);
+        }
+        if kind.kind == "StorageRepository" {
+            storage_repositories::hide(platform, &record);
         }
         match commit(&database, &requester.name, changes).await {
             Ok(_) => return Ok(found),
@@ -79,6 +83,13 @@ fn changes_for(
         }
         "RestorePointContent" => retire_content(platform, database, requester, record),
         "KastenDRReview" | "KastenDRRestore" => Ok(vec![own(record)]),
+        "StorageRepository" => {
+            let mut changes = vec![own(record)];
+            changes.extend(
+                storage_repositories::forget(record).map_err(|source| RequestError::Decode { source })?,
+            );
+            Ok(changes)
+        }
         _ => {
             // An action's result stays; a running action notices that it is gone and stops.
             let mut changes = vec![own(record)];

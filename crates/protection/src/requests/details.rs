@@ -9,6 +9,7 @@ use crate::platform::Platform;
 use crate::records::Record;
 use crate::requests::RequestError;
 use crate::restore_points;
+use crate::storage_repositories;
 
 /// What the sub-resource `details` adds to an object's status.
 pub async fn details(
@@ -31,6 +32,10 @@ pub async fn details(
             json!({ "restorePointDetails": content.as_ref().map_or(Value::Null, restore_points::details) })
         }
         "RestorePointContent" => json!({ "restorePointContentDetails": restore_points::details(&record) }),
+        "StorageRepository" => {
+            let details = storage_repositories::details(platform, &record).await;
+            json!({ "details": details.map_err(|source| RequestError::Decode { source })? })
+        }
         "Application" => json!({ "appDetails": { "components": {} } }),
         _ => json!({ "actionDetails": { "phases": [phase(kind, &record)] } }),
     })

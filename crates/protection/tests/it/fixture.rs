@@ -12,7 +12,7 @@ use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Clock, ClusterId, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
 use keelson_protection::{CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, status};
-use keelson_resources::{KINDS, KindInfo, check_served, find_kind};
+use keelson_resources::{KINDS, KindInfo, check_served};
 use keelson_store::Store;
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_testkit::{ControlPlane, eventually};
@@ -220,6 +220,15 @@ impl World {
         requests::delete(&self.platform, &person(), kind, at.0, at.1, &any, Effect::Apply).await.map(drop)
     }
 
+    /// Gives an object another spec.
+    pub(crate) async fn change(&self, kind: &str, at: (&str, &str), spec: Value) -> Result<Record> {
+        let kind = kind_info(kind);
+        let key = RowKey::new(RowKind::new(kind.row_kind()), at.0, at.1);
+        let found = self.platform.database(kind)?.read(&key)?.context("the object")?;
+        let changed = requests::change(&self.platform, &person(), kind, found, spec, Effect::Apply).await?;
+        Ok(Record::parse(&changed)?)
+    }
+
     pub(crate) fn read(&self, kind: &str, at: (&str, &str)) -> Result<Option<Record>> {
         let kind = kind_info(kind);
         let key = RowKey::new(RowKind::new(kind.row_kind()), at.0, at.1);
@@ -318,10 +327,7 @@ pub(crate) fn files(root: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn kind_info(kind: &str) -> &'static KindInfo {
-    ["actions.kio.kasten.io", "apps.kio.kasten.io", "dr.kio.kasten.io"]
-        .into_iter()
-        .find_map(|group| find_kind(group, &format!("{}s", kind.to_lowercase())))
-        .expect("a kind of ours")
+    KINDS.iter().find(|known| known.kind == kind).expect("a kind of ours")
 }
 
 /// Who may everything, as the plane's own client does.

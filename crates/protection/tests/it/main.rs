@@ -22,6 +22,7 @@ mod replaced;
 mod rollback;
 mod schedule;
 mod stage;
+mod storage_repositories;
 mod teardown;
 mod unanswered;
 mod wrong_clocks;

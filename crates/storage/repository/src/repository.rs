@@ -3,6 +3,7 @@
 mod create;
 mod slots;
 mod unlock;
+mod usage;
 
 use std::fmt;
 use std::ops::Deref;
@@ -16,6 +17,7 @@ use keelson_store::{Store, StoreError, StoreExt, StorePath};
 
 pub use create::{CreateRepositoryError, NewRepository};
 pub use unlock::{OpenRepositoryError, Unlock};
+pub use usage::{Counted, Usage};
 
 use crate::core::Core;
 use crate::format::outcome_record::SessionResult;

@@ -122,13 +122,18 @@ fn the_roles_of_an_installation_allow_what_they_are_for() {
         (admin, "create", "config.kio.kasten.io", "profiles", "kasten-io", true),
         (admin, "delete", "apps.kio.kasten.io", "restorepointcontents", "", true),
         (admin, "create", "dr.kio.kasten.io", "kastendrrestores", "kasten-io", true),
+        (dana, "get", "repositories.kio.kasten.io", "storagerepositories", "kasten-io", false),
+        (admin, "patch", "repositories.kio.kasten.io", "storagerepositories", "kasten-io", true),
+        (admin, "delete", "repositories.kio.kasten.io", "storagerepositories", "kasten-io", true),
+        (admin, "get", "repositories.kio.kasten.io", "storagerepositories/details", "kasten-io", true),
         (admin, "update", "", "secrets", "kasten-io", true),
         (admin, "get", "", "secrets", "granted", false),
     ] {
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {"user": who.0, "groups": [who.1], "resourceAttributes": {
-                "verb": verb, "group": group, "resource": resource, "namespace": namespace}},
+                "verb": verb, "group": group, "resource": resource.split('/').next(),
+                "subresource": resource.split('/').nth(1), "namespace": namespace}},
         });
         let words = ["create", "-f", "-", "-o", "jsonpath={.status.allowed}"];
         let allowed = cluster.try_kubectl(&words, &review.to_string()).unwrap();

@@ -197,7 +197,7 @@ fn registration(namespace: &str, service: &str) -> Registration {
     }
 }
 
-const ALL: [&str; 3] = ["actions", "apps", "dr"];
+const ALL: [&str; 4] = ["actions", "apps", "dr", "repositories"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_registered_is_removed_and_nothing_else() {
@@ -219,7 +219,7 @@ async fn what_was_registered_is_removed_and_nothing_else() {
     ours.unregister(client).await.unwrap();
     ours.unregister(client).await.unwrap();
     assert_eq!(stage.leads_to("actions").await.as_deref(), Some("default/theirs"));
-    for group in ["apps", "dr"] {
+    for group in ["apps", "dr", "repositories"] {
         assert_eq!(stage.leads_to(group).await, None, "{group}");
     }
     assert!(services.get_opt("ours").await.unwrap().is_none());

@@ -26,6 +26,7 @@ fn kinds_print_the_documented_columns() {
         ("Application", &["NAME", "AGE"]),
         ("KastenDRReview", &["NAME", "SOURCE CLUSTERID", "RESTOREPOINTS", "PHASE", "ERROR", "STATE"]),
         ("KastenDRRestore", &["NAME", "SOURCECLUSTERID", "PHASE", "STATE", "ERROR"]),
+        ("StorageRepository", &["NAME", "LOCATIONTYPE", "AGE"]),
     ] {
         assert_eq!(headings(kind(name), 0), expected, "{name}");
     }
@@ -57,7 +58,9 @@ fn kinds_are_found_by_path_and_by_row() {
         assert_eq!(find_kind(kind.group, kind.plural).map(|found| found.kind), Some(kind.kind));
         assert_eq!(kind_of_row(&kind.row_kind()).map(|found| found.kind), Some(kind.kind));
         assert_eq!(kind.singular, kind.kind.to_lowercase());
-        assert_eq!(kind.plural, format!("{}s", kind.singular));
+        let stem = kind.singular.strip_suffix('y');
+        let plural = stem.map_or_else(|| format!("{}s", kind.singular), |stem| format!("{stem}ies"));
+        assert_eq!(kind.plural, plural);
     }
     assert!(find_kind("apps", "deployments").is_none());
     assert!(kind_of_row("nonsense").is_none());

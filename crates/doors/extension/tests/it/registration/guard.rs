@@ -190,6 +190,7 @@ async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
         "APIService 'v1alpha1.actions.kio.kasten.io'",
         "APIService 'v1alpha1.apps.kio.kasten.io'",
         "APIService 'v1alpha1.dr.kio.kasten.io'",
+        "APIService 'v1alpha1.repositories.kio.kasten.io'",
         "APIService 'v1alpha1.vault.kio.kasten.io'",
         "Service 'kasten-io/keelson-api'",
         "Lease 'kasten-io/keelson-serve'",

@@ -5,7 +5,7 @@ use keelson_testkit::eventually;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use super::{HOME, STANDING_TIMES, Stage, assert_stays};
+use super::{ALL, HOME, STANDING_TIMES, Stage, assert_stays};
 
 /// An APIService with `insecureSkipTLSVerify` beside our bundle was refused, and ended us again and again.
 #[tokio::test(flavor = "multi_thread")]
@@ -43,8 +43,8 @@ async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_i
     let untouched = version("apps").await;
 
     let _serve = stage.serve("a", "1");
-    stage.await_registered(&["actions", "dr"]).await;
-    for group in ["repositories", "vault", "datamover"] {
+    stage.await_registered(&["actions", "dr", "repositories"]).await;
+    for group in ["vault", "datamover"] {
         eventually(&format!("{group} is removed"), async || {
             Ok(stage.leads_to(group).await.is_none().then_some(()))
         })
@@ -60,7 +60,7 @@ async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_i
     // When its server is gone for good, so is its claim.
     let services: Api<Service> = Api::namespaced(stage.client.clone(), "elsewhere");
     services.delete(theirs, &DeleteParams::default()).await.unwrap();
-    stage.await_registered(&["actions", "apps", "dr"]).await;
+    stage.await_registered(&ALL).await;
     eventually("the other is removed", async || {
         Ok(stage.leads_to("reporting").await.is_none().then_some(()))
     })
