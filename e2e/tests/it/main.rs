@@ -16,6 +16,7 @@ mod protection;
 mod rebuild;
 mod recovery_refusals;
 mod refusals;
+mod repositories;
 mod restores;
 mod rude;
 mod secrets;

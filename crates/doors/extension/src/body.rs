@@ -49,14 +49,31 @@ pub(crate) fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, Refus
     decoded.map_err(|why| Refusal::bad_request(format!("the object provided cannot be decoded: {why}")))
 }
 
-fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
-    let text = value.to_str().map_err(|_| Refusal::unsupported_media_type())?;
-    match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/json" | "" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
-        _ => Err(Refusal::unsupported_media_type()),
+/// The one sort of patch that is taken (RFC 7386).
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// Decodes a patch.
+pub(crate) fn decode_patch(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, Refusal> {
+    if media_type(headers).as_deref() != Some(MERGE_PATCH) {
+        return Err(Refusal::unsupported_patch_type());
     }
+    serde_json::from_slice(bytes)
+        .map_err(|why| Refusal::bad_request(format!("the patch provided cannot be decoded: {why}")))
+}
+
+fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
+    match media_type(headers).as_deref() {
+        Some("application/json" | "") => Ok(Format::Json),
+        Some("application/yaml") => Ok(Format::Yaml),
+        Some(_) | None => Err(Refusal::unsupported_media_type()),
+    }
+}
+
+/// The type of a body without its parameters: empty where none is given, none where it is no text.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Some(String::new()) };
+    let text = value.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 impl<'de> Deserialize<'de> for Decoded {

@@ -25,7 +25,7 @@ use crate::body::{Decoded, decode, read_body};
 use crate::get::refuse_request;
 use crate::limits::{GENERATED_NAMES_TRIED, REFERENCES_MAX};
 use crate::object::Object;
-use crate::options::{CreateOptions, FieldValidation};
+use crate::options::{FieldValidation, WriteOptions};
 use crate::refusal::{About, FieldError, Refusal};
 use crate::response::json_bytes;
 use crate::shared::{Shared, refuse_failure};
@@ -40,11 +40,12 @@ pub(crate) async fn create(
     body: Body,
     view: View,
 ) -> Result<Response, Refusal> {
-    let options = CreateOptions::parse(&parts.uri)?;
+    let options = WriteOptions::parse("CreateOptions", &parts.uri)?;
     let decoded = decode(&parts.headers, &read_body(body).await?)?;
     let submitted = Submitted::check(path, decoded, options.validation, shared.install_namespace())?;
     check_namespace(shared, path, &submitted).await?;
-    check_references(shared, requester, path.kind, &submitted).await?;
+    let about = About { kind: path.kind, name: submitted.name() };
+    check_references(shared, requester, about, &submitted.references).await?;
 
     let effect = if options.dry_run { Effect::DryRun } else { Effect::Apply };
     let mut tries_left = GENERATED_NAMES_TRIED;
@@ -62,13 +63,18 @@ pub(crate) async fn create(
     let mut response = json_bytes(view.single(&object));
     *response.status_mut() = StatusCode::CREATED;
     response.extensions_mut().insert(CreatedName(stored.row.name.clone()));
-    for warning in &submitted.warnings {
+    add_warnings(&mut response, &submitted.warnings);
+    Ok(response)
+}
+
+/// What is wrong with a request that is carried out all the same.
+pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
         let text = format!("299 - \"{}\"", warning.replace(['\\', '"'], "'"));
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().append(WARNING, value);
         }
     }
-    Ok(response)
 }
 
 /// The name that a new object got, for the log.
@@ -187,7 +193,7 @@ fn random_suffix() -> String {
 }
 
 /// Judges the fields that the schema does not know as strictly as the client asks.
-fn validate_fields(
+pub(crate) fn validate_fields(
     kind: &KindInfo,
     object: &Value,
     duplicates: &[String],
@@ -264,20 +270,17 @@ async fn check_namespace(
     Ok(())
 }
 
-async fn check_references(
+pub(crate) async fn check_references(
     shared: &Shared,
     requester: &Requester,
-    kind: &KindInfo,
-    submitted: &Submitted,
+    about: About<'_>,
+    references: &[Reference],
 ) -> Result<(), Refusal> {
-    for reference in &submitted.references {
+    for reference in references {
         let verdict = shared.reviews.review(requester, reference, shared.now()).await;
         match verdict.map_err(|error| refuse_failure(&error))? {
             Verdict::Allowed => {}
-            Verdict::Denied => {
-                let about = About { kind, name: submitted.name() };
-                return Err(Refusal::forbidden(about, &denial(requester, reference)));
-            }
+            Verdict::Denied => return Err(Refusal::forbidden(about, &denial(requester, reference))),
         }
     }
     Ok(())

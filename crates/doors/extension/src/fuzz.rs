@@ -17,7 +17,8 @@ use crate::body::decode;
 use crate::continuation::Continuation;
 use crate::delete_options::parse_delete;
 use crate::object::Object;
-use crate::options::{CreateOptions, GetOptions, ListOptions, ReadOptions};
+use crate::options::{GetOptions, ListOptions, ReadOptions, WriteOptions};
+use crate::patch;
 use crate::refusal::Refusal;
 use crate::target::Target;
 
@@ -33,6 +34,7 @@ pub const TARGETS: &[Decoder] = &[
     ("JSON body", |bytes| body(bytes, "application/json")),
     ("YAML body", |bytes| body(bytes, "application/yaml")),
     ("options of a deletion", deletion),
+    ("patch", patched),
     ("row", row),
     ("front proxy's trust", trust),
 ];
@@ -71,6 +73,11 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("YAML body", r#"{"kind":"A","spec":{"n":5,"f":1.5,"list":[{"x":1}],"t":"\u00e9"}}"#),
         ("YAML body", "a: &x {n: 1}\nb: *x\n"),
         ("options of a deletion", deletion),
+        (
+            "patch",
+            r#"{"metadata":{"uid":"u"},"spec":{"disableMaintenance":true,"backgroundProcessTimeout":"1h"}}"#,
+        ),
+        ("patch", r#"{"kind":"StorageRepository","spec":{"disableMaintenance":null,"other":[null]}}"#),
         ("row", row),
         ("row", "{}"),
         ("front proxy's trust", trust),
@@ -119,7 +126,7 @@ fn query(bytes: &[u8]) -> bool {
     let results = [
         read.map(drop),
         GetOptions::parse(&uri).map(drop),
-        CreateOptions::parse(&uri).map(drop),
+        WriteOptions::parse("CreateOptions", &uri).map(drop),
         parse_delete(&uri, &HeaderMap::new(), b"").map(drop),
     ];
     results.into_iter().filter(|result| result.as_ref().map_err(refused).is_ok()).count() > 0
@@ -157,13 +164,27 @@ fn deletion(bytes: &[u8]) -> bool {
     parse_delete(&uri, &HeaderMap::new(), bytes).map_err(|refusal| refused(&refusal)).is_ok()
 }
 
+/// What a patch makes of a repository. What is taken has a spec and can be read again.
+fn patched(bytes: &[u8]) -> bool {
+    let kind = keelson_resources::find_kind("repositories.kio.kasten.io", "storagerepositories")
+        .expect("a kind of ours");
+    let stored = stored(kind, br#"{"spec":{"disableMaintenance":false},"status":{"readOnly":false}}"#);
+    match patch::try_patch(kind, &stored, bytes) {
+        Ok(spec) => {
+            assert!(spec.is_object(), "{spec}");
+            true
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
 /// A row's body, served in every shape.
 fn row(bytes: &[u8]) -> bool {
     let kinds = KINDS.iter().filter(|kind| served(kind, bytes));
     kinds.count() == KINDS.len()
 }
 
-fn served(kind: &'static KindInfo, bytes: &[u8]) -> bool {
+fn stored(kind: &KindInfo, bytes: &[u8]) -> Stored {
     let row = Row {
         kind: RowKind::new(kind.row_kind()),
         namespace: "shop".to_owned(),
@@ -174,7 +195,11 @@ fn served(kind: &'static KindInfo, bytes: &[u8]) -> bool {
         class: Class::Local,
         body: bytes.to_vec(),
     };
-    let stored = Stored { row, revision: Revision::new(Generation(1), Sequence(1)) };
+    Stored { row, revision: Revision::new(Generation(1), Sequence(1)) }
+}
+
+fn served(kind: &'static KindInfo, bytes: &[u8]) -> bool {
+    let stored = stored(kind, bytes);
     let Ok(object) = Object::parse(kind, &stored) else { return false };
     let value = object.to_value();
     assert_eq!(value["metadata"]["name"], "x1");

@@ -56,7 +56,11 @@ pub(crate) async fn details(
     Ok(json_bytes(serde_json::to_vec(&whole).expect("a JSON tree has string keys")))
 }
 
-async fn read(shared: &Arc<Shared>, path: ObjectPath<'_>, freshness: Freshness) -> Result<Stored, Refusal> {
+pub(crate) async fn read(
+    shared: &Arc<Shared>,
+    path: ObjectPath<'_>,
+    freshness: Freshness,
+) -> Result<Stored, Refusal> {
     let database = shared.database(path.kind)?;
     if let Freshness::NotOlderThan(revision) | Freshness::Exactly(revision) = freshness {
         let head = database.head().revision;

@@ -24,6 +24,7 @@ mod object;
 mod openapi;
 mod options;
 mod parameters;
+mod patch;
 mod refusal;
 mod registration;
 mod response;

@@ -96,6 +96,9 @@ pub(crate) const REFERENCES_MAX: usize = 32;
 /// Names that are tried for one `generateName`.
 pub(crate) const GENERATED_NAMES_TRIED: usize = 8;
 
+/// Tries of one patch while others change the object.
+pub(crate) const PATCHES_TRIED: usize = 16;
+
 /// What a client may put into one selector.
 pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
 

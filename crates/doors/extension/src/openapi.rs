@@ -1,8 +1,9 @@
 //! OpenAPI: what `kubectl explain` reads. The schemas belong to the kinds; here they become documents.
 //!
 //! Version 2 is merged by the API server into its own and holds what `kubectl create` asks of it: whether we judge
-//! fields ourselves. It looks for the answer at the operation `patch`, which therefore is documented, though all it
-//! does is say that objects cannot be changed. Without it, `kubectl` would list CRDs, which few users may.
+//! fields ourselves. It looks for the answer at the operation `patch`, which therefore is documented for every kind,
+//! though for most all it does is say that objects cannot be changed. Without it, `kubectl` would list CRDs, which few
+//! users may.
 
 mod standard;
 
@@ -13,13 +14,14 @@ use self::standard::{
     DELETE, DELETE_OPTIONS, LIST, LIST_META, OBJECT_META, SELECT, STATUS, WRITE, path_parameter,
     query_parameters, reference,
 };
+use crate::body::MERGE_PATCH;
 use crate::discovery::GroupVersion;
 
 pub(crate) fn v2(versions: &[GroupVersion]) -> Value {
     let kinds = versions.iter().flat_map(|version| version.kinds());
     let paths: Map<String, Value> = kinds
         .map(|kind| {
-            let mut patch = refused_patch(kind);
+            let mut patch = patch_v2(kind);
             patch["parameters"] =
                 json!(WRITE.map(|name| {
                     json!({"name": name, "in": "query", "type": "string", "uniqueItems": true})
@@ -121,7 +123,7 @@ fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
     if kind.allows(Verb::Delete) {
         single["delete"] = delete_operation(kind, "delete", "");
     }
-    single["patch"] = refused_patch(kind);
+    single["patch"] = patch_operation(kind);
     single["patch"]["parameters"] = query_parameters(WRITE);
     let name = path_parameter("name");
     if kind.is_namespaced() {
@@ -154,6 +156,29 @@ fn refused_patch(kind: &KindInfo) -> Value {
         "x-kubernetes-action": "patch",
         "x-kubernetes-group-version-kind": gvk(kind, kind.kind),
     })
+}
+
+const PATCH: &str = "Changes spec by a merge patch (RFC 7386). Nothing else of an object can be changed.";
+
+fn patch_v2(kind: &KindInfo) -> Value {
+    let mut patch = refused_patch(kind);
+    if kind.allows(Verb::Patch) {
+        patch["description"] = json!(PATCH);
+        patch["consumes"] = json!([MERGE_PATCH]);
+        patch["responses"] = json!({"200": {"description": "OK"}});
+    }
+    patch
+}
+
+fn patch_operation(kind: &KindInfo) -> Value {
+    if !kind.allows(Verb::Patch) {
+        return refused_patch(kind);
+    }
+    let mut patch = operation(kind, "patch", "", &schema_name(kind));
+    patch["description"] = json!(PATCH);
+    patch["requestBody"] =
+        json!({"content": {MERGE_PATCH: {"schema": {"type": "object"}}}, "required": true});
+    patch
 }
 
 fn list_operation(kind: &KindInfo, suffix: &str) -> Value {

@@ -97,8 +97,9 @@ pub(crate) enum FieldValidation {
     Strict,
 }
 
+/// What goes with a create or a patch.
 #[derive(Debug)]
-pub(crate) struct CreateOptions {
+pub(crate) struct WriteOptions {
     pub(crate) dry_run: bool,
     pub(crate) validation: FieldValidation,
 }
@@ -138,9 +139,10 @@ impl ReadOptions {
     }
 }
 
-impl CreateOptions {
-    pub(crate) fn parse(uri: &Uri) -> Result<Self, Refusal> {
-        let mut parameters = Parameters::parse("CreateOptions", uri)?;
+impl WriteOptions {
+    /// `options` is their type in Kubernetes' words: `CreateOptions`.
+    pub(crate) fn parse(options: &'static str, uri: &Uri) -> Result<Self, Refusal> {
+        let mut parameters = Parameters::parse(options, uri)?;
         let dry_run = take_dry_run(&mut parameters);
         let validation = match parameters.take_text("fieldValidation").as_deref() {
             None | Some("Warn") => FieldValidation::Warn,
@@ -152,7 +154,7 @@ impl CreateOptions {
                 FieldValidation::Strict
             }
         };
-        // Objects here have one writer each and are never changed: nobody keeps field managers.
+        // Nothing is ever applied to an object here, so nobody keeps field managers.
         parameters.take("fieldManager");
         parameters.finish()?;
         Ok(Self { dry_run, validation })
@@ -403,7 +405,9 @@ mod tests {
 
     #[test]
     fn create_options_know_three_ways_to_validate() {
-        let parse = |query: &str| CreateOptions::parse(&format!("/apis?{query}").parse().expect("a query"));
+        let parse = |query: &str| {
+            WriteOptions::parse("CreateOptions", &format!("/apis?{query}").parse().expect("a query"))
+        };
         assert_eq!(parse("").unwrap().validation, FieldValidation::Warn);
         let kubectl = parse("fieldManager=kubectl-create&fieldValidation=Strict&dryRun=All").unwrap();
         assert_eq!((kubectl.validation, kubectl.dry_run), (FieldValidation::Strict, true));

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, Status, StatusCau
 use keelson_model::Revision;
 use keelson_resources::{FieldFault, KindInfo};
 
+use crate::body::MERGE_PATCH;
 use crate::limits::RETRY_AFTER_SECONDS;
 
 /// A request that is not carried out.
@@ -199,6 +200,13 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message.to_owned())
     }
 
+    pub(crate) fn unsupported_patch_type() -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {MERGE_PATCH}"
+        );
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!("Request entity too large: limit is {limit}");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
@@ -297,7 +305,7 @@ impl IntoResponse for Refusal {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if code == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+            headers.insert(ALLOW, HeaderValue::from_static("GET, POST, PATCH, DELETE"));
         }
         response
     }

@@ -25,7 +25,7 @@ use crate::rows::Extent;
 use crate::shared::Shared;
 use crate::target::{ObjectPath, Operation, Published, Target};
 use crate::view::View;
-use crate::{create, delete, get, list, watch};
+use crate::{create, delete, get, list, patch, watch};
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let compression =
@@ -131,6 +131,9 @@ async fn handle(
         },
         Operation::Create => {
             create::create(shared, requester, path, parts, body, view(IncludeObject::Metadata)).await
+        }
+        Operation::Patch => {
+            patch::patch(shared, requester, path, parts, body, view(IncludeObject::Metadata)).await
         }
         Operation::Delete => delete::delete(shared, requester, path, parts, body).await,
         Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),

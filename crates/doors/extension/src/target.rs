@@ -48,6 +48,7 @@ pub(crate) enum Operation {
     /// A list or a watch; the query decides.
     Read,
     Create,
+    Patch,
     Delete,
     DeleteCollection,
 }
@@ -55,7 +56,7 @@ pub(crate) enum Operation {
 impl Operation {
     pub(crate) fn is_write(self) -> bool {
         match self {
-            Self::Create | Self::Delete | Self::DeleteCollection => true,
+            Self::Create | Self::Patch | Self::Delete | Self::DeleteCollection => true,
             Self::Get | Self::Details | Self::Read => false,
         }
     }
@@ -65,6 +66,7 @@ impl Operation {
             Self::Get | Self::Details => "get",
             Self::Read => "list",
             Self::Create => "create",
+            Self::Patch => "patch",
             Self::Delete => "delete",
             Self::DeleteCollection => "deletecollection",
         }
@@ -132,6 +134,7 @@ impl ObjectPath<'_> {
             (&Method::GET, true, false) => Operation::Get,
             (&Method::GET, false, _) => Operation::Read,
             (&Method::POST, false, _) => Operation::Create,
+            (&Method::PATCH, true, false) => Operation::Patch,
             (&Method::DELETE, true, false) => Operation::Delete,
             (&Method::DELETE, false, _) => Operation::DeleteCollection,
             _ => return Err(self.refuse_method(method)),
@@ -148,6 +151,7 @@ impl ObjectPath<'_> {
             Operation::Get | Operation::Details => Verb::Get,
             Operation::Read => Verb::List,
             Operation::Create => Verb::Create,
+            Operation::Patch => Verb::Patch,
             Operation::Delete => Verb::Delete,
             Operation::DeleteCollection => Verb::DeleteCollection,
         };
@@ -156,7 +160,10 @@ impl ObjectPath<'_> {
 
     fn refuse_method(&self, method: &Method) -> Refusal {
         let what = format!("{}.{}", self.kind.plural, self.kind.group);
-        let why = if matches!(*method, Method::PUT | Method::PATCH) && !self.details {
+        let is_change = matches!(*method, Method::PUT | Method::PATCH) && !self.details;
+        let why = if is_change && self.kind.allows(Verb::Patch) {
+            format!("{what} cannot be replaced: change spec by a merge patch of one object")
+        } else if is_change {
             format!("{what} cannot be changed once created: delete the object and create another")
         } else {
             format!("the server does not allow {method} on {what} here")

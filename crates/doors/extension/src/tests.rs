@@ -7,5 +7,6 @@ mod creates;
 mod deletes;
 mod documents;
 mod harness;
+mod patches;
 mod reads;
 mod watches;

@@ -68,6 +68,8 @@ pub enum Verb {
     Get,
     List,
     Watch,
+    /// A change of `spec` by a merge patch. No kind can be replaced.
+    Patch,
     Delete,
     DeleteCollection,
 }
@@ -79,6 +81,7 @@ impl Verb {
             Self::Get => "get",
             Self::List => "list",
             Self::Watch => "watch",
+            Self::Patch => "patch",
             Self::Delete => "delete",
             Self::DeleteCollection => "deletecollection",
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::check::{Checker, FieldError};
-use crate::kind::{AGE, ALL_BUT_CREATE, CATEGORIES, Column, NAME};
+use crate::kind::{AGE, CATEGORIES, Column, NAME, Verb};
 use crate::kind::{KindInfo, ResourceScope, no_references};
 use crate::parts::{ObjectReference, Time};
 use crate::schema::object_schema;
@@ -24,7 +24,7 @@ pub const KIND: KindInfo = KindInfo {
     short_names: &[],
     categories: CATEGORIES,
     scope: ResourceScope::Namespaced,
-    verbs: ALL_BUT_CREATE,
+    verbs: &[Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Watch],
     columns: &[
         NAME,
         Column::text("LocationType", "/status/location/type", "What kind of place the repository lies in"),

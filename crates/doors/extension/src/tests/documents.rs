@@ -165,6 +165,28 @@ async fn operations_say_what_they_take_and_the_server_takes_what_they_say() {
     }
 }
 
+/// `kubectl` asks version 2 whether fields are judged; a client that is made of version 3 must know what it may send.
+#[tokio::test]
+async fn a_patch_is_described_where_there_is_one() {
+    let world = World::start().await;
+    let group = "repositories.kio.kasten.io/v1alpha1";
+    let path = format!("/apis/{group}/namespaces/{{namespace}}/storagerepositories/{{name}}");
+    let v3 = anonymous(&world, &format!("/openapi/v3/apis/{group}"), &[]).await.json;
+    let patch = &v3["paths"][&path]["patch"];
+    assert!(patch["requestBody"]["content"]["application/merge-patch+json"].is_object(), "{patch}");
+    assert!(
+        patch["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].is_string(),
+        "{patch}"
+    );
+    let v2 = anonymous(&world, "/openapi/v2", &[]).await.json;
+    let patch = &v2["paths"][&path]["patch"];
+    assert_eq!(patch["consumes"], json!(["application/merge-patch+json"]));
+    let parameters = patch["parameters"].as_array().unwrap();
+    assert!(parameters.iter().any(|parameter| parameter["name"] == "fieldValidation"), "{patch}");
+    let other = format!("{POINTS}/{{name}}").replace("/shop/", "/{namespace}/");
+    assert!(v2["paths"][&other]["patch"]["responses"]["405"].is_object(), "{other}");
+}
+
 fn all_references(value: &Value) -> Vec<&str> {
     match value {
         Value::Object(fields) => fields

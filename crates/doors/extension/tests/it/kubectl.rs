@@ -110,6 +110,43 @@ fn create_and_delete() {
 }
 
 #[test]
+fn patch_changes_what_people_decide_of_a_repository() {
+    with_each_kubectl(|cluster| {
+        let name = &*cluster.own("metadata-repository-x");
+        cluster.put_repository(name);
+        let one = format!("storagerepository/{name}");
+        let table = cluster.kubectl(&["get", &one, "-n", "kasten-io"]);
+        let columns: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+        assert_eq!(columns[0], ["NAME", "LOCATIONTYPE", "AGE"]);
+        assert_eq!(columns[1][..2], [name, "Volume"]);
+        let patch = |words: &[&str]| {
+            let words = [&["patch", &one, "-n", "kasten-io"], words].concat();
+            cluster.try_kubectl(&words, "")
+        };
+        let spec = || cluster.kubectl(&["get", &one, "-n", "kasten-io", "-o", "jsonpath={.spec}"]);
+        let decided = r#"{"spec":{"disableMaintenance":true,"backgroundProcessTimeout":"2h"}}"#;
+        let tried = patch(&["--type=merge", "--dry-run=server", "-p", decided]).unwrap();
+        let said = format!("storagerepository.repositories.kio.kasten.io/{name} patched");
+        assert!(tried.starts_with(&said), "{tried}");
+        assert_eq!(spec(), r#"{"disableMaintenance":false}"#);
+        patch(&["--type=merge", "-p", decided]).unwrap();
+        patch(&["--type=merge", "-p", r#"{"spec":{"disableMaintenance":null}}"#]).unwrap();
+        assert_eq!(spec(), r#"{"backgroundProcessTimeout":"2h","disableMaintenance":false}"#);
+        let json = patch(&["--type=json", "-p", r#"[{"op":"remove","path":"/spec"}]"#]).unwrap_err();
+        assert!(json.contains("application/merge-patch+json"), "{json}");
+        let label = cluster.try_kubectl(&["label", &one, "-n", "kasten-io", "a=b"], "").unwrap_err();
+        assert!(
+            label.contains("metadata.labels: Forbidden: of this kind only spec can be changed"),
+            "{label}"
+        );
+        let unknown = patch(&["--type=merge", "-p", r#"{"spec":{"disable":true}}"#]).unwrap();
+        assert!(unknown.contains("no change"), "{unknown}");
+        cluster.kubectl(&["delete", &one, "-n", "kasten-io", "--timeout=20s"]);
+        assert_eq!(cluster.kubectl(&["get", "storagerepositories", "-n", "kasten-io", "-o", "name"]), "");
+    });
+}
+
+#[test]
 fn a_wrong_field_is_refused_by_its_name() {
     with_each_kubectl(|cluster| {
         let strict = &*cluster.own("strict");

@@ -83,6 +83,8 @@ fn only_what_clients_may_make_can_be_made() {
         ]
     );
     assert_eq!(kind("Application").verbs, READ_VERBS);
+    let patchable: Vec<_> = KINDS.iter().filter(|kind| kind.allows(Verb::Patch)).collect();
+    assert_eq!(patchable.iter().map(|kind| kind.kind).collect::<Vec<_>>(), ["StorageRepository"]);
     assert!(kind("RestorePointContent").allows(Verb::DeleteCollection));
 }
 

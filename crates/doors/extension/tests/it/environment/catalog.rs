@@ -9,8 +9,8 @@ use keelson_model::Clock as _;
 use keelson_resources::{KindInfo, find_kind};
 use serde_json::json;
 
-use super::Environment;
 use super::server::WallClock;
+use super::{Environment, INSTALL_NAMESPACE};
 
 /// Rows of one commit, where nobody watches who could miss one of two that share a version.
 const ROWS_TOGETHER: usize = 1_000;
@@ -64,6 +64,23 @@ impl Environment {
         row.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let mut body: serde_json::Value = serde_json::from_slice(&row.body).unwrap();
         body["status"]["state"] = json!(state);
+        row.body = serde_json::to_vec(&body).unwrap();
+        self.commit(vec![Change::put(row)]);
+    }
+
+    /// Writes the object of a repository as the platform would.
+    pub(crate) fn put_repository(&self, name: &str) {
+        let kind = find_kind("repositories.kio.kasten.io", "storagerepositories").unwrap();
+        let mut row = row("restorepoints", INSTALL_NAMESPACE, name, format!("uid-{name}"));
+        row.kind = RowKind::new(kind.row_kind());
+        let body = json!({
+            "spec": {"disableMaintenance": false},
+            "status": {
+                "contentType": "metadata", "backendType": "keelson", "location": {"type": "Volume"},
+                "readOnly": false, "processResults": {"processCount": 0, "recentResults": []},
+            },
+            "internal": {"repository": "07".repeat(16)},
+        });
         row.body = serde_json::to_vec(&body).unwrap();
         self.commit(vec![Change::put(row)]);
     }
