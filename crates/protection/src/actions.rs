@@ -23,6 +23,9 @@ pub(crate) struct ActionInternal {
     pub requester: Option<Requester>,
     #[serde(default)]
     pub attempts: u32,
+    /// Who wants no more of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<String>,
     /// What only the use case itself reads.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub subject: Value,
@@ -37,7 +40,8 @@ pub(crate) fn submit(mut action: Record, requester: &Requester, subject: Value) 
     set_state(&mut action, ActionState::Pending);
     set_status(&mut action, "progress", json!(0));
     set_status(&mut action, "requester", json!(keelson_resources::Requester::from(requester)));
-    let internal = ActionInternal { requester: Some(requester.clone()), attempts: 0, subject };
+    let internal =
+        ActionInternal { requester: Some(requester.clone()), subject, ..ActionInternal::default() };
     action.body.internal = serde_json::to_value(internal).expect("plain data");
     let work = Row {
         kind: work_kind(),
@@ -169,8 +173,27 @@ impl Told {
 
 /// Ends an action that failed for good.
 pub(crate) fn fail(action: &mut Record, failure: &Told, now: Timestamp) -> Vec<Change> {
-    set_state(action, ActionState::Failed);
-    set_status(action, "error", failure.to_json());
+    end_with(action, ActionState::Failed, failure, now)
+}
+
+/// Ends an action that nobody wants any more.
+pub(crate) fn cancel(action: &mut Record, now: Timestamp) -> Vec<Change> {
+    let by = action.body.internal.get("cancelled_by").and_then(Value::as_str).unwrap_or_default();
+    let told = Told::plain(&format!("cancelled by user '{by}'"), ErrorClass::Cancelled);
+    end_with(action, ActionState::Cancelled, &told, now)
+}
+
+/// Notes that somebody wants no more of the action. Whoever carries it out ends it.
+pub(crate) fn note_cancelled(action: &mut Record, by: &str) {
+    if !action.body.internal.is_object() {
+        action.body.internal = Value::Object(Map::new());
+    }
+    action.body.internal["cancelled_by"] = json!(by);
+}
+
+fn end_with(action: &mut Record, state: ActionState, why: &Told, now: Timestamp) -> Vec<Change> {
+    set_state(action, state);
+    set_status(action, "error", why.to_json());
     set_status(action, "endTime", json!(now));
     let mut changes = vec![action.replace()];
     changes.extend(done_with(action));

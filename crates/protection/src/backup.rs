@@ -272,12 +272,14 @@ async fn store(job: &Job) -> Result<StoredBackup, Failure> {
     if let Some(stored) = committed_before(job, &repository, None).await? {
         return Ok(stored);
     }
+    job.check_cancelled()?;
     let indexed = repository.load_index().await.map_err(|source| BackupError::LoadIndex { source })?;
     let begin = new_session(SessionPurpose::Backup, job.platform.clock.now());
     let session = indexed.begin(begin).await.map_err(|source| BackupError::Begin { source })?;
     let life = session.life();
     let storing = async {
-        let description = capture(job, &session).await?;
+        let description = job.unless_cancelled(capture(job, &session)).await?;
+        // From here on the backup is made, whoever wants it no more: what is stored has a name.
         commit(job, &repository, session, description).await
     };
     hold_writer(&*job.platform.clock, life, storing, |source| BackupError::Hold { source }.into()).await

@@ -2,9 +2,12 @@
 //!
 //! Guarantees: an action that was acknowledged is carried out or ends `Failed` with a reason, across restarts;
 //! its result and its end are one commit. Assumes: the steps of a use case may run again after a kill.
+//! What somebody cancels is tried no more and ends `Cancelled`, unless it is done by then.
 //! Limits: [`ATTEMPTS_MAX`] attempts, a killed process counting as one; [`SLOTS`] data actions at once.
 
 mod backlog;
+mod ending;
+mod job;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +15,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use keelson_catalog::{Change, CommitError, Database, Expect, RowKey};
+use keelson_catalog::{Change, Database, Expect, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::{Causes, Chain, Classified, ErrorClass};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use keelson_model::{Classified, ErrorClass};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -25,12 +26,15 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::access;
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
+use crate::cancel::Attempt;
 use crate::engine::backlog::{Backlog, Taken};
+use crate::engine::ending::{end, end_cancelled, give_up, note_failed_attempt, tell_unrecorded};
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::requester::Requester;
 use crate::{backup, export, restore, retire, run};
+
+pub(crate) use job::{Failure, Job};
 
 pub(crate) const ATTEMPTS_MAX: u32 = 3;
 /// Data actions at once: each may hold four packs of 16 MiB in flight, so this bounds memory too.
@@ -40,133 +44,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const BETWEEN_ATTEMPTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// An action that could not even be begun stays in hand for so long: the catalog takes or gives nothing just now.
 const BEFORE_BEGINNING_AGAIN: Duration = Duration::from_secs(5);
-/// Of writing the end of an action that changes meanwhile.
-const FINISH_TRIES_MAX: u32 = 5;
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
-
-/// Why an attempt ended without a result.
-#[derive(Debug)]
-pub(crate) struct Failure(Box<dyn Classified>);
-
-impl<E: Classified> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
-    }
-}
-
-impl Failure {
-    pub(crate) fn told(&self) -> Told {
-        let chain = Chain(&*self.0);
-        let message = match self.0.hint() {
-            Some(hint) => format!("{chain}; hint: {hint}"),
-            None => chain.to_string(),
-        };
-        Told { message, cause: Causes(&*self.0).to_string(), class: self.0.class() }
-    }
-}
-
-/// One attempt at one action.
-pub(crate) struct Job {
-    pub platform: Arc<Platform>,
-    pub database: Database,
-    pub action: Record,
-    pub internal: ActionInternal,
-    reported: std::sync::Mutex<tokio::time::Instant>,
-}
-
-/// A step's result could not be kept, or what was kept cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StepError {
-    #[error("record step '{step}' of action '{action}'")]
-    Record { step: &'static str, action: String, source: CommitError },
-    #[error("read the steps of action '{action}'")]
-    Read { action: String, source: keelson_catalog::ReadError },
-    #[error("decode step '{step}' of action '{action}'")]
-    Decode { step: &'static str, action: String, source: serde_json::Error },
-}
-
-impl Classified for StepError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Record { source, .. } => source.class(),
-            Self::Read { source, .. } => source.class(),
-            Self::Decode { .. } => ErrorClass::Corrupt,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Record { .. } => "action.step.record",
-            Self::Read { .. } => "action.step.read",
-            Self::Decode { .. } => "action.step.decode",
-        }
-    }
-}
-
-impl Job {
-    /// Who asked for the action.
-    pub(crate) fn requester(&self) -> Requester {
-        self.internal.requester.clone().unwrap_or_else(Requester::platform)
-    }
-
-    /// What an earlier attempt recorded under this name.
-    pub(crate) fn recorded<T: DeserializeOwned>(&self, step: &'static str) -> Result<Option<T>, StepError> {
-        let action = || self.action.name.clone();
-        let steps = self
-            .database
-            .steps(&self.action.uid)
-            .map_err(|source| StepError::Read { action: action(), source })?;
-        let Some(found) = steps.into_iter().find(|known| known.name == step) else { return Ok(None) };
-        serde_json::from_slice(&found.result).map(Some).map_err(|source| StepError::Decode {
-            step,
-            action: action(),
-            source,
-        })
-    }
-
-    pub(crate) async fn record<T: Serialize>(&self, step: &'static str, result: &T) -> Result<(), StepError> {
-        let change = Change::RecordStep {
-            run: self.action.uid.clone(),
-            step: step.to_owned(),
-            result: serde_json::to_vec(result).expect("a step's result is plain data"),
-        };
-        commit(&self.database, ACTOR, vec![change]).await.map(drop).map_err(|source| StepError::Record {
-            step,
-            action: self.action.name.clone(),
-            source,
-        })
-    }
-
-    /// The plan of this action: decided once, the same in every later attempt.
-    pub(crate) async fn plan<T: Serialize + DeserializeOwned>(
-        &self,
-        decide: impl FnOnce() -> T,
-    ) -> Result<T, StepError> {
-        if let Some(plan) = self.recorded("plan")? {
-            return Ok(plan);
-        }
-        let plan = decide();
-        self.record("plan", &plan).await?;
-        Ok(plan)
-    }
-
-    /// Shows progress, at most every ten seconds.
-    pub(crate) async fn progress(&self, percent: u8) {
-        {
-            let mut reported = self.reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if reported.elapsed() < PROGRESS_EVERY {
-                return;
-            }
-            *reported = tokio::time::Instant::now();
-        }
-        let Ok(Some(mut action)) = read(&self.database, &self.action.key()) else { return };
-        actions::set_status(&mut action, "progress", json!(percent.min(99)));
-        if let Err(error) = commit(&self.database, ACTOR, vec![action.replace()]).await {
-            info!(error = &error as &dyn std::error::Error, "progress was not recorded");
-        }
-    }
-}
-
 const ACTOR: &str = "engine";
 
 /// Runs until stopped. What is in flight then is taken up again by the next process.
@@ -249,9 +126,10 @@ impl Classified for ReadRecordError {
 
 /// Attempts one action until it has ended or the process stops.
 async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, stop: CancellationToken) {
+    let under_way = platform.attempts.begin(&work.uid);
     loop {
         let Some(slot) = slot_for(&work, &slots, &stop).await else { return };
-        let job = match begin_attempt(&platform, &work).await {
+        let job = match begin_attempt(&platform, &work, &under_way).await {
             Begun::Attempt(job) => *job,
             Begun::NothingLeft => return,
             Begun::NotNow => {
@@ -270,6 +148,9 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
             Err(failure) => Err(failure),
         };
         let Err(failure) = ended else { return };
+        if job.is_cancelled() {
+            return end_cancelled(&job, &failure).await;
+        }
         let again = failure.0.class().is_retryable() && attempt < ATTEMPTS_MAX;
         if !again {
             return give_up(&job, &failure).await;
@@ -277,7 +158,12 @@ async fn carry_out(platform: Arc<Platform>, work: Work, slots: Arc<Semaphore>, s
         note_failed_attempt(&job, &failure).await;
         drop(slot);
         let pause = BETWEEN_ATTEMPTS[(attempt as usize - 1).min(BETWEEN_ATTEMPTS.len() - 1)];
-        tokio::select! { () = tokio::time::sleep(pause) => (), () = stop.cancelled() => return }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => (),
+            // It looks whether an attempt before left something that is done.
+            () = under_way.cancelled() => (),
+            () = stop.cancelled() => return,
+        }
     }
 }
 
@@ -321,10 +207,10 @@ enum Begun {
 }
 
 /// Counts the attempt before anything is done, so that a crash counts too.
-async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Begun {
+async fn begin_attempt(platform: &Arc<Platform>, work: &Work, under_way: &Attempt<'_>) -> Begun {
     let Ok(database) = platform.catalog() else { return Begun::NotNow };
     let mut action = match read(&database, &work.action()) {
-        Ok(Some(action)) if action.uid == work.uid => action,
+        Ok(Some(action)) if action.uid == work.uid && !has_ended(&action) => action,
         Ok(_) => return forget(&database, work).await,
         Err(error) => {
             error!(error = &error as &dyn std::error::Error, "an action cannot be read");
@@ -332,7 +218,9 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Begun {
         }
     };
     let mut internal: ActionInternal = action.internal().unwrap_or_default();
-    if internal.attempts >= ATTEMPTS_MAX {
+    if internal.cancelled_by.is_some() {
+        under_way.cancel();
+    } else if internal.attempts >= ATTEMPTS_MAX {
         let message =
             format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
         let told = Told::plain(&message, ErrorClass::Cancelled);
@@ -356,17 +244,24 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work) -> Begun {
         }
     };
     action.revision = Some(revision);
-    let reported = std::sync::Mutex::new(tokio::time::Instant::now());
-    Begun::Attempt(Box::new(Job { platform: platform.clone(), database, action, internal, reported }))
+    Begun::Attempt(Box::new(Job::new(platform, database, action, internal, under_way.token())))
 }
 
-/// The action was deleted: nothing is owed to anybody.
+/// Cancelled while it waited for its turn.
+fn has_ended(action: &Record) -> bool {
+    actions::state(action).is_some_and(ActionState::is_finished)
+}
+
+/// The action was deleted or has ended: nothing is owed to anybody.
 async fn forget(database: &Database, work: &Work) -> Begun {
     let key = RowKey { kind: actions::work_kind(), namespace: String::new(), name: work.uid.clone() };
     let changes =
         vec![Change::Delete { key, expect: Expect::Any }, Change::DropSteps { run: work.uid.clone() }];
     if let Err(error) = commit(database, ACTOR, changes).await {
-        warn!(error = &error as &dyn std::error::Error, "the work of a deleted action stays on the list");
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "the work of an action that is over stays on the list"
+        );
         return Begun::NotNow;
     }
     Begun::NothingLeft
@@ -403,117 +298,5 @@ impl Classified for UnknownAction {
 
     fn code(&self) -> &'static str {
         "action.unknown_kind"
-    }
-}
-
-/// Writes the end and what the action made. Where that cannot be written the action has failed, and says why.
-async fn end(job: &Job, finished: Finished) -> Result<(), Failure> {
-    let ended = finish(job, |action, now| finished.clone().apply(action, now)).await;
-    match ended {
-        Ok(()) => {
-            info!("the action has ended");
-            Ok(())
-        }
-        Err(FinishError::Commit { source: CommitError::Conflict { key, expected: Expect::Absent, .. } }) => {
-            Err(EndError::Taken { key: key.to_string() }.into())
-        }
-        Err(source) => Err(EndError::Record { action: job.action.name.clone(), source }.into()),
-    }
-}
-
-/// What an action made cannot be recorded.
-#[derive(Debug, thiserror::Error)]
-enum EndError {
-    #[error("{key} exists already and is not of this action")]
-    Taken { key: String },
-    #[error("record the end of action '{action}'")]
-    Record { action: String, source: FinishError },
-}
-
-impl Classified for EndError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Taken { .. } => ErrorClass::Invalid,
-            Self::Record { source, .. } => source.class(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Taken { .. } => "action.end.taken",
-            Self::Record { .. } => "action.end.record",
-        }
-    }
-}
-
-/// What became of an action was not written down.
-#[derive(Debug, thiserror::Error)]
-enum FinishError {
-    #[error("read the action")]
-    Read { source: ReadRecordError },
-    #[error("write the action")]
-    Commit { source: CommitError },
-}
-
-impl Classified for FinishError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Read { source } => source.class(),
-            Self::Commit { source } => source.class(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Read { source } => source.code(),
-            Self::Commit { source } => source.code(),
-        }
-    }
-}
-
-async fn give_up(job: &Job, failure: &Failure) {
-    let told = failure.told();
-    warn!(code = failure.0.code(), cause = told.cause, "action failed");
-    let ended = finish(job, |action, now| actions::fail(action, &told, now)).await;
-    tell_unrecorded(ended);
-}
-
-async fn note_failed_attempt(job: &Job, failure: &Failure) {
-    let told = failure.told();
-    warn!(code = failure.0.code(), cause = told.cause, "attempt failed, trying again");
-    let noted = finish(job, |action, _| {
-        actions::set_state(action, ActionState::AttemptFailed);
-        actions::set_status(action, "error", told.to_json());
-        vec![action.replace()]
-    });
-    tell_unrecorded(noted.await);
-}
-
-/// Reads the action as it is now, changes it, commits. Progress may move it in between: then once more.
-async fn finish(
-    job: &Job,
-    mut change: impl FnMut(&mut Record, jiff::Timestamp) -> Vec<Change>,
-) -> Result<(), FinishError> {
-    let mut tries = 0;
-    loop {
-        let found = read(&job.database, &job.action.key());
-        let Some(mut action) = found.map_err(|source| FinishError::Read { source })? else { return Ok(()) };
-        if action.uid != job.action.uid {
-            return Ok(());
-        }
-        let changes = change(&mut action, job.platform.clock.now());
-        match commit(&job.database, ACTOR, changes).await {
-            Ok(_) => return Ok(()),
-            Err(CommitError::Conflict { key, .. }) if key == action.key() && tries < FINISH_TRIES_MAX => {
-                tries += 1;
-            }
-            Err(source) => return Err(FinishError::Commit { source }),
-        }
-    }
-}
-
-fn tell_unrecorded<E: std::error::Error + 'static>(ended: Result<(), E>) {
-    if let Err(error) = ended {
-        error!(error = &error as &dyn std::error::Error, "what became of an action was not recorded");
     }
 }

@@ -162,6 +162,7 @@ pub(crate) async fn copy(
     if let Some(stored) = backup::committed_before(job, to, Some(artifact.outcome)).await? {
         return Ok(stored);
     }
+    job.check_cancelled()?;
     let now = job.platform.clock.now();
     let source = from.load_index().await.map_err(|source| ExportError::LoadIndex { source })?;
     let reader = source.begin_reading(new_session(SessionPurpose::Restore, now)).await;
@@ -201,7 +202,9 @@ async fn copy_into(
     action: &Record,
 ) -> Result<StoredBackup, Failure> {
     let now = job.platform.clock.now();
-    let (description, streams) = copy_streams(job, reader, &session, artifact, action).await?;
+    let copying = copy_streams(job, reader, &session, artifact, action);
+    let (description, streams) = job.unless_cancelled(copying).await?;
+    // From here on the copy is made, whoever wants it no more: what is stored has a name.
     backup::note_committing(job, to, &session, Some(artifact.outcome)).await?;
     let sent = session.progress();
     let draft = OutcomeDraft {

@@ -13,6 +13,7 @@ pub mod requests;
 
 mod actions;
 mod backup;
+mod cancel;
 mod contents;
 mod engine;
 mod events;

@@ -22,6 +22,7 @@ use keelson_workload::{Cluster, ConnectError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::cancel::Attempts;
 use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
 use crate::ownership::ClockLooks;
 use crate::recovery::ship::Shipper;
@@ -185,6 +186,8 @@ pub struct Platform {
     pub(crate) torn_down: AtomicBool,
     /// Held while a review or restore is made: at most one of each may exist.
     pub(crate) recovery_requests: tokio::sync::Mutex<()>,
+    /// What is carried out at the moment, to be cancelled.
+    pub(crate) attempts: Attempts,
     /// One at a time changes the passphrase, or what is enabled.
     pub(crate) enabling: tokio::sync::Mutex<()>,
     /// Read and replaced together: slots belong to the newest of the keys.
@@ -265,6 +268,7 @@ impl Platform {
             instance_away,
             instance_key: key,
             index_cache,
+            attempts: Attempts::default(),
             enabling: tokio::sync::Mutex::new(()),
             identity: RwLock::new((identity, keys)),
             catalog: ArcSwap::from_pointee(slot),

@@ -4,6 +4,7 @@
 //! reference. What depends on the state of the platform is decided here.
 
 mod change;
+mod cancel;
 mod create;
 mod delete;
 mod details;

@@ -1,7 +1,8 @@
 //! Restore: puts what a restore point holds back into a namespace, as the requester may.
 //!
 //! Guarantees: an object that the API server refuses is reported and the others are restored; the action is complete
-//! with exceptions then, and failed only if nothing could be restored. Limits: volumes are not part of it yet.
+//! with exceptions then, and failed only if nothing could be restored. One that is cancelled leaves what it has restored.
+//! Limits: volumes are not part of it yet.
 
 use std::time::Duration;
 
@@ -85,12 +86,14 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let internal: ContentInternal = content.internal()?;
     let request = request(job, content.label(keelson_model::names::label::APP_NAMESPACE))?;
     access::check_restore(&job.platform, &job.requester(), &content, request.target.as_str()).await?;
+    job.check_cancelled()?;
     let other_profile = job.action.body.spec["artifactOverrideProfile"]["name"].as_str();
     let (repository, artifact) = job.platform.open_artifact(&internal.artifact, other_profile).await?;
     let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
     let reader = begin_reading(&indexed, job.platform.clock.now()).await;
     let reader = reader.map_err(|source| RestoreActionError::Begin { source })?;
-    let restoring = restore(job, &request, &reader, &artifact);
+    // What it has begun with an object it brings to its end, although dropped.
+    let restoring = job.unless_cancelled(restore(job, &request, &reader, &artifact));
     let restored = match hold(&*job.platform.clock, reader.life(), restoring).await {
         Ok(restored) => restored,
         Err(source) => Err(RestoreActionError::Hold { source }.into()),

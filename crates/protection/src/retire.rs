@@ -58,6 +58,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let content = read(&job.database, &key)?.filter(|content| content.uid == subject.uid);
     let Some(content) = content else { return Ok(Finished::default()) };
     let internal: ContentInternal = content.internal()?;
+    job.check_cancelled()?;
     match retire(job, &content.name, &internal.artifact).await? {
         // The content keeps its mark: retention asks again after a while, and not at its next look.
         Some(refusal) => Ok(Finished::skipped(refusal)),
@@ -92,6 +93,7 @@ async fn retire(job: &Job, content: &str, artifact: &Artifact) -> Result<Option<
             }
         }
     };
+    job.check_cancelled()?;
     match repository.retire(artifact.outcome, &proof, job.platform.clock.now()).await {
         Ok(_) | Err(RetireError::Absent { .. }) => Ok(None),
         Err(refusal @ RetireError::OutdatedKey) => Ok(Some(refusal.to_string())),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use keelson_catalog::{Labels, Row, Stored};
 use keelson_model::selector::FieldSelector;
 use keelson_model::{Chain, Classified, ErrorClass, Revision};
-use keelson_resources::KindInfo;
+use keelson_resources::{KindInfo, Verb};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -63,6 +63,7 @@ struct Metadata<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
     uid: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
     resource_version: String,
     creation_timestamp: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -157,11 +158,13 @@ impl<'a> Object<'a> {
     }
 
     fn metadata(&self) -> Metadata<'_> {
+        let is_kept = self.kind.allows(Verb::Get);
         Metadata {
             name: &self.row.name,
             namespace: &self.row.namespace,
             uid: &self.row.uid,
-            resource_version: self.revision.to_string(),
+            // What is kept nowhere has no version.
+            resource_version: if is_kept { self.revision.to_string() } else { String::new() },
             creation_timestamp: whole_seconds(self.row.created),
             labels: &self.row.labels,
             annotations: &self.body.annotations,

@@ -53,7 +53,9 @@ pub(crate) fn v3(version: GroupVersion) -> Value {
     let mut schemas = standard::schemas();
     for kind in version.kinds() {
         schemas.insert(schema_name(kind), object_schema(kind));
-        schemas.insert(list_schema_name(kind), list_schema(kind));
+        if kind.allows(Verb::List) {
+            schemas.insert(list_schema_name(kind), list_schema(kind));
+        }
         paths.extend(kind_paths(kind));
     }
     json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}})
@@ -102,12 +104,15 @@ fn list_schema(kind: &KindInfo) -> Value {
 
 fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
     let mut paths = Vec::new();
-    if kind.is_namespaced() {
+    if kind.is_namespaced() && kind.allows(Verb::List) {
         let everywhere = json!({"get": list_operation(kind, "ForAllNamespaces")});
         paths.push((format!("/apis/{}/{}", kind.api_version(), kind.plural), everywhere));
     }
     let home = home(kind);
-    let mut collection = json!({"get": list_operation(kind, "")});
+    let mut collection = json!({});
+    if kind.allows(Verb::List) {
+        collection["get"] = list_operation(kind, "");
+    }
     if kind.allows(Verb::Create) {
         let mut create = operation(kind, "post", "", &schema_name(kind));
         create["requestBody"] = json!({"content": content(&schema_name(kind)), "required": true});
@@ -119,7 +124,10 @@ fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
         delete["parameters"] = query_parameters(SELECT.into_iter().chain(DELETE));
         collection["delete"] = delete;
     }
-    let mut single = json!({"get": operation(kind, "get", "", &schema_name(kind))});
+    let mut single = json!({});
+    if kind.allows(Verb::Get) {
+        single["get"] = operation(kind, "get", "", &schema_name(kind));
+    }
     if kind.allows(Verb::Delete) {
         single["delete"] = delete_operation(kind, "delete", "");
     }

@@ -36,15 +36,19 @@ pub(crate) struct RunDescription {
 
 pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Failure> {
     let dr = policy.parsed.disaster_recovery.as_ref().ok_or(RecoveryError::NotEnabled)?;
+    job.check_cancelled()?;
     let (profile, mode) = (dr.profile.as_str(), enable::mode_of(&job.platform, dr));
     enable::enable(&job.platform, profile, mode).await?;
     let location =
         job.platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
     let legacy = mode == DrMode::Legacy;
     let left_behind = if legacy { copies::copy_points(job, &location).await? } else { Vec::new() };
+    job.check_cancelled()?;
     let reached = ship::ship_now(&job.platform).await?;
     job.platform.unlisted.note_use(reached.repository.id());
     let lengthened = locks::lengthen(&job.platform.cluster_id, &reached).await?;
+    // What was shipped stays; from here on the run is made, whoever wants it no more.
+    job.check_cancelled()?;
     let manifest = write_manifest(job, policy, &reached, lengthened).await?;
     retention::apply(&job.platform, &reached, &location, &policy.parsed.retention_of(false)).await?;
     state::write_last_run(&job.platform, job.platform.clock.now()).await?;

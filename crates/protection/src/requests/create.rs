@@ -15,7 +15,7 @@ use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
-use crate::requests::{Effect, NewObject, RequestError};
+use crate::requests::{Effect, NewObject, RequestError, cancel};
 use crate::restore_points::{self, Retiring};
 
 /// Creates one object of a kind that clients may create.
@@ -40,6 +40,10 @@ pub async fn create(
     record.labels = own;
     record.body.annotations = object.annotations;
     record.body.spec = object.spec;
+    if kind.kind == "CancelAction" {
+        check_claimed(&claimed, &record)?;
+        return cancel::cancel(platform, &database, requester, record, effect).await;
+    }
     let changes = match kind.kind {
         "RunAction" => run_action(platform, &database, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),

@@ -9,6 +9,7 @@ use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
 use crate::actions::{self, Finished};
+use crate::cancel;
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
 use crate::namespaces;
@@ -81,6 +82,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let plan: RunPlan = match job.recorded("plan")? {
         Some(plan) => plan,
         None => {
+            job.check_cancelled()?;
             let applications = policies::select_applications(&job.platform, &policy).await?;
             if applications.is_empty() {
                 return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
@@ -92,7 +94,11 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
             job.plan(|| plan::plan((namespace, name), &spec, &applications, counts, random_suffix)).await?
         }
     };
-    let children = carry_out(job, &plan).await?;
+    let children = carry_out(job, &plan).await;
+    if job.is_cancelled() {
+        cancel_children(job, &plan).await?;
+    }
+    let children = children?;
     retention::apply(&job.platform, &job.database, &policy).await?;
     summarise(&plan, &policy.object, &children)
 }
@@ -112,7 +118,7 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
     }
     let mut exports = Vec::new();
     for (run, key) in backups {
-        let backup = wait(job, &key).await?;
+        let backup = job.unless_cancelled(wait(job, &key)).await?;
         let point = backup
             .record
             .as_ref()
@@ -128,7 +134,7 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
         ended.push(backup);
     }
     for key in exports {
-        ended.push(wait(job, &key).await?);
+        ended.push(job.unless_cancelled(wait(job, &key)).await?);
     }
     Ok(ended)
 }
@@ -142,6 +148,7 @@ async fn submit(
     name: &str,
     spec: Value,
 ) -> Result<RowKey, Failure> {
+    job.check_cancelled()?;
     let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
     child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
     let key = child.key();
@@ -154,6 +161,25 @@ async fn submit(
         }
         Err(source) => Err(RunError::Submit { name: name.to_owned(), source }.into()),
     }
+}
+
+/// A run that is cancelled ends when the last of its children has.
+async fn cancel_children(job: &Job, plan: &RunPlan) -> Result<(), Failure> {
+    let by = job.cancelled_by()?;
+    let mut children = Vec::new();
+    for run in &plan.applications {
+        for (kind, name) in [(kinds::backup_actions(), &run.backup), (kinds::export_actions(), &run.export)] {
+            let key = RowKey::new(kind, run.application.clone(), name.clone());
+            if read(&job.database, &key)?.is_some_and(|known| is_child(&known, &job.action)) {
+                cancel::cancel(&job.platform, &job.database, &key, &by).await?;
+                children.push(key);
+            }
+        }
+    }
+    for child in children {
+        wait(job, &child).await?;
+    }
+    Ok(())
 }
 
 /// Nobody but the platform sets these labels.

@@ -5,6 +5,7 @@ mod actions;
 mod attacked;
 mod bucket;
 mod confirm;
+mod cancel;
 mod copies;
 mod drill;
 mod fixture;

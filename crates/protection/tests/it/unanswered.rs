@@ -13,7 +13,7 @@ const SHOP: &str = "shop";
 const GROUP: &str = "away.example.com";
 
 /// Registers a server that is nowhere, and waits until the cluster knows.
-async fn lose_a_group(world: &World) -> Result<()> {
+pub(crate) async fn lose_a_group(world: &World) -> Result<()> {
     let cluster = world.platform.cluster();
     let api_service = json!({
         "metadata": { "name": format!("v1.{GROUP}") },
@@ -33,7 +33,7 @@ async fn lose_a_group(world: &World) -> Result<()> {
     .await
 }
 
-fn policy(parameters: &Value) -> Value {
+pub(crate) fn policy(parameters: &Value) -> Value {
     json!({
         "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
         "metadata": { "name": "nightly", "namespace": NAMESPACE },

@@ -265,3 +265,57 @@ async fn of_many_reviews_asked_for_at_once_one_is_made() {
     }
     assert_eq!(creates.join_all().await.into_iter().filter(|made| *made).count(), 1);
 }
+
+const CANCELS: &str = "/apis/actions.kio.kasten.io/v1alpha1/namespaces/shop/cancelactions";
+
+fn cancel(name: &str) -> Value {
+    json!({
+        "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "CancelAction",
+        "metadata": {"generateName": "cancel-"},
+        "spec": {"subject": {"kind": "BackupAction", "name": name, "namespace": "shop"}},
+    })
+}
+
+#[tokio::test]
+async fn a_cancel_action_is_carried_out_answered_and_kept_nowhere() {
+    let world = World::start().await;
+    expect(&world, "", &backup("b"), StatusCode::CREATED, "").await;
+    let state = async || {
+        let mut status = world.get(&format!("{BACKUPS}/b")).await.json["status"].take();
+        (status["state"].as_str().unwrap().to_owned(), status["error"]["message"].take())
+    };
+    let tried = world.post(&format!("{CANCELS}?dryRun=All"), &cancel("b")).await;
+    assert_eq!((tried.code, state().await.0.as_str()), (StatusCode::CREATED, "Pending"));
+
+    let answer = world.post(CANCELS, &cancel("b")).await;
+    assert_eq!(answer.code, StatusCode::CREATED, "{}", answer.json);
+    let metadata = &answer.json["metadata"];
+    assert!(metadata["name"].as_str().unwrap().starts_with("cancel-"), "{metadata}");
+    assert_eq!(metadata.get("resourceVersion"), None, "what is kept nowhere has no version");
+    assert_eq!(answer.json["status"]["state"], "Complete");
+    assert_eq!(state().await, ("Cancelled".to_owned(), json!("cancelled by user 'alice'")));
+
+    let again = world.post(CANCELS, &cancel("b")).await;
+    assert_eq!(again.code, StatusCode::CONFLICT);
+    assert!(again.message().contains("BackupAction 'b' has ended already, Cancelled"), "{}", again.message());
+    let absent = world.post(CANCELS, &cancel("c")).await;
+    assert_eq!(absent.code, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        absent.message().contains("there is no BackupAction 'c' in namespace 'shop'"),
+        "{}",
+        absent.message()
+    );
+    for path in [CANCELS.to_owned(), format!("{CANCELS}?watch=1"), format!("{CANCELS}/cancel-1")] {
+        assert_eq!(world.get(&path).await.code, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_an_action_does_not_cancel_it() {
+    let world = World::start().await;
+    expect(&world, "", &backup("b"), StatusCode::CREATED, "").await;
+    world.believe().denied.push("backupactions");
+    let answer = world.post(CANCELS, &cancel("b")).await;
+    assert_eq!(answer.code, StatusCode::FORBIDDEN, "{}", answer.json);
+    assert_eq!(world.get(&format!("{BACKUPS}/b")).await.json["status"]["state"], "Pending");
+}

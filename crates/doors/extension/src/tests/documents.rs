@@ -3,7 +3,7 @@
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use keelson_resources::KINDS;
+use keelson_resources::{KINDS, Verb};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, POINTS, World};
@@ -145,6 +145,10 @@ async fn operations_say_what_they_take_and_the_server_takes_what_they_say() {
         let document = anonymous(&world, &format!("/openapi/v3/apis/{}", kind.api_version()), &[]).await.json;
         for (path, operations) in document["paths"].as_object().unwrap() {
             if !path.ends_with(&format!("/{}", kind.plural)) {
+                continue;
+            }
+            assert_eq!(operations.get("get").is_some(), kind.allows(Verb::List), "{path}");
+            if !kind.allows(Verb::List) {
                 continue;
             }
             let list = operations["get"]["parameters"].as_array().unwrap();

@@ -1,6 +1,6 @@
 //! Who gets in, and how far.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::environment::{Environment, environment};
 
@@ -139,4 +139,40 @@ fn the_roles_of_an_installation_allow_what_they_are_for() {
         let allowed = cluster.try_kubectl(&words, &review.to_string()).unwrap();
         assert_eq!(allowed, expected.to_string(), "{} {verb} {resource}.{group} in '{namespace}'", who.0);
     }
+}
+
+#[test]
+fn a_tenant_cancels_an_action_of_its_own_and_nobody_elses() {
+    let cluster = environment();
+    cluster.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/roles")]);
+    for namespace in ["canceller", "neighbour"] {
+        cluster.namespace(namespace);
+        cluster.put_in_state("backupactions", namespace, "work", &[], "Pending");
+    }
+    let words =
+        ["create", "rolebinding", "erin", "-n", "canceller", "--clusterrole=k10-basic", "--user=erin"];
+    cluster.kubectl(&words);
+    let cancel = |namespace: &str, subject: Value| {
+        let object = json!({
+            "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "CancelAction",
+            "metadata": {"generateName": "cancel-", "namespace": namespace}, "spec": {"subject": subject},
+        });
+        cluster.kubectl_as("erin", &["create", "-f", "-"], &object.to_string())
+    };
+    let work = |namespace: &str| json!({"kind": "BackupAction", "name": "work", "namespace": namespace});
+    let there = cancel("neighbour", work("neighbour")).unwrap_err();
+    assert!(there.contains("Forbidden") && there.contains("cancelactions"), "{there}");
+    let across = cancel("canceller", work("neighbour")).unwrap_err();
+    assert!(across.contains("spec.subject.namespace") && across.contains("\"canceller\""), "{across}");
+    let state = ["get", "backupaction", "work", "-o", "jsonpath={.status.state}", "-n"];
+    let state = |namespace| cluster.kubectl(&[&state[..], &[namespace]].concat());
+    assert_eq!(state("neighbour"), "Pending");
+
+    let created = cancel("canceller", work("canceller")).unwrap();
+    assert!(created.starts_with("cancelaction.actions.kio.kasten.io/cancel-"), "{created}");
+    assert_eq!(state("canceller"), "Cancelled");
+    let again = cancel("canceller", work("canceller")).unwrap_err();
+    assert!(again.contains("has ended already, Cancelled: it cannot be cancelled"), "{again}");
+    let listed = cluster.try_kubectl(&["get", "cancelactions", "-n", "canceller"], "").unwrap_err();
+    assert!(listed.contains("does not allow"), "{listed}");
 }

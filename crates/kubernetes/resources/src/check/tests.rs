@@ -19,7 +19,7 @@ fn said(plural: &str, object: &Value) -> Vec<String> {
     validate_create(kind(plural), object, INSTALL).iter().map(ToString::to_string).collect()
 }
 
-fn good() -> [(&'static str, Value); 6] {
+fn good() -> [(&'static str, Value); 8] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     [
@@ -42,6 +42,11 @@ fn good() -> [(&'static str, Value); 6] {
             "restoreactions",
             object("shop", json!({ "subject": subject, "targetNamespace": "shop", "dataOnly": false })),
         ),
+        (
+            "cancelactions",
+            object("shop", json!({ "subject": { "kind": "RunAction", "name": "now", "namespace": "shop" } })),
+        ),
+        ("cancelactions", object(INSTALL, json!({ "subject": { "kind": "RetireAction", "name": "old" } }))),
         ("restorepoints", object("shop", json!({ "restorePointContentRef": { "name": "shop-x1" } }))),
         ("kastendrreviews", object(INSTALL, json!({ "sourceClusterInfo": source }))),
     ]
@@ -166,6 +171,35 @@ fn a_backup_captures_no_namespace_but_its_own() {
         said("restoreactions", &into),
         ["spec.targetNamespace: Invalid value: \"bank\": must be the namespace of the object, \"shop\""]
     );
+}
+
+#[test]
+fn an_action_is_cancelled_from_its_own_namespace_and_a_cluster_scoped_one_from_the_install_namespace() {
+    let kinds = "supported values: \"BackupAction\", \"RestoreAction\", \"ExportAction\", \"RunAction\", \"RetireAction\"";
+    for (subject, messages) in [
+        (json!({ "name": "b" }), vec!["spec.subject.kind: Required value".to_owned()]),
+        (
+            json!({ "kind": "Profile", "name": "b" }),
+            vec![format!("spec.subject.kind: Unsupported value: \"Profile\": {kinds}")],
+        ),
+        (
+            json!({ "kind": "BackupAction", "name": "b", "namespace": "bank" }),
+            vec![
+                "spec.subject.namespace: Invalid value: \"bank\": must be the namespace of the object, \"shop\""
+                    .to_owned(),
+            ],
+        ),
+        (
+            json!({ "kind": "RetireAction", "name": "r" }),
+            vec![
+                "metadata.namespace: Invalid value: \"shop\": must be \"kasten-io\": a cluster-scoped action is \
+                 cancelled from there"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(said("cancelactions", &object("shop", json!({ "subject": subject }))), messages);
+    }
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn only_what_clients_may_make_can_be_made() {
         creatable,
         [
             "BackupAction",
+            "CancelAction",
             "ExportAction",
             "RestoreAction",
             "RunAction",
@@ -85,6 +86,10 @@ fn only_what_clients_may_make_can_be_made() {
     assert_eq!(kind("Application").verbs, READ_VERBS);
     let patchable: Vec<_> = KINDS.iter().filter(|kind| kind.allows(Verb::Patch)).collect();
     assert_eq!(patchable.iter().map(|kind| kind.kind).collect::<Vec<_>>(), ["StorageRepository"]);
+    assert_eq!(kind("CancelAction").verbs, [Verb::Create], "it is kept nowhere");
+    for kind in KINDS.iter().filter(|kind| !kind.allows(Verb::List)) {
+        assert!(kind.categories.is_empty(), "{} would break the list of its category", kind.kind);
+    }
     assert!(kind("RestorePointContent").allows(Verb::DeleteCollection));
 }
 
@@ -138,6 +143,16 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
             "create restoreactions.actions.kio.kasten.io vault/*",
             "get transformsets.config.kio.kasten.io shop/t",
         ],
+    );
+    check_references(
+        "CancelAction",
+        json!({ "subject": { "kind": "RestoreAction", "name": "r", "namespace": "shop" } }),
+        &["get restoreactions.actions.kio.kasten.io shop/r"],
+    );
+    check_references(
+        "CancelAction",
+        json!({ "subject": { "kind": "RetireAction", "name": "r", "namespace": "shop" } }),
+        &["get retireactions.actions.kio.kasten.io */r"],
     );
     check_references(
         "RestorePoint",

@@ -158,7 +158,7 @@ impl<'a> Copying<'a> {
             // It was retired under the copy.
             return Ok(());
         }
-        if artifact.repository == self.here.local {
+        if artifact.repository == self.here.local || self.job.is_cancelled() {
             return Err(failure);
         }
         let message = failure.told().message;
