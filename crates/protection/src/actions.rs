@@ -10,6 +10,7 @@ use keelson_catalog::{Change, Class, Expect, Row, RowKey, RowKind};
 use keelson_model::ErrorClass;
 use keelson_model::action::ActionState;
 use keelson_resources::KindInfo;
+use keelson_resources::actions::{ActionError, Phase};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -26,6 +27,9 @@ pub(crate) struct ActionInternal {
     /// Who wants no more of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
+    /// What it has done so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
     /// What only the use case itself reads.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub subject: Value,
@@ -167,7 +171,12 @@ impl Told {
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        json!({ "message": self.message, "cause": self.cause, "class": self.class.reason() })
+        json!(self.to_error())
+    }
+
+    pub(crate) fn to_error(&self) -> ActionError {
+        let Self { message, cause, class } = self;
+        ActionError { message: message.clone(), cause: cause.clone(), class: class.reason().to_owned() }
     }
 }
 
@@ -185,10 +194,19 @@ pub(crate) fn cancel(action: &mut Record, now: Timestamp) -> Vec<Change> {
 
 /// Notes that somebody wants no more of the action. Whoever carries it out ends it.
 pub(crate) fn note_cancelled(action: &mut Record, by: &str) {
+    set_internal(action, "cancelled_by", json!(by));
+}
+
+/// What it has done so far, for its details.
+pub(crate) fn set_phases(action: &mut Record, phases: &[Phase]) {
+    set_internal(action, "phases", json!(phases));
+}
+
+fn set_internal(action: &mut Record, field: &str, value: Value) {
     if !action.body.internal.is_object() {
         action.body.internal = Value::Object(Map::new());
     }
-    action.body.internal["cancelled_by"] = json!(by);
+    action.body.internal[field] = value;
 }
 
 fn end_with(action: &mut Record, state: ActionState, why: &Told, now: Timestamp) -> Vec<Change> {

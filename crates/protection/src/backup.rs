@@ -188,14 +188,15 @@ pub(crate) async fn committed_before(
 }
 
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
-    let stored = match job.recorded::<StoredBackup>("stored")? {
-        Some(stored) => stored,
-        None => {
-            let stored = store(job).await?;
-            job.record("stored", &stored).await?;
-            stored
+    let storing = async {
+        if let Some(stored) = job.recorded::<StoredBackup>("stored")? {
+            return Ok(stored);
         }
+        let stored = store(job).await?;
+        job.record("stored", &stored).await?;
+        Ok(stored)
     };
+    let stored = job.phase("Application configuration", storing).await?;
     let StoredBackup { repository, outcome, stored_bytes, description } = stored;
     let artifact = Artifact {
         repository,
@@ -207,7 +208,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         stored_bytes,
     };
     let point = new_point(&description, artifact, &description.point);
-    let mut finished = restore_points::finish_with(job, &point).await?;
+    let mut finished = job.phase("Creating RestorePoint", restore_points::finish_with(job, &point)).await?;
     finished.exceptions.extend(exceptions(&description.report));
     Ok(finished)
 }

@@ -8,6 +8,7 @@
 mod backlog;
 mod ending;
 mod job;
+mod phases;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -218,12 +219,14 @@ async fn begin_attempt(platform: &Arc<Platform>, work: &Work, under_way: &Attemp
         }
     };
     let mut internal: ActionInternal = action.internal().unwrap_or_default();
+    phases::close_interrupted(&mut internal.phases, platform.clock.now());
     if internal.cancelled_by.is_some() {
         under_way.cancel();
     } else if internal.attempts >= ATTEMPTS_MAX {
         let message =
             format!("given up after {ATTEMPTS_MAX} attempts: the process ended in the middle of each");
         let told = Told::plain(&message, ErrorClass::Cancelled);
+        actions::set_phases(&mut action, &internal.phases);
         let changes = actions::fail(&mut action, &told, platform.clock.now());
         let ended = commit(&database, ACTOR, changes).await.map(drop);
         let begun = if ended.is_ok() { Begun::NothingLeft } else { Begun::NotNow };

@@ -4,6 +4,8 @@
 //! after the outcome lies in the location; the outcome says everything that the restore point does, so that a catalog
 //! can be rebuilt from the location alone.
 
+use std::time::Duration;
+
 use keelson_catalog::RowKey;
 use keelson_model::names::label;
 use keelson_model::{Chain, Classified, ErrorClass};
@@ -12,16 +14,20 @@ use keelson_repository::{
     SessionPurpose, WriteError,
 };
 use keelson_resources::KindInfo;
+use keelson_resources::actions::export::ExportProgress;
 use serde_json::json;
 
-use crate::actions::Finished;
+use crate::actions::{self, Finished};
 use crate::backup::{self, BackupDescription, StoredBackup, new_point};
 use crate::engine::{Failure, Job, read};
 use crate::kinds;
-use crate::locations;
+use crate::locations::{self, Location};
 use crate::records::Record;
 use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo};
 use crate::streams::{hold, hold_writer, new_session};
+
+/// How often it is looked how far an export is; it is told less often.
+const PROGRESS_LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// An export that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -97,23 +103,10 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         return Err(ExportError::Exported { name: content.name }.into());
     }
     let profile = job.action.body.spec["profile"]["name"].as_str().ok_or(ExportError::NoProfile)?;
-    let location = job.platform.open_writable(profile).await?;
-    let (stored, exported) = match job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
-        Some(stored) => stored,
-        None => {
-            let application = content.label(label::APP_NAMESPACE).to_owned();
-            let (row, target) = job.platform.export_repository(&location, &application).await?;
-            let exported = ExportedTo {
-                profile: profile.to_owned(),
-                place: location.place.clone(),
-                root: row.root().to_string(),
-            };
-            let from = job.platform.local_repository().await?;
-            let stored = copy(job, &from, &target, &source.artifact, &job.action).await?;
-            job.record("stored", &(&stored, &exported)).await?;
-            (stored, exported)
-        }
-    };
+    let opening = async { Ok(job.platform.open_writable(profile).await?) };
+    let location = job.phase("Opening location", opening).await?;
+    let exporting = export(job, &content, &source.artifact, &location);
+    let (stored, exported) = job.phase("Exporting RestorePoint", exporting).await?;
     let artifact = Artifact {
         repository: stored.repository,
         outcome: stored.outcome,
@@ -125,13 +118,42 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     };
     let mut point = new_point(&stored.description, artifact, &stored.description.point);
     point.labels.extend(locations::export_labels(profile));
-    let mut finished = restore_points::finish_with(job, &point).await?;
-    finished.status.insert(
-        "progressDetails".to_owned(),
-        json!({ "totalBytes": source.artifact.bytes, "processedBytes": source.artifact.bytes,
-                "transferredBytes": stored.stored_bytes, "totalVolumes": 0, "completedVolumes": 0 }),
-    );
+    let mut finished = job.phase("Creating RestorePoint", restore_points::finish_with(job, &point)).await?;
+    let progress = ExportProgress {
+        total_bytes: source.artifact.bytes,
+        read_bytes: source.artifact.bytes,
+        processed_bytes: source.artifact.bytes,
+        transferred_bytes: stored.stored_bytes,
+        updated_time: Some(job.platform.clock.now().into()),
+        ..ExportProgress::default()
+    };
+    finished.status.insert(PROGRESS_DETAILS.to_owned(), json!(progress));
     Ok(finished)
+}
+
+const PROGRESS_DETAILS: &str = "progressDetails";
+
+/// Copies the artifact to the location, unless an earlier attempt has.
+async fn export(
+    job: &Job,
+    content: &Record,
+    artifact: &Artifact,
+    location: &Location,
+) -> Result<(StoredBackup, ExportedTo), Failure> {
+    if let Some(stored) = job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
+        return Ok(stored);
+    }
+    let application = content.label(label::APP_NAMESPACE).to_owned();
+    let (row, target) = job.platform.export_repository(location, &application).await?;
+    let exported = ExportedTo {
+        profile: location.profile.clone(),
+        place: location.place.clone(),
+        root: row.root().to_string(),
+    };
+    let from = job.platform.local_repository().await?;
+    let stored = copy(job, &from, &target, artifact, &job.action).await?;
+    job.record("stored", &(&stored, &exported)).await?;
+    Ok((stored, exported))
 }
 
 /// The content behind the restore point that an action names.
@@ -226,14 +248,20 @@ async fn copy_streams(
     action: &Record,
 ) -> Result<(BackupDescription, Vec<NamedStream>), Failure> {
     let outcome = reader.outcome(artifact.outcome).await.map_err(|source| ExportError::Read { source })?;
-    let mut streams = Vec::new();
-    for (number, stream) in outcome.streams().iter().enumerate() {
-        let written = session.write(reader.read(&stream.reference)).await;
-        let reference =
-            written.map_err(|source| ExportError::Write { stream: stream.name.clone(), source })?;
-        streams.push(NamedStream { reference, ..stream.clone() });
-        job.progress((100 * (number + 1) / outcome.streams().len().max(1)) as u8).await;
-    }
+    let writing = async {
+        let mut streams = Vec::new();
+        for stream in outcome.streams() {
+            let written = session.write(reader.read(&stream.reference)).await;
+            let reference =
+                written.map_err(|source| ExportError::Write { stream: stream.name.clone(), source })?;
+            streams.push(NamedStream { reference, ..stream.clone() });
+        }
+        Ok::<_, Failure>(streams)
+    };
+    let streams = tokio::select! {
+        streams = writing => streams?,
+        () = show_progress(job, session, artifact, action) => unreachable!("progress is shown as long as it is written"),
+    };
     let mut description: BackupDescription =
         serde_json::from_slice(outcome.description()).map_err(|source| ExportError::Decode { source })?;
     if action.kind == kinds::export_actions() {
@@ -244,4 +272,29 @@ async fn copy_streams(
         description.manual |= !action.labels.contains_key(label::RUN_ACTION_NAME);
     }
     Ok((description, streams))
+}
+
+/// Shows how far the copying of an export is. A run that copies many restore points has a progress of its own.
+async fn show_progress(job: &Job, session: &Session, artifact: &Artifact, action: &Record) {
+    if action.kind != kinds::export_actions() {
+        return std::future::pending().await;
+    }
+    let (progress, begun) = (session.progress(), tokio::time::Instant::now());
+    loop {
+        let read = progress.read();
+        let processed = read.bytes_read.min(artifact.bytes);
+        let told = ExportProgress {
+            total_bytes: artifact.bytes,
+            read_bytes: processed,
+            processed_bytes: processed,
+            transferred_bytes: read.bytes_sent,
+            processing_rate: processed.checked_div(begun.elapsed().as_secs()).unwrap_or(processed),
+            updated_time: Some(job.platform.clock.now().into()),
+            ..ExportProgress::default()
+        };
+        let percent = (100 * processed).checked_div(artifact.bytes).unwrap_or(0);
+        let tell = |action: &mut Record| actions::set_status(action, PROGRESS_DETAILS, json!(told));
+        job.progress_with(percent.min(99) as u8, tell).await;
+        tokio::time::sleep(PROGRESS_LOOK_EVERY).await;
+    }
 }

@@ -85,23 +85,35 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let content = content_of_subject(job)?;
     let internal: ContentInternal = content.internal()?;
     let request = request(job, content.label(keelson_model::names::label::APP_NAMESPACE))?;
-    access::check_restore(&job.platform, &job.requester(), &content, request.target.as_str()).await?;
-    job.check_cancelled()?;
-    let other_profile = job.action.body.spec["artifactOverrideProfile"]["name"].as_str();
-    let (repository, artifact) = job.platform.open_artifact(&internal.artifact, other_profile).await?;
-    let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
-    let reader = begin_reading(&indexed, job.platform.clock.now()).await;
-    let reader = reader.map_err(|source| RestoreActionError::Begin { source })?;
+    let opening = async {
+        let target = request.target.as_str();
+        access::check_restore(&job.platform, &job.requester(), &content, target).await?;
+        job.check_cancelled()?;
+        open(job, &internal.artifact).await
+    };
+    let (reader, artifact) = job.phase("Opening RestorePoint", opening).await?;
     // What it has begun with an object it brings to its end, although dropped.
     let restoring = job.unless_cancelled(restore(job, &request, &reader, &artifact));
-    let restored = match hold(&*job.platform.clock, reader.life(), restoring).await {
-        Ok(restored) => restored,
-        Err(source) => Err(RestoreActionError::Hold { source }.into()),
+    let restoring = async {
+        match hold(&*job.platform.clock, reader.life(), restoring).await {
+            Ok(restored) => restored,
+            Err(source) => Err(RestoreActionError::Hold { source }.into()),
+        }
     };
+    let restored = job.phase("Restoring Application Components", restoring).await;
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }
     summarise(&restored?)
+}
+
+/// What the artifact leads to, and a reader of the repository that holds it.
+async fn open(job: &Job, artifact: &Artifact) -> Result<(Reader, Artifact), Failure> {
+    let other_profile = job.action.body.spec["artifactOverrideProfile"]["name"].as_str();
+    let (repository, artifact) = job.platform.open_artifact(artifact, other_profile).await?;
+    let indexed = repository.load_index().await.map_err(|source| RestoreActionError::LoadIndex { source })?;
+    let reader = begin_reading(&indexed, job.platform.clock.now()).await;
+    Ok((reader.map_err(|source| RestoreActionError::Begin { source })?, artifact))
 }
 
 async fn restore(

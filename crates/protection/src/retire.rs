@@ -59,7 +59,8 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let Some(content) = content else { return Ok(Finished::default()) };
     let internal: ContentInternal = content.internal()?;
     job.check_cancelled()?;
-    match retire(job, &content.name, &internal.artifact).await? {
+    let retiring = retire(job, &content.name, &internal.artifact);
+    match job.phase("Retiring RestorePoint", retiring).await? {
         // The content keeps its mark: retention asks again after a while, and not at its next look.
         Some(refusal) => Ok(Finished::skipped(refusal)),
         None => forget(job, &content, &internal.artifact),

@@ -50,8 +50,9 @@ fn kill_within(
     assert!(status["state"] == "Complete" || is_told, "{status}");
     let details = format!("/apis/{ACTIONS}/namespaces/{namespace}/{resource}s/{name}/details");
     let details: Value = serde_json::from_str(&stage.kubectl(&["get", "--raw", &details], "")?)?;
-    let attempt = details["status"]["actionDetails"]["phases"][0]["attempt"].as_u64();
-    Ok(attempt.with_context(|| format!("no attempt in {details}"))? > 1)
+    let phases = details["status"]["actionDetails"]["phases"].as_array();
+    let attempts = phases.into_iter().flatten().filter_map(|phase| phase["attempt"].as_u64());
+    Ok(attempts.max().with_context(|| format!("no attempt in {details}"))? > 1)
 }
 
 /// A platform whose work is killed at each of the moments. `work` gives the action, its resource and where it writes.

@@ -115,6 +115,7 @@ async fn finish(
         if action.uid != job.action.uid {
             return Ok(());
         }
+        job.tell_phases(&mut action);
         let changes = change(&mut action, job.platform.clock.now());
         match commit(&job.database, ACTOR, changes).await {
             Ok(_) => return Ok(()),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keelson_catalog::{Change, CommitError, Database};
+use keelson_model::action::ActionState;
 use keelson_model::{Causes, Chain, Classified, ErrorClass};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use tracing::info;
 
 use crate::actions::{self, ActionInternal, Told};
 use crate::cancel::Cancelled;
+use crate::engine::phases::Phases;
 use crate::engine::{ACTOR, ReadRecordError, read};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
@@ -49,7 +51,9 @@ pub(crate) struct Job {
     pub internal: ActionInternal,
     /// Fires when somebody cancels the action; it has fired already where that was before this attempt.
     cancelled: CancellationToken,
-    reported: Mutex<tokio::time::Instant>,
+    phases: Phases,
+    /// When progress was last shown.
+    reported: Mutex<Option<tokio::time::Instant>>,
 }
 
 /// A step's result could not be kept, or what was kept cannot be read.
@@ -89,8 +93,9 @@ impl Job {
         internal: ActionInternal,
         cancelled: CancellationToken,
     ) -> Self {
-        let reported = Mutex::new(tokio::time::Instant::now());
-        Self { platform: platform.clone(), database, action, internal, cancelled, reported }
+        let phases = Phases::of(internal.phases.clone());
+        let (platform, reported) = (platform.clone(), Mutex::new(None));
+        Self { platform, database, action, internal, cancelled, phases, reported }
     }
 
     /// Asked between the phases of an action: after this nothing is begun that would have to be taken back.
@@ -167,17 +172,59 @@ impl Job {
         Ok(plan)
     }
 
+    /// One phase of the action, which is the same in every attempt. What becomes of it is told by the action's details.
+    pub(crate) async fn phase<T>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        self.phases.begin(name, self.internal.attempts, self.platform.clock.now());
+        self.show(|_| {}).await;
+        let done = work.await;
+        let (state, why) = match &done {
+            Ok(_) => (ActionState::Complete, None),
+            Err(_) if self.is_cancelled() => (ActionState::Cancelled, None),
+            Err(failure) => (ActionState::Failed, Some(failure.told())),
+        };
+        self.phases.end(name, state, why.as_ref(), self.platform.clock.now());
+        done
+    }
+
+    /// Writes what is known of the phases into an action that is about to be written.
+    pub(super) fn tell_phases(&self, action: &mut Record) {
+        actions::set_phases(action, &self.phases.list());
+    }
+
     /// Shows progress, at most every ten seconds.
     pub(crate) async fn progress(&self, percent: u8) {
+        self.progress_with(percent, |_| {}).await;
+    }
+
+    /// The same, with more to say than a percentage.
+    pub(crate) async fn progress_with(&self, percent: u8, more: impl FnOnce(&mut Record)) {
         {
             let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-            if reported.elapsed() < PROGRESS_EVERY {
+            if reported.is_some_and(|reported| reported.elapsed() < PROGRESS_EVERY) {
                 return;
             }
-            *reported = tokio::time::Instant::now();
+            *reported = Some(tokio::time::Instant::now());
         }
+        self.phases.touch(self.platform.clock.now());
+        self.show(|action| {
+            actions::set_status(action, "progress", json!(percent.min(99)));
+            more(action);
+        })
+        .await;
+    }
+
+    /// Shows how far the action is. Nothing depends on that.
+    async fn show(&self, change: impl FnOnce(&mut Record)) {
         let Ok(Some(mut action)) = read(&self.database, &self.action.key()) else { return };
-        actions::set_status(&mut action, "progress", json!(percent.min(99)));
+        if action.uid != self.action.uid {
+            return;
+        }
+        change(&mut action);
+        self.tell_phases(&mut action);
         if let Err(error) = commit(&self.database, ACTOR, vec![action.replace()]).await {
             info!(error = &error as &dyn std::error::Error, "progress was not recorded");
         }

@@ -37,32 +37,8 @@ pub async fn details(
             json!({ "details": details.map_err(|source| RequestError::Decode { source })? })
         }
         "Application" => json!({ "appDetails": { "components": {} } }),
-        _ => json!({ "actionDetails": { "phases": [phase(kind, &record)] } }),
+        _ => {
+            json!({ "actionDetails": { "phases": record.body.internal.get("phases").unwrap_or(&json!([])) } })
+        }
     })
-}
-
-/// Our actions have one phase each, and it fares as the action does.
-fn phase(kind: &KindInfo, action: &Record) -> Value {
-    let name = match kind.kind {
-        "BackupAction" => "Application configuration",
-        "ExportAction" => "Exporting RestorePoint",
-        "RestoreAction" => "Restoring Application Components",
-        "RetireAction" => "Retiring RestorePoint",
-        _ => "Running policy",
-    };
-    let status = &action.body.status;
-    let attempts = action.body.internal.get("attempts").cloned().unwrap_or(json!(0));
-    let errors: Vec<_> = status.get("error").filter(|error| !error.is_null()).into_iter().collect();
-    json!({
-        "name": name,
-        "state": actions_word(action),
-        "attempt": attempts,
-        "startTime": status.get("startTime"),
-        "endTime": status.get("endTime"),
-        "errors": errors,
-    })
-}
-
-fn actions_word(action: &Record) -> &'static str {
-    crate::actions::state(action).map_or("pending", keelson_model::action::ActionState::metric_word)
 }

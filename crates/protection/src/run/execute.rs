@@ -14,7 +14,7 @@ use crate::engine::{Failure, Job, read};
 use crate::kinds;
 use crate::namespaces;
 use crate::platform::commit;
-use crate::policies;
+use crate::policies::{self, Policy};
 use crate::records::{Record, random_suffix};
 use crate::recovery;
 use crate::retention;
@@ -75,32 +75,53 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let subject = &job.action.body.spec["subject"];
     let name = subject["name"].as_str().unwrap_or_default();
     let namespace = subject["namespace"].as_str().unwrap_or(&job.action.namespace);
+    let is_own = name == DR_POLICY && namespace == job.platform.settings.install_namespace;
+    if job.is_cancelled() && !is_own {
+        // Whatever has become of the policy meanwhile.
+        if let Some(plan) = job.recorded("plan")? {
+            cancel_children(job, &plan).await?;
+        }
+    }
     let policy = policies::fetch_valid(&job.platform, namespace, name).await?;
-    if name == DR_POLICY && namespace == job.platform.settings.install_namespace {
+    if is_own {
         return recovery::run::execute(job, &policy).await;
     }
-    let plan: RunPlan = match job.recorded("plan")? {
-        Some(plan) => plan,
-        None => {
-            job.check_cancelled()?;
-            let applications = policies::select_applications(&job.platform, &policy).await?;
-            if applications.is_empty() {
-                return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
-            }
-            let spec = policy.object["spec"].clone();
-            let scheduled = job.action.body.spec["scheduledTime"].as_str().and_then(|at| at.parse().ok());
-            let tiers = plan::decide_tiers(&policy.parsed, scheduled);
-            let counts = (tiers, plan::decide_exports(&policy.parsed, tiers));
-            job.plan(|| plan::plan((namespace, name), &spec, &applications, counts, random_suffix)).await?
+    let selecting = select(job, &policy, (namespace, name));
+    let plan = job.phase("Selecting applications", selecting).await?;
+    let carrying_out = async {
+        let children = carry_out(job, &plan).await;
+        if job.is_cancelled() {
+            cancel_children(job, &plan).await?;
         }
+        summarise(&plan, &policy.object, &children?)
     };
-    let children = carry_out(job, &plan).await;
-    if job.is_cancelled() {
-        cancel_children(job, &plan).await?;
+    let done = job.phase("Running actions", carrying_out).await;
+    if done.is_err() && job.is_cancelled() {
+        return done;
     }
-    let children = children?;
-    retention::apply(&job.platform, &job.database, &policy).await?;
-    summarise(&plan, &policy.object, &children)
+    // Also where children failed: others may have made what takes the place of older points.
+    let retiring = async { Ok(retention::apply(&job.platform, &job.database, &policy).await?) };
+    let retained = job.phase("Applying retention", retiring).await;
+    let finished = done?;
+    retained?;
+    Ok(finished)
+}
+
+/// The plan of the run, decided by its first attempt.
+async fn select(job: &Job, policy: &Policy, (namespace, name): (&str, &str)) -> Result<RunPlan, Failure> {
+    if let Some(plan) = job.recorded("plan")? {
+        return Ok(plan);
+    }
+    job.check_cancelled()?;
+    let applications = policies::select_applications(&job.platform, policy).await?;
+    if applications.is_empty() {
+        return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
+    }
+    let spec = policy.object["spec"].clone();
+    let scheduled = job.action.body.spec["scheduledTime"].as_str().and_then(|at| at.parse().ok());
+    let tiers = plan::decide_tiers(&policy.parsed, scheduled);
+    let counts = (tiers, plan::decide_exports(&policy.parsed, tiers));
+    Ok(job.plan(|| plan::plan((namespace, name), &spec, &applications, counts, random_suffix)).await?)
 }
 
 async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {

@@ -236,6 +236,12 @@ impl World {
         Ok(stored.map(|stored| Record::parse(&stored)).transpose()?)
     }
 
+    /// What the sub-resource says of an action: its phases and what else the kind has.
+    pub(crate) async fn details(&self, kind: &str, at: (&str, &str)) -> Result<Value> {
+        let mut details = requests::details(&self.platform, kind_info(kind), at.0, at.1).await?;
+        Ok(details["actionDetails"].take())
+    }
+
     pub(crate) fn list(&self, kind: &str) -> Result<Vec<Record>> {
         let kind = kind_info(kind);
         let page = self.platform.database(kind)?.list(&Query::all(RowKind::new(kind.row_kind()), 5000))?;

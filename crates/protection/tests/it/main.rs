@@ -7,6 +7,7 @@ mod bucket;
 mod confirm;
 mod cancel;
 mod copies;
+mod details;
 mod drill;
 mod fixture;
 mod late_exports;
