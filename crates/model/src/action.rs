@@ -24,11 +24,13 @@ pub enum ActionKind {
     Restore,
     Retire,
     Run,
+    Validate,
 }
 
 impl ActionKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Backup, Self::Export, Self::Restore, Self::Retire, Self::Run];
+    pub const ALL: [Self; 6] =
+        [Self::Backup, Self::Export, Self::Restore, Self::Retire, Self::Run, Self::Validate];
 
     /// The kind as the API spells it: `BackupAction`.
     pub const fn kind(self) -> &'static str {
@@ -38,6 +40,7 @@ impl ActionKind {
             Self::Restore => "RestoreAction",
             Self::Retire => "RetireAction",
             Self::Run => "RunAction",
+            Self::Validate => "ValidateAction",
         }
     }
 
@@ -49,6 +52,7 @@ impl ActionKind {
             Self::Restore => "restore",
             Self::Retire => "retire",
             Self::Run => "run",
+            Self::Validate => "validate",
         }
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct ActionInternal {
     /// What it has done so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
+    /// What more it tells in its details.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
     /// What only the use case itself reads.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub subject: Value,
@@ -195,6 +198,11 @@ pub(crate) fn cancel(action: &mut Record, now: Timestamp) -> Vec<Change> {
 /// Notes that somebody wants no more of the action. Whoever carries it out ends it.
 pub(crate) fn note_cancelled(action: &mut Record, by: &str) {
     set_internal(action, "cancelled_by", json!(by));
+}
+
+/// What it tells in its details besides its phases.
+pub(crate) fn set_details(action: &mut Record, details: &impl Serialize) {
+    set_internal(action, "details", json!(details));
 }
 
 /// What it has done so far, for its details.

@@ -33,7 +33,7 @@ use crate::engine::ending::{end, end_cancelled, give_up, note_failed_attempt, te
 use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::{backup, export, restore, retire, run};
+use crate::{backup, export, restore, retire, run, validate};
 
 pub(crate) use job::{Failure, Job};
 
@@ -283,6 +283,7 @@ fn carry_out_kind(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
         Some("ExportAction") => export::execute(job).boxed(),
         Some("RestoreAction") => restore::execute(job).boxed(),
         Some("RetireAction") => retire::execute(job).boxed(),
+        Some("ValidateAction") => validate::execute(job).boxed(),
         _ => ready(Err(UnknownAction { kind: kind.to_owned() }.into())).boxed(),
     }
 }

@@ -53,14 +53,7 @@ pub(crate) fn history_of(kind: &RowKind) -> RowKind {
 }
 
 async fn tidy(catalog: &Database, keep: usize) -> Result<(), HistoryError> {
-    let kinds = [
-        kinds::run_actions(),
-        kinds::backup_actions(),
-        kinds::export_actions(),
-        kinds::restore_actions(),
-        kinds::retire_actions(),
-    ];
-    for kind in kinds {
+    for kind in kinds::actions() {
         if catalog.count(&kind).map_err(HistoryError::Read)? <= keep as u64 {
             continue;
         }

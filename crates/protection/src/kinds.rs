@@ -2,7 +2,7 @@
 
 use keelson_catalog::RowKind;
 use keelson_model::names::group;
-use keelson_resources::{KINDS, KindInfo};
+use keelson_resources::{KINDS, KindInfo, Verb};
 use keelson_workload::Kind;
 
 fn info(kind: &str) -> &'static KindInfo {
@@ -28,6 +28,12 @@ kinds! {
     dr_review = "KastenDRReview";
     dr_restore = "KastenDRRestore";
     storage_repository = "StorageRepository";
+}
+
+/// The kinds of actions that are kept, and must come to an end.
+pub(crate) fn actions() -> impl Iterator<Item = RowKind> {
+    let kept = KINDS.iter().filter(|kind| kind.group == group::ACTIONS && kind.allows(Verb::Get));
+    kept.map(|kind| RowKind::new(kind.row_kind()))
 }
 
 macro_rules! rows {

@@ -29,6 +29,7 @@ mod retire;
 mod run;
 mod storage_repositories;
 mod streams;
+mod validate;
 
 mod applications;
 mod mirror;

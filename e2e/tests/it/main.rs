@@ -22,5 +22,6 @@ mod restores;
 mod rude;
 mod secrets;
 mod stage;
+mod validation;
 mod whole_story;
 mod world;

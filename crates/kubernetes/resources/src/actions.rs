@@ -6,6 +6,7 @@ pub mod export;
 pub mod restore;
 pub mod retire;
 pub mod run;
+pub mod validate;
 
 use keelson_model::action::ActionState;
 use keelson_model::names::group;
@@ -17,10 +18,10 @@ use crate::check::Checker;
 use crate::kind::Reference;
 use crate::parts::{Requester, Time};
 
-/// What every action reports.
+/// What every action reports. Some kinds have more to tell in their details than phases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ActionStatus {
+pub struct ActionStatus<Details = ActionDetails> {
     /// Where the action stands.
     #[schemars(schema_with = "action_states")]
     pub state: ActionState,
@@ -45,7 +46,7 @@ pub struct ActionStatus {
     pub requester: Option<Requester>,
     /// The phases of the action; only in the sub-resource details.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action_details: Option<ActionDetails>,
+    pub action_details: Option<Details>,
 }
 
 impl ActionStatus {

@@ -6,10 +6,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::actions::backup::BackupActionSpec;
+use crate::actions::cancel::CancelActionSpec;
 use crate::actions::export::ExportActionSpec;
 use crate::actions::restore::RestoreActionSpec;
 use crate::actions::retire::RetireActionSpec;
 use crate::actions::run::RunActionSpec;
+use crate::actions::validate::ValidateActionSpec;
 use crate::apps::application::ApplicationSpec;
 use crate::apps::restore_point::RestorePointSpec;
 use crate::apps::restore_point_content::RestorePointContentSpec;
@@ -174,10 +176,12 @@ fn created(kind: &KindInfo, object: &Value) -> bool {
 fn read_spec(kind: &KindInfo, spec: &Value) -> Option<String> {
     match kind.kind {
         "BackupAction" => fault_of::<BackupActionSpec>(spec),
+        "CancelAction" => fault_of::<CancelActionSpec>(spec),
         "ExportAction" => fault_of::<ExportActionSpec>(spec),
         "RestoreAction" => fault_of::<RestoreActionSpec>(spec),
         "RetireAction" => fault_of::<RetireActionSpec>(spec),
         "RunAction" => fault_of::<RunActionSpec>(spec),
+        "ValidateAction" => fault_of::<ValidateActionSpec>(spec),
         "Application" => fault_of::<ApplicationSpec>(spec),
         "RestorePoint" => fault_of::<RestorePointSpec>(spec),
         "RestorePointContent" => fault_of::<RestorePointContentSpec>(spec),

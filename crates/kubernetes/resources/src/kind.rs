@@ -21,6 +21,7 @@ pub const KINDS: &[KindInfo] = &[
     actions::restore::KIND,
     actions::retire::KIND,
     actions::run::KIND,
+    actions::validate::KIND,
     apps::application::KIND,
     apps::restore_point::KIND,
     apps::restore_point_content::KIND,

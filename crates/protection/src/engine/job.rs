@@ -217,8 +217,13 @@ impl Job {
         .await;
     }
 
+    /// Keeps what the details of the action tell besides its phases, also when the action fails.
+    pub(crate) async fn tell_details(&self, details: &impl Serialize) {
+        self.show(|action| actions::set_details(action, details)).await;
+    }
+
     /// Shows how far the action is. Nothing depends on that.
-    async fn show(&self, change: impl FnOnce(&mut Record)) {
+    pub(crate) async fn show(&self, change: impl FnOnce(&mut Record)) {
         let Ok(Some(mut action)) = read(&self.database, &self.action.key()) else { return };
         if action.uid != self.action.uid {
             return;

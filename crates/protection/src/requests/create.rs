@@ -49,6 +49,7 @@ pub async fn create(
         "BackupAction" => backup_action(requester, &mut record),
         "ExportAction" => point_action(&database, requester, &mut record)?,
         "RestoreAction" => restore_action(platform, &database, requester, &mut record).await?,
+        "ValidateAction" => validate_action(&database, requester, &mut record)?,
         "RestorePoint" => restore_point(platform, &database, &mut record).await?,
         "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
         _ => return Err(RequestError::NotByClients { kind: kind.kind, name }),
@@ -127,7 +128,7 @@ pub(crate) fn application_labels(application: &str) -> BTreeMap<String, String> 
         .into()
 }
 
-/// Export and restore start from a restore point, which must be there when they are asked for.
+/// Export, restore and validation start from a restore point, which must be there when they are asked for.
 fn point_action(
     database: &Database,
     requester: &Requester,
@@ -142,11 +143,7 @@ fn point_action(
             message: format!("there is no restore point '{name}' in namespace '{namespace}'"),
         }
     })?;
-    for key in [label::APP_NAME, label::APP_NAMESPACE, label::APP_TYPE] {
-        if let Some(value) = point.row.labels.get(key) {
-            record.labels.insert(key.to_owned(), value.clone());
-        }
-    }
+    adopt_application(record, &point.row.labels);
     Ok(actions::submit(record.clone(), requester, Value::Null))
 }
 
@@ -167,6 +164,36 @@ async fn restore_action(
         checked.map_err(|source| RequestError::Access { source })?;
     }
     Ok(changes)
+}
+
+/// A content may be validated that no restore point is bound to.
+fn validate_action(
+    database: &Database,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let subject = &record.body.spec["subject"];
+    if subject["kind"] != "RestorePointContent" {
+        return point_action(database, requester, record);
+    }
+    let name = subject["name"].as_str().unwrap_or_default();
+    let key = RowKey::new(kinds::restore_point_contents(), "", name);
+    let content = database.read(&key).map_err(|source| RequestError::Read { source })?;
+    let content = content.ok_or_else(|| RequestError::InvalidField {
+        field: "spec.subject.name",
+        message: format!("there is no restore point content '{name}'"),
+    })?;
+    adopt_application(record, &content.row.labels);
+    Ok(actions::submit(record.clone(), requester, Value::Null))
+}
+
+/// An action is of the application that its restore point is of.
+fn adopt_application(record: &mut Record, labels: &BTreeMap<String, String>) {
+    for key in [label::APP_NAME, label::APP_NAMESPACE, label::APP_TYPE] {
+        if let Some(value) = labels.get(key) {
+            record.labels.insert(key.to_owned(), value.clone());
+        }
+    }
 }
 
 /// A restore point made by hand binds a content that no other restore point is bound to.

@@ -2,7 +2,7 @@
 
 use keelson_catalog::{RowKey, RowKind};
 use keelson_resources::KindInfo;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::kinds;
 use crate::platform::Platform;
@@ -37,8 +37,16 @@ pub async fn details(
             json!({ "details": details.map_err(|source| RequestError::Decode { source })? })
         }
         "Application" => json!({ "appDetails": { "components": {} } }),
-        _ => {
-            json!({ "actionDetails": { "phases": record.body.internal.get("phases").unwrap_or(&json!([])) } })
-        }
+        _ => json!({ "actionDetails": action_details(&record) }),
     })
+}
+
+/// What the action itself shows, what it has kept for its details, and its phases.
+fn action_details(action: &Record) -> Value {
+    let (shown, internal) = (&action.body.status["actionDetails"], &action.body.internal);
+    let parts = [Some(shown), internal.get("details")].into_iter().flatten().filter_map(Value::as_object);
+    let mut details: Map<String, Value> =
+        parts.flatten().map(|(field, value)| (field.clone(), value.clone())).collect();
+    details.insert("phases".to_owned(), internal.get("phases").cloned().unwrap_or_else(|| json!([])));
+    Value::Object(details)
 }

@@ -27,4 +27,5 @@ mod stage;
 mod storage_repositories;
 mod teardown;
 mod unanswered;
+mod validate;
 mod wrong_clocks;

@@ -39,6 +39,8 @@ async fn act(world: &World) -> Result<()> {
     world.completed("ExportAction", (NAMESPACE, "export")).await?;
     world.create("RestoreAction", (SHOP, "restore"), json!({ "subject": point })).await?;
     world.completed("RestoreAction", (SHOP, "restore")).await?;
+    world.create("ValidateAction", (SHOP, "validate"), json!({ "subject": point })).await?;
+    world.completed("ValidateAction", (SHOP, "validate")).await?;
     let nowhere = json!({ "subject": point, "profile": { "name": "nowhere", "namespace": NAMESPACE } });
     world.create("ExportAction", (NAMESPACE, "lost"), nowhere).await?;
     let lost = world.ended("ExportAction", (NAMESPACE, "lost")).await?;

@@ -49,7 +49,8 @@ pub struct CancelActionStatus {
 }
 
 /// The kinds of actions that can be cancelled.
-const TARGETS: [&str; 5] = ["BackupAction", "RestoreAction", "ExportAction", "RunAction", "RetireAction"];
+const TARGETS: [&str; 6] =
+    ["BackupAction", "RestoreAction", "ExportAction", "RunAction", "RetireAction", "ValidateAction"];
 
 /// The kind that a subject of a CancelAction names.
 pub fn target_kind(kind: &str) -> Option<&'static KindInfo> {

@@ -19,7 +19,7 @@ fn said(plural: &str, object: &Value) -> Vec<String> {
     validate_create(kind(plural), object, INSTALL).iter().map(ToString::to_string).collect()
 }
 
-fn good() -> [(&'static str, Value); 8] {
+fn good() -> [(&'static str, Value); 10] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     [
@@ -47,6 +47,17 @@ fn good() -> [(&'static str, Value); 8] {
             object("shop", json!({ "subject": { "kind": "RunAction", "name": "now", "namespace": "shop" } })),
         ),
         ("cancelactions", object(INSTALL, json!({ "subject": { "kind": "RetireAction", "name": "old" } }))),
+        (
+            "validateactions",
+            object(
+                "shop",
+                json!({ "subject": subject, "volumeDataCheckOptions": { "verifyFilesPercent": 0, "failFast": true } }),
+            ),
+        ),
+        (
+            "validateactions",
+            object("shop", json!({ "subject": { "kind": "RestorePointContent", "name": "shop-x1" } })),
+        ),
         ("restorepoints", object("shop", json!({ "restorePointContentRef": { "name": "shop-x1" } }))),
         ("kastendrreviews", object(INSTALL, json!({ "sourceClusterInfo": source }))),
     ]
@@ -175,7 +186,8 @@ fn a_backup_captures_no_namespace_but_its_own() {
 
 #[test]
 fn an_action_is_cancelled_from_its_own_namespace_and_a_cluster_scoped_one_from_the_install_namespace() {
-    let kinds = "supported values: \"BackupAction\", \"RestoreAction\", \"ExportAction\", \"RunAction\", \"RetireAction\"";
+    let kinds = "supported values: \"BackupAction\", \"RestoreAction\", \"ExportAction\", \"RunAction\", \"RetireAction\", \
+                 \"ValidateAction\"";
     for (subject, messages) in [
         (json!({ "name": "b" }), vec!["spec.subject.kind: Required value".to_owned()]),
         (

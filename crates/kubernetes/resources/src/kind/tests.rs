@@ -21,6 +21,7 @@ fn kinds_print_the_documented_columns() {
         ("RestoreAction", &["NAME", "AGE"]),
         ("ExportAction", &["NAME", "AGE"]),
         ("RetireAction", &["NAME", "CREATED AT"]),
+        ("ValidateAction", &["NAME", "AGE"]),
         ("RestorePoint", &["NAME", "AGE"]),
         ("RestorePointContent", &["NAME", "AGE"]),
         ("Application", &["NAME", "AGE"]),
@@ -78,6 +79,7 @@ fn only_what_clients_may_make_can_be_made() {
             "ExportAction",
             "RestoreAction",
             "RunAction",
+            "ValidateAction",
             "RestorePoint",
             "KastenDRRestore",
             "KastenDRReview"
@@ -143,6 +145,16 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
             "create restoreactions.actions.kio.kasten.io vault/*",
             "get transformsets.config.kio.kasten.io shop/t",
         ],
+    );
+    check_references(
+        "ValidateAction",
+        json!({ "subject": point }),
+        &["get restorepoints.apps.kio.kasten.io bank/x1"],
+    );
+    check_references(
+        "ValidateAction",
+        json!({ "subject": { "kind": "RestorePointContent", "name": "bank-x1" } }),
+        &["get restorepointcontents.apps.kio.kasten.io */bank-x1"],
     );
     check_references(
         "CancelAction",

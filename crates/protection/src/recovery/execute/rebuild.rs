@@ -263,13 +263,7 @@ fn fail_unfinished(
     now: Timestamp,
 ) -> Result<(), RecoveryError> {
     let told = Told::plain(&format!("interrupted by the loss of {source}"), ErrorClass::Cancelled);
-    for kind in [
-        kinds::run_actions(),
-        kinds::backup_actions(),
-        kinds::export_actions(),
-        kinds::restore_actions(),
-        kinds::retire_actions(),
-    ] {
+    for kind in kinds::actions() {
         each(transaction, kind, |action| {
             let unfinished = actions::state(&action).is_some_and(|state: ActionState| !state.is_finished());
             let mut action = action;
