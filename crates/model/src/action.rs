@@ -20,6 +20,7 @@ pub const ATTEMPTS_MAX: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActionKind {
     Backup,
+    BatchRestore,
     Export,
     Restore,
     Retire,
@@ -29,13 +30,21 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Backup, Self::Export, Self::Restore, Self::Retire, Self::Run, Self::Validate];
+    pub const ALL: [Self; 7] = [
+        Self::Backup,
+        Self::BatchRestore,
+        Self::Export,
+        Self::Restore,
+        Self::Retire,
+        Self::Run,
+        Self::Validate,
+    ];
 
     /// The kind as the API spells it: `BackupAction`.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Backup => "BackupAction",
+            Self::BatchRestore => "BatchRestoreAction",
             Self::Export => "ExportAction",
             Self::Restore => "RestoreAction",
             Self::Retire => "RetireAction",
@@ -48,6 +57,7 @@ impl ActionKind {
     pub const fn metric_word(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::BatchRestore => "batch_restore",
             Self::Export => "export",
             Self::Restore => "restore",
             Self::Retire => "retire",

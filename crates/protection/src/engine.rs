@@ -28,12 +28,11 @@ use tracing::{Instrument, error, info, info_span, warn};
 use crate::access;
 use crate::actions::{self, ActionInternal, Finished, Told, Work};
 use crate::cancel::Attempt;
-use crate::engine::backlog::{Backlog, Taken};
+use crate::engine::backlog::{Backlog, Taken, waits_for_others};
 use crate::engine::ending::{end, end_cancelled, give_up, note_failed_attempt, tell_unrecorded};
-use crate::kinds;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::{backup, export, restore, retire, run, validate};
+use crate::{backup, batch, export, restore, retire, run, validate};
 
 pub(crate) use job::{Failure, Job};
 
@@ -183,13 +182,13 @@ async fn superseded(job: &Job) {
     }
 }
 
-/// Policy runs only wait for their children, so they take no slot: otherwise they could take them all.
+/// What only waits for its children takes no slot: otherwise it could take them all.
 async fn slot_for(
     work: &Work,
     slots: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Option<Option<OwnedSemaphorePermit>> {
-    if work.kind == kinds::run_action().row_kind() {
+    if waits_for_others(work) {
         return Some(None);
     }
     tokio::select! {
@@ -280,6 +279,7 @@ fn carry_out_kind(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
     match keelson_resources::kind_of_row(kind).map(|info| info.kind) {
         Some("RunAction") => run::execute(job).boxed(),
         Some("BackupAction") => backup::execute(job).boxed(),
+        Some("BatchRestoreAction") => batch::execute(job).boxed(),
         Some("ExportAction") => export::execute(job).boxed(),
         Some("RestoreAction") => restore::execute(job).boxed(),
         Some("RetireAction") => retire::execute(job).boxed(),

@@ -41,7 +41,8 @@ pub(crate) async fn run_history(platform: Arc<Platform>, stop: CancellationToken
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let Ok(catalog) = platform.catalog() else { continue };
-        if let Err(error) = tidy(&catalog, KEEP_MAX_ACTIONS).await {
+        let install_namespace = &platform.settings.install_namespace;
+        if let Err(error) = tidy(&catalog, install_namespace, KEEP_MAX_ACTIONS).await {
             warn!(error = &error as &dyn std::error::Error, "finished actions stay served for now");
         }
     }
@@ -52,12 +53,12 @@ pub(crate) fn history_of(kind: &RowKind) -> RowKind {
     RowKind::new(format!("history.{kind}"))
 }
 
-async fn tidy(catalog: &Database, keep: usize) -> Result<(), HistoryError> {
+async fn tidy(catalog: &Database, install_namespace: &str, keep: usize) -> Result<(), HistoryError> {
     for kind in kinds::actions() {
         if catalog.count(&kind).map_err(HistoryError::Read)? <= keep as u64 {
             continue;
         }
-        let mut ended = find_ended(catalog, &kind)?;
+        let mut ended = find_ended(catalog, install_namespace, &kind)?;
         let excess = ended.len().saturating_sub(keep);
         ended.sort();
         ended.truncate(excess);
@@ -70,9 +71,13 @@ async fn tidy(catalog: &Database, keep: usize) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// What may go, by the time of its end. The run of a child that may go has ended too: it looks at its children.
-fn find_ended(catalog: &Database, kind: &RowKind) -> Result<Vec<(Timestamp, RowKey)>, HistoryError> {
-    let mut runs: HashMap<RowKey, bool> = HashMap::new();
+/// What may go, by the time of its end. The parent of a child that may go has ended too: it looks at its children.
+fn find_ended(
+    catalog: &Database,
+    install_namespace: &str,
+    kind: &RowKind,
+) -> Result<Vec<(Timestamp, RowKey)>, HistoryError> {
+    let mut parents: HashMap<RowKey, bool> = HashMap::new();
     let mut found = Vec::new();
     for stored in catalog.rows(Query::of(kind.clone())) {
         let Ok(action) = Record::parse(&stored.map_err(HistoryError::Read)?) else { continue };
@@ -80,7 +85,9 @@ fn find_ended(catalog: &Database, kind: &RowKind) -> Result<Vec<(Timestamp, RowK
         if !has_ended || action.label(label::DO_NOT_RETIRE) == "true" {
             continue;
         }
-        if is_looked_at(catalog, &action, &mut runs)? {
+        if let Some(parent) = parent_of(&action, install_namespace)
+            && is_at_work(catalog, parent, &mut parents)?
+        {
             continue;
         }
         let end = action.body.status["endTime"].as_str().and_then(|text| text.parse().ok());
@@ -89,21 +96,28 @@ fn find_ended(catalog: &Database, kind: &RowKind) -> Result<Vec<(Timestamp, RowK
     Ok(found)
 }
 
-fn is_looked_at(
+/// The run or the batch that made an action.
+fn parent_of(action: &Record, install_namespace: &str) -> Option<RowKey> {
+    if let Some(run) = action.labels.get(label::RUN_ACTION_NAME) {
+        return Some(RowKey::new(kinds::run_actions(), action.label(label::RUN_ACTION_NAMESPACE), run));
+    }
+    let batch = action.labels.get(label::BATCH_RESTORE_ACTION_NAME)?;
+    Some(RowKey::new(kinds::batch_restore_actions(), install_namespace, batch))
+}
+
+fn is_at_work(
     catalog: &Database,
-    action: &Record,
-    runs: &mut HashMap<RowKey, bool>,
+    parent: RowKey,
+    known: &mut HashMap<RowKey, bool>,
 ) -> Result<bool, HistoryError> {
-    let Some(run) = action.labels.get(label::RUN_ACTION_NAME) else { return Ok(false) };
-    let key = RowKey::new(kinds::run_actions(), action.label(label::RUN_ACTION_NAMESPACE), run);
-    if let Some(known) = runs.get(&key) {
+    if let Some(known) = known.get(&parent) {
         return Ok(*known);
     }
-    let run = catalog.read(&key).map_err(HistoryError::Read)?;
-    let run = run.and_then(|stored| Record::parse(&stored).ok());
-    let looked_at = run.is_some_and(|run| actions::state(&run).is_none_or(|state| !state.is_finished()));
-    runs.insert(key, looked_at);
-    Ok(looked_at)
+    let found = catalog.read(&parent).map_err(HistoryError::Read)?;
+    let found = found.and_then(|stored| Record::parse(&stored).ok());
+    let at_work = found.is_some_and(|found| actions::state(&found).is_none_or(|state| !state.is_finished()));
+    known.insert(parent, at_work);
+    Ok(at_work)
 }
 
 /// Each by itself: objects of one kind never share a resourceVersion.
@@ -166,10 +180,10 @@ mod tests {
             action(7, "Complete", &[]),
         ];
         catalog.commit(&Actor::new("test"), changes).unwrap();
-        tidy(&catalog, 2).await.unwrap();
+        tidy(&catalog, "kasten-io", 2).await.unwrap();
         assert_eq!(names(&catalog, kinds::backup_actions()), ["b1", "b2", "b3", "b6", "b7"]);
         assert_eq!(names(&catalog, history_of(&kinds::backup_actions())), ["uid-4", "uid-5"]);
-        tidy(&catalog, 2).await.unwrap();
+        tidy(&catalog, "kasten-io", 2).await.unwrap();
         assert_eq!(names(&catalog, kinds::backup_actions()).len(), 5, "nothing is left to do");
     }
 }

@@ -20,7 +20,9 @@ macro_rules! kinds {
 kinds! {
     run_action = "RunAction";
     backup_action = "BackupAction";
+    batch_restore_action = "BatchRestoreAction";
     export_action = "ExportAction";
+    restore_action = "RestoreAction";
     retire_action = "RetireAction";
     application = "Application";
     restore_point = "RestorePoint";
@@ -47,6 +49,7 @@ macro_rules! rows {
 rows! {
     run_actions = "RunAction";
     backup_actions = "BackupAction";
+    batch_restore_actions = "BatchRestoreAction";
     export_actions = "ExportAction";
     restore_actions = "RestoreAction";
     retire_actions = "RetireAction";

@@ -13,6 +13,7 @@ pub mod requests;
 
 mod actions;
 mod backup;
+mod batch;
 mod cancel;
 mod contents;
 mod engine;

@@ -1,6 +1,7 @@
 //! Stories of bad input, told with the program as it ships on real control planes.
 
 mod attack;
+mod batches;
 mod cancel;
 mod command_line;
 mod damage;

@@ -90,8 +90,8 @@ pub(crate) const DELETIONS_AT_ONCE: usize = 32;
 pub(crate) const REVIEW_TTL: Duration = Duration::from_secs(10);
 pub(crate) const REVIEWS_KEPT_MAX: usize = 4_096;
 
-/// References in one spec. Each costs an access review.
-pub(crate) const REFERENCES_MAX: usize = 32;
+/// References in one spec. Each costs an access review; a batch of 100 restores has two of each application.
+pub(crate) const REFERENCES_MAX: usize = 208;
 
 /// Names that are tried for one `generateName`.
 pub(crate) const GENERATED_NAMES_TRIED: usize = 8;

@@ -1,6 +1,7 @@
 //! The kinds of `actions.kio.kasten.io`: what was asked for, and how far it is.
 
 pub mod backup;
+pub mod batch_restore;
 pub mod cancel;
 pub mod export;
 pub mod restore;

@@ -153,7 +153,7 @@ pub fn check_served(kind: &KindInfo, object: &Value) -> Vec<String> {
 /// What of an object that is accepted is not done by this version, for the client to be warned of.
 pub fn ignored_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
     let known: &[(&str, &str)] = match kind.kind {
-        "RestoreAction" => {
+        "RestoreAction" | "BatchRestoreAction" => {
             &[("/spec/skipWaitForWorkloadReady", "a restore never waits for workloads to become ready")]
         }
         "ExportAction" => &[("/spec/exportData", "no volume data is exported")],

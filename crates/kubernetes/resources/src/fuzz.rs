@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::actions::backup::BackupActionSpec;
+use crate::actions::batch_restore::BatchRestoreActionSpec;
 use crate::actions::cancel::CancelActionSpec;
 use crate::actions::export::ExportActionSpec;
 use crate::actions::restore::RestoreActionSpec;
@@ -102,7 +103,7 @@ fn file_store() -> Value {
 }
 
 /// One of each kind that users make, and the namespace where they make it.
-fn specs() -> [(&'static str, Value); 7] {
+fn specs() -> [(&'static str, Value); 10] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     let profile = json!({ "name": "p", "namespace": INSTALL });
@@ -115,6 +116,17 @@ fn specs() -> [(&'static str, Value); 7] {
         ("shop", json!({ "subject": { "name": "shop", "namespace": "shop" }, "filters": filters })),
         (INSTALL, json!({ "subject": subject, "profile": profile })),
         ("shop", restore),
+        ("shop", json!({ "subject": { "kind": "BackupAction", "name": "b", "namespace": "shop" } })),
+        (
+            "shop",
+            json!({ "subject": subject, "volumeDataCheckOptions": { "verifyFilesPercent": 7, "failFast": true } }),
+        ),
+        (
+            INSTALL,
+            json!({ "subjects": [{ "namespace": "shop" }, { "namespace": "bank", "restorePointName": "b1" }],
+            "targetNamespaceSuffix": "-copy", "overwriteExisting": true,
+            "restorePointsDiscoveryRange": [{ "start": "2027-01-31T00:00:00Z", "end": "2027-02-01T00:00:00Z" }] }),
+        ),
         ("shop", json!({ "restorePointContentRef": { "name": "shop-x1" } })),
         (INSTALL, json!({ "sourceClusterInfo": source })),
         (INSTALL, json!({ "sourceClusterInfo": source, "skipResources": "profiles,policies" })),
@@ -176,6 +188,7 @@ fn created(kind: &KindInfo, object: &Value) -> bool {
 fn read_spec(kind: &KindInfo, spec: &Value) -> Option<String> {
     match kind.kind {
         "BackupAction" => fault_of::<BackupActionSpec>(spec),
+        "BatchRestoreAction" => fault_of::<BatchRestoreActionSpec>(spec),
         "CancelAction" => fault_of::<CancelActionSpec>(spec),
         "ExportAction" => fault_of::<ExportActionSpec>(spec),
         "RestoreAction" => fault_of::<RestoreActionSpec>(spec),

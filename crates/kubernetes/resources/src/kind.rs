@@ -16,6 +16,7 @@ mod tests;
 /// Every kind that our API server serves.
 pub const KINDS: &[KindInfo] = &[
     actions::backup::KIND,
+    actions::batch_restore::KIND,
     actions::cancel::KIND,
     actions::export::KIND,
     actions::restore::KIND,

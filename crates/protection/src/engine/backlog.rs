@@ -1,7 +1,7 @@
 //! What is left to do, a bounded part of it in hand, everybody in turn.
 //!
-//! Guarantees: every action on the list is taken once there is room for it, however many wait before it; runs, which
-//! only wait for their children, never take the room of what they wait for.
+//! Guarantees: every action on the list is taken once there is room for it, however many wait before it; runs and batches,
+//! which only wait for their children, never take the room of what they wait for.
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ pub(crate) struct Taken {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// Policy runs.
+    /// Policy runs and batches.
     ForOthers,
     ForNobody,
 }
@@ -96,8 +96,13 @@ impl Lane {
     }
 }
 
+/// Whether it only waits for its children. In the slots of what works it could be in the way of these.
+pub(super) fn waits_for_others(work: &Work) -> bool {
+    [kinds::run_action(), kinds::batch_restore_action()].iter().any(|kind| work.kind == kind.row_kind())
+}
+
 fn waits(work: &Work) -> Waits {
-    if work.kind == kinds::run_action().row_kind() { Waits::ForOthers } else { Waits::ForNobody }
+    if waits_for_others(work) { Waits::ForOthers } else { Waits::ForNobody }
 }
 
 #[cfg(test)]

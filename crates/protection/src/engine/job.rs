@@ -33,6 +33,10 @@ impl<E: Classified> From<E> for Failure {
 }
 
 impl Failure {
+    pub(crate) fn class(&self) -> ErrorClass {
+        self.0.class()
+    }
+
     pub(crate) fn told(&self) -> Told {
         let chain = Chain(&*self.0);
         let message = match self.0.hint() {

@@ -57,8 +57,8 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     job.check_cancelled()?;
     let writing = async { Ok(write_manifest(job, policy, &reached, lengthened).await?) };
     let manifest = job.phase("Writing the manifest", writing).await?;
-    let retention = policy.parsed.retention_of(false);
-    let retiring = async { Ok(retention::apply(&job.platform, &reached, &location, &retention).await?) };
+    let kept = policy.parsed.retention_of(false);
+    let retiring = async { Ok(retention::apply(&job.platform, &reached, &location, &kept).await?) };
     job.phase("Applying retention", retiring).await?;
     state::write_last_run(&job.platform, job.platform.clock.now()).await?;
     let mut finished = Finished { exceptions: left_behind, ..Finished::default() };

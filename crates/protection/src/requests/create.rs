@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, RowKind, Stored};
 use keelson_model::names::{group, label};
 use keelson_resources::KindInfo;
+use keelson_resources::actions::batch_restore::{BatchCounts, BatchDetails};
 use keelson_resources::recovery::RecoveryProgress;
 use serde_json::{Value, json};
 
 use crate::access;
 use crate::actions;
+use crate::batch;
 use crate::kinds;
 use crate::namespaces;
 use crate::platform::{Platform, commit};
@@ -49,6 +51,7 @@ pub async fn create(
         "BackupAction" => backup_action(requester, &mut record),
         "ExportAction" => point_action(&database, requester, &mut record)?,
         "RestoreAction" => restore_action(platform, &database, requester, &mut record).await?,
+        "BatchRestoreAction" => batch_restore_action(&database, requester, &mut record)?,
         "ValidateAction" => validate_action(&database, requester, &mut record)?,
         "RestorePoint" => restore_point(platform, &database, &mut record).await?,
         "KastenDRReview" | "KastenDRRestore" => recovery_request(&database, kind, requester, &mut record)?,
@@ -164,6 +167,39 @@ async fn restore_action(
         checked.map_err(|source| RequestError::Access { source })?;
     }
     Ok(changes)
+}
+
+/// What a batch names must be there; what it does not name is looked for when it is carried out.
+fn batch_restore_action(
+    database: &Database,
+    requester: &Requester,
+    record: &mut Record,
+) -> Result<Vec<Change>, RequestError> {
+    let subjects = record.body.spec["subjects"].as_array().cloned().unwrap_or_default();
+    for subject in &subjects {
+        let text = |field: &str| subject[field].as_str().filter(|text| !text.is_empty());
+        let namespace = text("namespace").unwrap_or_default();
+        let (key, what) = match (text("restorePointName"), text("restorePointContentName")) {
+            (Some(point), _) => (RowKey::new(kinds::restore_points(), namespace, point), "restore point"),
+            (None, Some(content)) => {
+                (RowKey::new(kinds::restore_point_contents(), "", content), "restore point content")
+            }
+            (None, None) => continue,
+        };
+        if database.read(&key).map_err(|source| RequestError::Read { source })?.is_none() {
+            return Err(RequestError::InvalidField {
+                field: "spec.subjects",
+                message: format!("there is no {what} '{}' of namespace '{namespace}'", key.name),
+            });
+        }
+    }
+    let details = batch::shown(&BatchDetails {
+        subjects_count: subjects.len() as u32,
+        actions: BatchCounts { total: subjects.len() as u32, ..BatchCounts::default() },
+        ..BatchDetails::default()
+    });
+    actions::set_status(record, "actionDetails", details);
+    Ok(actions::submit(record.clone(), requester, Value::Null))
 }
 
 /// A content may be validated that no restore point is bound to.

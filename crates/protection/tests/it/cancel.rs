@@ -61,13 +61,13 @@ fn assert_no_open_session(root: &Path) -> Result<()> {
 }
 
 /// How often it was cancelled in the middle.
-struct Tally {
-    cancelled: u32,
-    completed: u32,
+pub(crate) struct Tally {
+    pub cancelled: u32,
+    pub completed: u32,
 }
 
 /// Makes an action again and again and cancels it, each time a little later.
-async fn cancel_at_many_moments(
+pub(crate) async fn cancel_at_many_moments(
     world: &World,
     kind: &str,
     (namespace, step): (&str, Duration),

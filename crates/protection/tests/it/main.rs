@@ -3,6 +3,7 @@
 
 mod actions;
 mod attacked;
+mod batch;
 mod bucket;
 mod confirm;
 mod cancel;

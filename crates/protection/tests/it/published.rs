@@ -41,6 +41,9 @@ async fn act(world: &World) -> Result<()> {
     world.completed("RestoreAction", (SHOP, "restore")).await?;
     world.create("ValidateAction", (SHOP, "validate"), json!({ "subject": point })).await?;
     world.completed("ValidateAction", (SHOP, "validate")).await?;
+    let batch = json!({ "subjects": [{ "namespace": SHOP }] });
+    world.create("BatchRestoreAction", (NAMESPACE, "batch"), batch).await?;
+    world.completed("BatchRestoreAction", (NAMESPACE, "batch")).await?;
     let nowhere = json!({ "subject": point, "profile": { "name": "nowhere", "namespace": NAMESPACE } });
     world.create("ExportAction", (NAMESPACE, "lost"), nowhere).await?;
     let lost = world.ended("ExportAction", (NAMESPACE, "lost")).await?;

@@ -49,8 +49,15 @@ pub struct CancelActionStatus {
 }
 
 /// The kinds of actions that can be cancelled.
-const TARGETS: [&str; 6] =
-    ["BackupAction", "RestoreAction", "ExportAction", "RunAction", "RetireAction", "ValidateAction"];
+const TARGETS: [&str; 7] = [
+    "BackupAction",
+    "RestoreAction",
+    "ExportAction",
+    "RunAction",
+    "RetireAction",
+    "ValidateAction",
+    "BatchRestoreAction",
+];
 
 /// The kind that a subject of a CancelAction names.
 pub fn target_kind(kind: &str) -> Option<&'static KindInfo> {

@@ -44,6 +44,14 @@ pub struct RestoreActionSpec {
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_namespace: Option<String>,
+    #[serde(flatten)]
+    pub options: RestoreOptions,
+}
+
+/// How something is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreOptions {
     /// Replaces objects that exist. Without it only missing ones are made; workloads always are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwrite_existing: Option<bool>,
@@ -123,15 +131,29 @@ fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {
             name: None,
         });
     }
-    references.extend(super::profile_at(object, "/spec/artifactOverrideProfile", install_namespace));
-    references.extend(super::transform_sets(object));
+    references.extend(option_references(object, install_namespace));
     references
+}
+
+/// What the options of a restore name.
+pub(super) fn option_references(
+    object: &Value,
+    install_namespace: &str,
+) -> impl Iterator<Item = Reference> + use<> {
+    let profile = super::profile_at(object, "/spec/artifactOverrideProfile", install_namespace);
+    profile.into_iter().chain(super::transform_sets(object))
 }
 
 fn check(object: &Value, _install_namespace: &str) -> Vec<FieldError> {
     let mut checker = Checker::new(object);
     checker.subject("spec.subject", &["RestorePoint"]);
     checker.same_namespace("spec.targetNamespace");
+    check_options(&mut checker);
+    checker.finish()
+}
+
+/// What every restore is told, one or many.
+pub(super) fn check_options(checker: &mut Checker<'_>) {
     if checker.is_set("spec.dataOnly") && checker.is_set("spec.filters") {
         checker.forbidden("spec.filters", "cannot be combined with dataOnly");
     }
@@ -147,5 +169,4 @@ fn check(object: &Value, _install_namespace: &str) -> Vec<FieldError> {
     ] {
         checker.not_supported_yet(path, why);
     }
-    checker.finish()
 }

@@ -93,6 +93,10 @@ impl<'a> Checker<'a> {
         }
     }
 
+    pub(crate) fn invalid(&mut self, path: &str, value: &str, message: impl fmt::Display) {
+        self.push(FieldError::new(path, FieldFault::Invalid, message).with(&Value::from(value)));
+    }
+
     pub(crate) fn missing(&mut self, path: &str, message: &str) {
         self.push(FieldError::new(path, FieldFault::Required, message));
     }

@@ -19,7 +19,7 @@ fn said(plural: &str, object: &Value) -> Vec<String> {
     validate_create(kind(plural), object, INSTALL).iter().map(ToString::to_string).collect()
 }
 
-fn good() -> [(&'static str, Value); 10] {
+fn good() -> [(&'static str, Value); 11] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     [
@@ -47,6 +47,17 @@ fn good() -> [(&'static str, Value); 10] {
             object("shop", json!({ "subject": { "kind": "RunAction", "name": "now", "namespace": "shop" } })),
         ),
         ("cancelactions", object(INSTALL, json!({ "subject": { "kind": "RetireAction", "name": "old" } }))),
+        (
+            "batchrestoreactions",
+            object(
+                INSTALL,
+                json!({
+                    "subjects": [{ "namespace": "shop" }, { "namespace": "bank", "restorePointName": "b1" }],
+                    "targetNamespacePrefix": "new-", "overwriteExisting": true, "filters": {},
+                    "restorePointsDiscoveryRange": [{ "start": "2027-01-31T00:00:00Z" }],
+                }),
+            ),
+        ),
         (
             "validateactions",
             object(
@@ -187,7 +198,7 @@ fn a_backup_captures_no_namespace_but_its_own() {
 #[test]
 fn an_action_is_cancelled_from_its_own_namespace_and_a_cluster_scoped_one_from_the_install_namespace() {
     let kinds = "supported values: \"BackupAction\", \"RestoreAction\", \"ExportAction\", \"RunAction\", \"RetireAction\", \
-                 \"ValidateAction\"";
+                 \"ValidateAction\", \"BatchRestoreAction\"";
     for (subject, messages) in [
         (json!({ "name": "b" }), vec!["spec.subject.kind: Required value".to_owned()]),
         (
@@ -212,6 +223,46 @@ fn an_action_is_cancelled_from_its_own_namespace_and_a_cluster_scoped_one_from_t
     ] {
         assert_eq!(said("cancelactions", &object("shop", json!({ "subject": subject }))), messages);
     }
+}
+
+#[test]
+fn a_batch_of_restores_names_each_application_once_and_where_it_may_go() {
+    let batch = |subjects: Value, suffix: &str| {
+        let spec = json!({ "subjects": subjects, "targetNamespaceSuffix": suffix });
+        said("batchrestoreactions", &object(INSTALL, spec))
+    };
+    assert_eq!(batch(json!([]), ""), ["spec.subjects: Required value: at least one application"]);
+    for (subjects, suffix, message) in [
+        (json!([{ "namespace": "" }]), "", "spec.subjects[0].namespace: Required value"),
+        (
+            json!([{ "namespace": "a" }, { "namespace": "a" }]),
+            "",
+            "spec.subjects[1].namespace: Invalid value: \"a\": is named twice",
+        ),
+        (
+            json!([{ "namespace": "kasten-io-cluster" }]),
+            "",
+            "spec.subjects[0].namespace: Invalid value: \"kasten-io-cluster\": this version restores no cluster-scoped \
+             resources",
+        ),
+        (
+            json!([{ "namespace": "a", "restorePointName": "p", "restorePointContentName": "c" }]),
+            "",
+            "spec.subjects[0].restorePointContentName: Invalid value: \"c\": cannot be combined with restorePointName",
+        ),
+    ] {
+        assert_eq!(batch(subjects, suffix), [message]);
+    }
+    let too_long = batch(json!([{ "namespace": "a".repeat(40) }]), &format!("-{}", "b".repeat(30)));
+    assert!(too_long.len() == 1 && too_long[0].contains("would be restored into 'aaaa"), "{too_long:?}");
+    let elsewhere =
+        said("batchrestoreactions", &object("shop", json!({ "subjects": [{ "namespace": "a" }] })));
+    assert!(elsewhere[0].starts_with("metadata.namespace: Invalid value: \"shop\""), "{elsewhere:?}");
+    let data = said(
+        "batchrestoreactions",
+        &object(INSTALL, json!({ "subjects": [{ "namespace": "a" }], "dataOnly": true })),
+    );
+    assert!(data[0].starts_with("spec.dataOnly: Forbidden: not supported"), "{data:?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn kinds_print_the_documented_columns() {
         ("BackupAction", &["NAME", "AGE"]),
         ("RestoreAction", &["NAME", "AGE"]),
         ("ExportAction", &["NAME", "AGE"]),
+        ("BatchRestoreAction", &["NAME", "CREATED AT", "STATE", "PCT", "SUBJECTS"]),
         ("RetireAction", &["NAME", "CREATED AT"]),
         ("ValidateAction", &["NAME", "AGE"]),
         ("RestorePoint", &["NAME", "AGE"]),
@@ -75,6 +76,7 @@ fn only_what_clients_may_make_can_be_made() {
         creatable,
         [
             "BackupAction",
+            "BatchRestoreAction",
             "CancelAction",
             "ExportAction",
             "RestoreAction",
@@ -144,6 +146,23 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
             "get restorepoints.apps.kio.kasten.io bank/x1",
             "create restoreactions.actions.kio.kasten.io vault/*",
             "get transformsets.config.kio.kasten.io shop/t",
+        ],
+    );
+    check_references(
+        "BatchRestoreAction",
+        json!({ "targetNamespacePrefix": "new-", "artifactOverrideProfile": { "name": "p" }, "subjects": [
+            { "namespace": "a", "restorePointName": "a1" },
+            { "namespace": "b", "restorePointContentName": "b-b1" },
+            { "namespace": "c" },
+        ] }),
+        &[
+            "get restorepoints.apps.kio.kasten.io a/a1",
+            "create restoreactions.actions.kio.kasten.io new-a/*",
+            "get restorepointcontents.apps.kio.kasten.io */b-b1",
+            "create restoreactions.actions.kio.kasten.io new-b/*",
+            "list restorepoints.apps.kio.kasten.io c/*",
+            "create restoreactions.actions.kio.kasten.io new-c/*",
+            "get profiles.config.kio.kasten.io kasten-io/p",
         ],
     );
     check_references(
