@@ -18,6 +18,7 @@ use crate::authentication::{
 use crate::authorization::AccessReviews;
 use crate::certificates::ServingCertificates;
 use crate::discovery::Documents;
+use crate::failure::class_of;
 use crate::fairness::Shares;
 use crate::limits::{LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::router::router;
@@ -42,9 +43,10 @@ pub enum ReadTrustError {
 impl Classified for ReadTrustError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::ReadConfigMap { source } => match &**source {
-                kube::Error::Api(status) if status.code == 403 => ErrorClass::Denied,
-                _ => ErrorClass::Unavailable { retry_after: None },
+            Self::ReadConfigMap { source } => match class_of(source) {
+                // The API server makes it a moment after its start.
+                ErrorClass::NotFound => ErrorClass::Unavailable { retry_after: None },
+                class => class,
             },
             Self::ParseConfigMap { source } => source.class(),
         }

@@ -9,11 +9,13 @@ mod authorization;
 mod body;
 mod certificates;
 mod continuation;
+mod control_plane;
 mod create;
 mod delete;
 mod delete_options;
 mod discovery;
 mod extension;
+mod failure;
 mod fairness;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -25,9 +25,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 
 use crate::discovery::{GroupVersion, group_versions};
+use crate::failure::class_of;
 
 use self::claim::{Address, Claim, judge};
-use self::cluster::{absent_is_fine, class_of, within};
+use self::cluster::{absent_is_fine, within};
 
 pub use self::guard::{Guard, GuardTimes, RemoveError};
 pub use self::lease::{Holder, LeaseError, LeaseTimes, ServeLease};

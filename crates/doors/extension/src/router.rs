@@ -16,6 +16,7 @@ use tower_http::compression::CompressionLayer;
 use tracing::info;
 
 use crate::accept::choose_representation;
+use crate::control_plane::is_namespace_controller;
 use crate::create::CreatedName;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
@@ -141,13 +142,6 @@ async fn handle(
             delete::delete_collection(shared, requester, extent, parts, body).await
         }
     }
-}
-
-/// Who empties a namespace that is being deleted.
-fn is_namespace_controller(requester: &Requester) -> bool {
-    const NAMES: [&str; 2] =
-        ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
-    NAMES.contains(&requester.name.as_str())
 }
 
 /// One line for every attempt to change something, whatever came of it.

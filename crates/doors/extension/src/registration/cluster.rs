@@ -8,7 +8,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use keelson_model::ErrorClass;
 use keelson_model::names::group;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -149,20 +148,5 @@ pub(super) fn absent_is_fine<T>(result: kube::Result<T>) -> kube::Result<()> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(|_| ()),
-    }
-}
-
-/// What a failed request means.
-pub(super) fn class_of(error: &kube::Error) -> ErrorClass {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            401 | 403 => ErrorClass::Denied,
-            409 => ErrorClass::Conflict,
-            // Too many requests.
-            429 => ErrorClass::Unavailable { retry_after: None },
-            400..500 => ErrorClass::Invalid,
-            _ => ErrorClass::Unavailable { retry_after: None },
-        },
-        _ => ErrorClass::Unavailable { retry_after: None },
     }
 }

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::cluster::{class_of, within};
+use super::cluster::within;
+use crate::failure::class_of;
 
 /// How often the Lease is renewed, and after how long without a change another may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
