@@ -21,6 +21,7 @@ use crate::discovery::Documents;
 use crate::failure::class_of;
 use crate::fairness::Shares;
 use crate::limits::{LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
+use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
 use crate::shared::Shared;
@@ -76,7 +77,8 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// Watches end and connections close when the token is cancelled.
+    /// Watches end and connections close when the token is cancelled. Until its readiness is told that it stands it does
+    /// not want to be asked.
     pub fn new(platform: Arc<Platform>, client: Client, shutdown: CancellationToken) -> Self {
         let shared = Shared {
             platform,
@@ -86,9 +88,14 @@ impl Extension {
             documents: Documents::new(),
             watches: Shares::new(WATCHES),
             lists: Shares::new(LISTS),
+            readiness: Arc::default(),
             shutdown,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    pub fn readiness(&self) -> Arc<Readiness> {
+        Arc::clone(&self.shared.readiness)
     }
 
     #[cfg(test)]

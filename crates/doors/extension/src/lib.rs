@@ -27,6 +27,7 @@ mod openapi;
 mod options;
 mod parameters;
 mod patch;
+mod readiness;
 mod refusal;
 mod registration;
 mod response;
@@ -47,6 +48,7 @@ pub use authentication::{FrontProxy, FrontProxyTrust, ParseTrustError};
 pub use certificates::{CertificateError, ServingCertificates};
 pub use discovery::{GroupVersion, group_versions};
 pub use extension::{Extension, ReadTrustError};
+pub use readiness::Readiness;
 pub use registration::{
     Answers, Guard, GuardTimes, Holder, LeaseError, LeaseTimes, Reach, RegisterError, Registration,
     RemoveError, ServeLease, Standing, StandingTimes, Successor, api_service_name, groups_that_answer,

@@ -51,6 +51,9 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(55);
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Watches that end with the server are asked for again in a moment: for this long somebody is there to say when.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+
 /// What is still open this long after the shutdown began is dropped.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 

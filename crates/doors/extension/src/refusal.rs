@@ -221,6 +221,12 @@ impl Refusal {
         .retry_after(RETRY_AFTER_SECONDS)
     }
 
+    /// As Kubernetes says it: clients wait for as long as they are told, and go on from where they were.
+    pub(crate) fn shutting_down() -> Self {
+        let message = "the server is shutting down, please try again later".to_owned();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).retry_after(RETRY_AFTER_SECONDS)
+    }
+
     pub(crate) fn timed_out() -> Self {
         let message = "the request did not complete within the allowed time".to_owned();
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).retry_after(RETRY_AFTER_SECONDS)

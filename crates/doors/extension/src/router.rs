@@ -75,14 +75,10 @@ fn publish(shared: &Shared, published: Published<'_>, headers: &HeaderMap) -> Re
     let documents = &shared.documents;
     match published {
         Published::Alive => Ok("ok".into_response()),
-        Published::Ready if shared.shutdown.is_cancelled() => {
-            Ok((StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response())
-        }
-        Published::Ready if shared.front_proxy.is_known() => Ok("ok".into_response()),
-        Published::Ready => {
-            let why = "the front proxy's authority is not known yet";
-            Ok((StatusCode::SERVICE_UNAVAILABLE, why).into_response())
-        }
+        Published::Ready => Ok(match check_ready(shared) {
+            Ok(()) => "ok".into_response(),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+        }),
         Published::Version => documents.version(headers),
         Published::Groups => documents.groups(headers),
         Published::Group(group) => documents.group(group, headers),
@@ -91,6 +87,12 @@ fn publish(shared: &Shared, published: Published<'_>, headers: &HeaderMap) -> Re
         Published::OpenApiIndex => documents.openapi_index(headers),
         Published::OpenApi { group, version } => documents.openapi(group, version, headers),
     }
+}
+
+/// Whether the Service is to send requests here.
+fn check_ready(shared: &Shared) -> Result<(), &'static str> {
+    shared.readiness.check()?;
+    if shared.front_proxy.is_known() { Ok(()) } else { Err("the front proxy's authority is not known yet") }
 }
 
 async fn handle(

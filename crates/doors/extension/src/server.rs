@@ -24,9 +24,9 @@ use tracing::{debug, warn};
 use crate::authentication::PeerCertificates;
 use crate::certificates::ServingCertificates;
 use crate::limits::{
-    CONNECTIONS_MAX, DRAIN_TIMEOUT, FIRST_REQUEST_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX,
-    NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, SEND_BYTES_PER_STREAM, STRANGER_LIFE, STRANGERS_MAX,
-    STREAMS_PER_CONNECTION_MAX,
+    CONNECTIONS_MAX, DRAIN_TIMEOUT, FAREWELL, FIRST_REQUEST_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT,
+    HEADERS_MAX, NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, SEND_BYTES_PER_STREAM, STRANGER_LIFE,
+    STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::room::{Place, Room};
 use crate::shared::Shared;
@@ -76,6 +76,11 @@ impl Places {
         }
     }
 
+    /// Whether the front proxy has a connection.
+    fn are_used(&self, bounds: Bounds) -> bool {
+        self.front_proxy.available_permits() < bounds.front_proxy
+    }
+
     fn of(&self, guest: Guest, address: IpAddr) -> Option<Seat> {
         match guest {
             Guest::FrontProxy => Arc::clone(&self.front_proxy).try_acquire_owned().ok().map(Seat::Kept),
@@ -107,10 +112,16 @@ struct Connections {
     bounds: Bounds,
     places: Places,
     tasks: TaskTracker,
-    shutdown: CancellationToken,
+    /// Connections end with what is under way on them.
+    goaway: CancellationToken,
 }
 
-/// Serves until the token is cancelled, then ends watches, lets requests finish, and returns.
+/// Serves until the token is cancelled. Then, in this order:
+///
+/// 1. watches say their last word, and end;
+/// 2. for a moment everybody is answered: who asks for a watch again, when to come back, and probes, that we go;
+/// 3. nobody is let in any more, and each connection is told to go away once what is under way on it is answered;
+/// 4. what is left is dropped.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -126,26 +137,36 @@ pub(crate) async fn serve(
         bounds,
         places: Places::new(bounds),
         tasks: TaskTracker::new(),
-        shutdown: shutdown.clone(),
+        goaway: CancellationToken::new(),
     });
+    accept_until(&connections, &listener, shutdown.cancelled()).await;
+    let began = Instant::now();
+    if connections.places.are_used(bounds) {
+        accept_until(&connections, &listener, sleep_until(began + FAREWELL)).await;
+    }
+    drop(listener);
+    connections.goaway.cancel();
+    connections.tasks.close();
+    if tokio::time::timeout_at(began + DRAIN_TIMEOUT, connections.tasks.wait()).await.is_err() {
+        warn!(connections = connections.tasks.len(), "connections were dropped at shutdown");
+    }
+}
+
+async fn accept_until(connections: &Arc<Connections>, listener: &TcpListener, end: impl Future<Output = ()>) {
+    tokio::pin!(end);
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = &mut end => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => accept(&connections, stream, peer.ip().to_canonical()),
+            Ok((stream, peer)) => accept(connections, stream, peer.ip().to_canonical()),
             Err(source) => {
                 // Out of file descriptors, most likely: others are being closed, so a pause helps.
                 warn!(error = &source as &dyn std::error::Error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    }
-    drop(listener);
-    connections.tasks.close();
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.tasks.wait()).await.is_err() {
-        warn!(connections = connections.tasks.len(), "connections were dropped at shutdown");
     }
 }
 
@@ -224,7 +245,7 @@ impl Connections {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.shutdown.cancelled() => {
+            () = self.goaway.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

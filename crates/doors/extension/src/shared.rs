@@ -15,6 +15,7 @@ use crate::authentication::FrontProxy;
 use crate::authorization::AccessReviews;
 use crate::discovery::Documents;
 use crate::fairness::Shares;
+use crate::readiness::Readiness;
 use crate::refusal::Refusal;
 
 pub(crate) struct Shared {
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) documents: Documents,
     pub(crate) watches: Arc<Shares>,
     pub(crate) lists: Arc<Shares>,
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) shutdown: CancellationToken,
 }
 

@@ -9,4 +9,5 @@ mod documents;
 mod harness;
 mod patches;
 mod reads;
+mod shutdown;
 mod watches;

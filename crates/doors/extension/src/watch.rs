@@ -38,6 +38,10 @@ pub(crate) async fn watch(
     options: WatchOptions,
     view: View,
 ) -> Result<Response, Refusal> {
+    // It would be over at once, and asked for again at once. A client that the cluster finds nobody for lists anew.
+    if shared.shutdown.is_cancelled() {
+        return Err(Refusal::shutting_down());
+    }
     let share = shared.watches.take(requester).ok_or_else(|| Refusal::too_many_requests("watches"))?;
     // Subscribed before the first read, so that no commit falls between them.
     let commits = shared.platform.commits();

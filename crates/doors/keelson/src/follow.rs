@@ -8,17 +8,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use keelson_model::ErrorClass;
 use keelson_workload::{Cluster, Kind};
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{failed, refuse, refuse_with};
 use crate::output::say;
+use crate::signals::Ending;
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// The API may be away for a moment, at the switch of a recovery for instance.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 
-/// Waits until the object's `status.state` is one of the ends, and returns the object. Ctrl-C ends the waiting with an
-/// error, so that whoever called removes what it made for itself alone.
+/// Waits until the object's `status.state` is one of the ends, and returns the object. Whoever asks the program to
+/// end gets an error, so that whoever called removes what it made for itself alone.
 pub(crate) async fn to_the_end(
     cluster: &Cluster,
     kind: &Kind,
@@ -27,10 +27,10 @@ pub(crate) async fn to_the_end(
     timeout: Duration,
 ) -> Result<Value> {
     let bar = progress_bar(name);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut ending = Ending::listen();
     tokio::select! {
         ended = follow(cluster, kind, namespace, name, timeout, &bar) => ended,
-        _ = interrupt.recv() => {
+        () = ending.asked() => {
             bar.finish_and_clear();
             Err(refuse_with(
                 ErrorClass::Cancelled,
@@ -81,10 +81,6 @@ async fn follow(
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-fn unheard(error: std::io::Error) -> anyhow::Error {
-    refuse(ErrorClass::Bug, format!("listen to interrupts: {error}"))
 }
 
 fn progress_bar(name: &str) -> ProgressBar {

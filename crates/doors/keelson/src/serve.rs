@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use keelson_extension::{Extension, LeaseError, Reach, ServingCertificates, Standing, Successor};
+use keelson_extension::{Extension, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor};
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
@@ -70,6 +70,8 @@ pub(crate) struct Serve {
     /// FIPS mode: slots cost PBKDF2-HMAC-SHA256, and a passphrase under 14 bytes is refused.
     #[arg(long)]
     fips: bool,
+use clap::Args;
+use keelson_extension::{Extension, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor};
     /// Log lines as JSON.
     #[arg(long)]
     log_json: bool,
@@ -97,6 +99,7 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
         end = started.work() => end,
     };
     info!("stopping");
+    started.readiness.leave();
     if !matches!(end, End::Superseded(_)) {
         standing::withdraw(&mut started.standing, &serve.successor(&access)).await;
     }
@@ -125,6 +128,7 @@ struct Started {
     platform: Arc<Platform>,
     client: kube::Client,
     standing: Standing,
+    readiness: Arc<Readiness>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
     port: u16,
@@ -149,23 +153,25 @@ async fn start(serve: &Serve, access: &ClusterAccess) -> Result<Started> {
     let extension = Extension::new(platform.clone(), client.clone(), stop.clone());
     patiently("read who may ask", async || extension.read_trust().await.map_err(failed)).await?;
     let standing = standing::standing(&platform, client.clone(), registration, certificates.clone());
+    let readiness = extension.readiness();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { extension.serve(listener, certificates).await });
     if let Some(listener) = metrics_listener {
         info!(address = %listener.local_addr()?, "metrics are served");
         tasks.spawn(metrics::serve(listener, platform.clone(), clock, stop.clone()));
     }
-    Ok(Started { platform, client, standing, tasks, stop, port })
+    Ok(Started { platform, client, standing, readiness, tasks, stop, port })
 }
 
 impl Started {
     /// Waits until no other `serve` works here, then does all that the platform does.
     async fn work(&mut self) -> End {
-        let Self { platform, client, standing, tasks, stop, port } = self;
+        let Self { platform, client, standing, readiness, tasks, stop, port } = self;
         tokio::select! {
             () = standing.acquire() => {}
             _ = tasks.join_next() => return End::Broken,
         }
+        readiness.stand();
         tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
         tasks.spawn(keelson_controllers::run(platform.clone(), client.clone(), stop.clone()));
         info!(port, "serving");

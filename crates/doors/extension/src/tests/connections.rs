@@ -37,12 +37,12 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x0
 const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// A server, and what is needed to reach it.
-struct Served {
-    address: SocketAddr,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
     authority: String,
-    proxies: CertifiedIssuer<'static, KeyPair>,
-    _world: Arc<World>,
-    _tasks: JoinSet<()>,
+    pub(super) proxies: CertifiedIssuer<'static, KeyPair>,
+    pub(super) world: Arc<World>,
+    pub(super) tasks: JoinSet<()>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the TLS library judges certificates by the system's clock")]
@@ -50,20 +50,23 @@ fn system_now() -> Timestamp {
     Timestamp::now()
 }
 
+pub(super) fn trust_in(authority: &str) -> FrontProxyTrust {
+    let data = [
+        ("requestheader-client-ca-file", authority),
+        ("requestheader-username-headers", r#"["X-Remote-User"]"#),
+    ];
+    let data = data.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    FrontProxyTrust::parse(&ConfigMap { data: Some(data.into()), ..ConfigMap::default() }).unwrap()
+}
+
 impl Served {
-    async fn start(bounds: Bounds) -> Self {
+    pub(super) async fn start(bounds: Bounds) -> Self {
         let world = Arc::new(World::start().await);
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let proxies = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let data = [
-            ("requestheader-client-ca-file", &*proxies.pem()),
-            ("requestheader-username-headers", r#"["X-Remote-User"]"#),
-        ];
-        let data = data.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let config = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
-        world.extension.trust(FrontProxyTrust::parse(&config).unwrap());
+        world.extension.trust(trust_in(&proxies.pem()));
         let certificates = Arc::new(ServingCertificates::generate(&[], system_now()).unwrap());
         let authority = certificates.authority_pem().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,19 +74,19 @@ impl Served {
         let mut tasks = JoinSet::new();
         let serving = Arc::clone(&world);
         tasks.spawn(async move { serving.extension.serve_within(bounds, listener, certificates).await });
-        Self { address, authority, proxies, _world: world, _tasks: tasks }
+        Self { address, authority, proxies, world, tasks }
     }
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    async fn stranger(&self) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn stranger(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let config = self.client().with_no_client_auth();
         self.handshake(config).await
     }
 
-    async fn front_proxy(&self) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn front_proxy(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();

@@ -111,6 +111,7 @@ impl World {
             .expect("a platform");
         let shutdown = CancellationToken::new();
         let extension = Extension::new(Arc::clone(&platform), client, shutdown.clone());
+        extension.readiness().stand();
         Self { extension, platform, beliefs, clock, shutdown, data }
     }
 

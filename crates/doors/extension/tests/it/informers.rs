@@ -142,6 +142,43 @@ fn an_informer_goes_on_when_the_server_comes_back() {
     }
 }
 
+/// The requests by which an informer is brought all that there is.
+fn wholes(informer: &Stranger) -> usize {
+    let requests = informer.told("request");
+    let is_whole = |request: &&Value| {
+        let streams = request["query"].as_str().is_some_and(|query| query.contains("sendInitialEvents=true"));
+        request["code"] == 200 && (request["verb"] == "list" || streams)
+    };
+    requests.iter().filter(is_whole).count()
+}
+
+/// Its watch was refused in the moment in which nobody was there, and it listed everything anew.
+#[test]
+fn an_informer_goes_on_without_a_list_when_another_server_takes_over() {
+    let mut cluster = apart();
+    cluster.namespace("replaced");
+    cluster.fill("restorepoints", "replaced", NAMES);
+    let start = |watch_list: &str| {
+        let name = format!("replaced-{watch_list}");
+        Stranger::informer(&cluster, &name, RESTORE_POINTS, &[], &[(WATCH_LIST, watch_list)])
+    };
+    let mut informers = ["true", "false"].map(start);
+    for informer in &mut informers {
+        informer.await_holding(&cluster, "restorepoints", "replaced");
+    }
+    let before = informers.each_ref().map(wholes);
+    cluster.restart_server(|_| ());
+    cluster.remove("replaced", "filled-000007");
+    cluster.put("restorepoints", "replaced", "after", &[]);
+    for (mut informer, before) in informers.into_iter().zip(before) {
+        informer.await_holding(&cluster, "restorepoints", "replaced");
+        let requests = informer.told("request");
+        assert!(requests.iter().any(|request| request["code"] == 429), "it was told to wait: {requests:?}");
+        assert_eq!(wholes(&informer), before, "{requests:?}");
+        informer.finish(&[]);
+    }
+}
+
 #[test]
 fn an_informer_whose_version_was_cut_off_lists_again() {
     let mut cluster = apart();

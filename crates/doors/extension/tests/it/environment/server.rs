@@ -64,6 +64,7 @@ impl Server {
         let client = plane.client().await.unwrap();
         let shutdown = CancellationToken::new();
         let extension = Extension::new(Arc::clone(&platform), client.clone(), shutdown.clone());
+        extension.readiness().stand();
         extension.read_trust().await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
