@@ -14,6 +14,7 @@ use keelson_resources::actions::{ActionError, Phase};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::namespaces::{self, NamespaceId};
 use crate::records::Record;
 use crate::requester::Requester;
 
@@ -22,6 +23,9 @@ use crate::requester::Requester;
 pub(crate) struct ActionInternal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Requester>,
+    /// The namespace that it was made in. Absent on what lies in none, and on actions of before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<NamespaceId>,
     #[serde(default)]
     pub attempts: u32,
     /// Who wants no more of it.
@@ -47,8 +51,9 @@ pub(crate) fn submit(mut action: Record, requester: &Requester, subject: Value) 
     set_state(&mut action, ActionState::Pending);
     set_status(&mut action, "progress", json!(0));
     set_status(&mut action, "requester", json!(keelson_resources::Requester::from(requester)));
-    let internal =
-        ActionInternal { requester: Some(requester.clone()), subject, ..ActionInternal::default() };
+    let namespace = namespaces::noted(&action);
+    let requester = Some(requester.clone());
+    let internal = ActionInternal { requester, namespace, subject, ..ActionInternal::default() };
     action.body.internal = serde_json::to_value(internal).expect("plain data");
     let work = Row {
         kind: work_kind(),

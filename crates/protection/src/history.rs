@@ -123,16 +123,23 @@ fn is_at_work(
 /// Each by itself: objects of one kind never share a resourceVersion.
 async fn move_away(catalog: &Database, key: RowKey) -> Result<(), HistoryError> {
     let Some(stored) = catalog.read(&key).map_err(HistoryError::Read)? else { return Ok(()) };
-    let mut row = stored.row;
-    row.kind = history_of(&key.kind);
-    // Names may be used again; uids are not.
-    row.name.clone_from(&row.uid);
-    let gone = Change::Delete { key, expect: Expect::At(stored.revision) };
-    match commit(catalog, ACTOR, vec![gone, Change::put(row)]).await {
+    let Ok(action) = Record::parse(&stored) else { return Ok(()) };
+    match commit(catalog, ACTOR, moving(&action)).await {
         // Somebody deletes or changes it: the next look moves it.
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(error) => Err(HistoryError::Commit(error)),
     }
+}
+
+/// An action as it is leaves what is served.
+pub(crate) fn moving(action: &Record) -> Vec<Change> {
+    let expect = action.revision.map_or(Expect::Present, Expect::At);
+    let gone = Change::Delete { key: action.key(), expect };
+    let mut kept = action.clone();
+    kept.kind = history_of(&action.kind);
+    // Names may be used again; uids are not.
+    kept.name.clone_from(&action.uid);
+    vec![gone, kept.put(Expect::Any)]
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub use keelson_crypto::KdfCost;
 pub use keelson_store::probe::CLOCK_DIFFERENCE_MAX;
 pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};
+pub use namespaces::follow_namespaces;
 pub use ownership::OwnershipError;
 pub use platform::{CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, Settings};
 pub use records::{Body, DecodeRecordError, Record, random_suffix};

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cancel::Attempts;
 use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
+use crate::namespaces::StayingNamespaces;
 use crate::ownership::ClockLooks;
 use crate::recovery::ship::Shipper;
 use crate::storage_repositories::Unlisted;
@@ -167,6 +168,7 @@ pub struct Platform {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cluster: Cluster,
     pub(crate) cluster_id: ClusterId,
+    pub(crate) namespaces: StayingNamespaces,
     pub(crate) data: DataDir,
     pub(crate) instance: Database,
     /// Why the instance file cannot be used, where it cannot: `instance` is an empty one in a scratch folder then.
@@ -263,6 +265,7 @@ impl Platform {
             clock,
             cluster,
             cluster_id,
+            namespaces: StayingNamespaces::default(),
             data,
             instance,
             instance_away,

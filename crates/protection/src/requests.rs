@@ -23,8 +23,8 @@ pub use details::details;
 
 use crate::access::AccessError;
 use crate::engine::ReadRecordError;
-use crate::namespaces::ReadNamespaceError;
-use crate::platform::CatalogAway;
+use crate::namespaces::{self, Lifetime, ReadNamespaceError};
+use crate::platform::{CatalogAway, Platform};
 use crate::records::DecodeRecordError;
 
 /// An object as a client sent it, after the door has parsed it and chosen its name.
@@ -42,6 +42,25 @@ pub struct NewObject {
 pub enum Effect {
     Apply,
     DryRun,
+}
+
+/// Whether something new may be put into a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamespacePlace {
+    Staying,
+    Terminating,
+    Absent,
+}
+
+/// As far as the cluster has told. The cluster is asked only where it has not, or has told that the namespace goes.
+pub async fn find_place(platform: &Platform, namespace: &str) -> Result<NamespacePlace, RequestError> {
+    let found = namespaces::recall(platform, namespace).await;
+    let found = found.map_err(|source| RequestError::Namespace { source })?;
+    Ok(match found.map(|live| live.lifetime) {
+        Some(Lifetime::Staying) => NamespacePlace::Staying,
+        Some(Lifetime::Terminating) => NamespacePlace::Terminating,
+        None => NamespacePlace::Absent,
+    })
 }
 
 /// What the object must still be when it is deleted.

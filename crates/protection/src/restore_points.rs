@@ -114,24 +114,6 @@ fn cut_name(name: &str, max: usize) -> &str {
     name[..name.floor_char_boundary(max)].trim_end_matches(['-', '.'])
 }
 
-/// The private part of a restore point.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct PointInternal {
-    /// The namespace that it was made in. Absent on points of before this was noted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    namespace: Option<NamespaceId>,
-}
-
-/// The namespace that a restore point was made in.
-pub(crate) fn namespace_of(point: &Record) -> Option<NamespaceId> {
-    point.internal::<PointInternal>().ok().and_then(|internal| internal.namespace)
-}
-
-pub(crate) fn note_namespace(point: &mut Record, namespace: NamespaceId) {
-    let internal = PointInternal { namespace: Some(namespace) };
-    point.body.internal = serde_json::to_value(internal).expect("plain data");
-}
-
 /// The rows of a new restore point: the content and, where its namespace is there to stay, the point bound to it.
 pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: Timestamp) -> Vec<Change> {
     let class = if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
@@ -149,7 +131,7 @@ pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: 
     let mut record = Record::new(kinds::restore_point(), &point.application, &point.name, created, class);
     record.labels.clone_from(&point.labels);
     record.body.spec = json!({ "restorePointContentRef": { "name": content_name } });
-    note_namespace(&mut record, namespace);
+    namespaces::note(&mut record, &namespace);
     bind(&mut content, &mut record);
     record.body.status["logicalSizeBytes"] = json!(artifact.bytes);
     record.body.status["physicalSizeBytes"] = json!(artifact.stored_bytes);

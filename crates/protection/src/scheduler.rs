@@ -22,7 +22,7 @@ use crate::actions;
 use crate::events;
 use crate::kinds;
 use crate::mirror;
-use crate::namespaces;
+use crate::namespaces::{self, NamespaceId};
 use crate::platform::{Platform, commit};
 use crate::policies::{self, Policy};
 use crate::records::Record;
@@ -140,13 +140,13 @@ async fn consider(
         return Ok(Considered::Waits { run, since });
     }
     if let Some(first) = due_now
-        && is_staying(platform, &policy.namespace).await?
+        && let Some(namespace) = find_staying(platform, &policy.namespace).await?
     {
         let at = decide_time(schedule, first, now);
         last = Some(at);
         // Before it starts: if this process dies, the next one must know what may be under way.
         remember(platform, key.clone(), &due(first, last)).await?;
-        start(catalog, policy, uid, at, now).await?;
+        start(catalog, (policy, uid), &namespace, at, now).await?;
     }
     if let Some(next) = schedule.next_after(now) {
         remember(platform, key, &due(next, last)).await?;
@@ -178,22 +178,22 @@ fn decide_time(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timesta
 }
 
 /// A namespace on its way out takes nothing new, and a run there would come back to life in a recovery.
-async fn is_staying(platform: &Platform, namespace: &str) -> Result<bool, CommitOrRead> {
-    let found = namespaces::find_staying(platform, namespace).await.map_err(CommitOrRead::Namespace)?;
-    Ok(found.is_some())
+async fn find_staying(platform: &Platform, namespace: &str) -> Result<Option<NamespaceId>, CommitOrRead> {
+    namespaces::find_staying(platform, namespace).await.map_err(CommitOrRead::Namespace)
 }
 
 /// A run is named after its policy and time: when it was started, and the process then died before it had remembered
 /// so, it is not started a second time.
 async fn start(
     catalog: &Database,
-    policy: &Policy,
-    uid: &str,
+    (policy, uid): (&Policy, &str),
+    namespace: &NamespaceId,
     at: Timestamp,
     now: Timestamp,
 ) -> Result<(), CommitOrRead> {
     let name = run_name(uid, at);
     let mut run = Record::new(kinds::run_action(), &policy.namespace, &name, now, Class::Local);
+    namespaces::note(&mut run, namespace);
     run.labels.insert(label::POLICY_NAME.to_owned(), policy.name.clone());
     run.labels.insert(label::POLICY_NAMESPACE.to_owned(), policy.namespace.clone());
     run.body.spec = json!({
@@ -307,8 +307,10 @@ mod tests {
             DataDir::open(directory.path(), Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).unwrap();
         let catalog = data.create_first(&CatalogKey::generate(), b"").unwrap();
         let (first, second) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(3600).unwrap());
+        let cluster = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa".parse().unwrap();
+        let namespace = NamespaceId { cluster, uid: "u".to_owned() };
         for at in [first, first, second] {
-            start(&catalog, &hourly(), "the-uid", at, second).await.unwrap();
+            start(&catalog, (&hourly(), "the-uid"), &namespace, at, second).await.unwrap();
         }
         assert_eq!(catalog.count(&RowKind::new(kinds::run_action().row_kind())).unwrap(), 2);
     }

@@ -11,11 +11,10 @@ use axum::response::Response;
 use http::header::WARNING;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use k8s_openapi::api::core::v1::Namespace;
+use keelson_model::Chain;
 use keelson_protection::Requester;
-use keelson_protection::requests::{self, Effect, NewObject, RequestError};
+use keelson_protection::requests::{self, Effect, NamespacePlace, NewObject, RequestError};
 use keelson_resources::{KindInfo, Reference, ignored_fields, prune_fields, unknown_fields, validate_create};
-use kube::Api;
 use serde::Deserialize;
 use serde_json::Value;
 use tracing::error;
@@ -257,17 +256,18 @@ async fn check_namespace(
     submitted: &Submitted,
 ) -> Result<(), Refusal> {
     let Some(name) = path.namespace else { return Ok(()) };
-    let namespaces: Api<Namespace> = Api::all(shared.client.clone());
-    let namespace = namespaces.get_opt(name).await.map_err(|source| {
-        error!(error = &source as &dyn std::error::Error, namespace = name, "a namespace could not be read");
+    let place = requests::find_place(&shared.platform, name).await.map_err(|error| {
+        error!(chain = %Chain(&error), namespace = name, "a namespace could not be read");
         Refusal::unavailable("the API server did not say whether the namespace exists")
     })?;
-    let Some(namespace) = namespace else { return Err(Refusal::namespace_not_found(name)) };
-    if namespace.metadata.deletion_timestamp.is_some() {
-        let about = About { kind: path.kind, name: submitted.name() };
-        return Err(Refusal::namespace_terminating(about, name));
+    match place {
+        NamespacePlace::Staying => Ok(()),
+        NamespacePlace::Absent => Err(Refusal::namespace_not_found(name)),
+        NamespacePlace::Terminating => {
+            let about = About { kind: path.kind, name: submitted.name() };
+            Err(Refusal::namespace_terminating(about, name))
+        }
     }
-    Ok(())
 }
 
 pub(crate) async fn check_references(

@@ -155,6 +155,7 @@ async fn start(serve: &Serve, access: &ClusterAccess) -> Result<Started> {
     let standing = standing::standing(&platform, client.clone(), registration, certificates.clone());
     let readiness = extension.readiness();
     let mut tasks = JoinSet::new();
+    tasks.spawn(keelson_protection::follow_namespaces(platform.clone(), stop.clone()));
     tasks.spawn(async move { extension.serve(listener, certificates).await });
     if let Some(listener) = metrics_listener {
         info!(address = %listener.local_addr()?, "metrics are served");

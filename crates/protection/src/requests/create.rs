@@ -46,6 +46,9 @@ pub async fn create(
         check_claimed(&claimed, &record)?;
         return cancel::cancel(platform, &database, requester, record, effect).await;
     }
+    if kind.group == group::ACTIONS && !record.namespace.is_empty() {
+        note_namespace(platform, &mut record).await?;
+    }
     let changes = match kind.kind {
         "RunAction" => run_action(platform, &database, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),
@@ -70,6 +73,15 @@ pub async fn create(
         }
         Err(source) => Err(RequestError::Commit { source }),
     }
+}
+
+/// What is made in a namespace goes with it, also where another one has its name by then.
+async fn note_namespace(platform: &Platform, record: &mut Record) -> Result<(), RequestError> {
+    let found = namespaces::recall_staying(platform, &record.namespace).await;
+    if let Some(namespace) = found.map_err(|source| RequestError::Namespace { source })? {
+        namespaces::note(record, &namespace);
+    }
+    Ok(())
 }
 
 /// An object that was copied with its labels may say what the platform says anyway, and nothing else.
@@ -266,7 +278,7 @@ async fn restore_point(
     let namespace = namespace.ok_or_else(|| RequestError::Conflict {
         message: format!("namespace '{}' is not there to stay", record.namespace),
     })?;
-    restore_points::note_namespace(record, namespace);
+    namespaces::note(record, &namespace);
     restore_points::bind(&mut content, record);
     Ok(vec![record.put(Expect::Absent), content.replace()])
 }

@@ -171,6 +171,9 @@ async fn submit(
 ) -> Result<RowKey, Failure> {
     job.check_cancelled()?;
     let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
+    if let Some(namespace) = namespaces::recall_staying(&job.platform, application).await? {
+        namespaces::note(&mut child, &namespace);
+    }
     child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
     let key = child.key();
     let subject = json!({ "tiers": plan.tiers });

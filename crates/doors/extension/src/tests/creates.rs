@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::harness::{Answer, BACKUPS, POINTS, World, alice};
 
@@ -318,4 +319,49 @@ async fn whoever_may_not_read_an_action_does_not_cancel_it() {
     let answer = world.post(CANCELS, &cancel("b")).await;
     assert_eq!(answer.code, StatusCode::FORBIDDEN, "{}", answer.json);
     assert_eq!(world.get(&format!("{BACKUPS}/b")).await.json["status"]["state"], "Pending");
+}
+
+/// Each create read its namespace, and reviewed again what had been granted a moment ago.
+#[tokio::test]
+async fn a_create_asks_the_cluster_for_nothing_that_it_has_told_already() {
+    let world = World::start().await;
+    let create = async |namespace: &str, kind: &str, object: Value| {
+        world.believe().asked.clear();
+        let path = format!("/apis/actions.kio.kasten.io/v1alpha1/namespaces/{namespace}/{kind}");
+        let code = world.post(&path, &object).await.code;
+        (code, std::mem::take(&mut world.believe().asked))
+    };
+    let shop = "GET api/v1/namespaces/shop".to_owned();
+    let review = "POST apis/authorization.k8s.io/v1/subjectaccessreviews".to_owned();
+    let (_, asked) = create("shop", "backupactions", backup("early")).await;
+    assert!(asked.contains(&shop), "nobody has told: {asked:?}");
+
+    let stop = CancellationToken::new();
+    let following = keelson_protection::follow_namespaces(world.platform.clone(), stop.clone());
+    let creating = async {
+        let told = keelson_testkit::eventually("a create that asks for no namespace", async || {
+            let name = keelson_protection::random_suffix();
+            let (_, asked) = create("shop", "backupactions", backup(&name)).await;
+            Ok((!asked.contains(&shop)).then_some(()))
+        });
+        told.await.unwrap();
+        world.put("shop", "point", &[], json!({"state": "Bound"}));
+        let restore = |name: &str| {
+            let subject = json!({"kind": "RestorePoint", "name": "point", "namespace": "shop"});
+            json!({"metadata": {"name": name}, "spec": {"subject": subject, "targetNamespace": "shop"}})
+        };
+        let (code, asked) = create("shop", "restoreactions", restore("one")).await;
+        assert_eq!(code, StatusCode::CREATED);
+        assert!(!asked.is_empty() && asked.iter().all(|asked| *asked == review), "{asked:?}");
+        let nothing = Vec::<String>::new();
+        assert_eq!(create("shop", "restoreactions", restore("two")).await, (StatusCode::CREATED, nothing));
+        for (namespace, code) in [("dying", StatusCode::FORBIDDEN), ("absent", StatusCode::NOT_FOUND)] {
+            let mut object = backup("b");
+            object["spec"]["subject"] = json!({"name": namespace, "namespace": namespace});
+            let asked = vec![format!("GET api/v1/namespaces/{namespace}")];
+            assert_eq!(create(namespace, "backupactions", object).await, (code, asked));
+        }
+        stop.cancel();
+    };
+    tokio::join!(following, creating);
 }

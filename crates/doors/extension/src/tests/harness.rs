@@ -38,6 +38,8 @@ pub(super) struct Beliefs {
     pub(super) denied: Vec<&'static str>,
     /// Every access review that was asked for.
     pub(super) reviews: Vec<Value>,
+    /// Every request, as `GET api/v1/namespaces/shop`.
+    pub(super) asked: Vec<String>,
     objects: BTreeMap<String, Value>,
 }
 
@@ -306,18 +308,24 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
     let mut beliefs = beliefs.lock().unwrap();
     let path = parts.uri.path().trim_matches('/').to_owned();
     let segments: Vec<&str> = path.split('/').collect();
+    beliefs.asked.push(format!("{} {path}", parts.method));
+    let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
     match (&parts.method, segments.as_slice()) {
+        (&Method::GET, ["api", "v1", "namespaces"]) if is_watch => {
+            Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()).into_response()
+        }
+        (&Method::GET, ["api", "v1", "namespaces"]) => {
+            let items = beliefs.namespaces.iter().map(|(name, terminating)| namespace(name, *terminating));
+            let metadata = json!({"resourceVersion": "1"});
+            axum::Json(json!({"metadata": metadata, "items": items.collect::<Vec<_>>()})).into_response()
+        }
         (&Method::GET, ["api", "v1", "namespaces", "default"]) => {
             let uid = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
             axum::Json(json!({"metadata": {"name": "default", "uid": uid}})).into_response()
         }
         (&Method::GET, ["api", "v1", "namespaces", name]) => match beliefs.namespaces.get(*name) {
             None => absent(),
-            Some(terminating) => {
-                let since = terminating.then_some("2026-11-01T00:00:00Z");
-                axum::Json(json!({"metadata": {"name": name, "uid": name, "deletionTimestamp": since}}))
-                    .into_response()
-            }
+            Some(terminating) => axum::Json(namespace(name, *terminating)).into_response(),
         },
         (&Method::POST, ["apis", "authorization.k8s.io", "v1", "subjectaccessreviews"]) => {
             let resource = sent["spec"]["resourceAttributes"]["resource"].as_str().unwrap_or_default();
@@ -339,6 +347,11 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
             axum::Json(sent).into_response()
         }
     }
+}
+
+fn namespace(name: &str, terminating: bool) -> Value {
+    let since = terminating.then_some("2026-11-01T00:00:00Z");
+    json!({"metadata": {"name": name, "uid": name, "deletionTimestamp": since}})
 }
 
 fn absent() -> Response {
