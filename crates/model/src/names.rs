@@ -33,6 +33,20 @@ pub mod group {
     pub const VERSION: &str = "v1alpha1";
 }
 
+/// Of an audit event.
+pub mod annotation {
+    /// The word by which lines of the platform are known among others.
+    pub const AUDIT_EVENT: &str = "k10.kasten.io/event";
+    /// Where in its journal an event stands: the `resourceVersion`, and which of its events it is.
+    pub const AUDIT_PLACE: &str = "k10.kasten.io/journal";
+    /// Which part of the platform did by itself what nobody asked for.
+    pub const AUDIT_PART: &str = "k10.kasten.io/part";
+    /// Groups of the user that the journal had no room for.
+    pub const AUDIT_GROUPS_OMITTED: &str = "k10.kasten.io/groupsOmitted";
+    /// What can no longer be told.
+    pub const AUDIT_LOST: &str = "k10.kasten.io/lost";
+}
+
 pub mod label {
     /// Set by the platform alone: retention, exports and access rest on them.
     pub const OF_THE_SYSTEM: [&str; 9] = [

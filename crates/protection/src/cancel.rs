@@ -13,6 +13,7 @@ use keelson_model::{Classified, ErrorClass};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{self, ActionInternal};
+use crate::audit::Deed;
 use crate::engine::{ReadRecordError, read};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
@@ -133,18 +134,20 @@ fn judge(action: Option<&Record>) -> Found {
     }
 }
 
-/// Cancels an action that has not ended. One that was never begun has ended then.
+/// Cancels an action that has not ended, and says whether anything was written for it: somebody else may have wanted it
+/// before. One that was never begun has ended then.
 pub(crate) async fn cancel(
     platform: &Platform,
     database: &Database,
     key: &RowKey,
-    by: &str,
-) -> Result<Found, CancelError> {
+    deed: &Deed,
+) -> Result<(Found, bool), CancelError> {
+    let by = &deed.requester.name;
     let mut tries = 0;
     loop {
         let found = read(database, key).map_err(|source| CancelError::Read { source })?;
         let (Some(mut action), Found::Unfinished) = (found.clone(), judge(found.as_ref())) else {
-            return Ok(judge(found.as_ref()));
+            return Ok((judge(found.as_ref()), false));
         };
         let known: ActionInternal = action.internal().unwrap_or_default();
         let changes = match (known.attempts, known.cancelled_by) {
@@ -158,8 +161,9 @@ pub(crate) async fn cancel(
                 vec![action.replace()]
             }
         };
-        if !changes.is_empty() {
-            match commit(database, by, changes).await {
+        let written = !changes.is_empty();
+        if written {
+            match commit(database, deed, changes).await {
                 Ok(_) => {}
                 Err(CommitError::Conflict { key: changed, .. }) if changed == *key && tries < TRIES_MAX => {
                     tries += 1;
@@ -169,7 +173,7 @@ pub(crate) async fn cancel(
             }
         }
         platform.attempts.cancel(&action.uid);
-        return Ok(Found::Unfinished);
+        return Ok((Found::Unfinished, written));
     }
 }
 

@@ -5,6 +5,7 @@
 //! plain objects. Every door ends in the same functions here.
 
 mod access;
+pub mod audit;
 mod kinds;
 mod platform;
 mod records;

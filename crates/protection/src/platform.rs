@@ -22,6 +22,7 @@ use keelson_workload::{Cluster, ConnectError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Trail;
 use crate::cancel::Attempts;
 use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
 use crate::namespaces::StayingNamespaces;
@@ -170,6 +171,7 @@ pub struct Platform {
     pub(crate) cluster_id: ClusterId,
     pub(crate) namespaces: StayingNamespaces,
     pub(crate) data: DataDir,
+    pub(crate) trail: Trail,
     pub(crate) instance: Database,
     /// Why the instance file cannot be used, where it cannot: `instance` is an empty one in a scratch folder then.
     instance_away: Option<CatalogAway>,
@@ -266,6 +268,7 @@ impl Platform {
             cluster,
             cluster_id,
             namespaces: StayingNamespaces::default(),
+            trail: Trail::new(data.path()),
             data,
             instance,
             instance_away,
@@ -446,14 +449,17 @@ fn open_current(data: &DataDir, key: &InstanceKey) -> Result<(Database, CatalogK
 ///
 /// Of a kind that is served at most one row is changed: a client whose watch breaks between two events goes on behind the
 /// version of the first, and would never see another of the same version.
+///
+/// A part of the platform is named by its name, and what a client asked for by a `Deed`: the trail of audit events is made
+/// of nothing else.
 pub(crate) async fn commit(
     database: &Database,
-    actor: &str,
+    actor: impl Into<Actor>,
     changes: Vec<Change>,
 ) -> Result<Revision, CommitError> {
     debug_assert!(has_one_of_each_kind(&changes), "several rows of one served kind: {changes:?}");
     let (reply, answer) = oneshot::channel();
-    database.commit_with(&Actor::new(actor), changes, Box::new(move |result| drop(reply.send(result))));
+    database.commit_with(&actor.into(), changes, Box::new(move |result| drop(reply.send(result))));
     answer.await.expect("the writer answers each commit before it drops the callback")
 }
 

@@ -11,7 +11,7 @@ mod details;
 
 use std::collections::BTreeMap;
 
-use keelson_catalog::{CommitError, ReadError};
+use keelson_catalog::{CommitError, ReadError, RowKey};
 use keelson_model::{Classified, ErrorClass, Revision};
 use serde_json::Value;
 
@@ -22,10 +22,12 @@ pub use delete::delete;
 pub use details::details;
 
 use crate::access::AccessError;
+use crate::audit::Deed;
 use crate::engine::ReadRecordError;
 use crate::namespaces::{self, Lifetime, ReadNamespaceError};
 use crate::platform::{CatalogAway, Platform};
 use crate::records::DecodeRecordError;
+use crate::requester::Requester;
 
 /// An object as a client sent it, after the door has parsed it and chosen its name.
 #[derive(Debug, Clone)]
@@ -35,6 +37,29 @@ pub struct NewObject {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     pub spec: Value,
+}
+
+/// Who asks, and by which request.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub requester: &'a Requester,
+    /// Where it is another than that of the function that is called.
+    pub verb: Option<&'static str>,
+    /// The name of the request in the trail of the API server; empty where it has none.
+    pub audit_id: &'a str,
+}
+
+impl<'a> From<&'a Requester> for Asked<'a> {
+    fn from(requester: &'a Requester) -> Self {
+        Self { requester, verb: None, audit_id: "" }
+    }
+}
+
+impl Asked<'_> {
+    /// What was asked for, as the journal keeps it.
+    pub(crate) fn deed(&self, verb: &'static str, object: RowKey) -> Deed {
+        Deed::new(self.requester, self.verb.unwrap_or(verb), object, self.audit_id)
+    }
 }
 
 /// Whether a request is carried out or only tried.

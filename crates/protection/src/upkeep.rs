@@ -8,6 +8,7 @@ use keelson_catalog::{Backlog, Database};
 use keelson_model::{RepositoryId, Sequence};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::state::{self, Covered, Dropped};
@@ -22,10 +23,13 @@ pub(crate) async fn run_upkeep(platform: Arc<Platform>, stop: CancellationToken)
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let (instance, now) = (platform.instance.clone(), platform.clock.now());
+        let told = platform.trail.keep_told().await;
         let head = instance.head().revision.sequence();
+        let head = head.min(audit::cuttable(&instance, told.as_ref().map(|told| told.instance)));
         cut(instance, head, now).await;
         if let Ok(catalog) = platform.catalog() {
             let through = coverable(&platform, &catalog).await;
+            let through = through.min(audit::cuttable(&catalog, told.map(|told| told.catalog)));
             cut(catalog, through, now).await;
         }
     }

@@ -13,7 +13,7 @@ from slots_and_keys import chain_key, row_digest_key
 TEXT_BYTES_MAX = 512
 LABELS_MAX = 256
 BODY_BYTES_MAX = 8 * 1024 * 1024
-ACTOR_BYTES_MAX = 256
+ACTOR_BYTES_MAX = 4096
 PART_BYTES_MAX = 16 * 1024 * 1024
 CLASSES = 3
 NO_PART = b""

@@ -11,7 +11,7 @@ from decode import Chunks, Cursor, ensure, refuse_later, unpack_zstandard
 
 SEGMENT_BYTES_MAX = 48 * 1024 * 1024
 WRAPPED_KEY_BYTES_MAX = 4_096
-ENTRY_BYTES_MAX = 16 * 1024 * 1024 + 1_024
+ENTRY_BYTES_MAX = 16 * 1024 * 1024 + 8 * 1_024
 HEADER_BYTES_MAX = 5 * 1024
 ROW_BYTES_MAX = 9 * 1024 * 1024
 FRAME_BYTES_MAX = 9_699_336

@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use keelson_model::Chain;
 use keelson_protection::Requester;
-use keelson_protection::requests::{self, Effect, NamespacePlace, NewObject, RequestError};
+use keelson_protection::requests::{self, Asked, Effect, NamespacePlace, NewObject, RequestError};
 use keelson_resources::{KindInfo, Reference, ignored_fields, prune_fields, unknown_fields, validate_create};
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,7 +33,7 @@ use crate::view::View;
 
 pub(crate) async fn create(
     shared: &Arc<Shared>,
-    requester: &Requester,
+    asked: Asked<'_>,
     path: ObjectPath<'_>,
     parts: &Parts,
     body: Body,
@@ -44,7 +44,7 @@ pub(crate) async fn create(
     let submitted = Submitted::check(path, decoded, options.validation, shared.install_namespace())?;
     check_namespace(shared, path, &submitted).await?;
     let about = About { kind: path.kind, name: submitted.name() };
-    check_references(shared, requester, about, &submitted.references).await?;
+    check_references(shared, asked.requester, about, &submitted.references).await?;
 
     let effect = if options.dry_run { Effect::DryRun } else { Effect::Apply };
     let mut tries_left = GENERATED_NAMES_TRIED;
@@ -52,7 +52,7 @@ pub(crate) async fn create(
         tries_left -= 1;
         let object = submitted.new_object(path);
         let name = object.name.clone();
-        match requests::create(&shared.platform, requester, path.kind, object, effect).await {
+        match requests::create(&shared.platform, asked, path.kind, object, effect).await {
             Ok(stored) => break stored,
             Err(RequestError::AlreadyExists { .. }) if submitted.name().is_empty() && tries_left > 0 => {}
             Err(error) => return Err(refuse_request(About { kind: path.kind, name: &name }, &error)),
@@ -61,7 +61,6 @@ pub(crate) async fn create(
     let object = Object::parse(path.kind, &stored).map_err(|error| refuse_failure(&error))?;
     let mut response = json_bytes(view.single(&object));
     *response.status_mut() = StatusCode::CREATED;
-    response.extensions_mut().insert(CreatedName(stored.row.name.clone()));
     add_warnings(&mut response, &submitted.warnings);
     Ok(response)
 }
@@ -75,10 +74,6 @@ pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
         }
     }
 }
-
-/// The name that a new object got, for the log.
-#[derive(Debug, Clone)]
-pub(crate) struct CreatedName(pub(crate) String);
 
 /// An object as a client sent it, every field checked.
 #[derive(Debug)]

@@ -12,8 +12,7 @@ use http::request::Parts;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusDetails};
 use keelson_catalog::Stored;
 use keelson_model::selector::FieldSelector;
-use keelson_protection::Requester;
-use keelson_protection::requests::{self, Effect, RequestError};
+use keelson_protection::requests::{self, Asked, Effect, RequestError};
 use keelson_resources::KindInfo;
 
 use crate::body::read_body;
@@ -31,7 +30,7 @@ use crate::target::ObjectPath;
 
 pub(crate) async fn delete(
     shared: &Arc<Shared>,
-    requester: &Requester,
+    asked: Asked<'_>,
     path: ObjectPath<'_>,
     parts: &Parts,
     body: Body,
@@ -39,7 +38,7 @@ pub(crate) async fn delete(
     let options = parse_delete(&parts.uri, &parts.headers, &read_body(body).await?)?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     shared.database(path.kind)?;
-    let deleted = delete_one(shared, requester, path.kind, (namespace, name), &options)
+    let deleted = delete_one(shared, asked, path.kind, (namespace, name), &options)
         .await
         .map_err(|error| refuse_request(About { kind: path.kind, name }, &error))?;
     Ok(success(path.kind, Some(&deleted)))
@@ -47,11 +46,12 @@ pub(crate) async fn delete(
 
 pub(crate) async fn delete_collection(
     shared: &Arc<Shared>,
-    requester: &Requester,
+    asked: Asked<'_>,
     extent: Extent,
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let asked = Asked { verb: Some("deletecollection"), ..asked };
     let body = read_body(body).await?;
     let mut parameters = Parameters::parse("ListOptions", &parts.uri)?;
     let (selection, limit) = take_collection(extent.kind, &mut parameters)?;
@@ -72,7 +72,7 @@ pub(crate) async fn delete_collection(
             .map(|(namespace, name)| {
                 let options = &options;
                 async move {
-                    match delete_one(shared, requester, kind, (&namespace, &name), options).await {
+                    match delete_one(shared, asked, kind, (&namespace, &name), options).await {
                         // Somebody else deleted it, which is what was asked for.
                         Ok(_) | Err(RequestError::NotFound { .. }) => Ok(()),
                         Err(error) => Err(refuse_request(About { kind, name: &name }, &error)),
@@ -107,13 +107,13 @@ impl Walk {
 
 async fn delete_one(
     shared: &Shared,
-    requester: &Requester,
+    asked: Asked<'_>,
     kind: &'static KindInfo,
-    (namespace, name): (&str, &str),
+    object: (&str, &str),
     options: &DeleteOptions,
 ) -> Result<Stored, RequestError> {
     let effect = if options.dry_run { Effect::DryRun } else { Effect::Apply };
-    requests::delete(&shared.platform, requester, kind, namespace, name, &options.preconditions, effect).await
+    requests::delete(&shared.platform, asked, kind, object, &options.preconditions, effect).await
 }
 
 /// Objects go at once, so the answer is a status, as for every kind without graceful deletion.

@@ -12,8 +12,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use http::request::Parts;
 use keelson_catalog::{CommitError, Stored};
-use keelson_protection::Requester;
-use keelson_protection::requests::{self, Effect, RequestError};
+use keelson_protection::requests::{self, Asked, Effect, RequestError};
 use keelson_resources::{Reference, prune_fields, validate_change};
 use serde_json::{Map, Value};
 
@@ -31,7 +30,7 @@ use crate::view::View;
 
 pub(crate) async fn patch(
     shared: &Arc<Shared>,
-    requester: &Requester,
+    asked: Asked<'_>,
     path: ObjectPath<'_>,
     parts: &Parts,
     body: Body,
@@ -47,8 +46,8 @@ pub(crate) async fn patch(
         let found = get::read(shared, path, Freshness::Latest).await?;
         let Changed { spec, warnings, references } =
             patch.apply(path, &found, options.validation, shared.install_namespace())?;
-        check_references(shared, requester, about, &references).await?;
-        match requests::change(&shared.platform, requester, path.kind, found, spec, effect).await {
+        check_references(shared, asked.requester, about, &references).await?;
+        match requests::change(&shared.platform, asked, path.kind, found, spec, effect).await {
             Ok(stored) => break (stored, warnings),
             Err(RequestError::Commit { source: CommitError::Conflict { .. } }) if tries_left > 0 => {}
             Err(error) => return Err(refuse_request(about, &error)),

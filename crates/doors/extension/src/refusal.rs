@@ -285,6 +285,10 @@ impl Refusal {
         &self.message
     }
 
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     pub(crate) fn into_status(self) -> Status {
         Status {
             code: Some(i32::from(self.code.as_u16())),

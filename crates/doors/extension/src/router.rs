@@ -10,14 +10,15 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode};
+use keelson_model::names::group;
 use keelson_protection::Requester;
+use keelson_protection::audit::{Outcome, note_request};
+use keelson_protection::requests::Asked;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
-use tracing::info;
 
 use crate::accept::choose_representation;
 use crate::control_plane::is_namespace_controller;
-use crate::create::CreatedName;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
 use crate::refusal::Refusal;
@@ -63,12 +64,52 @@ async fn route(shared: &Arc<Shared>, request: Request) -> Result<Response, Refus
         }
     };
     let requester = requester.ok_or_else(Refusal::unauthorized)?;
-    let operation = path.operation(&parts.method)?;
-    let result = handle(shared, &parts, body, requester, path, operation).await;
-    if operation.is_write() {
-        audit(requester, path, operation, &result);
+    let asked = Asked { requester, verb: None, audit_id: audit_id(&parts.headers) };
+    let operation = match path.operation(&parts.method) {
+        Ok(operation) => operation,
+        Err(refusal) => {
+            tell(shared, asked, verb_of(&parts.method), path, Some(&refusal)).await;
+            return Err(refusal);
+        }
+    };
+    let result = handle(shared, &parts, body, asked, path, operation).await;
+    // What was carried out is told from the journal.
+    let is_told = if operation.is_write() { result.is_err() } else { path.kind.group == group::VAULT };
+    if is_told {
+        let refusal = result.as_ref().err();
+        tell(shared, asked, operation.as_str(), path, refusal).await;
     }
     result
+}
+
+/// How the API server calls the request in its own trail.
+fn audit_id(headers: &HeaderMap) -> &str {
+    headers.get("audit-id").and_then(|id| id.to_str().ok()).unwrap_or_default()
+}
+
+fn verb_of(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "get",
+    }
+}
+
+async fn tell(
+    shared: &Shared,
+    asked: Asked<'_>,
+    verb: &'static str,
+    path: ObjectPath<'_>,
+    refusal: Option<&Refusal>,
+) {
+    let outcome = match refusal {
+        Some(refusal) => Outcome { code: refusal.code().as_u16(), reason: refusal.reason() },
+        None => Outcome { code: StatusCode::OK.as_u16(), reason: "" },
+    };
+    let object = (path.kind, path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
+    note_request(&shared.platform, asked, verb, object, outcome).await;
 }
 
 fn publish(shared: &Shared, published: Published<'_>, headers: &HeaderMap) -> Result<Response, Refusal> {
@@ -99,10 +140,11 @@ async fn handle(
     shared: &Arc<Shared>,
     parts: &http::request::Parts,
     body: Body,
-    requester: &Requester,
+    asked: Asked<'_>,
     path: ObjectPath<'_>,
     operation: Operation,
 ) -> Result<Response, Refusal> {
+    let requester = asked.requester;
     let representation = choose_representation(&parts.headers)?;
     let view = |include| View { kind: path.kind, representation, include, now: shared.now() };
     let extent = Extent::new(path.kind, path.namespace);
@@ -133,41 +175,13 @@ async fn handle(
             }
         },
         Operation::Create => {
-            create::create(shared, requester, path, parts, body, view(IncludeObject::Metadata)).await
+            create::create(shared, asked, path, parts, body, view(IncludeObject::Metadata)).await
         }
         Operation::Patch => {
-            patch::patch(shared, requester, path, parts, body, view(IncludeObject::Metadata)).await
+            patch::patch(shared, asked, path, parts, body, view(IncludeObject::Metadata)).await
         }
-        Operation::Delete => delete::delete(shared, requester, path, parts, body).await,
+        Operation::Delete => delete::delete(shared, asked, path, parts, body).await,
         Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
-        Operation::DeleteCollection => {
-            delete::delete_collection(shared, requester, extent, parts, body).await
-        }
+        Operation::DeleteCollection => delete::delete_collection(shared, asked, extent, parts, body).await,
     }
-}
-
-/// One line for every attempt to change something, whatever came of it.
-fn audit(
-    requester: &Requester,
-    path: ObjectPath<'_>,
-    operation: Operation,
-    result: &Result<Response, Refusal>,
-) {
-    let (code, why) = match result {
-        Ok(response) => (response.status(), ""),
-        Err(refusal) => (refusal.code(), refusal.message()),
-    };
-    let created = result.as_ref().ok().and_then(|response| response.extensions().get::<CreatedName>());
-    let name = path.name.or(created.map(|created| created.0.as_str()));
-    info!(
-        user = requester.name,
-        verb = operation.as_str(),
-        group = path.kind.group,
-        resource = path.kind.plural,
-        namespace = path.namespace.unwrap_or_default(),
-        name = name.unwrap_or_default(),
-        code = code.as_u16(),
-        why,
-        "a write was requested"
-    );
 }

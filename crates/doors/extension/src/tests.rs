@@ -10,4 +10,5 @@ mod harness;
 mod patches;
 mod reads;
 mod shutdown;
+mod trail;
 mod watches;

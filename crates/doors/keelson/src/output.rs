@@ -1,5 +1,7 @@
 //! What a command prints: data on stdout, talk on stderr, JSON where asked for.
 
+use std::io::{self, Write};
+
 use serde::Serialize;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -20,6 +22,18 @@ pub(crate) fn data<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T
         }
         Format::Text => println!("{}", plain(text(value).trim_end())),
     }
+}
+
+/// Prints lines that are JSON already. An error means that nobody reads on.
+pub(crate) fn lines(lines: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(lines)?;
+    stdout.flush()
+}
+
+/// Where a running platform tells what happens.
+pub(crate) fn audit_sink() -> keelson_protection::audit::Sink {
+    Box::new(lines)
 }
 
 /// Names and texts may be a stranger's: nothing of them acts on the terminal.

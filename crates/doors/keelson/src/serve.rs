@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgAction, Args};
 use keelson_extension::{Extension, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor};
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
@@ -22,7 +22,7 @@ use crate::clock::SystemClock;
 use crate::failure::{failed, is_unavailable, refuse};
 use crate::files::io_failed;
 use crate::signals::Ending;
-use crate::{logs, metrics, standing};
+use crate::{logs, metrics, output, standing};
 
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
 /// An API server that is away at our start is asked again after this.
@@ -70,8 +70,9 @@ pub(crate) struct Serve {
     /// FIPS mode: slots cost PBKDF2-HMAC-SHA256, and a passphrase under 14 bytes is refused.
     #[arg(long)]
     fips: bool,
-use clap::Args;
-use keelson_extension::{Extension, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor};
+    /// Print an audit event of each write, and of each that was refused, to stdout: one line of JSON each.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    audit_output: bool,
     /// Log lines as JSON.
     #[arg(long)]
     log_json: bool,
@@ -105,6 +106,9 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
     }
     started.stop.cancel();
     while started.tasks.join_next().await.is_some() {}
+    // Behind all others, so that it tells of the last of them too.
+    started.stop_trail.cancel();
+    while started.trail.join_next().await.is_some() {}
     standing::release(&mut started.standing).await;
     info!("stopped");
     match end {
@@ -131,6 +135,9 @@ struct Started {
     readiness: Arc<Readiness>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
+    /// Tells what the others do.
+    trail: JoinSet<()>,
+    stop_trail: CancellationToken,
     port: u16,
 }
 
@@ -161,16 +168,20 @@ async fn start(serve: &Serve, access: &ClusterAccess) -> Result<Started> {
         info!(address = %listener.local_addr()?, "metrics are served");
         tasks.spawn(metrics::serve(listener, platform.clone(), clock, stop.clone()));
     }
-    Ok(Started { platform, client, standing, readiness, tasks, stop, port })
+    let (mut trail, stop_trail) = (JoinSet::new(), CancellationToken::new());
+    let sink = serve.audit_output.then(output::audit_sink);
+    trail.spawn(keelson_protection::audit::run(platform.clone(), sink, stop_trail.clone()));
+    Ok(Started { platform, client, standing, readiness, tasks, stop, trail, stop_trail, port })
 }
 
 impl Started {
     /// Waits until no other `serve` works here, then does all that the platform does.
     async fn work(&mut self) -> End {
-        let Self { platform, client, standing, readiness, tasks, stop, port } = self;
+        let Self { platform, client, standing, readiness, tasks, stop, trail, stop_trail: _, port } = self;
         tokio::select! {
             () = standing.acquire() => {}
             _ = tasks.join_next() => return End::Broken,
+            _ = trail.join_next() => return End::Broken,
         }
         readiness.stand();
         tasks.spawn(keelson_protection::run(platform.clone(), stop.clone()));
@@ -179,6 +190,7 @@ impl Started {
         tokio::select! {
             lost = standing.keep() => End::Superseded(lost),
             _ = tasks.join_next() => End::Broken,
+            _ = trail.join_next() => End::Broken,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `keelson tools`: looks into a location without a platform and without a cluster, and makes a catalog from it.
 
+mod audit;
 mod check_report;
 mod discover;
 mod list;
@@ -38,6 +39,12 @@ enum ToolsCommand {
     #[command(after_help = "Examples:\n  keelson tools discover --directory /mnt/share\n  \
         keelson tools discover --bucket vault --kit ./kit --kit-passphrase-file ./kit-passphrase")]
     Discover(discover::Discover),
+    /// Print who did what: audit events out of the platform's volume, the oldest first, one line of JSON each. A platform
+    /// may run meanwhile.
+    #[command(
+        after_help = "Example:\n  keelson tools audit --data ./data --since 2026-11-01T00:00:00Z --user alice"
+    )]
+    Audit(audit::Audit),
     /// Check the signature of a drill report.
     #[command(after_help = "Example:\n  keelson tools check-report report.jsonl --key c5d28154…")]
     CheckReport(check_report::CheckReport),
@@ -143,6 +150,7 @@ fn nothing_here() -> anyhow::Error {
 pub(crate) async fn run(tools: Tools) -> Result<()> {
     match tools.command {
         ToolsCommand::Discover(arguments) => discover::run(arguments).await,
+        ToolsCommand::Audit(arguments) => audit::run(arguments),
         ToolsCommand::CheckReport(arguments) => check_report::run(arguments),
         ToolsCommand::List(place) => list::list(place).await,
         ToolsCommand::Verify(verify) => verify::verify(verify).await,

@@ -7,24 +7,32 @@ use keelson_resources::actions::cancel::target_kind;
 use serde_json::json;
 
 use crate::actions;
+use crate::audit::Outcome;
 use crate::cancel::{self, CancelError, Found};
 use crate::platform::Platform;
 use crate::records::Record;
-use crate::requester::Requester;
-use crate::requests::{Effect, RequestError};
+use crate::requests::{Asked, Effect, RequestError};
 
 /// Cancels what the record names, and answers with the record.
 pub(super) async fn cancel(
     platform: &Platform,
     database: &Database,
-    requester: &Requester,
-    mut record: Record,
+    asked: Asked<'_>,
+    (own_kind, mut record): (&'static KindInfo, Record),
     effect: Effect,
 ) -> Result<Stored, RequestError> {
     let (kind, key) = target(&record)?;
     let found = match effect {
         Effect::DryRun => cancel::look(database, &key)?,
-        Effect::Apply => cancel::cancel(platform, database, &key, &requester.name).await?,
+        Effect::Apply => {
+            let deed = asked.deed("create", record.key());
+            let (found, written) = cancel::cancel(platform, database, &key, &deed).await?;
+            if matches!(found, Found::Unfinished) && !written {
+                let outcome = Outcome { code: 201, reason: "" };
+                platform.trail.note(own_kind, deed, (outcome, platform.clock.now())).await;
+            }
+            found
+        }
     };
     match found {
         Found::Unfinished => {}
@@ -53,7 +61,7 @@ pub(super) async fn cancel(
     actions::set_status(&mut record, "progress", json!(100));
     actions::set_status(&mut record, "startTime", json!(now));
     actions::set_status(&mut record, "endTime", json!(now));
-    actions::set_status(&mut record, "requester", json!(keelson_resources::Requester::from(requester)));
+    actions::set_status(&mut record, "requester", json!(keelson_resources::Requester::from(asked.requester)));
     let Change::Put { row, .. } = record.put(Expect::Absent) else { unreachable!("a record is put") };
     Ok(Stored { row, revision: database.head().revision })
 }

@@ -8,15 +8,14 @@ use serde_json::Value;
 
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::requester::Requester;
 use crate::requests::create::stored;
-use crate::requests::{Effect, RequestError};
+use crate::requests::{Asked, Effect, RequestError};
 use crate::storage_repositories;
 
 /// Gives the object that was found another spec and returns it as it is then. A conflict where it has changed since.
 pub async fn change(
     platform: &Platform,
-    requester: &Requester,
+    asked: impl Into<Asked<'_>>,
     kind: &'static KindInfo,
     found: Stored,
     spec: Value,
@@ -34,7 +33,7 @@ pub async fn change(
     }
     let revision = match effect {
         Effect::DryRun => found.revision,
-        Effect::Apply => commit(&database, &requester.name, changes.clone())
+        Effect::Apply => commit(&database, &asked.into().deed("patch", record.key()), changes.clone())
             .await
             .map_err(|source| RequestError::Commit { source })?,
     };

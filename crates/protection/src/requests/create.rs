@@ -17,17 +17,19 @@ use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
-use crate::requests::{Effect, NewObject, RequestError, cancel};
+use crate::requests::{Asked, Effect, NewObject, RequestError, cancel};
 use crate::restore_points::{self, Retiring};
 
 /// Creates one object of a kind that clients may create.
 pub async fn create(
     platform: &Platform,
-    requester: &Requester,
+    asked: impl Into<Asked<'_>>,
     kind: &'static KindInfo,
     object: NewObject,
     effect: Effect,
 ) -> Result<Stored, RequestError> {
+    let asked = asked.into();
+    let requester = asked.requester;
     let database = platform.database(kind).map_err(RequestError::Away)?;
     // Only one of these may exist, which is looked up before it is written.
     let _alone = match kind.group {
@@ -44,7 +46,7 @@ pub async fn create(
     record.body.spec = object.spec;
     if kind.kind == "CancelAction" {
         check_claimed(&claimed, &record)?;
-        return cancel::cancel(platform, &database, requester, record, effect).await;
+        return cancel::cancel(platform, &database, asked, (kind, record), effect).await;
     }
     if kind.group == group::ACTIONS && !record.namespace.is_empty() {
         note_namespace(platform, &mut record).await?;
@@ -66,7 +68,7 @@ pub async fn create(
         let stored = stored(&record, &changes, database.head().revision);
         return if taken { Err(RequestError::AlreadyExists { kind: kind.kind, name }) } else { Ok(stored) };
     }
-    match commit(&database, &requester.name, changes.clone()).await {
+    match commit(&database, &asked.deed("create", record.key()), changes.clone()).await {
         Ok(revision) => Ok(stored(&record, &changes, revision)),
         Err(CommitError::Conflict { key, .. }) if key == record.key() => {
             Err(RequestError::AlreadyExists { kind: kind.kind, name })

@@ -4,11 +4,12 @@ use keelson_catalog::{Change, CommitError, Database, Expect, RowKey, RowKind, St
 use keelson_resources::KindInfo;
 
 use crate::actions;
+use crate::audit::Outcome;
 use crate::ownership;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
-use crate::requests::{Effect, Preconditions, RequestError};
+use crate::requests::{Asked, Effect, Preconditions, RequestError};
 use crate::restore_points::{self, ContentInternal, Retiring};
 use crate::storage_repositories;
 
@@ -18,13 +19,14 @@ const TRIES_MAX: usize = 5;
 /// Deletes one object and returns it as it last was.
 pub async fn delete(
     platform: &Platform,
-    requester: &Requester,
+    asked: impl Into<Asked<'_>>,
     kind: &'static KindInfo,
-    namespace: &str,
-    name: &str,
+    (namespace, name): (&str, &str),
     preconditions: &Preconditions,
     effect: Effect,
 ) -> Result<Stored, RequestError> {
+    let asked = asked.into();
+    let requester = asked.requester;
     let database = platform.database(kind).map_err(RequestError::Away)?;
     let key = RowKey::new(RowKind::new(kind.row_kind()), namespace, name);
     let mut tries = 0;
@@ -34,13 +36,19 @@ pub async fn delete(
         check(preconditions, kind, &found)?;
         let record = Record::parse(&found).map_err(|source| RequestError::Decode { source })?;
         let changes = changes_for(platform, &database, requester, kind, &record)?;
-        if effect == Effect::DryRun || changes.is_empty() {
+        if effect == Effect::DryRun {
+            return Ok(found);
+        }
+        let deed = asked.deed("delete", key.clone());
+        if changes.is_empty() {
+            let outcome = Outcome { code: 200, reason: "" };
+            platform.trail.note(kind, deed, (outcome, platform.clock.now())).await;
             return Ok(found);
         }
         if kind.kind == "StorageRepository" {
             storage_repositories::hide(platform, &record);
         }
-        match commit(&database, &requester.name, changes).await {
+        match commit(&database, &deed, changes).await {
             Ok(_) => return Ok(found),
             Err(CommitError::Conflict { .. }) if tries < TRIES_MAX => tries += 1,
             Err(source) => return Err(RequestError::Commit { source }),

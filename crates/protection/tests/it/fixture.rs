@@ -217,7 +217,7 @@ impl World {
     pub(crate) async fn delete(&self, kind: &str, at: (&str, &str)) -> Result<(), RequestError> {
         let any = Preconditions::default();
         let kind = kind_info(kind);
-        requests::delete(&self.platform, &person(), kind, at.0, at.1, &any, Effect::Apply).await.map(drop)
+        requests::delete(&self.platform, &person(), kind, at, &any, Effect::Apply).await.map(drop)
     }
 
     /// Gives an object another spec.

@@ -24,6 +24,13 @@ impl Actor {
     }
 }
 
+/// A part of a program, by its name.
+impl From<&'static str> for Actor {
+    fn from(name: &'static str) -> Self {
+        Self::new(name)
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -8,8 +8,8 @@ pub const TEXT_BYTES_MAX: usize = 512;
 /// Labels of one row.
 pub const LABELS_MAX: usize = 256;
 
-/// Actors are cut here.
-pub const ACTOR_BYTES_MAX: usize = 256;
+/// Actors are cut here. A person is told by name, groups and what was asked for.
+pub const ACTOR_BYTES_MAX: usize = 4 << 10;
 
 /// One body before compression; an object of the API server ends at 1.5 MiB.
 pub const BODY_BYTES_MAX: usize = 8 << 20;

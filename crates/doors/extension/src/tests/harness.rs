@@ -125,6 +125,11 @@ impl World {
         self.platform.database(points()).expect("a catalog")
     }
 
+    /// The platform's own volume.
+    pub(super) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Writes a restore point as the platform would.
     pub(super) fn put(&self, namespace: &str, name: &str, labels: &[(&str, &str)], status: Value) {
         self.put_row(self.row(points(), namespace, name, labels, status));

@@ -34,7 +34,12 @@ impl Writer {
 
     /// Length as u16, then UTF-8.
     pub(super) fn text(&mut self, text: &str) {
-        debug_assert!(text.len() <= TEXT_BYTES_MAX);
+        self.text_within(TEXT_BYTES_MAX, text);
+    }
+
+    /// The same of a text that may be longer, or shorter.
+    pub(super) fn text_within(&mut self, bytes_max: usize, text: &str) {
+        debug_assert!(text.len() <= bytes_max);
         self.u16(text.len() as u16);
         self.raw(text.as_bytes());
     }
@@ -109,8 +114,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
+        self.text_within(TEXT_BYTES_MAX)
+    }
+
+    pub(super) fn text_within(&mut self, bytes_max: usize) -> Result<&'a str, Malformed> {
         let length = usize::from(self.u16()?);
-        if length > TEXT_BYTES_MAX {
+        if length > bytes_max {
             return Err(self.malformed());
         }
         std::str::from_utf8(self.raw(length)?).map_err(|_| self.malformed())

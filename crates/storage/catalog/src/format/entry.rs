@@ -7,6 +7,7 @@ use super::bytes::{Reader, Writer};
 use super::head::{read_digests, write_digests};
 use super::record::{Record, decode_revision, read_key, read_labels, write_key, write_labels};
 use crate::digest::{Digests, Proof};
+use crate::limits::ACTOR_BYTES_MAX;
 use crate::row::{Class, Labels, RowKey, Scope};
 
 /// What an entry did to one row.
@@ -140,7 +141,7 @@ impl Entry {
         let Self { revision, at, actor, parts, digests, previous, digest } = self;
         writer.u64(revision.as_u64());
         writer.i64(*at);
-        writer.text(actor);
+        writer.text_within(ACTOR_BYTES_MAX, actor);
         for part in parts {
             match part {
                 Part::LeftOut(digest) => {
@@ -162,7 +163,7 @@ impl Entry {
         Ok(Self {
             revision: decode_revision(reader.u64()?).ok_or(reader.malformed())?,
             at: reader.i64()?,
-            actor: reader.text()?.to_owned(),
+            actor: reader.text_within(ACTOR_BYTES_MAX)?.to_owned(),
             parts: [read_part(reader)?, read_part(reader)?, read_part(reader)?],
             digests: read_digests(reader)?,
             previous: reader.array()?,

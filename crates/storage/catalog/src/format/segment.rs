@@ -15,7 +15,7 @@ const WHAT: &str = "segment";
 const LEVEL: i32 = 3;
 
 /// What the head and tail of an entry add to its parts.
-const ENTRY_FRAME_BYTES: usize = 1 << 10;
+const ENTRY_FRAME_BYTES: usize = 8 << 10;
 
 /// Gathers entries up to a size.
 #[derive(Debug)]
