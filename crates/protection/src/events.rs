@@ -1,9 +1,10 @@
 //! Tells as events what the catalog records, for `kubectl describe` and `kubectl get events`: on policies how their
-//! runs ended, on recoveries how they went, on the DR policy who owns the backups and that shipping has stopped.
+//! runs ended, on recoveries how they went, on the DR policy who owns the backups and that shipping has stopped, on
+//! APIServices that somebody else has them.
 //!
 //! An event is told once by the process that saw it happen. What is true for longer stands in a status as well.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kinds;
 use crate::ownership;
-use crate::platform::Platform;
+use crate::platform::{Platform, TakenApi};
 use crate::policies::Policy;
 use crate::records::Record;
 use crate::status::ownership_status;
@@ -53,6 +54,7 @@ pub(crate) async fn run_events(platform: Arc<Platform>, stop: CancellationToken)
     let mut runs = Endings::of(kinds::run_action());
     let mut recoveries = Endings::of(kinds::dr_restore());
     let mut standing = Standing::of(&platform);
+    let mut taken = BTreeMap::new();
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -72,7 +74,24 @@ pub(crate) async fn run_events(platform: Arc<Platform>, stop: CancellationToken)
             let policy = NamespacedName::new(&platform.settings.install_namespace, DR_POLICY);
             record_on_policy(&platform, policy, told).await;
         }
+        let before = std::mem::replace(&mut taken, platform.taken_apis());
+        for (name, TakenApi { uid, by }) in newly_taken(&before, &taken) {
+            let note = format!(
+                "it leads to {by}, which is not of this installation: our kinds of this group are not served"
+            );
+            let about = Kind::cluster("apiregistration.k8s.io/v1", "APIService", "apiservices");
+            let told = Told::warning(event::API_TAKEN, note);
+            record(&platform, about, NamespacedName::new("", name), uid.clone(), told).await;
+        }
     }
+}
+
+/// Those that somebody has now and had not, or somebody else had.
+fn newly_taken<'a>(
+    before: &BTreeMap<String, TakenApi>,
+    now: &'a BTreeMap<String, TakenApi>,
+) -> impl Iterator<Item = (&'a String, &'a TakenApi)> {
+    now.iter().filter(move |(name, taken)| before.get(*name) != Some(*taken))
 }
 
 /// Rows of a kind that have ended since it was last looked.
@@ -278,6 +297,21 @@ mod tests {
         check("by-a-clock-that-was-ahead", "2026-01-02T04:00:00Z", true);
         check("long-ago", "2026-01-02T02:54:00Z", false);
         check("still-running", "", false);
+    }
+
+    #[test]
+    fn a_group_that_somebody_has_is_told_once_and_again_when_it_is_another() {
+        let taken = |by: &str| {
+            let taken = TakenApi { uid: "u".to_owned(), by: by.to_owned() };
+            BTreeMap::from([("v1alpha1.apps.kio.kasten.io".to_owned(), taken)])
+        };
+        let check = |before: &BTreeMap<_, _>, now: &BTreeMap<_, _>, expected: usize| {
+            assert_eq!(newly_taken(before, now).count(), expected, "{before:?} {now:?}");
+        };
+        check(&BTreeMap::new(), &taken("a"), 1);
+        check(&taken("a"), &taken("a"), 0);
+        check(&taken("a"), &taken("b"), 1);
+        check(&taken("a"), &BTreeMap::new(), 0);
     }
 
     fn standing(ownership: &str, trouble: Option<&str>) -> Standing {

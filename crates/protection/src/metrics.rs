@@ -36,6 +36,11 @@ const AT_RISK: Metric = Metric {
 const OWNERSHIP: Metric =
     Metric { name: "keelson_ownership", help: "Who owns the backups: 1 at the state that holds." };
 
+const TAKEN: Metric = Metric {
+    name: "keelson_api_groups_taken",
+    help: "Our API groups whose APIServices are somebody else's.",
+};
+
 /// The states of ownership, as the status names them.
 const OWNERSHIP_STATES: [&str; 4] = ["Owned", "Pending", "Partial", "Fenced"];
 
@@ -67,6 +72,7 @@ pub fn render(status: &InstanceStatus, now: Timestamp) -> String {
         }
     }
     put(&mut text, &AT_RISK, status.exports_at_risk.len() as f64);
+    put(&mut text, &TAKEN, status.taken_apis.len() as f64);
     head(&mut text, &OWNERSHIP);
     for state in OWNERSHIP_STATES {
         let holds = flag(status.ownership.state == state);

@@ -192,6 +192,8 @@ pub struct Platform {
     pub(crate) recovery_requests: tokio::sync::Mutex<()>,
     /// What is carried out at the moment, to be cancelled.
     pub(crate) attempts: Attempts,
+    /// APIServices of our groups that are somebody else's, as the door has found them.
+    taken_apis: std::sync::Mutex<BTreeMap<String, TakenApi>>,
     /// One at a time changes the passphrase, or what is enabled.
     pub(crate) enabling: tokio::sync::Mutex<()>,
     /// Read and replaced together: slots belong to the newest of the keys.
@@ -201,6 +203,14 @@ pub struct Platform {
     /// Small tasks of use cases; awaited when the service stops.
     tasks: TaskTracker,
     _instance_commits: Subscription,
+}
+
+/// An APIService of a group of ours that is not ours to touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenApi {
+    pub uid: String,
+    /// To whom it leads.
+    pub by: String,
 }
 
 /// The catalog in use, or why there is none.
@@ -275,6 +285,7 @@ impl Platform {
             instance_key: key,
             index_cache,
             attempts: Attempts::default(),
+            taken_apis: std::sync::Mutex::default(),
             enabling: tokio::sync::Mutex::new(()),
             identity: RwLock::new((identity, keys)),
             catalog: ArcSwap::from_pointee(slot),
@@ -314,6 +325,15 @@ impl Platform {
     pub(crate) fn use_catalog(&self, database: Database, key: CatalogKey) {
         self.catalog.store(Arc::new(CatalogSlot::new(Ok((database, key)), &self.commits)));
         self.commits.send_modify(|_| ());
+    }
+
+    /// What the door has found of our groups in the hands of others, by the names of APIServices: told to people.
+    pub fn note_taken_apis(&self, taken: BTreeMap<String, TakenApi>) {
+        *self.taken_apis.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = taken;
+    }
+
+    pub(crate) fn taken_apis(&self) -> BTreeMap<String, TakenApi> {
+        self.taken_apis.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Wakes up after every commit to either file. Only the wake-up counts; the value may be of either.

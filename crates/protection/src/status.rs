@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::layout::Position;
 use crate::maintenance::{self, PassReport};
 use crate::ownership::{self, Foreseen, Held, Ownership};
-use crate::platform::{CatalogAway, Platform};
+use crate::platform::{CatalogAway, Platform, TakenApi};
 use crate::recovery::drill::DrillReport;
 use crate::recovery::kit::{KIT_SECRET, SLOTS_KEY};
 use crate::recovery::report::REPORTS_CONFIG_MAP;
@@ -60,6 +60,9 @@ pub struct InstanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_key: Option<String>,
     pub ownership: OwnershipStatus,
+    /// Our groups that are not served, because somebody else has their APIServices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_apis: Vec<TakenApiStatus>,
     /// The last pass that freed what nothing needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<PassReport>,
@@ -119,6 +122,15 @@ pub struct ShippedStatus {
 pub struct ExportAtRiskStatus {
     pub application: String,
     pub profile: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenApiStatus {
+    /// Of the APIService.
+    pub name: String,
+    /// To whom it leads.
+    pub by: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +270,11 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
         report_key: SigningKey::of_lineage(&platform.vault(), identity.lineage)
             .map(|key| key.public().to_string()),
         ownership: ownership_status(platform, ownership::read(&platform.instance).unwrap_or_default()),
+        taken_apis: platform
+            .taken_apis()
+            .into_iter()
+            .map(|(name, TakenApi { uid: _, by })| TakenApiStatus { name, by })
+            .collect(),
         maintenance: maintenance::passes(platform).and_then(|passes| passes.last),
     }
 }

@@ -51,5 +51,6 @@ pub use extension::{Extension, ReadTrustError};
 pub use readiness::Readiness;
 pub use registration::{
     Answers, Guard, GuardTimes, Holder, LeaseError, LeaseTimes, Reach, RegisterError, Registration,
-    RemoveError, ServeLease, Standing, StandingTimes, Successor, api_service_name, groups_that_answer,
+    RemoveError, ServeLease, Standing, StandingTimes, Successor, TellTaken, api_service_name,
+    groups_that_answer,
 };

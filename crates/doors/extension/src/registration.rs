@@ -32,7 +32,7 @@ use self::cluster::{absent_is_fine, within};
 
 pub use self::guard::{Guard, GuardTimes, RemoveError};
 pub use self::lease::{Holder, LeaseError, LeaseTimes, ServeLease};
-pub use self::standing::{Answers, Standing, StandingTimes, Successor, groups_that_answer};
+pub use self::standing::{Answers, Standing, StandingTimes, Successor, TellTaken, groups_that_answer};
 
 const FIELD_MANAGER: &str = "keelson";
 

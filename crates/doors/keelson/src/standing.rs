@@ -36,7 +36,9 @@ pub(crate) fn standing(
     let (namespace, clock) = (registration.namespace.clone(), Arc::clone(platform.clock()));
     let lease = ServeLease::new(client.clone(), &namespace, me, LeaseTimes::USUAL, clock);
     let answers = groups_that_answer(Arc::clone(platform));
+    let telling = Arc::clone(platform);
     Standing::new(client, registration, certificates, lease, answers, StandingTimes::USUAL)
+        .telling_taken(Arc::new(move |taken| telling.note_taken_apis(taken)))
 }
 
 /// Outside a cluster nobody takes over or cleans up, and an APIService without a server keeps every namespace of the

@@ -49,6 +49,7 @@ pub mod event {
     pub const RECOVERY_FAILED: &str = "RecoveryFailed";
     pub const OWNERSHIP_TAKEN: &str = "OwnershipTaken";
     pub const OWNERSHIP_LOST: &str = "OwnershipLost";
+    pub const API_TAKEN: &str = "APITaken";
 }
 
 /// One condition of an object, as Kubernetes has them everywhere.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use keelson_catalog::{Actor, Change, Query, RowKind};
-use keelson_protection::{Record, Requester};
+use keelson_model::Clock as _;
+use keelson_protection::{Record, Requester, TakenApi, metrics, status};
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
@@ -251,5 +252,30 @@ async fn a_recovery_needs_the_rights_of_whoever_asked_when_it_begins() -> Result
             "{status}"
         );
     }
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_somebody_else_serves_is_told_where_people_look() -> Result<()> {
+    let mut world = World::start().await?;
+    world.serve();
+    let name = "v1alpha1.apps.kio.kasten.io".to_owned();
+    let by = "Service 'elsewhere/theirs'".to_owned();
+    let taken = TakenApi { uid: "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa".to_owned(), by: by.clone() };
+    world.platform.note_taken_apis(BTreeMap::from([(name.clone(), taken)]));
+    let kind = Kind::namespaced("events.k8s.io/v1", "Event", "events");
+    let event = eventually("an event about it", async || {
+        let events = world.platform.cluster().list_objects(&kind, Some("default"), None).await?;
+        Ok(events.into_iter().find(|event| event["reason"] == "APITaken"))
+    })
+    .await?;
+    assert_eq!((&event["regarding"]["name"], &event["type"]), (&json!(name), &json!("Warning")));
+    assert!(event["note"].as_str().unwrap_or_default().contains(&by), "{event}");
+    let told = status::observe(&world.platform);
+    assert_eq!(told.taken_apis.iter().map(|taken| &taken.name).collect::<Vec<_>>(), [&name]);
+    let metrics = metrics::render(&told, world.clock.now());
+    assert!(metrics.contains("keelson_api_groups_taken 1"), "{metrics}");
+    world.platform.note_taken_apis(BTreeMap::new());
+    assert!(status::observe(&world.platform).taken_apis.is_empty());
     world.end().await
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use keelson_model::{Chain, Classified, ErrorClass};
-use keelson_protection::Platform;
+use keelson_protection::{Platform, TakenApi};
 use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -56,6 +56,9 @@ pub fn groups_that_answer(platform: Arc<Platform>) -> Answers {
     Arc::new(move |version| version.kinds().all(|kind| platform.database(kind).is_ok()))
 }
 
+/// Who is told of APIServices with our names that are somebody else's, at each look.
+pub type TellTaken = Arc<dyn Fn(BTreeMap<String, TakenApi>) + Send + Sync>;
+
 /// Who goes on when this process ends by request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Successor {
@@ -80,6 +83,7 @@ struct Registrar {
     answers: Answers,
     times: StandingTimes,
     told: Told,
+    tell_taken: TellTaken,
 }
 
 impl Standing {
@@ -91,8 +95,15 @@ impl Standing {
         answers: Answers,
         times: StandingTimes,
     ) -> Self {
-        let told = Told::default();
-        Self { lease, registrar: Registrar { client, registration, certificates, answers, times, told } }
+        let (told, tell_taken): (_, TellTaken) = (Told::default(), Arc::new(|_| ()));
+        let registrar = Registrar { client, registration, certificates, answers, times, told, tell_taken };
+        Self { lease, registrar }
+    }
+
+    /// Beside the log, which people seldom read.
+    pub fn telling_taken(mut self, tell: TellTaken) -> Self {
+        self.registrar.tell_taken = tell;
+        self
     }
 
     /// Waits until no other `serve` stands here.
@@ -178,12 +189,19 @@ impl Registrar {
         }
         let mut found = cluster::find_api_services(&self.client).await?;
         self.registration.apply_service(&self.client).await?;
+        let mut taken = BTreeMap::new();
         for version in group_versions() {
             let name = api_service_name(version);
             let presence = presence.get(&version).copied().unwrap_or(Presence::There);
-            let result = self.pass_group(version, presence, found.remove(&name).as_ref()).await;
+            let found = found.remove(&name);
+            let result = self.pass_group(version, presence, found.as_ref()).await;
+            if let Err(RegisterError::ForeignApiService { name, by }) = &result {
+                let uid = found.and_then(|found| found.metadata.uid).unwrap_or_default();
+                taken.insert(name.clone(), TakenApi { uid, by: by.clone() });
+            }
             self.tell(&name, &result);
         }
+        (self.tell_taken)(taken);
         for (name, leftover) in found {
             let result = self.pass_leftover(&leftover).await;
             self.tell(&name, &result);

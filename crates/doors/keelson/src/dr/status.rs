@@ -101,6 +101,9 @@ fn print(status: &InstanceStatus) -> String {
             export.application, export.profile
         ));
     }
+    for taken in &status.taken_apis {
+        lines.push(format!("not served   {} leads to {}", taken.name, taken.by));
+    }
     let source = status.ownership.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();
     lines.push(format!("ownership    {}{source}", status.ownership.state));
     for claim in &status.ownership.claims {

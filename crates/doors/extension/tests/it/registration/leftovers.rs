@@ -1,11 +1,15 @@
 //! What others left under our names, and what they still serve.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use k8s_openapi::api::core::v1::Service;
+use keelson_protection::TakenApi;
 use keelson_testkit::eventually;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use super::{ALL, HOME, STANDING_TIMES, Stage, assert_stays};
+use super::{ALL, HOME, STANDING_TIMES, Serve, Stage, assert_stays};
 
 /// An APIService with `insecureSkipTLSVerify` beside our bundle was refused, and ended us again and again.
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +46,11 @@ async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_i
     .unwrap();
     let untouched = version("apps").await;
 
-    let _serve = stage.serve("a", "1");
+    let told: Arc<Mutex<Vec<(String, TakenApi)>>> = Arc::default();
+    let telling = Arc::clone(&told);
+    let tell = move |taken: BTreeMap<_, _>| *telling.lock().unwrap() = taken.into_iter().collect();
+    let standing = stage.standing("a", "1", Arc::new(|_| true)).telling_taken(Arc::new(tell));
+    let _serve = Serve::begin(standing);
     stage.await_registered(&["actions", "dr", "repositories"]).await;
     for group in ["vault", "datamover"] {
         eventually(&format!("{group} is removed"), async || {
@@ -57,10 +65,17 @@ async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_i
     })
     .await;
 
+    let uid = stage.api_services.get("v1alpha1.apps.kio.kasten.io").await.unwrap().metadata.uid.unwrap();
+    let taken = TakenApi { uid, by: "Service 'elsewhere/theirs'".to_owned() };
+    assert_eq!(*told.lock().unwrap(), [("v1alpha1.apps.kio.kasten.io".to_owned(), taken)]);
+
     // When its server is gone for good, so is its claim.
     let services: Api<Service> = Api::namespaced(stage.client.clone(), "elsewhere");
     services.delete(theirs, &DeleteParams::default()).await.unwrap();
     stage.await_registered(&ALL).await;
+    eventually("nothing is told to be taken", async || Ok(told.lock().unwrap().is_empty().then_some(())))
+        .await
+        .unwrap();
     eventually("the other is removed", async || {
         Ok(stage.leads_to("reporting").await.is_none().then_some(()))
     })
