@@ -8,6 +8,7 @@ mod damage;
 mod departures;
 mod discovery;
 mod drill_reports;
+mod ending;
 mod fips;
 mod guard;
 mod kills;
