@@ -390,7 +390,7 @@ async fn cancel_children(job: &Job, plan: &BatchPlan) -> Result<(), Failure> {
     for restore in &plan.restores {
         let key = child_key(restore);
         if read(&job.database, &key)?.is_some_and(|known| is_child(&known, job)) {
-            cancel::cancel(&job.platform, &job.database, &key, &by).await?;
+            cancel::cancel(&job.platform, &job.database, &key, &by, "batch").await?;
             standings.push((restore, Standing::Child(key)));
         } else {
             standings.push((restore, Standing::Refused("the batch was cancelled before".to_owned())));

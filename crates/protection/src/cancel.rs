@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use keelson_catalog::{CommitError, Database, RowKey};
+use keelson_catalog::{Actor, CommitError, Database, RowKey};
 use keelson_model::action::ActionState;
 use keelson_model::{Classified, ErrorClass};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{self, ActionInternal};
-use crate::audit::Deed;
 use crate::engine::{ReadRecordError, read};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
@@ -140,9 +139,10 @@ pub(crate) async fn cancel(
     platform: &Platform,
     database: &Database,
     key: &RowKey,
-    deed: &Deed,
+    by: &str,
+    actor: impl Into<Actor>,
 ) -> Result<(Found, bool), CancelError> {
-    let by = &deed.requester.name;
+    let actor: Actor = actor.into();
     let mut tries = 0;
     loop {
         let found = read(database, key).map_err(|source| CancelError::Read { source })?;
@@ -163,7 +163,7 @@ pub(crate) async fn cancel(
         };
         let written = !changes.is_empty();
         if written {
-            match commit(database, deed, changes).await {
+            match commit(database, actor.clone(), changes).await {
                 Ok(_) => {}
                 Err(CommitError::Conflict { key: changed, .. }) if changed == *key && tries < TRIES_MAX => {
                     tries += 1;

@@ -3,8 +3,8 @@
 //! A door has already authenticated the requester, checked the schema and reviewed the requester's access to every
 //! reference. What depends on the state of the platform is decided here.
 
-mod change;
 mod cancel;
+mod change;
 mod create;
 mod delete;
 mod details;

@@ -88,7 +88,7 @@ pub(super) async fn give_up(job: &Job, failure: &Failure) {
 /// Whatever stopped it: it was to stop.
 pub(super) async fn end_cancelled(job: &Job, failure: &Failure) {
     info!(code = failure.0.code(), "the action was cancelled");
-    let ended = finish(job, |action, now| actions::cancel(action, now)).await;
+    let ended = finish(job, actions::cancel).await;
     tell_unrecorded(ended);
 }
 

@@ -26,7 +26,8 @@ pub(super) async fn cancel(
         Effect::DryRun => cancel::look(database, &key)?,
         Effect::Apply => {
             let deed = asked.deed("create", record.key());
-            let (found, written) = cancel::cancel(platform, database, &key, &deed).await?;
+            let (found, written) =
+                cancel::cancel(platform, database, &key, &asked.requester.name, &deed).await?;
             if matches!(found, Found::Unfinished) && !written {
                 let outcome = Outcome { code: 201, reason: "" };
                 platform.trail.note(own_kind, deed, (outcome, platform.clock.now())).await;

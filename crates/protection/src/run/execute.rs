@@ -195,7 +195,7 @@ async fn cancel_children(job: &Job, plan: &RunPlan) -> Result<(), Failure> {
         for (kind, name) in [(kinds::backup_actions(), &run.backup), (kinds::export_actions(), &run.export)] {
             let key = RowKey::new(kind, run.application.clone(), name.clone());
             if read(&job.database, &key)?.is_some_and(|known| is_child(&known, &job.action)) {
-                cancel::cancel(&job.platform, &job.database, &key, &by).await?;
+                cancel::cancel(&job.platform, &job.database, &key, &by, "policy run").await?;
                 children.push(key);
             }
         }
