@@ -263,6 +263,8 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), R
     if let Some((plan, state)) = own_switched(platform, request)? {
         return go_on(platform, request, plan, state, &phase).await;
     }
+    // Before the review that it may name is read.
+    check_access(platform, request).await?;
     let wanted = wanted(platform, request)?;
     note(platform, request, |status: &mut KastenDRRestoreStatus| {
         status.source_cluster_id = Some(wanted.source.source_cluster_id.to_string());
@@ -271,7 +273,6 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), R
     if let Some((plan, state)) = others_switched(platform, &wanted)? {
         return go_on(platform, request, plan, state, &phase).await;
     }
-    check_access(platform, request).await?;
     phase("Reading the location");
     let (plan, opened) = execute::make_plan(platform, &wanted).await?;
     check_confirmations(request, &plan, &opened)?;

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::catalog::Held;
 pub(crate) use self::running::Running;
@@ -85,6 +86,16 @@ impl Environment {
         let server = self.runtime.block_on(self.server.anew(&self.plane));
         self.server = Arc::new(server);
         self.await_service();
+    }
+
+    /// Carries out what was asked for, as `serve` does, while somebody looks on.
+    pub(crate) fn work_while(&self, look: impl FnOnce(&Self)) {
+        let stop = CancellationToken::new();
+        let platform = Arc::clone(&self.server.platform);
+        let working = self.runtime.spawn(keelson_protection::run(platform, stop.clone()));
+        look(self);
+        stop.cancel();
+        self.runtime.block_on(working).unwrap();
     }
 
     /// Kills the controller manager and starts another.

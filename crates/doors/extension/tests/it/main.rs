@@ -9,3 +9,4 @@ mod informers;
 mod kubectl;
 mod registration;
 mod stranger;
+mod tenants;

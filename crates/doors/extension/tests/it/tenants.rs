@@ -1,0 +1,277 @@
+//! A tenant who names what belongs to somebody else, for each reference of each kind: refused when the object is made,
+//! and refused when it is carried out where the right was taken away in between.
+
+use keelson_resources::{KINDS, KindInfo, Reference, Verb};
+use serde_json::{Value, json};
+
+use crate::environment::{Environment, INSTALL_NAMESPACE, environment, eventually};
+
+/// Kinds of which no object refers to anything.
+const NAMING_NOTHING: &[&str] = &[];
+/// Nothing of it is left to do once it is made.
+const DONE_AT_ONCE: [&str; 1] = ["RestorePoint"];
+
+/// What may be asked for: the kind, where such objects are made, and a spec. All references of all of them are tried.
+fn asked() -> Vec<(&'static str, &'static str, Value)> {
+    let point = json!({ "kind": "RestorePoint", "name": "secrets", "namespace": "victim" });
+    let source = json!({ "profileName": "vault", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
+    let review = json!({
+        "kastenDRReviewRef": { "name": "theirs", "namespace": INSTALL_NAMESPACE },
+        "id": format!("{:032}.1.1", 0),
+    });
+    let policy = json!({ "kind": "Policy", "name": "nightly", "namespace": "robbers" });
+    let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
+    vec![
+        ("BackupAction", "robbers", json!({ "subject": { "name": "robbers", "namespace": "robbers" } })),
+        ("ExportAction", INSTALL_NAMESPACE, json!({ "subject": point, "profile": profile })),
+        ("RestoreAction", "robbers", json!({ "subject": point })),
+        ("RunAction", "robbers", json!({ "subject": policy })),
+        ("RestorePoint", "robbers", json!({ "restorePointContentRef": { "name": "theirs" } })),
+        ("KastenDRReview", INSTALL_NAMESPACE, json!({ "sourceClusterInfo": source })),
+        ("KastenDRRestore", INSTALL_NAMESPACE, json!({ "sourceClusterInfo": source })),
+        ("KastenDRRestore", INSTALL_NAMESPACE, json!({ "kastenDRReviewDetails": review })),
+    ]
+}
+
+/// A tenant who has every right that an object takes but one.
+struct Attempt {
+    user: String,
+    kind: &'static KindInfo,
+    object: Value,
+    /// Among the attempts of the kind. Of recoveries only one may exist at a time.
+    round: usize,
+    rights: Vec<Reference>,
+    withheld: Reference,
+}
+
+fn kind_of(name: &str) -> &'static KindInfo {
+    KINDS.iter().find(|kind| kind.kind == name).unwrap_or_else(|| panic!("no kind is called {name}"))
+}
+
+fn attempts() -> Vec<Attempt> {
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for (name, namespace, spec) in asked() {
+        let kind = kind_of(name);
+        let object = |user: &str| {
+            json!({
+                "apiVersion": kind.api_version(), "kind": kind.kind,
+                "metadata": { "name": user, "namespace": namespace }, "spec": spec,
+            })
+        };
+        let references = (kind.references)(&object("any"), INSTALL_NAMESPACE);
+        assert!(!references.is_empty(), "this {name} names nothing: {spec}");
+        for withheld in &references {
+            let user = format!("robber-{}", attempts.len());
+            let making = Reference {
+                verb: Verb::Create,
+                group: kind.group,
+                resource: kind.plural,
+                namespace: Some(namespace.to_owned()),
+                name: None,
+            };
+            let others = references.iter().filter(|reference| *reference != withheld).cloned();
+            let round = attempts.iter().filter(|attempt| attempt.kind.kind == name).count();
+            let (object, rights) = (object(&user), others.chain([making]).collect());
+            attempts.push(Attempt { user, kind, object, round, rights, withheld: withheld.clone() });
+        }
+    }
+    attempts
+}
+
+/// A role with one right, and its binding to one user.
+fn grant(name: &str, user: &str, right: &Reference) -> [Value; 2] {
+    let mut rule =
+        json!({ "apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb.as_str()] });
+    if let Some(name) = &right.name {
+        rule["resourceNames"] = json!([name]);
+    }
+    let rbac = "rbac.authorization.k8s.io";
+    let (scope, metadata) = match &right.namespace {
+        Some(namespace) => ("", json!({ "name": name, "namespace": namespace })),
+        None => ("Cluster", json!({ "name": name })),
+    };
+    let version = format!("{rbac}/v1");
+    [
+        json!({ "apiVersion": version, "kind": format!("{scope}Role"), "metadata": metadata, "rules": [rule] }),
+        json!({
+            "apiVersion": version, "kind": format!("{scope}RoleBinding"), "metadata": metadata,
+            "roleRef": { "apiGroup": rbac, "kind": format!("{scope}Role"), "name": name },
+            "subjects": [{ "apiGroup": rbac, "kind": "User", "name": user }],
+        }),
+    ]
+}
+
+fn list(items: Vec<Value>) -> String {
+    json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
+}
+
+impl Attempt {
+    fn usual_rights(&self) -> Vec<Value> {
+        let numbered = self.rights.iter().enumerate();
+        numbered
+            .flat_map(|(number, right)| grant(&format!("{}-{number}", self.user), &self.user, right))
+            .collect()
+    }
+
+    fn last_right(&self) -> [Value; 2] {
+        grant(&format!("{}-last", self.user), &self.user, &self.withheld)
+    }
+
+    fn make(&self, cluster: &Environment) -> Result<String, String> {
+        cluster.kubectl_as(&self.user, &["create", "-f", "-"], &self.object.to_string())
+    }
+
+    /// Refused by us, whatever else it takes is granted.
+    fn await_refusal(&self, cluster: &Environment) {
+        let Reference { verb, resource, name, .. } = &self.withheld;
+        let words = format!("User \"{}\" cannot {} resource \"{resource}\"", self.user, verb.as_str());
+        let named = name.as_ref().map(|name| format!("(its spec names \"{name}\")")).unwrap_or_default();
+        let what = format!("{} of {} is refused: {words}", self.kind.kind, self.user);
+        eventually(&what, || match self.make(cluster) {
+            Ok(made) => panic!("{made} although {} was not granted", self.withheld.resource),
+            // The API server itself may not know yet of what was granted.
+            Err(told) => (told.contains(&words) && told.contains(&named)).then_some(()),
+        });
+    }
+
+    fn await_revocation(&self, cluster: &Environment) {
+        let Reference { verb, group, resource, namespace, name } = &self.withheld;
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": { "user": self.user, "groups": ["system:authenticated"], "resourceAttributes": {
+                "verb": verb.as_str(), "group": group, "resource": resource,
+                "namespace": namespace.as_deref().unwrap_or_default(), "name": name.as_deref().unwrap_or_default(),
+            }},
+        });
+        let words = ["create", "-f", "-", "-o", "jsonpath={.status.allowed}"];
+        eventually("the right is gone", || {
+            let allowed = cluster.try_kubectl(&words, &review.to_string()).unwrap();
+            (allowed == "false").then_some(())
+        });
+    }
+
+    /// What was made ends without having been done, and says for which right.
+    fn await_failure(&self, cluster: &Environment) {
+        let namespace = self.object["metadata"]["namespace"].as_str().unwrap();
+        let resource = format!("{}.{}", self.kind.plural, self.kind.group);
+        let words = ["get", &resource, &self.user, "-n", namespace, "-o", "jsonpath={.status}"];
+        let status = eventually(&format!("{} of {} ends", self.kind.kind, self.user), || {
+            let status: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
+            let ends = ["Complete", "Failed", "Skipped", "success", "failed"];
+            ends.contains(&status["state"].as_str().unwrap()).then_some(status)
+        });
+        let Reference { verb, resource, name, .. } = &self.withheld;
+        let (verb, name) = (verb.as_str(), name.as_deref().unwrap_or_default());
+        let told = format!("user '{}' may not {verb} {resource} '{name}'", self.user);
+        let state = status["state"].as_str().unwrap();
+        assert!(
+            state.eq_ignore_ascii_case("failed") && status["error"].to_string().contains(&told),
+            "{status}"
+        );
+    }
+}
+
+fn prepare(cluster: &Environment) {
+    let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/crds");
+    cluster.kubectl(&["apply", "-f", definitions]);
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+    for namespace in ["robbers", "victim"] {
+        cluster.namespace(namespace);
+    }
+    cluster.put("restorepoints", "victim", "secrets", &[]);
+    cluster.put_in_state("restorepointcontents", "", "theirs", &[], "Unbound");
+    let policy = json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
+        "metadata": { "name": "nightly", "namespace": "robbers" },
+        "spec": {
+            "frequency": "@onDemand", "actions": [{ "action": "backup" }],
+            "selector": { "matchExpressions": [
+                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["robbers"] },
+            ]},
+        },
+    });
+    cluster.create(&policy).unwrap();
+}
+
+#[test]
+fn what_a_spec_names_is_refused_without_the_right_to_it_at_creation_and_at_execution() {
+    let attempts = attempts();
+    let uncovered: Vec<_> = KINDS
+        .iter()
+        .filter(|kind| kind.allows(Verb::Create) && !NAMING_NOTHING.contains(&kind.kind))
+        .filter(|kind| !attempts.iter().any(|attempt| attempt.kind.kind == kind.kind))
+        .map(|kind| kind.kind)
+        .collect();
+    assert_eq!(uncovered, [""; 0], "say what such an object may name");
+
+    let cluster = Environment::start();
+    prepare(&cluster);
+    let usual = attempts.iter().flat_map(Attempt::usual_rights).collect();
+    cluster.try_kubectl(&["create", "-f", "-"], &list(usual)).unwrap();
+    for attempt in &attempts {
+        attempt.await_refusal(&cluster);
+    }
+    let last = list(attempts.iter().flat_map(Attempt::last_right).collect());
+    let rounds = attempts.iter().map(|attempt| attempt.round).max().unwrap();
+    for round in 0..=rounds {
+        let attempts = || attempts.iter().filter(move |attempt| attempt.round == round);
+        cluster.try_kubectl(&["create", "-f", "-"], &last).unwrap();
+        for attempt in attempts() {
+            eventually(&format!("{} may", attempt.user), || attempt.make(&cluster).ok());
+        }
+        cluster.try_kubectl(&["delete", "-f", "-"], &last).unwrap();
+        for attempt in attempts() {
+            attempt.await_revocation(&cluster);
+        }
+        cluster.work_while(|cluster| {
+            for attempt in attempts().filter(|attempt| !DONE_AT_ONCE.contains(&attempt.kind.kind)) {
+                attempt.await_failure(cluster);
+            }
+        });
+        for kind in ["kastendrreviews", "kastendrrestores"] {
+            cluster.kubectl(&["delete", kind, "--all", "-n", INSTALL_NAMESPACE]);
+        }
+    }
+}
+
+/// No right helps: what an action of a namespace does stays in it.
+#[test]
+fn a_namespace_of_somebody_else_cannot_be_named_at_all() {
+    let cluster = environment();
+    for namespace in ["fenced", "neighbour"] {
+        cluster.namespace(namespace);
+    }
+    cluster.put("restorepoints", "fenced", "own", &[]);
+    let own = json!({ "kind": "RestorePoint", "name": "own", "namespace": "fenced" });
+    for (kind, spec, field) in [
+        (
+            "BackupAction",
+            json!({ "subject": { "name": "neighbour", "namespace": "neighbour" } }),
+            "spec.subject",
+        ),
+        (
+            "BackupAction",
+            json!({ "subject": { "name": "neighbour", "namespace": "fenced" } }),
+            "spec.subject.name",
+        ),
+        ("RestoreAction", json!({ "subject": own, "targetNamespace": "neighbour" }), "spec.targetNamespace"),
+        (
+            "RunAction",
+            json!({ "subject": { "kind": "Policy", "name": "p", "namespace": "neighbour" } }),
+            "spec.subject.namespace",
+        ),
+        (
+            "ExportAction",
+            json!({ "subject": own, "profile": { "name": "p", "namespace": INSTALL_NAMESPACE } }),
+            "metadata.namespace",
+        ),
+    ] {
+        let object = json!({
+            "apiVersion": kind_of(kind).api_version(), "kind": kind,
+            "metadata": { "name": "reach", "namespace": "fenced" }, "spec": spec,
+        });
+        // As the administrator, who may everything.
+        let told = cluster.create(&object).unwrap_err();
+        assert!(told.contains("is invalid") && told.contains(field), "{kind} {spec}: {told}");
+    }
+}
