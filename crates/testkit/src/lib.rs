@@ -1,5 +1,5 @@
 //! What tests stand on: a real control plane, real S3 servers, a guest with real NFS shares, stores that fail on
-//! demand, conformance suites, the independent reader of the formats.
+//! demand, conformance suites, the independent reader of the formats, clients of the API server that are not ours.
 //!
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
@@ -16,6 +16,7 @@ mod programs;
 mod s3_gate;
 mod skips;
 pub mod store_conformance;
+mod stranger;
 mod supervisor;
 mod versitygw;
 
@@ -29,5 +30,6 @@ pub use ports::{free_port, random_hex};
 pub use programs::{Programs, testbed_program};
 pub use s3_gate::{GateHabit, S3Gate};
 pub use skips::skip;
+pub use stranger::Stranger;
 pub use supervisor::{Detached, Program, Supervisor, processes_in};
 pub use versitygw::Versitygw;

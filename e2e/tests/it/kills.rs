@@ -10,9 +10,10 @@ use keelson_e2e::Listing;
 use keelson_testkit::{Supervisor, promptly};
 use serde_json::{Value, json};
 
+use crate::informers::Informer;
 use crate::stage::{ACTIONS, NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{
-    APPLICATION, ORIGIN, PASSPHRASE, action, back_up, config_map, export_action, raise_source,
+    APPLICATION, ORIGIN, PASSPHRASE, action, back_up, back_up_of, config_map, export_action, raise_source,
     recovery_request, restore_point_of, wait_until_shipped,
 };
 
@@ -142,24 +143,30 @@ fn until_logged(stage: &Stage, from: usize, word: &str) -> Result<()> {
     }))
 }
 
-/// A fresh platform recovers from `vault`; it is killed each time that it logs one of these phases.
-fn recover(share: &Supervisor, source: &str, killed: &[&str]) -> Result<Stage> {
-    let mut stage = Stage::raise(share.directory(), &[])?;
+/// A fresh platform that reaches what the lost one left.
+fn raise_successor(share: &Supervisor) -> Result<Stage> {
+    let stage = Stage::raise(share.directory(), &[])?;
     stage.passphrase(&[("key", PASSPHRASE)])?;
     stage.profile("vault", ORIGIN)?;
     stage.wait_valid("profile", "vault")?;
-    let mut logged = log_length(&stage)?;
-    stage.create(&recovery_request("KastenDRRestore", "again", "vault", source))?;
+    Ok(stage)
+}
+
+/// Recovers from `vault`, whatever there is already; it is killed each time that it logs one of these phases.
+fn recover(stage: &mut Stage, source: &str, killed: &[&str]) -> Result<()> {
+    let mut logged = log_length(stage)?;
+    let mut request = recovery_request("KastenDRRestore", "again", "vault", source);
+    request["spec"]["replaceCatalog"] = json!(true);
+    stage.create(&request)?;
     for phase in killed {
-        until_logged(&stage, logged, phase)?;
+        until_logged(stage, logged, phase)?;
         stage.instance.kill()?;
-        logged = log_length(&stage)?;
+        logged = log_length(stage)?;
         // The recovery goes on at once, before anybody could ask for it.
         stage.instance.restart()?;
     }
     stage.wait_until_served()?;
-    stage.complete("kastendrrestore", NAMESPACE, "again")?;
-    Ok(stage)
+    stage.complete("kastendrrestore", NAMESPACE, "again").map(drop)
 }
 
 #[test]
@@ -177,7 +184,9 @@ fn a_kill_in_the_middle_of_a_recovery_is_followed_by_the_same_recovery_to_its_en
         "Restoring profiles",
         "Restoring policies",
     ];
-    let stage = recover(&share, &source_id, &phases)?;
+    let mut stage = raise_successor(&share)?;
+    let mut informers = inform_of_what_goes(&stage)?;
+    recover(&mut stage, &source_id, &phases)?;
     let restored =
         stage.get(&["kastendrrestore", "again", "-n", NAMESPACE])?.context("the restore is gone")?;
     let status = stage.status()?;
@@ -190,7 +199,29 @@ fn a_kill_in_the_middle_of_a_recovery_is_followed_by_the_same_recovery_to_its_en
     for profile in ["vault", "late"] {
         stage.wait_valid("profile", profile)?;
     }
+    for informer in &mut informers {
+        let held = informer.await_holding_what_is_served(&stage)?;
+        assert!(
+            held.iter().any(|name| name.starts_with("shop/")) && !held.contains(&GOES.to_owned()),
+            "{held:?}"
+        );
+        assert!(informer.missed(GOES), "the versions of before are of another catalog: it has listed anew");
+    }
     Ok(())
+}
+
+/// A backup of the time before the recovery.
+const GOES: &str = "before/first";
+
+/// Informers that hold what a recovery will replace.
+fn inform_of_what_goes(stage: &Stage) -> Result<[Informer; 2]> {
+    stage.namespace("before")?;
+    back_up_of(stage, "before", "first")?;
+    let mut informers = Informer::start_both(stage, ACTIONS, "backupactions")?;
+    for informer in &mut informers {
+        assert_eq!(informer.await_holding_what_is_served(stage)?, [GOES]);
+    }
+    Ok(informers)
 }
 
 #[test]
@@ -202,7 +233,8 @@ fn an_old_instance_that_comes_back_after_a_new_owner_claimed_is_fenced() -> Resu
     let point = restore_point_of(&action)?;
     old.instance.kill()?;
 
-    let new = recover(&share, &source_id, &[])?;
+    let mut new = raise_successor(&share)?;
+    recover(&mut new, &source_id, &[])?;
     new.delete(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;
     // The claim itself: a status may still be the one from before the recovery.
     new.until("the new instance owns the backups", || {

@@ -11,6 +11,7 @@ mod drill_reports;
 mod ending;
 mod fips;
 mod guard;
+mod informers;
 mod kills;
 mod kit;
 mod metrics;

@@ -1,27 +1,12 @@
-//! A client that is not ours, at work: a subcommand of `testbed/clients`.
-//!
-//! Its lines on stdout are what it saw. Whatever client-go complains of on stderr was announced by the test, or the
-//! test fails.
+//! A client that is not ours beside a test: waited for, and asked whether it holds what the catalog holds. Whatever client-go
+//! complains of was announced by the test, or the test fails.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-
-use keelson_testkit::testbed_program;
 use serde_json::Value;
 
 use crate::environment::{Environment, Held, eventually};
 
 /// Dropping it ends it.
-pub(crate) struct Stranger {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    reader: Option<JoinHandle<()>>,
-    told: Arc<Mutex<Vec<Value>>>,
-    complaints: PathBuf,
-}
+pub(crate) struct Stranger(keelson_testkit::Stranger);
 
 impl Stranger {
     /// Starts one under a name that no other has. `switches` are variables of client-go.
@@ -32,20 +17,7 @@ impl Stranger {
         switches: &[(&str, &str)],
     ) -> Self {
         let complaints = cluster.plane.directory().join(format!("{name}.complaints"));
-        let mut command = Command::new(testbed_program("clients").unwrap());
-        command.args(words).envs(switches.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(std::fs::File::create(&complaints).unwrap());
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&told);
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                into.lock().unwrap().push(serde_json::from_str(&line.unwrap()).unwrap());
-            }
-        });
-        Self { child, stdin, reader: Some(reader), told, complaints }
+        Self(keelson_testkit::Stranger::start(complaints, words, switches).unwrap())
     }
 
     /// An informer of a kind.
@@ -63,17 +35,17 @@ impl Stranger {
 
     /// Gives it a line, which means what the subcommand says.
     pub(crate) fn ask(&mut self) {
-        self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.0.ask().unwrap();
     }
 
     /// All lines that have a key, so far.
     pub(crate) fn lines(&self, key: &str) -> Vec<Value> {
-        self.told.lock().unwrap().iter().filter(|line| line.get(key).is_some()).cloned().collect()
+        self.0.lines(key)
     }
 
     /// What these lines say under it.
     pub(crate) fn told(&self, key: &str) -> Vec<Value> {
-        self.lines(key).iter().map(|line| line[key].clone()).collect()
+        self.0.told(key)
     }
 
     /// Waits for the `count`th line under a key.
@@ -81,7 +53,7 @@ impl Stranger {
         let found = eventually(&format!("{count} lines of '{key}'"), || {
             let found = self.told(key).into_iter().nth(count - 1);
             // One that has ended says no more.
-            let ended = found.is_none() && self.child.try_wait().unwrap().is_some();
+            let ended = found.is_none() && self.0.ended().unwrap().is_some();
             if ended { Some(Err(self.complaints())) } else { found.map(Ok) }
         });
         found.unwrap_or_else(|complaints| panic!("'{key}' was not told: {complaints}"))
@@ -116,9 +88,8 @@ impl Stranger {
     /// Ends it and fails on complaints with none of these words.
     #[track_caller]
     pub(crate) fn finish(mut self, announced: &[&str]) {
-        drop(self.stdin.take());
-        let status = eventually("the client ends", || self.child.try_wait().unwrap());
-        self.reader.take().unwrap().join().unwrap();
+        self.0.dismiss();
+        let status = eventually("the client ends", || self.0.ended().unwrap());
         let complaints = self.complaints();
         assert!(status.success(), "{status}: {complaints}");
         let unexpected: Vec<&str> = complaints
@@ -131,13 +102,6 @@ impl Stranger {
     }
 
     pub(crate) fn complaints(&self) -> String {
-        std::fs::read_to_string(&self.complaints).unwrap()
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.0.complaints().unwrap()
     }
 }
