@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
 mod codegen;
+mod e2e;
 mod evidence;
 mod explore;
 mod finding;
@@ -35,6 +36,8 @@ enum Chore {
     Codegen,
     /// Print what the project promises and what proves it
     Promises,
+    /// Run the scenarios of `e2e` one by one, each with its verdict and its time
+    E2e(e2e::Arguments),
     /// Walk at random through interleavings of writers, readers, prunes and claims, and say how many there were
     Explore(explore::Arguments),
     /// Start, stop or show a Kubernetes control plane for trying things out
@@ -67,6 +70,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             print!("{}", promises.table());
             Ok(print_findings("promises", &promises.check(&tree)))
         }
+        Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Testbed(command) => testbed::run(&command),
     }

@@ -1,0 +1,197 @@
+//! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict and its time.
+//!
+//! They are plain tests, which `./test` runs side by side. Here nothing runs beside a scenario, and what it says is kept.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use keelson_testkit::testbed_program;
+use serde::Deserialize;
+
+use crate::tree::Tree;
+
+/// What scenarios run beside `keelson`. They would build it themselves, and that would count as their time.
+const SERVERS: [&str; 7] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "minio", "versitygw", "clients"];
+/// Where what a scenario says is kept, below the folder of the programs.
+const LOGS: &str = "e2e-logs";
+/// As much of it as is printed when it failed.
+const LINES_SHOWN: usize = 30;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only scenarios in whose names this occurs, as in `guard::`
+    filter: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let tree = Tree::here()?;
+    let suite = Suite::build(tree.root())?;
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let names: Vec<String> = suite.list()?.into_iter().filter(|name| name.contains(filter)).collect();
+    ensure!(!names.is_empty(), "no scenario has '{filter}' in its name");
+    let (begun, mut failed) = (Instant::now(), 0);
+    for name in &names {
+        let begun = Instant::now();
+        let log = suite.logs.join(format!("{}.log", name.replace("::", "-")));
+        let passed = suite.run(name, &log)?;
+        let verdict = if passed { "PASS" } else { "FAIL" };
+        println!("{verdict} {name} {:.1}", begun.elapsed().as_secs_f64());
+        if !passed {
+            failed += 1;
+            show_end(&log)?;
+        }
+        std::io::stdout().flush()?;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{} passed, {failed} failed, {seconds:.1} seconds", names.len() - failed);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The scenarios, ready to be run.
+struct Suite {
+    scenarios: PathBuf,
+    keelson: PathBuf,
+    /// Where cargo runs the tests of the package.
+    folder: PathBuf,
+    logs: PathBuf,
+}
+
+impl Suite {
+    /// Builds with the features of the whole workspace, as `./test` does, so that nothing is built twice.
+    fn build(root: &Path) -> Result<Self> {
+        for server in SERVERS {
+            testbed_program(server)?;
+        }
+        let programs = cargo(root, &["build", "--workspace", "--bins"])?;
+        let tests = cargo(root, &["test", "--workspace", "--test", "it", "--no-run"])?;
+        let find = |messages: &str, package: &str, target: &str| {
+            executable(messages, package, target)
+                .with_context(|| format!("cargo has not built '{target}' of {package}"))
+        };
+        let keelson = find(&programs, "keelson", "keelson")?;
+        let logs = keelson.parent().context("a program lies in a folder")?.join(LOGS);
+        fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
+        Ok(Self { scenarios: find(&tests, "keelson-e2e", "it")?, keelson, folder: root.join("e2e"), logs })
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        let output = Command::new(&self.scenarios)
+            .args(["--list", "--format=terse"])
+            .current_dir(&self.folder)
+            .output()
+            .context("list the scenarios")?;
+        ensure!(output.status.success(), "the scenarios were not listed: {}", output.status);
+        Ok(names(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Runs one to its end. A panic, an abort and a scenario that is not there any more are all failures.
+    fn run(&self, name: &str, log: &Path) -> Result<bool> {
+        let log = File::create(log).with_context(|| format!("write {}", log.display()))?;
+        let status = Command::new(&self.scenarios)
+            .args(["--exact", "--nocapture", name])
+            .env("KEELSON_PROGRAM", &self.keelson)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("share the log")?)
+            .stderr(log)
+            .status()
+            .with_context(|| format!("run {name}"))?;
+        Ok(status.success())
+    }
+}
+
+/// What cargo says of its work, in JSON. Its talk for people goes past us.
+fn cargo(root: &Path, words: &[&str]) -> Result<String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(words)
+        .args(["--locked", "--quiet", "--message-format=json-render-diagnostics"])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run cargo")?;
+    ensure!(output.status.success(), "cargo {} failed", words.join(" "));
+    String::from_utf8(output.stdout).context("read what cargo says")
+}
+
+/// A message of cargo, as far as it matters here.
+#[derive(Deserialize)]
+struct Message {
+    package_id: Option<String>,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Where cargo put the executable of a target.
+fn executable(messages: &str, package: &str, target: &str) -> Option<PathBuf> {
+    let built = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    built
+        .filter(|message| message.target.as_ref().is_some_and(|built| built.name == target))
+        .filter(|message| message.package_id.as_deref().is_some_and(|id| names_package(id, package)))
+        .find_map(|message| message.executable)
+}
+
+/// `path+file:///…/e2e#keelson-e2e@0.1.0`, or `path+file:///…/keelson#0.1.0` where the folder has the same name.
+fn names_package(id: &str, package: &str) -> bool {
+    let Some((source, rest)) = id.split_once('#') else { return false };
+    match rest.split_once('@') {
+        Some((name, _)) => name == package,
+        None => source.rsplit('/').next() == Some(package),
+    }
+}
+
+/// The tests of a list, which may name benches too.
+fn names(list: &str) -> Vec<String> {
+    list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+fn show_end(log: &Path) -> Result<()> {
+    let bytes = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
+        println!("    {line}");
+    }
+    println!("    all of it: {}", log.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_found_by_package_and_target() {
+        let messages = r#"
+            {"reason":"compiler-artifact","package_id":"path+file:///x/crates/keelson#0.1.0","target":{"name":"keelson"},"executable":"/t/keelson"}
+            {"reason":"compiler-artifact","package_id":"path+file:///x/crates/other#keelson-other@0.1.0","target":{"name":"it"},"executable":"/t/it-1"}
+            {"reason":"compiler-artifact","package_id":"path+file:///x/e2e#keelson-e2e@0.1.0","target":{"name":"it"},"executable":"/t/it-2"}
+            {"reason":"compiler-artifact","package_id":"path+file:///x/e2e#keelson-e2e@0.1.0","target":{"name":"keelson_e2e"},"executable":null}
+            {"reason":"build-finished","success":true}"#;
+        let found = |package, target| executable(messages, package, target);
+        assert_eq!(found("keelson", "keelson"), Some("/t/keelson".into()));
+        assert_eq!(found("keelson-e2e", "it"), Some("/t/it-2".into()));
+        assert_eq!(found("keelson-e2e", "keelson_e2e"), None);
+        assert_eq!(found("e2e", "it"), None);
+    }
+
+    #[test]
+    fn scenarios_are_the_tests_of_a_list() {
+        assert_eq!(
+            names("guard::one: test\nbenches::two: benchmark\n\nkit::three: test\n"),
+            ["guard::one", "kit::three"]
+        );
+    }
+}
