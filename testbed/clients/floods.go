@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 const (
@@ -35,11 +33,12 @@ type flood struct {
 	run  func() (map[string]int64, error)
 }
 
-func floods(at door, watches int) []flood {
+func floods(at door, watches, readers int) []flood {
 	return []flood{
 		{"connections that say nothing", func() (map[string]int64, error) { return silence(at) }},
 		{"strangers who stay", func() (map[string]int64, error) { return linger(at) }},
 		{"idle watches", func() (map[string]int64, error) { return watchIdly(at, watches) }},
+		{"readers who take nothing", func() (map[string]int64, error) { return takeNothing(at, readers) }},
 		{"requests that are taken back", func() (map[string]int64, error) { return takeBack(at) }},
 		{"a head without an end", func() (map[string]int64, error) { return continueForever(at) }},
 	}
@@ -258,7 +257,7 @@ type frameConnection struct {
 }
 
 func openFrames(at door) (frameConnection, error) {
-	head, err := headerBlock(at)
+	head, err := headerBlock(at.path, "admin")
 	if err != nil {
 		return frameConnection{}, err
 	}
@@ -302,22 +301,6 @@ func openFramer(at door) (*http2.Framer, net.Conn, error) {
 	}
 	framer := http2.NewFramer(connection, connection)
 	return framer, connection, framer.WriteSettings()
-}
-
-// headerBlock is encoded without a table, so that it may be sent again and again.
-func headerBlock(at door) ([]byte, error) {
-	var out bytes.Buffer
-	encoder := hpack.NewEncoder(&out)
-	encoder.SetMaxDynamicTableSize(0)
-	for _, field := range [][2]string{
-		{":method", "GET"}, {":scheme", "https"}, {":authority", "localhost"}, {":path", at.path},
-		{"x-remote-user", "admin"}, {"x-remote-group", "system:masters"},
-	} {
-		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
-			return nil, err
-		}
-	}
-	return out.Bytes(), nil
 }
 
 // readUntilEnd reads what comes, so that the peer is never held up by us, until the connection ends.

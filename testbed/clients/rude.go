@@ -32,6 +32,8 @@ type door struct {
 	// Signed by the authority of the cluster's users.
 	user tls.Certificate
 	path string
+	// The list of a kind that has many large objects.
+	large string
 }
 
 // runRude attacks the server in every way that it knows, while an honest client goes on asking.
@@ -45,7 +47,9 @@ func runRude(arguments []string) error {
 	user := flags.String("user", "", "the same of a user of the cluster")
 	from := flags.String("from", "127.0.0.2", "the address that the attacks come from")
 	resource := flags.String("resource", "", "GROUP/VERSION/PLURAL")
+	large := flags.String("large", "", "GROUP/VERSION/PLURAL of which there are many large objects")
 	watches := flags.Int("watches", 10_000, "idle watches to ask for")
+	readers := flags.Int("readers", 512, "readers who take nothing of what they ask for")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -57,7 +61,10 @@ func runRude(arguments []string) error {
 	if !roots.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("%s holds no certificate", *authority)
 	}
-	at := door{address: *address, name: *name, roots: roots, from: net.ParseIP(*from), path: "/apis/" + *resource}
+	at := door{
+		address: *address, name: *name, roots: roots, from: net.ParseIP(*from),
+		path: "/apis/" + *resource, large: "/apis/" + *large,
+	}
 	for base, into := range map[string]*tls.Certificate{
 		*frontProxy: &at.frontProxy, *colleague: &at.colleague, *user: &at.user,
 	} {
@@ -74,7 +81,7 @@ func runRude(arguments []string) error {
 	for _, attack := range attacks(at) {
 		attack.carryOut()
 	}
-	for _, flood := range floods(at, *watches) {
+	for _, flood := range floods(at, *watches, *readers) {
 		begun := time.Now()
 		told, err := flood.run()
 		if err != nil {

@@ -3,6 +3,7 @@
 mod attack;
 mod batches;
 mod cancel;
+mod catalog;
 mod command_line;
 mod damage;
 mod departures;

@@ -8,10 +8,14 @@ use keelson_testkit::Supervisor;
 use kube::Client;
 use serde_json::{Value, json};
 
+use crate::catalog::multiply_backups;
 use crate::stage::{Stage, block_on};
 use crate::world::action;
 
 const NAMESPACES: usize = 200;
+/// Restore points of each namespace, and actions. Each is a request and a commit of its own when the namespace goes; the
+/// backups themselves, a real one a namespace, are what takes long.
+const OF_EACH: usize = 20;
 const ACTIONS: &str = "/apis/actions.kio.kasten.io/v1alpha1";
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 /// All of them, with us at rest and with us being killed. Without anything of ours they take about a minute.
@@ -29,7 +33,7 @@ fn list(items: Vec<Value>) -> String {
     json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
 }
 
-/// Namespaces with an action and a restore point each.
+/// Namespaces with a backup each.
 fn populate(stage: &Stage, client: &Client, series: &str) -> Result<()> {
     let names = names(series);
     let namespaces = names.iter().map(|name| {
@@ -43,42 +47,26 @@ fn populate(stage: &Stage, client: &Client, series: &str) -> Result<()> {
     stage.kubectl(&["create", "-f", "-"], &list(backups.collect()))?;
     // The first is cheap to ask for; the other backups need the machine.
     let newest = format!("{ACTIONS}/namespaces/{series}-{:03}/backupactions/backup", NAMESPACES - 1);
-    patiently(stage, "the last backup is complete", FILLED_WITHIN, || {
+    stage.patiently("the last backup is complete", FILLED_WITHIN, || {
         Ok(read(client, &newest)?["status"]["state"] == "Complete")
     })?;
-    patiently(stage, "all backups are complete", FILLED_WITHIN, || {
-        let actions = read(client, &format!("{ACTIONS}/backupactions"))?;
-        let is_complete = |action: &&Value| {
-            let namespace = action["metadata"]["namespace"].as_str().unwrap_or_default();
-            namespace.starts_with(series) && action["status"]["state"] == "Complete"
-        };
-        Ok(actions["items"].as_array().context("no items")?.iter().filter(is_complete).count() == NAMESPACES)
-    })
-    .map(drop)
+    stage
+        .patiently("all backups are complete", FILLED_WITHIN, || {
+            let actions = read(client, &format!("{ACTIONS}/backupactions"))?;
+            let is_complete = |action: &&Value| {
+                let namespace = action["metadata"]["namespace"].as_str().unwrap_or_default();
+                namespace.starts_with(series) && action["status"]["state"] == "Complete"
+            };
+            Ok(actions["items"].as_array().context("no items")?.iter().filter(is_complete).count()
+                == NAMESPACES)
+        })
+        .map(drop)
 }
 
 /// Cheaper than `kubectl` for what is asked again and again.
 fn read(client: &Client, path: &str) -> Result<Value> {
     let request = http::Request::get(path).body(Vec::new())?;
     Ok(block_on(client.request(request))?)
-}
-
-/// Asks until it holds, longer than a story usually waits. How long that took.
-fn patiently(
-    stage: &Stage,
-    what: &str,
-    within: Duration,
-    mut holds: impl FnMut() -> Result<bool>,
-) -> Result<Duration> {
-    let begun = Instant::now();
-    loop {
-        let outcome = stage.until(what, || Ok(holds()?.then_some(())));
-        match outcome {
-            Ok(()) => return Ok(begun.elapsed()),
-            Err(error) if begun.elapsed() >= within || !stage.instance.is_running() => return Err(error),
-            Err(_) => {}
-        }
-    }
 }
 
 /// Whether all namespaces of a series are gone.
@@ -109,7 +97,7 @@ fn assert_only_contents_are_left(stage: &Stage, series: &str) -> Result<()> {
         };
         let contents: Vec<_> =
             contents["items"].as_array().context("no items")?.iter().filter(of_series).collect();
-        ensure!(contents.len() == NAMESPACES, "{} contents are left", contents.len());
+        ensure!(contents.len() == NAMESPACES * OF_EACH, "{} contents are left", contents.len());
         Ok(contents.iter().all(|content| content["status"]["state"] == "Unbound").then_some(()))
     })
 }
@@ -122,11 +110,18 @@ fn many_namespaces_go_at_once_whether_we_are_there_or_killed_again_and_again() -
     for series in ["calm", "rough"] {
         let begun = Instant::now();
         populate(&stage, &client, series)?;
-        println!("{NAMESPACES} namespaces were filled in {:?}", begun.elapsed());
+        println!("{NAMESPACES} namespaces were backed up in {:?}", begun.elapsed());
     }
+    let begun = Instant::now();
+    multiply_backups(&mut stage, OF_EACH)?;
+    for kind in ["restorepoints", "backupactions"] {
+        let told = stage.kubectl(&["get", kind, "-A", "--no-headers"], "")?;
+        assert_eq!(told.lines().count(), 2 * NAMESPACES * OF_EACH, "{kind}");
+    }
+    println!("there were {OF_EACH} restore points and actions in each after {:?}", begun.elapsed());
 
     begin_removal(&stage, "calm")?;
-    let took = patiently(&stage, "all namespaces are gone", GONE_WITHIN, || are_gone(&client, "calm"))?;
+    let took = stage.patiently("all namespaces are gone", GONE_WITHIN, || are_gone(&client, "calm"))?;
     println!("{NAMESPACES} namespaces went in {took:?}");
     assert_only_contents_are_left(&stage, "calm")?;
 
@@ -144,7 +139,7 @@ fn many_namespaces_go_at_once_whether_we_are_there_or_killed_again_and_again() -
         })?;
     }
     let rest = GONE_BETWEEN_KILLS_WITHIN.saturating_sub(begun.elapsed());
-    patiently(&stage, "all namespaces are gone", rest, || are_gone(&client, "rough"))?;
+    stage.patiently("all namespaces are gone", rest, || are_gone(&client, "rough"))?;
     println!("{NAMESPACES} namespaces went in {:?} over {kills} kills", begun.elapsed());
     assert!(kills > 2, "they were gone before much was killed");
     stage.wait_until_served()?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use keelson_testkit::{ClientCertificate, FRONT_PROXY, Supervisor, testbed_program};
 use serde_json::Value;
 
+use crate::catalog::fill_with_large_actions;
 use crate::stage::{NAMESPACE, Stage};
 
 /// Of every process of ours, whatever happens.
@@ -19,6 +20,10 @@ const ANSWERED_WITHIN_MILLISECONDS: u64 = 1_000;
 /// Places for whoever is not the front proxy.
 const STRANGERS_MAX: i64 = 128;
 const WATCHES: i64 = 10_000;
+/// Requests of readers who take nothing, lists and watches in equal parts, for some MiB.
+const READERS: i64 = 512;
+const LARGE_ACTIONS: usize = 1_000;
+const LARGE_ACTION_KIB: usize = 16;
 
 /// What one request or one connection gets. `closed` is an end without an answer.
 const ANSWERS: [(&str, &str); 49] = [
@@ -111,6 +116,7 @@ fn attack(stage: &Stage) -> Result<Told> {
     fs::write(&authority, serde_json::from_value::<k8s_openapi::ByteString>(bundle.into())?.0)?;
     let output = Command::new(testbed_program("clients")?)
         .args(["rude", "--resource", "apps.kio.kasten.io/v1alpha1/restorepoints"])
+        .args(["--large", "actions.kio.kasten.io/v1alpha1/backupactions", "--readers", &READERS.to_string()])
         .args(["--server-name", &format!("keelson-api.{NAMESPACE}.svc")])
         .args(["--address", &format!("127.0.0.1:{port}"), "--watches", &WATCHES.to_string()])
         .args([&"--authority".into(), &authority, &"--front-proxy".into(), &front_proxy])
@@ -133,7 +139,8 @@ fn peak_mib(process: u32) -> Result<u64> {
 #[test]
 fn whoever_is_rude_is_refused_and_nobody_else_notices() -> Result<()> {
     let share = Supervisor::start("share")?;
-    let stage = Stage::raise(share.directory(), &[])?;
+    let mut stage = Stage::raise(share.directory(), &[])?;
+    fill_with_large_actions(&mut stage, LARGE_ACTIONS, LARGE_ACTION_KIB)?;
     let process = stage.instance.process_id().context("keelson serve has ended")?;
     let before = peak_mib(process)?;
     let told = attack(&stage)?;
@@ -166,6 +173,11 @@ fn whoever_is_rude_is_refused_and_nobody_else_notices() -> Result<()> {
     assert_eq!(count("opened") + count("refused"), WATCHES, "each is let in or told to come back: {watches}");
     assert!(count("opened") > 0 && count("refused") > 0, "{watches}");
     assert_eq!(count("openedAgain"), 1, "who comes after them is let in: {watches}");
+    let readers = told.flood("readers who take nothing")?;
+    let count = |key: &str| readers[key].as_i64().unwrap_or_default();
+    assert_eq!(count("lists") + count("watches") + count("refused"), READERS, "{readers}");
+    assert!(count("lists") > 0 && count("refused") > 0, "{readers}");
+    assert_eq!(count("watches"), READERS / 2, "each is within its share: {readers}");
     for flood in ["requests that are taken back", "a head without an end"] {
         assert_eq!(told.flood(flood)?["ended"], 1, "{flood}: {}", told.flood(flood)?);
     }

@@ -107,6 +107,23 @@ impl Stage {
             .with_context(|| format!("the end of the log:\n{}", self.instance.log_tail()))
     }
 
+    /// Asks until it holds, longer than a story usually waits. How long that took.
+    pub(crate) fn patiently(
+        &self,
+        what: &str,
+        within: Duration,
+        mut holds: impl FnMut() -> Result<bool>,
+    ) -> Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            match self.until(what, || Ok(holds()?.then_some(()))) {
+                Ok(()) => return Ok(begun.elapsed()),
+                Err(error) if begun.elapsed() >= within || !self.instance.is_running() => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// A client of the administrator, for who looks often.
     pub(crate) fn client(&self) -> Result<kube::Client> {
         block_on(self.plane.client())

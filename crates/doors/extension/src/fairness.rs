@@ -1,5 +1,6 @@
-//! Who gets how much of what is scarce: watches, and lists on their way. Nobody takes more than a share, and a part of the
-//! whole is kept for the control plane, whose controllers hold up the cluster where they are refused.
+//! Who gets how much of what is scarce: watches, and lists on their way. Nobody takes more than a share, nor more than half
+//! of what is left, so that a few who hold on to all they can get leave something to whoever comes after them. A part of
+//! the whole is kept for the control plane, whose controllers hold up the cluster where they are refused.
 //!
 //! The API server's own fairness bounds what of a client waits here at once, but a watch holds no place in it.
 
@@ -56,7 +57,8 @@ impl Shares {
         let is_free = if is_control_plane(name) {
             taken.all < all
         } else {
-            held < each && taken.all < all.saturating_sub(kept)
+            let left = all.saturating_sub(kept).saturating_sub(taken.all);
+            held < each && 2 * held < left
         };
         if !is_free {
             return None;
@@ -132,20 +134,30 @@ mod tests {
 
     #[test]
     fn nobody_takes_more_than_a_share_and_the_control_plane_always_gets_some() {
-        let shares = Shares::new(Portions { all: 10, kept: 3, each: 4 });
+        let shares = Shares::new(Portions { all: 10, kept: 3, each: 2 });
         let alice = take_all(&shares, "alice");
         let bob = take_all(&shares, "bob");
-        assert_eq!((alice.len(), bob.len()), (4, 3));
-        assert!(shares.take(&requester("carol")).is_none());
+        assert_eq!((alice.len(), bob.len()), (2, 2));
+        let rest: Vec<_> = ["carol", "dan", "erin", "frank"].map(|name| take_all(&shares, name)).into();
+        assert_eq!(rest.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1, 0]);
         let controllers = take_all(&shares, "system:kube-controller-manager");
         assert_eq!(controllers.len(), 3);
         drop(alice);
-        assert_eq!(take_all(&shares, "system:serviceaccount:kube-system:resourcequota-controller").len(), 4);
+        assert_eq!(take_all(&shares, "system:serviceaccount:kube-system:resourcequota-controller").len(), 2);
+    }
+
+    /// Three who took their shares and read nothing left nobody else any list.
+    #[test]
+    fn few_who_take_all_they_get_leave_something_to_others() {
+        let shares = Shares::new(Portions { all: 64, kept: 16, each: 16 });
+        let greedy: Vec<_> = (0..8).map(|number| take_all(&shares, &format!("greedy-{number}"))).collect();
+        assert_eq!(greedy.iter().map(Vec::len).collect::<Vec<_>>(), [16, 11, 7, 5, 3, 2, 2, 1]);
+        assert!(shares.take(&requester("honest")).is_some());
     }
 
     #[test]
     fn the_accounts_of_a_namespace_are_one() {
-        let shares = Shares::new(Portions { all: 10, kept: 2, each: 3 });
+        let shares = Shares::new(Portions { all: 20, kept: 2, each: 3 });
         let one = take_all(&shares, "system:serviceaccount:shop:one");
         assert_eq!(one.len(), 3);
         assert!(shares.take(&requester("system:serviceaccount:shop:two")).is_none());
