@@ -1,4 +1,4 @@
-//! The catalog of a platform that rests: what would take hours to be made through the API is put there in seconds.
+//! The catalog of a platform that rests: what would take long to be made through the API is put there in seconds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
