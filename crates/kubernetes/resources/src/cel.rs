@@ -15,10 +15,24 @@ struct Rule {
 
 impl Serialize for Rules {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for (rule, message) in self.0 {
-            list.serialize_element(&Rule { rule, message })?;
-        }
-        list.end()
+        serialize_all(std::slice::from_ref(self), serializer)
     }
+}
+
+/// Several tables, for a value of which all must hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AllRules(pub(crate) &'static [Rules]);
+
+impl Serialize for AllRules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_all(self.0, serializer)
+    }
+}
+
+fn serialize_all<S: Serializer>(tables: &[Rules], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(None)?;
+    for (rule, message) in tables.iter().flat_map(|rules| rules.0) {
+        list.serialize_element(&Rule { rule, message })?;
+    }
+    list.end()
 }

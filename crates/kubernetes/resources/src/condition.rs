@@ -35,6 +35,8 @@ pub mod event {
     pub const PROFILE_FAILED: &str = "ProfileFailed";
     pub const POLICY_VALIDATED: &str = "PolicyValidated";
     pub const POLICY_FAILED: &str = "PolicyFailed";
+    pub const CONFIGURATION_VALIDATED: &str = "ConfigurationValidated";
+    pub const CONFIGURATION_FAILED: &str = "ConfigurationFailed";
     pub const RUN_COMPLETED: &str = "RunCompleted";
     pub const RUN_FAILED: &str = "RunFailed";
     pub const RUN_SKIPPED: &str = "RunSkipped";

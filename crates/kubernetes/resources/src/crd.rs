@@ -3,6 +3,12 @@
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+use crate::configuration::audit::AuditConfig;
+use crate::configuration::blueprints::BlueprintBinding;
+use crate::configuration::pods::{ActionPodSpec, ActionPodSpecBinding};
+use crate::configuration::preset::PolicyPreset;
+use crate::configuration::security::{StorageSecurityContext, StorageSecurityContextBinding};
+use crate::configuration::transforms::TransformSet;
 use crate::policy::Policy;
 use crate::profile::Profile;
 
@@ -11,7 +17,19 @@ mod tests;
 
 /// The definitions with the names of their files, in the order of the names.
 pub fn crds() -> Vec<(String, Value)> {
-    let mut definitions: Vec<_> = [Policy::crd(), Profile::crd()]
+    let definitions = [
+        ActionPodSpec::crd(),
+        ActionPodSpecBinding::crd(),
+        AuditConfig::crd(),
+        BlueprintBinding::crd(),
+        Policy::crd(),
+        PolicyPreset::crd(),
+        Profile::crd(),
+        StorageSecurityContext::crd(),
+        StorageSecurityContextBinding::crd(),
+        TransformSet::crd(),
+    ];
+    let mut definitions: Vec<_> = definitions
         .into_iter()
         .map(|definition| {
             let mut value = serde_json::to_value(definition).expect("a definition is plain data");

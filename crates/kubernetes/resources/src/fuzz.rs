@@ -17,6 +17,7 @@ use crate::apps::application::ApplicationSpec;
 use crate::apps::restore_point::RestorePointSpec;
 use crate::apps::restore_point_content::RestorePointContentSpec;
 use crate::check::ERRORS_MAX;
+use crate::configuration::{Around, CONFIGURATION};
 use crate::recovery::restore::KastenDRRestoreSpec;
 use crate::recovery::review::KastenDRReviewSpec;
 use crate::storage_repository::StorageRepositorySpec;
@@ -31,6 +32,7 @@ pub type Decoder = (&'static str, fn(&[u8]) -> bool);
 pub const TARGETS: &[Decoder] = &[
     ("policy", |bytes| json(bytes, policy)),
     ("profile", |bytes| json(bytes, profile)),
+    ("configuration", |bytes| json(bytes, configuration)),
     ("object", |bytes| json(bytes, |object| KINDS.iter().filter(|kind| created(kind, object)).count() > 0)),
 ];
 
@@ -40,8 +42,14 @@ const FAULT_BYTES_MAX: usize = 16 << 10;
 
 /// Inputs that the targets take.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
-    let mut samples = vec![("policy", nightly()), ("policy", disaster_recovery())];
+    let mut samples = vec![("policy", nightly()), ("policy", on_preset()), ("policy", disaster_recovery())];
     samples.extend([("profile", object_store()), ("profile", file_store())]);
+    samples.extend(configured().map(|(kind, spec)| {
+        (
+            "configuration",
+            json!({ "kind": kind, "metadata": { "name": "x", "namespace": INSTALL }, "spec": spec }),
+        )
+    }));
     samples.extend(specs().map(|(namespace, spec)| {
         ("object", json!({ "metadata": { "name": "x", "namespace": namespace }, "spec": spec }))
     }));
@@ -62,6 +70,24 @@ fn nightly() -> Value {
                 "frequency": "@weekly", "profile": { "name": "p", "namespace": INSTALL } } },
         ],
     }})
+}
+
+fn on_preset() -> Value {
+    json!({ "metadata": { "name": "own", "namespace": "shop" }, "spec": {
+        "presetRef": { "name": "gold", "namespace": INSTALL },
+        "selector": { "matchLabels": { "k10.kasten.io/appNamespace": "shop" } },
+        "actions": [{ "action": "backup" }, { "action": "export", "exportParameters": {} }],
+    }})
+}
+
+/// What policies on a preset find.
+fn gold() -> Value {
+    let profile = json!({ "name": "p", "namespace": INSTALL });
+    let backup = json!({ "frequency": "@daily", "subFrequency": { "hours": [7] }, "retention": { "daily": 7 }, "profile": profile });
+    let export =
+        json!({ "profile": profile, "retention": { "daily": 2 }, "exportData": { "enabled": true } });
+    let spec = json!({ "backup": backup, "export": export });
+    json!({ "status": { "validation": "Success", "hash": spec_hash(&spec) }, "spec": spec })
 }
 
 fn disaster_recovery() -> Value {
@@ -102,6 +128,26 @@ fn file_store() -> Value {
     }})
 }
 
+/// One of each other kind of configuration that stands by itself.
+fn configured() -> [(&'static str, Value); 5] {
+    let regex =
+        json!({ "op": "replace", "path": "/a~1b/**/c", "regex": "^(?i)(x+){1,9}[^a-z]$", "value": "y-${1}" });
+    let copy = json!({ "op": "copy", "from": "/a/*", "path": "/b/$1/-" });
+    let transform = json!({ "subject": { "resource": "pods" }, "name": "t", "json": [regex, copy] });
+    let label = json!({ "labels": { "key": "app", "operator": "NotIn", "values": ["a"] } });
+    let amounts = json!({ "requests": { "cpu": 1, "memory": "1.5Gi" }, "limits": { "memory": "2e9" } });
+    [
+        ("PolicyPreset", json!({ "backup": { "frequency": "@daily", "retention": { "daily": 7 } } })),
+        ("TransformSet", json!({ "comment": "c", "transforms": [transform] })),
+        (
+            "BlueprintBinding",
+            json!({ "blueprintRef": { "name": "b" }, "resources": { "matchAll": [label] } }),
+        ),
+        ("StorageSecurityContext", json!({ "security": { "userId": 7, "supplementalGroups": [1] } })),
+        ("ActionPodSpec", json!({ "options": [{ "podType": "*", "resources": amounts }] })),
+    ]
+}
+
 /// One of each kind that users make, and the namespace where they make it.
 fn specs() -> [(&'static str, Value); 10] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
@@ -139,7 +185,7 @@ fn json(bytes: &[u8], withstand: fn(&Value) -> bool) -> bool {
 
 /// Parsed, or refused in sentences.
 fn policy(object: &Value) -> bool {
-    match policy::parse(object) {
+    match policy::resolve(object, Some(&gold())).and_then(|policy| policy::parse(&policy)) {
         Ok(policy) => {
             let _ = (policy.check_placement(INSTALL), policy.profiles(), policy.retention_of(true));
             true
@@ -164,6 +210,20 @@ fn profile(object: &Value) -> bool {
             false
         }
     }
+}
+
+/// Found sound, or refused in sentences, with nothing around it but itself.
+fn configuration(object: &Value) -> bool {
+    let validation = CONFIGURATION.iter().find(|of| object["kind"] == of.kind).and_then(|of| of.validation);
+    let Some(validation) = validation else { return false };
+    let itself = |kind: &&'static str| (*kind, vec![object.clone()]);
+    let around = Around {
+        install_namespace: INSTALL.to_owned(),
+        objects: validation.looks_at.iter().map(itself).collect(),
+    };
+    let faults = (validation.check)(object, &around);
+    assert!(faults.iter().all(|fault| !fault.is_empty()), "{faults:?}");
+    faults.is_empty()
 }
 
 /// What a create goes through, whatever the kind. What passes has a spec that the platform can read.

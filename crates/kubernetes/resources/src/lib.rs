@@ -16,6 +16,7 @@ mod schema;
 pub mod actions;
 pub mod apps;
 pub mod condition;
+pub mod configuration;
 pub mod crd;
 pub mod policy;
 pub mod profile;

@@ -2,6 +2,7 @@
 
 mod actions;
 mod parse;
+mod preset;
 mod rules;
 mod timing;
 
@@ -18,6 +19,8 @@ pub use actions::{
     BackupParameters, ExportParameters, ImportParameters, PolicyAction, PolicyActionKind, ReportParameters,
 };
 pub use parse::{DrPolicy, ParsedExport, ParsedPolicy, parse};
+pub use preset::{is_judged, preset_of, resolve};
+pub(crate) use rules::TIMING;
 pub use timing::{BackupWindow, FrequencyName, Retention, SubFrequency, TimeOfDay};
 
 use crate::condition::Condition;

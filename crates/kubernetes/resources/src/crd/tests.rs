@@ -1,13 +1,33 @@
 //! The definitions as they are rendered: stable, and without what a server would refuse.
 
 use super::*;
+use crate::configuration::CONFIGURATION;
 
-fn schema(kind: &str) -> Value {
-    let (_, definition) = crds()
-        .into_iter()
-        .find(|(_, definition)| definition["spec"]["names"]["kind"] == kind)
-        .expect("the kind is ours");
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+/// Each kind with the schema of its specification.
+fn specs() -> Vec<(String, Value)> {
+    let spec = |definition: &Value| {
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        schema["properties"]["spec"].clone()
+    };
+    let kind = |definition: &Value| definition["spec"]["names"]["kind"].as_str().unwrap().to_owned();
+    crds().iter().map(|(_, definition)| (kind(definition), spec(definition))).collect()
+}
+
+#[test]
+fn each_kind_of_configuration_has_a_definition() {
+    let mut defined: Vec<_> = specs().into_iter().map(|(kind, _)| kind).collect();
+    let mut known: Vec<_> = CONFIGURATION.iter().map(|one| one.kind.to_owned()).collect();
+    defined.sort();
+    known.sort();
+    assert_eq!(defined, known);
+    for (file, definition) in crds() {
+        let kind = CONFIGURATION.iter().find(|one| definition["spec"]["names"]["kind"] == one.kind).unwrap();
+        assert_eq!(definition["spec"]["names"]["plural"], kind.plural, "{file}");
+        let described = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"];
+        let is_unused = described.as_str().unwrap().contains("It is stored and validated only");
+        let unused = kind.validation.and_then(|validation| validation.unused);
+        assert_eq!(is_unused, unused.is_some(), "{file}: {described}");
+    }
 }
 
 /// Calls `visit` with every schema inside a schema and its path.
@@ -39,8 +59,12 @@ fn definitions_print_status_and_age_and_keep_status_apart() {
         let version = &definition["spec"]["versions"][0];
         let columns = version["additionalPrinterColumns"].as_array().unwrap();
         let names: Vec<_> = columns.iter().map(|column| column["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["Status", "Age"], "{file}");
-        assert_eq!(columns[0]["jsonPath"], ".status.validation");
+        let expected: &[&str] = match definition["spec"]["names"]["kind"].as_str().unwrap() {
+            "BlueprintBinding" => &["Disabled", "Status", "Age"],
+            _ => &["Status", "Age"],
+        };
+        assert_eq!(names, expected, "{file}");
+        assert_eq!(columns[columns.len() - 2]["jsonPath"], ".status.validation");
         assert!(version["subresources"]["status"].is_object(), "{file}");
         assert_eq!(definition["spec"]["scope"], "Namespaced");
     }
@@ -57,8 +81,8 @@ fn no_field_takes_a_null() {
 
 #[test]
 fn no_definition_fills_in_a_default() {
-    for kind in ["Policy", "Profile"] {
-        walk(&schema(kind)["properties"]["spec"], "spec", &mut |path, schema| {
+    for (kind, spec) in specs() {
+        walk(&spec, "spec", &mut |path, schema| {
             assert!(schema.get("default").is_none(), "{kind} {path} has a default");
         });
     }
@@ -67,27 +91,23 @@ fn no_definition_fills_in_a_default() {
 /// Without bounds on what they look at, the API server takes rules for too dear.
 #[test]
 fn every_list_and_text_of_a_spec_is_bounded() {
-    for kind in ["Policy", "Profile"] {
-        walk(
-            &schema(kind)["properties"]["spec"],
-            "spec",
-            &mut |path, schema| match schema["type"].as_str() {
-                Some("array") => assert!(schema["maxItems"].is_number(), "{kind} {path} has no maxItems"),
-                Some("string") if schema.get("enum").is_none() => {
-                    let inside_map = path.ends_with("[]") && schema.get("maxLength").is_none();
-                    let bounded = schema["maxLength"].is_number() || schema["format"] == "date-time";
-                    assert!(bounded || inside_map, "{kind} {path} has no maxLength");
-                }
-                _ => {}
-            },
-        );
+    for (kind, spec) in specs() {
+        walk(&spec, "spec", &mut |path, schema| match schema["type"].as_str() {
+            Some("array") => assert!(schema["maxItems"].is_number(), "{kind} {path} has no maxItems"),
+            Some("string") if schema.get("enum").is_none() => {
+                let inside_map = path.ends_with("[]") && schema.get("maxLength").is_none();
+                let bounded = schema["maxLength"].is_number() || schema["format"] == "date-time";
+                assert!(bounded || inside_map, "{kind} {path} has no maxLength");
+            }
+            _ => {}
+        });
     }
 }
 
 #[test]
 fn every_field_is_described() {
-    for kind in ["Policy", "Profile"] {
-        walk(&schema(kind)["properties"]["spec"], "spec", &mut |path, schema| {
+    for (kind, spec) in specs() {
+        walk(&spec, "spec", &mut |path, schema| {
             assert!(path.ends_with("[]") || schema["description"].is_string(), "{kind} {path}");
         });
     }

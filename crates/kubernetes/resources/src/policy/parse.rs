@@ -79,13 +79,13 @@ impl ParsedPolicy {
     }
 }
 
-/// Parses a policy as the cluster holds it.
+/// Parses a policy as the cluster holds it, with what its preset gives if it names one (`resolve`).
 pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
     let spec = PolicySpec::deserialize(&object["spec"]).map_err(|error| vec![format!("spec: {error}")])?;
     let metadata = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let (namespace, name) = (metadata("namespace"), metadata("name"));
     if spec.preset_ref.is_some() {
-        return Err(vec!["spec.presetRef: policy presets are not supported by this version".to_owned()]);
+        return Err(vec!["spec.presetRef: the preset was not looked up".to_owned()]);
     }
     let Some(frequency) = spec.frequency.map(Frequency::from) else {
         return Err(vec!["spec.frequency is required".to_owned()]);

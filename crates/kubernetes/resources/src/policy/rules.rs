@@ -2,9 +2,11 @@
 //!
 //! The DR policy's selector and actions are not here: changing them is answered in its status, as documented.
 
-use crate::cel::Rules;
+use crate::cel::{AllRules, Rules};
 
-pub(super) const POLICY_SPEC: Rules = Rules(&[
+pub(super) const POLICY_SPEC: AllRules = AllRules(&[OWN, TIMING]);
+
+const OWN: Rules = Rules(&[
     ("has(self.frequency) || has(self.presetRef)", "frequency is required without presetRef"),
     (
         "!has(self.presetRef) || !(has(self.frequency) || has(self.subFrequency) \
@@ -16,6 +18,31 @@ pub(super) const POLICY_SPEC: Rules = Rules(&[
         "presetRef is for backup policies only",
     ),
     (
+        "!has(self.enableStaggering) || !self.enableStaggering || has(self.backupWindow) || has(self.presetRef)",
+        "enableStaggering needs backupWindow",
+    ),
+    (
+        "!has(self.frequency) || self.frequency == '@onDemand' || has(self.retention) \
+         || !self.actions.exists(a, a.action == 'backup')",
+        "retention is required to back up, except with @onDemand or presetRef",
+    ),
+    (
+        "has(self.selector) || !self.actions.exists(a, a.action == 'backup')",
+        "selector is required to back up",
+    ),
+    (
+        "!self.actions.exists(a, a.action == 'export') || self.actions.exists(a, a.action == 'backup')",
+        "an export needs a backup in the same policy",
+    ),
+    (
+        "!self.actions.exists(a, a.action == 'restore') || self.actions.exists(a, a.action == 'import')",
+        "a restore needs an import in the same policy",
+    ),
+]);
+
+/// What holds of a policy's schedule and retention wherever they stand.
+pub(crate) const TIMING: Rules = Rules(&[
+    (
         "!has(self.frequency) || self.frequency != '@onDemand' \
          || !(has(self.subFrequency) || has(self.backupWindow))",
         "@onDemand excludes subFrequency and backupWindow",
@@ -25,10 +52,6 @@ pub(super) const POLICY_SPEC: Rules = Rules(&[
          || !((has(self.subFrequency.minutes) && size(self.subFrequency.minutes) > 0) \
          || (has(self.subFrequency.hours) && size(self.subFrequency.hours) > 0))",
         "backupWindow excludes subFrequency.minutes and subFrequency.hours",
-    ),
-    (
-        "!has(self.enableStaggering) || !self.enableStaggering || has(self.backupWindow) || has(self.presetRef)",
-        "enableStaggering needs backupWindow",
     ),
     (
         "!has(self.subFrequency) || !has(self.subFrequency.minutes) || size(self.subFrequency.minutes) < 2 \
@@ -66,11 +89,6 @@ pub(super) const POLICY_SPEC: Rules = Rules(&[
         "subFrequency.days cannot be combined with @weekly",
     ),
     (
-        "!has(self.frequency) || self.frequency == '@onDemand' || has(self.retention) \
-         || !self.actions.exists(a, a.action == 'backup')",
-        "retention is required to back up, except with @onDemand or presetRef",
-    ),
-    (
         "!has(self.retention) || !has(self.retention.hourly) || self.retention.hourly == 0 \
          || !has(self.frequency) || !(self.frequency in ['@daily', '@weekly', '@monthly', '@yearly'])",
         "retention.hourly is finer than the frequency",
@@ -89,18 +107,6 @@ pub(super) const POLICY_SPEC: Rules = Rules(&[
         "!has(self.retention) || !has(self.retention.monthly) || self.retention.monthly == 0 \
          || !has(self.frequency) || self.frequency != '@yearly'",
         "retention.monthly is finer than the frequency",
-    ),
-    (
-        "has(self.selector) || !self.actions.exists(a, a.action == 'backup')",
-        "selector is required to back up",
-    ),
-    (
-        "!self.actions.exists(a, a.action == 'export') || self.actions.exists(a, a.action == 'backup')",
-        "an export needs a backup in the same policy",
-    ),
-    (
-        "!self.actions.exists(a, a.action == 'restore') || self.actions.exists(a, a.action == 'import')",
-        "a restore needs an import in the same policy",
     ),
 ]);
 

@@ -176,11 +176,7 @@ fn check_fault(pointer: &str, value: Value, message: &str) {
 #[test]
 fn a_wrong_schedule_retention_or_selector_is_named() {
     for (pointer, value, message) in [
-        (
-            "/presetRef",
-            json!({ "name": "gold" }),
-            "spec.presetRef: policy presets are not supported by this version",
-        ),
+        ("/presetRef", json!({ "name": "gold" }), "spec.presetRef: the preset was not looked up"),
         (
             "/subFrequency",
             json!({ "minutes": [0, 5] }),

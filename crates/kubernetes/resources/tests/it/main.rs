@@ -1,3 +1,5 @@
 //! Our custom resource definitions on a real API server.
 
+mod configuration;
 mod custom_resources;
+mod server;
