@@ -2,6 +2,7 @@
 
 use keelson_catalog::RowKind;
 use keelson_model::names::group;
+use keelson_resources::configuration::CONFIGURATION;
 use keelson_resources::{KINDS, KindInfo, Verb};
 use keelson_workload::Kind;
 
@@ -61,20 +62,41 @@ rows! {
 }
 
 pub(crate) fn profile() -> Kind {
-    Kind::namespaced(&format!("{}/{}", group::CONFIG, group::VERSION), "Profile", "profiles")
+    configured("Profile", "profiles")
 }
 
 pub(crate) fn policy() -> Kind {
-    Kind::namespaced(&format!("{}/{}", group::CONFIG, group::VERSION), "Policy", "policies")
+    configured("Policy", "policies")
+}
+
+pub(crate) fn preset() -> Kind {
+    configured("PolicyPreset", "policypresets")
+}
+
+/// Every kind of configuration, each after those that it refers to, and of what kind its rows are.
+pub(crate) fn configuration() -> impl Iterator<Item = (Kind, RowKind)> {
+    CONFIGURATION.iter().map(|of| (configured(of.kind, of.plural), configured_rows(of.plural)))
+}
+
+fn configured(kind: &str, plural: &str) -> Kind {
+    Kind::namespaced(&format!("{}/{}", group::CONFIG, group::VERSION), kind, plural)
 }
 
 /// Rows that mirror configuration are named like the resources they mirror.
+fn configured_rows(plural: &str) -> RowKind {
+    RowKind::new(format!("{plural}.{}", group::CONFIG))
+}
+
 pub(crate) fn profiles() -> RowKind {
-    RowKind::new(format!("profiles.{}", group::CONFIG))
+    configured_rows("profiles")
 }
 
 pub(crate) fn policies() -> RowKind {
-    RowKind::new(format!("policies.{}", group::CONFIG))
+    configured_rows("policies")
+}
+
+pub(crate) fn presets() -> RowKind {
+    configured_rows("policypresets")
 }
 
 pub(crate) fn secrets() -> RowKind {

@@ -1,7 +1,7 @@
 //! Mirrors configuration from the cluster into the catalog, so that what is shipped always holds it.
 //!
-//! Watches tell what is there; a pass makes the catalog say the same: profiles, policies, and the Secrets that profiles
-//! name, sealed under the catalog's key. A pass follows every change. What it could not write stays due, and from time
+//! Watches tell what is there; a pass makes the catalog say the same: every kind of configuration, and the Secrets that
+//! profiles name, sealed under the catalog's key. A pass follows every change. What it could not write stays due, and from time
 //! to time everything is: a catalog that was switched, or an event that was missed, is made up for.
 //!
 //! Guarantees: until a recovery has finished nothing is removed, because the cluster does not hold yet what the
@@ -57,7 +57,8 @@ enum MirrorError {
 
 pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken) {
     let namespace = platform.settings.install_namespace.clone();
-    let configuration = platform.cluster.watch(vec![kinds::profile(), kinds::policy()], None);
+    let configuration = kinds::configuration().map(|(kind, _)| kind).collect();
+    let configuration = platform.cluster.watch(configuration, None);
     let of_secrets = platform.cluster.watch(vec![secrets::kind()], Some(&namespace));
     let mut events = pin!(futures::stream::select(configuration, of_secrets));
     let mut mirror = Mirror { known: Known::new(&namespace), generation: None, unfinished: None };
@@ -137,7 +138,7 @@ impl Mirror {
     async fn remove_gone(&self, platform: &Platform, catalog: &Database) -> Result<(), MirrorError> {
         let owed = recovery::state::owed(platform).map_err(|source| MirrorError::ReadOwed { source })?;
         let owed: BTreeSet<RowKey> = owed.iter().map(Owed::key).collect();
-        for kind in [kinds::profiles(), kinds::policies()] {
+        for (_, kind) in kinds::configuration() {
             if let Some(present) = self.known.all_of(&kind) {
                 remove_others(catalog, &kind, &(&present | &owed)).await?;
             }

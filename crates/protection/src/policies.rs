@@ -31,6 +31,8 @@ pub(crate) struct Policy {
 pub(crate) enum PolicyError {
     #[error("read policy '{namespace}/{name}'")]
     Read { namespace: String, name: String, source: RequestError },
+    #[error("read preset '{namespace}/{name}'")]
+    ReadPreset { namespace: String, name: String, source: RequestError },
     #[error("there is no policy '{name}' in namespace '{namespace}'")]
     Absent { namespace: String, name: String },
     #[error("policy '{name}' is not valid: {}", faults.join("; "))]
@@ -47,6 +49,7 @@ impl Classified for PolicyError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Read { source, .. }
+            | Self::ReadPreset { source, .. }
             | Self::ListNamespaces { source, .. }
             | Self::ListLabels { source, .. } => source.class(),
             Self::Absent { .. } => ErrorClass::NotFound,
@@ -58,6 +61,7 @@ impl Classified for PolicyError {
     fn code(&self) -> &'static str {
         match self {
             Self::Read { .. } => "policy.read",
+            Self::ReadPreset { .. } => "policy.read_preset",
             Self::Absent { .. } => "policy.absent",
             Self::Invalid { .. } => "policy.invalid",
             Self::NotValidated { .. } => "policy.not_validated",
@@ -73,7 +77,16 @@ pub(crate) async fn fetch_valid(
     namespace: &str,
     name: &str,
 ) -> Result<Policy, PolicyError> {
-    parse_valid(fetch(platform, namespace, name).await?, &platform.settings.install_namespace)
+    let object = fetch(platform, namespace, name).await?;
+    let preset = fetch_preset(platform, &object).await?;
+    parse_valid(&object, preset.as_ref(), &platform.settings.install_namespace)
+}
+
+/// The preset that a policy names, if it is there.
+async fn fetch_preset(platform: &Platform, policy: &Value) -> Result<Option<Value>, PolicyError> {
+    let Some((namespace, name)) = policy::preset_of(policy) else { return Ok(None) };
+    let read = platform.cluster.read_object(&kinds::preset(), Some(&namespace), &name).await;
+    read.map_err(|source| PolicyError::ReadPreset { namespace, name, source })
 }
 
 async fn fetch(platform: &Platform, namespace: &str, name: &str) -> Result<Value, PolicyError> {
@@ -86,8 +99,13 @@ async fn fetch(platform: &Platform, namespace: &str, name: &str) -> Result<Value
 }
 
 /// A policy that the controller found valid as it stands now. A verdict about an earlier specification counts for
-/// nothing, and where a policy may reach is never believed: the hash is short and can be aimed at.
-pub(crate) fn parse_valid(object: Value, install_namespace: &str) -> Result<Policy, PolicyError> {
+/// nothing, and where a policy may reach is never believed: the hash is short and can be aimed at. `preset` is the one that
+/// it names, if that is there.
+pub(crate) fn parse_valid(
+    object: &Value,
+    preset: Option<&Value>,
+    install_namespace: &str,
+) -> Result<Policy, PolicyError> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let status = &object["status"];
     let is_current = status["hash"].as_u64() == Some(u64::from(spec_hash(&object["spec"])));
@@ -102,7 +120,10 @@ pub(crate) fn parse_valid(object: Value, install_namespace: &str) -> Result<Poli
         }
         _ => return Err(PolicyError::NotValidated { name }),
     }
-    let policy = match parse(object) {
+    if preset.is_some_and(|preset| !policy::is_judged(preset)) {
+        return Err(PolicyError::NotValidated { name });
+    }
+    let policy = match policy::resolve(object, preset).and_then(parse) {
         Ok(policy) => policy,
         Err(faults) => return Err(PolicyError::Invalid { name, faults }),
     };
@@ -179,7 +200,7 @@ mod tests {
     #[test]
     fn a_verdict_counts_for_the_specification_it_was_made_of() {
         let check = |object: Value, expected: Option<&str>| {
-            let found = parse_valid(object, "kasten-io").map(drop).map_err(|error| error.to_string());
+            let found = parse_valid(&object, None, "kasten-io").map(drop).map_err(|error| error.to_string());
             match expected {
                 None => assert_eq!(found, Ok(())),
                 Some(part) => assert!(found.as_ref().is_err_and(|fault| fault.contains(part)), "{found:?}"),

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, Row, RowKey, RowKind};
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadError, Row, RowKey, RowKind};
 use keelson_crypto::Sha256;
 use keelson_model::names::label;
 use keelson_model::schedule::Schedule;
+use keelson_resources::policy;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +71,8 @@ async fn start_due(platform: &Platform, catalog: &Database, delays: &mut Delays)
     for stored in catalog.rows(Query::of(kinds::policies())) {
         let row = stored.map_err(CommitOrRead::Read)?.row;
         known.insert(row.uid.clone());
-        let Some(policy) = runnable(&row.body, &platform.settings.install_namespace) else { continue };
+        let policy = runnable(catalog, &row.body, &platform.settings.install_namespace);
+        let Some(policy) = policy.map_err(CommitOrRead::Read)? else { continue };
         match consider(platform, catalog, &policy, &row.uid, now).await {
             Ok(Considered::Settled) => {}
             Ok(Considered::Waits { run, since }) if delays.is_new(&row.uid, since) => {
@@ -87,10 +89,17 @@ async fn start_due(platform: &Platform, catalog: &Database, delays: &mut Delays)
 }
 
 /// Only a policy that was found valid and is not paused runs by itself.
-fn runnable(body: &[u8], install_namespace: &str) -> Option<Policy> {
-    let object = mirror::object_of(body)?;
-    let paused = object["spec"]["paused"] == true;
-    if paused { None } else { policies::parse_valid(object, install_namespace).ok() }
+fn runnable(catalog: &Database, body: &[u8], install_namespace: &str) -> Result<Option<Policy>, ReadError> {
+    let Some(object) = mirror::object_of(body) else { return Ok(None) };
+    if object["spec"]["paused"] == true {
+        return Ok(None);
+    }
+    let preset = match policy::preset_of(&object) {
+        Some((namespace, name)) => catalog.read(&RowKey::new(kinds::presets(), namespace, name))?,
+        None => None,
+    };
+    let preset = preset.and_then(|stored| mirror::object_of(&stored.row.body));
+    Ok(policies::parse_valid(&object, preset.as_ref(), install_namespace).ok())
 }
 
 /// What has become of a policy.
@@ -257,7 +266,7 @@ async fn forget_gone(platform: &Platform, known: &HashSet<String>) -> Result<(),
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitOrRead {
     #[error("read the schedules")]
-    Read(#[source] keelson_catalog::ReadError),
+    Read(#[source] ReadError),
     #[error("look for the namespace of a policy that is due")]
     Namespace(#[source] namespaces::ReadNamespaceError),
     #[error("write the schedules")]

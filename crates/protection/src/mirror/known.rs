@@ -132,11 +132,7 @@ impl Known {
 }
 
 fn row_kind(kind: &Kind) -> Option<RowKind> {
-    match kind.kind.as_str() {
-        "Profile" => Some(kinds::profiles()),
-        "Policy" => Some(kinds::policies()),
-        _ => None,
-    }
+    kinds::configuration().find(|(known, _)| known == kind).map(|(_, rows)| rows)
 }
 
 fn row_of(kind: RowKind, event: ConfigEvent, now: Timestamp) -> Row {

@@ -206,6 +206,7 @@ fn steps(material: &Material, generation: Generation, mode: DrMode, skip: SkipRe
         steps.extend([
             put_back("secrets", skip.secrets),
             put_back("profiles", skip.profiles),
+            put_back("other configuration", false),
             put_back("policies", skip.policies),
         ]);
     }

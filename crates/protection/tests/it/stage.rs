@@ -29,6 +29,8 @@ pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
     cluster.apply_manifest(&namespace).await?;
     for (_, definition) in keelson_resources::crd::crds() {
         cluster.apply_manifest(&definition).await?;
+    }
+    for (_, definition) in keelson_resources::crd::crds() {
         let name = definition["metadata"]["name"].as_str().context("a name")?;
         cluster.wait_established(name, Duration::from_secs(30)).await?;
     }

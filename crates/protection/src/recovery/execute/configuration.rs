@@ -1,4 +1,5 @@
-//! Puts configuration back into the cluster: secrets first, then the profiles that name them, then policies.
+//! Puts configuration back into the cluster: secrets first, then the profiles that name them, then each kind after those
+//! that it refers to, and policies last.
 //!
 //! The profile that the recovery itself reads through, and its Secret, change only after the new ones have opened the
 //! location; otherwise they stay and the report says so.
@@ -44,16 +45,22 @@ pub(crate) async fn put_back(
             writer.secret(&row).await?;
         }
     }
-    if !plan.skips("profiles") {
-        phase("Restoring profiles");
-        for row in rows(&catalog, kinds::profiles())? {
-            writer.object(&row, &kinds::profile()).await?;
+    let mut last = None;
+    for (kind, row_kind) in kinds::configuration() {
+        // Only these two can be left out.
+        let (words, skipped) = match kind.resource.as_str() {
+            "profiles" => ("Restoring profiles", plan.skips("profiles")),
+            "policies" => ("Restoring policies", plan.skips("policies")),
+            _ => ("Restoring other configuration", false),
+        };
+        if skipped {
+            continue;
         }
-    }
-    if !plan.skips("policies") {
-        phase("Restoring policies");
-        for row in rows(&catalog, kinds::policies())? {
-            writer.object(&row, &kinds::policy()).await?;
+        if last.replace(words) != Some(words) {
+            phase(words);
+        }
+        for row in rows(&catalog, row_kind)? {
+            writer.object(&row, &kind).await?;
         }
     }
     Ok(PutBack { notes: writer.notes, owed: writer.owed })
@@ -92,8 +99,8 @@ async fn try_again(
         }
         platform.cluster.apply_secret(&secret).await
     } else {
-        let kind = if key.kind == kinds::profiles() { kinds::profile() } else { kinds::policy() };
-        let Some(object) = object_of(&row) else { return Ok(None) };
+        let found = kinds::configuration().find(|(_, rows)| *rows == key.kind);
+        let Some(((kind, _), object)) = found.zip(object_of(&row)) else { return Ok(None) };
         let present = platform.cluster.read_object(&kind, Some(&key.namespace), &key.name).await;
         if present.map_err(failed)?.is_some() {
             return Ok(None);
@@ -258,7 +265,7 @@ fn object_of(row: &Stored) -> Option<Value> {
         map.remove("status");
     }
     object["metadata"]["namespace"] = Value::from(row.row.namespace.clone());
-    strip_nulls(&mut object);
+    strip_nulls(&mut object["metadata"]);
     Some(object)
 }
 
@@ -266,7 +273,8 @@ fn same_specification(present: &Value, wanted: &Value) -> bool {
     present["spec"] == wanted["spec"]
 }
 
-/// Server-side apply takes `null` for a wish to own nothing of a field; the row only means that it was absent.
+/// Server-side apply takes `null` for a wish to own nothing of a field; the row only means that it was absent. One in a
+/// specification is its user's: the API server keeps it where anything is taken.
 fn strip_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -42,6 +42,8 @@ impl Site {
         make_namespace(&cluster, NAMESPACE).await?;
         for (_, definition) in crd::crds() {
             cluster.apply_manifest(&definition).await?;
+        }
+        for (_, definition) in crd::crds() {
             let name = definition["metadata"]["name"].as_str().context("a name")?;
             cluster.wait_established(name, Duration::from_secs(30)).await?;
         }
