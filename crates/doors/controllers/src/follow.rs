@@ -2,14 +2,28 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, future};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use tracing::debug;
+
+/// When to look at an object again that came before what it names was listed.
+pub(crate) const LISTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Whether everything was listed: before that, what a store does not hold is not missing. Never waited for inside a
+/// reconcile, since the stream that fills the store is not polled while as many reconciles wait as may run at once.
+pub(crate) fn is_listed<K>(store: &Store<K>) -> bool
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    store.wait_until_ready().now_or_never().is_some()
+}
 
 /// Follows Secrets of a namespace, and of each only what tells that it has changed.
 pub(crate) fn follow_secrets(

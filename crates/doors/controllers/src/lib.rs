@@ -1,7 +1,8 @@
-//! The reconcilers of our custom resources: they look at profiles and policies and say in the status what they found.
+//! The reconcilers of our custom resources: they look at each object and say in the status what they found.
 //!
-//! Each kind is five steps in five files. What to look at and what it means is decided in `keelson-protection`.
+//! Profiles and policies are five steps in five files each; all other kinds share one pipeline. What to look at and what it means is decided in `keelson-protection`.
 
+mod configuration;
 mod disaster_recovery;
 mod follow;
 mod looks;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use keelson_protection::Platform;
 use tokio_util::sync::CancellationToken;
 
-/// Reconciles profiles and policies until `stop`, then waits for what is in flight.
+/// Reconciles all kinds of configuration until `stop`, then waits for what is in flight.
 pub async fn run(platform: Arc<Platform>, client: kube::Client, stop: CancellationToken) {
     if platform.instance_away().is_some() {
         // A verdict on the policy that protects the platform would enable that under another identity.
@@ -24,7 +25,8 @@ pub async fn run(platform: Arc<Platform>, client: kube::Client, stop: Cancellati
     }
     tokio::join!(
         profile::run(platform.clone(), client.clone(), stop.clone()),
-        policy::run(platform.clone(), client, stop.clone()),
+        policy::run(platform.clone(), client.clone(), stop.clone()),
+        configuration::run(platform.clone(), client, stop.clone()),
         disaster_recovery::run(platform, stop),
     );
 }

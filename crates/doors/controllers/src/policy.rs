@@ -14,6 +14,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use keelson_model::names::DR_SECRET;
 use keelson_protection::Platform;
+use keelson_resources::configuration::preset::PolicyPreset;
 use keelson_resources::policy::Policy;
 use keelson_resources::profile::Profile;
 use keelson_workload::Kind;
@@ -26,7 +27,7 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::follow::{follow, follow_secrets};
+use crate::follow::{LISTED_AGAIN_AFTER, follow, follow_secrets, is_listed};
 use crate::looks::{Look, Looks};
 use crate::publish::{ReconcileError, publish, retry};
 use crate::subject::{plain_kind, reference};
@@ -45,6 +46,9 @@ struct Context {
     profile_resource: ApiResource,
     /// Of the install namespace.
     profiles: Store<DynamicObject>,
+    preset_resource: ApiResource,
+    /// Of all namespaces.
+    presets: Store<DynamicObject>,
     /// The Secret with the passphrase; only what tells that it has changed.
     passphrase: Store<PartialObjectMeta<Secret>>,
     looks: Looks<Basis>,
@@ -61,6 +65,10 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
     );
     let profiles = watcher(profiles, watcher::Config::default());
     let (profiles, profile_touched) = follow(profiles, profile_resource.clone());
+    let preset_resource = ApiResource::erase::<PolicyPreset>(&());
+    let presets = Api::<DynamicObject>::all_with(client.clone(), &preset_resource);
+    let (presets, preset_touched) =
+        follow(watcher(presets, watcher::Config::default()), preset_resource.clone());
     let only = watcher::Config::default().fields(&format!("metadata.name={DR_SECRET}"));
     let (passphrase, passphrase_touched) =
         follow_secrets(client.clone(), &platform.settings().install_namespace, only);
@@ -70,6 +78,8 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
         resource: resource.clone(),
         profile_resource,
         profiles,
+        preset_resource,
+        presets,
         passphrase,
         looks: Looks::new(),
         stop: stop.clone(),
@@ -78,6 +88,7 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
     Controller::new_with(policies, watcher::Config::default(), resource)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_all_on(profile_touched)
+        .reconcile_all_on(preset_touched)
         .reconcile_all_on(passphrase_touched)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error, _| retry(error), context.clone())
@@ -93,6 +104,9 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
 
 async fn reconcile(policy: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let platform = &context.platform;
+    if !is_listed(&context.presets) {
+        return Ok(Action::requeue(LISTED_AGAIN_AFTER));
+    }
     let at = reference(&policy, &context.resource);
     let observed = observe(&context, &policy);
     let step = match decide(&observed, platform.clock().now()) {

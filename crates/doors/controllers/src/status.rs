@@ -1,4 +1,4 @@
-//! What the statuses of both kinds are made of. Pure.
+//! What the statuses of all kinds are made of. Pure.
 
 use jiff::Timestamp;
 use keelson_resources::Time;

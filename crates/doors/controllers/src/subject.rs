@@ -1,4 +1,4 @@
-//! The object that is reconciled, as far as both kinds have it in common.
+//! The object that is reconciled, as far as all kinds have it in common.
 
 use keelson_resources::spec_hash;
 use keelson_workload::{Kind, NamespacedName};

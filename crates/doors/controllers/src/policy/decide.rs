@@ -31,6 +31,10 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     if observed.subject.lifetime == Lifetime::BeingDeleted {
         return Decision::Wait(None);
     }
+    // Its verdict is a change that wakes us; until then the one before stands.
+    if observed.awaits_preset {
+        return Decision::Wait(None);
+    }
     let is_told = tells_what_was_found(observed);
     if let Attention::After(pause) = decide_attention(observed.last.as_ref(), &observed.basis, is_told, now) {
         return Decision::Wait(Some(pause));

@@ -42,8 +42,13 @@ fn observed(name: &str) -> Observed {
     let parsed = policy::parse(&subject.object);
     assert_eq!(parsed.as_ref().err(), None);
     let profiles = vec![named(ProfileHealth::Writable)];
-    let basis =
-        Basis { uid: subject.uid.clone(), hash: subject.hash, profiles, passphrase: Some("7".to_owned()) };
+    let basis = Basis {
+        uid: subject.uid.clone(),
+        hash: subject.hash,
+        preset: None,
+        profiles,
+        passphrase: Some("7".to_owned()),
+    };
     let status = PolicyStatus {
         validation: Some(SUCCESS.to_owned()),
         hash: Some(i64::from(subject.hash)),
@@ -53,7 +58,7 @@ fn observed(name: &str) -> Observed {
         ..PolicyStatus::default()
     };
     let last = Some(Look { basis: basis.clone(), at: NOW - SignedDuration::from_secs(60), failures: 0 });
-    Observed { subject, parsed, status, basis, last }
+    Observed { subject, awaits_preset: false, parsed, status, basis, last }
 }
 
 #[test]
@@ -69,6 +74,12 @@ fn a_policy_is_checked_when_it_or_a_profile_it_names_changed() {
     check("the passphrase changed", |observed| observed.basis.passphrase = Some("8".to_owned()), true);
     check("the passphrase is gone", |observed| observed.basis.passphrase = None, true);
     check("another spec", |observed| observed.basis.hash += 1, true);
+    check(
+        "its preset is being looked at",
+        |observed| (observed.awaits_preset, observed.last) = (true, None),
+        false,
+    );
+    check("another preset", |observed| observed.basis.preset = Some((1, Value::Null)), true);
     check(
         "its profile failed",
         |observed| observed.basis.profiles = vec![named(ProfileHealth::Failed)],

@@ -1,5 +1,7 @@
 //! The reconcilers beside a real API server: what a user writes, and the status that appears.
 
+mod configuration;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +49,8 @@ impl Scene {
         let cluster = Cluster::from_client(client.clone());
         for (_, definition) in crds() {
             cluster.apply_manifest(&definition).await?;
+        }
+        for (_, definition) in crds() {
             let name = definition["metadata"]["name"].as_str().context("a name")?;
             cluster.wait_established(name, Duration::from_secs(30)).await?;
         }
