@@ -5,6 +5,7 @@ mod batches;
 mod cancel;
 mod catalog;
 mod command_line;
+mod configuration;
 mod damage;
 mod departures;
 mod discovery;
