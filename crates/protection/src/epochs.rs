@@ -14,11 +14,12 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use keelson_crypto::{Keyring, ObjectKind, Sha256};
 use keelson_model::{Chain, Classified, ClusterId, ErrorClass, InstanceId, LineageId};
+use keelson_repository::RetireError;
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::retired::{
-    FoundList, RetiredBefore, Standing, StrangersList, judge, record_retired, stand, take_over,
+    Inherited, RetiredBefore, StrangersList, epoch_of, find_counting, foresee_inherited, inherit,
 };
 use crate::documents::{self, DocumentError};
 use crate::layout::{ClusterFolder, Epoch, RETIRED_SUFFIX, name_of};
@@ -64,6 +65,8 @@ pub enum EpochError {
     Read { path: StorePath, source: StoreError },
     #[error("write the claim '{path}'")]
     Write { path: StorePath, source: StoreError },
+    #[error("list what owners before have retired")]
+    ListRetired { source: RetireError },
     #[error("seal a claim")]
     Seal { source: DocumentError },
     #[error("epoch {epoch} was claimed by instance {by} in the meantime")]
@@ -80,6 +83,7 @@ impl Classified for EpochError {
             Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
                 source.class()
             }
+            Self::ListRetired { source } => source.class(),
             Self::Seal { source } => source.class(),
             Self::Lost { .. } => ErrorClass::Conflict,
             Self::TooMany { .. } | Self::Exhausted { .. } => ErrorClass::Corrupt,
@@ -91,6 +95,7 @@ impl Classified for EpochError {
             Self::List { .. } => "epoch.list",
             Self::Read { .. } => "epoch.read",
             Self::Write { .. } => "epoch.write",
+            Self::ListRetired { source } => source.code(),
             Self::Seal { .. } => "epoch.seal",
             Self::Lost { .. } => "epoch.lost",
             Self::TooMany { .. } => "epoch.too_many",
@@ -103,6 +108,7 @@ impl Classified for EpochError {
             Self::List { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
                 source.hint()
             }
+            Self::ListRetired { source } => source.hint(),
             Self::Lost { .. } => Some("another instance owns this data now; only one may".to_owned()),
             Self::Seal { .. } | Self::TooMany { .. } | Self::Exhausted { .. } => None,
         }

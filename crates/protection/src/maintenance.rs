@@ -11,13 +11,12 @@ mod locks;
 mod places;
 mod run;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, Expect, RowKey, RowKind};
-use keelson_model::{Chain, Classified, ErrorClass, LineageId, SessionId, later};
+use keelson_model::{Chain, Classified, ErrorClass, later};
 use keelson_repository::{
     JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackError, RepackThresholds,
     Repository, SessionPurpose,
@@ -25,10 +24,10 @@ use keelson_repository::{
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::epochs::{FoundList, RetiredBefore, Standing, StrangersList};
-use crate::layout::{ClusterFolder, Epoch};
+use crate::epochs::{Inherited, RetiredBefore, StrangersList};
+use crate::layout::ClusterFolder;
 use crate::maintenance::locks::Needed;
-use crate::maintenance::places::{Place, Stands};
+use crate::maintenance::places::Place;
 use crate::maintenance::run::Run;
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
@@ -184,7 +183,7 @@ async fn pass(platform: &Platform, number: u64) -> PassReport {
         }
     };
     for place in places {
-        let Stands { repositories, list, stranger } = match stand(platform, &place).await {
+        let (repositories, Inherited { list, stranger }) = match stand(platform, &place).await {
             Ok(stands) => stands,
             Err(Trouble::Refused(why)) => {
                 report.refuse(why);
@@ -322,46 +321,17 @@ impl<E: Classified> From<E> for Trouble {
     }
 }
 
-/// Proves ownership, and finds out which retirements count there.
-async fn stand(platform: &Platform, place: &Place) -> Result<Stands, Trouble> {
+/// Proves ownership, and finds out by what to judge the retirements there.
+async fn stand(platform: &Platform, place: &Place) -> Result<(Vec<Repository<Open>>, Inherited), Trouble> {
     let proof = place.prove(platform).await?;
     let repositories = place.open(platform).await?;
     let Place::Shared { location, cluster, .. } = place else {
-        return Ok(Stands::first(repositories));
+        return Ok((repositories, Inherited::default()));
     };
-    let epoch = Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX));
     let (lineage, keys) = (platform.identity().lineage, ownership::lineage_keys(platform)?);
-    let folder = ClusterFolder::new(cluster);
-    let store = &*location.store;
-    if epoch.0 <= 1 {
-        return Ok(Stands::first(repositories));
-    }
-    let (before, passed_over) = match epochs::stand(store, &folder, lineage, &keys, epoch).await? {
-        Standing::Listed(list) => return Ok(Stands { repositories, list: Some(list), stranger: None }),
-        Standing::Blocked(stranger) => {
-            return Ok(Stands { repositories, list: None, stranger: Some(stranger) });
-        }
-        Standing::Unlisted { before, stranger } => (before, stranger),
-    };
-    let taken = taken_over(&repositories, lineage, before.as_ref()).await?;
-    Ok(match epochs::record_retired(store, &folder, lineage, &keys, epoch, taken).await? {
-        FoundList::List(list) => Stands { repositories, list: Some(list), stranger: passed_over },
-        FoundList::Stranger(stranger) => Stands { repositories, list: None, stranger: Some(stranger) },
-        FoundList::Absent => Stands { repositories, list: None, stranger: passed_over },
-    })
-}
-
-/// What a new owner takes over of the retirements of those before.
-async fn taken_over(
-    repositories: &[Repository<Open>],
-    lineage: LineageId,
-    before: Option<&RetiredBefore>,
-) -> Result<BTreeSet<SessionId>, Trouble> {
-    let mut taken = BTreeSet::new();
-    for repository in repositories {
-        taken.extend(epochs::take_over(&repository.list_retired().await?, lineage, before));
-    }
-    Ok(taken)
+    let (store, folder, epoch) = (&*location.store, ClusterFolder::new(cluster), epochs::epoch_of(&proof));
+    let inherited = epochs::inherit(store, &folder, lineage, &keys, epoch, &repositories).await?;
+    Ok((repositories, inherited))
 }
 
 /// How far a prune came.
@@ -382,11 +352,7 @@ async fn prune(
         let proof = place.prove(platform).await?;
         retire_unnamed(platform, place, repository, &proof).await?;
         orphans::retire(platform, repository, &proof).await?;
-        // First the retirements, then the claims: one that is stated in between is not among them.
-        let retirements = repository.list_retired().await?;
-        let proof = place.prove(platform).await?;
-        let judged = judge(platform, place, &retirements, &proof, list);
-        Ok::<_, Trouble>((proof, judged))
+        judge(platform, place, repository, list).await
     };
     let (proof, judged) = run.step(platform, "retire", retiring).await?;
     if repack {
@@ -428,22 +394,23 @@ async fn retire_unnamed(
     Ok(())
 }
 
-fn judge(
+async fn judge(
     platform: &Platform,
     place: &Place,
-    retirements: &[keelson_repository::Retirement],
-    proof: &Ownership,
+    repository: &Repository<Open>,
     list: Option<&RetiredBefore>,
-) -> JudgedRetirements {
+) -> Result<(Ownership, JudgedRetirements), Trouble> {
     match place {
         // Nobody else can reach the platform's own volume.
-        Place::Local => JudgedRetirements {
-            valid: retirements.iter().map(|retirement| retirement.outcome).collect(),
-            ..JudgedRetirements::default()
-        },
+        Place::Local => {
+            let retirements = repository.list_retired().await?;
+            let valid = retirements.iter().map(|retirement| retirement.outcome).collect();
+            let judged = JudgedRetirements { valid, ..JudgedRetirements::default() };
+            Ok((place.prove(platform).await?, judged))
+        }
         Place::Shared { .. } => {
-            let epoch = Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX));
-            epochs::judge(retirements, platform.identity().lineage, epoch, list)
+            let lineage = platform.identity().lineage;
+            epochs::find_counting(repository, lineage, list, place.prove(platform)).await
         }
     }
 }

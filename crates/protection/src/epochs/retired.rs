@@ -1,7 +1,10 @@
 //! Which retirements count: `epochs/<lineage>/<n>.retired` names those that epoch `n` found when it was claimed.
 //!
 //! An owner of an earlier epoch who was paused may state a retirement after another has taken over. It is in no such
-//! list and therefore void. Whoever judges lists the retirements first and reads the claims afterwards.
+//! list and therefore void.
+//!
+//! Order of a new owner: 1 claim the epoch, 2 only then list the retirements, 3 create the list ([`inherit`]); of every
+//! owner then, each time it prunes: 4 list the retirements, 5 only then read the claims, and judge ([`find_counting`]).
 //!
 //! Anybody who can write can be first in a list's place. What does not open there under the lineage's key names nothing:
 //! it makes no retirement count that an owner has not found, and stops nobody from freeing what he himself retires.
@@ -10,7 +13,7 @@ use std::collections::BTreeSet;
 
 use keelson_crypto::{Keyring, ObjectKind};
 use keelson_model::{LineageId, SessionId};
-use keelson_repository::{JudgedRetirements, Retirement};
+use keelson_repository::{JudgedRetirements, Open, Ownership, Repository, RetireError, Retirement};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 
@@ -27,14 +30,14 @@ pub(crate) struct RetiredBefore {
 }
 
 impl RetiredBefore {
-    pub(crate) fn of(epoch: Epoch, outcomes: BTreeSet<SessionId>) -> Self {
+    fn of(epoch: Epoch, outcomes: BTreeSet<SessionId>) -> Self {
         Self { version: 0, epoch, outcomes }
     }
 }
 
 /// What lies in the place of an epoch's list.
 #[derive(Debug)]
-pub(crate) enum FoundList {
+pub(super) enum FoundList {
     Absent,
     List(RetiredBefore),
     /// Nobody of this lineage wrote it, or not in this place.
@@ -50,7 +53,7 @@ pub(crate) struct StrangersList {
 
 impl FoundList {
     #[cfg(test)]
-    pub(crate) fn list(self) -> Option<RetiredBefore> {
+    pub(super) fn list(self) -> Option<RetiredBefore> {
         match self {
             Self::List(list) => Some(list),
             Self::Absent | Self::Stranger(_) => None,
@@ -58,9 +61,18 @@ impl FoundList {
     }
 }
 
+/// By what an owner judges what owners before it have retired.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    /// Without it none of that counts, and none is void.
+    pub list: Option<RetiredBefore>,
+    /// What lies in the place of a list and is none.
+    pub stranger: Option<StrangersList>,
+}
+
 /// What an owner has before it, who has looked for the list of its epoch.
 #[derive(Debug)]
-pub(crate) enum Standing {
+pub(super) enum Standing {
     /// The list is made.
     Listed(RetiredBefore),
     /// It cannot be made. What owners before have retired is neither freed nor withdrawn.
@@ -69,9 +81,102 @@ pub(crate) enum Standing {
     Unlisted { before: Option<RetiredBefore>, stranger: Option<StrangersList> },
 }
 
+/// Whether the list of an epoch can still be made, and of what.
+enum Prospect {
+    Decided(Inherited),
+    ToMake { taken: BTreeSet<SessionId>, passed_over: Option<StrangersList> },
+}
+
+/// Gives the list of an epoch that is claimed. Where there is none it is made, of what the repositories hold now: of all
+/// that are owned together, since what is not in it is void.
+pub(crate) async fn inherit(
+    store: &dyn Store,
+    cluster: &ClusterFolder,
+    lineage: LineageId,
+    keys: &Keyring,
+    epoch: Epoch,
+    repositories: &[Repository<Open>],
+) -> Result<Inherited, EpochError> {
+    let (taken, passed_over) = match prospect(store, cluster, lineage, keys, epoch, repositories).await? {
+        Prospect::Decided(inherited) => return Ok(inherited),
+        Prospect::ToMake { taken, passed_over } => (taken, passed_over),
+    };
+    Ok(match record_retired(store, cluster, lineage, keys, epoch, taken).await? {
+        FoundList::List(list) => Inherited { list: Some(list), stranger: passed_over },
+        FoundList::Stranger(stranger) => Inherited { list: None, stranger: Some(stranger) },
+        FoundList::Absent => Inherited { list: None, stranger: passed_over },
+    })
+}
+
+/// What [`inherit`] would give now. Makes nothing.
+pub(crate) async fn foresee_inherited(
+    store: &dyn Store,
+    cluster: &ClusterFolder,
+    lineage: LineageId,
+    keys: &Keyring,
+    epoch: Epoch,
+    repositories: &[Repository<Open>],
+) -> Result<Inherited, EpochError> {
+    Ok(match prospect(store, cluster, lineage, keys, epoch, repositories).await? {
+        Prospect::Decided(inherited) => inherited,
+        Prospect::ToMake { taken, passed_over } => {
+            Inherited { list: Some(RetiredBefore::of(epoch, taken)), stranger: passed_over }
+        }
+    })
+}
+
+async fn prospect(
+    store: &dyn Store,
+    cluster: &ClusterFolder,
+    lineage: LineageId,
+    keys: &Keyring,
+    epoch: Epoch,
+    repositories: &[Repository<Open>],
+) -> Result<Prospect, EpochError> {
+    // Nobody has owned it before.
+    if epoch.0 <= 1 {
+        return Ok(Prospect::Decided(Inherited::default()));
+    }
+    let (before, passed_over) = match stand(store, cluster, lineage, keys, epoch).await? {
+        Standing::Listed(list) => {
+            return Ok(Prospect::Decided(Inherited { list: Some(list), stranger: None }));
+        }
+        Standing::Blocked(stranger) => {
+            return Ok(Prospect::Decided(Inherited { list: None, stranger: Some(stranger) }));
+        }
+        Standing::Unlisted { before, stranger } => (before, stranger),
+    };
+    let mut taken = BTreeSet::new();
+    for repository in repositories {
+        let retirements = repository.list_retired().await;
+        let retirements = retirements.map_err(|source| EpochError::ListRetired { source })?;
+        taken.extend(take_over(&retirements, lineage, before.as_ref()));
+    }
+    Ok(Prospect::ToMake { taken, passed_over })
+}
+
+/// Lists the retirements of a repository, only then has ownership proven, and judges: one that is stated in between is
+/// not among them.
+pub(crate) async fn find_counting<E: From<RetireError>>(
+    repository: &Repository<Open>,
+    lineage: LineageId,
+    list: Option<&RetiredBefore>,
+    proof: impl Future<Output = Result<Ownership, E>>,
+) -> Result<(Ownership, JudgedRetirements), E> {
+    let retirements = repository.list_retired().await?;
+    let proof = proof.await?;
+    let judged = judge(&retirements, lineage, epoch_of(&proof), list);
+    Ok((proof, judged))
+}
+
+/// The epoch that is held.
+pub(crate) fn epoch_of(proof: &Ownership) -> Epoch {
+    Epoch(u32::try_from(proof.epoch()).unwrap_or(u32::MAX))
+}
+
 /// Looks for the list of an epoch, and for the newest one before it. If that does not open it counts as one that names
 /// nothing: what it named stays. To look further back could make count what it had found void.
-pub(crate) async fn stand(
+pub(super) async fn stand(
     store: &dyn Store,
     cluster: &ClusterFolder,
     lineage: LineageId,
@@ -100,7 +205,7 @@ pub(crate) async fn stand(
 }
 
 /// Pure: which retirements count while `newest` is the newest epoch and `list` is its list.
-pub(crate) fn judge(
+pub(super) fn judge(
     retirements: &[Retirement],
     lineage: LineageId,
     newest: Epoch,
@@ -126,7 +231,7 @@ pub(crate) fn judge(
 
 /// Pure: what a new owner takes over of the retirements that it found after its claim. `before` is the newest list of
 /// an earlier epoch: what was void then stays void.
-pub(crate) fn take_over(
+pub(super) fn take_over(
     retirements: &[Retirement],
     lineage: LineageId,
     before: Option<&RetiredBefore>,
@@ -141,7 +246,7 @@ pub(crate) fn take_over(
 }
 
 /// Creates the list of an epoch, once, and gives what is there afterwards: a list that was there already is the list.
-pub(crate) async fn record_retired(
+pub(super) async fn record_retired(
     store: &dyn Store,
     cluster: &ClusterFolder,
     lineage: LineageId,
@@ -161,7 +266,7 @@ pub(crate) async fn record_retired(
 }
 
 /// Reads the list of an epoch.
-pub(crate) async fn read_retired(
+pub(super) async fn read_retired(
     store: &dyn Store,
     cluster: &ClusterFolder,
     lineage: LineageId,

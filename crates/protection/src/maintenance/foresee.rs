@@ -7,12 +7,11 @@
 use std::collections::BTreeSet;
 
 use keelson_model::{Chain, ClusterId};
-use keelson_repository::Ownership;
 
 use super::Trouble;
 use super::places::{self, Place};
 use crate::contents;
-use crate::epochs::{self, RetiredBefore, Standing};
+use crate::epochs;
 use crate::layout::ClusterFolder;
 use crate::locations::Location;
 use crate::ownership::{self, Foreseen};
@@ -62,17 +61,10 @@ async fn foresee(
 ) -> Result<Foreseen, Trouble> {
     let lineage = platform.identity().lineage;
     let epoch = ownership::prove(platform, location, cluster).await?;
-    let proof = Ownership::proven_by_newest_epoch(lineage, u64::from(epoch.0));
     let repositories = place.open(platform).await?;
-    let (folder, keys) = (ClusterFolder::new(cluster), ownership::lineage_keys(platform)?);
-    let list = match epochs::stand(&*location.store, &folder, lineage, &keys, epoch).await? {
-        Standing::Listed(list) => Some(list),
-        Standing::Blocked(_) => None,
-        Standing::Unlisted { before, stranger: _ } => {
-            let taken = super::taken_over(&repositories, lineage, before.as_ref()).await?;
-            Some(RetiredBefore::of(epoch, taken))
-        }
-    };
+    let (store, folder, keys) =
+        (&*location.store, ClusterFolder::new(cluster), ownership::lineage_keys(platform)?);
+    let inherited = epochs::foresee_inherited(store, &folder, lineage, &keys, epoch, &repositories).await?;
     let mut foreseen = Foreseen {
         at: platform.clock.now(),
         retired: 0,
@@ -81,8 +73,9 @@ async fn foresee(
         expired: count_expired(platform, location, cluster)?,
     };
     for repository in &repositories {
-        let retirements = repository.list_retired().await?;
-        let judged = epochs::judge(&retirements, lineage, epoch, list.as_ref());
+        let proving = place.prove(platform);
+        let (proof, judged) =
+            epochs::find_counting(repository, lineage, inherited.list.as_ref(), proving).await?;
         let plan = repository.plan_prune(&proof, &judged).await?;
         foreseen.retired += plan.outcomes_to_remove();
         foreseen.packs += plan.packs_to_free();

@@ -9,7 +9,6 @@ use keelson_repository::{Locked, Open, OpenRepositoryError, Ownership, Repositor
 use keelson_store::StorePath;
 
 use super::Trouble;
-use crate::epochs::{RetiredBefore, StrangersList};
 use crate::layout::{ClusterFolder, name_of};
 use crate::locations::{self, Location};
 use crate::ownership;
@@ -22,21 +21,6 @@ use crate::repositories::{self, RepositoryRow};
 pub(super) enum Place {
     Local,
     Shared { location: Location, cluster: ClusterId, roots: Vec<StorePath> },
-}
-
-/// The repositories of a place, and what counts of the retirements that its owners before have stated.
-pub(super) struct Stands {
-    pub repositories: Vec<Repository<Open>>,
-    pub list: Option<RetiredBefore>,
-    /// What lies in the place of such a list and is none.
-    pub stranger: Option<StrangersList>,
-}
-
-impl Stands {
-    /// Nobody has owned it before.
-    pub(super) fn first(repositories: Vec<Repository<Open>>) -> Self {
-        Self { repositories, list: None, stranger: None }
-    }
 }
 
 impl fmt::Display for Place {

@@ -4,19 +4,18 @@
 //! removes them, whoever claims the next number has read the claim before it as it is for ever. The digest tells where a
 //! location was put together from two copies: `a_claim_out_of_another_copy_of_the_location_counts_for_nothing`.
 
+mod handover;
+mod liars;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use keelson_model::{RepositoryId, SessionId};
-use keelson_repository::{
-    ChunkSizes, NewRepository, NewSession, Open, OutcomeDraft, Ownership, Repository, SessionPurpose, Unlock,
-};
-use keelson_store::StorePath;
-use keelson_testkit::explorer::{Actor, Chooser, DepthFirst, RandomWalk, Run, Stage};
+use keelson_testkit::explorer::{Actor, Chooser, DepthFirst, RandomWalk, Replay, Run, Stage};
 
-use super::super::retired::{FoundList, RetiredBefore, judge, read_retired, record_retired, take_over};
+use self::handover::{Handover, Violation};
+use self::liars::Lie;
 use super::*;
 
 const NAMES: [&str; 3] = ["first", "second", "third"];
@@ -137,206 +136,19 @@ fn random_walks_of_claims_and_retirements_are_safe() {
         let raced = runtime.block_on(race(3, Put::CreateOnly, disturbances, &mut chooser));
         raced.unwrap_or_else(|what| panic!("walk {walk}: {what}"));
         let mut chooser = RandomWalk::new(walk);
-        let handed = runtime.block_on(scene.play(disturbances, Order::ListThenClaims, &mut chooser));
-        handed.unwrap_or_else(|what| panic!("walk {walk}: {what}"));
+        let handed = runtime.block_on(scene.play(disturbances, None, &mut chooser));
+        handed.unwrap_or_else(|found| panic!("walk {walk}: {}\n{}", found.what, found.run));
         runs += 2;
     }
     println!("claims: {runs} interleavings from seed {seed}, all safe");
 }
 
-/// In which order an owner finds out which retirements count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    ListThenClaims,
-    ClaimsThenList,
-}
-
-/// A repository with two outcomes. Its owner retires them and judges at the same time, paused at any point, while
-/// another takes over.
-struct Handover {
-    objects: Vec<(StorePath, Bytes)>,
-    lineage: Arc<Lineage>,
-    vault: Arc<VaultKeyring>,
-    outcomes: [SessionId; 2],
-    old: InstanceId,
-}
-
-/// What each owner found to count, and would remove.
-#[derive(Default)]
-struct Found {
-    by_old: Mutex<JudgedBy>,
-    by_new: Mutex<JudgedBy>,
-}
-
-type JudgedBy = Option<keelson_repository::JudgedRetirements>;
-
-impl Handover {
-    async fn new() -> Self {
-        let (memory, lineage, old) = (MemoryStore::new(), Arc::new(lineage()), instance());
-        let vault = Arc::new(VaultKeyring::new(VaultKey::generate(VaultKey::FIRST)));
-        let store: Arc<dyn Store> = Arc::new(memory.clone());
-        let new = NewRepository {
-            id: RepositoryId::from_bytes([7; 16]),
-            vault: &vault,
-            slots: &[],
-            chunks: ChunkSizes::DEFAULT,
-        };
-        let created = Repository::at(store, repository_root()).unwrap().create(new).await.unwrap();
-        let repository = created.load_index().await.unwrap();
-        let mut outcomes = Vec::new();
-        for _ in 0..2 {
-            let now = Timestamp::UNIX_EPOCH;
-            let session = NewSession { purpose: SessionPurpose::Backup, lives_until: now, now };
-            let session = repository.begin(session).await.unwrap();
-            let draft = OutcomeDraft {
-                created: now,
-                description: Vec::new(),
-                streams: Vec::new(),
-                retain_until: None,
-            };
-            outcomes.push(session.commit(draft).await.unwrap().id);
-        }
-        claim_by(&memory, &lineage, old).await.unwrap();
-        let mut objects = Vec::new();
-        for object in memory.list_all(&StorePath::root()).await.unwrap() {
-            let bytes = memory.fetch_all(&object.path).await.unwrap();
-            objects.push((object.path, bytes));
-        }
-        let outcomes = [outcomes[0], outcomes[1]];
-        Self { objects, lineage, vault, outcomes, old }
-    }
-
-    async fn play(
-        &self,
-        disturbances: usize,
-        order: Order,
-        chooser: &mut dyn Chooser,
-    ) -> Result<Run, String> {
-        let memory = MemoryStore::new();
-        for (path, bytes) in &self.objects {
-            memory.tamper(path, bytes.clone());
-        }
-        let stage = Stage::new(Arc::new(memory.clone()), disturbances);
-        let found = Arc::new(Found::default());
-        let retiring = self.player(&stage, 0, order).await;
-        let old = self.player(&stage, 1, order).await;
-        let new = self.player(&stage, 2, order).await;
-        let (outcomes, holder) = (self.outcomes, self.old);
-        let (seen_by_old, seen_by_new) = (Arc::clone(&found), Arc::clone(&found));
-        let retiring_script = async move {
-            let mine = Ownership::proven_by_newest_epoch(retiring.lineage.id, 1);
-            for outcome in outcomes {
-                let _ = retiring.repository.retire(outcome, &mine, Timestamp::UNIX_EPOCH).await;
-            }
-        };
-        let old_script = async move {
-            *seen_by_old.by_old.lock().unwrap() = old.find_valid(holder).await;
-        };
-        let new_script = async move {
-            for _ in 0..3 {
-                if let Some(judged) = new.take_over(instance()).await {
-                    *seen_by_new.by_new.lock().unwrap() = Some(judged);
-                    return;
-                }
-            }
-        };
-        let actors = vec![
-            Actor { name: "old owner, retiring", script: retiring_script.boxed() },
-            Actor { name: "old owner, judging", script: old_script.boxed() },
-            Actor { name: "new owner", script: new_script.boxed() },
-        ];
-        let run = keelson_testkit::explorer::run(&stage, actors, chooser).await;
-        if run.cut {
-            return Ok(run);
-        }
-        stage.let_late_effects_happen().await;
-        let last = self.player(&stage, 0, order).await;
-        last.check_late_retirements().await.map_err(|what| format!("{what}\n{run}"))?;
-        let (old, new) = (found.by_old.lock().unwrap().take(), found.by_new.lock().unwrap().take());
-        match (old, new) {
-            (Some(old), Some(new)) if !old.valid.is_subset(&new.valid) => Err(format!(
-                "the old owner removes {:?} where the new one keeps all but {:?}\n{run}",
-                old.valid, new.valid
-            )),
-            _ => Ok(run),
-        }
-    }
-
-    async fn player(&self, stage: &Stage, number: usize, order: Order) -> Player {
-        let store: Arc<dyn Store> = stage.store_of(number);
-        let locked = Repository::at(Arc::clone(&store), repository_root()).unwrap();
-        let repository = locked.open(Unlock::Vault(&self.vault)).await.unwrap();
-        Player { store, repository, lineage: Arc::clone(&self.lineage), order }
-    }
-}
-
-fn repository_root() -> StorePath {
-    "k10/exports/application".parse().unwrap()
-}
-
-struct Player {
-    store: Arc<dyn Store>,
-    repository: Repository<Open>,
-    lineage: Arc<Lineage>,
-    order: Order,
-}
-
-impl Player {
-    /// What this owner may remove, unless it is one no longer.
-    async fn find_valid(&self, me: InstanceId) -> JudgedBy {
-        let folder = ClusterFolder::new(&cluster());
-        let read =
-            async || read_claims(&*self.store, &folder, self.lineage.id, &self.lineage.keys).await.ok();
-        let (retired, claims) = match self.order {
-            Order::ListThenClaims => (self.repository.list_retired().await.ok()?, read().await?),
-            Order::ClaimsThenList => {
-                let claims = read().await?;
-                (self.repository.list_retired().await.ok()?, claims)
-            }
-        };
-        let holder = claims.holder.filter(|holder| holder.claim.instance == me)?;
-        let list = self.read_list(holder.epoch).await?;
-        Some(judge(&retired, self.lineage.id, holder.epoch, list.as_ref()))
-    }
-
-    async fn take_over(&self, me: InstanceId) -> JudgedBy {
-        let folder = ClusterFolder::new(&cluster());
-        let Lineage { id, keys } = &*self.lineage;
-        let claimant = (me, cluster());
-        let epoch = claim(&*self.store, &folder, *id, keys, claimant, Timestamp::UNIX_EPOCH).await.ok()?;
-        let retired = self.repository.list_retired().await.ok()?;
-        let taken = take_over(&retired, *id, None);
-        record_retired(&*self.store, &folder, *id, keys, epoch, taken).await.ok()?;
-        self.find_valid(me).await
-    }
-
-    /// What the new owner did not find when it took over counts no more, whoever states it and whenever it arrives.
-    async fn check_late_retirements(&self) -> Result<(), String> {
-        let Some(Some(list)) = self.read_list(Epoch(2)).await else { return Ok(()) };
-        let retired = self.repository.list_retired().await.unwrap();
-        let judged = judge(&retired, self.lineage.id, Epoch(2), Some(&list));
-        let late =
-            retired.iter().map(|retirement| retirement.outcome).filter(|id| !list.outcomes.contains(id));
-        let late: std::collections::BTreeSet<_> = late.collect();
-        if judged.valid.is_subset(&list.outcomes) && judged.void == late {
-            return Ok(());
-        }
-        Err(format!("{late:?} came late, and {:?} count", judged.valid))
-    }
-
-    async fn read_list(&self, epoch: Epoch) -> Option<Option<RetiredBefore>> {
-        let folder = ClusterFolder::new(&cluster());
-        let Lineage { id, keys } = &*self.lineage;
-        let found = read_retired(&*self.store, &folder, *id, keys, epoch).await;
-        found.ok().map(FoundList::list)
-    }
-}
-
-fn search(order: Order, interruptions: usize, disturbances: usize) -> Result<usize, String> {
+/// Every order of a hand-over within the bounds; how many there were.
+fn search(lie: Option<Lie>, interruptions: usize, disturbances: usize) -> Result<usize, Box<Violation>> {
     let (runtime, mut search, mut runs) = (paused_runtime(), DepthFirst::new(interruptions), 0);
     let scene = runtime.block_on(Handover::new());
     loop {
-        let run = runtime.block_on(scene.play(disturbances, order, &mut search))?;
+        let run = runtime.block_on(scene.play(disturbances, lie, &mut search))?;
         runs += usize::from(!run.cut);
         if !search.advance() {
             return Ok(runs);
@@ -347,14 +159,51 @@ fn search(order: Order, interruptions: usize, disturbances: usize) -> Result<usi
 #[test]
 fn an_owner_who_was_paused_removes_nothing_that_its_successor_keeps() {
     for (interruptions, disturbances) in [(2, 0), (0, 1)] {
-        let found = search(Order::ListThenClaims, interruptions, disturbances);
-        let runs = found.unwrap_or_else(|what| panic!("{what}"));
+        let runs = holds(search(None, interruptions, disturbances));
+        println!("{interruptions} interruptions, {disturbances} disturbances: {runs} runs");
         assert!(runs > 50, "{runs}");
     }
 }
 
+#[track_caller]
+fn holds<T>(found: Result<T, Box<Violation>>) -> T {
+    match found {
+        Ok(held) => held,
+        Err(violation) => panic!("{}\n{}", violation.what, violation.run),
+    }
+}
+
+/// And not where nobody lies, in the same order of steps.
+#[track_caller]
+fn is_found(lie: Lie, interruptions: usize, disturbances: usize, what: &str) {
+    let Err(found) = search(Some(lie), interruptions, disturbances) else {
+        panic!("without this rule the owners agree")
+    };
+    assert!(found.what.contains(what), "{}\n{}", found.what, found.run);
+    let runtime = paused_runtime();
+    let scene = runtime.block_on(Handover::new());
+    let mut steps = Replay::new(&found.run.choices);
+    holds(runtime.block_on(scene.play(disturbances, None, &mut steps)));
+}
+
 #[test]
 fn retirements_must_be_listed_before_the_claims_are_read() {
-    let what = search(Order::ClaimsThenList, 2, 0).unwrap_err();
-    assert!(what.contains("the old owner removes"), "{what}");
+    is_found(Lie::FreezeClaims, 2, 0, "the old owner removes");
+}
+
+#[test]
+fn a_new_owner_must_claim_before_it_lists_what_was_retired() {
+    is_found(Lie::ListBeforeClaim, 1, 0, "the old owner removes");
+}
+
+/// Who judges by what it found and dies before the list is there finds something else the next time.
+#[test]
+fn the_list_of_an_epoch_must_be_there_before_anything_is_judged_by_it() {
+    is_found(Lie::JudgeBeforeList, 1, 0, "the new owner judged");
+}
+
+/// It may have been sent by the same owner, who was told that it had failed.
+#[test]
+fn a_list_that_is_there_must_be_adopted() {
+    is_found(Lie::OverlookList, 2, 1, "the new owner judged");
 }

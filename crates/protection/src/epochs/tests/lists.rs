@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keelson_model::SessionId;
 use keelson_repository::Retirement;
 
-use super::super::retired::{read_retired, stand};
+use super::super::retired::{FoundList, Standing, judge, read_retired, record_retired, stand, take_over};
 use super::*;
 
 fn outcome(number: u8) -> SessionId {
