@@ -7,6 +7,7 @@ mod base;
 mod cast;
 mod liars;
 mod rules;
+mod story;
 
 use std::time::{Duration, Instant};
 
@@ -73,9 +74,13 @@ fn search_up_to(
 
 /// The steps of another run, as far as they fit.
 fn replay(cast: &Cast, disturbances: usize, run: &Run) -> Result<Run, Box<Violation>> {
+    play_once(cast, disturbances, &mut Replay::new(&run.choices))
+}
+
+fn play_once(cast: &Cast, disturbances: usize, chooser: &mut dyn Chooser) -> Result<Run, Box<Violation>> {
     let runtime = paused_runtime();
     let base = runtime.block_on(Base::new());
-    play(&runtime, &base, cast, disturbances, &mut Replay::new(&run.choices))
+    play(&runtime, &base, cast, disturbances, chooser)
 }
 
 /// One walk a seed, which chooses among the casts. Gives the seed that broke something.

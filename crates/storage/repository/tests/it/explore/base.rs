@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use keelson_crypto::{VaultKey, VaultKeyring};
 use keelson_model::{Chain, ManualClock, RepositoryId, SessionId};
 use keelson_repository::{
-    Depth, Indexed, NewRepository, Open, Outcome, ReadError, Reader, Repository, SessionPurpose,
-    SessionResult, Unlock, Verification,
+    Depth, Indexed, NamedStream, NewRepository, Open, Outcome, ReadError, Reader, Repository, Session,
+    SessionPurpose, SessionResult, Unlock, Verification,
 };
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{Store, StoreExt, StorePath};
@@ -63,13 +64,22 @@ impl Base {
 
 /// Writes each piece as a stream of its own, named by its number.
 pub(super) async fn write_pieces(repository: &Repository<Indexed>, numbers: &[u8]) -> Option<Outcome> {
+    let (session, streams) = begin_pieces(repository, numbers).await?;
+    session.commit(draft(streams)).await.ok()
+}
+
+/// The same, and does not commit.
+pub(super) async fn begin_pieces(
+    repository: &Repository<Indexed>,
+    numbers: &[u8],
+) -> Option<(Session, Vec<NamedStream>)> {
     let session = repository.begin(new_session(SessionPurpose::Backup)).await.ok()?;
     let mut streams = Vec::new();
     for number in numbers {
         let reference = session.write(pieces(&piece(*number))).await.ok()?;
         streams.push(named(&number.to_string(), reference));
     }
-    session.commit(draft(streams)).await.ok()
+    Some((session, streams))
 }
 
 /// Reads every stream of an outcome and compares it with what its name promises.
@@ -111,11 +121,27 @@ pub(super) struct Log {
     /// Writers were told that these are safe.
     committed: Mutex<BTreeSet<SessionId>>,
     violations: Mutex<Vec<String>>,
+    /// How far the clock that is furthest ahead is ahead.
+    ahead: Mutex<Duration>,
 }
 
 impl Log {
     pub(super) fn committed(&self, id: SessionId) {
         self.committed.lock().unwrap().insert(id);
+    }
+
+    /// An owner is about to remove them: they are safe no more. Which they are.
+    pub(super) fn retract_all(&self) -> BTreeSet<SessionId> {
+        std::mem::take(&mut *self.committed.lock().unwrap())
+    }
+
+    pub(super) fn clock_is_ahead(&self, by: Duration) {
+        let mut ahead = self.ahead.lock().unwrap();
+        *ahead = by.max(*ahead);
+    }
+
+    pub(super) fn ahead(&self) -> Duration {
+        *self.ahead.lock().unwrap()
     }
 
     pub(super) fn violation(&self, what: String) {

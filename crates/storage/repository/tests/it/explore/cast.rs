@@ -1,14 +1,15 @@
 //! Who runs: writers, readers and owners, each with the real code and a store of its own, which may lie.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
-use keelson_model::{Chain, SessionId};
-use keelson_repository::{Indexed, Prune, PruneStep, ReadError, Repository, SessionPurpose};
+use keelson_model::{Chain, ManualClock, SessionId};
+use keelson_repository::{CommitError, Indexed, Prune, PruneStep, ReadError, Repository, SessionPurpose};
 use keelson_store::Store;
 use keelson_testkit::explorer::{Actor, Fate, Stage};
 
-use super::base::{Bucket, Log, Scene, piece, read_pieces, write_pieces};
+use super::base::{Bucket, Log, Scene, begin_pieces, piece, read_pieces, write_pieces};
 use super::liars::{Liar, Lie};
 use crate::upkeep::*;
 use crate::world::*;
@@ -17,11 +18,21 @@ use crate::world::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Writer(&'static [u8]),
+    /// Renews its session before it commits.
+    RenewingWriter(&'static [u8]),
+    /// Does not try again if something failed.
+    BriefWriter(&'static [u8]),
     Reader,
     /// Retires an outcome, then prunes.
     Owner,
     /// Prunes only, as an owner does who does not know that he was fenced.
     OtherOwner,
+    /// Prunes only, and does so twice.
+    TidyOwner,
+    /// Retires what writers were told is safe, then prunes twice.
+    RetractingOwner,
+    /// Prunes, and twice more when a fortnight has passed.
+    PatientOwner,
     /// Prunes only, a fortnight after another prune.
     LaterOwner,
     /// Repacks, then prunes.
@@ -36,7 +47,9 @@ pub(super) struct Cast(Vec<(&'static str, Part, Option<Lie>)>);
 
 /// Pieces of a retired outcome, of a dead writer, of a half dead pack, and a new one.
 const FIRST: Part = Part::Writer(&[1, 8, 4, 20]);
-const SECOND: Part = Part::Writer(&[8, 2, 20]);
+const SECOND: Part = Part::RenewingWriter(&[8, 2, 20]);
+/// A clock that is ahead jumps so far. Once ends every session that was not renewed, twice any.
+const JUMP: Duration = Duration::from_hours(8);
 
 impl Cast {
     pub(super) fn of(parts: &[(&'static str, Part, Option<Lie>)]) -> Self {
@@ -110,9 +123,11 @@ impl Cast {
             let repository = scene.open(store).await;
             let player =
                 Player { number, repository, stage: scene.stage.clone(), log: Arc::clone(&scene.log) };
-            let targets = [scene.half, scene.retiring];
+            let targets = [scene.half, retiring];
             let script = match *part {
                 Part::Writer(pieces) => player.write(pieces).boxed(),
+                Part::RenewingWriter(pieces) => player.write_and_renew(pieces).boxed(),
+                Part::BriefWriter(pieces) => player.write_once(pieces).boxed(),
                 Part::Reader => {
                     let (memory, vault) = (scene.memory.clone(), Arc::clone(&scene.vault));
                     let was_ended = async move |session| Scene::was_ended(&memory, &vault, session).await;
@@ -124,7 +139,10 @@ impl Cast {
                     retiring = kept_for;
                     player.carry_on(prune).boxed()
                 }
-                Part::OtherOwner | Part::LaterOwner => player.prune().boxed(),
+                Part::OtherOwner | Part::LaterOwner => player.prune_times(1).boxed(),
+                Part::TidyOwner => player.prune_times(2).boxed(),
+                Part::RetractingOwner => player.retract_and_prune().boxed(),
+                Part::PatientOwner => player.prune_for_weeks(Arc::clone(&scene.clock)).boxed(),
                 Part::RepackingOwner => player.repack_and_prune().boxed(),
             };
             actors.push(Actor { name, script });
@@ -147,6 +165,31 @@ impl Player {
             if let Some(outcome) = write_pieces(&self.repository, pieces).await {
                 self.log.committed(outcome.id);
                 return;
+            }
+        }
+    }
+
+    async fn write_once(self, pieces: &'static [u8]) {
+        if let Some(outcome) = write_pieces(&self.repository, pieces).await {
+            self.log.committed(outcome.id);
+        }
+    }
+
+    /// The same as `write`, with a life that is renewed before the commit.
+    async fn write_and_renew(self, pieces: &'static [u8]) {
+        for _ in 0..2 {
+            let Some((session, streams)) = begin_pieces(&self.repository, pieces).await else { continue };
+            let renewed = session.life().renew(now() + JUMP).await.is_ok();
+            let in_time = renewed && self.log.ahead().is_zero();
+            match session.commit(draft(streams)).await {
+                Ok(outcome) => {
+                    self.log.committed(outcome.id);
+                    return;
+                }
+                Err(CommitError::Ended { session }) if in_time && self.log.ahead() <= JUMP => {
+                    self.log.violation(format!("session {session}, which was renewed in time, was ended"));
+                }
+                Err(_) => {}
             }
         }
     }
@@ -178,18 +221,39 @@ impl Player {
         self.prune().await;
     }
 
+    async fn retract_and_prune(self) {
+        // Not before it is his turn.
+        let _ = self.repository.list_outcomes().await;
+        for outcome in self.log.retract_all() {
+            let _ = self.repository.retire(outcome, &owner(), now()).await;
+        }
+        self.prune_times(2).await;
+    }
+
     async fn repack_and_prune(self) {
         let _ = repack(&self.repository).await;
         self.prune().await;
     }
 
-    async fn prune(self) {
+    async fn prune_for_weeks(self, clock: Arc<ManualClock>) {
+        self.prune().await;
+        clock.advance(LATE_EFFECTS);
+        self.prune().await;
+        self.prune().await;
+    }
+
+    async fn prune_times(self, times: usize) {
+        for _ in 0..times {
+            self.prune().await;
+        }
+    }
+
+    async fn prune(&self) {
         let Ok(retired) = self.repository.list_retired().await else { return };
         let valid = retired.iter().map(|retirement| retirement.outcome).collect();
         let judged = keelson_repository::JudgedRetirements { valid, ..Default::default() };
         let Ok(plan) = self.repository.plan_prune(&owner(), &judged).await else { return };
-        let prune = self.repository.begin_prune(plan);
-        self.carry_on(prune).await;
+        self.carry_out(self.repository.begin_prune(plan)).await;
     }
 
     /// Comes as far as waiting for a session, which then commits what the mark names.
@@ -206,14 +270,19 @@ impl Player {
         (prune, outcome.id)
     }
 
-    async fn carry_on(self, mut prune: Prune) {
-        let (mut time, mut failures) = (now(), 0);
+    async fn carry_on(self, prune: Prune) {
+        self.carry_out(prune).await;
+    }
+
+    async fn carry_out(&self, mut prune: Prune) {
+        let (mut ahead, mut failures) = (Duration::ZERO, 0);
         loop {
-            match prune.advance(&owner(), time, &|_| {}).await {
+            match prune.advance(&owner(), now() + ahead, &|_| {}).await {
                 Ok(PruneStep::Complete(_)) => return,
                 Ok(PruneStep::Settling { .. } | PruneStep::Waiting { .. }) => {
                     if self.stage.wait(self.number).await == Fate::ClockJumps {
-                        time = now() + LONG;
+                        ahead += JUMP;
+                        self.log.clock_is_ahead(ahead);
                     }
                 }
                 Err(_) if failures < 2 => failures += 1,

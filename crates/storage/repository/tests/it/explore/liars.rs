@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use keelson_crypto::{ObjectId, ObjectKind, Sealer, open_object};
-use keelson_model::SessionId;
+use keelson_model::{PackId, SessionId};
 use keelson_repository::{Open, Repository, SessionPurpose, SessionResult};
 use keelson_store::{
     Capabilities, ListPage, Listing, ObjectMeta, Operation, PutOptions, Read, Store, StoreError, StoreExt,
     StorePath, VersionId, VersionListing, VersionPage, VersionScope, Written,
 };
 
+use crate::upkeep::LATE_EFFECTS;
 use crate::world::*;
 
 /// Which rule is taken out.
@@ -42,6 +43,24 @@ pub(super) enum Lie {
     HideRepacks,
     /// What is moved is moved for whoever runs, too.
     MoveForAll,
+    /// A session is announced only when its outcome is created.
+    AnnounceWithOutcome,
+    /// Outcomes are listed before a session is announced, and are those until its repack is over.
+    ListOutcomesFirst,
+    /// There is no mark each pack of which some verdict keeps, be it that on another mark.
+    HeedAnyVerdict,
+    /// What was retired after the first look at the outcomes is none.
+    HideRetiredSince,
+    /// With the first pack every repack goes, whether it holds for somebody or not.
+    RemoveRepacks,
+    /// What lies in this folder was stored long ago.
+    Aged(&'static str),
+    /// The store's clock stands still.
+    StopClock,
+    /// Renewals are sent and do not arrive.
+    DropRenewals,
+    /// Nobody renews a session.
+    HideRenewals,
 }
 
 #[derive(Debug)]
@@ -67,6 +86,7 @@ impl Liar {
     fn holds_back(&self, path: &StorePath) -> bool {
         self.lies(Lie::AnnounceLate, path, "sessions")
             || self.lies(Lie::AnnounceAfterRetired, path, "sessions")
+            || self.lies(Lie::AnnounceWithOutcome, path, "sessions")
             || self.lies(Lie::DeleteBeforeVerdict, path, "verdicts")
     }
 
@@ -81,9 +101,65 @@ impl Liar {
         Ok(())
     }
 
+    /// What was held back goes before anything else is put, or before the outcome.
+    fn is_let_go_by(&self, path: &StorePath) -> bool {
+        self.lie != Lie::AnnounceWithOutcome || self.lies(Lie::AnnounceWithOutcome, path, "outcomes")
+    }
+
     async fn is_repack(&self, path: &StorePath) -> bool {
         let outcome = self.raw.fetch_outcome(session_of(path)).await;
         outcome.is_ok_and(|outcome| outcome.purpose() == SessionPurpose::Repack)
+    }
+
+    /// Whether every pack of a mark is among those that some verdict keeps.
+    async fn is_kept_by_any(&self, mark: &StorePath) -> bool {
+        let mut kept = Vec::new();
+        for verdict in self.raw.store().list_all(&root().join("verdicts").unwrap()).await.unwrap() {
+            let record = self.record(ObjectKind::Verdict, &verdict.path).await;
+            let (_dead, rest) = packs_of(&record[2..]);
+            kept.extend(packs_of(rest).0.into_iter().map(<[u8]>::to_vec));
+        }
+        let record = self.record(ObjectKind::Mark, mark).await;
+        let (packs, _outcomes) = packs_of(&record[2..]);
+        packs.into_iter().all(|pack| kept.iter().any(|kept| kept == pack))
+    }
+
+    async fn record(&self, kind: ObjectKind, path: &StorePath) -> Vec<u8> {
+        let sealed = self.raw.store().fetch_all(path).await.unwrap();
+        open_object(self.raw.keyring(), kind, &sealed).unwrap().part(0).unwrap()
+    }
+
+    /// Whether the outcome was not there at the first look and there is a retirement of it now.
+    async fn is_retired_since(&self, outcome: &StorePath) -> bool {
+        if self.frozen.lock().unwrap().as_ref().is_none_or(|known| known.contains(outcome)) {
+            return false;
+        }
+        let retirement = root().join(&format!("retired/{}", outcome.name())).unwrap();
+        self.raw.store().exists(&retirement).await.unwrap()
+    }
+
+    /// Those that a lie does not hide for what they say.
+    async fn hide_some(&self, folder: &StorePath, objects: Vec<ObjectMeta>) -> Vec<ObjectMeta> {
+        let mut kept = Vec::new();
+        for object in objects {
+            let path = &object.path;
+            let hidden = self.lies(Lie::HideRepacks, folder, "outcomes") && self.is_repack(path).await
+                || self.lies(Lie::HeedAnyVerdict, folder, "marks") && self.is_kept_by_any(path).await
+                || self.lies(Lie::HideRetiredSince, folder, "outcomes") && self.is_retired_since(path).await;
+            if !hidden {
+                kept.push(object);
+            }
+        }
+        kept
+    }
+
+    async fn remove_repacks(&self) -> Result<(), StoreError> {
+        for outcome in self.raw.store().list_all(&root().join("outcomes").unwrap()).await? {
+            if self.is_repack(&outcome.path).await {
+                self.raw.store().delete(&outcome.path, None).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The record of a repack ends with the number of the outcomes for which its moves hold, and their ids.
@@ -118,6 +194,18 @@ fn session_of(path: &StorePath) -> SessionId {
     path.name().parse().unwrap()
 }
 
+/// `sessions/<id>/<n>`, and not the first.
+fn is_renewal(path: &StorePath) -> bool {
+    path.name() != "0"
+}
+
+/// A list of packs as marks and verdicts have it, and what follows.
+fn packs_of(record: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let (count, rest) = record.split_at(4);
+    let bytes = u32::from_le_bytes(count.try_into().unwrap()) as usize * PackId::LENGTH;
+    (rest[..bytes].chunks(PackId::LENGTH).collect(), &rest[bytes..])
+}
+
 fn written() -> Written {
     Written { version: None, stored_at: now() }
 }
@@ -129,7 +217,17 @@ impl Store for Liar {
             self.held_back.lock().unwrap().push((path.clone(), body, options));
             return Ok(written());
         }
-        self.let_go().await?;
+        if self.lies(Lie::DropRenewals, path, "sessions") && is_renewal(path) {
+            return Ok(written());
+        }
+        if self.is_let_go_by(path) {
+            self.let_go().await?;
+        }
+        if self.lies(Lie::ListOutcomesFirst, path, "sessions") {
+            let outcomes = self.inner.list(&root().join("outcomes").unwrap(), &ListPage::first()).await?;
+            let names = outcomes.objects.into_iter().map(|object| object.path);
+            *self.frozen.lock().unwrap() = Some(names.collect());
+        }
         if self.lies(Lie::MoveForAll, path, "outcomes") {
             let body = self.move_for_all(path, body).await;
             return self.inner.put(path, body, options).await;
@@ -169,22 +267,31 @@ impl Store for Liar {
         if hidden {
             listing.objects.clear();
         }
-        if self.lies(Lie::HideRepacks, folder, "outcomes") {
-            let mut kept = Vec::new();
-            for object in listing.objects {
-                if !self.is_repack(&object.path).await {
-                    kept.push(object);
-                }
-            }
-            listing.objects = kept;
+        if self.lies(Lie::HideRenewals, folder, "sessions") {
+            listing.objects.retain(|object| !is_renewal(&object.path));
+        }
+        if let Lie::Aged(aged) = self.lie
+            && self.lies(self.lie, folder, aged)
+        {
+            listing.objects.iter_mut().for_each(|object| object.modified = now() - LATE_EFFECTS);
+        }
+        listing.objects = self.hide_some(folder, listing.objects).await;
+        // Whoever prunes looks there first.
+        if self.lies(Lie::ListOutcomesFirst, folder, "retired") {
+            *self.frozen.lock().unwrap() = None;
+        }
+        if self.lies(Lie::ListOutcomesFirst, folder, "outcomes")
+            && let Some(known) = &*self.frozen.lock().unwrap()
+        {
+            listing.objects.retain(|object| known.contains(&object.path));
         }
         let freezes = self.lies(Lie::FreezeOutcomes, folder, "outcomes")
             || self.lies(Lie::FreezeSessions, folder, "sessions");
-        if freezes {
+        if freezes || self.lies(Lie::HideRetiredSince, folder, "outcomes") {
             let mut frozen = self.frozen.lock().unwrap();
             let names = || listing.objects.iter().map(|object| object.path.clone()).collect();
             let known = frozen.get_or_insert_with(names);
-            listing.objects.retain(|object| known.contains(&object.path));
+            listing.objects.retain(|object| !freezes || known.contains(&object.path));
         }
         let looked = self.lies(Lie::AnnounceLate, folder, "index")
             || self.lies(Lie::AnnounceAfterRetired, folder, "retired");
@@ -211,6 +318,9 @@ impl Store for Liar {
         if self.lies(Lie::DeleteBeforeVerdict, path, "index") {
             self.let_go().await?;
         }
+        if self.lies(Lie::RemoveRepacks, path, "packs") {
+            self.remove_repacks().await?;
+        }
         self.inner.delete(path, version).await
     }
 
@@ -224,6 +334,9 @@ impl Store for Liar {
     }
 
     async fn time(&self) -> Result<Timestamp, StoreError> {
+        if self.lie == Lie::StopClock {
+            return Ok(now());
+        }
         self.inner.time().await
     }
 
