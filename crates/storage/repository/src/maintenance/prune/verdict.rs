@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use keelson_crypto::{ObjectId, ObjectKind};
 use keelson_model::{PackId, SessionId};
-use keelson_store::{PutOptions, StoreError};
+use keelson_store::{PutOptions, StoreError, StoreExt};
 
 use super::PruneError;
 use super::observe::{fetch_mark, fetch_verdict};
@@ -33,10 +33,18 @@ pub(super) async fn judge(core: &Arc<Core>, id: ObjectId) -> Result<Option<Verdi
         source: WriteObjectError::Seal { path: path.clone(), source },
     })?;
     match core.store.put(&path, object.bytes, PutOptions::create()).await {
-        Ok(_) => Ok(Some(verdict)),
+        Ok(_) => Ok(is_marked(core, id).await?.then_some(verdict)),
         Err(StoreError::AlreadyExists { .. }) => fetch_verdict(core, id).await,
         Err(source) => Err(PruneError::Write { source: WriteObjectError::Put { path, source } }),
     }
+}
+
+/// A mark goes before its verdict does. Where it is gone another verdict may have been there and gone, which kept what
+/// others rely on by now.
+async fn is_marked(core: &Core, id: ObjectId) -> Result<bool, PruneError> {
+    let path = core.paths.mark(id);
+    let there = core.store.exists(&path).await;
+    there.map_err(|source| PruneError::Look { path, source })
 }
 
 /// Pure: kept are the marked packs that an outcome names which the mark did not know.

@@ -55,6 +55,8 @@ pub(super) enum Lie {
     RemoveRepacks,
     /// What lies in this folder was stored long ago.
     Aged(&'static str),
+    /// Marks are told to be there, whether they are or not.
+    ShowMarks,
     /// The store's clock stands still.
     StopClock,
     /// Renewals are sent and do not arrive.
@@ -254,6 +256,9 @@ impl Store for Liar {
         // A clock that is ahead makes it end the session; whether it has ended is not looked at.
         if self.lies(Lie::OverwriteOutcomes, path, "outcomes") {
             return Err(StoreError::NotFound { operation: Operation::Head, path: path.clone() });
+        }
+        if self.lies(Lie::ShowMarks, path, "marks") {
+            return self.inner.head(&root().join("format").unwrap(), None).await;
         }
         self.inner.head(path, version).await
     }

@@ -229,6 +229,27 @@ fn a_retirement_must_stay_for_what_comes_late() {
     is_found(&cast, 0, 1, "after what came late");
 }
 
+/// An owner is paused for weeks, after he has read the outcomes while the pack was in nobody's. Another has judged his mark,
+/// and kept the pack; both records are gone.
+#[test]
+fn a_verdict_must_not_be_acted_on_once_its_mark_is_gone() {
+    let cast = [
+        ("slow owner", Part::SlowOwner, Some(Lie::ShowMarks)),
+        ("owner", Part::Owner, None),
+        ("writer", Part::Writer(&[8]), None),
+        ("patient owner", Part::PatientOwner, None),
+    ];
+    let story = [
+        Turn::until(0, Operation::List, "outcomes"),
+        Turn::to_the_end(1),
+        Turn::until(0, Operation::Put, "verdicts"),
+        Turn::to_the_end(2),
+        Turn::to_the_end(3),
+        Turn::to_the_end(0),
+    ];
+    is_found_in(&story, &cast, 0, "one is lost");
+}
+
 /// A writer is paused for weeks. It was ended, and what tells of it is gone.
 #[test]
 fn a_session_must_not_commit_long_after_its_stated_life() {
