@@ -139,6 +139,28 @@ fn every_effect_of_a_writer_and_a_prune_may_be_lost_late_or_repeated_and_one_of_
     assert!(holds(search(&Cast::writer_and_owner(), 1, 1)) > 700);
 }
 
+#[test]
+fn every_effect_of_a_reader_and_a_prune_may_be_lost_late_or_repeated_and_one_of_them_interrupted() {
+    let runs = holds(search(&Cast::reader_and_owner(), 1, 1));
+    println!("{runs} runs");
+    assert!(runs > 100);
+}
+
+#[test]
+fn every_effect_of_two_prunes_may_be_lost_late_or_repeated_and_one_of_them_interrupted() {
+    let runs = holds(search(&Cast::two_owners(), 1, 1));
+    println!("{runs} runs");
+    assert!(runs > 100);
+}
+
+#[test]
+fn every_effect_of_a_writer_that_renews_and_a_prune_may_be_lost_late_or_repeated_and_one_of_them_interrupted()
+{
+    let runs = holds(search(&Cast::renewing_writer_and_owner(), 1, 1));
+    println!("{runs} runs");
+    assert!(runs > 100);
+}
+
 /// The seed and the minutes come from `cargo xtask explore`.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a long walk is told how long, and says how far it came")]

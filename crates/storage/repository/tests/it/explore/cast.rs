@@ -60,6 +60,11 @@ impl Cast {
         Self::of(&[("writer", FIRST, None), ("owner", Part::OtherOwner, None)])
     }
 
+    pub(super) fn renewing_writer_and_owner() -> Self {
+        let writer = Part::RenewingWriter(&[1]);
+        Self::of(&[("writer", writer, None), ("owner", Part::OtherOwner, None)])
+    }
+
     pub(super) fn reader_and_owner() -> Self {
         Self::of(&[("reader", Part::Reader, None), ("owner", Part::Owner, None)])
     }
