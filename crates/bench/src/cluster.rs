@@ -28,6 +28,10 @@ impl Cluster {
         Ok(cluster)
     }
 
+    pub(crate) fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
     pub(crate) fn kubeconfig(&self) -> &Path {
         self.plane.kubeconfig()
     }
@@ -72,6 +76,14 @@ impl Cluster {
             self.until("our kinds are served", async || self.kubectl(&words, b"").await.map(drop)).await?;
         }
         Ok(())
+    }
+
+    /// Creates a custom resource definition and waits until it is served.
+    pub(crate) async fn define(&self, definition: &Value) -> Result<()> {
+        self.create(definition).await?;
+        let name = definition["metadata"]["name"].as_str().context("the definition has a name")?;
+        let words = ["wait", &format!("crd/{name}"), "--for=condition=Established", "--timeout=60s"];
+        self.kubectl(&words, b"").await.map(drop)
     }
 
     /// How many objects of a resource the API serves: on its first page, or in all pages.

@@ -64,9 +64,12 @@ impl Instance {
 
     /// The most memory that the running process ever had resident, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
+        peak_memory(&self.process_id()?.to_string())
+    }
+
+    pub(crate) fn process_id(&self) -> Result<u32> {
         let id = self.supervisor.process_id(SERVE);
-        let id = id.with_context(|| format!("keelson serve ended:\n{}", self.supervisor.log_tail(SERVE)))?;
-        peak_memory(&id.to_string())
+        id.with_context(|| format!("keelson serve ended:\n{}", self.supervisor.log_tail(SERVE)))
     }
 
     pub(crate) fn kill(&self) -> Result<()> {

@@ -1,7 +1,8 @@
-//! Measures what the product promises in figures: `bench recovery|rpo|index|catalog|repository [--report FILE]`. The
-//! script `bench` builds what it needs. What is measured runs as a process of its own: the program as it ships, or a step
-//! of this one.
+//! Measures what the product promises in figures: `bench recovery|rpo|api|index|catalog|repository [--report FILE]`.
+//! The script `bench` builds what it needs. What is measured runs as a process of its own: the program as it ships, or a
+//! step of this one.
 
+mod api;
 mod catalog;
 mod clock;
 mod cluster;
@@ -26,10 +27,12 @@ use recovery::Split;
 use repository::Kind;
 
 const USAGE: &str = "usage: bench recovery [--segments 5|50] [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
+     bench api [--rows COUNT] [--report FILE]\n       \
      bench index [--chunks COUNT] [--report FILE]\n       bench catalog [--rows COUNT] [--report FILE]\n       \
      bench repository [--data mixed|small] [--scale PERCENT] [--report FILE]";
 const INDEX_CHUNKS: u64 = 100_000_000;
 const KILLS: u64 = 200;
+const API_ROWS: u64 = 100_000;
 const CATALOG_ROWS: u64 = 1_000_000;
 
 fn main() -> Result<ExitCode> {
@@ -50,6 +53,10 @@ async fn run() -> Result<ExitCode> {
         }
         ["rpo", rest @ ..] => match parse(rest, "--kills", KILLS, "target/bench/rpo.json") {
             Some((kills, report)) => measure_rpo(kills, &report).await,
+            None => Ok(refuse()),
+        },
+        ["api", rest @ ..] => match parse(rest, "--rows", API_ROWS, "target/bench/api.json") {
+            Some((rows, report)) => measure_api(rows, &report).await,
             None => Ok(refuse()),
         },
         ["index-build", folder, chunks] => take(Step::Build, folder, chunks).await,
@@ -125,6 +132,12 @@ async fn measure_recovery(split: Split, report: &Path) -> Result<ExitCode> {
 
 async fn measure_rpo(kills: u64, report: &Path) -> Result<ExitCode> {
     let figures = rpo::measure(&program()?, kills).await?;
+    report::write(report, &figures.report())?;
+    Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
+}
+
+async fn measure_api(rows: u64, report: &Path) -> Result<ExitCode> {
+    let figures = api::measure(&program()?, rows).await?;
     report::write(report, &figures.report())?;
     Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
 }

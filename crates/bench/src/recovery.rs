@@ -5,7 +5,7 @@
 
 mod figures;
 mod rebase;
-mod seed;
+pub(crate) mod seed;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -189,6 +189,12 @@ impl ControlPlane {
         self.supervisor.process_id(CONTROLLER_MANAGER).context("the controller manager has ended")
     }
 
+    /// The processes of the API server and of etcd.
+    pub fn serving_processes(&self) -> Result<[u32; 2]> {
+        let process = |name| self.supervisor.process_id(name).with_context(|| format!("{name} has ended"));
+        Ok([process(API_SERVER)?, process(ETCD)?])
+    }
+
     /// Lets the servers outlive this process.
     pub fn detach(self) -> Result<Detached> {
         self.supervisor.detach()

@@ -65,13 +65,17 @@ const CONFINED: &[(&str, &[&str])] = &[
     // Tests of `workload` put a service of their own beneath the Kubernetes client.
     ("tower", &["keelson-workload", "keelson-extension", "keelson-store"]),
     ("tower-http", &["keelson-extension"]),
-    ("hyper", &["keelson-workload", "keelson-extension", "keelson-store", "keelson-testkit"]),
-    ("hyper-util", &["keelson-extension", "keelson-store", "keelson-testkit"]),
+    // `bench` measures the API server with a client that does nothing but read and write.
+    (
+        "hyper",
+        &["keelson-workload", "keelson-extension", "keelson-store", "keelson-testkit", "keelson-bench"],
+    ),
+    ("hyper-util", &["keelson-extension", "keelson-store", "keelson-testkit", "keelson-bench"]),
     ("hyper-rustls", &["keelson-store"]),
     ("rcgen", &["keelson-extension", "keelson-store", "keelson-testkit"]),
     ("x509-parser", &["keelson-extension"]),
-    ("tokio-rustls", &["keelson-extension", "keelson-store", "keelson-testkit"]),
-    ("rustls", &["keelson-store", "keelson-extension", "keelson", "keelson-testkit"]),
+    ("tokio-rustls", &["keelson-extension", "keelson-store", "keelson-testkit", "keelson-bench"]),
+    ("rustls", &["keelson-store", "keelson-extension", "keelson", "keelson-testkit", "keelson-bench"]),
     ("clap", &["keelson", "keelson-bench", "xtask"]),
     ("indicatif", &["keelson"]),
     ("tracing-subscriber", &["keelson", "keelson-bench", "keelson-e2e"]),

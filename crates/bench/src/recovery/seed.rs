@@ -21,28 +21,28 @@ use crate::cluster::{CLAIM, Cluster, NAMESPACE};
 
 const APPLICATIONS: usize = 200;
 /// Changes in one commit while the catalog is filled.
-const BATCH: usize = 250;
+pub(crate) const BATCH: usize = 250;
 /// Commits on their way to the writer, which lets several share one fsync as it does for many running actions.
 const IN_FLIGHT: usize = 64;
 const POLICY: &str = "hourly-export";
 const ACTIONS: [&str; 3] = ["RunAction", "BackupAction", "ExportAction"];
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
+pub(crate) struct Size {
     pub points: usize,
     pub actions: usize,
 }
 
-pub(super) fn applications() -> impl Iterator<Item = String> {
+pub(crate) fn applications() -> impl Iterator<Item = String> {
     (0..APPLICATIONS).map(application)
 }
 
-fn application(number: usize) -> String {
+pub(crate) fn application(number: usize) -> String {
     format!("team-{:03}-shop", number % APPLICATIONS)
 }
 
 /// Restore points with their contents, and finished actions, in large commits.
-pub(super) async fn fill(cluster: &Cluster, data: &Path, size: Size) -> Result<()> {
+pub(crate) async fn fill(cluster: &Cluster, data: &Path, size: Size) -> Result<()> {
     with_catalog(cluster, data, move |catalog, now| {
         let mut commits = Commits::new(catalog);
         let points = (0..size.points).flat_map(|number| point(number, now));
@@ -85,7 +85,7 @@ pub(super) async fn follow(cluster: &Cluster, data: &Path, size: Size) -> Result
     .await
 }
 
-pub(super) async fn with_catalog<T: Send + 'static>(
+pub(crate) async fn with_catalog<T: Send + 'static>(
     cluster: &Cluster,
     data: &Path,
     work: impl FnOnce(Database, Timestamp) -> Result<T> + Send + 'static,
@@ -115,7 +115,7 @@ pub(super) async fn with_catalog<T: Send + 'static>(
 type Answer = Result<Revision, CommitError>;
 
 /// Sends commits to the writer, a window of them at a time.
-struct Commits {
+pub(crate) struct Commits {
     catalog: Database,
     actor: Actor,
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -124,11 +124,11 @@ struct Commits {
 }
 
 impl Commits {
-    fn new(catalog: Database) -> Self {
+    pub(crate) fn new(catalog: Database) -> Self {
         Self { catalog, actor: Actor::new("bench"), answers: channel(), in_flight: 0, count: 0 }
     }
 
-    fn put(&mut self, changes: Vec<Change>) -> Result<()> {
+    pub(crate) fn put(&mut self, changes: Vec<Change>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -149,7 +149,7 @@ impl Commits {
         answer.map(drop).map_err(|error| anyhow!(error).context("commit rows"))
     }
 
-    fn finish(mut self) -> Result<u64> {
+    pub(crate) fn finish(mut self) -> Result<u64> {
         while self.in_flight > 0 {
             self.take_answer()?;
         }
@@ -189,12 +189,36 @@ fn time_of(number: usize, now: Timestamp) -> Timestamp {
 /// A restore point bound to its content. Every other one is an export.
 fn point(number: usize, now: Timestamp) -> [Change; 2] {
     let application = application(number);
+    let name = format!("scheduled-{}{number}", random_suffix());
+    let mut content = content(number, &format!("{application}-{name}"), now);
+    content.body.status["state"] = json!("Bound");
+    content.body.status["restorePointRef"] = json!({ "namespace": application, "name": name });
+
+    let mut point = Record::new(kind("RestorePoint"), &application, &name, content.created, content.class);
+    point.labels.clone_from(&content.labels);
+    point.body.spec = json!({ "restorePointContentRef": { "name": content.name } });
+    point.body.status = bound_status(&content);
+    [content.put(Expect::Absent), point.put(Expect::Absent)]
+}
+
+/// What a restore point that is bound to the content tells.
+pub(crate) fn bound_status(content: &Record) -> Value {
+    json!({
+        "state": "Bound",
+        "actionTime": content.body.status["actionTime"],
+        "scheduledTime": content.body.status["scheduledTime"],
+        "logicalSizeBytes": content.body.internal["artifact"]["bytes"],
+        "physicalSizeBytes": content.body.internal["artifact"]["storedBytes"],
+    })
+}
+
+/// A content that no restore point is bound to. Every other one is an export.
+pub(crate) fn content(number: usize, name: &str, now: Timestamp) -> Record {
+    let application = application(number);
     let exported = number % 2 == 1;
     let class = if exported { Class::Configuration } else { Class::Local };
-    let name = format!("scheduled-{}{number}", random_suffix());
-    let content_name = format!("{application}-{name}");
     let at = time_of(number, now);
-    let mut content = Record::new(kind("RestorePointContent"), "", &content_name, at, class);
+    let mut content = Record::new(kind("RestorePointContent"), "", name, at, class);
     content.labels = labels(&application);
     let (objects, bytes) = (120 + number % 900, 400_000 + 37 * (number % 90_000));
     let mut artifact = json!({
@@ -210,20 +234,9 @@ fn point(number: usize, now: Timestamp) -> [Change; 2] {
                 keelson_testkit::random_hex::<16>()),
         });
     }
-    let times = json!({ "actionTime": at, "scheduledTime": at });
-    content.body.status = times.clone();
-    content.body.status["state"] = json!("Bound");
-    content.body.status["restorePointRef"] = json!({ "namespace": application, "name": name });
+    content.body.status = json!({ "state": "Unbound", "actionTime": at, "scheduledTime": at });
     content.body.internal = json!({ "artifact": artifact, "manual": false, "tiers": ["hourly", "daily"] });
-
-    let mut point = Record::new(kind("RestorePoint"), &application, &name, at, class);
-    point.labels.clone_from(&content.labels);
-    point.body.spec = json!({ "restorePointContentRef": { "name": content_name } });
-    point.body.status = times;
-    point.body.status["state"] = json!("Bound");
-    point.body.status["logicalSizeBytes"] = json!(bytes);
-    point.body.status["physicalSizeBytes"] = json!(bytes / 9);
-    [content.put(Expect::Absent), point.put(Expect::Absent)]
+    content
 }
 
 /// Runs, backups and exports in turn.
