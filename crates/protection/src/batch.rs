@@ -22,7 +22,8 @@ use keelson_workload::{Kind, RequestError as ClusterError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::plan::{BatchPlan, PlannedRestore, Source, child_spec, decide_latest, decide_source};
+pub(crate) use self::plan::BatchPlan;
+use self::plan::{PlannedRestore, Source, child_spec, decide_latest, decide_source};
 use crate::actions::{self, Finished};
 use crate::engine::{Failure, Job, read};
 use crate::namespaces::{self, Lifetime};
@@ -239,6 +240,9 @@ async fn begin(job: &Job, restore: &PlannedRestore) -> Result<RowKey, Failure> {
     let now = job.platform.clock.now();
     let mut child = actions::new_action(kinds::restore_action(), &restore.target, &restore.child, spec, now);
     child.labels = child_labels(job, &restore.namespace);
+    if let Some(namespace) = namespaces::recall_staying(&job.platform, &restore.target).await? {
+        namespaces::note(&mut child, &namespace);
+    }
     let changes = actions::submit(child, &job.requester(), Value::Null);
     let made = commit(&job.database, "batch", changes).await;
     made.map_err(|source| BatchError::Submit { name: restore.child.clone(), source })?;

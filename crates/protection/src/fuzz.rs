@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::actions::Work;
 use crate::backup::{BackupDescription, Committing, StoredBackup};
+use crate::batch::BatchPlan;
 use crate::epochs::{Claim, RetiredBefore};
 use crate::identity::Identity;
 use crate::layout::{Epoch, Position};
@@ -118,6 +119,7 @@ pub const TARGETS: &[Decoder] = &[
     ("stored backup", |bytes| json::<StoredBackup>(bytes, |_| {})),
     ("stored export", |bytes| json::<(StoredBackup, ExportedTo)>(bytes, |_| {})),
     ("plan of a run", |bytes| json::<RunPlan>(bytes, |_| {})),
+    ("plan of a batch", |bytes| json::<BatchPlan>(bytes, |_| {})),
     ("status of an instance", |bytes| json::<InstanceStatus>(bytes, |_| {})),
     ("what the cluster is owed", |bytes| json::<Vec<Owed>>(bytes, |_| {})),
 ];

@@ -129,6 +129,10 @@ fn steps() -> Vec<(&'static str, Value)> {
         "applications": [{ "application": "shop", "backup": "b", "export": "e" }], "backup_filters": null,
         "ignore_exceptions": true, "tiers": ["daily"],
     });
+    let batch = json!({ "restores": [
+        { "namespace": "n", "target": "t", "child": "c", "source": { "Point": { "namespace": "n", "name": "p" } } },
+        { "namespace": "n", "target": "t", "child": "c", "source": { "Nothing": { "why": "w" } } },
+    ]});
     let status = json!({
         "clusterID": CLUSTER, "instance": ID, "lineage": ID, "version": "0.1.0", "writtenAt": TIME,
         "catalog": { "generation": 2, "sequence": 9, "chain": "00ff", "digests": { "configuration": "00" } },
@@ -143,6 +147,7 @@ fn steps() -> Vec<(&'static str, Value)> {
         ("stored backup", stored.clone()),
         ("stored export", json!([stored, exported()])),
         ("plan of a run", run),
+        ("plan of a batch", batch),
         ("status of an instance", status),
     ]
 }

@@ -9,7 +9,7 @@ use crate::environment::{Environment, INSTALL_NAMESPACE, environment, eventually
 /// Kinds of which no object refers to anything.
 const NAMING_NOTHING: &[&str] = &[];
 /// Nothing of it is left to do once it is made.
-const DONE_AT_ONCE: [&str; 1] = ["RestorePoint"];
+const DONE_AT_ONCE: [&str; 2] = ["RestorePoint", "CancelAction"];
 
 /// What may be asked for: the kind, where such objects are made, and a spec. All references of all of them are tried.
 fn asked() -> Vec<(&'static str, &'static str, Value)> {
@@ -20,12 +20,17 @@ fn asked() -> Vec<(&'static str, &'static str, Value)> {
         "id": format!("{:032}.1.1", 0),
     });
     let policy = json!({ "kind": "Policy", "name": "nightly", "namespace": "robbers" });
+    let subject = json!({ "namespace": "victim", "restorePointName": "secrets" });
+    let begun = json!({ "kind": "BackupAction", "name": "begun", "namespace": "robbers" });
     let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
     vec![
         ("BackupAction", "robbers", json!({ "subject": { "name": "robbers", "namespace": "robbers" } })),
         ("ExportAction", INSTALL_NAMESPACE, json!({ "subject": point, "profile": profile })),
         ("RestoreAction", "robbers", json!({ "subject": point })),
         ("RunAction", "robbers", json!({ "subject": policy })),
+        ("ValidateAction", "robbers", json!({ "subject": point })),
+        ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [subject] })),
+        ("CancelAction", "robbers", json!({ "subject": begun })),
         ("RestorePoint", "robbers", json!({ "restorePointContentRef": { "name": "theirs" } })),
         ("KastenDRReview", INSTALL_NAMESPACE, json!({ "sourceClusterInfo": source })),
         ("KastenDRRestore", INSTALL_NAMESPACE, json!({ "sourceClusterInfo": source })),
@@ -179,6 +184,7 @@ fn prepare(cluster: &Environment) {
         cluster.namespace(namespace);
     }
     cluster.put("restorepoints", "victim", "secrets", &[]);
+    cluster.put_in_state("backupactions", "robbers", "begun", &[], "Pending");
     cluster.put_in_state("restorepointcontents", "", "theirs", &[], "Unbound");
     let policy = json!({
         "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
