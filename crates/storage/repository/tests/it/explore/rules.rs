@@ -17,7 +17,7 @@ use super::{holds, play_once, replay, search, search_up_to, walk};
 /// Pieces of a retired outcome and of a writer that died: both in packs that a prune marks.
 const WRITER: Part = Part::Writer(&[1, 8]);
 const WALKS: u64 = 3000;
-const HARMLESS_WALKS: u64 = 100;
+const HARMLESS_WALKS: u64 = 40;
 /// Most of the searches below end before.
 const HONEST_RUNS_MAX: usize = 100;
 
