@@ -192,7 +192,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         if let Some(stored) = job.recorded::<StoredBackup>("stored")? {
             return Ok(stored);
         }
-        let stored = store(job).await?;
+        let stored = Box::pin(store(job)).await?;
         job.record("stored", &stored).await?;
         Ok(stored)
     };

@@ -151,7 +151,7 @@ async fn export(
         root: row.root().to_string(),
     };
     let from = job.platform.local_repository().await?;
-    let stored = copy(job, &from, &target, artifact, &job.action).await?;
+    let stored = Box::pin(copy(job, &from, &target, artifact, &job.action)).await?;
     job.record("stored", &(&stored, &exported)).await?;
     Ok((stored, exported))
 }

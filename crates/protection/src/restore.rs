@@ -93,7 +93,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     };
     let (reader, artifact) = job.phase("Opening RestorePoint", opening).await?;
     // What it has begun with an object it brings to its end, although dropped.
-    let restoring = job.unless_cancelled(restore(job, &request, &reader, &artifact));
+    let restoring = job.unless_cancelled(Box::pin(restore(job, &request, &reader, &artifact)));
     let restoring = async {
         match hold(&*job.platform.clock, reader.life(), restoring).await {
             Ok(restored) => restored,

@@ -184,7 +184,8 @@ impl Job {
     ) -> Result<T, Failure> {
         self.phases.begin(name, self.internal.attempts, self.platform.clock.now());
         self.show(|_| {}).await;
-        let done = work.await;
+        // What reads and writes a bucket is large, and would lie in every future above.
+        let done = Box::pin(work).await;
         let (state, why) = match &done {
             Ok(_) => (ActionState::Complete, None),
             Err(_) if self.is_cancelled() => (ActionState::Cancelled, None),

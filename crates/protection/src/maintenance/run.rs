@@ -58,7 +58,7 @@ impl Run {
     ) -> Result<T, Trouble> {
         let start = Time(platform.clock.now());
         let left = self.timeout.saturating_sub(self.begun.elapsed());
-        let done = if left.is_zero() { None } else { tokio::time::timeout(left, work).await.ok() };
+        let done = if left.is_zero() { None } else { tokio::time::timeout(left, Box::pin(work)).await.ok() };
         let done = done.map_or_else(|| Err(self.out_of_time()), |done| done.map_err(Into::into));
         let error = done.as_ref().err().map(|trouble: &Trouble| trouble.why().to_owned());
         let (end_time, succeeded) = (Time(platform.clock.now()), error.is_none());

@@ -42,23 +42,27 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     let location =
         job.platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
     let copying = async {
-        if mode == DrMode::Legacy { copies::copy_points(job, &location).await } else { Ok(Vec::new()) }
+        if mode == DrMode::Legacy {
+            Box::pin(copies::copy_points(job, &location)).await
+        } else {
+            Ok(Vec::new())
+        }
     };
     let left_behind = job.phase("Copying local restore points", copying).await?;
     job.check_cancelled()?;
     let shipping = async {
-        let reached = ship::ship_now(&job.platform).await?;
+        let reached = Box::pin(ship::ship_now(&job.platform)).await?;
         job.platform.unlisted.note_use(reached.repository.id());
-        let lengthened = locks::lengthen(&job.platform.cluster_id, &reached).await?;
+        let lengthened = Box::pin(locks::lengthen(&job.platform.cluster_id, &reached)).await?;
         Ok((reached, lengthened))
     };
     let (reached, lengthened) = job.phase("Shipping the catalog", shipping).await?;
     // What was shipped stays; from here on the run is made, whoever wants it no more.
     job.check_cancelled()?;
-    let writing = async { Ok(write_manifest(job, policy, &reached, lengthened).await?) };
+    let writing = async { Ok(Box::pin(write_manifest(job, policy, &reached, lengthened)).await?) };
     let manifest = job.phase("Writing the manifest", writing).await?;
     let kept = policy.parsed.retention_of(false);
-    let retiring = async { Ok(retention::apply(&job.platform, &reached, &location, &kept).await?) };
+    let retiring = async { Ok(Box::pin(retention::apply(&job.platform, &reached, &location, &kept)).await?) };
     job.phase("Applying retention", retiring).await?;
     state::write_last_run(&job.platform, job.platform.clock.now()).await?;
     let mut finished = Finished { exceptions: left_behind, ..Finished::default() };

@@ -172,7 +172,7 @@ impl<'a> Copying<'a> {
 
     async fn copy_artifact(&self, content: &Record, artifact: &Artifact) -> Result<(), Failure> {
         let (from, source) = self.job.platform.open_artifact(artifact, None).await?;
-        let stored = export::copy(self.job, &from, &self.target, &source, content).await?;
+        let stored = Box::pin(export::copy(self.job, &from, &self.target, &source, content)).await?;
         let (profile, place, root) = (self.profile.clone(), self.here.place.clone(), self.root.clone());
         let copy = Artifact {
             repository: stored.repository,
