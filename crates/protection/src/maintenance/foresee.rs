@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use keelson_model::{Chain, ClusterId};
+use keelson_repository::Ownership;
 
 use super::Trouble;
 use super::places::{self, Place};
@@ -73,7 +74,11 @@ async fn foresee(
         expired: count_expired(platform, location, cluster)?,
     };
     for repository in &repositories {
-        let proving = place.prove(platform);
+        // Without the wait that a pass keeps: nothing is removed.
+        let proving = async {
+            let epoch = ownership::prove(platform, location, cluster).await?;
+            Ok::<_, Trouble>(Ownership::proven_by_newest_epoch(lineage, u64::from(epoch.0)))
+        };
         let (proof, judged) =
             epochs::find_counting(repository, lineage, inherited.list.as_ref(), proving).await?;
         let plan = repository.plan_prune(&proof, &judged).await?;
