@@ -166,6 +166,11 @@ fn an_informer_goes_on_without_a_list_when_another_server_takes_over() {
     for informer in &mut informers {
         informer.await_holding(&cluster, "restorepoints", "replaced");
     }
+    // A watch that ends within a second and has brought nothing is begun anew by itself, with everything.
+    cluster.put("restorepoints", "replaced", "before", &[]);
+    for informer in &mut informers {
+        informer.await_holding(&cluster, "restorepoints", "replaced");
+    }
     let before = informers.each_ref().map(wholes);
     cluster.restart_server(|_| ());
     cluster.remove("replaced", "filled-000007");

@@ -244,7 +244,7 @@ fn what_a_spec_names_is_refused_without_the_right_to_it_at_creation_and_at_execu
 #[test]
 fn a_namespace_of_somebody_else_cannot_be_named_at_all() {
     let cluster = environment();
-    for namespace in ["fenced", "neighbour"] {
+    for namespace in ["fenced", "beyond"] {
         cluster.namespace(namespace);
     }
     cluster.put("restorepoints", "fenced", "own", &[]);
@@ -252,18 +252,18 @@ fn a_namespace_of_somebody_else_cannot_be_named_at_all() {
     for (kind, spec, field) in [
         (
             "BackupAction",
-            json!({ "subject": { "name": "neighbour", "namespace": "neighbour" } }),
+            json!({ "subject": { "name": "beyond", "namespace": "beyond" } }),
             "spec.subject",
         ),
         (
             "BackupAction",
-            json!({ "subject": { "name": "neighbour", "namespace": "fenced" } }),
+            json!({ "subject": { "name": "beyond", "namespace": "fenced" } }),
             "spec.subject.name",
         ),
-        ("RestoreAction", json!({ "subject": own, "targetNamespace": "neighbour" }), "spec.targetNamespace"),
+        ("RestoreAction", json!({ "subject": own, "targetNamespace": "beyond" }), "spec.targetNamespace"),
         (
             "RunAction",
-            json!({ "subject": { "kind": "Policy", "name": "p", "namespace": "neighbour" } }),
+            json!({ "subject": { "kind": "Policy", "name": "p", "namespace": "beyond" } }),
             "spec.subject.namespace",
         ),
         (
