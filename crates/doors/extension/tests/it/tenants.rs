@@ -250,11 +250,7 @@ fn a_namespace_of_somebody_else_cannot_be_named_at_all() {
     cluster.put("restorepoints", "fenced", "own", &[]);
     let own = json!({ "kind": "RestorePoint", "name": "own", "namespace": "fenced" });
     for (kind, spec, field) in [
-        (
-            "BackupAction",
-            json!({ "subject": { "name": "beyond", "namespace": "beyond" } }),
-            "spec.subject",
-        ),
+        ("BackupAction", json!({ "subject": { "name": "beyond", "namespace": "beyond" } }), "spec.subject"),
         (
             "BackupAction",
             json!({ "subject": { "name": "beyond", "namespace": "fenced" } }),
