@@ -93,6 +93,8 @@ pub(crate) enum Found {
     Ended(ActionState),
     /// It is cancelled, or will be as soon as whoever carries it out comes to it.
     Unfinished,
+    /// The same, and somebody wanted it before: nothing was written for this wish.
+    Wanted,
 }
 
 /// An action was not cancelled.
@@ -133,47 +135,40 @@ fn judge(action: Option<&Record>) -> Found {
     }
 }
 
-/// Cancels an action that has not ended, and says whether anything was written for it: somebody else may have wanted it
-/// before. One that was never begun has ended then.
+/// Cancels an action that has not ended. One that was never begun has ended then.
 pub(crate) async fn cancel(
     platform: &Platform,
     database: &Database,
     key: &RowKey,
     by: &str,
     actor: impl Into<Actor>,
-) -> Result<(Found, bool), CancelError> {
+) -> Result<Found, CancelError> {
     let actor: Actor = actor.into();
     let mut tries = 0;
     loop {
         let found = read(database, key).map_err(|source| CancelError::Read { source })?;
-        let (Some(mut action), Found::Unfinished) = (found.clone(), judge(found.as_ref())) else {
-            return Ok((judge(found.as_ref()), false));
-        };
+        let standing = judge(found.as_ref());
+        let (Some(mut action), Found::Unfinished) = (found, &standing) else { return Ok(standing) };
         let known: ActionInternal = action.internal().unwrap_or_default();
-        let changes = match (known.attempts, known.cancelled_by) {
-            (_, Some(_)) => Vec::new(),
-            (0, None) => {
-                actions::note_cancelled(&mut action, by);
-                actions::cancel(&mut action, platform.clock.now())
-            }
-            (_, None) => {
-                actions::note_cancelled(&mut action, by);
-                vec![action.replace()]
-            }
+        if known.cancelled_by.is_some() {
+            platform.attempts.cancel(&action.uid);
+            return Ok(Found::Wanted);
+        }
+        actions::note_cancelled(&mut action, by);
+        let changes = match known.attempts {
+            0 => actions::cancel(&mut action, platform.clock.now()),
+            _ => vec![action.replace()],
         };
-        let written = !changes.is_empty();
-        if written {
-            match commit(database, actor.clone(), changes).await {
-                Ok(_) => {}
-                Err(CommitError::Conflict { key: changed, .. }) if changed == *key && tries < TRIES_MAX => {
-                    tries += 1;
-                    continue;
-                }
-                Err(source) => return Err(CancelError::Commit { source }),
+        match commit(database, actor.clone(), changes).await {
+            Ok(_) => {}
+            Err(CommitError::Conflict { key: changed, .. }) if changed == *key && tries < TRIES_MAX => {
+                tries += 1;
+                continue;
             }
+            Err(source) => return Err(CancelError::Commit { source }),
         }
         platform.attempts.cancel(&action.uid);
-        return Ok((Found::Unfinished, written));
+        return Ok(Found::Unfinished);
     }
 }
 

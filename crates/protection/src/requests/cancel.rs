@@ -26,9 +26,8 @@ pub(super) async fn cancel(
         Effect::DryRun => cancel::look(database, &key)?,
         Effect::Apply => {
             let deed = asked.deed("create", record.key());
-            let (found, written) =
-                cancel::cancel(platform, database, &key, &asked.requester.name, &deed).await?;
-            if matches!(found, Found::Unfinished) && !written {
+            let found = cancel::cancel(platform, database, &key, &asked.requester.name, &deed).await?;
+            if matches!(found, Found::Wanted) {
                 let outcome = Outcome { code: 201, reason: "" };
                 platform.trail.note(own_kind, deed, (outcome, platform.clock.now())).await;
             }
@@ -36,7 +35,7 @@ pub(super) async fn cancel(
         }
     };
     match found {
-        Found::Unfinished => {}
+        Found::Unfinished | Found::Wanted => {}
         Found::Nothing => {
             return Err(RequestError::InvalidField {
                 field: "spec.subject.name",
