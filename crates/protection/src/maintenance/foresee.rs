@@ -19,9 +19,8 @@ use crate::ownership::{self, Foreseen};
 use crate::platform::Platform;
 
 /// Tells it of each place that was taken over a short while ago, once. False if some place could not be looked at.
-pub(crate) async fn tell(platform: &Platform) -> bool {
+pub(crate) async fn tell(platform: &Platform, known: &ownership::Ownership) -> bool {
     let now = platform.clock.now();
-    let Ok(known) = ownership::read(&platform.instance) else { return false };
     let untold = known.held.iter().filter(|(_, held)| held.waits_until(now).is_some());
     let untold = untold.filter(|(_, held)| held.foreseen.is_none()).map(|(key, _)| key.clone());
     let mut untold: BTreeSet<_> = untold.collect();

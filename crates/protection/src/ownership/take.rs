@@ -38,7 +38,7 @@ pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationTok
         }
         if untold.is_none_or(|at| at.elapsed() >= RETRY_EVERY) {
             let told = tokio::select! {
-                told = foresee::tell(&platform) => told,
+                told = foresee::tell(&platform, &ownership) => told,
                 () = stop.cancelled() => return,
             };
             untold = (!told).then(tokio::time::Instant::now);
