@@ -33,8 +33,12 @@ pub mod group {
     pub const VERSION: &str = "v1alpha1";
 }
 
-/// Of an audit event.
 pub mod annotation {
+    /// On an APIService: the data of its group is away, so discovery lists none of its resources.
+    pub const DATA_AWAY: &str = "k10.kasten.io/dataAway";
+
+    // Of an audit event.
+
     /// The word by which lines of the platform are known among others.
     pub const AUDIT_EVENT: &str = "k10.kasten.io/event";
     /// Where in its journal an event stands: the `resourceVersion`, and which of its events it is.

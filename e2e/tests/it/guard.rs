@@ -4,14 +4,15 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use keelson_testkit::Supervisor;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kills::catalog_files;
-use crate::stage::{NAMESPACE, Stage, assert_said, block_on};
+use crate::stage::{APPS, NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{APPLICATION, back_up, create_application};
 
 const ALL: [&str; 4] = ["actions", "apps", "dr", "repositories"];
@@ -25,6 +26,11 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(2);
 const KILLS: usize = 45;
 /// The controller that deletes a namespace tries again less and less often, in the end once a minute.
 const HELD_UP_FOR: Duration = Duration::from_secs(120);
+/// Somebody else's, beside whom the catalog is lost.
+const BYSTANDER: &str = "bystander";
+/// Together longer than until groups are taken off, and all controllers know that.
+const OTHER_OWNERS: usize = 60;
+const OTHER_OWNERS_PACE: Duration = Duration::from_secs(3);
 /// With nobody serving, from the word to the end.
 const HOME_GONE_WITHIN: Duration = Duration::from_secs(180);
 
@@ -48,21 +54,99 @@ fn registered(stage: &Stage) -> Result<Vec<String>> {
 /// Waits until these are registered, as long as that may take, and says how long it took.
 fn await_registered(stage: &Stage, expected: &[&str], within: Duration) -> Result<Duration> {
     let client = stage.client()?;
+    block_on(until_registered(&client, expected, within))
+}
+
+async fn until_registered(client: &Client, expected: &[&str], within: Duration) -> Result<Duration> {
     let began = Instant::now();
-    block_on(async {
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        loop {
-            looks.tick().await;
-            let found = list_registered(&client).await?;
-            if found == expected {
-                return Ok(began.elapsed());
-            }
-            ensure!(
-                began.elapsed() < within,
-                "after {within:?} {found:?} are registered instead of {expected:?}"
-            );
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        let found = list_registered(client).await?;
+        if found == expected {
+            return Ok(began.elapsed());
         }
-    })
+        ensure!(
+            began.elapsed() < within,
+            "after {within:?} {found:?} are registered instead of {expected:?}"
+        );
+    }
+}
+
+/// Objects that a restore point and another object own together. Once the other is gone, the garbage collector asks
+/// whether the restore point is, too.
+struct Owned {
+    client: Client,
+}
+
+impl Owned {
+    fn create(stage: &Stage, point: &str) -> Result<Self> {
+        let owner = stage.get(&["restorepoint", point, "-n", APPLICATION])?.context("the restore point")?;
+        let owned = Self { client: stage.client()? };
+        block_on(async {
+            for number in 0..OTHER_OWNERS {
+                owned.create_one(number, &owner["metadata"]).await?;
+            }
+            anyhow::Ok(())
+        })?;
+        Ok(owned)
+    }
+
+    fn config_maps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), APPLICATION)
+    }
+
+    async fn create_one(&self, number: usize, point: &Value) -> Result<()> {
+        let other = json!({ "metadata": { "name": format!("other-owner-{number}") } });
+        let params = PostParams::default();
+        let other = self.config_maps().create(&params, &serde_json::from_value(other)?).await?;
+        let owned = json!({
+            "metadata": {
+                "name": format!("owned-{number}"),
+                "ownerReferences": [
+                    { "apiVersion": APPS, "kind": "RestorePoint", "name": point["name"], "uid": point["uid"] },
+                    { "apiVersion": "v1", "kind": "ConfigMap", "name": other.metadata.name, "uid": other.metadata.uid },
+                ],
+            },
+        });
+        self.config_maps().create(&params, &serde_json::from_value(owned)?).await?;
+        Ok(())
+    }
+
+    /// Takes the other owners away one after the other.
+    async fn take_others(&self) -> Result<()> {
+        let mut ticks = tokio::time::interval(OTHER_OWNERS_PACE);
+        for number in 0..OTHER_OWNERS {
+            ticks.tick().await;
+            self.config_maps().delete(&format!("other-owner-{number}"), &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until these are registered, and somewhat longer, while garbage is collected all the time.
+    fn await_registered(&self, expected: &[&str]) -> Result<Duration> {
+        let (took, taken) = block_on(async {
+            let registered = until_registered(&self.client, expected, LOST_WITHIN);
+            tokio::join!(registered, self.take_others())
+        });
+        taken?;
+        took
+    }
+
+    /// The garbage collector has gone on where it was, and has taken no restore point for gone.
+    fn assert_kept(&self, stage: &Stage) -> Result<()> {
+        stage
+            .until("an owner that is gone is taken out", || Ok(self.owners()?.contains(&1).then_some(())))?;
+        assert_eq!(self.owners()?.len(), OTHER_OWNERS, "what a restore point owns was collected");
+        Ok(())
+    }
+
+    /// How many owners each of those has that are left.
+    fn owners(&self) -> Result<Vec<usize>> {
+        let list = block_on(self.config_maps().list(&ListParams::default()))?;
+        let owned = list.items.into_iter().filter_map(|found| found.metadata.owner_references);
+        Ok(owned.map(|owners| owners.len()).collect())
+    }
 }
 
 fn delete_namespace(stage: &Stage, name: &str, within: Duration) -> Result<Duration> {
@@ -79,13 +163,15 @@ fn a_platform_that_stays_away_is_taken_off_the_cluster_and_comes_back_by_itself(
     let mut stage = Stage::raise(share.directory(), &[])?;
     let guards = [stage.guard()?, stage.guard()?];
     create_application(&stage)?;
-    back_up(&stage, "first")?;
+    stage.namespace(BYSTANDER)?;
+    let point = back_up(&stage, "first")?;
+    let owned = Owned::create(&stage, &point)?;
     stage.instance.kill()?;
-    let took = await_registered(&stage, &[], LOST_WITHIN)?;
+    let took = owned.await_registered(&[])?;
     println!("taken off {took:?} after the kill");
     ensure!(took > Duration::from_secs(100), "it may come back for two minutes: {took:?}");
-    let took = delete_namespace(&stage, APPLICATION, Duration::from_secs(60))?;
-    println!("the namespace of the application went in {took:?}");
+    let took = delete_namespace(&stage, BYSTANDER, Duration::from_secs(60))?;
+    println!("a namespace went in {took:?}");
 
     let began = Instant::now();
     stage.instance.restart()?;
@@ -93,7 +179,8 @@ fn a_platform_that_stays_away_is_taken_off_the_cluster_and_comes_back_by_itself(
     println!("registered {:?} after the start of the process", began.elapsed());
     stage.wait_until_served()?;
     let contents = stage.get(&["restorepointcontents"])?.context("a list")?;
-    assert_eq!(contents["items"].as_array().map(Vec::len), Some(1), "its backup is still there");
+    assert_eq!(contents["items"].as_array().map(Vec::len), Some(1), "the backup is still there");
+    owned.assert_kept(&stage)?;
 
     // Killed once more, and the namespace of the platform is deleted before anybody can miss it.
     stage.instance.kill()?;
@@ -222,6 +309,9 @@ fn while_the_catalog_is_away_only_recovery_is_registered_and_with_it_everything_
     let share = Supervisor::start("share")?;
     let mut stage = Stage::raise(share.directory(), &[])?;
     create_application(&stage)?;
+    stage.namespace(BYSTANDER)?;
+    let point = back_up(&stage, "first")?;
+    let owned = Owned::create(&stage, &point)?;
     stage.instance.kill()?;
     let files: Vec<_> = catalog_files(&stage)?
         .into_iter()
@@ -233,11 +323,11 @@ fn while_the_catalog_is_away_only_recovery_is_registered_and_with_it_everything_
         fs::write(file, damaged)?;
     }
     stage.instance.restart()?;
-    let took = await_registered(&stage, &["dr"], LOST_WITHIN)?;
+    let took = owned.await_registered(&["dr"])?;
     println!("taken off {took:?} after a start without a catalog");
     ensure!(took > Duration::from_secs(100), "an absence of a moment is answered: {took:?}");
     // The quota controller asks nobody for what is not registered.
-    let took = delete_namespace(&stage, APPLICATION, Duration::from_secs(60))?;
+    let took = delete_namespace(&stage, BYSTANDER, Duration::from_secs(60))?;
     println!("a namespace went in {took:?}");
     stage.until("recovery is served", || {
         let said = stage.try_kubectl(&["get", "kastendrrestores", "-n", NAMESPACE], "")?;
@@ -252,5 +342,6 @@ fn while_the_catalog_is_away_only_recovery_is_registered_and_with_it_everything_
     stage.instance.restart()?;
     await_registered(&stage, &ALL, Duration::from_secs(30))?;
     println!("registered {:?} after a start with the catalog", began.elapsed());
-    stage.wait_until_served()
+    stage.wait_until_served()?;
+    owned.assert_kept(&stage)
 }

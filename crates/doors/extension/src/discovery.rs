@@ -1,8 +1,13 @@
-//! Discovery: which groups, versions, kinds and verbs there are. Made once; nothing in it changes while we run.
+//! Discovery: which groups, versions, kinds and verbs there are. Made once; what changes while we run is only of which
+//! groups no resources are listed for now.
 //!
 //! The namespace controller deletes nothing in a cluster where the discovery of one group fails, so discovery
 //! answers whatever state the catalog is in.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
@@ -14,6 +19,7 @@ use crate::accept::{DiscoveryFormat, choose_discovery, require_json};
 use crate::openapi;
 use crate::refusal::Refusal;
 
+const JSON: &str = "application/json";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// A document that never changes, and its tag.
@@ -24,9 +30,23 @@ pub(crate) struct Document {
     bytes: axum::body::Bytes,
 }
 
+/// Groups that are served and have no resources, as far as discovery tells: their data has been away for some time, and
+/// they are about to be taken off the cluster. Who asks for one of their objects under a name that he remembers is told
+/// 503; the API server tells him 404 for a group that is gone, which a garbage collector takes for the death of an owner. So
+/// everybody forgets the names first.
+#[derive(Debug, Default)]
+pub struct Withheld(ArcSwap<BTreeSet<GroupVersion>>);
+
+impl Withheld {
+    pub(crate) fn replace(&self, groups: BTreeSet<GroupVersion>) {
+        self.0.store(Arc::new(groups));
+    }
+}
+
 /// All documents about what we serve.
 #[derive(Debug)]
 pub(crate) struct Documents {
+    withheld: Arc<Withheld>,
     groups: Document,
     aggregated: Document,
     version: Document,
@@ -107,19 +127,21 @@ fn fingerprint(bytes: &[u8]) -> u64 {
 
 impl Documents {
     pub(crate) fn new() -> Self {
-        let json_document = |value: &Value| Document::new("application/json", value);
+        let json_document = |value: &Value| Document::new(JSON, value);
         let group_versions = group_versions();
         let versions: Vec<(GroupVersion, Document, Document)> = group_versions
             .iter()
             .map(|version| {
-                (*version, json_document(&resource_list(*version)), json_document(&openapi::v3(*version)))
+                let resources = resource_list(*version, version.kinds());
+                (*version, json_document(&resources), json_document(&openapi::v3(*version)))
             })
             .collect();
         let index = openapi::index(versions.iter().map(|(version, _, schemas)| (*version, schemas.hash())));
         let groups: Vec<Value> = group_versions.iter().map(|version| group(*version)).collect();
         Self {
+            withheld: Arc::default(),
             groups: json_document(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})),
-            aggregated: Document::new(AGGREGATED, &aggregated(&group_versions)),
+            aggregated: Document::new(AGGREGATED, &aggregated(&group_versions, &BTreeSet::new())),
             version: json_document(&version()),
             openapi_v2: json_document(&openapi::v2(&group_versions)),
             openapi_index: json_document(&index),
@@ -136,10 +158,18 @@ impl Documents {
         }
     }
 
+    pub(crate) fn withheld(&self) -> Arc<Withheld> {
+        Arc::clone(&self.withheld)
+    }
+
     pub(crate) fn groups(&self, headers: &HeaderMap) -> Result<Response, Refusal> {
+        let withheld = self.withheld.0.load();
         Ok(match choose_discovery(headers)? {
             DiscoveryFormat::Plain => self.groups.respond(headers),
-            DiscoveryFormat::Aggregated => self.aggregated.respond(headers),
+            DiscoveryFormat::Aggregated if withheld.is_empty() => self.aggregated.respond(headers),
+            DiscoveryFormat::Aggregated => {
+                Document::new(AGGREGATED, &aggregated(&group_versions(), &withheld)).respond(headers)
+            }
         })
     }
 
@@ -154,7 +184,13 @@ impl Documents {
         version: &str,
         headers: &HeaderMap,
     ) -> Result<Response, Refusal> {
-        respond(self.find(group, version).map(|(_, resources, _)| resources), headers)
+        let found = self.find(group, version);
+        match found.filter(|(version, ..)| self.withheld.0.load().contains(version)) {
+            Some((version, ..)) => {
+                respond(Some(&Document::new(JSON, &resource_list(*version, std::iter::empty()))), headers)
+            }
+            None => respond(found.map(|(_, resources, _)| resources), headers),
+        }
     }
 
     pub(crate) fn version(&self, headers: &HeaderMap) -> Result<Response, Refusal> {
@@ -209,9 +245,9 @@ fn verbs(kind: &KindInfo) -> Vec<&'static str> {
     verbs
 }
 
-fn resource_list(version: GroupVersion) -> Value {
+fn resource_list(version: GroupVersion, kinds: impl Iterator<Item = &'static KindInfo>) -> Value {
     let mut resources = Vec::new();
-    for kind in version.kinds() {
+    for kind in kinds {
         resources.push(json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.is_namespaced(),
             "kind": kind.kind, "verbs": verbs(kind), "shortNames": kind.short_names, "categories": kind.categories,
@@ -228,11 +264,13 @@ fn resource_list(version: GroupVersion) -> Value {
     })
 }
 
-fn aggregated(versions: &[GroupVersion]) -> Value {
+/// A version that is not in it is stale to the API server, and discovery as a whole has failed.
+fn aggregated(versions: &[GroupVersion], withheld: &BTreeSet<GroupVersion>) -> Value {
     let items: Vec<Value> = versions
         .iter()
         .map(|version| {
-            let resources: Vec<Value> = version.kinds().map(aggregated_resource).collect();
+            let kinds = version.kinds().filter(|_| !withheld.contains(version));
+            let resources: Vec<Value> = kinds.map(aggregated_resource).collect();
             json!({
                 "metadata": {"name": version.group, "creationTimestamp": null},
                 "versions": [{"version": version.version, "freshness": "Current", "resources": resources}],

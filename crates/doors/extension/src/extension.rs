@@ -17,7 +17,7 @@ use crate::authentication::{
 };
 use crate::authorization::AccessReviews;
 use crate::certificates::ServingCertificates;
-use crate::discovery::Documents;
+use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
 use crate::limits::{LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
@@ -96,6 +96,11 @@ impl Extension {
 
     pub fn readiness(&self) -> Arc<Readiness> {
         Arc::clone(&self.shared.readiness)
+    }
+
+    /// Of which groups discovery lists nothing. Who takes groups off the cluster says so here before.
+    pub fn withheld(&self) -> Arc<Withheld> {
+        self.shared.documents.withheld()
     }
 
     #[cfg(test)]

@@ -46,7 +46,7 @@ mod tests;
 
 pub use authentication::{FrontProxy, FrontProxyTrust, ParseTrustError};
 pub use certificates::{CertificateError, ServingCertificates};
-pub use discovery::{GroupVersion, group_versions};
+pub use discovery::{GroupVersion, Withheld, group_versions};
 pub use extension::{Extension, ReadTrustError};
 pub use readiness::Readiness;
 pub use registration::{

@@ -20,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{
     APIService, APIServiceSpec, ServiceReference,
 };
+use keelson_model::names::annotation;
 use keelson_model::{Classified, ErrorClass};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -53,6 +54,14 @@ pub enum Reach {
     Pods { selector: BTreeMap<String, String>, target_port: u16 },
     /// Outside: a host that the API server can resolve, `localhost` where both run on one machine.
     Host { name: String },
+}
+
+/// What discovery says of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resources {
+    Listed,
+    /// Told by an annotation too, whose coming and going makes the API server ask for our discovery at once.
+    Withheld,
 }
 
 /// How we make ourselves known.
@@ -144,7 +153,7 @@ impl Registration {
     pub async fn register(&self, client: &Client, authority_pem: &str) -> Result<(), RegisterError> {
         self.apply_service(client).await?;
         for version in group_versions() {
-            self.apply_api_service(client, version, authority_pem).await?;
+            self.apply_api_service(client, version, authority_pem, Resources::Listed).await?;
         }
         Ok(())
     }
@@ -178,11 +187,12 @@ impl Registration {
         client: &Client,
         version: GroupVersion,
         authority_pem: &str,
+        resources: Resources,
     ) -> Result<(), RegisterError> {
         let api_services: Api<APIService> = Api::all(client.clone());
         let name = api_service_name(version);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(self.api_service(version, authority_pem));
+        let patch = Patch::Apply(self.api_service(version, authority_pem, resources));
         within(api_services.patch(&name, &params, &patch))
             .await
             .map(drop)
@@ -221,9 +231,19 @@ impl Registration {
         }
     }
 
-    fn api_service(&self, version: GroupVersion, authority_pem: &str) -> APIService {
+    fn api_service(&self, version: GroupVersion, authority_pem: &str, resources: Resources) -> APIService {
+        let annotations = match resources {
+            Resources::Listed => None,
+            Resources::Withheld => {
+                Some(BTreeMap::from([(annotation::DATA_AWAY.to_owned(), "true".to_owned())]))
+            }
+        };
         APIService {
-            metadata: ObjectMeta { name: Some(api_service_name(version)), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(api_service_name(version)),
+                annotations,
+                ..ObjectMeta::default()
+            },
             spec: Some(APIServiceSpec {
                 group: Some(version.group.to_owned()),
                 version: Some(version.version.to_owned()),

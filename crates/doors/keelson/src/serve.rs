@@ -159,7 +159,13 @@ async fn start(serve: &Serve, access: &ClusterAccess) -> Result<Started> {
         Arc::new(ServingCertificates::generate(&registration.dns_names(), clock.now()).map_err(failed)?);
     let extension = Extension::new(platform.clone(), client.clone(), stop.clone());
     patiently("read who may ask", async || extension.read_trust().await.map_err(failed)).await?;
-    let standing = standing::standing(&platform, client.clone(), registration, certificates.clone());
+    let standing = standing::standing(
+        &platform,
+        client.clone(),
+        registration,
+        certificates.clone(),
+        extension.withheld(),
+    );
     let readiness = extension.readiness();
     let mut tasks = JoinSet::new();
     tasks.spawn(keelson_protection::follow_namespaces(platform.clone(), stop.clone()));

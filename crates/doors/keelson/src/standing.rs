@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keelson_extension::{
     Holder, LeaseTimes, Reach, Registration, ServeLease, ServingCertificates, Standing, StandingTimes,
-    Successor, groups_that_answer,
+    Successor, Withheld, groups_that_answer,
 };
 use keelson_model::names::API_SERVICE;
 use keelson_protection::Platform;
@@ -30,6 +30,7 @@ pub(crate) fn standing(
     client: kube::Client,
     registration: Registration,
     certificates: Arc<ServingCertificates>,
+    withheld: Arc<Withheld>,
 ) -> Standing {
     let process = u64::from_le_bytes(keelson_crypto::random_bytes());
     let me = Holder { instance: platform.instance().to_string(), process: format!("{process:016x}") };
@@ -38,6 +39,7 @@ pub(crate) fn standing(
     let answers = groups_that_answer(Arc::clone(platform));
     let telling = Arc::clone(platform);
     Standing::new(client, registration, certificates, lease, answers, StandingTimes::USUAL)
+        .withholding(withheld)
         .telling_taken(Arc::new(move |taken| telling.note_taken_apis(taken)))
 }
 

@@ -23,9 +23,11 @@ use super::claim::{Claim, is_in};
 use super::cluster::{self, EVENTS_TOGETHER_MAX, Home};
 use super::lease::{LeaseError, Look, ServeLease};
 use super::told::Told;
-use super::{RegisterError, Registration, api_service_name, delete_api_service, remove_api_services};
+use super::{
+    RegisterError, Registration, Resources, api_service_name, delete_api_service, remove_api_services,
+};
 use crate::certificates::ServingCertificates;
-use crate::discovery::{GroupVersion, group_versions};
+use crate::discovery::{GroupVersion, Withheld, group_versions};
 
 /// Between two passes, so that a fight with somebody costs neither side more than this.
 const PASS_PAUSE: Duration = Duration::from_secs(1);
@@ -38,6 +40,9 @@ pub struct StandingTimes {
     pub look_every: Duration,
     /// Groups whose data has been away for so long are taken off the cluster.
     pub away_for: Duration,
+    /// For so long before that, discovery lists no resources of theirs. The controllers of the cluster learn from it anew
+    /// which resources there are each 30 seconds; the API server asks us when the APIService changes.
+    pub withheld_for: Duration,
 }
 
 impl StandingTimes {
@@ -45,6 +50,7 @@ impl StandingTimes {
         assert_every: Duration::from_secs(15),
         look_every: Duration::from_secs(1),
         away_for: Duration::from_secs(120),
+        withheld_for: Duration::from_secs(60),
     };
 }
 
@@ -81,6 +87,8 @@ struct Registrar {
     registration: Registration,
     certificates: Arc<ServingCertificates>,
     answers: Answers,
+    withheld: Arc<Withheld>,
+    absences: Absences,
     times: StandingTimes,
     told: Told,
     tell_taken: TellTaken,
@@ -95,9 +103,24 @@ impl Standing {
         answers: Answers,
         times: StandingTimes,
     ) -> Self {
-        let (told, tell_taken): (_, TellTaken) = (Told::default(), Arc::new(|_| ()));
-        let registrar = Registrar { client, registration, certificates, answers, times, told, tell_taken };
+        let registrar = Registrar {
+            client,
+            registration,
+            certificates,
+            answers,
+            withheld: Arc::default(),
+            absences: Absences::default(),
+            times,
+            told: Told::default(),
+            tell_taken: Arc::new(|_| ()),
+        };
         Self { lease, registrar }
+    }
+
+    /// Who answers discovery lists nothing of these groups.
+    pub fn withholding(mut self, withheld: Arc<Withheld>) -> Self {
+        self.registrar.withheld = withheld;
+        self
     }
 
     /// Beside the log, which people seldom read.
@@ -150,8 +173,7 @@ impl Registrar {
     async fn run(&mut self, mut held: watch::Receiver<bool>) -> Infallible {
         let (client, namespace) = (self.client.clone(), self.registration.namespace.clone());
         let mut changes = pin!(cluster::changes(client, &namespace).ready_chunks(EVENTS_TOGETHER_MAX));
-        let mut absences = Absences::default();
-        let mut presence = absences.look(Instant::now(), &self.answers, self.times.away_for);
+        let mut presence = self.absences.look(Instant::now(), &self.answers, &self.times);
         let mut ticks = interval(self.times.assert_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = interval(self.times.look_every);
@@ -162,7 +184,7 @@ impl Registrar {
                 Some(_) = changes.next() => {}
                 Ok(()) = held.changed() => {}
                 _ = looks.tick() => {
-                    let now = absences.look(Instant::now(), &self.answers, self.times.away_for);
+                    let now = self.absences.look(Instant::now(), &self.answers, &self.times);
                     if std::mem::replace(&mut presence, now.clone()) == now {
                         continue;
                     }
@@ -187,6 +209,7 @@ impl Registrar {
         if !is_held {
             return Ok(());
         }
+        self.withhold(presence);
         let mut found = cluster::find_api_services(&self.client).await?;
         self.registration.apply_service(&self.client).await?;
         let mut taken = BTreeMap::new();
@@ -209,9 +232,19 @@ impl Registrar {
         Ok(())
     }
 
+    /// Before the cluster is told of it, so that who looks then finds it so.
+    fn withhold(&self, presence: &BTreeMap<GroupVersion, Presence>) {
+        let is_withheld = |presence: &Presence| match presence {
+            Presence::There | Presence::AwayForAMoment => false,
+            Presence::Withheld | Presence::AwayForLong => true,
+        };
+        let withheld = presence.iter().filter(|(_, presence)| is_withheld(presence));
+        self.withheld.replace(withheld.map(|(version, _)| *version).collect());
+    }
+
     /// One group that we serve. While its data is away for a moment it stays registered, if it is, and is answered 503.
     async fn pass_group(
-        &self,
+        &mut self,
         version: GroupVersion,
         presence: Presence,
         found: Option<&APIService>,
@@ -223,18 +256,24 @@ impl Registrar {
         let name = api_service_name(version);
         match (claim, presence) {
             (Some(Claim::Foreign { by }), _) => Err(RegisterError::ForeignApiService { name, by }),
-            (Some(Claim::Undecided), _) | (None, Presence::AwayForAMoment | Presence::AwayForLong) => Ok(()),
-            (Some(Claim::Ours | Claim::Leftover), Presence::AwayForLong) => {
+            (Some(Claim::Undecided), _)
+            | (None, Presence::AwayForAMoment | Presence::Withheld | Presence::AwayForLong)
+            | (Some(Claim::Leftover), Presence::AwayForAMoment) => Ok(()),
+            (Some(Claim::Ours), Presence::AwayForLong)
+            | (Some(Claim::Leftover), Presence::Withheld | Presence::AwayForLong) => {
                 warn!(name, "a group is taken off the cluster until its data can be read again");
                 self.delete(found).await
             }
-            (Some(Claim::Leftover), Presence::AwayForAMoment) => Ok(()),
-            (
-                claim @ (None | Some(Claim::Ours | Claim::Leftover)),
-                Presence::There | Presence::AwayForAMoment,
-            ) => {
-                let pem = self.certificates.authority_pem();
-                self.registration.apply_api_service(&self.client, version, pem).await?;
+            (Some(Claim::Ours), Presence::Withheld) => {
+                self.apply(version, Resources::Withheld).await?;
+                if self.absences.note_withheld(version, Instant::now()) {
+                    warn!(name, "the data of a group is away: discovery lists no resources of it");
+                }
+                Ok(())
+            }
+            (claim @ (None | Some(Claim::Ours | Claim::Leftover)), Presence::There)
+            | (claim @ Some(Claim::Ours), Presence::AwayForAMoment) => {
+                self.apply(version, Resources::Listed).await?;
                 match claim {
                     None => info!(name, "a group was registered"),
                     Some(Claim::Leftover) => info!(name, "what another installation left was taken over"),
@@ -243,6 +282,11 @@ impl Registrar {
                 Ok(())
             }
         }
+    }
+
+    async fn apply(&self, version: GroupVersion, resources: Resources) -> Result<(), RegisterError> {
+        let pem = self.certificates.authority_pem();
+        self.registration.apply_api_service(&self.client, version, pem, resources).await
     }
 
     /// One group with a name of ours that this version does not serve.
@@ -335,6 +379,8 @@ impl Registrar {
 enum Presence {
     There,
     AwayForAMoment,
+    /// Away for some time: the group stays, and its resources are not listed.
+    Withheld,
     AwayForLong,
 }
 
@@ -342,6 +388,8 @@ enum Presence {
 #[derive(Default)]
 struct Absences {
     since: BTreeMap<GroupVersion, Instant>,
+    /// Since when the cluster has been told that their resources are not listed.
+    withheld_since: BTreeMap<GroupVersion, Instant>,
 }
 
 impl Absences {
@@ -349,21 +397,40 @@ impl Absences {
         &mut self,
         now: Instant,
         answers: &Answers,
-        away_for: Duration,
+        times: &StandingTimes,
     ) -> BTreeMap<GroupVersion, Presence> {
-        let mut presence = BTreeMap::new();
-        for version in group_versions() {
-            let found = if answers(version) {
-                self.since.remove(&version);
-                Presence::There
-            } else if now.duration_since(*self.since.entry(version).or_insert(now)) < away_for {
-                Presence::AwayForAMoment
-            } else {
-                Presence::AwayForLong
-            };
-            presence.insert(version, found);
+        let versions = group_versions().into_iter();
+        versions.map(|version| (version, self.look_at(version, now, answers(version), times))).collect()
+    }
+
+    fn look_at(
+        &mut self,
+        version: GroupVersion,
+        now: Instant,
+        is_there: bool,
+        times: &StandingTimes,
+    ) -> Presence {
+        if is_there {
+            self.since.remove(&version);
+            self.withheld_since.remove(&version);
+            return Presence::There;
         }
-        presence
+        let away = now.duration_since(*self.since.entry(version).or_insert(now));
+        let withheld = self.withheld_since.get(&version).map(|since| now.duration_since(*since));
+        if away + times.withheld_for < times.away_for {
+            Presence::AwayForAMoment
+        } else if withheld.is_some_and(|withheld| withheld >= times.withheld_for) {
+            Presence::AwayForLong
+        } else {
+            Presence::Withheld
+        }
+    }
+
+    /// Whether that is news.
+    fn note_withheld(&mut self, version: GroupVersion, now: Instant) -> bool {
+        let is_news = !self.withheld_since.contains_key(&version);
+        self.withheld_since.entry(version).or_insert(now);
+        is_news
     }
 }
 
@@ -376,28 +443,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_away_for_long_only_after_it_was_away_without_a_break() {
+    fn a_group_is_away_for_long_only_after_its_resources_were_withheld_for_long() {
         let is_away = Arc::new(AtomicBool::new(true));
         let away = Arc::clone(&is_away);
         let answers: Answers =
             Arc::new(move |version| version.group == group::DR || !away.load(Ordering::Relaxed));
         let (mut absences, start) = (Absences::default(), Instant::now());
-        let mut check = |seconds: u64, is_away_now: bool, expected: Presence| {
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let check = |absences: &mut Absences, seconds: u64, is_away_now: bool, expected: Presence| {
             is_away.store(is_away_now, Ordering::Relaxed);
-            let now = start + Duration::from_secs(seconds);
-            let presence = absences.look(now, &answers, Duration::from_secs(120));
-            for (version, found) in presence {
+            for (version, found) in absences.look(at(seconds), &answers, &StandingTimes::USUAL) {
                 let expected = if version.group == group::DR { Presence::There } else { expected };
                 assert_eq!(found, expected, "{version} after {seconds} s");
             }
         };
-        check(0, true, Presence::AwayForAMoment);
-        check(119, true, Presence::AwayForAMoment);
-        check(119, false, Presence::There);
-        check(200, true, Presence::AwayForAMoment);
-        check(319, true, Presence::AwayForAMoment);
-        check(320, true, Presence::AwayForLong);
-        check(900, true, Presence::AwayForLong);
-        check(901, false, Presence::There);
+        let note = |absences: &mut Absences, seconds: u64| {
+            let versions = group_versions().into_iter().filter(|version| version.group != group::DR);
+            versions.map(|version| absences.note_withheld(version, at(seconds))).all(|is_news| is_news)
+        };
+        check(&mut absences, 0, true, Presence::AwayForAMoment);
+        check(&mut absences, 59, true, Presence::AwayForAMoment);
+        check(&mut absences, 60, true, Presence::Withheld);
+        check(&mut absences, 61, false, Presence::There);
+        check(&mut absences, 100, true, Presence::AwayForAMoment);
+        check(&mut absences, 160, true, Presence::Withheld);
+        // The cluster could not be told of it at once.
+        check(&mut absences, 300, true, Presence::Withheld);
+        assert!(note(&mut absences, 310));
+        assert!(!note(&mut absences, 320));
+        check(&mut absences, 369, true, Presence::Withheld);
+        check(&mut absences, 370, true, Presence::AwayForLong);
+        check(&mut absences, 900, true, Presence::AwayForLong);
+        check(&mut absences, 901, false, Presence::There);
+        check(&mut absences, 1000, true, Presence::AwayForAMoment);
+        check(&mut absences, 1060, true, Presence::Withheld);
     }
 }

@@ -1,10 +1,15 @@
 //! Discovery, schemas and health, which everybody may read.
 
+use std::collections::BTreeSet;
+
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
+use keelson_model::names::group;
 use keelson_resources::{KINDS, Verb};
 use serde_json::{Value, json};
+
+use crate::discovery::group_versions;
 
 use super::harness::{Answer, POINTS, World};
 
@@ -61,6 +66,37 @@ async fn every_kind_is_discovered_in_both_formats() {
         assert_eq!(plain["verbs"], found["verbs"], "{}", kind.kind);
         assert_eq!(found["subresources"].is_array(), kind.details, "{}", kind.kind);
     }
+}
+
+/// A version that is not in the list at all would be a failure of discovery, and namespaces would stay.
+#[tokio::test]
+async fn a_group_whose_data_is_away_for_long_stays_without_resources() {
+    let world = World::start().await;
+    let format = [(ACCEPT.as_str(), AGGREGATED)];
+    let before = anonymous(&world, "/apis", &format).await;
+    let count = async |group: &str| {
+        let list = anonymous(&world, &format!("/apis/{group}/v1alpha1"), &[]).await;
+        assert_eq!(list.code, StatusCode::OK);
+        let aggregated = anonymous(&world, "/apis", &format).await.json;
+        let groups = aggregated["items"].as_array().unwrap();
+        assert_eq!(groups.len(), group_versions().len());
+        let found = groups.iter().find(|found| found["metadata"]["name"] == group).unwrap();
+        let version = &found["versions"][0];
+        assert_eq!(version["freshness"], "Current");
+        (list.json["resources"].as_array().unwrap().len(), version["resources"].as_array().unwrap().len())
+    };
+    let apps = group_versions().into_iter().filter(|version| version.group == group::APPS);
+    world.extension.withheld().replace(apps.collect());
+    assert_eq!(count(group::APPS).await, (0, 0));
+    let (plain, aggregated) = count(group::DR).await;
+    assert!(plain > 0 && aggregated > 0);
+    // The API server asks with the tag that it knows.
+    let tag = before.headers[ETAG].to_str().unwrap();
+    let again = anonymous(&world, "/apis", &[format[0], (IF_NONE_MATCH.as_str(), tag)]).await;
+    assert_eq!(again.code, StatusCode::OK);
+    world.extension.withheld().replace(BTreeSet::new());
+    let after = anonymous(&world, "/apis", &format).await;
+    assert_eq!((after.bytes, &after.headers[ETAG]), (before.bytes, &before.headers[ETAG]));
 }
 
 #[tokio::test]

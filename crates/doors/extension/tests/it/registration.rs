@@ -32,7 +32,8 @@ const LEASE_TIMES: LeaseTimes =
 const STANDING_TIMES: StandingTimes = StandingTimes {
     assert_every: Duration::from_secs(2),
     look_every: Duration::from_millis(100),
-    away_for: Duration::from_secs(4),
+    away_for: Duration::from_secs(6),
+    withheld_for: Duration::from_secs(2),
 };
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use keelson_extension::{Answers, LeaseError, Successor};
-use keelson_model::names::{API_SERVICE, SERVE_LEASE, group};
+use keelson_model::names::{API_SERVICE, SERVE_LEASE, annotation, group};
 use keelson_testkit::eventually;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -17,6 +17,8 @@ use serde_json::json;
 use super::{ALL, HOME, LEASE_TIMES, STANDING_TIMES, Serve, Stage, assert_stays};
 
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(5);
+/// We may see something this much later than it happened.
+const SEEN_LATE: Duration = Duration::from_millis(500);
 
 /// It was registered once, so what somebody deleted stayed away for ever, and an API server that was away ended us.
 #[tokio::test(flavor = "multi_thread")]
@@ -119,8 +121,16 @@ async fn groups_whose_data_is_away_for_long_are_taken_off_and_put_back_when_it_i
         assert_eq!(stage.registered().await.len(), ALL.len(), "it is away for a moment only");
     })
     .await;
+    eventually("the cluster is told before", async || {
+        let found = stage.api_services.get("v1alpha1.apps.kio.kasten.io").await?;
+        Ok(found.metadata.annotations.is_some_and(|of| of.contains_key(annotation::DATA_AWAY)).then_some(()))
+    })
+    .await
+    .unwrap();
+    let told = Instant::now();
     let took = stage.await_registered(&["dr"]).await;
-    println!("taken off {took:?} after half of the time");
+    println!("taken off {took:?} after the cluster was told");
+    assert!(told.elapsed() >= STANDING_TIMES.withheld_for - SEEN_LATE, "{:?}", told.elapsed());
     assert_stays(2 * STANDING_TIMES.assert_every, async || {
         assert_eq!(stage.registered().await.len(), 1, "nothing puts it back");
     })
