@@ -31,6 +31,7 @@ use crate::records::Record;
 const ACTOR: &str = "applications";
 /// Changes of this long are looked at together.
 const GATHER: Duration = Duration::from_millis(500);
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Commits that wait for the disk together.
 const COMMITS_IN_FLIGHT: usize = 16;
 
@@ -39,22 +40,32 @@ pub(crate) async fn run_applications(platform: Arc<Platform>, stop: Cancellation
     let mut events = pin!(platform.cluster.watch(namespaces, None));
     let mut contents = Followed::<ContentsSeen>::default();
     loop {
-        if let Err(error) = refresh(&platform, &mut contents).await {
-            warn!(error = &*error, "the list of applications could not be brought up to date");
-        }
         let mut commits = platform.commits();
-        tokio::select! {
-            event = events.next() => if event.is_none() { return },
-            () = contents_changed(&platform, &mut commits, &contents) => (),
-            () = stop.cancelled() => return,
-        }
-        tokio::select! { () = tokio::time::sleep(GATHER) => (), () = stop.cancelled() => return }
+        let pause = match refresh(&platform, &mut contents).await {
+            Ok(()) => {
+                tokio::select! {
+                    event = events.next() => if event.is_none() { return },
+                    () = contents_changed(&platform, &mut commits, &mut contents) => (),
+                    () = stop.cancelled() => return,
+                }
+                GATHER
+            }
+            Err(error) => {
+                warn!(error = &*error, "the list of applications could not be brought up to date");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! { () = tokio::time::sleep(pause) => (), () = stop.cancelled() => return }
     }
 }
 
 /// The applications that contents name.
 #[derive(Default)]
-struct ContentsSeen(BTreeSet<String>);
+struct ContentsSeen {
+    applications: BTreeSet<String>,
+    /// Since somebody last looked.
+    has_changed: bool,
+}
 
 impl ContentsSeen {
     /// Of these labels one content is less.
@@ -63,7 +74,7 @@ impl ContentsSeen {
         let labels = LabelSelector::equal(label::APP_NAMESPACE, application);
         let left = catalog.list(&Query { labels, ..Query::all(kinds::restore_point_contents(), 1) })?;
         if left.rows.is_empty() {
-            self.0.remove(application);
+            self.has_changed |= self.applications.remove(application);
         }
         Ok(())
     }
@@ -71,11 +82,16 @@ impl ContentsSeen {
 
 impl View for ContentsSeen {
     fn clear(&mut self) {
-        self.0.clear();
+        self.applications.clear();
+        self.has_changed = true;
     }
 
     fn note(&mut self, stored: &Stored) {
-        self.0.extend(stored.row.labels.get(label::APP_NAMESPACE).cloned());
+        let Some(application) = stored.row.labels.get(label::APP_NAMESPACE) else { return };
+        if !self.applications.contains(application) {
+            self.applications.insert(application.clone());
+            self.has_changed = true;
+        }
     }
 
     fn apply(&mut self, catalog: &Database, event: &Event) -> Result<(), ReadError> {
@@ -87,21 +103,20 @@ impl View for ContentsSeen {
     }
 }
 
-/// Ends when a content was made or removed since it was last looked.
+/// Ends when an application got its first content or lost its last one. Restore points bind and unbind contents all the
+/// time, which is nothing to an application.
 async fn contents_changed(
     platform: &Platform,
     commits: &mut tokio::sync::watch::Receiver<Revision>,
-    seen: &Followed<ContentsSeen>,
+    seen: &mut Followed<ContentsSeen>,
 ) {
     loop {
         if commits.changed().await.is_err() {
             return std::future::pending().await;
         }
         let Ok(catalog) = platform.catalog() else { continue };
-        let Some(since) = seen.through else { return };
-        match catalog.changes(&kinds::restore_point_contents(), None, since, 1) {
-            Ok(changes) if changes.events.is_empty() => {}
-            Ok(_) | Err(_) => return,
+        if seen.follow(&catalog).is_err() || seen.view.has_changed {
+            return;
         }
     }
 }
@@ -113,6 +128,7 @@ async fn refresh(
     // There is nothing to bring up to date; what is wrong stands in the status.
     let Ok(catalog) = platform.catalog() else { return Ok(()) };
     seen.follow(&catalog)?;
+    seen.view.has_changed = false;
     let namespaces: BTreeMap<String, String> =
         platform.cluster.namespaces().await?.into_iter().map(|state| (state.name, state.uid)).collect();
     let applications = all(&catalog, kinds::applications())?;
@@ -121,7 +137,7 @@ async fn refresh(
     departed::clean(platform, &catalog, &namespaces, &known).await?;
     let install = &platform.settings.install_namespace;
     let now = platform.clock.now();
-    let mut wanted = decide(&namespaces, &seen.view.0, install);
+    let mut wanted = decide(&namespaces, &seen.view.applications, install);
     let mut changes = Vec::new();
     for stored in applications {
         let key = (stored.namespace.clone(), stored.name.clone());
