@@ -32,6 +32,9 @@ const CLIENTS: u64 = 4;
 const BUSY_MIN: Duration = Duration::from_secs(7);
 const BUSY_SPREAD: Duration = Duration::from_secs(3);
 
+/// Of a client who was refused.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// A backup that was acknowledged: when, and as which entry of the journal.
 #[derive(Debug, Clone, Copy)]
 struct Acknowledged {
@@ -97,7 +100,15 @@ async fn ask(kubeconfig: std::path::PathBuf, name: String, until: Instant) -> Re
             "spec": { "subject": { "name": APPLICATION, "namespace": APPLICATION } },
         });
         let created = tokio::time::timeout_at(until.into(), cluster.create_object(&kind, &action)).await;
-        let Ok(Ok(Creation::Created(object))) = created else { break };
+        let object = match created {
+            Ok(Ok(Creation::Created(object))) => object,
+            // A busy machine: the API server has not found the platform yet, or has no room for us.
+            Ok(_) => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
+            }
+            Err(_) => break,
+        };
         let revision = object["metadata"]["resourceVersion"].as_str().context("no version")?.parse()?;
         acknowledged.push(Acknowledged { at: Instant::now(), revision });
     }
