@@ -67,7 +67,7 @@ pub(crate) const WATCH_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60)
 /// A bookmark is due this often, so that a client's version stays ahead of the cut of the journal.
 pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A watch that is woken waits this long for more, then reads all at once.
+/// A watch reads no more often than this: what is committed meanwhile it reads together.
 pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(20);
 
 /// Rows read in one go, and their bodies. A list up to this size is one consistent read.

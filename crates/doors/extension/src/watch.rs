@@ -17,7 +17,7 @@ use futures::{StreamExt, stream};
 use keelson_model::Revision;
 use keelson_protection::Requester;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::reader::{Progress, Reader};
 use crate::fairness::Share;
@@ -63,6 +63,7 @@ pub(crate) async fn watch(
         shared: Arc::clone(shared),
         reader: Some(reader),
         behind: true,
+        read_at: now,
         bookmark_due: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
         ends: now + options.timeout.unwrap_or_else(spread_timeout).min(WATCH_TIMEOUT_MAX),
         commits,
@@ -81,6 +82,7 @@ struct Watcher {
     reader: Option<Reader>,
     /// There may be more to read without waiting.
     behind: bool,
+    read_at: Instant,
     bookmark_due: Option<Instant>,
     ends: Instant,
     commits: watch::Receiver<Revision>,
@@ -141,6 +143,7 @@ impl Watcher {
         let Some(mut reader) = self.reader.take() else { return Ok(Vec::new()) };
         let database = self.shared.database(reader.kind())?;
         let now = self.shared.now();
+        self.read_at = Instant::now();
         let (reader, progress) = blocking(move || {
             let progress = reader.read(&database, now)?;
             Ok((reader, progress))
@@ -158,8 +161,8 @@ impl Watcher {
             () = self.shared.shutdown.cancelled() => Wake::End,
             changed = self.commits.changed() => match changed {
                 Ok(()) => {
-                    // Commits come in bursts, and every one wakes every watch.
-                    sleep(COMMITS_TOGETHER).await;
+                    // The first of a burst is read at once, the rest of it together: every commit wakes every watch.
+                    sleep_until(self.read_at + COMMITS_TOGETHER).await;
                     Wake::Commit
                 }
                 Err(_) => Wake::End,
