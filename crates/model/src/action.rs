@@ -20,9 +20,13 @@ pub const ATTEMPTS_MAX: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActionKind {
     Backup,
+    BackupCluster,
     BatchRestore,
     Export,
+    Import,
+    Report,
     Restore,
+    RestoreCluster,
     Retire,
     Run,
     Validate,
@@ -30,11 +34,15 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Backup,
+        Self::BackupCluster,
         Self::BatchRestore,
         Self::Export,
+        Self::Import,
+        Self::Report,
         Self::Restore,
+        Self::RestoreCluster,
         Self::Retire,
         Self::Run,
         Self::Validate,
@@ -44,9 +52,13 @@ impl ActionKind {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Backup => "BackupAction",
+            Self::BackupCluster => "BackupClusterAction",
             Self::BatchRestore => "BatchRestoreAction",
             Self::Export => "ExportAction",
+            Self::Import => "ImportAction",
+            Self::Report => "ReportAction",
             Self::Restore => "RestoreAction",
+            Self::RestoreCluster => "RestoreClusterAction",
             Self::Retire => "RetireAction",
             Self::Run => "RunAction",
             Self::Validate => "ValidateAction",
@@ -57,9 +69,13 @@ impl ActionKind {
     pub const fn metric_word(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::BackupCluster => "backup_cluster",
             Self::BatchRestore => "batch_restore",
             Self::Export => "export",
+            Self::Import => "import",
+            Self::Report => "report",
             Self::Restore => "restore",
+            Self::RestoreCluster => "restore_cluster",
             Self::Retire => "retire",
             Self::Run => "run",
             Self::Validate => "validate",

@@ -88,6 +88,10 @@ byte_id!(
     SlotId, 16, "slot id (32 lower-case hex digits)"
 );
 byte_id!(
+    /// What a policy lets other installations read of its exports. Random.
+    GrantId, 16, "grant id (32 lower-case hex digits)"
+);
+byte_id!(
     /// One installation and what was recovered from it.
     LineageId, 16, "lineage id (32 lower-case hex digits)"
 );

@@ -25,6 +25,6 @@ pub use clock::{Clock, ManualClock, later};
 pub use duration::{GoDuration, ParseDurationError};
 pub use error::{Causes, Chain, Classified, ErrorClass};
 pub use ids::{
-    ChunkId, ClusterId, Generation, InstanceId, LineageId, PackId, ParseIdError, RepositoryId, Revision,
-    Sequence, SessionId, SlotId,
+    ChunkId, ClusterId, Generation, GrantId, InstanceId, LineageId, PackId, ParseIdError, RepositoryId,
+    Revision, Sequence, SessionId, SlotId,
 };

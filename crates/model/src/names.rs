@@ -36,6 +36,10 @@ pub mod group {
 pub mod annotation {
     /// On an APIService: the data of its group is away, so discovery lists none of its resources.
     pub const DATA_AWAY: &str = "k10.kasten.io/dataAway";
+    /// On a report of a scheduled run: retention counts and removes only those.
+    pub const SCHEDULED_TIME: &str = "k10.kasten.io/scheduledTime";
+    /// On a report: the uid of the action that wrote it.
+    pub const REPORT_ACTION_UID: &str = "k10.kasten.io/reportActionUid";
 
     // Of an audit event.
 

@@ -18,7 +18,7 @@ use crate::requester::Requester;
 /// What an action names is not for its requester, or the API server did not say.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    #[error("user '{user}' may not {verb} {resource} '{name}' in namespace '{namespace}'")]
+    #[error("user '{user}' may not {verb} {resource} '{name}'{}", place(namespace))]
     Denied { user: String, verb: &'static str, resource: &'static str, name: String, namespace: String },
     #[error(
         "user '{user}' may not restore what was captured in namespace '{captured}' elsewhere: \
@@ -27,6 +27,10 @@ pub enum AccessError {
     Elsewhere { user: String, captured: String },
     #[error("review what user '{user}' may do")]
     Review { user: String, source: RequestError },
+}
+
+fn place(namespace: &str) -> String {
+    if namespace.is_empty() { String::new() } else { format!(" in namespace '{namespace}'") }
 }
 
 impl Classified for AccessError {

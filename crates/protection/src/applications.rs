@@ -14,7 +14,7 @@ use keelson_catalog::{
 };
 use keelson_crypto::Sha256;
 use keelson_model::Revision;
-use keelson_model::names::label;
+use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::selector::LabelSelector;
 use keelson_workload::Kind;
 use serde::Serialize;
@@ -87,7 +87,9 @@ impl View for ContentsSeen {
     }
 
     fn note(&mut self, stored: &Stored) {
-        let Some(application) = stored.row.labels.get(label::APP_NAMESPACE) else { return };
+        let application = stored.row.labels.get(label::APP_NAMESPACE);
+        // The cluster scope is no namespace that could have gone.
+        let Some(application) = application.filter(|name| *name != CLUSTER_SCOPE) else { return };
         if !self.applications.contains(application) {
             self.applications.insert(application.clone());
             self.has_changed = true;
@@ -201,7 +203,8 @@ fn decide(
     install: &str,
 ) -> BTreeMap<(String, String), &'static str> {
     let is_shown = |name: &&String| {
-        *name != install && (contents.contains(*name) || !EXCLUDED_NAMESPACES.contains(&name.as_str()))
+        let is_reserved = *name == install || *name == CLUSTER_SCOPE;
+        !is_reserved && (contents.contains(*name) || !EXCLUDED_NAMESPACES.contains(&name.as_str()))
     };
     let active = namespaces.keys().filter(is_shown).map(|name| ((name.clone(), name.clone()), "Active"));
     let gone = contents.iter().filter(|name| !namespaces.contains_key(*name));
@@ -239,8 +242,8 @@ mod tests {
     /// What was backed up of `default` showed as an application that had been deleted.
     #[test]
     fn a_namespace_of_the_cluster_is_an_application_where_something_was_stored_of_it() {
-        let namespaces =
-            ["default", "kube-system", "kasten-io", "shop"].map(|name| (name.to_owned(), "u".into()));
+        let namespaces = ["default", "kube-system", "kasten-io", "kasten-io-cluster", "shop"]
+            .map(|name| (name.to_owned(), "u".into()));
         let contents = ["default", "kasten-io", "old"].map(str::to_owned);
         let found = decide(&namespaces.into(), &contents.into(), "kasten-io");
         let found: Vec<_> =

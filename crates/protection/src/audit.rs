@@ -35,7 +35,7 @@ use crate::records;
 use crate::requests::Asked;
 
 /// Below the data directory.
-const FOLDER: &str = "audit";
+pub(crate) const FOLDER: &str = "audit";
 const CATALOG: &str = "catalog";
 const INSTANCE: &str = "instance";
 const REQUESTS: &str = "requests";

@@ -1,4 +1,4 @@
-//! Backup: reads an application out of the cluster into a repository on the platform's own volume.
+//! Backup: reads an application, or the cluster scope, out of the cluster into a repository on the platform's own volume.
 //!
 //! Guarantees: the restore point and the end of the action are one commit, after the outcome is stored. What was left
 //! out is listed in the outcome, and what of it is a loss is told by the action's exceptions. What cannot be read
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use keelson_model::names::CLUSTER_SCOPE;
 use keelson_model::retention::Tiers;
 use keelson_model::{Classified, ErrorClass, RepositoryId, SessionId};
 use keelson_repository::{
@@ -16,14 +17,15 @@ use keelson_repository::{
     SessionPurpose, SessionResult, StreamRef, WriteError,
 };
 use keelson_workload::{
-    CaptureError, CaptureReport, CaptureRequest, Filters, InvalidName, Layer, NamespaceName, ObjectEncoder,
-    Omission, StatusRule,
+    CaptureError, CaptureReport, CaptureRequest, CaptureScope, ClusterFilters, Filters, InvalidName, Layer,
+    NamespaceName, ObjectEncoder, Omission, StatusRule,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::actions::Finished;
 use crate::engine::{Failure, Job};
+use crate::kinds;
 use crate::restore_points::{self, Artifact, ContentInternal, NewPoint};
 use crate::streams::{PIECES_IN_FLIGHT, from_channel, hold_writer, new_session};
 
@@ -37,20 +39,20 @@ pub(crate) enum BackupError {
     Name { name: String, source: InvalidName },
     #[error("the filters of the backup are not understood")]
     Filters { source: serde_json::Error },
-    #[error("capture namespace '{namespace}'")]
-    Capture { namespace: NamespaceName, source: CaptureError },
-    #[error("{resource} of namespace '{namespace}' could not be read{}: {why}", and_more(*others))]
-    Incomplete { namespace: NamespaceName, resource: String, why: String, others: usize },
+    #[error("capture {scope}")]
+    Capture { scope: CaptureScope, source: CaptureError },
+    #[error("{resource} of {scope} could not be read{}: {why}", and_more(*others))]
+    Incomplete { scope: CaptureScope, resource: String, why: String, others: usize },
     #[error("load the index of the local repository")]
     LoadIndex { source: LoadIndexError },
     #[error("begin a session in the local repository")]
     Begin { source: SessionError },
     #[error("keep the session of the backup alive")]
     Hold { source: SessionError },
-    #[error("store the {layer} of namespace '{namespace}'")]
-    Write { namespace: NamespaceName, layer: &'static str, source: WriteError },
-    #[error("commit the backup of namespace '{namespace}'")]
-    Commit { namespace: NamespaceName, source: keelson_repository::CommitError },
+    #[error("store the {layer} of {scope}")]
+    Write { scope: CaptureScope, layer: &'static str, source: WriteError },
+    #[error("commit the backup of {scope}")]
+    Commit { scope: CaptureScope, source: keelson_repository::CommitError },
     #[error("look whether an earlier attempt has stored '{outcome}'")]
     LookBack { outcome: SessionId, source: ObjectError },
     #[error("decode what an earlier attempt has stored as '{outcome}'")]
@@ -196,7 +198,11 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         job.record("stored", &stored).await?;
         Ok(stored)
     };
-    let stored = job.phase("Application configuration", storing).await?;
+    let phase = match is_of_cluster_scope(job) {
+        true => "Cluster configuration",
+        false => "Application configuration",
+    };
+    let stored = job.phase(phase, storing).await?;
     let StoredBackup { repository, outcome, stored_bytes, description } = stored;
     let artifact = Artifact {
         repository,
@@ -239,7 +245,7 @@ fn exceptions(report: &CaptureReport) -> Vec<String> {
 /// What could not be read fails the backup, unless it was told to go on without.
 fn check_failures(
     report: &mut CaptureReport,
-    namespace: &NamespaceName,
+    scope: &CaptureScope,
     exceptions: Exceptions,
 ) -> Result<(), BackupError> {
     let Some(failed) = report.failed.first() else { return Ok(()) };
@@ -248,7 +254,7 @@ fn check_failures(
         return Ok(());
     }
     Err(BackupError::Incomplete {
-        namespace: namespace.clone(),
+        scope: scope.clone(),
         resource: failed.resource.clone(),
         why: failed.why.clone(),
         others: report.failed.len() - 1,
@@ -274,20 +280,22 @@ async fn store(job: &Job) -> Result<StoredBackup, Failure> {
         return Ok(stored);
     }
     job.check_cancelled()?;
+    let request = request(job)?;
     let indexed = repository.load_index().await.map_err(|source| BackupError::LoadIndex { source })?;
     let begin = new_session(SessionPurpose::Backup, job.platform.clock.now());
     let session = indexed.begin(begin).await.map_err(|source| BackupError::Begin { source })?;
     let life = session.life();
     let storing = async {
-        let description = job.unless_cancelled(capture(job, &session)).await?;
+        let description = job.unless_cancelled(capture(job, &request, &session)).await?;
         // From here on the backup is made, whoever wants it no more: what is stored has a name.
-        commit(job, &repository, session, description).await
+        commit(job, &request.scope, &repository, session, description).await
     };
     hold_writer(&*job.platform.clock, life, storing, |source| BackupError::Hold { source }.into()).await
 }
 
 async fn commit(
     job: &Job,
+    scope: &CaptureScope,
     repository: &Repository<Open>,
     session: Session,
     (description, streams): (BackupDescription, Vec<NamedStream>),
@@ -300,25 +308,35 @@ async fn commit(
         streams,
         retain_until: None,
     };
-    let namespace = description
-        .application
-        .parse()
-        .map_err(|source| BackupError::Name { name: description.application.clone(), source })?;
-    let outcome = session.commit(draft).await.map_err(|source| BackupError::Commit { namespace, source })?;
+    let failed = |source| BackupError::Commit { scope: scope.clone(), source };
+    let outcome = session.commit(draft).await.map_err(failed)?;
     let stored_bytes = sent.read().bytes_sent;
     Ok(StoredBackup { repository: repository.id(), outcome: outcome.id, stored_bytes, description })
 }
 
-/// Captures the application into the session: one stream a layer, all written at once.
-async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec<NamedStream>), Failure> {
-    let application = application_of(job);
-    let namespace: NamespaceName =
-        application.parse().map_err(|source| BackupError::Name { name: application.clone(), source })?;
-    let filters = match &job.action.body.spec["filters"] {
-        serde_json::Value::Null => Filters::default(),
-        filters => Filters::deserialize(filters).map_err(|source| BackupError::Filters { source })?,
+/// What is captured.
+fn request(job: &Job) -> Result<CaptureRequest, BackupError> {
+    let filters = &job.action.body.spec["filters"];
+    let failed = |source| BackupError::Filters { source };
+    let (scope, filters) = if is_of_cluster_scope(job) {
+        let filters = Option::<ClusterFilters>::deserialize(filters).map_err(failed)?;
+        (CaptureScope::Cluster, filters.unwrap_or_default().into())
+    } else {
+        let name = application_of(job);
+        let namespace: NamespaceName = name.parse().map_err(|source| BackupError::Name { name, source })?;
+        let filters = Option::<Filters>::deserialize(filters).map_err(failed)?;
+        (CaptureScope::Application(namespace), filters.unwrap_or_default())
     };
-    let request = CaptureRequest { namespace: namespace.clone(), filters, status: StatusRule::Drop };
+    Ok(CaptureRequest { scope, filters, status: StatusRule::Drop })
+}
+
+/// Captures into the session: one stream a layer, all written at once.
+async fn capture(
+    job: &Job,
+    request: &CaptureRequest,
+    session: &Session,
+) -> Result<(BackupDescription, Vec<NamedStream>), Failure> {
+    let scope = &request.scope;
     let (objects, received) = mpsc::channel(OBJECTS_IN_FLIGHT);
     let mut writers = Vec::new();
     let mut inlets = Vec::new();
@@ -327,16 +345,15 @@ async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec
         inlets.push(Inlet { layer, encoder: None, pieces });
         writers.push(async move { (layer, session.write(from_channel(receiver)).await) });
     }
-    let capturing = job.platform.cluster.capture(&request, objects);
+    let capturing = job.platform.cluster.capture(request, objects);
     let (report, bytes, written) =
         tokio::join!(capturing, distribute(received, inlets), futures::future::join_all(writers));
-    let mut report =
-        report.map_err(|source| BackupError::Capture { namespace: namespace.clone(), source })?;
-    check_failures(&mut report, &namespace, Exceptions::of(&job.action.body.spec))?;
+    let mut report = report.map_err(|source| BackupError::Capture { scope: scope.clone(), source })?;
+    check_failures(&mut report, scope, Exceptions::of(&job.action.body.spec))?;
     let mut streams = Vec::new();
     for (layer, reference) in written {
         let reference: StreamRef = reference.map_err(|source| BackupError::Write {
-            namespace: namespace.clone(),
+            scope: scope.clone(),
             layer: layer.name(),
             source,
         })?;
@@ -345,7 +362,7 @@ async fn capture(job: &Job, session: &Session) -> Result<(BackupDescription, Vec
             streams.push(NamedStream { name, reference, attributes: BTreeMap::new() });
         }
     }
-    Ok((describe(job, application, report, bytes), streams))
+    Ok((describe(job, report, bytes), streams))
 }
 
 /// Where objects of one layer are turned into bytes.
@@ -380,20 +397,27 @@ async fn distribute(
     bytes
 }
 
+fn is_of_cluster_scope(job: &Job) -> bool {
+    job.action.kind == kinds::backup_cluster_actions()
+}
+
 fn application_of(job: &Job) -> String {
+    if is_of_cluster_scope(job) {
+        return CLUSTER_SCOPE.to_owned();
+    }
     let subject = &job.action.body.spec["subject"];
     let named = subject["namespace"].as_str().or(subject["name"].as_str());
     named.unwrap_or(&job.action.namespace).to_owned()
 }
 
-fn describe(job: &Job, application: String, report: CaptureReport, bytes: u64) -> BackupDescription {
+fn describe(job: &Job, report: CaptureReport, bytes: u64) -> BackupDescription {
     let action = &job.action;
     let scheduled_time = action.body.spec["scheduledTime"].as_str().and_then(|text| text.parse().ok());
     let action_time = scheduled_time.unwrap_or(action.created);
     // Decided with the run: the policy may have gone since.
     let tiers = Tiers::deserialize(&job.internal.subject["tiers"]).unwrap_or_default();
     BackupDescription {
-        application,
+        application: application_of(job),
         point: restore_points::point_name(action),
         labels: action.labels.clone(),
         action_time,

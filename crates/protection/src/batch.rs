@@ -1,4 +1,5 @@
-//! A batch: restores many applications, each by a RestoreAction of its own, and counts what becomes of them.
+//! A batch: restores many applications, each by a RestoreAction of its own, and counts what becomes of them. The cluster
+//! scope is restored before all others: they may need what it defines.
 //!
 //! Guarantees: children are named in the plan before the first is made, so a repeated attempt finds its own; what was
 //! restored and what was not is told application by application, in a batch that fails too. It fails only if nothing
@@ -23,7 +24,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(crate) use self::plan::BatchPlan;
-use self::plan::{PlannedRestore, Source, child_spec, decide_latest, decide_source};
+use self::plan::{
+    PlannedRestore, Source, child_spec, cluster_child_spec, decide_latest, decide_source, place_of,
+};
 use crate::actions::{self, Finished};
 use crate::engine::{Failure, Job, read};
 use crate::namespaces::{self, Lifetime};
@@ -88,7 +91,7 @@ impl Classified for BatchError {
 
 /// How the restore of one application stands.
 enum Standing {
-    /// Its RestoreAction.
+    /// Its RestoreAction, or the RestoreClusterAction.
     Child(RowKey),
     /// It was never begun.
     Refused(String),
@@ -117,12 +120,19 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 }
 
 /// As the status of the batch shows it; phases are in its details only.
-pub(crate) fn shown(details: &BatchDetails) -> Value {
+fn shown(details: &BatchDetails) -> Value {
     let mut shown = json!(details);
     if let Some(fields) = shown.as_object_mut() {
         fields.remove("phases");
     }
     shown
+}
+
+/// What a batch of so many applications shows before it is begun.
+pub(crate) fn waiting(subjects: usize) -> Value {
+    let subjects_count = subjects as u32;
+    let actions = BatchCounts { total: subjects_count, ..BatchCounts::default() };
+    shown(&BatchDetails { subjects_count, actions, ..BatchDetails::default() })
 }
 
 /// The plan of the batch, decided by its first attempt.
@@ -139,7 +149,10 @@ async fn select(job: &Job) -> Result<BatchPlan, Failure> {
         let base = job.action.name[..kept].trim_end_matches(['-', '.']);
         restores.push(PlannedRestore {
             namespace: subject.namespace.clone(),
-            target: target_namespace(&job.action.body.spec, &subject.namespace),
+            target: match place_of(&subject.namespace) {
+                "" => String::new(),
+                namespace => target_namespace(&job.action.body.spec, namespace),
+            },
             child: format!("{base}-{}", random_suffix()),
             source: find_source(job, &spec, subject).await?,
         });
@@ -156,7 +169,7 @@ async fn find_source(
     let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
     let point = || format!("{namespace}-{}", random_suffix());
     if let Some(name) = named(restore_point_name) {
-        return Ok(Source::Point { namespace: namespace.clone(), name });
+        return Ok(Source::Point { namespace: place_of(namespace).to_owned(), name });
     }
     if let Some(name) = named(restore_point_content_name) {
         let content = read(&job.database, &RowKey::new(kinds::restore_point_contents(), "", &*name))?;
@@ -174,7 +187,7 @@ async fn find_source(
     };
     let source = decide_source(latest, namespace, point);
     // Whoever may list the points of a namespace may have those; what lies elsewhere needs a right of its own.
-    let is_listed = matches!(&source, Source::Point { namespace: bound, .. } if bound == namespace);
+    let is_listed = matches!(&source, Source::Point { namespace: bound, .. } if bound == place_of(namespace));
     if !is_listed {
         let read = reference(Verb::Get, group::APPS, "restorepointcontents", Some(&latest.name));
         match access::check_reference(&job.platform, &job.requester(), read).await {
@@ -205,10 +218,17 @@ fn reference(verb: Verb, group: &'static str, resource: &'static str, name: Opti
 /// Makes the children, waits for them, and says why applications were not restored.
 async fn carry_out(job: &Job, plan: &BatchPlan) -> Result<(BatchDetails, Vec<String>), Failure> {
     let mut standings = Vec::new();
-    for restore in &plan.restores {
+    let (first, others): (Vec<_>, Vec<_>) =
+        plan.restores.iter().partition(|restore| restore.is_of_cluster_scope());
+    for restore in first.into_iter().chain(others) {
         job.check_cancelled()?;
         let standing = match begin(job, restore).await {
-            Ok(child) => Standing::Child(child),
+            Ok(child) => {
+                if restore.is_of_cluster_scope() {
+                    job.unless_cancelled(await_end(job, &child)).await?;
+                }
+                Standing::Child(child)
+            }
             Err(failure) if failure.class().is_retryable() => return Err(failure),
             Err(failure) => Standing::Refused(failure.told().message),
         };
@@ -217,30 +237,48 @@ async fn carry_out(job: &Job, plan: &BatchPlan) -> Result<(BatchDetails, Vec<Str
     job.unless_cancelled(wait(job, &standings)).await
 }
 
-/// The RestoreAction of one application, and what it needs to be there.
+/// However it ends: the applications may do without.
+async fn await_end(job: &Job, child: &RowKey) -> Result<(), Failure> {
+    let mut commits = job.platform.commits();
+    loop {
+        commits.borrow_and_update();
+        let found = read(&job.database, child)?;
+        if found.is_none_or(|found| actions::state(&found).is_some_and(ActionState::is_finished)) {
+            return Ok(());
+        }
+        let _ = tokio::time::timeout(LOOK_EVERY, commits.changed()).await;
+    }
+}
+
+/// The action that restores one application, and what it needs to be there.
 async fn begin(job: &Job, restore: &PlannedRestore) -> Result<RowKey, Failure> {
-    let key = child_key(restore);
+    let key = restore.child_key();
     if let Some(known) = read(&job.database, &key)? {
         let name = || restore.child.clone();
         return if is_child(&known, job) { Ok(key) } else { Err(BatchError::Taken { name: name() }.into()) };
     }
-    let (point_namespace, point) = match &restore.source {
+    let batch = &job.action.body.spec;
+    let (kind, spec) = match &restore.source {
+        Source::Point { name, .. } if restore.is_of_cluster_scope() => {
+            (kinds::restore_cluster_action(), cluster_child_spec(batch, name))
+        }
         Source::Point { namespace, name } => {
             ensure_namespace(job, &restore.target).await?;
-            (namespace.clone(), name.clone())
+            (kinds::restore_action(), child_spec(batch, (namespace, name)))
         }
         Source::Content { name, point } => {
             ensure_namespace(job, &restore.target).await?;
             bind(job, name, (&restore.target, point)).await?;
-            (restore.target.clone(), point.clone())
+            (kinds::restore_action(), child_spec(batch, (&restore.target, point)))
         }
         Source::Nothing { why } => return Err(NothingToRestore { why: why.clone() }.into()),
     };
-    let spec = child_spec(&job.action.body.spec, (&point_namespace, &point));
     let now = job.platform.clock.now();
-    let mut child = actions::new_action(kinds::restore_action(), &restore.target, &restore.child, spec, now);
+    let mut child = actions::new_action(kind, &restore.target, &restore.child, spec, now);
     child.labels = child_labels(job, &restore.namespace);
-    if let Some(namespace) = namespaces::recall_staying(&job.platform, &restore.target).await? {
+    if kind.is_namespaced()
+        && let Some(namespace) = namespaces::recall_staying(&job.platform, &restore.target).await?
+    {
         namespaces::note(&mut child, &namespace);
     }
     let changes = actions::submit(child, &job.requester(), Value::Null);
@@ -264,10 +302,6 @@ impl Classified for NothingToRestore {
     fn code(&self) -> &'static str {
         "batch.nothing_to_restore"
     }
-}
-
-fn child_key(restore: &PlannedRestore) -> RowKey {
-    RowKey::new(kinds::restore_actions(), &*restore.target, &*restore.child)
 }
 
 fn child_labels(job: &Job, application: &str) -> BTreeMap<String, String> {
@@ -358,7 +392,7 @@ fn look(
             Standing::Refused(why) => (ActionState::Failed, why.clone()),
             Standing::Child(key) => match read(database, key)? {
                 Some(child) => (actions::state(&child).unwrap_or(ActionState::Pending), why_of(&child)),
-                None => (ActionState::Cancelled, "its RestoreAction was deleted".to_owned()),
+                None => (ActionState::Cancelled, "the action that restored it was deleted".to_owned()),
             },
         };
         *count_of(&mut details.actions, state) += 1;
@@ -392,7 +426,7 @@ async fn cancel_children(job: &Job, plan: &BatchPlan) -> Result<(), Failure> {
     let by = job.cancelled_by()?;
     let mut standings = Vec::new();
     for restore in &plan.restores {
-        let key = child_key(restore);
+        let key = restore.child_key();
         if read(&job.database, &key)?.is_some_and(|known| is_child(&known, job)) {
             cancel::cancel(&job.platform, &job.database, &key, &by, "batch").await?;
             standings.push((restore, Standing::Child(key)));

@@ -32,7 +32,7 @@ use crate::engine::backlog::{Backlog, Taken, waits_for_others};
 use crate::engine::ending::{end, end_cancelled, give_up, note_failed_attempt, tell_unrecorded};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::{backup, batch, export, restore, retire, run, validate};
+use crate::{backup, batch, export, import, report, restore, retire, run, validate};
 
 pub(crate) use job::{Failure, Job};
 
@@ -278,10 +278,12 @@ fn carry_out_kind(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
     let kind = job.action.kind.as_str();
     match keelson_resources::kind_of_row(kind).map(|info| info.kind) {
         Some("RunAction") => run::execute(job).boxed(),
-        Some("BackupAction") => backup::execute(job).boxed(),
+        Some("BackupAction" | "BackupClusterAction") => backup::execute(job).boxed(),
         Some("BatchRestoreAction") => batch::execute(job).boxed(),
         Some("ExportAction") => export::execute(job).boxed(),
-        Some("RestoreAction") => restore::execute(job).boxed(),
+        Some("ImportAction") => import::execute(job).boxed(),
+        Some("ReportAction") => report::execute(job).boxed(),
+        Some("RestoreAction" | "RestoreClusterAction") => restore::execute(job).boxed(),
         Some("RetireAction") => retire::execute(job).boxed(),
         Some("ValidateAction") => validate::execute(job).boxed(),
         _ => ready(Err(UnknownAction { kind: kind.to_owned() }.into())).boxed(),

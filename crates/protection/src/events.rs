@@ -1,6 +1,6 @@
 //! Tells as events what the catalog records, for `kubectl describe` and `kubectl get events`: on policies how their
 //! runs ended, on recoveries how they went, on the DR policy who owns the backups and that shipping has stopped, on
-//! APIServices that somebody else has them.
+//! APIServices that somebody else has them, on Passkeys that they open the volume or do not.
 //!
 //! An event is told once by the process that saw it happen. What is true for longer stands in a status as well.
 
@@ -230,6 +230,17 @@ pub(crate) async fn tell_delay(platform: &Platform, policy: &Policy, run: &str, 
     );
     let at = NamespacedName::new(&policy.namespace, &policy.name);
     record_on_policy(platform, at, Told::warning(event::RUN_DELAYED, note)).await;
+}
+
+/// A Passkey opens the volume again, or does not any more, and why.
+pub(crate) async fn tell_passkey(platform: &Platform, passkey: &Record, error: Option<&str>) {
+    let info = kinds::passkey();
+    let about = Kind::cluster(&info.api_version(), info.kind, info.plural);
+    let told = match error {
+        None => Told::normal(event::PASSKEY_VALID, "it opens the volume".to_owned()),
+        Some(why) => Told::warning(event::PASSKEY_INVALID, format!("it does not open the volume: {why}")),
+    };
+    record(platform, about, NamespacedName::new("", &passkey.name), passkey.uid.clone(), told).await;
 }
 
 /// A policy that is gone has nobody who looks.

@@ -13,13 +13,13 @@ use keelson_repository::{
     LoadIndexError, NamedStream, Open, OutcomeDraft, ReadError, Reader, Repository, Session, SessionError,
     SessionPurpose, WriteError,
 };
-use keelson_resources::KindInfo;
 use keelson_resources::actions::export::ExportProgress;
 use serde_json::json;
 
 use crate::actions::{self, Finished};
 use crate::backup::{self, BackupDescription, StoredBackup, new_point};
 use crate::engine::{Failure, Job, read};
+use crate::grants;
 use crate::kinds;
 use crate::locations::{self, Location};
 use crate::records::Record;
@@ -32,10 +32,10 @@ const PROGRESS_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// An export that was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportError {
-    #[error("there is no restore point '{namespace}/{name}'")]
-    NoPoint { namespace: String, name: String },
-    #[error("restore point '{namespace}/{name}' has lost its content")]
-    NoContent { namespace: String, name: String },
+    #[error("there is no restore point '{point}'")]
+    NoPoint { point: String },
+    #[error("restore point '{point}' has lost its content")]
+    NoContent { point: String },
     #[error("restore point '{name}' is an export already")]
     Exported { name: String },
     #[error("the export names no profile")]
@@ -106,7 +106,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let opening = async { Ok(job.platform.open_writable(profile).await?) };
     let location = job.phase("Opening location", opening).await?;
     let exporting = export(job, &content, &source.artifact, &location);
-    let (stored, exported) = job.phase("Exporting RestorePoint", exporting).await?;
+    let Exported { stored, to: exported, ungranted } = job.phase("Exporting RestorePoint", exporting).await?;
     let artifact = Artifact {
         repository: stored.repository,
         outcome: stored.outcome,
@@ -128,10 +128,19 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         ..ExportProgress::default()
     };
     finished.status.insert(PROGRESS_DETAILS.to_owned(), json!(progress));
+    finished.exceptions.extend(ungranted);
     Ok(finished)
 }
 
 const PROGRESS_DETAILS: &str = "progressDetails";
+
+/// What was exported.
+struct Exported {
+    stored: StoredBackup,
+    to: ExportedTo,
+    /// Why other installations cannot import it, if they cannot.
+    ungranted: Option<String>,
+}
 
 /// Copies the artifact to the location, unless an earlier attempt has.
 async fn export(
@@ -139,9 +148,9 @@ async fn export(
     content: &Record,
     artifact: &Artifact,
     location: &Location,
-) -> Result<(StoredBackup, ExportedTo), Failure> {
-    if let Some(stored) = job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
-        return Ok(stored);
+) -> Result<Exported, Failure> {
+    if let Some((stored, to)) = job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
+        return Ok(Exported { stored, to, ungranted: None });
     }
     let application = content.label(label::APP_NAMESPACE).to_owned();
     let (row, target) = job.platform.export_repository(location, &application).await?;
@@ -149,28 +158,41 @@ async fn export(
         profile: location.profile.clone(),
         place: location.place.clone(),
         root: row.root().to_string(),
+        granted: None,
     };
     let from = job.platform.local_repository().await?;
     let stored = Box::pin(copy(job, &from, &target, artifact, &job.action)).await?;
+    // A backup that others cannot import is one all the same.
+    let granted = grants::give(&job.platform, &job.database, &job.action, (&row, &target)).await;
+    let ungranted =
+        granted.err().map(|error| format!("other installations cannot import it: {}", Chain(&error)));
     job.record("stored", &(&stored, &exported)).await?;
-    Ok((stored, exported))
+    Ok(Exported { stored, to: exported, ungranted })
 }
 
-/// The content behind the restore point that an action names.
+/// The content behind the restore point that an action names, of an application or of the cluster scope.
 pub(crate) fn content_of_subject(job: &Job) -> Result<Record, Failure> {
-    let subject = &job.action.body.spec["subject"];
-    let name = subject["name"].as_str().unwrap_or_default();
-    let namespace = subject["namespace"].as_str().unwrap_or(&job.action.namespace);
-    let find = |kind: &'static KindInfo, namespace: &str, name: &str| {
-        read(&job.database, &RowKey::new(keelson_catalog::RowKind::new(kind.row_kind()), namespace, name))
+    let key = point_of_subject(&job.action);
+    let shown = || match key.namespace.as_str() {
+        "" => key.name.clone(),
+        namespace => format!("{namespace}/{}", key.name),
     };
-    let point = find(kinds::restore_point(), namespace, name)?
-        .ok_or_else(|| ExportError::NoPoint { namespace: namespace.to_owned(), name: name.to_owned() })?;
+    let point = read(&job.database, &key)?.ok_or_else(|| ExportError::NoPoint { point: shown() })?;
     let content = point.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
-    let content = find(kinds::restore_point_content(), "", content)?;
-    content.ok_or_else(|| {
-        ExportError::NoContent { namespace: namespace.to_owned(), name: name.to_owned() }.into()
-    })
+    let content = read(&job.database, &RowKey::new(kinds::restore_point_contents(), "", content))?;
+    content.ok_or_else(|| ExportError::NoContent { point: shown() }.into())
+}
+
+fn point_of_subject(action: &Record) -> RowKey {
+    let subject = &action.body.spec["subject"];
+    let name = subject["name"].as_str().unwrap_or_default();
+    // Where a subject says no kind, it is of the kind that the action is for.
+    let of_cluster = action.kind == kinds::restore_cluster_actions()
+        || subject["kind"] == kinds::cluster_restore_point().kind;
+    if of_cluster {
+        return RowKey::new(kinds::cluster_restore_points(), "", name);
+    }
+    RowKey::new(kinds::restore_points(), subject["namespace"].as_str().unwrap_or(&action.namespace), name)
 }
 
 /// Copies one outcome from a repository to another: opened, decrypted, sealed under the other's keys.

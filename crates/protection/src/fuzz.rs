@@ -15,11 +15,13 @@ use crate::actions::Work;
 use crate::backup::{BackupDescription, Committing, StoredBackup};
 use crate::batch::BatchPlan;
 use crate::epochs::{Claim, RetiredBefore};
+use crate::grants::{self, ImportedRow};
 use crate::identity::Identity;
 use crate::layout::{Epoch, Position};
 use crate::maintenance::Passes;
 use crate::mirror::MirroredSecret;
 use crate::ownership::Ownership;
+use crate::passkeys::form::Form;
 use crate::records::Body;
 use crate::recovery::documents::{
     BaseDocument, CardDocument, ManifestDocument, SegmentDirectory, StartDocument,
@@ -74,6 +76,8 @@ pub const TARGETS: &[Decoder] = &[
     ("body of a row", |bytes| json::<Body>(bytes, |_| {})),
     ("artifact", |bytes| json::<Artifact>(bytes, |_| {})),
     ("repository's row", |bytes| json::<RepositoryRow>(bytes, |_| {})),
+    ("receive string", |bytes| std::str::from_utf8(bytes).is_ok_and(grants::reads_as_written)),
+    ("imported repository", |bytes| json::<ImportedRow>(bytes, |_| {})),
     ("repository's settings", |bytes| {
         json::<StorageRepositorySpec>(bytes, |settings| {
             let _ = settings.process_timeout();
@@ -93,6 +97,7 @@ pub const TARGETS: &[Decoder] = &[
             }
         })
     }),
+    ("form of a Passkey", |bytes| json::<Form>(bytes, |_| {})),
     ("identity", |bytes| json::<Identity>(bytes, |_| {})),
     ("what is owned", |bytes| {
         json::<Ownership>(bytes, |owned| {

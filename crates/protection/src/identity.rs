@@ -9,16 +9,11 @@ use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey, RowKind};
 use keelson_crypto::{CatalogKey, DecodeSlotError, InstanceKey, OpenBoxError, Slot, VaultKey, VaultKeyring};
 use keelson_model::{Classified, ClusterId, ErrorClass, Generation, InstanceId, LineageId, SlotId};
 use keelson_repository::{Open, Repository};
-use keelson_workload::{Cluster, NamespacedName, RequestError, Secret};
+use keelson_workload::RequestError;
 use serde::{Deserialize, Serialize};
 
 use crate::platform::commit;
 
-/// Holds the 32 bytes that wrap the instance key, which wraps everything else this installation keeps on its volume.
-pub const INSTANCE_SECRET: &str = "keelson-instance";
-const INSTANCE_SECRET_KEY: &str = "instance-key";
-/// The key before, while the Secret is rotated.
-const PREVIOUS_SECRET_KEY: &str = "previous-instance-key";
 const CATALOG_KEY_CONTEXT: &[u8] = b"instance";
 
 /// The identity as it is stored.
@@ -75,6 +70,8 @@ pub enum IdentityError {
     ReadSecret { name: String, source: RequestError },
     #[error("Secret '{namespace}/{name}' does not hold a 32-byte '{key}'")]
     MalformedSecret { namespace: String, name: &'static str, key: &'static str },
+    #[error("neither 'instance-key' of Secret '{namespace}/{name}' nor a Passkey opens the volume: {}", why.join("; "))]
+    NoPasskey { namespace: String, name: &'static str, why: Vec<String> },
     #[error("the Secret '{namespace}/{name}' is gone, but the volume holds data that only it opens")]
     LostSecret { namespace: String, name: &'static str },
     #[error("read the identity of this installation")]
@@ -96,7 +93,7 @@ impl Classified for IdentityError {
         match self {
             Self::ReadSecret { source, .. } => source.class(),
             Self::MalformedSecret { .. } => ErrorClass::Invalid,
-            Self::LostSecret { .. } => ErrorClass::NotFound,
+            Self::LostSecret { .. } | Self::NoPasskey { .. } => ErrorClass::NotFound,
             Self::Read { source } => source.class(),
             Self::Write { source } => source.class(),
             Self::DecodeSlot { source } => source.class(),
@@ -109,6 +106,7 @@ impl Classified for IdentityError {
             Self::ReadSecret { .. } => "identity.secret.read",
             Self::MalformedSecret { .. } => "identity.secret.malformed",
             Self::LostSecret { .. } => "identity.secret.lost",
+            Self::NoPasskey { .. } => "identity.secret.no_passkey",
             Self::Read { .. } => "identity.read",
             Self::Write { .. } => "identity.write",
             Self::Decode { .. } => "identity.decode",
@@ -123,6 +121,11 @@ impl Classified for IdentityError {
             Self::LostSecret { .. } | Self::Unwrap { .. } => Some(
                 "put the original Secret back, or start with an empty volume and recover with the cluster id and \
                  passphrase"
+                    .to_owned(),
+            ),
+            Self::NoPasskey { .. } => Some(
+                "put back the Secret of one of the Passkeys with its passphrase under 'passphrase', or start with an \
+                 empty volume and without this Secret, and recover with the cluster id and passphrase"
                     .to_owned(),
             ),
             _ => None,
@@ -243,71 +246,4 @@ pub(crate) fn wrap_catalog_key(key: &InstanceKey, catalog: &CatalogKey) -> Vec<u
 pub(crate) fn unwrap_catalog_key(key: &InstanceKey, wrapped: &[u8]) -> Result<CatalogKey, IdentityError> {
     CatalogKey::unwrap(key, CATALOG_KEY_CONTEXT, wrapped)
         .map_err(|source| IdentityError::Unwrap { what: "the catalog key", source })
-}
-
-/// What the instance Secret holds. While it is rotated it holds the key before as well.
-pub(crate) struct SecretKeys {
-    current: InstanceKey,
-    previous: Option<InstanceKey>,
-}
-
-/// Reads the instance Secret, or makes one where nothing was ever kept under it.
-pub(crate) async fn secret_keys(
-    cluster: &Cluster,
-    namespace: &str,
-    has_identity: bool,
-) -> Result<SecretKeys, IdentityError> {
-    let at = NamespacedName::new(namespace, INSTANCE_SECRET);
-    let failed = |source| IdentityError::ReadSecret { name: INSTANCE_SECRET.to_owned(), source };
-    if let Some(secret) = cluster.read_secret(&at).await.map_err(failed)? {
-        let parse = |key: &'static str| {
-            let bytes = secret.data.get(key).map_or(&[][..], |value| &value[..]);
-            InstanceKey::from_slice(bytes).map_err(|_| IdentityError::MalformedSecret {
-                namespace: namespace.to_owned(),
-                name: INSTANCE_SECRET,
-                key,
-            })
-        };
-        let rotated = secret.data.contains_key(PREVIOUS_SECRET_KEY);
-        let previous = rotated.then(|| parse(PREVIOUS_SECRET_KEY)).transpose()?;
-        return Ok(SecretKeys { current: parse(INSTANCE_SECRET_KEY)?, previous });
-    }
-    if has_identity {
-        return Err(IdentityError::LostSecret { namespace: namespace.to_owned(), name: INSTANCE_SECRET });
-    }
-    let current = InstanceKey::generate();
-    let secret = Secret::opaque(at, [(INSTANCE_SECRET_KEY.to_owned(), current.expose().to_vec())]);
-    cluster.create_secret(&secret).await.map_err(failed)?;
-    Ok(SecretKeys { current, previous: None })
-}
-
-/// The instance key, and how it is to be wrapped where the Secret has changed since.
-pub(crate) struct OpenedInstanceKey {
-    pub key: InstanceKey,
-    pub rewrapped: Option<Vec<u8>>,
-}
-
-impl SecretKeys {
-    /// A new instance key, and as it is kept.
-    pub(crate) fn make_instance_key(&self) -> (InstanceKey, Vec<u8>) {
-        let key = InstanceKey::generate();
-        let wrapped = key.wrap(&self.current);
-        (key, wrapped)
-    }
-
-    /// Opens the instance key under the Secret's key, or under the one before.
-    ///
-    /// Guarantees: the key before counts until the volume holds the instance key under the current one, and never
-    /// afterwards, so that a stop at any point leaves one of the two that opens it.
-    pub(crate) fn open_instance_key(&self, wrapped: &[u8]) -> Result<OpenedInstanceKey, IdentityError> {
-        let failed = |source| IdentityError::Unwrap { what: "the instance key", source };
-        let refusal = match InstanceKey::unwrap(&self.current, wrapped) {
-            Ok(key) => return Ok(OpenedInstanceKey { key, rewrapped: None }),
-            Err(refusal) => refusal,
-        };
-        let previous = self.previous.as_ref().ok_or_else(|| failed(refusal))?;
-        let key = InstanceKey::unwrap(previous, wrapped).map_err(failed)?;
-        let rewrapped = Some(key.wrap(&self.current));
-        Ok(OpenedInstanceKey { key, rewrapped })
-    }
 }

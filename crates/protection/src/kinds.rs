@@ -21,16 +21,22 @@ macro_rules! kinds {
 kinds! {
     run_action = "RunAction";
     backup_action = "BackupAction";
+    backup_cluster_action = "BackupClusterAction";
     batch_restore_action = "BatchRestoreAction";
     export_action = "ExportAction";
+    import_action = "ImportAction";
+    report_action = "ReportAction";
     restore_action = "RestoreAction";
+    restore_cluster_action = "RestoreClusterAction";
     retire_action = "RetireAction";
     application = "Application";
+    cluster_restore_point = "ClusterRestorePoint";
     restore_point = "RestorePoint";
     restore_point_content = "RestorePointContent";
     dr_review = "KastenDRReview";
     dr_restore = "KastenDRRestore";
     storage_repository = "StorageRepository";
+    passkey = "Passkey";
 }
 
 /// The kinds of actions that are kept, and must come to an end.
@@ -50,15 +56,19 @@ macro_rules! rows {
 rows! {
     run_actions = "RunAction";
     backup_actions = "BackupAction";
+    backup_cluster_actions = "BackupClusterAction";
     batch_restore_actions = "BatchRestoreAction";
     export_actions = "ExportAction";
     restore_actions = "RestoreAction";
+    restore_cluster_actions = "RestoreClusterAction";
     retire_actions = "RetireAction";
     applications = "Application";
+    cluster_restore_points = "ClusterRestorePoint";
     restore_points = "RestorePoint";
     restore_point_contents = "RestorePointContent";
     dr_reviews = "KastenDRReview";
     storage_repositories = "StorageRepository";
+    passkeys = "Passkey";
 }
 
 pub(crate) fn profile() -> Kind {
@@ -71,6 +81,10 @@ pub(crate) fn policy() -> Kind {
 
 pub(crate) fn preset() -> Kind {
     configured("PolicyPreset", "policypresets")
+}
+
+pub(crate) fn report() -> Kind {
+    Kind::namespaced(&format!("{}/{}", group::REPORTING, group::VERSION), "Report", "reports")
 }
 
 /// Every kind of configuration, each after those that it refers to, and of what kind its rows are.

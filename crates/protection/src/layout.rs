@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use keelson_model::{ClusterId, Generation, LineageId, RepositoryId, Revision, Sequence};
+use keelson_model::{ClusterId, Generation, GrantId, LineageId, RepositoryId, Revision, Sequence};
 use keelson_store::StorePath;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,25 @@ impl ClusterFolder {
 
     pub(crate) fn dr_repository(&self, id: RepositoryId) -> DrFolder {
         DrFolder(child(&self.dr(), &id.to_string()))
+    }
+
+    /// What lets others read exports: `grants/<grant id>/<application>/<cluster id>.<repository id>/<n>`.
+    pub(crate) fn grant(&self, grant: GrantId) -> StorePath {
+        child(&child(&self.0, "grants"), &grant.to_string())
+    }
+
+    pub(crate) fn granted(&self, grant: GrantId, application: &str) -> StorePath {
+        child(&self.grant(grant), application)
+    }
+
+    /// A recovered installation exports beside its source's repositories: of which cluster one is stands in the name.
+    pub(crate) fn granted_repository(
+        &self,
+        grant: GrantId,
+        application: &str,
+        (cluster, id): (&ClusterId, RepositoryId),
+    ) -> StorePath {
+        child(&self.granted(grant, application), &format!("{cluster}.{id}"))
     }
 
     pub(crate) fn exports(&self) -> StorePath {
@@ -190,6 +209,12 @@ impl FromStr for Position {
         }
         Ok(Self { epoch: Epoch(small(epoch)?), generation, sequence })
     }
+}
+
+/// Which repository the folder of a granted one is of.
+pub(crate) fn parse_granted(name: &str) -> Option<(ClusterId, RepositoryId)> {
+    let (cluster, id) = name.split_once('.')?;
+    Some((cluster.parse().ok()?, id.parse().ok()?))
 }
 
 /// The last segment of a path, parsed.

@@ -101,6 +101,16 @@ impl KnownProfile {
     }
 }
 
+impl KnownProfile {
+    /// Decides whether it may be read from.
+    pub(crate) fn check_source(&self) -> Result<(), LocationError> {
+        match self.check_target() {
+            Err(LocationError::Refused { refusal: DrTargetRefusal::ReadOnly, .. }) => Ok(()),
+            checked => checked,
+        }
+    }
+}
+
 fn said(faults: &[String]) -> String {
     if faults.is_empty() { String::new() } else { format!(": {}", faults.join("; ")) }
 }

@@ -41,6 +41,13 @@ const TAKEN: Metric = Metric {
     help: "Our API groups whose APIServices are somebody else's.",
 };
 
+const PASSKEYS_VALID: Metric =
+    Metric { name: "keelson_passkeys_valid", help: "Passkeys that open the volume." };
+const PASSKEYS_INVALID: Metric = Metric {
+    name: "keelson_passkeys_invalid",
+    help: "Passkeys that do not open the volume: their Secrets are gone or changed.",
+};
+
 /// The states of ownership, as the status names them.
 const OWNERSHIP_STATES: [&str; 4] = ["Owned", "Pending", "Partial", "Fenced"];
 
@@ -73,6 +80,8 @@ pub fn render(status: &InstanceStatus, now: Timestamp) -> String {
     }
     put(&mut text, &AT_RISK, status.exports_at_risk.len() as f64);
     put(&mut text, &TAKEN, status.taken_apis.len() as f64);
+    put(&mut text, &PASSKEYS_VALID, status.passkeys.valid as f64);
+    put(&mut text, &PASSKEYS_INVALID, status.passkeys.invalid.len() as f64);
     head(&mut text, &OWNERSHIP);
     for state in OWNERSHIP_STATES {
         let holds = flag(status.ownership.state == state);
@@ -130,6 +139,13 @@ mod tests {
         assert_lines(&text, &expected);
         assert_lines(&text, &["keelson_ownership{state=\"Owned\"} 0"]);
         assert!(!text.contains("keelson_drill"), "{text}");
+    }
+
+    #[test]
+    fn passkeys_are_counted_by_whether_they_open_the_volume() {
+        let passkeys = json!({ "valid": 2, "invalid": [{ "name": "office", "why": "its Secret is gone" }] });
+        let text = render(&status(json!({ "passkeys": passkeys })), Timestamp::UNIX_EPOCH);
+        assert_lines(&text, &["keelson_passkeys_valid 2", "keelson_passkeys_invalid 1"]);
     }
 
     #[test]

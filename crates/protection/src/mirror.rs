@@ -1,7 +1,7 @@
 //! Mirrors configuration from the cluster into the catalog, so that what is shipped always holds it.
 //!
 //! Watches tell what is there; a pass makes the catalog say the same: every kind of configuration, and the Secrets that
-//! profiles name, sealed under the catalog's key. A pass follows every change. What it could not write stays due, and from time
+//! profiles and Passkeys name, sealed under the catalog's key. A pass follows every change. What it could not write stays due, and from time
 //! to time everything is: a catalog that was switched, or an event that was missed, is made up for.
 //!
 //! Guarantees: until a recovery has finished nothing is removed, because the cluster does not hold yet what the
@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 
 use crate::kinds;
 use crate::mirror::known::Known;
+use crate::passkeys::{self, PasskeyError};
 use crate::platform::{CatalogAway, Platform, commit};
 use crate::recovery::state::Owed;
 use crate::recovery::{self, RecoveryError};
@@ -51,6 +52,8 @@ enum MirrorError {
     Commit { source: CommitError },
     #[error("read Secret '{name}'")]
     ReadSecret { name: String, source: RequestError },
+    #[error("read which Secrets Passkeys name")]
+    ReadPasskeys { source: PasskeyError },
     #[error("read what the cluster has not taken of the recovered configuration")]
     ReadOwed { source: RecoveryError },
 }
@@ -74,6 +77,7 @@ pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken)
                 }
                 None => return,
             },
+            () = platform.passkeys.named.notified() => (),
             () = tokio::time::sleep(wait) => if wait == BY_ITSELF { mirror.known.all_is_due() },
             () = stop.cancelled() => return,
         }
@@ -114,6 +118,8 @@ impl Mirror {
         if self.generation.replace(catalog.generation()) != Some(catalog.generation()) {
             self.known.all_is_due();
         }
+        let named = passkeys::named_secrets(platform, &catalog);
+        self.known.passkeys_name(named.map_err(|source| MirrorError::ReadPasskeys { source })?);
         // Secrets first: no profile is shipped before what it needs.
         while let Some(name) = self.known.due_secret() {
             secrets::mirror(platform, &catalog, &name).await?;
@@ -134,7 +140,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Removes rows of objects that are gone, and of Secrets that no profile names any more.
+    /// Removes rows of objects that are gone, and of Secrets that nothing names any more.
     async fn remove_gone(&self, platform: &Platform, catalog: &Database) -> Result<(), MirrorError> {
         let owed = recovery::state::owed(platform).map_err(|source| MirrorError::ReadOwed { source })?;
         let owed: BTreeSet<RowKey> = owed.iter().map(Owed::key).collect();

@@ -24,9 +24,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::Trail;
 use crate::cancel::Attempts;
-use crate::identity::{self, Identity, IdentityError, OpenedInstanceKey, RepositoryKeys, SecretKeys};
+use crate::identity::{self, Identity, IdentityError, RepositoryKeys};
+use crate::instance_secret::{OpenedInstanceKey, SecretKeys, secret_keys};
 use crate::namespaces::StayingNamespaces;
 use crate::ownership::ClockLooks;
+use crate::passkeys::Passkeys;
 use crate::recovery::ship::Shipper;
 use crate::storage_repositories::Unlisted;
 
@@ -134,7 +136,7 @@ impl Classified for OpenPlatformError {
 }
 
 /// Below the data directory.
-const INDEX_FOLDER: &str = "index";
+pub(crate) const INDEX_FOLDER: &str = "index";
 
 /// Who this installation is. A new one gets an identity; one whose recovery was cut short after its switch adopts.
 async fn read_identity(
@@ -176,6 +178,8 @@ pub struct Platform {
     /// Why the instance file cannot be used, where it cannot: `instance` is an empty one in a scratch folder then.
     instance_away: Option<CatalogAway>,
     pub(crate) instance_key: InstanceKey,
+    /// The key of the instance Secret, and who opens it.
+    pub(crate) passkeys: Passkeys,
     /// Local copies of repositories' indexes.
     pub(crate) index_cache: IndexCache,
     /// Repositories whose objects were deleted.
@@ -240,9 +244,9 @@ impl Platform {
         };
         let failed = |source| OpenPlatformError::Identity { source };
         let is_new = matches!(current, Ok(None)) && data.instance_wrapped_key().is_err();
-        let secret =
-            identity::secret_keys(&cluster, &settings.install_namespace, !is_new).await.map_err(failed)?;
-        let OpenedInstance { instance, key, away: instance_away } = open_or_replace_instance(&data, &secret)?;
+        let secret = secret_keys(&cluster, &settings.install_namespace, !is_new).await.map_err(failed)?;
+        let OpenedInstance { instance, key, secret, away: instance_away } =
+            open_or_replace_instance(&data, &secret)?;
         let current = match &instance_away {
             // Without its own file an installation does not know whose catalog it holds.
             Some(why) => Err(why.clone()),
@@ -283,6 +287,7 @@ impl Platform {
             instance,
             instance_away,
             instance_key: key,
+            passkeys: Passkeys::new(secret),
             index_cache,
             attempts: Attempts::default(),
             taken_apis: std::sync::Mutex::default(),
@@ -399,6 +404,8 @@ impl CatalogSlot {
 struct OpenedInstance {
     instance: Database,
     key: InstanceKey,
+    /// The key of the instance Secret that wraps it.
+    secret: InstanceKey,
     /// Why the file cannot be used, where it cannot.
     away: Option<CatalogAway>,
 }
@@ -409,40 +416,40 @@ fn open_or_replace_instance(
     secret: &SecretKeys,
 ) -> Result<OpenedInstance, OpenPlatformError> {
     match open_instance(data, secret) {
-        Ok((instance, key)) => Ok(OpenedInstance { instance, key, away: None }),
+        Ok(opened) => Ok(opened),
         Err(OpenPlatformError::Instance { path, source: error @ OpenCatalogError::Corrupt { .. } }) => {
             let hint = "restore the platform's volume from a copy, or start on an empty volume and recover the \
                         platform from its location";
             let why = CatalogAway { hint: Some(hint.to_owned()), ..away(error) };
-            let (key, _) = secret.make_instance_key();
+            let (key, secret) = (InstanceKey::generate(), InstanceKey::generate());
             let scratch = data.create_scratch(&CatalogKey::derive_instance(&key));
             let instance = scratch.map_err(|source| OpenPlatformError::Instance { path, source })?;
-            Ok(OpenedInstance { instance, key, away: Some(why) })
+            Ok(OpenedInstance { instance, key, secret, away: Some(why) })
         }
         Err(error) => Err(error),
     }
 }
 
 /// The instance file is made at the first start, by a process that may be killed right after.
-fn open_instance(data: &DataDir, secret: &SecretKeys) -> Result<(Database, InstanceKey), OpenPlatformError> {
+fn open_instance(data: &DataDir, secret: &SecretKeys) -> Result<OpenedInstance, OpenPlatformError> {
     let failed = |source| OpenPlatformError::Instance { path: data.path().to_owned(), source };
+    let locked = |source| OpenPlatformError::Identity { source };
     let wrapped = match data.instance_wrapped_key() {
         Err(OpenCatalogError::Absent { .. }) => {
-            let (key, wrapped) = secret.make_instance_key();
+            let (opened, wrapped) = secret.make_instance_key().map_err(locked)?;
+            let OpenedInstanceKey { key, secret, rewrapped: _ } = opened;
             let made = data.create_instance(&CatalogKey::derive_instance(&key), &wrapped);
-            return Ok((made.map_err(failed)?, key));
+            return Ok(OpenedInstance { instance: made.map_err(failed)?, key, secret, away: None });
         }
         read => read.map_err(failed)?,
     };
-    let opened =
-        secret.open_instance_key(&wrapped).map_err(|source| OpenPlatformError::Identity { source })?;
-    let OpenedInstanceKey { key, rewrapped } = opened;
+    let OpenedInstanceKey { key, secret, rewrapped } = secret.open_instance_key(&wrapped).map_err(locked)?;
     let instance = data.open_instance(&CatalogKey::derive_instance(&key)).map_err(failed)?;
     if let Some(rewrapped) = rewrapped {
         instance.rewrap(rewrapped).map_err(|source| OpenPlatformError::Rewrap { source })?;
         tracing::info!("the instance Secret has changed; its key before can be removed from it");
     }
-    Ok((instance, key))
+    Ok(OpenedInstance { instance, key, secret, away: None })
 }
 
 fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {

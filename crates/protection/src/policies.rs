@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keelson_catalog::{Database, ReadError, RowKey};
+use keelson_model::names::CLUSTER_SCOPE;
 use keelson_model::selector::{Application, ApplicationSelector};
 use keelson_model::{Classified, ErrorClass};
 use keelson_resources::policy::{self, ParsedPolicy};
 use keelson_resources::spec_hash;
-use keelson_workload::{NamespacePhase, RequestError};
+use keelson_workload::{NamespacePhase, NamespaceState, RequestError};
 use serde_json::Value;
 
+use crate::grants;
 use crate::kinds;
+use crate::mirror;
 use crate::platform::Platform;
 use crate::validation::faults_of;
 
@@ -133,23 +137,72 @@ pub(crate) fn parse_valid(
     }
 }
 
-pub(crate) fn parse(object: Value) -> Result<Policy, Vec<String>> {
+/// A policy as it is mirrored, if it runs by itself: one that was found valid and is not paused.
+pub(crate) fn runnable(
+    catalog: &Database,
+    body: &[u8],
+    install_namespace: &str,
+) -> Result<Option<Policy>, ReadError> {
+    let Some(object) = mirror::object_of(body) else { return Ok(None) };
+    if object["spec"]["paused"] == true {
+        return Ok(None);
+    }
+    let preset = match policy::preset_of(&object) {
+        Some((namespace, name)) => catalog.read(&RowKey::new(kinds::presets(), namespace, name))?,
+        None => None,
+    };
+    let preset = preset.and_then(|stored| mirror::object_of(&stored.row.body));
+    Ok(parse_valid(&object, preset.as_ref(), install_namespace).ok())
+}
+
+/// Of the object nothing is kept that may not be shown.
+pub(crate) fn parse(mut object: Value) -> Result<Policy, Vec<String>> {
     let parsed = policy::parse(&object)?;
+    if let Some(spec) = object.get_mut("spec") {
+        grants::hide_keys(spec);
+    }
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     Ok(Policy { namespace: text("namespace"), name: text("name"), parsed, object })
 }
 
-/// The namespaces that a policy selects now, in order.
+/// The namespaces that a policy selects now, in order, and the cluster scope under the name that stands for it.
 pub(crate) async fn select_applications(
     platform: &Platform,
     policy: &Policy,
 ) -> Result<Vec<String>, PolicyError> {
-    let Some(selector) = &policy.parsed.selector else { return Ok(Vec::new()) };
     let namespaces = platform
         .cluster
         .namespaces()
         .await
         .map_err(|source| PolicyError::ListNamespaces { name: policy.name.clone(), source })?;
+    select_among(platform, policy, &namespaces).await
+}
+
+/// Those of the cluster's namespaces that are applications, in order.
+pub(crate) fn applications(install_namespace: &str, namespaces: &[NamespaceState]) -> Vec<String> {
+    let mut found: Vec<String> = namespaces
+        .iter()
+        .filter(|state| is_application(install_namespace, state))
+        .map(|state| state.name.clone())
+        .collect();
+    found.sort();
+    found
+}
+
+fn is_application(install_namespace: &str, state: &NamespaceState) -> bool {
+    state.phase == NamespacePhase::Active
+        && state.name != install_namespace
+        && !EXCLUDED_NAMESPACES.contains(&state.name.as_str())
+        && state.name != CLUSTER_SCOPE
+}
+
+/// Those of the cluster's namespaces that a policy selects, in order.
+pub(crate) async fn select_among(
+    platform: &Platform,
+    policy: &Policy,
+    namespaces: &[NamespaceState],
+) -> Result<Vec<String>, PolicyError> {
+    let Some(selector) = &policy.parsed.selector else { return Ok(Vec::new()) };
     let labelled = match selector.labels() {
         Some(labels) => platform
             .cluster
@@ -161,8 +214,7 @@ pub(crate) async fn select_applications(
     let install = &platform.settings.install_namespace;
     let mut selected: Vec<String> = namespaces
         .iter()
-        .filter(|state| state.phase == NamespacePhase::Active && state.name != *install)
-        .filter(|state| !EXCLUDED_NAMESPACES.contains(&state.name.as_str()))
+        .filter(|state| is_application(install, state))
         .filter(|state| policy.namespace == *install || policy.namespace == state.name)
         .filter(|state| {
             let by_resource = labelled.contains(&state.name) && !selector.excludes(&state.name);
@@ -170,6 +222,9 @@ pub(crate) async fn select_applications(
         })
         .map(|state| state.name.clone())
         .collect();
+    if selector.selects_cluster_scope() && policy.namespace == *install {
+        selected.push(CLUSTER_SCOPE.to_owned());
+    }
     selected.sort();
     Ok(selected)
 }

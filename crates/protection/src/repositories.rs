@@ -21,6 +21,7 @@ use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{ParsePathError, Store, StoreError, StorePath};
 use serde::{Deserialize, Serialize};
 
+use crate::grants::{self, GrantName, GrantsError};
 use crate::identity::RepositoryKeys;
 use crate::layout::ClusterFolder;
 use crate::locations::{Location, LocationError, Place};
@@ -29,7 +30,7 @@ use crate::platform::{CatalogAway, Platform, commit};
 use crate::restore_points::{Artifact, ExportedTo};
 
 /// Below the data directory.
-const LOCAL_FOLDER: &str = "local";
+pub(crate) const LOCAL_FOLDER: &str = "local";
 /// Marks the rows of repositories that an instance made while it owned nothing.
 const BESIDE: &str = "-beside-";
 const ACTOR: &str = "repositories";
@@ -104,6 +105,10 @@ pub enum RepositoriesError {
     Open { root: String, profile: String, source: OpenRepositoryError },
     #[error("'{root}' names no folder of a repository")]
     Root { root: String, source: ParsePathError },
+    #[error("'{root}' names no repository of exports")]
+    NoExport { root: String },
+    #[error("use what another installation has granted")]
+    Granted { source: GrantsError },
     #[error("use the catalog")]
     Away { source: CatalogAway },
     #[error("read which repository '{application}' is exported to")]
@@ -127,7 +132,8 @@ impl Classified for RepositoriesError {
             Self::OpenFolder { source } => source.class(),
             Self::Create { source, .. } | Self::AddKey { source, .. } => source.class(),
             Self::Open { source, .. } => source.class(),
-            Self::Root { .. } => ErrorClass::Corrupt,
+            Self::Root { .. } | Self::NoExport { .. } => ErrorClass::Corrupt,
+            Self::Granted { source } => source.class(),
             Self::Away { source } => source.class(),
             Self::Read { source, .. } => source.class(),
             Self::Record { source, .. } => source.class(),
@@ -148,6 +154,8 @@ impl Classified for RepositoriesError {
             Self::OtherKeys { .. } => "repositories.other_keys",
             Self::Open { .. } => "repositories.open",
             Self::Root { .. } => "repositories.root",
+            Self::NoExport { .. } => "repositories.no_export",
+            Self::Granted { .. } => "repositories.granted",
             Self::Away { .. } => "repositories.catalog_away",
             Self::Read { .. } => "repositories.read",
             Self::Record { .. } => "repositories.record",
@@ -167,6 +175,7 @@ impl Classified for RepositoriesError {
                 Some("name a profile of the original location in spec.artifactOverrideProfile".to_owned())
             }
             Self::NotOwned { source } => source.hint(),
+            Self::Granted { source } => source.hint(),
             Self::LostWithItsCluster => Some("choose an exported restore point".to_owned()),
             _ => None,
         }
@@ -401,6 +410,10 @@ impl Platform {
             if override_profile.is_none() && location.place != exported.place {
                 return Err(RepositoriesError::OtherPlace { profile: profile.to_owned() });
             }
+            if let Some(grant) = &exported.granted {
+                let open = self.open_imported(&location, (exported, grant), artifact.repository).await?;
+                return Ok((open, artifact.clone()));
+            }
             let root = parse_root(&exported.root)?;
             if let Some(open) = self.open_past(&location, exported, &root, artifact.outcome).await {
                 self.unlisted.note_use(open.id());
@@ -431,6 +444,27 @@ impl Platform {
 }
 
 impl Platform {
+    /// The repository of another installation that an artifact was imported from.
+    async fn open_imported(
+        &self,
+        location: &Location,
+        (exported, grant): (&ExportedTo, &GrantName),
+        repository: RepositoryId,
+    ) -> Result<Repository<Open>, RepositoriesError> {
+        let of = exported.cluster().zip(exported.application());
+        let (cluster, application) =
+            of.ok_or_else(|| RepositoriesError::NoExport { root: exported.root.clone() })?;
+        let row = RepositoryRow {
+            application: application.to_owned(),
+            profile: location.profile.clone(),
+            place: location.place.clone(),
+            cluster,
+            repository,
+            slots: Vec::new(),
+        };
+        grants::open(self, location, grant, &row).await
+    }
+
     /// The repository as it was at the moment that was recovered, if it held the outcome then. Who holds our keys may have
     /// retired since what he cannot delete. As long as this instance owns nothing of it, nothing there changes for us.
     async fn open_past(

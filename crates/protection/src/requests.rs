@@ -8,6 +8,7 @@ mod change;
 mod create;
 mod delete;
 mod details;
+mod passkey;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ use crate::access::AccessError;
 use crate::audit::Deed;
 use crate::engine::ReadRecordError;
 use crate::namespaces::{self, Lifetime, ReadNamespaceError};
+use crate::passkeys::PasskeyError;
 use crate::platform::{CatalogAway, Platform};
 use crate::records::DecodeRecordError;
 use crate::requester::Requester;
@@ -122,6 +124,8 @@ pub enum RequestError {
     Namespace { source: ReadNamespaceError },
     #[error("write the catalog")]
     Commit { source: CommitError },
+    #[error("change what opens the volume")]
+    Passkey { source: PasskeyError },
 }
 
 impl From<ReadRecordError> for RequestError {
@@ -146,6 +150,7 @@ impl Classified for RequestError {
             Self::Access { source } => source.class(),
             Self::Namespace { source } => source.class(),
             Self::Commit { source } => source.class(),
+            Self::Passkey { source } => source.class(),
         }
     }
 
@@ -162,6 +167,7 @@ impl Classified for RequestError {
             Self::Access { source } => source.code(),
             Self::Namespace { .. } => "request.namespace",
             Self::Commit { .. } => "request.commit",
+            Self::Passkey { source } => source.code(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Restore: puts what a restore point holds back into a namespace, as the requester may.
+//! Restore: puts what a restore point holds back into a namespace, or into the cluster scope, as the requester may.
 //!
 //! Guarantees: an object that the API server refuses is reported and the others are restored; the action is complete
 //! with exceptions then, and failed only if nothing could be restored. One that is cancelled leaves what it has restored.
@@ -10,8 +10,8 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_repository::{LoadIndexError, ReadError, Reader, SessionError};
 use keelson_resources::actions::restore::RestoreDetails;
 use keelson_workload::{
-    Authority, Conflicts, Filters, Impersonation, InvalidName, NamespaceName, RbacRule, RestoreError,
-    RestoreReport, RestoreRequest,
+    Authority, ClusterFilters, Conflicts, Filters, Impersonation, InvalidName, NamespaceName, RbacRule,
+    RestoreError, RestoreReport, RestoreRequest, RestoreScope,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -20,6 +20,7 @@ use crate::access;
 use crate::actions::Finished;
 use crate::engine::{Failure, Job};
 use crate::export::content_of_subject;
+use crate::kinds;
 use crate::restore_points::{Artifact, ContentInternal};
 use crate::streams::{begin_reading, hold, stored_objects};
 
@@ -42,8 +43,8 @@ pub(crate) enum RestoreActionError {
     Hold { source: SessionError },
     #[error("read what is to be restored")]
     Read { source: ReadError },
-    #[error("restore into namespace '{target}'")]
-    Restore { target: NamespaceName, source: RestoreError },
+    #[error("restore into {scope}")]
+    Restore { scope: RestoreScope, source: RestoreError },
     #[error("none of {all} objects could be restored; the first: {first}")]
     NothingRestored { all: u64, first: String },
 }
@@ -86,8 +87,10 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let internal: ContentInternal = content.internal()?;
     let request = request(job, content.label(keelson_model::names::label::APP_NAMESPACE))?;
     let opening = async {
-        let target = request.target.as_str();
-        access::check_restore(&job.platform, &job.requester(), &content, target).await?;
+        // What lies in no namespace comes back to where it was.
+        if let Some(target) = request.scope.target() {
+            access::check_restore(&job.platform, &job.requester(), &content, target.as_str()).await?;
+        }
         job.check_cancelled()?;
         open(job, &internal.artifact).await
     };
@@ -100,7 +103,11 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
             Err(source) => Err(RestoreActionError::Hold { source }.into()),
         }
     };
-    let restored = job.phase("Restoring Application Components", restoring).await;
+    let phase = match request.scope {
+        RestoreScope::Application { .. } => "Restoring Application Components",
+        RestoreScope::Cluster => "Restoring Cluster Components",
+    };
+    let restored = job.phase(phase, restoring).await;
     if let Err(error) = reader.finish(job.platform.clock.now()).await {
         tracing::debug!(cause = %Chain(&error), "a reading session stays open until its stated end");
     }
@@ -140,20 +147,22 @@ async fn restore(
         report = restoring => report,
         () = showing => unreachable!("progress is shown for as long as the restore runs"),
     };
-    let target = request.target.clone();
-    Ok(report.map_err(|source| RestoreActionError::Restore { target, source })?)
+    let scope = request.scope.clone();
+    Ok(report.map_err(|source| RestoreActionError::Restore { scope, source })?)
 }
 
 fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
+    if job.action.kind == kinds::restore_cluster_actions() {
+        return Ok(cluster_request(job)?);
+    }
     let spec = &job.action.body.spec;
     let name = |text: &str| -> Result<NamespaceName, RestoreActionError> {
         text.parse().map_err(|source| RestoreActionError::Name { name: text.to_owned(), source })
     };
     let target = spec["targetNamespace"].as_str().unwrap_or(&job.action.namespace);
-    let filters = match &spec["filters"] {
-        serde_json::Value::Null => Filters::default(),
-        filters => Filters::deserialize(filters).map_err(|source| RestoreActionError::Filters { source })?,
-    };
+    let filters = Option::<Filters>::deserialize(&spec["filters"])
+        .map_err(|source| RestoreActionError::Filters { source })?
+        .unwrap_or_default();
     let asks_for_rights = |filter: &keelson_workload::ResourceFilter| {
         filter.group == "rbac.authorization.k8s.io"
             || ["roles", "rolebindings"].contains(&filter.resource.as_str())
@@ -167,8 +176,7 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
         ..Conflicts::default()
     };
     Ok(RestoreRequest {
-        original: name(original)?,
-        target: name(target)?,
+        scope: RestoreScope::Application { original: name(original)?, target: name(target)? },
         filters,
         conflicts,
         rbac,
@@ -176,6 +184,16 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
         terminating_wait: TERMINATING_WAIT,
         ..RestoreRequest::in_place(name(target)?, &job.action.uid)
     })
+}
+
+/// What exists outside namespaces is left as it is, so that nothing has to be said of conflicts. Rights are asked for by
+/// the kind of the action, and given by those of the requester.
+fn cluster_request(job: &Job) -> Result<RestoreRequest, RestoreActionError> {
+    let filters = Option::<ClusterFilters>::deserialize(&job.action.body.spec["filters"])
+        .map_err(|source| RestoreActionError::Filters { source })?
+        .unwrap_or_default();
+    let everything = RestoreRequest::of_cluster_scope(&job.action.uid);
+    Ok(RestoreRequest { filters: filters.into(), authority: authority(job), ..everything })
 }
 
 /// A restore does what its requester may do; what the platform does by itself it does with its own rights.

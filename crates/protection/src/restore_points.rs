@@ -1,14 +1,15 @@
 //! Restore points and their contents: how a backup or export becomes one, and how the two are bound.
 //!
 //! A content is cluster-scoped and owns the stored data. A restore point lives in the application's namespace and
-//! only refers to a content, so that it can go with the namespace and leave the content *Unbound*.
+//! only refers to a content, so that it can go with the namespace and leave the content *Unbound*. The restore point of the
+//! cluster scope lies in no namespace: it lives and goes with its content.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::names::label;
+use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::retention::Tiers;
 use keelson_model::{ClusterId, RepositoryId, SessionId};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::actions::{self, Finished};
 use crate::engine::{Failure, Job, ReadRecordError, read};
+use crate::grants::GrantName;
 use crate::kinds;
 use crate::locations::Place;
 use crate::namespaces::{self, NamespaceId};
@@ -49,12 +51,20 @@ pub(crate) struct ExportedTo {
     pub place: Place,
     /// The repository's folder below the profile's path.
     pub root: String,
+    /// Set on what was imported: by which grant it is read. It is its source's to keep and to remove.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<GrantName>,
 }
 
 impl ExportedTo {
     /// Under whose folder it lies.
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
         self.root.split('/').nth(1).and_then(|id| id.parse().ok())
+    }
+
+    /// The application that an export repository is of.
+    pub(crate) fn application(&self) -> Option<&str> {
+        self.root.split('/').nth(3)
     }
 }
 
@@ -92,6 +102,10 @@ impl NewPoint {
     pub(crate) fn tell_apart(&mut self, outcome: SessionId) {
         self.name = format!("{}-{}", self.name, &outcome.to_string()[..8]);
     }
+
+    fn is_of_cluster_scope(&self) -> bool {
+        self.application == CLUSTER_SCOPE
+    }
 }
 
 /// Letters of an action's uid that its restore point bears: 48 random bits.
@@ -114,10 +128,9 @@ fn cut_name(name: &str, max: usize) -> &str {
     name[..name.floor_char_boundary(max)].trim_end_matches(['-', '.'])
 }
 
-/// The rows of a new restore point: the content and, where its namespace is there to stay, the point bound to it.
+/// The rows of a new restore point: the content and, where it has a place that is there to stay, the point bound to it.
 pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: Timestamp) -> Vec<Change> {
     let class = if point.internal.artifact.exported.is_some() { Class::Configuration } else { Class::Local };
-    let artifact = &point.internal.artifact;
     let content_name = content_name(point);
     let mut content = Record::new(kinds::restore_point_content(), "", &content_name, created, class);
     content.labels.clone_from(&point.labels);
@@ -127,14 +140,20 @@ pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: 
         "scheduledTime": point.scheduled_time,
     });
     content.body.internal = serde_json::to_value(&point.internal).expect("plain data");
-    let Some(namespace) = namespace else { return vec![content.put(Expect::Absent)] };
-    let mut record = Record::new(kinds::restore_point(), &point.application, &point.name, created, class);
-    record.labels.clone_from(&point.labels);
+    let mut record = match namespace {
+        _ if point.is_of_cluster_scope() => {
+            Record::new(kinds::cluster_restore_point(), "", &point.name, created, class)
+        }
+        Some(namespace) => {
+            let kind = kinds::restore_point();
+            let mut record = Record::new(kind, &point.application, &point.name, created, class);
+            namespaces::note(&mut record, &namespace);
+            record
+        }
+        None => return vec![content.put(Expect::Absent)],
+    };
     record.body.spec = json!({ "restorePointContentRef": { "name": content_name } });
-    namespaces::note(&mut record, &namespace);
     bind(&mut content, &mut record);
-    record.body.status["logicalSizeBytes"] = json!(artifact.bytes);
-    record.body.status["physicalSizeBytes"] = json!(artifact.stored_bytes);
     vec![content.put(Expect::Absent), record.put(Expect::Absent)]
 }
 
@@ -149,6 +168,12 @@ pub(crate) fn content_key(point: &NewPoint) -> RowKey {
 
 /// The end of an action that made a restore point. Where the namespace has gone meanwhile only the content is made.
 pub(crate) async fn finish_with(job: &Job, point: &NewPoint) -> Result<Finished, Failure> {
+    if point.is_of_cluster_scope() {
+        let mut finished =
+            Finished { changes: create(point, None, job.platform.clock.now()), ..Finished::default() };
+        finished.status.insert("restorePoint".to_owned(), json!({ "name": point.name }));
+        return Ok(finished);
+    }
     let namespace = namespaces::find_staying(&job.platform, &point.application).await?;
     let mut finished = Finished::default();
     if namespace.is_some() {
@@ -167,6 +192,8 @@ pub(crate) async fn finish_with(job: &Job, point: &NewPoint) -> Result<Finished,
 /// The restore point that a content is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct BoundTo {
+    /// Absent from the cluster scope.
+    #[serde(default)]
     pub namespace: String,
     pub name: String,
 }
@@ -175,22 +202,46 @@ pub(crate) fn bound_to(content: &Record) -> Option<BoundTo> {
     content.body.status.get("restorePointRef").and_then(|reference| BoundTo::deserialize(reference).ok())
 }
 
+impl BoundTo {
+    pub(crate) fn is_of_cluster_scope(&self) -> bool {
+        self.namespace.is_empty()
+    }
+
+    pub(crate) fn key(self) -> RowKey {
+        let kind = match self.is_of_cluster_scope() {
+            true => kinds::cluster_restore_points(),
+            false => kinds::restore_points(),
+        };
+        RowKey::new(kind, self.namespace, self.name)
+    }
+}
+
 /// Binds both ways; the caller commits both rows.
 pub(crate) fn bind(content: &mut Record, point: &mut Record) {
     content.body.status["state"] = json!("Bound");
-    content.body.status["restorePointRef"] = json!({ "namespace": point.namespace, "name": point.name });
+    let mut reference = json!({ "name": point.name });
     let carried = |field: &str| content.body.status.get(field).cloned().unwrap_or(Value::Null);
-    point.body.status = json!({
-        "state": "Bound",
-        "actionTime": carried("actionTime"),
-        "scheduledTime": carried("scheduledTime"),
-        "logicalSizeBytes": content.body.internal["artifact"]["bytes"],
-        "physicalSizeBytes": content.body.internal["artifact"]["storedBytes"],
-    });
+    point.body.status =
+        json!({ "actionTime": carried("actionTime"), "scheduledTime": carried("scheduledTime") });
+    if !point.namespace.is_empty() {
+        let artifact = &content.body.internal["artifact"];
+        point.body.status["state"] = json!("Bound");
+        point.body.status["logicalSizeBytes"] = artifact["bytes"].clone();
+        point.body.status["physicalSizeBytes"] = artifact["storedBytes"].clone();
+        reference["namespace"] = json!(point.namespace);
+    }
+    content.body.status["restorePointRef"] = reference;
     point.class = content.class;
-    for (key, value) in &content.labels {
+    let is_told = |key: &str| !point.namespace.is_empty() || is_told_of_cluster_scope(key);
+    for (key, value) in content.labels.iter().filter(|(key, _)| is_told(key)) {
         point.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
+}
+
+/// Of what the platform says by labels, a restore point of the cluster scope bears its policy and where it was exported to.
+fn is_told_of_cluster_scope(key: &str) -> bool {
+    let told = [label::POLICY_NAME, label::POLICY_NAMESPACE, label::EXPORT_PROFILE];
+    told.contains(&key) || !label::OF_THE_SYSTEM.contains(&key)
 }
 
 pub(crate) fn unbind(content: &mut Record) {
@@ -288,63 +339,4 @@ pub(crate) fn details(content: &Record) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use keelson_catalog::{Actor, DataDir, Expect};
-    use keelson_crypto::CatalogKey;
-    use keelson_model::ManualClock;
-
-    use super::*;
-
-    fn action(name: &str, uid: &str) -> Record {
-        let mut action = Record::new(kinds::backup_action(), "a", name, Timestamp::UNIX_EPOCH, Class::Local);
-        uid.clone_into(&mut action.uid);
-        action
-    }
-
-    #[test]
-    fn actions_of_one_name_make_restore_points_of_different_names() {
-        let check = |name: &str, uid: &str, expected: &str| {
-            let found = point_name(&action(name, uid));
-            assert_eq!(found, expected);
-            assert!(keelson_model::naming::check_object_name(&found).is_ok(), "{found}");
-            assert!(found.len() <= POINT_NAME_MAX, "{found}");
-        };
-        check("nightly", "01234567-89ab-4cde-8000-000000000000", "nightly-0123456789ab");
-        check("nightly", "f1234567-89ab-4cde-8000-000000000000", "nightly-f123456789ab");
-        check("b-c", "f1234567-89ab-4cde-8000-000000000000", "b-c-f123456789ab");
-        let long = format!("{}.{}", "x".repeat(49), "y".repeat(203));
-        let expected = format!("{}-0123456789ab", "x".repeat(49));
-        check(&long, "01234567-89ab-4cde-8000-000000000000", &expected);
-        let mut child = action("scheduled-b2k7x", "01234567-89ab-4cde-8000-000000000000");
-        child.labels.insert(label::RUN_ACTION_NAME.to_owned(), "run".to_owned());
-        assert_eq!(point_name(&child), "scheduled-0123456789ab");
-    }
-
-    /// One that was refused was asked for anew at each look.
-    #[test]
-    fn a_content_is_on_its_way_out_until_its_action_has_ended_and_kept_from_then_on() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Timestamp::UNIX_EPOCH;
-        let data = DataDir::open(directory.path(), Arc::new(ManualClock::new(now))).unwrap();
-        let database = data.create_first(&CatalogKey::generate(), b"").unwrap();
-        let mut content = Record::new(kinds::restore_point_content(), "", "content", now, Class::Local);
-        assert_eq!(retiring(&database, &content).unwrap(), Retiring::No);
-        mark_retiring(&mut content, "retire");
-        assert_eq!(retiring(&database, &content).unwrap(), Retiring::No, "its action was deleted");
-        let end = Timestamp::from_second(7).unwrap();
-        for (state, expected) in [
-            (ActionState::Pending, Retiring::Underway),
-            (ActionState::Running, Retiring::Underway),
-            (ActionState::Skipped, Retiring::Kept { at: end }),
-            (ActionState::Failed, Retiring::Kept { at: end }),
-        ] {
-            let mut action = Record::new(kinds::retire_action(), "", "retire", now, Class::Local);
-            actions::set_state(&mut action, state);
-            actions::set_status(&mut action, "endTime", json!(end));
-            database.commit(&Actor::new("test"), vec![action.put(Expect::Any)]).unwrap();
-            assert_eq!(retiring(&database, &content).unwrap(), expected, "{state}");
-        }
-    }
-}
+mod tests;

@@ -59,6 +59,10 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let Some(content) = content else { return Ok(Finished::default()) };
     let internal: ContentInternal = content.internal()?;
     job.check_cancelled()?;
+    // What was imported is its source's: here it is forgotten, and nothing is stated there.
+    if internal.artifact.exported.as_ref().is_some_and(|exported| exported.granted.is_some()) {
+        return forget(job, &content, &internal.artifact);
+    }
     let retiring = retire(job, &content.name, &internal.artifact);
     match job.phase("Retiring RestorePoint", retiring).await? {
         // The content keeps its mark: retention asks again after a while, and not at its next look.
@@ -111,8 +115,7 @@ fn forget(job: &Job, content: &Record, artifact: &Artifact) -> Result<Finished, 
     let mut changes = vec![gone(content)];
     changes.extend(orphans::note_copies(artifact, job.platform.clock.now()));
     if let Some(bound) = restore_points::bound_to(content) {
-        let key = RowKey::new(kinds::restore_points(), bound.namespace, bound.name);
-        changes.extend(read(&job.database, &key)?.as_ref().map(gone));
+        changes.extend(read(&job.database, &bound.key())?.as_ref().map(gone));
     }
     Ok(Finished { changes, ..Finished::default() })
 }

@@ -13,7 +13,6 @@ use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadE
 use keelson_crypto::Sha256;
 use keelson_model::names::label;
 use keelson_model::schedule::Schedule;
-use keelson_resources::policy;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +21,6 @@ use tracing::{info, warn};
 use crate::actions;
 use crate::events;
 use crate::kinds;
-use crate::mirror;
 use crate::namespaces::{self, NamespaceId};
 use crate::platform::{Platform, commit};
 use crate::policies::{self, Policy};
@@ -71,7 +69,7 @@ async fn start_due(platform: &Platform, catalog: &Database, delays: &mut Delays)
     for stored in catalog.rows(Query::of(kinds::policies())) {
         let row = stored.map_err(CommitOrRead::Read)?.row;
         known.insert(row.uid.clone());
-        let policy = runnable(catalog, &row.body, &platform.settings.install_namespace);
+        let policy = policies::runnable(catalog, &row.body, &platform.settings.install_namespace);
         let Some(policy) = policy.map_err(CommitOrRead::Read)? else { continue };
         match consider(platform, catalog, &policy, &row.uid, now).await {
             Ok(Considered::Settled) => {}
@@ -86,20 +84,6 @@ async fn start_due(platform: &Platform, catalog: &Database, delays: &mut Delays)
     delays.0.retain(|uid, _| known.contains(uid));
     forget_gone(platform, &known).await?;
     first.map_or(Ok(()), Err)
-}
-
-/// Only a policy that was found valid and is not paused runs by itself.
-fn runnable(catalog: &Database, body: &[u8], install_namespace: &str) -> Result<Option<Policy>, ReadError> {
-    let Some(object) = mirror::object_of(body) else { return Ok(None) };
-    if object["spec"]["paused"] == true {
-        return Ok(None);
-    }
-    let preset = match policy::preset_of(&object) {
-        Some((namespace, name)) => catalog.read(&RowKey::new(kinds::presets(), namespace, name))?,
-        None => None,
-    };
-    let preset = preset.and_then(|stored| mirror::object_of(&stored.row.body));
-    Ok(policies::parse_valid(&object, preset.as_ref(), install_namespace).ok())
 }
 
 /// What has become of a policy.

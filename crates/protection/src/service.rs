@@ -6,8 +6,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    applications, engine, events, expiry, history, maintenance, mirror, ownership, platform::Platform,
-    recovery, scheduler, status, storage_repositories, upkeep,
+    applications, engine, events, expiry, history, maintenance, mirror, ownership, passkeys,
+    platform::Platform, recovery, scheduler, status, storage_repositories, upkeep,
 };
 
 /// Runs the platform until `stop`, then waits until what is in flight has come to rest.
@@ -34,6 +34,7 @@ pub async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     services.spawn(ownership::run_ownership(platform.clone(), stop.clone()));
     services.spawn(status::run_status(platform.clone(), stop.clone()));
     services.spawn(recovery::slots::run_slots(platform.clone(), stop.clone()));
+    services.spawn(passkeys::run_passkeys(platform.clone(), stop.clone()));
     services.spawn(storage_repositories::run_storage_repositories(platform.clone(), stop.clone()));
     services.spawn(maintenance::run_maintenance(platform.clone(), stop.clone()));
     services.spawn(upkeep::run_upkeep(platform.clone(), stop.clone()));

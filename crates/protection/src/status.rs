@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::layout::Position;
 use crate::maintenance::{self, PassReport};
 use crate::ownership::{self, Foreseen, Held, Ownership};
+use crate::passkeys::{self, InvalidPasskey};
 use crate::platform::{CatalogAway, Platform, TakenApi};
 use crate::recovery::drill::DrillReport;
 use crate::recovery::kit::{KIT_SECRET, SLOTS_KEY};
@@ -63,6 +64,9 @@ pub struct InstanceStatus {
     /// Our groups that are not served, because somebody else has their APIServices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken_apis: Vec<TakenApiStatus>,
+    /// Which Passkeys open the volume.
+    #[serde(default)]
+    pub passkeys: PasskeysStatus,
     /// The last pass that freed what nothing needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<PassReport>,
@@ -131,6 +135,21 @@ pub struct TakenApiStatus {
     pub name: String,
     /// To whom it leads.
     pub by: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PasskeysStatus {
+    pub valid: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid: Vec<InvalidPasskeyStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvalidPasskeyStatus {
+    pub name: String,
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,6 +280,7 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         written_at: platform.clock.now(),
         catalog: catalog_status,
+        passkeys: catalog.as_ref().map(passkeys_status).unwrap_or_default(),
         problem: catalog.err().map(|away| away.why),
         disaster_recovery,
         exports_at_risk: slots::exports_at_risk(platform)
@@ -277,6 +297,12 @@ pub fn observe(platform: &Platform) -> InstanceStatus {
             .collect(),
         maintenance: maintenance::passes(platform).and_then(|passes| passes.last),
     }
+}
+
+fn passkeys_status(catalog: &Database) -> PasskeysStatus {
+    let (valid, invalid) = passkeys::standing(catalog);
+    let invalid = invalid.into_iter().map(|InvalidPasskey { name, why }| InvalidPasskeyStatus { name, why });
+    PasskeysStatus { valid, invalid: invalid.collect() }
 }
 
 /// Of an entry that the location holds, as the catalog in use tells it.

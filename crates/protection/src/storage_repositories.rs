@@ -29,7 +29,7 @@ use self::known::{Internal, Known};
 use crate::platform::{Platform, commit};
 use crate::records::{DecodeRecordError, Record, plain_row};
 use crate::recovery::former;
-use crate::{kinds, namespaces, ownership, repositories};
+use crate::{grants, kinds, namespaces, ownership, repositories};
 
 const ACTOR: &str = "repositories";
 /// What changes within this span is looked at together.
@@ -133,7 +133,12 @@ async fn changed(platform: &Platform, commits: &mut watch::Receiver<Revision>, s
         let Some(seen) = seen else { return };
         let Ok(catalog) = platform.catalog() else { continue };
         let head = catalog.head().revision;
-        let kinds = [repositories::row_kind(), former::row_kind(), kinds::storage_repositories()];
+        let kinds = [
+            repositories::row_kind(),
+            grants::imported_rows(),
+            former::row_kind(),
+            kinds::storage_repositories(),
+        ];
         let is_quiet = |kind: RowKind| {
             let changes = catalog.changes(&kind, None, seen.catalog, 1);
             changes.is_ok_and(|changes| changes.complete && changes.events.is_empty())

@@ -10,6 +10,7 @@ use keelson_store::probe::{Unfit, probe};
 use keelson_store::providers::s3::{ProtectionCheck, ProtectionFault};
 use serde_json::Value;
 
+use crate::grants;
 use crate::locations::{self, LocationError};
 use crate::platform::Platform;
 use crate::records::random_suffix;
@@ -129,7 +130,8 @@ fn told(error: &dyn Classified) -> String {
     }
 }
 
-/// Checks what a policy names; of the DR policy it also makes the protection that it asks for.
+/// Checks what a policy names; of the DR policy it also makes the protection that it asks for, and of one that imports it
+/// keeps what was granted.
 pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> PolicyVerdict {
     let misplaced = policy.check_placement(&platform.settings.install_namespace);
     if !misplaced.is_empty() {
@@ -138,10 +140,20 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
     let mut errors = Vec::new();
     let mut class = ErrorClass::Invalid;
     for profile in policy.profiles() {
-        if let Err(error) = check_profile(platform, profile).await {
+        let checked = match policy.import {
+            Some(_) => check_source(platform, profile).await,
+            None => check_profile(platform, profile).await,
+        };
+        if let Err(error) = checked {
             class = error.class();
             errors.push(told(&error));
         }
+    }
+    if let Some(import) = &policy.import
+        && let Err(error) = grants::hold(platform, &import.receive_string).await
+    {
+        class = error.class();
+        errors.push(told(&error));
     }
     let mut warnings = Vec::new();
     if errors.is_empty()
@@ -163,6 +175,11 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
 /// A profile that backups are to be written through.
 async fn check_profile(platform: &Platform, name: &str) -> Result<(), LocationError> {
     platform.profile(name).await?.check_target()
+}
+
+/// A profile that is imported through.
+async fn check_source(platform: &Platform, name: &str) -> Result<(), LocationError> {
+    platform.profile(name).await?.check_source()
 }
 
 /// What a controller wrote into a status as wrong.

@@ -15,7 +15,7 @@ use crate::kills::catalog_files;
 use crate::stage::{APPS, NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{APPLICATION, back_up, create_application};
 
-const ALL: [&str; 4] = ["actions", "apps", "dr", "repositories"];
+const ALL: [&str; 5] = ["actions", "apps", "dr", "repositories", "vault"];
 /// Minutes are waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Two minutes without a renewal, what a look takes to come, and the deletions.
@@ -227,6 +227,7 @@ fn a_platform_can_be_uninstalled_and_its_namespace_deleted_while_it_runs() -> Re
         "deleted APIService 'v1alpha1.apps.kio.kasten.io'",
         "deleted APIService 'v1alpha1.dr.kio.kasten.io'",
         "deleted APIService 'v1alpha1.repositories.kio.kasten.io'",
+        "deleted APIService 'v1alpha1.vault.kio.kasten.io'",
         "deleted Service 'kasten-io/keelson-api'",
         "deleted Lease 'kasten-io/keelson-serve'",
     ];
@@ -253,7 +254,7 @@ fn a_platform_can_be_uninstalled_and_its_namespace_deleted_while_it_runs() -> Re
         ensure!(said.code == 0, "{said:?}");
     }
     stage.instance.restart()?;
-    await_registered(&stage, &["actions", "dr", "repositories"], Duration::from_secs(60))?;
+    await_registered(&stage, &["actions", "dr", "repositories", "vault"], Duration::from_secs(60))?;
     stage.until("whose it is stands in the log", || {
         let log = fs::read_to_string(stage.instance.log_file())?;
         let told = format!(

@@ -11,7 +11,8 @@ use crate::world::enter;
 
 fn address_of(stage: &Stage) -> Result<String> {
     let log = fs::read_to_string(stage.instance.log_file())?;
-    let line = log.lines().find(|line| line.contains("metrics are served")).context("no line in the log")?;
+    let line =
+        log.lines().rev().find(|line| line.contains("metrics are served")).context("no line in the log")?;
     let (_, address) = line.rsplit_once("address=").context("no address")?;
     Ok(address.trim().to_owned())
 }

@@ -20,6 +20,8 @@ const BUCKET: &str = "vault";
 const FIRST: &str = "planted first passphrase qX7";
 const SECOND: &str = "planted second passphrase vK3";
 const FURTHER: &str = "planted further passphrase mW9";
+const OF_PASSKEY: &str = "planted passkey passphrase hD6";
+const MISPLACED_PASSKEY: &str = "planted in the spec of a passkey";
 const WRONG: &str = "planted wrong passphrase zT5";
 const OF_KIT: &str = "planted kit passphrase pL8";
 const WRONG_OF_KIT: &str = "planted wrong kit passphrase nY2";
@@ -218,6 +220,45 @@ fn get_it_wrong(overheard: &mut Overheard<'_>, minio: &Minio) -> Result<()> {
     overheard.fails(&[&["tools", "list", "--secret-key", WRONG_KEY], &place[..]].concat())
 }
 
+/// A Passkey, its Secret, one that is changed, and passphrases where none belong.
+fn make_passkeys(overheard: &mut Overheard<'_>) -> Result<()> {
+    let stage = overheard.stage;
+    let secret = |phrase: &str| {
+        stage.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "office", "namespace": NAMESPACE },
+            "stringData": { "passphrase": phrase },
+        }))
+    };
+    let mut create = |spec: Value, is_taken: bool| -> Result<()> {
+        let object = json!({
+            "apiVersion": "vault.kio.kasten.io/v1alpha1", "kind": "Passkey",
+            "metadata": { "name": "office" }, "spec": spec,
+        });
+        let words = ["create", "-f", "-"];
+        let said = stage.try_kubectl(&words, &object.to_string())?;
+        overheard.emitted.add_answer(&words, &said);
+        ensure!((said.code == 0) == is_taken, "{said:?}");
+        Ok(())
+    };
+    let of_secret = json!({ "secret": { "name": "office", "namespace": NAMESPACE } });
+    secret(SHORT)?;
+    create(of_secret.clone(), false)?;
+    secret(OF_PASSKEY)?;
+    create(json!({ "secret": { "name": "office", "passphrase": MISPLACED_PASSKEY } }), false)?;
+    create(json!({ "secret": MISPLACED_PASSKEY }), false)?;
+    create(of_secret, true)?;
+    secret(WRONG)?;
+    stage.until("the Passkey is not valid", || {
+        let passkey = stage.get(&["passkey", "office"])?.context("the Passkey")?;
+        Ok((passkey["status"]["valid"] == false).then_some(()))
+    })?;
+    secret(OF_PASSKEY)?;
+    stage.until("the Passkey is valid", || {
+        let passkey = stage.get(&["passkey", "office"])?.context("the Passkey")?;
+        Ok((passkey["status"]["valid"] == true).then_some(()))
+    })
+}
+
 /// A kit is made of all secrets there are, and said and stored like everything else.
 fn make_kit(overheard: &mut Overheard<'_>, folder: &Path) -> Result<()> {
     let file = |name: &str, text: &str| -> Result<String> {
@@ -280,6 +321,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.succeeds(&["dr", "run"])?;
     source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
     overheard.enable_anew()?;
+    make_passkeys(&mut overheard)?;
     make_kit(&mut overheard, kits.directory())?;
     overheard.succeeds(&["dr", "run"])?;
     wait_until_shipped(&source)?;
@@ -310,6 +352,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
         fresh.get(&["secret", "bucket-keys", "-n", NAMESPACE])?.is_some(),
         "the profile's Secret is back"
     );
+    ensure!(fresh.get(&["secret", "office", "-n", NAMESPACE])?.is_some(), "the Passkey's Secret is back");
     overheard.list_everything()?;
     overheard.look_behind()?;
     planted.push(Planted::new("the second instance key", &instance_key(&fresh)?));
@@ -322,11 +365,11 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
 
     // The search finds what is there: Secrets are where secrets are, in base64, and this is one of them.
     let mut known = Emitted::default();
-    for name in ["k10-dr-secret", "bucket-keys", "keelson-instance"] {
+    for name in ["k10-dr-secret", "bucket-keys", "keelson-instance", "office"] {
         let said = fresh.kubectl(&["get", "secret", name, "-n", NAMESPACE, "-o", "yaml"], "")?;
         known.add(name, said.as_bytes());
     }
-    ensure!(known.find(&planted).len() >= 3, "{:?}", known.find(&planted));
+    ensure!(known.find(&planted).len() >= 4, "{:?}", known.find(&planted));
     Ok(())
 }
 
@@ -336,6 +379,8 @@ fn planted(minio: &Minio) -> Vec<Planted> {
         ("the second passphrase", SECOND),
         ("a further passphrase", FURTHER),
         ("a wrong passphrase", WRONG),
+        ("the passphrase of a Passkey", OF_PASSKEY),
+        ("a passphrase in the spec of a Passkey", MISPLACED_PASSKEY),
         ("the passphrase of a kit", OF_KIT),
         ("a wrong passphrase of a kit", WRONG_OF_KIT),
         ("a passphrase that is too short", SHORT),

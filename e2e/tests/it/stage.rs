@@ -82,7 +82,7 @@ impl Stage {
     }
 
     pub(crate) fn wait_until_served(&self) -> Result<()> {
-        for group in ["actions", "apps", "dr", "repositories"] {
+        for group in ["actions", "apps", "dr", "repositories", "vault"] {
             let name = format!("v1alpha1.{group}.kio.kasten.io");
             self.until(&format!("{name} is served"), || {
                 let service = self.get(&["apiservice", &name])?.unwrap_or_default();

@@ -95,6 +95,7 @@ pub(crate) fn refuse_request(about: About<'_>, error: &RequestError) -> Refusal 
         | RequestError::Decode { .. }
         | RequestError::Access { .. }
         | RequestError::Namespace { .. }
-        | RequestError::Commit { .. } => refuse_failure(error),
+        | RequestError::Commit { .. }
+        | RequestError::Passkey { .. } => refuse_failure(error),
     }
 }

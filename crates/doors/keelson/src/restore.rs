@@ -1,11 +1,12 @@
-//! `keelson restore`: brings an application back from a restore point, into its namespace or another.
+//! `keelson restore`: brings an application back from a restore point, into its namespace or another; or what is missing of
+//! the cluster scope.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use keelson_model::ErrorClass;
-use keelson_model::names::{group, label};
+use keelson_model::names::{CLUSTER_SCOPE, group, label};
 use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation, Kind, NamespaceName, NamespacePhase, RestoreError};
 use serde_json::{Value, json};
@@ -17,14 +18,14 @@ use crate::output::{data, say};
 
 const RESTORE_WITHIN: Duration = Duration::from_secs(6 * 3600);
 
-/// Restore an application.
+/// Restore an application, or what is missing of the cluster-scoped resources.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  keelson restore shop\n  keelson restore shop --point shop-scheduled-x1b2c \
-    --target-namespace shop-copy --include-rbac"
+    --target-namespace shop-copy --include-rbac\n  keelson restore kasten-io-cluster    what lies in no namespace"
 )]
 pub(crate) struct Restore {
-    /// The application: the namespace it had.
+    /// The application: the namespace it had. `kasten-io-cluster` stands for the cluster-scoped resources.
     application: String,
     #[command(flatten)]
     common: Common,
@@ -48,6 +49,9 @@ fn apps(kind: &str, resource: &str) -> Kind {
 
 pub(crate) async fn run(restore: Restore) -> Result<()> {
     let cluster = restore.common.cluster().await?;
+    if restore.application == CLUSTER_SCOPE {
+        return restore_cluster_scope(&cluster, &restore).await;
+    }
     let target = restore.target_namespace.clone().unwrap_or_else(|| restore.application.clone());
     let content = choose_content(&cluster, &restore).await?;
     ensure_namespace(&cluster, &target).await?;
@@ -62,24 +66,52 @@ pub(crate) async fn run(restore: Restore) -> Result<()> {
     let name = action["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     cluster.create_object(&kind, &action).await.map_err(failed)?;
     let ended = follow::to_the_end(&cluster, &kind, &target, &name, RESTORE_WITHIN).await?;
-    follow::check(&ended)?;
+    tell_end(&restore, &ended, &format!("into namespace '{target}'"))
+}
+
+/// What exists is left as it is, and rights come back with the rest: there is nothing to choose but the point.
+async fn restore_cluster_scope(cluster: &Cluster, restore: &Restore) -> Result<()> {
+    for (flag, given) in [
+        ("--target-namespace", restore.target_namespace.is_some()),
+        ("--overwrite-existing", restore.overwrite_existing),
+        ("--include-rbac", restore.include_rbac),
+    ] {
+        if given {
+            let message = format!("{flag} is for applications: '{CLUSTER_SCOPE}' lies in no namespace");
+            let hint = "what is missing is made, rights among it, and what exists is left as it is";
+            return Err(refuse_with(ErrorClass::Invalid, message, hint));
+        }
+    }
+    let content = choose_content(cluster, restore).await?;
+    let point = content["status"]["restorePointRef"]["name"].as_str().unwrap_or_default();
+    let api_version = format!("{}/{}", group::ACTIONS, group::VERSION);
+    let kind = Kind::cluster(&api_version, "RestoreClusterAction", "restoreclusteractions");
+    let name = format!("restore-{CLUSTER_SCOPE}-{}", random_suffix());
+    let action = json!({
+        "apiVersion": api_version, "kind": kind.kind, "metadata": { "name": name },
+        "spec": { "subject": { "kind": "ClusterRestorePoint", "name": point } },
+    });
+    cluster.create_object(&kind, &action).await.map_err(failed)?;
+    let ended = follow::to_the_end(cluster, &kind, "", &name, RESTORE_WITHIN).await?;
+    tell_end(restore, &ended, "as far as it was missing")
+}
+
+/// What the end of the action means, each exception of it, and its status.
+fn tell_end(restore: &Restore, ended: &Value, how: &str) -> Result<()> {
+    follow::check(ended)?;
     let exceptions = ended["status"]["exceptions"].as_array().map_or(&[][..], Vec::as_slice);
     for exception in exceptions {
         say(&format!("note: {}", exception["message"].as_str().unwrap_or_default()));
     }
-    data(restore.common.output, &ended["status"], |_| {
-        outcome(&restore.application, &target, exceptions.len())
-    });
+    data(restore.common.output, &ended["status"], |_| outcome(&restore.application, how, exceptions.len()));
     Ok(())
 }
 
-fn outcome(application: &str, target: &str, exceptions: usize) -> String {
+fn outcome(application: &str, how: &str, exceptions: usize) -> String {
     match exceptions {
-        0 => format!("'{application}' is restored into namespace '{target}'"),
-        1 => format!("'{application}' is partly restored into namespace '{target}': see the note above"),
-        count => format!(
-            "'{application}' is partly restored into namespace '{target}': see the {count} notes above"
-        ),
+        0 => format!("'{application}' is restored {how}"),
+        1 => format!("'{application}' is partly restored {how}: see the note above"),
+        count => format!("'{application}' is partly restored {how}: see the {count} notes above"),
     }
 }
 

@@ -1,10 +1,14 @@
 //! The kinds of `actions.kio.kasten.io`: what was asked for, and how far it is.
 
 pub mod backup;
+pub mod backup_cluster;
 pub mod batch_restore;
 pub mod cancel;
 pub mod export;
+pub mod import;
+pub mod report;
 pub mod restore;
+pub mod restore_cluster;
 pub mod retire;
 pub mod run;
 pub mod validate;
@@ -15,6 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::apps::{cluster_restore_point, restore_point};
 use crate::check::Checker;
 use crate::kind::Reference;
 use crate::parts::{Requester, Time};
@@ -168,6 +173,25 @@ fn subject_of(object: &Value) -> (String, String) {
     (namespace.to_owned(), text("/spec/subject/name").unwrap_or_default().to_owned())
 }
 
+/// The right to read the restore point that `spec.subject` names, of an application or of the cluster scope.
+fn read_point(object: &Value) -> Reference {
+    let (namespace, name) = subject_of(object);
+    if is_of_cluster_scope(object) {
+        return cluster_restore_point::read(&name);
+    }
+    Reference::read(group::APPS, restore_point::KIND.plural, &namespace, &name)
+}
+
+fn is_of_cluster_scope(object: &Value) -> bool {
+    let kind = object.pointer("/spec/subject/kind").and_then(Value::as_str);
+    kind == Some(cluster_restore_point::KIND.kind)
+}
+
+/// What is of the cluster scope lies in no namespace.
+fn forbid_subject_namespace(checker: &mut Checker<'_>) {
+    checker.forbidden("spec.subject.namespace", "a ClusterRestorePoint lives in no namespace");
+}
+
 fn namespace_of(object: &Value) -> &str {
     object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
 }
@@ -178,11 +202,12 @@ fn profile_at(object: &Value, pointer: &str, install_namespace: &str) -> Option<
     Some(Reference::read(group::CONFIG, "profiles", install_namespace, name))
 }
 
-fn transform_sets(object: &Value) -> Vec<Reference> {
+/// Sets are looked for in this namespace where nothing else is said.
+fn transform_sets(object: &Value, own_namespace: &str) -> Vec<Reference> {
     let transforms = object.pointer("/spec/transforms").and_then(Value::as_array);
     let sets = transforms.into_iter().flatten().filter_map(|transform| transform.get("transformSetRef"));
     let reference = |set: &Value| {
-        let namespace = set.get("namespace").and_then(Value::as_str).unwrap_or_else(|| namespace_of(object));
+        let namespace = set.get("namespace").and_then(Value::as_str).unwrap_or(own_namespace);
         let name = set.get("name").and_then(Value::as_str)?;
         Some(Reference::read(group::CONFIG, "transformsets", namespace, name))
     };

@@ -1,6 +1,7 @@
 //! The kinds of `apps.kio.kasten.io`: what is protected, and what there is to go back to.
 
 pub mod application;
+pub mod cluster_restore_point;
 pub mod restore_point;
 pub mod restore_point_content;
 

@@ -9,6 +9,7 @@ mod tests;
 
 use std::fmt;
 
+use keelson_model::names::group;
 use serde_json::Value;
 
 pub(crate) use checker::Checker;
@@ -138,6 +139,10 @@ fn check_rules(
     if errors.is_empty() {
         errors = (kind.check)(object, install_namespace);
     }
+    if kind.group == group::VAULT {
+        // What stands in the wrong field there may be a passphrase.
+        errors.iter_mut().for_each(|error| error.value = None);
+    }
     errors.truncate(ERRORS_MAX);
     errors
 }
@@ -150,12 +155,19 @@ pub fn check_served(kind: &KindInfo, object: &Value) -> Vec<String> {
     errors.iter().map(FieldError::to_string).chain(unknown).collect()
 }
 
+const NO_WAIT: (&str, &str) =
+    ("/spec/skipWaitForWorkloadReady", "a restore never waits for workloads to become ready");
+const CLUSTER_INCLUDED: (&str, &str) = ("/spec/filters/includeClusterResources", BY_CLUSTER_ACTIONS);
+const CLUSTER_EXCLUDED: (&str, &str) = ("/spec/filters/excludeClusterResources", BY_CLUSTER_ACTIONS);
+const BY_CLUSTER_ACTIONS: &str =
+    "cluster-scoped resources are backed up and restored by BackupClusterAction and RestoreClusterAction";
+
 /// What of an object that is accepted is not done by this version, for the client to be warned of.
 pub fn ignored_fields(kind: &KindInfo, object: &Value) -> Vec<String> {
     let known: &[(&str, &str)] = match kind.kind {
-        "RestoreAction" | "BatchRestoreAction" => {
-            &[("/spec/skipWaitForWorkloadReady", "a restore never waits for workloads to become ready")]
-        }
+        "BackupAction" => &[CLUSTER_INCLUDED, CLUSTER_EXCLUDED],
+        "RestoreAction" => &[NO_WAIT, CLUSTER_INCLUDED, CLUSTER_EXCLUDED],
+        "BatchRestoreAction" => &[NO_WAIT],
         "ExportAction" => &[("/spec/exportData", "no volume data is exported")],
         "ValidateAction" => &[(
             "/spec/volumeDataCheckOptions/verifyFilesPercent",

@@ -52,6 +52,8 @@ pub mod event {
     pub const OWNERSHIP_TAKEN: &str = "OwnershipTaken";
     pub const OWNERSHIP_LOST: &str = "OwnershipLost";
     pub const API_TAKEN: &str = "APITaken";
+    pub const PASSKEY_VALID: &str = "PasskeyValid";
+    pub const PASSKEY_INVALID: &str = "PasskeyInvalid";
 }
 
 /// One condition of an object, as Kubernetes has them everywhere.

@@ -11,6 +11,7 @@ use crate::configuration::security::{StorageSecurityContext, StorageSecurityCont
 use crate::configuration::transforms::TransformSet;
 use crate::policy::Policy;
 use crate::profile::Profile;
+use crate::report;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub fn crds() -> Vec<(String, Value)> {
         Policy::crd(),
         PolicyPreset::crd(),
         Profile::crd(),
+        report::definition(),
         StorageSecurityContext::crd(),
         StorageSecurityContextBinding::crd(),
         TransformSet::crd(),
@@ -34,6 +36,7 @@ pub fn crds() -> Vec<(String, Value)> {
         .map(|definition| {
             let mut value = serde_json::to_value(definition).expect("a definition is plain data");
             forbid_nulls(&mut value["spec"]["versions"]);
+            forget_unsigned(&mut value["spec"]["versions"]);
             let name = value["metadata"]["name"].as_str().unwrap_or_default();
             (format!("{name}.yaml"), value)
         })
@@ -55,6 +58,20 @@ fn forbid_nulls(value: &mut Value) {
             fields.values_mut().for_each(forbid_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(forbid_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The API server knows no formats of unsigned numbers and warns of them; that they are not negative is said beside.
+fn forget_unsigned(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+                fields.remove("format");
+            }
+            fields.values_mut().for_each(forget_unsigned);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_unsigned),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

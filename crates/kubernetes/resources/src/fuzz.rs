@@ -6,18 +6,24 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::actions::backup::BackupActionSpec;
+use crate::actions::backup_cluster::BackupClusterActionSpec;
 use crate::actions::batch_restore::BatchRestoreActionSpec;
 use crate::actions::cancel::CancelActionSpec;
 use crate::actions::export::ExportActionSpec;
+use crate::actions::import::ImportActionSpec;
+use crate::actions::report::ReportActionSpec;
 use crate::actions::restore::RestoreActionSpec;
+use crate::actions::restore_cluster::RestoreClusterActionSpec;
 use crate::actions::retire::RetireActionSpec;
 use crate::actions::run::RunActionSpec;
 use crate::actions::validate::ValidateActionSpec;
 use crate::apps::application::ApplicationSpec;
+use crate::apps::cluster_restore_point::ClusterRestorePointSpec;
 use crate::apps::restore_point::RestorePointSpec;
 use crate::apps::restore_point_content::RestorePointContentSpec;
 use crate::check::ERRORS_MAX;
 use crate::configuration::{Around, CONFIGURATION};
+use crate::passkey::PasskeySpec;
 use crate::recovery::restore::KastenDRRestoreSpec;
 use crate::recovery::review::KastenDRReviewSpec;
 use crate::storage_repository::StorageRepositorySpec;
@@ -149,7 +155,7 @@ fn configured() -> [(&'static str, Value); 5] {
 }
 
 /// One of each kind that users make, and the namespace where they make it.
-fn specs() -> [(&'static str, Value); 10] {
+fn specs() -> [(&'static str, Value); 13] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     let profile = json!({ "name": "p", "namespace": INSTALL });
@@ -173,7 +179,17 @@ fn specs() -> [(&'static str, Value); 10] {
             "targetNamespaceSuffix": "-copy", "overwriteExisting": true,
             "restorePointsDiscoveryRange": [{ "start": "2027-01-31T00:00:00Z", "end": "2027-02-01T00:00:00Z" }] }),
         ),
+        (
+            "",
+            json!({ "subject": { "kind": "ClusterRestorePoint", "name": "x1" },
+            "filters": { "excludeClusterResources": [{ "resource": "storageclasses" }] } }),
+        ),
+        (
+            INSTALL,
+            json!({ "subject": { "name": INSTALL, "namespace": INSTALL }, "statsIntervalDays": 1, "statsIntervalHours": 12 }),
+        ),
         ("shop", json!({ "restorePointContentRef": { "name": "shop-x1" } })),
+        ("", json!({ "secret": { "name": "office", "namespace": "vaults" } })),
         (INSTALL, json!({ "sourceClusterInfo": source })),
         (INSTALL, json!({ "sourceClusterInfo": source, "skipResources": "profiles,policies" })),
     ]
@@ -248,16 +264,24 @@ fn created(kind: &KindInfo, object: &Value) -> bool {
 fn read_spec(kind: &KindInfo, spec: &Value) -> Option<String> {
     match kind.kind {
         "BackupAction" => fault_of::<BackupActionSpec>(spec),
+        // It may be left out: what there is to back up is known.
+        "BackupClusterAction" if spec.is_null() => None,
+        "BackupClusterAction" => fault_of::<BackupClusterActionSpec>(spec),
         "BatchRestoreAction" => fault_of::<BatchRestoreActionSpec>(spec),
         "CancelAction" => fault_of::<CancelActionSpec>(spec),
         "ExportAction" => fault_of::<ExportActionSpec>(spec),
+        "ImportAction" => fault_of::<ImportActionSpec>(spec),
+        "ReportAction" => fault_of::<ReportActionSpec>(spec),
         "RestoreAction" => fault_of::<RestoreActionSpec>(spec),
+        "RestoreClusterAction" => fault_of::<RestoreClusterActionSpec>(spec),
         "RetireAction" => fault_of::<RetireActionSpec>(spec),
         "RunAction" => fault_of::<RunActionSpec>(spec),
         "ValidateAction" => fault_of::<ValidateActionSpec>(spec),
         "Application" => fault_of::<ApplicationSpec>(spec),
+        "ClusterRestorePoint" => fault_of::<ClusterRestorePointSpec>(spec),
         "RestorePoint" => fault_of::<RestorePointSpec>(spec),
         "RestorePointContent" => fault_of::<RestorePointContentSpec>(spec),
+        "Passkey" => fault_of::<PasskeySpec>(spec),
         "KastenDRRestore" => fault_of::<KastenDRRestoreSpec>(spec),
         "KastenDRReview" => fault_of::<KastenDRReviewSpec>(spec),
         "StorageRepository" => fault_of::<StorageRepositorySpec>(spec),

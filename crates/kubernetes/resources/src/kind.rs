@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::age::human_age;
 use crate::check::FieldError;
-use crate::{actions, apps, recovery, storage_repository};
+use crate::{actions, apps, passkey, recovery, storage_repository};
 
 #[cfg(test)]
 mod tests;
@@ -16,16 +16,22 @@ mod tests;
 /// Every kind that our API server serves.
 pub const KINDS: &[KindInfo] = &[
     actions::backup::KIND,
+    actions::backup_cluster::KIND,
     actions::batch_restore::KIND,
     actions::cancel::KIND,
     actions::export::KIND,
+    actions::import::KIND,
+    actions::report::KIND,
     actions::restore::KIND,
+    actions::restore_cluster::KIND,
     actions::retire::KIND,
     actions::run::KIND,
     actions::validate::KIND,
     apps::application::KIND,
+    apps::cluster_restore_point::KIND,
     apps::restore_point::KIND,
     apps::restore_point_content::KIND,
+    passkey::KIND,
     recovery::restore::KIND,
     recovery::review::KIND,
     storage_repository::KIND,

@@ -18,9 +18,11 @@ pub mod apps;
 pub mod condition;
 pub mod configuration;
 pub mod crd;
+pub mod passkey;
 pub mod policy;
 pub mod profile;
 pub mod recovery;
+pub mod report;
 pub mod roles;
 pub mod storage_repository;
 
@@ -32,5 +34,6 @@ pub use check::{
 pub use fingerprint::spec_hash;
 pub use kind::{Cell, Column, KINDS, KindInfo, Reference, ResourceScope, Verb, find_kind, kind_of_row};
 pub use parts::{
-    BlueprintHook, FilterEntry, Filters, Hooks, LocalReference, ObjectReference, Requester, Subject, Time,
+    BlueprintHook, FilterEntry, Filters, Hooks, LocalReference, ObjectReference, ReceiveString, Requester,
+    Subject, Time,
 };

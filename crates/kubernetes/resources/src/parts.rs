@@ -52,6 +52,31 @@ impl From<Timestamp> for Time {
     }
 }
 
+/// What lets another installation import exports. Whoever reads it can read them, and so it is never printed.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReceiveString(pub String);
+
+impl fmt::Debug for ReceiveString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReceiveString(…)")
+    }
+}
+
+impl JsonSchema for ReceiveString {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ReceiveString".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 65536 })
+    }
+}
+
 /// Names an object in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectReference {
@@ -116,6 +141,20 @@ pub struct Filters {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include_cluster_resources: Vec<FilterEntry>,
     /// Cluster-scoped resources that match one of them are left out.
+    #[schemars(length(max = 100))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_cluster_resources: Vec<FilterEntry>,
+}
+
+/// Narrows which cluster-scoped resources are captured or restored. First include, then exclude.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterFilters {
+    /// If any are given, only resources that match one of them.
+    #[schemars(length(max = 100))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include_cluster_resources: Vec<FilterEntry>,
+    /// Resources that match one of them are left out.
     #[schemars(length(max = 100))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude_cluster_resources: Vec<FilterEntry>,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use actions::{
     BackupParameters, ExportParameters, ImportParameters, PolicyAction, PolicyActionKind, ReportParameters,
 };
-pub use parse::{DrPolicy, ParsedExport, ParsedPolicy, parse};
+pub use parse::{DrPolicy, ParsedExport, ParsedImport, ParsedPolicy, ParsedReport, ParsedRestore, parse};
 pub use preset::{is_judged, preset_of, resolve};
 pub(crate) use rules::TIMING;
 pub use timing::{BackupWindow, FrequencyName, Retention, SubFrequency, TimeOfDay};
@@ -107,6 +107,13 @@ pub struct Selector {
     #[schemars(extend("maxProperties" = 50))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
+}
+
+impl Selector {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { match_expressions, match_labels } = self;
+        match_expressions.is_empty() && match_labels.is_empty()
+    }
 }
 
 /// One condition of a selector.

@@ -1,10 +1,11 @@
-//! Reads an application: every namespaced kind, page by page, cleaned of what the cluster owns.
+//! Reads an application, or the cluster scope: kind by kind, page by page, cleaned of what the cluster owns.
 //!
-//! Guarantees: what is left out is in the report; memory does not grow with the application.
+//! Guarantees: what is left out is in the report; memory does not grow with what is captured.
 //! Limits: kinds are read one beside the other, not at one moment; a kind that cannot be read is reported and
 //! the others go on.
 
 mod clean;
+mod cluster_scope;
 mod pages;
 mod select;
 
@@ -35,6 +36,7 @@ use crate::names::NamespaceName;
 use crate::objects::CapturedObject;
 use crate::omissions::{Omission, OmissionReason, Omissions};
 use crate::request::RequestError;
+use crate::scope::CaptureScope;
 
 /// Kinds read at once. Eight keep the API server busy; more only wait in its queue.
 const KINDS_AT_ONCE: usize = 8;
@@ -49,7 +51,7 @@ pub enum StatusRule {
 
 #[derive(Debug, Clone)]
 pub struct CaptureRequest {
-    pub namespace: NamespaceName,
+    pub scope: CaptureScope,
     pub filters: Filters,
     pub status: StatusRule,
 }
@@ -98,10 +100,10 @@ pub enum CaptureError {
     NamespaceTerminating { namespace: NamespaceName },
     #[error("read which kinds the cluster serves")]
     Discover { source: RequestError },
-    #[error("read the {resource} of namespace '{namespace}'")]
-    ReadKind { namespace: NamespaceName, resource: String, source: RequestError },
-    #[error("the capture of namespace '{namespace}' was abandoned")]
-    Abandoned { namespace: NamespaceName },
+    #[error("read the {resource} of {scope}")]
+    ReadKind { scope: CaptureScope, resource: String, source: RequestError },
+    #[error("the capture of {scope} was abandoned")]
+    Abandoned { scope: CaptureScope },
 }
 
 impl Classified for CaptureError {
@@ -137,26 +139,34 @@ impl Cluster {
         request: &CaptureRequest,
         sink: mpsc::Sender<CapturedObject>,
     ) -> Result<CaptureReport, CaptureError> {
-        let namespace = &request.namespace;
-        let state = self
-            .namespace_state(namespace)
-            .await
-            .map_err(|source| CaptureError::ReadNamespace { namespace: namespace.clone(), source })?;
-        match state.map(|state| state.phase) {
-            None => return Err(CaptureError::NamespaceMissing { namespace: namespace.clone() }),
-            Some(NamespacePhase::Terminating) => {
-                return Err(CaptureError::NamespaceTerminating { namespace: namespace.clone() });
-            }
-            Some(NamespacePhase::Active) => {}
+        let namespace = request.scope.namespace();
+        if let Some(namespace) = namespace {
+            self.check_capturable(namespace).await?;
         }
         let served = self.discover().await.map_err(|source| CaptureError::Discover { source })?;
         let run = Run { cluster: self, request, served: &served, sink, tally: Mutex::default() };
         let kinds = served.iter().filter(|kind| run.is_read(kind));
         let reads: Vec<_> = kinds.map(|kind| run.capture_kind(kind).boxed()).collect();
         stream::iter(reads).buffer_unordered(KINDS_AT_ONCE).try_collect::<()>().await?;
-        run.capture_namespace().await?;
+        if let Some(namespace) = namespace {
+            run.capture_single(&namespace_kind(), namespace.as_str()).await?;
+        }
         run.capture_definitions().await?;
         Ok(run.into_report())
+    }
+
+    async fn check_capturable(&self, namespace: &NamespaceName) -> Result<(), CaptureError> {
+        let state = self
+            .namespace_state(namespace)
+            .await
+            .map_err(|source| CaptureError::ReadNamespace { namespace: namespace.clone(), source })?;
+        match state.map(|state| state.phase) {
+            None => Err(CaptureError::NamespaceMissing { namespace: namespace.clone() }),
+            Some(NamespacePhase::Terminating) => {
+                Err(CaptureError::NamespaceTerminating { namespace: namespace.clone() })
+            }
+            Some(NamespacePhase::Active) => Ok(()),
+        }
     }
 }
 
@@ -178,11 +188,17 @@ struct Tally {
     failed: Vec<KindFailure>,
     /// Definitions that the captured custom objects need: `<plural>.<group>`.
     definitions: BTreeSet<String>,
+    /// Definitions that were captured for themselves.
+    defined: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
     fn selection(&self) -> Selection<'a> {
-        Selection { filters: &self.request.filters, served: self.served }
+        Selection {
+            scope: self.request.scope.of_kinds(),
+            filters: &self.request.filters,
+            served: self.served,
+        }
     }
 
     fn with_tally<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
@@ -204,7 +220,7 @@ impl<'a> Run<'a> {
 
     async fn capture_kind(&self, served: &ServedKind) -> Result<(), CaptureError> {
         let resource = served.kind.resource_name();
-        let namespace = self.request.namespace.as_str();
+        let namespace = self.request.scope.namespace().map(NamespaceName::as_str);
         let mut pages = Pages::new(self.cluster, &served.kind, namespace);
         loop {
             match pages.next().await {
@@ -221,8 +237,8 @@ impl<'a> Run<'a> {
                     return Ok(());
                 }
                 Err(source) => {
-                    let namespace = self.request.namespace.clone();
-                    return Err(CaptureError::ReadKind { namespace, resource, source });
+                    let scope = self.request.scope.clone();
+                    return Err(CaptureError::ReadKind { scope, resource, source });
                 }
             }
         }
@@ -248,6 +264,9 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         self.count(served, captured.layer);
+        if captured.layer == Layer::Definitions {
+            self.with_tally(|tally| tally.defined.insert(name));
+        }
         self.deliver(captured).await
     }
 
@@ -300,18 +319,14 @@ impl<'a> Run<'a> {
     }
 
     async fn deliver(&self, object: CapturedObject) -> Result<(), CaptureError> {
-        let abandoned = |_| CaptureError::Abandoned { namespace: self.request.namespace.clone() };
+        let abandoned = |_| CaptureError::Abandoned { scope: self.request.scope.clone() };
         self.sink.send(object).await.map_err(abandoned)
-    }
-
-    async fn capture_namespace(&self) -> Result<(), CaptureError> {
-        let name = self.request.namespace.as_str();
-        self.capture_single(&namespace_kind(), name).await
     }
 
     /// Definitions of the captured custom kinds. Kinds that another server serves have none.
     async fn capture_definitions(&self) -> Result<(), CaptureError> {
-        let names = self.with_tally(|tally| std::mem::take(&mut tally.definitions));
+        let missing = |tally: &mut Tally| tally.definitions.difference(&tally.defined).cloned().collect();
+        let names: Vec<String> = self.with_tally(missing);
         for name in names {
             self.capture_single(&definition_kind(), &name).await?;
         }
@@ -342,8 +357,8 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Err(source) => {
-                let namespace = self.request.namespace.clone();
-                Err(CaptureError::ReadKind { namespace, resource: kind.resource_name(), source })
+                let scope = self.request.scope.clone();
+                Err(CaptureError::ReadKind { scope, resource: kind.resource_name(), source })
             }
         }
     }
@@ -358,7 +373,8 @@ impl<'a> Run<'a> {
             })
             .collect();
         let tally = self.tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Tally { objects, counts, served_versions, omissions, mut failed, definitions: _ } = tally;
+        let Tally { objects, counts, served_versions, omissions, mut failed, definitions: _, defined: _ } =
+            tally;
         failed.extend(unanswered);
         CaptureReport { objects, counts, served_versions, omitted: omissions.into_list(), failed }
     }

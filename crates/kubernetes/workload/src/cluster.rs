@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use keelson_model::{Classified, ClusterId, ErrorClass, ParseIdError};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +18,7 @@ pub(crate) use objects::{PAGE_OBJECTS, named, reference};
 
 use crate::kinds::Kind;
 use crate::names::NamespaceName;
-use crate::request::{RequestError, Wire};
+use crate::request::{Call, RequestError, Verb, Wire};
 
 /// The name under which we own fields.
 pub(crate) const FIELD_MANAGER: &str = "keelson";
@@ -192,6 +193,18 @@ impl Cluster {
             .unwrap_or_default();
         let uid = namespace["metadata"]["uid"].as_str().unwrap_or_default();
         uid.parse().map_err(|source| ConnectError::ParseClusterId { source })
+    }
+
+    /// The version of the API server, as it tells it: `v1.33.1`.
+    pub async fn version(&self) -> Result<String, RequestError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            git_version: String,
+        }
+        let target = "the version of the API server";
+        let call = Call::new(Verb::Read, &target, "/version".to_owned());
+        self.wire().send_json::<Version>(&call).await.map(|version| version.git_version)
     }
 
     pub async fn namespace_state(

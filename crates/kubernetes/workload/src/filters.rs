@@ -29,6 +29,23 @@ pub struct Filters {
     pub exclude_resources: Vec<ResourceFilter>,
 }
 
+/// The part of the filters of a backup or a restore that is meant for the cluster scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ClusterFilters {
+    pub include_cluster_resources: Vec<ResourceFilter>,
+    pub exclude_cluster_resources: Vec<ResourceFilter>,
+}
+
+impl From<ClusterFilters> for Filters {
+    fn from(filters: ClusterFilters) -> Self {
+        Self {
+            include_resources: filters.include_cluster_resources,
+            exclude_resources: filters.exclude_cluster_resources,
+        }
+    }
+}
+
 /// The resource that, in our own group, stands for what is captured when nothing is said.
 const DEFAULTS: &str = "defaults";
 
@@ -57,12 +74,25 @@ impl Filters {
 
     /// Whether a kind that is not known, of this version of a group, may have objects that are selected.
     pub(crate) fn may_select_of(&self, group: &str, version: &str) -> bool {
-        let of_version = |filter: &ResourceFilter| filter.matches_version(group, version);
+        let excluded = self.excludes_version(group, version);
+        !excluded && (self.includes_default() || self.names_version(group, version))
+    }
+
+    /// The same, where the default captures nothing of such a group.
+    pub(crate) fn may_name_of(&self, group: &str, version: &str) -> bool {
+        !self.excludes_version(group, version) && self.names_version(group, version)
+    }
+
+    fn excludes_version(&self, group: &str, version: &str) -> bool {
         let all = |filter: &ResourceFilter| {
             filter.resource.is_empty() && filter.name.is_empty() && filter.match_labels.is_empty()
         };
-        let excluded = self.exclude_resources.iter().any(|filter| all(filter) && of_version(filter));
-        !excluded && (self.includes_default() || self.include_resources.iter().any(of_version))
+        self.exclude_resources.iter().any(|filter| all(filter) && filter.matches_version(group, version))
+    }
+
+    fn names_version(&self, group: &str, version: &str) -> bool {
+        let mut named = self.include_resources.iter().filter(|filter| !filter.is_default());
+        named.any(|filter| filter.matches_version(group, version))
     }
 
     /// Whether this object is selected. `default` says whether it is one of those captured when nothing is said.

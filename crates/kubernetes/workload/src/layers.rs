@@ -65,8 +65,10 @@ const LAYERS: &[(&str, &str, Layer)] = &[
     ("", "Endpoints", Layer::Configuration),
     ("discovery.k8s.io", "EndpointSlice", Layer::Configuration),
     ("networking.k8s.io", "NetworkPolicy", Layer::Configuration),
+    ("storage.k8s.io", "StorageClass", Layer::Storage),
     ("", "PersistentVolumeClaim", Layer::Storage),
     ("", "ServiceAccount", Layer::Accounts),
+    ("rbac.authorization.k8s.io", "ClusterRole", Layer::Accounts),
     ("rbac.authorization.k8s.io", "Role", Layer::Accounts),
     ("rbac.authorization.k8s.io", "RoleBinding", Layer::Accounts),
     ("", "Pod", Layer::Workloads),
@@ -79,6 +81,8 @@ const LAYERS: &[(&str, &str, Layer)] = &[
     ("batch", "Job", Layer::Workloads),
     ("batch", "CronJob", Layer::Workloads),
     ("apps.openshift.io", "DeploymentConfig", Layer::Workloads),
+    // Who may not bind any role is asked for the rights of the role, which must be there.
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", Layer::Routes),
     ("networking.k8s.io", "Ingress", Layer::Routes),
     ("route.openshift.io", "Route", Layer::Routes),
     ("autoscaling", "HorizontalPodAutoscaler", Layer::Routes),
@@ -103,6 +107,8 @@ mod tests {
         assert!(layer("v1", "Secret") < layer("v1", "ServiceAccount"));
         assert!(layer("networking.k8s.io/v1", "NetworkPolicy") < layer("apps/v1", "Deployment"));
         assert!(layer("apps/v1", "Deployment") < layer("networking.k8s.io/v1", "Ingress"));
+        let rbac = "rbac.authorization.k8s.io/v1";
+        assert!(layer(rbac, "ClusterRole") < layer(rbac, "ClusterRoleBinding"));
         assert_eq!(layer("v1", "ResourceQuota"), Layer::Custom);
         assert_eq!(layer("shop.example.com/v1", "Deployment"), Layer::Custom);
     }

@@ -20,6 +20,7 @@ mod objects;
 mod omissions;
 mod request;
 mod restore;
+mod scope;
 
 pub use capture::{CaptureError, CaptureReport, CaptureRequest, KindFailure, StatusRule};
 pub use cluster::{Cluster, ClusterAccess, ConnectError, NamespacePhase, NamespaceState};
@@ -28,7 +29,7 @@ pub use configuration::{
     AccessDecision, ChangeKind, ConfigEvent, ConfigMap, Creation, EventRecord, EventSeverity, Secret,
     SubjectReview,
 };
-pub use filters::{Filters, ResourceFilter};
+pub use filters::{ClusterFilters, Filters, ResourceFilter};
 pub use format::{
     CHUNK_BYTES, DecodeObjectsError, FRAME_BYTES_MAX, OBJECT_BYTES_MAX, ObjectEncoder, decode_objects,
 };
@@ -43,3 +44,4 @@ pub use restore::{
     Authority, ClaimRule, ConflictRule, Conflicts, ObjectFailure, OwnerDropped, RbacRule, RestoreError,
     RestoreProgress, RestoreReport, RestoreRequest,
 };
+pub use scope::{CaptureScope, RestoreScope};

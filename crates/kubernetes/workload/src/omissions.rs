@@ -21,6 +21,8 @@ pub enum OmissionReason {
     },
     /// The cluster makes it again.
     RemadeByCluster,
+    /// An installation of this platform brings it along.
+    OfPlatform,
     /// A token that only the cluster that issued it accepts.
     ServiceAccountToken,
     /// Restoring it would run it once more.
@@ -52,6 +54,7 @@ impl OmissionReason {
             Self::Kind(_)
             | Self::RemadeBy { .. }
             | Self::RemadeByCluster
+            | Self::OfPlatform
             | Self::ServiceAccountToken
             | Self::HasRunToItsEnd
             | Self::BeingDeleted
@@ -69,6 +72,7 @@ impl fmt::Display for OmissionReason {
             Self::Kind(why) => f.write_str(why),
             Self::RemadeBy { owner_kind } => write!(f, "remade by its {owner_kind}"),
             Self::RemadeByCluster => f.write_str("remade by the cluster"),
+            Self::OfPlatform => f.write_str("comes with an installation of this platform"),
             Self::ServiceAccountToken => f.write_str("service-account token: the cluster issues new ones"),
             Self::HasRunToItsEnd => f.write_str("has run to its end: restoring it would run it again"),
             Self::BeingDeleted => f.write_str("is being deleted"),

@@ -1,7 +1,8 @@
-//! Writes an application back, layer by layer, many objects of a layer at once.
+//! Writes an application or the cluster scope back, layer by layer, many objects of a layer at once.
 //!
 //! Guarantees: running it again finishes what was left; an object that cannot be restored is reported and the
-//! rest goes on; nothing outside the target namespace is changed, but definitions that are missing are created;
+//! rest goes on; nothing outside the target namespace is changed, but definitions that are missing are created, and what
+//! else lies outside namespaces where the restore is one of the cluster scope;
 //! an object that is deleted to be made anew is there again at the end, however the restore ends.
 //! Limits: memory grows by two uids per object, for the owner references.
 
@@ -46,6 +47,7 @@ use crate::layers::Layer;
 use crate::names::NamespaceName;
 use crate::objects::{CapturedObject, ObjectRef};
 use crate::request::RequestError;
+use crate::scope::RestoreScope;
 
 /// Requests in flight. Sixteen bring a small API server to its limit; it tells when it wants fewer.
 const OBJECTS_AT_ONCE: usize = 16;
@@ -74,10 +76,7 @@ pub enum RbacRule {
 
 #[derive(Debug, Clone)]
 pub struct RestoreRequest {
-    /// Where the objects were captured.
-    pub original: NamespaceName,
-    /// Where they go.
-    pub target: NamespaceName,
+    pub scope: RestoreScope,
     pub filters: Filters,
     pub conflicts: Conflicts,
     pub claims: ClaimRule,
@@ -93,9 +92,17 @@ pub struct RestoreRequest {
 impl RestoreRequest {
     /// Everything back to where it was, nothing overwritten, with our own rights.
     pub fn in_place(namespace: NamespaceName, run: &str) -> Self {
+        Self::new(RestoreScope::Application { original: namespace.clone(), target: namespace }, run)
+    }
+
+    /// Everything back that is missing in the cluster scope, rights among it, with our own rights.
+    pub fn of_cluster_scope(run: &str) -> Self {
+        Self { rbac: RbacRule::Restore, ..Self::new(RestoreScope::Cluster, run) }
+    }
+
+    fn new(scope: RestoreScope, run: &str) -> Self {
         Self {
-            original: namespace.clone(),
-            target: namespace,
+            scope,
             filters: Filters::default(),
             conflicts: Conflicts::default(),
             claims: ClaimRule::default(),
@@ -118,7 +125,9 @@ impl Cluster {
     where
         S: Stream<Item = Result<CapturedObject, DecodeObjectsError>> + Send,
     {
-        namespace::await_usable(self, request).await?;
+        if let Some(target) = request.scope.target() {
+            namespace::await_usable(self, target, request.terminating_wait).await?;
+        }
         let served = self.discover().await.map_err(|source| RestoreError::Discover { source })?;
         let run = Run {
             cluster: self,
@@ -204,8 +213,8 @@ impl Run<'_> {
 
     /// What must hold before a later layer begins.
     async fn end_layers(&self, ended: Layer, next: Layer) -> Result<(), RestoreError> {
-        if ended == Layer::Namespace {
-            namespace::ensure(self).await?;
+        if let (Layer::Namespace, Some(target)) = (ended, self.request.scope.target()) {
+            namespace::ensure(self, target).await?;
         }
         if ended <= Layer::Definitions && next > Layer::Definitions {
             self.await_definitions().await?;

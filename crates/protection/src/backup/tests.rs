@@ -26,9 +26,9 @@ fn report() -> CaptureReport {
 
 #[test]
 fn what_cannot_be_read_fails_a_backup_by_its_name() {
-    let namespace: NamespaceName = "shop".parse().unwrap();
+    let scope = CaptureScope::Application("shop".parse().unwrap());
     for spec in [json!({}), json!({ "ignoreExceptions": false })] {
-        let error = check_failures(&mut report(), &namespace, Exceptions::of(&spec)).unwrap_err();
+        let error = check_failures(&mut report(), &scope, Exceptions::of(&spec)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "example.com/v1 of namespace 'shop' could not be read (nor 1 more): away"
@@ -39,10 +39,10 @@ fn what_cannot_be_read_fails_a_backup_by_its_name() {
 
 #[test]
 fn what_cannot_be_read_is_an_exception_where_exceptions_are_ignored() {
-    let namespace: NamespaceName = "shop".parse().unwrap();
+    let scope = CaptureScope::Application("shop".parse().unwrap());
     let mut report = report();
     let ignore = Exceptions::of(&json!({ "ignoreExceptions": true }));
-    check_failures(&mut report, &namespace, ignore).unwrap();
+    check_failures(&mut report, &scope, ignore).unwrap();
     assert_eq!(report.failed, []);
     assert_eq!(
         exceptions(&report),

@@ -1,14 +1,16 @@
 //! Decides what each application of a batch is restored from. Pure, but for the name of what is made.
 
 use jiff::Timestamp;
+use keelson_catalog::RowKey;
 use keelson_model::RepositoryId;
-use keelson_model::names::label;
+use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_resources::actions::batch_restore::DiscoveryRange;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::records::Record;
 use crate::restore_points::{self, ContentInternal};
+use crate::{cluster_scope, kinds};
 
 /// What a batch will do, decided once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +22,31 @@ pub(crate) struct BatchPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlannedRestore {
     pub namespace: String,
-    /// The namespace that is restored into.
+    /// The namespace that is restored into; empty for the cluster scope.
     pub target: String,
     /// The name of the RestoreAction.
     pub child: String,
     pub source: Source,
+}
+
+impl PlannedRestore {
+    pub(super) fn is_of_cluster_scope(&self) -> bool {
+        self.namespace == CLUSTER_SCOPE
+    }
+
+    /// The action that restores it.
+    pub(super) fn child_key(&self) -> RowKey {
+        let kind = match self.is_of_cluster_scope() {
+            true => kinds::restore_cluster_actions(),
+            false => kinds::restore_actions(),
+        };
+        RowKey::new(kind, &*self.target, &*self.child)
+    }
+}
+
+/// Where restore points of an application lie: those of the cluster scope in no namespace.
+pub(super) fn place_of(application: &str) -> &str {
+    if application == CLUSTER_SCOPE { "" } else { application }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +74,10 @@ pub(super) fn decide_source(content: &Record, namespace: &str, point: impl FnOnc
     }
     match restore_points::bound_to(content) {
         Some(bound) => Source::Point { namespace: bound.namespace, name: bound.name },
+        None if namespace == CLUSTER_SCOPE => {
+            let why = format!("restore point content '{}' has lost its restore point", content.name);
+            Source::Nothing { why }
+        }
         None => Source::Content { name: content.name.clone(), point: point() },
     }
 }
@@ -92,85 +118,17 @@ pub(super) fn child_spec(batch: &Value, point: (&str, &str)) -> Value {
         }
     }
     let (namespace, name) = point;
-    spec["subject"] = serde_json::json!({ "kind": "RestorePoint", "name": name, "namespace": namespace });
+    spec["subject"] = json!({ "kind": "RestorePoint", "name": name, "namespace": namespace });
     spec
 }
 
-#[cfg(test)]
-mod tests {
-    use keelson_catalog::Class;
-    use serde_json::json;
-
-    use super::*;
-    use crate::kinds;
-
-    const LOCAL: [u8; 16] = [1; 16];
-
-    fn content(name: &str, at: &str, artifact: Value) -> Record {
-        let created = Timestamp::UNIX_EPOCH;
-        let mut content = Record::new(kinds::restore_point_content(), "", name, created, Class::Local);
-        content.labels.insert(label::APP_NAMESPACE.to_owned(), "shop".to_owned());
-        content.body.status = json!({ "state": "Unbound", "actionTime": at });
-        content.body.internal = json!({ "artifact": artifact });
-        content
-    }
-
-    fn artifact(repository: [u8; 16], exported: bool) -> Value {
-        let exported = exported.then(|| {
-            json!({ "profile": "p", "place": { "kind": "directory", "path": "/x" }, "root": "k10/c/exports/shop/r" })
-        });
-        json!({ "repository": RepositoryId::from_bytes(repository), "outcome": "00".repeat(16), "objects": 1, "bytes": 1,
-            "storedBytes": 1, "exported": exported })
-    }
-
-    fn range(start: &str, end: &str) -> DiscoveryRange {
-        let time = |text: &str| text.parse::<Timestamp>().ok().map(Into::into);
-        DiscoveryRange { start: time(start), end: time(end) }
-    }
-
-    #[test]
-    fn the_latest_that_can_be_had_is_taken_within_the_ranges() {
-        let contents = [
-            content("old", "2026-01-01T00:00:00Z", artifact(LOCAL, false)),
-            content("new", "2026-03-01T00:00:00Z", artifact(LOCAL, false)),
-            content("lost", "2026-04-01T00:00:00Z", artifact([2; 16], false)),
-        ];
-        let latest = |ranges: &[DiscoveryRange]| {
-            let found = decide_latest(&contents, ranges, RepositoryId::from_bytes(LOCAL));
-            found.map_or("nothing", |content| &content.name).to_owned()
-        };
-        assert_eq!(latest(&[]), "new", "the newest lay on a volume that is lost");
-        assert_eq!(latest(&[range("", "2026-02-01T00:00:00Z")]), "old");
-        assert_eq!(latest(&[range("2026-03-01T00:00:00Z", "2026-03-01T00:00:00Z")]), "new");
-        assert_eq!(latest(&[range("2026-01-02T00:00:00Z", "2026-02-01T00:00:00Z")]), "nothing");
-        let either =
-            [range("2025-01-01T00:00:00Z", "2026-01-02T00:00:00Z"), range("2026-05-01T00:00:00Z", "")];
-        assert_eq!(latest(&either), "old");
-    }
-
-    #[test]
-    fn a_content_leads_to_the_point_it_is_bound_to_or_to_a_new_one() {
-        let mut found = content("c", "2026-01-01T00:00:00Z", artifact(LOCAL, false));
-        let name = || "shop-x".to_owned();
-        let new = Source::Content { name: "c".to_owned(), point: "shop-x".to_owned() };
-        assert_eq!(decide_source(&found, "shop", name), new);
-        found.body.status["restorePointRef"] = json!({ "namespace": "other", "name": "p" });
-        let bound = Source::Point { namespace: "other".to_owned(), name: "p".to_owned() };
-        assert_eq!(decide_source(&found, "shop", name), bound);
-        let why = "restore point content 'c' is of application 'shop'".to_owned();
-        assert_eq!(decide_source(&found, "bank", name), Source::Nothing { why });
-    }
-
-    #[test]
-    fn a_child_takes_over_every_option_and_nothing_of_the_others() {
-        let batch = json!({
-            "subjects": [{ "namespace": "shop" }], "targetNamespacePrefix": "new-", "restorePointsDiscoveryRange": [{}],
-            "overwriteExisting": true, "filters": { "excludeResources": [{ "resource": "secrets" }] },
-        });
-        let expected = json!({
-            "subject": { "kind": "RestorePoint", "name": "p", "namespace": "shop" },
-            "overwriteExisting": true, "filters": { "excludeResources": [{ "resource": "secrets" }] },
-        });
-        assert_eq!(child_spec(&batch, ("shop", "p")), expected);
-    }
+/// What the RestoreClusterAction says: of the options of the batch, those that it has.
+pub(super) fn cluster_child_spec(batch: &Value, point: &str) -> Value {
+    json!({
+        "subject": { "kind": kinds::cluster_restore_point().kind, "name": point },
+        "filters": cluster_scope::filters_of(&batch["filters"]),
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use keelson_crypto::{InstanceKey, SigningKey, VaultKey, VaultKeyring};
 use keelson_model::LineageId;
 use serde_json::{Value, json};
 
+use crate::grants;
 use crate::recovery::report::ReportDocument;
 
 /// Every target has one at least.
@@ -15,6 +16,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let documents = documents().into_iter().chain(rows()).chain(instance_rows()).chain(steps());
     samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
     samples.push(("signed report", signed_report().into_bytes()));
+    samples.push(("receive string", grants::sample().into_bytes()));
     samples
 }
 
@@ -138,6 +140,7 @@ fn steps() -> Vec<(&'static str, Value)> {
         "catalog": { "generation": 2, "sequence": 9, "chain": "00ff", "digests": { "configuration": "00" } },
         "exportsAtRisk": [{ "application": "shop", "profile": "p" }],
         "ownership": { "state": "Owned", "claims": [] },
+        "passkeys": { "valid": 1, "invalid": [{ "name": "n", "why": "w" }] },
     });
     vec![
         (
@@ -170,12 +173,16 @@ fn rows() -> Vec<(&'static str, Value)> {
         "material": material, "generation": 3, "skip": ["profiles"], "counts": { "a": 1 }, "present": 0,
         "steps": ["s"], "warnings": [],
     });
+    let grant = json!({
+        "cluster": CLUSTER, "grant": ID, "policyNamespace": "kasten-io", "policy": "nightly", "application": "shop",
+    });
     vec![
         ("description of a backup", description()),
         ("description of a run", run()),
         ("body of a row", body),
         ("artifact", artifact),
-        ("repository's row", repository),
+        ("repository's row", repository.clone()),
+        ("imported repository", json!({ "grant": grant, "row": repository })),
         ("repository's settings", json!({ "disableMaintenance": true, "backgroundProcessTimeout": "90m" })),
         ("secret's row", json!({ "type": "Opaque", "data": { "key": "00ff" }, "labels": { "a": "b" } })),
         ("work's row", json!({ "kind": "k", "namespace": "n", "name": "n", "uid": "u" })),
@@ -228,6 +235,10 @@ fn instance_rows() -> Vec<(&'static str, Value)> {
         ("enabling under way", json!({ "place": place(), "vaultKey": 1, "repository": ID })),
         ("former repository", former),
         ("late exports", json!({ "cluster": CLUSTER, "before": TIME })),
+        (
+            "form of a Passkey",
+            json!({ "name": "n", "secret": { "namespace": "n", "name": "n" }, "sealed": "00ff" }),
+        ),
         ("what the cluster is owed", json!([{ "kind": "k", "namespace": "n", "name": "n", "why": "w" }])),
     ]
 }

@@ -7,17 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use keelson_catalog::{Class, Row, RowKey, RowKind};
 use keelson_model::names::DR_SECRET;
+use keelson_resources::spec_hash;
 use keelson_workload::{ChangeKind, ConfigEvent, Kind};
 use serde_json::{Value, json};
 
-use crate::identity::INSTANCE_SECRET;
+use crate::grants;
+use crate::instance_secret::INSTANCE_SECRET;
 use crate::kinds;
+
+/// What wraps our own keys never lies in what is shipped.
+const OUR_SECRETS: [&str; 2] = [DR_SECRET, INSTANCE_SECRET];
 
 pub(super) struct Known {
     install_namespace: String,
     objects: BTreeMap<RowKey, Object>,
     /// Kinds of which everything was shown since their watch last began anew.
     whole: BTreeSet<RowKind>,
+    /// The Secrets that Passkeys name.
+    of_passkeys: BTreeSet<String>,
     due_rows: BTreeSet<RowKey>,
     due_secrets: BTreeSet<String>,
     removal_due: bool,
@@ -37,6 +44,7 @@ impl Known {
             install_namespace: install_namespace.to_owned(),
             objects: BTreeMap::new(),
             whole: BTreeSet::new(),
+            of_passkeys: BTreeSet::new(),
             due_rows: BTreeSet::new(),
             due_secrets: BTreeSet::new(),
             removal_due: false,
@@ -45,7 +53,8 @@ impl Known {
 
     pub(super) fn take(&mut self, event: ConfigEvent, now: Timestamp) {
         let Some(kind) = row_kind(&event.kind) else {
-            let named = self.objects.values().any(|object| object.secret.as_ref() == Some(&event.name));
+            let named = self.objects.values().any(|object| object.secret.as_ref() == Some(&event.name))
+                || self.of_passkeys.contains(&event.name);
             if event.change == ChangeKind::Applied && named {
                 self.due_secrets.insert(event.name);
             }
@@ -90,7 +99,16 @@ impl Known {
     pub(super) fn all_is_due(&mut self) {
         self.due_rows = self.objects.keys().cloned().collect();
         self.due_secrets = self.objects.values().filter_map(|object| object.secret.clone()).collect();
+        self.due_secrets.extend(self.of_passkeys.iter().cloned());
         self.removal_due = true;
+    }
+
+    /// Passkeys name these Secrets of the install namespace now, and no others.
+    pub(super) fn passkeys_name(&mut self, mut names: BTreeSet<String>) {
+        names.retain(|name| !OUR_SECRETS.contains(&name.as_str()));
+        self.due_secrets.extend(names.difference(&self.of_passkeys).cloned());
+        self.removal_due |= self.of_passkeys.difference(&names).next().is_some();
+        self.of_passkeys = names;
     }
 
     pub(super) fn due_secret(&self) -> Option<String> {
@@ -123,9 +141,10 @@ impl Known {
         self.whole.contains(kind).then(of_kind)
     }
 
-    /// Every Secret that a profile names; none where that is not known.
+    /// Every Secret that a profile or a Passkey names; none where that is not known.
     pub(super) fn named_secrets(&self) -> Option<BTreeSet<RowKey>> {
-        let names = || self.objects.values().filter_map(|object| object.secret.as_deref());
+        let of_profiles = || self.objects.values().filter_map(|object| object.secret.as_deref());
+        let names = || of_profiles().chain(self.of_passkeys.iter().map(String::as_str));
         let keys = || names().map(|name| RowKey::new(kinds::secrets(), &*self.install_namespace, name));
         self.whole.contains(&kinds::profiles()).then(|| keys().collect())
     }
@@ -150,8 +169,14 @@ fn row_of(kind: RowKind, event: ConfigEvent, now: Timestamp) -> Row {
     }
 }
 
-/// What of an object is its user's: specification, labels, annotations; and whether it was found valid.
+/// What of an object is its user's: specification, labels, annotations; and whether it was found valid. No key of a receive
+/// string is kept: it lies sealed beside, as soon as the policy was found valid.
 fn kept(object: &Value) -> Value {
+    let (mut spec, mut hash) = (object["spec"].clone(), object["status"]["hash"].clone());
+    grants::hide_keys(&mut spec);
+    if spec != object["spec"] && hash.as_u64() == Some(u64::from(spec_hash(&object["spec"]))) {
+        hash = json!(spec_hash(&spec));
+    }
     let metadata = &object["metadata"];
     let mut annotations = metadata["annotations"].clone();
     if let Some(map) = annotations.as_object_mut() {
@@ -166,11 +191,11 @@ fn kept(object: &Value) -> Value {
             "labels": metadata["labels"],
             "annotations": annotations,
         },
-        "spec": object["spec"],
+        "spec": spec,
         "status": {
             "validation": object["status"]["validation"],
             "error": object["status"]["error"],
-            "hash": object["status"]["hash"],
+            "hash": hash,
         },
     })
 }
@@ -184,96 +209,8 @@ fn secret_of<'a>(profile: &'a Value, install_namespace: &str) -> Option<&'a str>
     let namespace = secret["namespace"].as_str().filter(|namespace| !namespace.is_empty());
     let name = secret["name"].as_str().filter(|name| !name.is_empty())?;
     let ours = namespace.is_none_or(|namespace| namespace == install_namespace);
-    (ours && ![DR_SECRET, INSTANCE_SECRET].contains(&name)).then_some(name)
+    (ours && !OUR_SECRETS.contains(&name)).then_some(name)
 }
 
 #[cfg(test)]
-mod tests {
-    use ChangeKind::*;
-
-    use super::*;
-
-    fn event(kind: Kind, change: ChangeKind, name: &str, object: Value) -> ConfigEvent {
-        ConfigEvent {
-            change,
-            kind,
-            namespace: "kasten-io".to_owned(),
-            name: name.to_owned(),
-            uid: format!("uid-of-{name}"),
-            labels: BTreeMap::new(),
-            object,
-        }
-    }
-
-    fn profile(change: ChangeKind, name: &str, secret: Value) -> ConfigEvent {
-        let spec = json!({ "locationSpec": { "credential": { "secret": secret } } });
-        event(kinds::profile(), change, name, json!({ "spec": spec }))
-    }
-
-    fn known(events: Vec<ConfigEvent>) -> Known {
-        let mut known = Known::new("kasten-io");
-        for event in events {
-            known.take(event, Timestamp::UNIX_EPOCH);
-        }
-        known
-    }
-
-    fn names(keys: Option<BTreeSet<RowKey>>) -> Option<Vec<String>> {
-        keys.map(|keys| keys.into_iter().map(|key| key.name).collect())
-    }
-
-    #[test]
-    fn nothing_is_called_gone_before_everything_was_shown() {
-        let first =
-            || vec![profile(Restarted, "", Value::Null), profile(Applied, "a", json!({ "name": "s" }))];
-        let begun = known(first());
-        assert_eq!((names(begun.all_of(&kinds::profiles())), begun.named_secrets()), (None, None));
-        let mut shown = known([first(), vec![profile(Listed, "", Value::Null)]].concat());
-        assert_eq!(names(shown.all_of(&kinds::profiles())), Some(vec!["a".to_owned()]));
-        assert_eq!(names(shown.named_secrets()), Some(vec!["s".to_owned()]));
-        assert_eq!(shown.all_of(&kinds::policies()), None);
-        // A watch that begins anew and does not show it again.
-        shown.take(profile(Restarted, "", Value::Null), Timestamp::UNIX_EPOCH);
-        assert_eq!(shown.all_of(&kinds::profiles()), None);
-        shown.take(profile(Listed, "", Value::Null), Timestamp::UNIX_EPOCH);
-        assert_eq!(names(shown.all_of(&kinds::profiles())), Some(Vec::new()));
-        assert_eq!((shown.due_row(), shown.removal_is_due()), (None, true));
-    }
-
-    #[test]
-    fn a_secret_is_due_when_it_or_the_profile_that_names_it_changes() {
-        let mut known = known(vec![
-            profile(Restarted, "", Value::Null),
-            profile(Applied, "a", json!({ "name": "s" })),
-            profile(Listed, "", Value::Null),
-        ]);
-        assert_eq!(known.due_secret().as_deref(), Some("s"));
-        known.secret_is_done("s");
-        known.removal_is_done();
-        for (name, due) in [("other", None), ("s", Some("s"))] {
-            let changed = event(super::super::secrets::kind(), Applied, name, Value::Null);
-            known.take(changed, Timestamp::UNIX_EPOCH);
-            assert_eq!(known.due_secret().as_deref(), due);
-        }
-        assert!(!known.removal_is_due());
-        known.take(profile(Applied, "a", json!({ "name": "t" })), Timestamp::UNIX_EPOCH);
-        assert_eq!(names(known.named_secrets()), Some(vec!["t".to_owned()]));
-        assert!(known.removal_is_due());
-    }
-
-    #[test]
-    fn a_secret_of_another_namespace_and_our_own_are_not_ours_to_keep() {
-        let check = |secret: Value, expected: Option<&str>| {
-            let event = profile(Applied, "a", secret.clone());
-            assert_eq!(secret_of(&event.object, "kasten-io"), expected, "{secret}");
-        };
-        check(json!({ "name": "s" }), Some("s"));
-        check(json!({ "name": "s", "namespace": "" }), Some("s"));
-        check(json!({ "name": "s", "namespace": "kasten-io" }), Some("s"));
-        check(json!({ "name": "s", "namespace": "kube-system" }), None);
-        check(json!({ "name": DR_SECRET }), None);
-        check(json!({ "name": INSTANCE_SECRET }), None);
-        check(json!({ "name": "" }), None);
-        check(Value::Null, None);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Secrets that profiles name, as rows: every value sealed under the catalog's key, each in its place.
+//! Secrets that profiles and Passkeys name, as rows: every value sealed under the catalog's key, each in its place.
 
 use std::collections::BTreeMap;
 

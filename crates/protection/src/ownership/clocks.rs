@@ -83,6 +83,8 @@ fn rounded(difference: SignedDuration) -> SignedDuration {
 /// nothing can be removed there without asking it again.
 pub(crate) async fn keep_expired(platform: &Platform, exported: Option<&ExportedTo>) -> Option<String> {
     let profile = match exported {
+        // Nothing is removed there.
+        Some(exported) if exported.granted.is_some() => return None,
         Some(exported) => exported.profile.clone(),
         None => state::enabled(platform).ok().flatten()?.profile,
     };

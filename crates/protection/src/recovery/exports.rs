@@ -208,7 +208,7 @@ pub(in crate::recovery) fn unless_out_of_reach(
 }
 
 /// The same of an outcome.
-pub(in crate::recovery) fn unless_unread(
+pub(crate) fn unless_unread(
     outcome: Result<Outcome, ObjectError>,
 ) -> Result<Result<Outcome, ObjectError>, RecoveryError> {
     match outcome {
@@ -217,9 +217,7 @@ pub(in crate::recovery) fn unless_unread(
     }
 }
 
-pub(in crate::recovery) async fn live_outcomes(
-    repository: &Repository<Open>,
-) -> Result<Vec<SessionId>, RecoveryError> {
+pub(crate) async fn live_outcomes(repository: &Repository<Open>) -> Result<Vec<SessionId>, RecoveryError> {
     let retired = repository.list_retired().await.map_err(|source| RecoveryError::ListRetired { source })?;
     let retired: HashSet<_> = retired.into_iter().map(|retirement| retirement.outcome).collect();
     let folder = repository.root().clone();
@@ -318,6 +316,7 @@ pub(in crate::recovery) fn point_of(
             profile: location.profile.clone(),
             place: location.place.clone(),
             root: export.root.to_string(),
+            granted: None,
         }),
         copy: None,
         objects: description.report.objects,

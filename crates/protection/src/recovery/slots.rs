@@ -95,20 +95,22 @@ pub(crate) fn seal(
 }
 
 fn check_strength(passphrase: &Passphrase, cost: KdfCost) -> Result<(), RecoveryError> {
-    let refused = |source| Err(RecoveryError::WeakPassphrase { source });
+    find_weakness(passphrase, cost).map_err(|source| RecoveryError::WeakPassphrase { source })?;
+    if passphrase.strength() == PassphraseStrength::Weak {
+        tracing::warn!("the passphrase of disaster recovery is short; 14 characters or more resist guessing");
+    }
+    Ok(())
+}
+
+/// What is too weak for anything new.
+pub(crate) fn find_weakness(passphrase: &Passphrase, cost: KdfCost) -> Result<(), WeakPassphrase> {
     match passphrase.strength() {
-        PassphraseStrength::TooShort => refused(WeakPassphrase::TooShort),
-        PassphraseStrength::Common => refused(WeakPassphrase::Common),
+        PassphraseStrength::TooShort => Err(WeakPassphrase::TooShort),
+        PassphraseStrength::Common => Err(WeakPassphrase::Common),
         PassphraseStrength::Weak if matches!(cost, KdfCost::Pbkdf2HmacSha256 { .. }) => {
-            refused(WeakPassphrase::TooShortForFips)
+            Err(WeakPassphrase::TooShortForFips)
         }
-        PassphraseStrength::Weak => {
-            tracing::warn!(
-                "the passphrase of disaster recovery is short; 14 characters or more resist guessing"
-            );
-            Ok(())
-        }
-        PassphraseStrength::Fair => Ok(()),
+        PassphraseStrength::Weak | PassphraseStrength::Fair => Ok(()),
     }
 }
 

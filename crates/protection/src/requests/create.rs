@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, RowKey, RowKind, Stored};
-use keelson_model::names::{group, label};
+use keelson_model::names::{CLUSTER_SCOPE, group, label};
 use keelson_resources::KindInfo;
-use keelson_resources::actions::batch_restore::{BatchCounts, BatchDetails};
 use keelson_resources::recovery::RecoveryProgress;
 use serde_json::{Value, json};
 
 use crate::access;
 use crate::actions;
 use crate::batch;
+use crate::cluster_scope;
 use crate::kinds;
 use crate::namespaces;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
-use crate::requests::{Asked, Effect, NewObject, RequestError, cancel};
+use crate::requests::{Asked, Effect, NewObject, RequestError, cancel, passkey};
 use crate::restore_points::{self, Retiring};
 
 /// Creates one object of a kind that clients may create.
@@ -48,14 +48,24 @@ pub async fn create(
         check_claimed(&claimed, &record)?;
         return cancel::cancel(platform, &database, asked, (kind, record), effect).await;
     }
+    if kind.kind == "Passkey" {
+        check_claimed(&claimed, &record)?;
+        return passkey::create(platform, &database, asked, record, effect).await;
+    }
     if kind.group == group::ACTIONS && !record.namespace.is_empty() {
         note_namespace(platform, &mut record).await?;
     }
     let changes = match kind.kind {
         "RunAction" => run_action(platform, &database, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),
+        "BackupClusterAction" => cluster_action(requester, &mut record),
         "ExportAction" => point_action(&database, requester, &mut record)?,
+        "ReportAction" => actions::submit(record.clone(), requester, Value::Null),
         "RestoreAction" => restore_action(platform, &database, requester, &mut record).await?,
+        "RestoreClusterAction" => {
+            find_cluster_point(&database, &record)?;
+            cluster_action(requester, &mut record)
+        }
         "BatchRestoreAction" => batch_restore_action(&database, requester, &mut record)?,
         "ValidateAction" => validate_action(&database, requester, &mut record)?,
         "RestorePoint" => restore_point(platform, &database, &mut record).await?,
@@ -139,10 +149,17 @@ fn backup_action(requester: &Requester, record: &mut Record) -> Vec<Change> {
     actions::submit(record.clone(), requester, Value::Null)
 }
 
+fn cluster_action(requester: &Requester, record: &mut Record) -> Vec<Change> {
+    record.labels.extend(application_labels(CLUSTER_SCOPE));
+    actions::submit(record.clone(), requester, Value::Null)
+}
+
+/// The labels of an application. The cluster scope is of neither type.
 pub(crate) fn application_labels(application: &str) -> BTreeMap<String, String> {
-    [(label::APP_NAME, application), (label::APP_NAMESPACE, application), (label::APP_TYPE, "namespace")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    let named = [(label::APP_NAME, application), (label::APP_NAMESPACE, application)];
+    let of_type = (application != CLUSTER_SCOPE).then_some((label::APP_TYPE, "namespace"));
+    let labels = named.into_iter().chain(of_type);
+    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// Export, restore and validation start from a restore point, which must be there when they are asked for.
@@ -151,8 +168,14 @@ fn point_action(
     requester: &Requester,
     record: &mut Record,
 ) -> Result<Vec<Change>, RequestError> {
-    let name = record.body.spec["subject"]["name"].as_str().unwrap_or_default().to_owned();
-    let namespace = record.body.spec["subject"]["namespace"].as_str().unwrap_or(&record.namespace).to_owned();
+    let subject = &record.body.spec["subject"];
+    if subject["kind"] == kinds::cluster_restore_point().kind {
+        find_cluster_point(database, record)?;
+        record.labels.extend(application_labels(CLUSTER_SCOPE));
+        return Ok(actions::submit(record.clone(), requester, Value::Null));
+    }
+    let name = subject["name"].as_str().unwrap_or_default().to_owned();
+    let namespace = subject["namespace"].as_str().unwrap_or(&record.namespace).to_owned();
     let key = RowKey::new(kinds::restore_points(), namespace.clone(), name.clone());
     let point = database.read(&key).map_err(|source| RequestError::Read { source })?.ok_or_else(|| {
         RequestError::InvalidField {
@@ -162,6 +185,17 @@ fn point_action(
     })?;
     adopt_application(record, &point.row.labels);
     Ok(actions::submit(record.clone(), requester, Value::Null))
+}
+
+/// The restore point of the cluster scope that an action names.
+fn find_cluster_point(database: &Database, record: &Record) -> Result<(), RequestError> {
+    let name = record.body.spec["subject"]["name"].as_str().unwrap_or_default();
+    let key = RowKey::new(kinds::cluster_restore_points(), "", name);
+    let found = database.read(&key).map_err(|source| RequestError::Read { source })?;
+    found.map(drop).ok_or_else(|| RequestError::InvalidField {
+        field: "spec.subject.name",
+        message: format!("there is no cluster restore point '{name}'"),
+    })
 }
 
 async fn restore_action(
@@ -194,6 +228,9 @@ fn batch_restore_action(
         let text = |field: &str| subject[field].as_str().filter(|text| !text.is_empty());
         let namespace = text("namespace").unwrap_or_default();
         let (key, what) = match (text("restorePointName"), text("restorePointContentName")) {
+            (Some(point), _) if namespace == CLUSTER_SCOPE => {
+                (RowKey::new(kinds::cluster_restore_points(), "", point), "restore point")
+            }
             (Some(point), _) => (RowKey::new(kinds::restore_points(), namespace, point), "restore point"),
             (None, Some(content)) => {
                 (RowKey::new(kinds::restore_point_contents(), "", content), "restore point content")
@@ -207,12 +244,7 @@ fn batch_restore_action(
             });
         }
     }
-    let details = batch::shown(&BatchDetails {
-        subjects_count: subjects.len() as u32,
-        actions: BatchCounts { total: subjects.len() as u32, ..BatchCounts::default() },
-        ..BatchDetails::default()
-    });
-    actions::set_status(record, "actionDetails", details);
+    actions::set_status(record, "actionDetails", batch::waiting(subjects.len()));
     Ok(actions::submit(record.clone(), requester, Value::Null))
 }
 
@@ -261,6 +293,15 @@ async fn restore_point(
         message: format!("there is no restore point content '{name}'"),
     })?;
     let mut content = Record::parse(&content).map_err(|source| RequestError::Decode { source })?;
+    if cluster_scope::is_of(&content) {
+        return Err(RequestError::InvalidField {
+            field,
+            message: format!(
+                "'{name}' is of the cluster scope, which no namespace can hold: make a RestoreClusterAction of its \
+                 ClusterRestorePoint"
+            ),
+        });
+    }
     if let Some(bound) = restore_points::bound_to(&content) {
         return Err(RequestError::InvalidField {
             field,

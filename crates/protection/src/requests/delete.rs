@@ -9,7 +9,7 @@ use crate::ownership;
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
-use crate::requests::{Asked, Effect, Preconditions, RequestError};
+use crate::requests::{Asked, Effect, Preconditions, RequestError, passkey};
 use crate::restore_points::{self, ContentInternal, Retiring};
 use crate::storage_repositories;
 
@@ -28,6 +28,9 @@ pub async fn delete(
     let asked = asked.into();
     let requester = asked.requester;
     let database = platform.database(kind).map_err(RequestError::Away)?;
+    if kind.kind == "Passkey" {
+        return passkey::delete(platform, &database, asked, name, preconditions, effect).await;
+    }
     let key = RowKey::new(RowKind::new(kind.row_kind()), namespace, name);
     let mut tries = 0;
     loop {
@@ -56,7 +59,11 @@ pub async fn delete(
     }
 }
 
-fn check(preconditions: &Preconditions, kind: &KindInfo, found: &Stored) -> Result<(), RequestError> {
+pub(super) fn check(
+    preconditions: &Preconditions,
+    kind: &KindInfo,
+    found: &Stored,
+) -> Result<(), RequestError> {
     let Preconditions { uid, revision } = preconditions;
     let row = &found.row;
     if uid.as_ref().is_some_and(|uid| *uid != row.uid) {
@@ -90,6 +97,11 @@ fn changes_for(
             Ok(changes)
         }
         "RestorePointContent" => retire_content(platform, database, requester, record),
+        // Nobody could bind its content again.
+        "ClusterRestorePoint" => match restore_points::content_of(database, &record.key())? {
+            Some(content) => retire_content(platform, database, requester, &content),
+            None => Ok(vec![own(record)]),
+        },
         "KastenDRReview" | "KastenDRRestore" => Ok(vec![own(record)]),
         "StorageRepository" => {
             let mut changes = vec![own(record)];

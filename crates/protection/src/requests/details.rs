@@ -1,9 +1,11 @@
 //! The sub-resource `details`: what is too long or too costly for the object itself.
 
-use keelson_catalog::{RowKey, RowKind};
-use keelson_resources::KindInfo;
+use keelson_catalog::{Database, RowKey, RowKind};
+use keelson_model::Chain;
+use keelson_resources::{KindInfo, ReceiveString};
 use serde_json::{Map, Value, json};
 
+use crate::grants;
 use crate::kinds;
 use crate::platform::Platform;
 use crate::records::Record;
@@ -26,10 +28,14 @@ pub async fn details(
     let record = read(RowKey::new(RowKind::new(kind.row_kind()), namespace, name))?
         .ok_or_else(|| RequestError::NotFound { kind: kind.kind, name: name.to_owned() })?;
     Ok(match kind.kind {
-        "RestorePoint" => {
+        "RestorePoint" | "ClusterRestorePoint" => {
             let content = record.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
             let content = read(RowKey::new(kinds::restore_point_contents(), "", content))?;
-            json!({ "restorePointDetails": content.as_ref().map_or(Value::Null, restore_points::details) })
+            let field = match kind.is_namespaced() {
+                true => "restorePointDetails",
+                false => "clusterRestorePointDetails",
+            };
+            json!({ field: content.as_ref().map_or(Value::Null, restore_points::details) })
         }
         "RestorePointContent" => json!({ "restorePointContentDetails": restore_points::details(&record) }),
         "StorageRepository" => {
@@ -37,7 +43,22 @@ pub async fn details(
             json!({ "details": details.map_err(|source| RequestError::Decode { source })? })
         }
         "Application" => json!({ "appDetails": { "components": {} } }),
+        "ExportAction" | "RunAction" => {
+            let mut details = action_details(&record);
+            if let Some(text) = receive_string(platform, &database, &record) {
+                details["receiveString"] = json!(text);
+            }
+            json!({ "actionDetails": details })
+        }
         _ => json!({ "actionDetails": action_details(&record) }),
+    })
+}
+
+/// What another installation needs to import what the action's policy exports. It goes with the action.
+fn receive_string(platform: &Platform, catalog: &Database, action: &Record) -> Option<ReceiveString> {
+    grants::receive_string(platform, catalog, action).unwrap_or_else(|error| {
+        tracing::warn!(action = action.name, cause = %Chain(&error), "its receive string is not told");
+        None
     })
 }
 

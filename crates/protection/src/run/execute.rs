@@ -9,16 +9,19 @@ use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
 use crate::actions::{self, Finished};
+use crate::batch;
 use crate::cancel;
 use crate::engine::{Failure, Job, read};
+use crate::grants;
 use crate::kinds;
 use crate::namespaces;
 use crate::platform::commit;
 use crate::policies::{self, Policy};
 use crate::records::{Record, random_suffix};
 use crate::recovery;
+use crate::report;
 use crate::retention;
-use crate::run::plan::{self, RunPlan};
+use crate::run::plan::{self, ApplicationRun, ChildPlace, ImportStep, RunPlan};
 
 /// Children are looked at after every commit, and at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -93,18 +96,33 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         if job.is_cancelled() {
             cancel_children(job, &plan).await?;
         }
-        summarise(&plan, &policy.object, &children?)
+        let mut finished = summarise(&policy.object, &children?)?;
+        if plan.report.is_some() && !job.action.body.spec["expiresAt"].is_null() {
+            finished.exceptions.push(
+                "spec.expiresAt has no effect: a report by hand stays until somebody deletes it".to_owned(),
+            );
+        }
+        Ok(finished)
     };
     let done = job.phase("Running actions", carrying_out).await;
     if done.is_err() && job.is_cancelled() {
         return done;
     }
     // Also where children failed: others may have made what takes the place of older points.
-    let retiring = async { Ok(retention::apply(&job.platform, &job.database, &policy).await?) };
-    let retained = job.phase("Applying retention", retiring).await;
+    let retained = job.phase("Applying retention", apply_retention(job, &policy)).await;
     let finished = done?;
     retained?;
     Ok(finished)
+}
+
+async fn apply_retention(job: &Job, policy: &Policy) -> Result<(), Failure> {
+    match (&policy.parsed.import, policy.parsed.report) {
+        // What was imported stays as long as its source keeps it.
+        (Some(_), _) => {}
+        (None, Some(_)) => report::retain(&job.platform, policy).await?,
+        (None, None) => retention::apply(&job.platform, &job.database, policy).await?,
+    }
+    Ok(())
 }
 
 /// The plan of the run, decided by its first attempt.
@@ -113,6 +131,13 @@ async fn select(job: &Job, policy: &Policy, (namespace, name): (&str, &str)) -> 
         return Ok(plan);
     }
     job.check_cancelled()?;
+    if let Some(import) = &policy.parsed.import {
+        let held = grants::hold(&job.platform, &import.receive_string).await?.to_text().0;
+        return Ok(job.plan(|| plan::plan_import((namespace, name), import, held, random_suffix)).await?);
+    }
+    if let Some(span) = policy.parsed.report {
+        return Ok(job.plan(|| plan::plan_report((namespace, name), span, random_suffix)).await?);
+    }
     let applications = policies::select_applications(&job.platform, policy).await?;
     if applications.is_empty() {
         return Err(RunError::NothingSelected { policy: name.to_owned() }.into());
@@ -126,16 +151,26 @@ async fn select(job: &Job, policy: &Policy, (namespace, name): (&str, &str)) -> 
 
 async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
     let asked = &job.action.body.spec;
+    let install_namespace = job.platform.settings.install_namespace.as_str();
+    if let Some(step) = &plan.import {
+        return import(job, plan, step).await;
+    }
+    if let Some(step) = &plan.report {
+        let spec = plan::report_spec(step, install_namespace, asked);
+        let key = submit(job, plan, Child::of_platform(step.place(install_namespace)), spec).await?;
+        return Ok(vec![job.unless_cancelled(wait(job, &key)).await?]);
+    }
     let mut backups = Vec::new();
     let mut ended = Vec::new();
     for run in &plan.applications {
-        if namespaces::find_staying(&job.platform, &run.application).await?.is_none() {
+        let is_there = run.is_of_cluster_scope()
+            || namespaces::find_staying(&job.platform, &run.application).await?.is_some();
+        if !is_there {
             ended.push(Ended::gone(&run.application));
             continue;
         }
-        let spec = plan::backup_spec(plan, &run.application, asked);
-        let key = submit(job, plan, kinds::backup_action(), &run.application, &run.backup, spec).await?;
-        backups.push((run, key));
+        let spec = plan::backup_spec(plan, run, asked);
+        backups.push((run, submit(job, plan, Child::of(run, run.backup()), spec).await?));
     }
     let mut exports = Vec::new();
     for (run, key) in backups {
@@ -148,9 +183,9 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
             ended.push(Ended::gone(&run.application));
         }
         if let (Some(export), Some(point)) = (&plan.export, point) {
-            let spec = plan::export_spec(export, &run.application, &point, asked);
-            exports
-                .push(submit(job, plan, kinds::export_action(), &run.application, &run.export, spec).await?);
+            let spec = plan::export_spec(export, run, &point, asked);
+            let child = Child::of(run, run.export(install_namespace));
+            exports.push(submit(job, plan, child, spec).await?);
         }
         ended.push(backup);
     }
@@ -160,19 +195,74 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
     Ok(ended)
 }
 
+/// Imports, and restores the newest of each application that was imported.
+async fn import(job: &Job, plan: &RunPlan, step: &ImportStep) -> Result<Vec<Ended>, Failure> {
+    let install_namespace = job.platform.settings.install_namespace.as_str();
+    let spec = plan::import_spec(step, install_namespace);
+    let key = submit(job, plan, Child::of_platform(step.place(install_namespace)), spec).await?;
+    let imported = job.unless_cancelled(wait(job, &key)).await?;
+    let contents = match &imported.record {
+        Some(record) if imported.state == ActionState::Complete => contents_of(job, record)?,
+        _ => Vec::new(),
+    };
+    let mut ended = vec![imported];
+    if let Some(restore) = step.restore.as_ref().filter(|_| !contents.is_empty()) {
+        let spec = plan::restore_spec(restore, &contents);
+        let shown = Some(batch::waiting(contents.len()));
+        let child = Child { shown, ..Child::of_platform(restore.place(install_namespace)) };
+        let key = submit(job, plan, child, spec).await?;
+        ended.push(job.unless_cancelled(wait(job, &key)).await?);
+    }
+    Ok(ended)
+}
+
+/// What an import has made, each with its application.
+fn contents_of(job: &Job, import: &Record) -> Result<Vec<(String, String)>, Failure> {
+    let names = import.body.internal["details"]["restorePointContents"].as_array();
+    let mut contents = Vec::new();
+    for name in names.into_iter().flatten().filter_map(Value::as_str) {
+        let key = RowKey::new(kinds::restore_point_contents(), "", name);
+        let content = read(&job.database, &key)?;
+        contents.extend(content.map(|it| (it.label(label::APP_NAMESPACE).to_owned(), name.to_owned())));
+    }
+    Ok(contents)
+}
+
+/// What a child is, and of which application.
+struct Child<'a> {
+    place: ChildPlace<'a>,
+    application: Option<&'a str>,
+    /// What it shows from the beginning.
+    shown: Option<Value>,
+}
+
+impl<'a> Child<'a> {
+    fn of(run: &'a ApplicationRun, place: ChildPlace<'a>) -> Self {
+        Self { place, application: Some(&run.application), shown: None }
+    }
+
+    fn of_platform(place: ChildPlace<'a>) -> Self {
+        Self { place, application: None, shown: None }
+    }
+}
+
 /// Makes a child, unless an earlier attempt has made it.
 async fn submit(
     job: &Job,
     plan: &RunPlan,
-    kind: &'static keelson_resources::KindInfo,
-    application: &str,
-    name: &str,
+    Child { place, application, shown }: Child<'_>,
     spec: Value,
 ) -> Result<RowKey, Failure> {
     job.check_cancelled()?;
-    let mut child = actions::new_action(kind, application, name, spec, job.platform.clock.now());
-    if let Some(namespace) = namespaces::recall_staying(&job.platform, application).await? {
+    let ChildPlace { kind, namespace, name } = place;
+    let mut child = actions::new_action(kind, namespace, name, spec, job.platform.clock.now());
+    if kind.is_namespaced()
+        && let Some(namespace) = namespaces::recall_staying(&job.platform, namespace).await?
+    {
         namespaces::note(&mut child, &namespace);
+    }
+    if let Some(details) = shown {
+        actions::set_status(&mut child, "actionDetails", details);
     }
     child.labels = plan::child_labels(plan, &job.action.name, &job.action.namespace, application);
     let key = child.key();
@@ -191,13 +281,10 @@ async fn submit(
 async fn cancel_children(job: &Job, plan: &RunPlan) -> Result<(), Failure> {
     let by = job.cancelled_by()?;
     let mut children = Vec::new();
-    for run in &plan.applications {
-        for (kind, name) in [(kinds::backup_actions(), &run.backup), (kinds::export_actions(), &run.export)] {
-            let key = RowKey::new(kind, run.application.clone(), name.clone());
-            if read(&job.database, &key)?.is_some_and(|known| is_child(&known, &job.action)) {
-                cancel::cancel(&job.platform, &job.database, &key, &by, "policy run").await?;
-                children.push(key);
-            }
+    for key in plan.children(&job.platform.settings.install_namespace) {
+        if read(&job.database, &key)?.is_some_and(|known| is_child(&known, &job.action)) {
+            cancel::cancel(&job.platform, &job.database, &key, &by, "policy run").await?;
+            children.push(key);
         }
     }
     for child in children {
@@ -230,7 +317,7 @@ async fn wait(job: &Job, child: &RowKey) -> Result<Ended, Failure> {
     }
 }
 
-fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finished, Failure> {
+fn summarise(policy: &Value, children: &[Ended]) -> Result<Finished, Failure> {
     let failed: Vec<&Ended> = children
         .iter()
         .filter(|child| !matches!(child.state, ActionState::Complete | ActionState::Skipped))
@@ -238,7 +325,7 @@ fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finis
     if let Some(first) = failed.first() {
         let message = |record: &Record| {
             let why = record.body.status["error"]["message"].as_str().unwrap_or("no reason was recorded");
-            format!("{} of '{}': {why}", record.kind, record.namespace)
+            format!("{} of '{}': {why}", record.kind, record.label(label::APP_NAMESPACE))
         };
         let first = first.record.as_ref().map_or_else(|| "an action was deleted".to_owned(), message);
         return Err(RunError::ChildrenFailed { failed: failed.len(), all: children.len(), first }.into());
@@ -259,6 +346,5 @@ fn summarise(plan: &RunPlan, policy: &Value, children: &[Ended]) -> Result<Finis
         .filter_map(|exception| exception["message"].as_str().map(str::to_owned))
         .chain(children.iter().filter_map(|child| child.note.clone()))
         .collect();
-    debug_assert!(!plan.applications.is_empty());
     Ok(finished)
 }

@@ -3,22 +3,32 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use keelson_model::names::label;
+use keelson_catalog::{RowKey, RowKind};
+use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::retention::Tiers;
 use keelson_model::schedule::Frequency;
-use keelson_resources::policy::ParsedPolicy;
+use keelson_resources::KindInfo;
+use keelson_resources::policy::{ParsedImport, ParsedPolicy, ParsedReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::{cluster_scope, kinds};
 
 /// What a run will do, decided once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunPlan {
     pub policy: String,
     pub policy_namespace: String,
-    /// One entry for each application that the policy selects.
+    /// One entry for each application that the policy selects, and one for the cluster scope if it selects that.
     pub applications: Vec<ApplicationRun>,
     /// The export that follows each backup, if the policy has one.
     pub export: Option<ExportStep>,
+    /// What a policy that imports does instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportStep>,
+    /// What a policy that reports does instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportStep>,
     pub backup_filters: Value,
     /// As the policy says; null where it says nothing.
     #[serde(default)]
@@ -41,14 +51,110 @@ pub(crate) struct ExportStep {
     pub profile: Value,
 }
 
-/// The labels of a child: which policy and which run it belongs to.
+/// The import of a run, and the restore that may follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ImportStep {
+    pub import: String,
+    pub profile: String,
+    /// Without its key, which is held by then.
+    pub receive_string: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreStep>,
+}
+
+/// The restore of what was imported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RestoreStep {
+    pub restore: String,
+    pub filters: Value,
+    pub overwrite_existing: bool,
+}
+
+/// The report of a run, and of which span it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportStep {
+    pub report: String,
+    pub days: u32,
+    pub hours: u32,
+}
+
+impl RunPlan {
+    /// Every child that a run may make.
+    pub(crate) fn children(&self, install_namespace: &str) -> Vec<RowKey> {
+        let of_applications =
+            self.applications.iter().flat_map(|run| [run.backup(), run.export(install_namespace)]);
+        let restore = self.import.as_ref().and_then(|step| step.restore.as_ref());
+        of_applications
+            .chain(self.import.iter().map(|step| step.place(install_namespace)))
+            .chain(restore.map(|step| step.place(install_namespace)))
+            .chain(self.report.iter().map(|step| step.place(install_namespace)))
+            .map(|place| place.key())
+            .collect()
+    }
+}
+
+impl ImportStep {
+    pub(crate) fn place<'a>(&'a self, install_namespace: &'a str) -> ChildPlace<'a> {
+        ChildPlace { kind: kinds::import_action(), namespace: install_namespace, name: &self.import }
+    }
+}
+
+impl RestoreStep {
+    pub(crate) fn place<'a>(&'a self, install_namespace: &'a str) -> ChildPlace<'a> {
+        ChildPlace { kind: kinds::batch_restore_action(), namespace: install_namespace, name: &self.restore }
+    }
+}
+
+impl ReportStep {
+    pub(crate) fn place<'a>(&'a self, install_namespace: &'a str) -> ChildPlace<'a> {
+        ChildPlace { kind: kinds::report_action(), namespace: install_namespace, name: &self.report }
+    }
+}
+
+impl ApplicationRun {
+    pub(crate) fn is_of_cluster_scope(&self) -> bool {
+        self.application == CLUSTER_SCOPE
+    }
+
+    /// What backs it up, and where that is made.
+    pub(crate) fn backup(&self) -> ChildPlace<'_> {
+        match self.is_of_cluster_scope() {
+            true => ChildPlace { kind: kinds::backup_cluster_action(), namespace: "", name: &self.backup },
+            false => {
+                ChildPlace { kind: kinds::backup_action(), namespace: &self.application, name: &self.backup }
+            }
+        }
+    }
+
+    /// What exports it, and where that is made: what lies in no namespace is exported from the install namespace.
+    pub(crate) fn export<'a>(&'a self, install_namespace: &'a str) -> ChildPlace<'a> {
+        let namespace = if self.is_of_cluster_scope() { install_namespace } else { &self.application };
+        ChildPlace { kind: kinds::export_action(), namespace, name: &self.export }
+    }
+}
+
+/// What a child of a run is, and where it is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChildPlace<'a> {
+    pub kind: &'static KindInfo,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+impl ChildPlace<'_> {
+    pub(crate) fn key(&self) -> RowKey {
+        RowKey::new(RowKind::new(self.kind.row_kind()), self.namespace, self.name)
+    }
+}
+
+/// The labels of a child: which policy and which run it belongs to, and which application, if it is of one.
 pub(crate) fn child_labels(
     plan: &RunPlan,
     run: &str,
     run_namespace: &str,
-    application: &str,
+    application: Option<&str>,
 ) -> BTreeMap<String, String> {
-    let mut labels = crate::requests::application_labels(application);
+    let mut labels = application.map(crate::requests::application_labels).unwrap_or_default();
     for (key, value) in [
         (label::POLICY_NAME, plan.policy.as_str()),
         (label::POLICY_NAMESPACE, &plan.policy_namespace),
@@ -108,9 +214,61 @@ pub(crate) fn plan(
             })
             .collect(),
         export,
+        import: None,
+        report: None,
         backup_filters: backup["backupParameters"]["filters"].clone(),
         ignore_exceptions: backup["backupParameters"]["ignoreExceptions"].clone(),
         tiers: tiers.unwrap_or_default(),
+    }
+}
+
+/// A run that reports makes one child.
+pub(crate) fn plan_report(
+    policy: (&str, &str),
+    span: ParsedReport,
+    name: impl FnOnce() -> String,
+) -> RunPlan {
+    let ParsedReport { days, hours } = span;
+    RunPlan {
+        policy: policy.1.to_owned(),
+        policy_namespace: policy.0.to_owned(),
+        applications: Vec::new(),
+        export: None,
+        import: None,
+        report: Some(ReportStep { report: format!("scheduled-{}", name()), days, hours }),
+        backup_filters: Value::Null,
+        ignore_exceptions: Value::Null,
+        tiers: Tiers::NONE,
+    }
+}
+
+/// A run that imports makes one child, and a second one if it restores.
+pub(crate) fn plan_import(
+    policy: (&str, &str),
+    import: &ParsedImport,
+    receive_string: String,
+    mut name: impl FnMut() -> String,
+) -> RunPlan {
+    let step = ImportStep {
+        import: format!("scheduled-{}", name()),
+        profile: import.profile.clone(),
+        receive_string,
+        restore: import.restore.as_ref().map(|restore| RestoreStep {
+            restore: format!("scheduled-{}", name()),
+            filters: restore.filters.clone(),
+            overwrite_existing: restore.overwrite_existing,
+        }),
+    };
+    RunPlan {
+        policy: policy.1.to_owned(),
+        policy_namespace: policy.0.to_owned(),
+        applications: Vec::new(),
+        export: None,
+        import: Some(step),
+        report: None,
+        backup_filters: Value::Null,
+        ignore_exceptions: Value::Null,
+        tiers: Tiers::NONE,
     }
 }
 
@@ -123,11 +281,18 @@ fn hand_down(run: &Value, fields: &[&str], spec: &mut Value) {
     }
 }
 
-pub(crate) fn backup_spec(plan: &RunPlan, application: &str, run: &Value) -> Value {
-    let mut spec = json!({ "subject": { "name": application, "namespace": application } });
-    if !plan.backup_filters.is_null() {
-        spec["filters"] = plan.backup_filters.clone();
-    }
+pub(crate) fn backup_spec(plan: &RunPlan, application: &ApplicationRun, run: &Value) -> Value {
+    let filters = &plan.backup_filters;
+    let mut spec = if application.is_of_cluster_scope() {
+        json!({ "filters": cluster_scope::filters_of(filters) })
+    } else {
+        let name = &application.application;
+        let mut spec = json!({ "subject": { "name": name, "namespace": name } });
+        if !filters.is_null() {
+            spec["filters"] = filters.clone();
+        }
+        spec
+    };
     if !plan.ignore_exceptions.is_null() {
         spec["ignoreExceptions"] = plan.ignore_exceptions.clone();
     }
@@ -135,88 +300,51 @@ pub(crate) fn backup_spec(plan: &RunPlan, application: &str, run: &Value) -> Val
     spec
 }
 
-pub(crate) fn export_spec(export: &ExportStep, application: &str, point: &str, run: &Value) -> Value {
-    let mut spec = json!({
-        "subject": { "kind": "RestorePoint", "name": point, "namespace": application },
-        "profile": export.profile,
-    });
+pub(crate) fn export_spec(
+    export: &ExportStep,
+    application: &ApplicationRun,
+    point: &str,
+    run: &Value,
+) -> Value {
+    let subject = if application.is_of_cluster_scope() {
+        json!({ "kind": kinds::cluster_restore_point().kind, "name": point })
+    } else {
+        json!({ "kind": "RestorePoint", "name": point, "namespace": application.application })
+    };
+    let mut spec = json!({ "subject": subject, "profile": export.profile });
     hand_down(run, &["expiresAt"], &mut spec);
     spec
 }
 
-#[cfg(test)]
-mod tests {
-    use keelson_model::retention::Tier;
-
-    use super::*;
-
-    #[test]
-    fn a_run_names_every_child_before_the_first_is_made() {
-        let spec = json!({ "actions": [
-            { "action": "backup" },
-            { "action": "export", "exportParameters": { "profile": { "name": "nfs", "namespace": "kasten-io" } } },
-        ]});
-        let mut number = 0;
-        let policy = ("kasten-io", "hourly");
-        let plan = plan(
-            policy,
-            &spec,
-            &["shop".into(), "wiki".into()],
-            (Some(Tiers::NONE.with(Tier::Hourly)), Exports::Due),
-            || {
-                number += 1;
-                number.to_string()
-            },
-        );
-        let names: Vec<_> =
-            plan.applications.iter().map(|run| (&*run.application, &*run.backup, &*run.export)).collect();
-        assert_eq!(names, [("shop", "scheduled-1", "scheduled-2"), ("wiki", "scheduled-3", "scheduled-4")]);
-        assert!(plan.tiers.contains(Tier::Hourly), "the policy may go before its restore points are made");
-        let export = plan.export.clone().unwrap();
-        assert_eq!(export.profile["name"], "nfs");
-
-        let run = json!({ "subject": { "name": "hourly" }, "expiresAt": "2027-01-31T00:00:00Z" });
-        assert_eq!(backup_spec(&plan, "shop", &run)["expiresAt"], run["expiresAt"]);
-        assert_eq!(export_spec(&export, "shop", "point", &run)["expiresAt"], run["expiresAt"]);
-    }
-
-    #[test]
-    fn a_backup_ignores_exceptions_if_its_policy_says_so() {
-        let check = |parameters: Value, expected: Value| {
-            let spec = json!({ "actions": [{ "action": "backup", "backupParameters": parameters }] });
-            let policy = ("kasten-io", "hourly");
-            let plan = plan(policy, &spec, &["shop".into()], (None, Exports::NotNow), String::new);
-            assert_eq!(backup_spec(&plan, "shop", &json!({}))["ignoreExceptions"], expected);
-        };
-        check(json!({ "ignoreExceptions": true }), json!(true));
-        check(json!({ "ignoreExceptions": false }), json!(false));
-        check(json!({}), Value::Null);
-    }
-
-    /// Every run exported, whatever the export's frequency said.
-    #[test]
-    fn a_run_exports_when_it_counts_for_the_frequency_of_the_export() {
-        let policy = |frequency: Value| {
-            let profile = json!({ "name": "nfs", "namespace": "kasten-io" });
-            let object = json!({ "metadata": { "name": "p", "namespace": "kasten-io" }, "spec": {
-                "frequency": "@hourly", "retention": { "hourly": 24, "daily": 7 },
-                "selector": { "matchExpressions": [
-                    { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["shop"] } ] },
-                "actions": [{ "action": "backup" }, { "action": "export", "exportParameters": {
-                    "profile": profile, "frequency": frequency } }],
-            }});
-            keelson_resources::policy::parse(&object).unwrap()
-        };
-        let check = |frequency: &str, at: Option<&str>, expected: Exports| {
-            let at = at.map(|at| at.parse().unwrap());
-            let policy = policy(json!(frequency));
-            assert_eq!(decide_exports(&policy, decide_tiers(&policy, at)), expected, "{frequency} {at:?}");
-        };
-        check("@daily", Some("2026-03-04T00:00:00Z"), Exports::Due);
-        check("@daily", Some("2026-03-04T01:00:00Z"), Exports::NotNow);
-        check("@weekly", Some("2026-03-04T00:00:00Z"), Exports::NotNow);
-        check("@weekly", Some("2026-03-08T00:00:00Z"), Exports::Due);
-        check("@hourly", Some("2026-03-04T01:00:00Z"), Exports::Due);
-        check("@daily", None, Exports::Due);
-    }
+pub(crate) fn import_spec(step: &ImportStep, install_namespace: &str) -> Value {
+    json!({
+        "profile": { "name": step.profile, "namespace": install_namespace },
+        "receiveString": step.receive_string,
+    })
 }
+
+/// The restore of contents, each with its application.
+pub(crate) fn restore_spec(step: &RestoreStep, contents: &[(String, String)]) -> Value {
+    let subject = |(application, content): &(String, String)| json!({ "namespace": application, "restorePointContentName": content });
+    let mut spec = json!({ "subjects": contents.iter().map(subject).collect::<Vec<_>>() });
+    if step.overwrite_existing {
+        spec["overwriteExisting"] = json!(true);
+    }
+    if !step.filters.is_null() {
+        spec["filters"] = step.filters.clone();
+    }
+    spec
+}
+
+pub(crate) fn report_spec(step: &ReportStep, install_namespace: &str, run: &Value) -> Value {
+    let mut spec = json!({
+        "subject": { "name": install_namespace, "namespace": install_namespace },
+        "statsIntervalDays": step.days,
+        "statsIntervalHours": step.hours,
+    });
+    hand_down(run, &["scheduledTime"], &mut spec);
+    spec
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use keelson_resources::storage_repository::{
 };
 
 use super::known::{Internal, Shared};
+use crate::grants::{self, ImportedRow};
 use crate::maintenance;
 use crate::platform::Platform;
 use crate::records::{DecodeRecordError, Record};
@@ -63,11 +64,14 @@ async fn look(platform: &Platform, shared: Option<&Shared>) -> Result<Usage, Str
 }
 
 async fn open(platform: &Platform, shared: &Shared) -> Result<Repository<Open>, RepositoriesError> {
-    let Shared { profile, place, root, .. } = shared;
+    let Shared { profile, place, root, imported, cluster: _ } = shared;
     let location =
         platform.open_location(profile).await.map_err(|source| RepositoriesError::Location { source })?;
     if location.place != *place {
         return Err(RepositoriesError::OtherPlace { profile: profile.clone() });
+    }
+    if let Some(ImportedRow { grant, row }) = imported {
+        return grants::open(platform, &location, grant, row).await;
     }
     let locked = Repository::<Locked>::at(location.store, parse_root(root)?);
     let locked = locked.map_err(|source| RepositoriesError::OpenFolder { source })?;

@@ -1,5 +1,5 @@
 //! The repositories that the platform knows: its own volume's, the one that disaster recovery is enabled to and those
-//! before it, and one for each application and location that was exported to.
+//! before it, one for each application and location that was exported to, and those of others that are imported from.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use keelson_resources::storage_repository::{
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use crate::grants::{self, ImportedRow};
 use crate::layout::ClusterFolder;
 use crate::locations::{self, Place};
 use crate::ownership::Ownership;
@@ -43,6 +44,9 @@ pub(super) struct Shared {
     pub(super) place: Place,
     pub(super) cluster: ClusterId,
     pub(super) root: String,
+    /// Set on one that is only imported from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) imported: Option<ImportedRow>,
 }
 
 /// The private part of an object.
@@ -68,7 +72,7 @@ pub(super) fn all(platform: &Platform, catalog: &Database) -> Outcome<BTreeMap<S
     let recovery = |id: RepositoryId, profile: String, place: Place, cluster: ClusterId| {
         let root = ClusterFolder::new(&cluster).dr_repository(id).repository().to_string();
         let application = Some(platform.settings.install_namespace.clone());
-        let shared = Some(Shared { profile, place, cluster, root });
+        let shared = Some(Shared { profile, place, cluster, root, imported: None });
         Known { id, content: ContentType::Dr, application, shared }
     };
     if let Some(known) = state::enabled(platform)? {
@@ -83,7 +87,29 @@ pub(super) fn all(platform: &Platform, catalog: &Database) -> Outcome<BTreeMap<S
             id: row.repository,
             content: ContentType::Metadata,
             application: Some(row.application),
-            shared: Some(Shared { profile: row.profile, place: row.place, cluster: row.cluster, root }),
+            shared: Some(Shared {
+                profile: row.profile,
+                place: row.place,
+                cluster: row.cluster,
+                root,
+                imported: None,
+            }),
+        });
+    }
+    for imported in grants::imported(catalog)? {
+        let row = imported.row.clone();
+        let root = row.root().to_string();
+        add(Known {
+            id: row.repository,
+            content: ContentType::Metadata,
+            application: Some(row.application),
+            shared: Some(Shared {
+                profile: row.profile,
+                place: row.place,
+                cluster: row.cluster,
+                root,
+                imported: Some(imported),
+            }),
         });
     }
     Ok(found)
@@ -98,7 +124,9 @@ impl Known {
     pub(super) fn describe(&self, record: &mut Record, ownership: &Ownership) {
         let Self { id, content, application, shared } = self;
         let before = record.status::<StorageRepositoryStatus>().ok();
-        let is_foreign = |shared: &Shared| ownership.forbids_writing(&shared.place, &shared.cluster);
+        let is_foreign = |shared: &Shared| {
+            shared.imported.is_some() || ownership.forbids_writing(&shared.place, &shared.cluster)
+        };
         let status = StorageRepositoryStatus {
             content_type: *content,
             backend_type: BACKEND.to_owned(),

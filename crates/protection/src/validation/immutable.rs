@@ -134,6 +134,8 @@ mod tests {
                         retention: None,
                     })
                     .collect(),
+                import: None,
+                report: None,
                 disaster_recovery: None,
                 ignored: Vec::new(),
             };

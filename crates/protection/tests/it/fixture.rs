@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{NAMESPACE, prepare, settings};
+use crate::stage::{NAMESPACE, config, make_valid, prepare, settings};
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {
@@ -75,6 +75,15 @@ impl World {
         let platform = Platform::open(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
         Ok(Self { plane, platform, clock, share, stop, services, data })
+    }
+
+    /// Another cluster whose platform reaches the same share, by the same clock.
+    pub(crate) async fn start_beside(&self) -> Result<Self> {
+        let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
+        prepare(&Cluster::from_client(plane.client().await?)).await?;
+        let clock_difference_max = self.platform.settings().clock_difference_max;
+        let settings = Settings { clock_difference_max, ..settings(data.path(), self.share.path()) };
+        Self::open(plane, self.clock.clone(), (data, tempfile::tempdir()?), settings).await
     }
 
     /// The platform stops, something becomes of its volume, and it starts again.
@@ -269,6 +278,27 @@ impl World {
             }
         }
         Ok(seen)
+    }
+
+    /// Makes a policy valid, and waits until the catalog says so.
+    pub(crate) async fn apply_policy(&self, policy: &Value) -> Result<()> {
+        make_valid(&self.platform, &config("Policy", "policies"), policy).await?;
+        let name = policy["metadata"]["name"].as_str().context("a name")?;
+        let key = RowKey::new(RowKind::new("policies.config.kio.kasten.io"), NAMESPACE, name);
+        eventually("the policy is mirrored", async || {
+            let stored = self.platform.catalog()?.read(&key)?;
+            let mirrored =
+                stored.map(|stored| serde_json::from_slice::<Value>(&stored.row.body)).transpose()?;
+            Ok(mirrored.filter(|policy| policy["status"]["validation"] == "Success").map(drop))
+        })
+        .await
+    }
+
+    /// Runs a policy once, by hand; the status of the run that has ended.
+    pub(crate) async fn run_policy(&self, run: &str, policy: &str) -> Result<Value> {
+        let subject = json!({ "kind": "Policy", "name": policy, "namespace": NAMESPACE });
+        self.create("RunAction", (NAMESPACE, run), json!({ "subject": subject })).await?;
+        Ok(self.ended("RunAction", (NAMESPACE, run)).await?.body.status)
     }
 
     /// Waits until an action has ended.

@@ -81,7 +81,7 @@ async fn a_changed_passphrase_leaves_the_old_one_what_it_had_and_nothing_more() 
 }
 
 /// Polls a future so many times, then lets it fall as a kill would. Says whether it had ended by then.
-async fn poll_times<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
+pub(crate) async fn poll_times<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
     let (mut work, mut left) = (pin!(work), times);
     poll_fn(|context| {
         if left == 0 {
@@ -118,7 +118,7 @@ async fn a_change_that_stops_anywhere_is_completed_by_the_next_try() -> Result<(
     unreachable!("the change ends")
 }
 
-fn copy_of(folder: &Path) -> Result<tempfile::TempDir> {
+pub(crate) fn copy_of(folder: &Path) -> Result<tempfile::TempDir> {
     let copy = tempfile::tempdir()?;
     copy_into(folder, copy.path())?;
     Ok(copy)
@@ -138,7 +138,7 @@ fn copy_into(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn replace(folder: &Path, with: &Path) -> Result<()> {
+pub(crate) fn replace(folder: &Path, with: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() { std::fs::remove_dir_all(&path)? } else { std::fs::remove_file(&path)? }

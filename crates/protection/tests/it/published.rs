@@ -41,9 +41,19 @@ async fn act(world: &World) -> Result<()> {
     world.completed("RestoreAction", (SHOP, "restore")).await?;
     world.create("ValidateAction", (SHOP, "validate"), json!({ "subject": point })).await?;
     world.completed("ValidateAction", (SHOP, "validate")).await?;
+    let of_platform = json!({ "name": NAMESPACE, "namespace": NAMESPACE });
+    let report = json!({ "subject": of_platform, "statsIntervalHours": 1 });
+    world.create("ReportAction", (NAMESPACE, "report"), report).await?;
+    world.completed("ReportAction", (NAMESPACE, "report")).await?;
     let batch = json!({ "subjects": [{ "namespace": SHOP }] });
     world.create("BatchRestoreAction", (NAMESPACE, "batch"), batch).await?;
     world.completed("BatchRestoreAction", (NAMESPACE, "batch")).await?;
+    world.create("BackupClusterAction", ("", "backup"), json!({})).await?;
+    let backup = world.completed("BackupClusterAction", ("", "backup")).await?;
+    let of_cluster =
+        json!({ "kind": "ClusterRestorePoint", "name": backup.body.status["restorePoint"]["name"] });
+    world.create("RestoreClusterAction", ("", "restore"), json!({ "subject": of_cluster })).await?;
+    world.completed("RestoreClusterAction", ("", "restore")).await?;
     let nowhere = json!({ "subject": point, "profile": { "name": "nowhere", "namespace": NAMESPACE } });
     world.create("ExportAction", (NAMESPACE, "lost"), nowhere).await?;
     let lost = world.ended("ExportAction", (NAMESPACE, "lost")).await?;
@@ -87,7 +97,7 @@ fn assert_drawn(world: &World) -> Result<()> {
         is_drawn(artifact, &always, &["exported", "copy"])?;
         if !artifact["exported"].is_null() {
             exports += 1;
-            is_drawn(&artifact["exported"], &["profile", "place", "root"], &[])?;
+            is_drawn(&artifact["exported"], &["profile", "place", "root"], &["granted"])?;
             is_drawn(&artifact["exported"]["place"], &["type", "claim", "path"], &[])?;
         }
     }
@@ -126,6 +136,8 @@ async fn everything_that_is_written_is_as_its_published_schema_says() -> Result<
     assert!(restored["recovered"]["chain"].is_string() && restored["plan"].is_array(), "{restored}");
     assert!(restored["steps"][0]["seconds"].is_number(), "{restored}");
     seen.extend(world.assert_as_published().await?);
+    // What another installation exported is looked at in `imports.rs`.
+    seen.insert("ImportAction");
     let kept = KINDS.iter().filter(|kind| kind.allows(Verb::Get)).map(|kind| kind.kind);
     assert_eq!(seen, kept.collect::<BTreeSet<_>>(), "every kind was looked at");
     world.end().await

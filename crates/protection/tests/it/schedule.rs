@@ -49,7 +49,7 @@ fn repository(platform: &Platform, share: &Path) -> Result<PathBuf> {
 }
 
 /// Waits until the next time of so many policies is known.
-async fn wait_scheduled(platform: &Platform, policies: u64) -> Result<()> {
+pub(crate) async fn wait_scheduled(platform: &Platform, policies: u64) -> Result<()> {
     let review = keelson_resources::find_kind("dr.kio.kasten.io", "kastendrreviews").context("the kind")?;
     eventually("the next times are known", async || {
         let due = platform.database(review)?.count(&RowKind::new("schedules"))?;
@@ -110,7 +110,7 @@ fn runs_of(world: &World, policy: &str) -> Result<Vec<Record>> {
     Ok(runs)
 }
 
-async fn wait_for_runs(world: &World, policy: &str, count: usize) -> Result<Vec<Record>> {
+pub(crate) async fn wait_for_runs(world: &World, policy: &str, count: usize) -> Result<Vec<Record>> {
     eventually(&format!("{policy} has run {count} times"), async || {
         let runs = runs_of(world, policy)?;
         let all = runs.len() == count && runs.iter().all(|run| run.body.status["state"] == "Complete");

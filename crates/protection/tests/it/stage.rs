@@ -89,6 +89,13 @@ pub(crate) fn profile() -> Value {
     })
 }
 
+pub(crate) fn plain_policy(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
+        "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
+    })
+}
+
 pub(crate) fn policy() -> Value {
     json!({
         "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",

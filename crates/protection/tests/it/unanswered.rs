@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use keelson_testkit::eventually;
-use keelson_workload::{CaptureRequest, CapturedObject, Filters, Kind, StatusRule};
+use keelson_workload::{CaptureRequest, CaptureScope, CapturedObject, Filters, Kind, StatusRule};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -22,8 +22,11 @@ pub(crate) async fn lose_a_group(world: &World) -> Result<()> {
     });
     let kind = Kind::cluster("apiregistration.k8s.io/v1", "APIService", "apiservices");
     cluster.create_object(&kind, &api_service).await?;
-    let request =
-        CaptureRequest { namespace: SHOP.parse()?, filters: Filters::default(), status: StatusRule::Drop };
+    let request = CaptureRequest {
+        scope: CaptureScope::Application(SHOP.parse()?),
+        filters: Filters::default(),
+        status: StatusRule::Drop,
+    };
     eventually("the cluster knows that the server is away", async || {
         let (sink, mut source) = mpsc::channel::<CapturedObject>(64);
         let drain = async { while source.recv().await.is_some() {} };

@@ -159,6 +159,11 @@ impl Keyring {
         self.keys.insert(key.number, key);
     }
 
+    /// All keys, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &DataKey> {
+        self.keys.values().map(Arc::as_ref)
+    }
+
     /// What all keys belong to.
     pub fn scope(&self) -> Scope {
         self.scope

@@ -14,6 +14,7 @@ mod digest;
 mod envelope;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod grant;
 mod kit;
 mod passphrase;
 mod row_digest;
@@ -31,6 +32,7 @@ pub use envelope::{
     OpenedObject, PART_OVERHEAD_BYTES, PARTS_MAX, PartLocation, PartOpener, SealObjectError, SealedObject,
     Sealer, open_object, peek_object_id,
 };
+pub use grant::GrantKey;
 pub use kit::{KIT_BYTES_MAX, OpenKitError, SealKitError, open_kit, seal_kit};
 pub use passphrase::{Passphrase, PassphraseStrength, WeakPassphrase};
 pub use row_digest::{RowDigest, RowDigestKey};

@@ -40,8 +40,8 @@ pub use outcome::{NamedStream, Outcome, OutcomeDraft};
 pub use pack::WriteFault;
 pub use read::{ReadError, Reader};
 pub use repository::{
-    Counted, CreateRepositoryError, Indexed, Locked, NewRepository, Open, OpenRepositoryError, Repository,
-    Unlock, Usage,
+    Counted, CreateRepositoryError, GrantError, Indexed, Locked, NewRepository, Open, OpenRepositoryError,
+    Repository, Unlock, Usage,
 };
 pub use session::{
     CommitError, NewSession, Progress, ProgressReading, Session, SessionError, SessionLife, WriteError,

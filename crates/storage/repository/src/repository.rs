@@ -1,6 +1,7 @@
 //! `Repository<Locked>` → `Repository<Open>` → `Repository<Indexed>`: what can be done follows from what is at hand.
 
 mod create;
+mod grant;
 mod slots;
 mod unlock;
 mod usage;
@@ -16,6 +17,7 @@ use keelson_model::{ChunkId, RepositoryId, SessionId};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 
 pub use create::{CreateRepositoryError, NewRepository};
+pub use grant::GrantError;
 pub use unlock::{OpenRepositoryError, Unlock};
 pub use usage::{Counted, Usage};
 

@@ -126,6 +126,10 @@ fn the_roles_of_an_installation_allow_what_they_are_for() {
         (admin, "patch", "repositories.kio.kasten.io", "storagerepositories", "kasten-io", true),
         (admin, "delete", "repositories.kio.kasten.io", "storagerepositories", "kasten-io", true),
         (admin, "get", "repositories.kio.kasten.io", "storagerepositories/details", "kasten-io", true),
+        (dana, "get", "vault.kio.kasten.io", "passkeys", "", false),
+        (dana, "create", "vault.kio.kasten.io", "passkeys", "", false),
+        (admin, "create", "vault.kio.kasten.io", "passkeys", "", true),
+        (admin, "delete", "vault.kio.kasten.io", "passkeys", "", true),
         (admin, "update", "", "secrets", "kasten-io", true),
         (admin, "get", "", "secrets", "granted", false),
     ] {

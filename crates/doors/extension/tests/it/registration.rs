@@ -198,7 +198,7 @@ fn registration(namespace: &str, service: &str) -> Registration {
     }
 }
 
-const ALL: [&str; 4] = ["actions", "apps", "dr", "repositories"];
+const ALL: [&str; 5] = ["actions", "apps", "dr", "repositories", "vault"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_registered_is_removed_and_nothing_else() {
@@ -220,7 +220,7 @@ async fn what_was_registered_is_removed_and_nothing_else() {
     ours.unregister(client).await.unwrap();
     ours.unregister(client).await.unwrap();
     assert_eq!(stage.leads_to("actions").await.as_deref(), Some("default/theirs"));
-    for group in ["apps", "dr", "repositories"] {
+    for group in ["apps", "dr", "repositories", "vault"] {
         assert_eq!(stage.leads_to(group).await, None, "{group}");
     }
     assert!(services.get_opt("ours").await.unwrap().is_none());

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::environment::{Environment, INSTALL_NAMESPACE, environment, eventually};
 
 /// Kinds of which no object refers to anything.
-const NAMING_NOTHING: &[&str] = &[];
+const NAMING_NOTHING: &[&str] = &["BackupClusterAction"];
 /// Nothing of it is left to do once it is made.
-const DONE_AT_ONCE: [&str; 2] = ["RestorePoint", "CancelAction"];
+const DONE_AT_ONCE: [&str; 3] = ["RestorePoint", "CancelAction", "Passkey"];
 
-/// What may be asked for: the kind, where such objects are made, and a spec. All references of all of them are tried.
+/// What may be asked for: the kind, where such objects are made (nowhere if in no namespace), and a spec. All references of all of them are tried.
 fn asked() -> Vec<(&'static str, &'static str, Value)> {
     let point = json!({ "kind": "RestorePoint", "name": "secrets", "namespace": "victim" });
     let source = json!({ "profileName": "vault", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
@@ -21,17 +21,24 @@ fn asked() -> Vec<(&'static str, &'static str, Value)> {
     });
     let policy = json!({ "kind": "Policy", "name": "nightly", "namespace": "robbers" });
     let subject = json!({ "namespace": "victim", "restorePointName": "secrets" });
+    let of_cluster = json!({ "namespace": "kasten-io-cluster", "restorePointName": "theirs" });
+    let cluster_point = json!({ "kind": "ClusterRestorePoint", "name": "theirs" });
     let begun = json!({ "kind": "BackupAction", "name": "begun", "namespace": "robbers" });
     let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
+    let platform = json!({ "name": INSTALL_NAMESPACE, "namespace": INSTALL_NAMESPACE });
     vec![
         ("BackupAction", "robbers", json!({ "subject": { "name": "robbers", "namespace": "robbers" } })),
         ("ExportAction", INSTALL_NAMESPACE, json!({ "subject": point, "profile": profile })),
+        ("ReportAction", INSTALL_NAMESPACE, json!({ "subject": platform, "statsIntervalHours": 1 })),
         ("RestoreAction", "robbers", json!({ "subject": point })),
         ("RunAction", "robbers", json!({ "subject": policy })),
         ("ValidateAction", "robbers", json!({ "subject": point })),
         ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [subject] })),
         ("CancelAction", "robbers", json!({ "subject": begun })),
+        ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [of_cluster] })),
+        ("RestoreClusterAction", "", json!({ "subject": cluster_point })),
         ("RestorePoint", "robbers", json!({ "restorePointContentRef": { "name": "theirs" } })),
+        ("Passkey", "", json!({ "secret": { "name": "passphrase", "namespace": "victim" } })),
         ("KastenDRReview", INSTALL_NAMESPACE, json!({ "sourceClusterInfo": source })),
         ("KastenDRRestore", INSTALL_NAMESPACE, json!({ "sourceClusterInfo": source })),
         ("KastenDRRestore", INSTALL_NAMESPACE, json!({ "kastenDRReviewDetails": review })),
@@ -49,6 +56,14 @@ struct Attempt {
     withheld: Reference,
 }
 
+/// What lies in no namespace is told none.
+fn metadata(name: &str, namespace: &str) -> Value {
+    match namespace {
+        "" => json!({ "name": name }),
+        namespace => json!({ "name": name, "namespace": namespace }),
+    }
+}
+
 fn kind_of(name: &str) -> &'static KindInfo {
     KINDS.iter().find(|kind| kind.kind == name).unwrap_or_else(|| panic!("no kind is called {name}"))
 }
@@ -60,7 +75,7 @@ fn attempts() -> Vec<Attempt> {
         let object = |user: &str| {
             json!({
                 "apiVersion": kind.api_version(), "kind": kind.kind,
-                "metadata": { "name": user, "namespace": namespace }, "spec": spec,
+                "metadata": metadata(user, namespace), "spec": spec,
             })
         };
         let references = (kind.references)(&object("any"), INSTALL_NAMESPACE);
@@ -71,7 +86,7 @@ fn attempts() -> Vec<Attempt> {
                 verb: Verb::Create,
                 group: kind.group,
                 resource: kind.plural,
-                namespace: Some(namespace.to_owned()),
+                namespace: kind.is_namespaced().then(|| namespace.to_owned()),
                 name: None,
             };
             let others = references.iter().filter(|reference| *reference != withheld).cloned();
@@ -157,7 +172,7 @@ impl Attempt {
 
     /// What was made ends without having been done, and says for which right.
     fn await_failure(&self, cluster: &Environment) {
-        let namespace = self.object["metadata"]["namespace"].as_str().unwrap();
+        let namespace = self.object["metadata"]["namespace"].as_str().unwrap_or("default");
         let resource = format!("{}.{}", self.kind.plural, self.kind.group);
         let words = ["get", &resource, &self.user, "-n", namespace, "-o", "jsonpath={.status}"];
         let status = eventually(&format!("{} of {} ends", self.kind.kind, self.user), || {
@@ -183,9 +198,19 @@ fn prepare(cluster: &Environment) {
     for namespace in ["robbers", "victim"] {
         cluster.namespace(namespace);
     }
+    cluster.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "passphrase",
+        "-n",
+        "victim",
+        "--from-literal=passphrase=of the victim alone",
+    ]);
     cluster.put("restorepoints", "victim", "secrets", &[]);
     cluster.put_in_state("backupactions", "robbers", "begun", &[], "Pending");
     cluster.put_in_state("restorepointcontents", "", "theirs", &[], "Unbound");
+    cluster.put("clusterrestorepoints", "", "theirs", &[]);
     let policy = json!({
         "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
         "metadata": { "name": "nightly", "namespace": "robbers" },

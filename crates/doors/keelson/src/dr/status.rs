@@ -104,6 +104,9 @@ fn print(status: &InstanceStatus) -> String {
     for taken in &status.taken_apis {
         lines.push(format!("not served   {} leads to {}", taken.name, taken.by));
     }
+    for passkey in &status.passkeys.invalid {
+        lines.push(format!("no passkey   '{}' does not open the volume: {}", passkey.name, passkey.why));
+    }
     let source = status.ownership.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();
     lines.push(format!("ownership    {}{source}", status.ownership.state));
     for claim in &status.ownership.claims {

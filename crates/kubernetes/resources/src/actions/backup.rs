@@ -1,6 +1,6 @@
 //! `BackupAction`: captures an application and makes a restore point of it.
 
-use keelson_model::names::group;
+use keelson_model::names::{CLUSTER_SCOPE, group};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -79,6 +79,10 @@ fn check(object: &Value, _install_namespace: &str) -> Vec<FieldError> {
     checker.same_namespace("spec.subject.namespace");
     // The name is what gets captured: any other would hand a tenant the namespace of somebody else.
     checker.same_namespace("spec.subject.name");
+    checker.parsed("spec.subject.name", |name| match name {
+        CLUSTER_SCOPE => Err("stands for the cluster-scoped resources, which a BackupClusterAction backs up"),
+        _ => Ok(()),
+    });
     forbid_scheduled_time(&mut checker);
     checker.not_supported_yet("spec.hooks", "hooks run blueprints, which this version does not have");
     checker.finish()

@@ -1,4 +1,5 @@
-//! `BatchRestoreAction`: restores many applications at once, each by a RestoreAction of its own.
+//! `BatchRestoreAction`: restores many applications at once, each by a RestoreAction of its own, and the cluster scope by
+//! a RestoreClusterAction before them.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use super::restore::{RestoreOptions, check_options, option_references};
 use super::{ActionDetails, ActionStatus};
+use crate::apps::cluster_restore_point;
 use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, CREATED_AT, Column, NAME, PROGRESS, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope, Verb};
@@ -68,10 +70,10 @@ pub struct BatchRestoreActionSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchSubject {
-    /// The namespace that was backed up.
+    /// The namespace that was backed up; `kasten-io-cluster` stands for the cluster-scoped resources.
     #[schemars(length(max = 63))]
     pub namespace: String,
-    /// A restore point in that namespace.
+    /// A restore point in that namespace, or a cluster restore point.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_point_name: Option<String>,
@@ -154,27 +156,35 @@ fn subjects(object: &Value) -> impl Iterator<Item = (&str, Option<&str>, Option<
 fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {
     let mut references = Vec::new();
     for (namespace, point, content) in subjects(object) {
+        let is_cluster = namespace == CLUSTER_SCOPE;
         references.push(match (point, content) {
+            (Some(point), _) if is_cluster => cluster_restore_point::read(point),
             (Some(point), _) => Reference::read(group::APPS, "restorepoints", namespace, point),
             (None, Some(content)) => {
                 let read = Reference::read(group::APPS, "restorepointcontents", "", content);
                 Reference { namespace: None, ..read }
             }
+            (None, None) if is_cluster => cluster_restore_point::list(),
             (None, None) => Reference {
                 verb: Verb::List,
                 name: None,
                 ..Reference::read(group::APPS, "restorepoints", namespace, "")
             },
         });
-        let target = target_namespace(&object["spec"], namespace);
-        references.push(Reference {
-            verb: Verb::Create,
-            name: None,
-            ..Reference::read(group::ACTIONS, super::restore::KIND.plural, &target, "")
-        });
+        references.push(create_child(&object["spec"], namespace));
     }
     references.extend(option_references(object, install_namespace));
     references
+}
+
+/// The right to make what restores one of the applications.
+fn create_child(spec: &Value, namespace: &str) -> Reference {
+    let (plural, target) = match namespace {
+        CLUSTER_SCOPE => (super::restore_cluster::KIND.plural, None),
+        _ => (super::restore::KIND.plural, Some(target_namespace(spec, namespace))),
+    };
+    let read = Reference::read(group::ACTIONS, plural, "", "");
+    Reference { verb: Verb::Create, namespace: target, name: None, ..read }
 }
 
 fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
@@ -191,13 +201,11 @@ fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
         let at = format!("{path}.namespace");
         if namespace.is_empty() {
             checker.missing(&at, "");
-        } else if namespace == CLUSTER_SCOPE {
-            checker.invalid(&at, namespace, "this version restores no cluster-scoped resources");
         } else if !known.insert(namespace) {
             checker.invalid(&at, namespace, "is named twice");
         } else if let Err(error) = check_namespace(namespace) {
             checker.invalid(&at, namespace, error);
-        } else {
+        } else if namespace != CLUSTER_SCOPE {
             let target = target_namespace(&object["spec"], namespace);
             if let Err(error) = check_namespace(&target) {
                 checker.invalid(&at, namespace, format!("would be restored into '{target}': {error}"));

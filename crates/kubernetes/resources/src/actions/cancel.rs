@@ -49,10 +49,13 @@ pub struct CancelActionStatus {
 }
 
 /// The kinds of actions that can be cancelled.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 10] = [
     "BackupAction",
+    "BackupClusterAction",
     "RestoreAction",
+    "RestoreClusterAction",
     "ExportAction",
+    "ImportAction",
     "RunAction",
     "RetireAction",
     "ValidateAction",

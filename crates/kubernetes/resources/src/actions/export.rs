@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ActionStatus, forbid_scheduled_time};
+use super::{ActionDetails, ActionStatus, forbid_scheduled_time};
 use crate::check::{Checker, FieldError};
 use crate::kind::{AGE, ALL_VERBS, CATEGORIES, NAME, PROGRESS, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
-use crate::parts::{Hooks, ObjectReference, Subject, Time};
+use crate::parts::{Hooks, ObjectReference, ReceiveString, Subject, Time};
 use crate::schema::object_schema;
 
 pub const KIND: KindInfo = KindInfo {
@@ -57,7 +57,7 @@ pub struct ExportActionSpec {
     /// Blueprint actions around the export.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
-    /// What an import needs to find the export; filled in by the platform.
+    /// What an import needs: the details of the action show it, and nothing else does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receive_string: Option<String>,
 }
@@ -100,13 +100,24 @@ pub struct ExportDataOverride {
 #[serde(rename_all = "camelCase")]
 pub struct ExportActionStatus {
     #[serde(flatten)]
-    pub action: ActionStatus,
+    pub action: ActionStatus<ExportDetails>,
     /// The restore point that was made beside the exported one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_point: Option<ObjectReference>,
     /// What was read and written so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_details: Option<ExportProgress>,
+}
+
+/// What the details of an export tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExportDetails {
+    #[serde(flatten)]
+    pub phases: ActionDetails,
+    /// What another installation needs to import what the policy exports of this application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive_string: Option<ReceiveString>,
 }
 
 /// What an export read and wrote so far.
@@ -133,8 +144,7 @@ pub struct ExportProgress {
 }
 
 fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {
-    let (namespace, name) = super::subject_of(object);
-    let mut references = vec![Reference::read(group::APPS, "restorepoints", &namespace, &name)];
+    let mut references = vec![super::read_point(object)];
     references.extend(super::profile_at(object, "/spec/profile", install_namespace));
     references.extend(super::profile_at(object, "/spec/blockModeProfile", install_namespace));
     references
@@ -143,8 +153,11 @@ fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {
 fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
     let mut checker = Checker::new(object);
     checker.in_namespace(install_namespace, "an export on demand is made in the install namespace");
-    checker.subject("spec.subject", &["RestorePoint"]);
-    checker.required_text("spec.subject.namespace");
+    checker.subject("spec.subject", &["RestorePoint", "ClusterRestorePoint"]);
+    match super::is_of_cluster_scope(object) {
+        true => super::forbid_subject_namespace(&mut checker),
+        false => checker.required_text("spec.subject.namespace"),
+    }
     checker.required_text("spec.profile.name");
     checker.profile_namespace("spec.profile.namespace", install_namespace);
     forbid_scheduled_time(&mut checker);

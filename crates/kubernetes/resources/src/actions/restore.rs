@@ -141,7 +141,7 @@ pub(super) fn option_references(
     install_namespace: &str,
 ) -> impl Iterator<Item = Reference> + use<> {
     let profile = super::profile_at(object, "/spec/artifactOverrideProfile", install_namespace);
-    profile.into_iter().chain(super::transform_sets(object))
+    profile.into_iter().chain(super::transform_sets(object, super::namespace_of(object)))
 }
 
 fn check(object: &Value, _install_namespace: &str) -> Vec<FieldError> {
@@ -157,10 +157,10 @@ pub(super) fn check_options(checker: &mut Checker<'_>) {
     if checker.is_set("spec.dataOnly") && checker.is_set("spec.filters") {
         checker.forbidden("spec.filters", "cannot be combined with dataOnly");
     }
+    refuse_transforms(checker);
     for (path, why) in [
         ("spec.dataOnly", "this version restores no volume data"),
         ("spec.volumeClones", "this version restores no volume data"),
-        ("spec.transforms", "this version has no transforms"),
         ("spec.pointInTime", "it is for blueprints, which this version does not have"),
         ("spec.artifactOverrideProfile", "this version restores through the profile of the export only"),
         ("spec.instantRecovery", "this version restores no virtual machines"),
@@ -169,4 +169,8 @@ pub(super) fn check_options(checker: &mut Checker<'_>) {
     ] {
         checker.not_supported_yet(path, why);
     }
+}
+
+pub(super) fn refuse_transforms(checker: &mut Checker<'_>) {
+    checker.not_supported_yet("spec.transforms", "this version has no transforms");
 }

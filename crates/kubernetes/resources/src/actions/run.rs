@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ActionStatus, forbid_scheduled_time};
+use super::{ActionDetails, ActionStatus, forbid_scheduled_time};
 use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, CREATED_AT, NAME, PROGRESS, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
-use crate::parts::{Subject, Time};
+use crate::parts::{ReceiveString, Subject, Time};
 use crate::recovery::CatalogState;
 use crate::schema::{object_schema, open_object};
 
@@ -52,7 +52,7 @@ pub struct RunActionSpec {
 #[serde(rename_all = "camelCase")]
 pub struct RunActionStatus {
     #[serde(flatten)]
-    pub action: ActionStatus,
+    pub action: ActionStatus<RunDetails>,
     /// The part of the policy that the run uses, as it was when the run began.
     #[schemars(schema_with = "open_object")]
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -60,6 +60,17 @@ pub struct RunActionStatus {
     /// Runs of the policy k10-disaster-recovery-policy only: what they made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disaster_recovery: Option<DrRun>,
+}
+
+/// What the details of a run tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunDetails {
+    #[serde(flatten)]
+    pub phases: ActionDetails,
+    /// What another installation needs to import what the policy exports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive_string: Option<ReceiveString>,
 }
 
 /// A restore point of the platform itself.

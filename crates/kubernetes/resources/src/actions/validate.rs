@@ -38,7 +38,8 @@ pub const KIND: KindInfo = KindInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ValidateActionSpec {
-    /// The restore point, which is the default, or the restore point content, which lives in no namespace.
+    /// The restore point, which is the default, or the restore point content or cluster restore point, which live in no
+    /// namespace.
     pub subject: Subject,
     /// How much is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,19 +129,22 @@ fn is_content(object: &Value) -> bool {
 }
 
 fn references(object: &Value, _install_namespace: &str) -> Vec<Reference> {
-    let (namespace, name) = super::subject_of(object);
     if is_content(object) {
+        let (_, name) = super::subject_of(object);
         return vec![Reference {
             namespace: None,
             ..Reference::read(group::APPS, "restorepointcontents", "", &name)
         }];
     }
-    vec![Reference::read(group::APPS, "restorepoints", &namespace, &name)]
+    vec![super::read_point(object)]
 }
 
 fn check(object: &Value, _install_namespace: &str) -> Vec<FieldError> {
     let mut checker = Checker::new(object);
-    checker.subject("spec.subject", &["RestorePoint", "RestorePointContent"]);
+    checker.subject("spec.subject", &["RestorePoint", "RestorePointContent", "ClusterRestorePoint"]);
+    if super::is_of_cluster_scope(object) {
+        super::forbid_subject_namespace(&mut checker);
+    }
     checker.not_supported_yet("spec.filters", "a restore point is validated as a whole");
     checker.finish()
 }

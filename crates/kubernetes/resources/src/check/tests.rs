@@ -19,7 +19,7 @@ fn said(plural: &str, object: &Value) -> Vec<String> {
     validate_create(kind(plural), object, INSTALL).iter().map(ToString::to_string).collect()
 }
 
-fn good() -> [(&'static str, Value); 11] {
+fn good() -> [(&'static str, Value); 14] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     [
@@ -32,6 +32,17 @@ fn good() -> [(&'static str, Value); 11] {
                     "expiresAt": "2027-01-31T00:00:00Z",
                 }),
             ),
+        ),
+        (
+            "backupclusteractions",
+            object(
+                "",
+                json!({ "filters": { "includeClusterResources": [{ "resource": "storageclasses" }] } }),
+            ),
+        ),
+        (
+            "restoreclusteractions",
+            object("", json!({ "subject": { "kind": "ClusterRestorePoint", "name": "x1" } })),
         ),
         ("backupactions", object("shop", json!({ "subject": { "name": "shop", "namespace": "shop" } }))),
         (
@@ -68,6 +79,13 @@ fn good() -> [(&'static str, Value); 11] {
         (
             "validateactions",
             object("shop", json!({ "subject": { "kind": "RestorePointContent", "name": "shop-x1" } })),
+        ),
+        (
+            "reportactions",
+            object(
+                INSTALL,
+                json!({ "subject": { "name": INSTALL, "namespace": INSTALL }, "statsIntervalHours": 12 }),
+            ),
         ),
         ("restorepoints", object("shop", json!({ "restorePointContentRef": { "name": "shop-x1" } }))),
         ("kastendrreviews", object(INSTALL, json!({ "sourceClusterInfo": source }))),
@@ -196,8 +214,53 @@ fn a_backup_captures_no_namespace_but_its_own() {
 }
 
 #[test]
+fn actions_of_the_cluster_scope_name_no_namespace_and_a_point_of_theirs() {
+    let restore = |spec: Value| said("restoreclusteractions", &object("", spec));
+    assert_eq!(restore(json!({ "subject": { "kind": "ClusterRestorePoint", "name": "x1" } })), [""; 0]);
+    assert_eq!(restore(json!({ "subject": { "name": "x1" } })), [""; 0], "it is the default");
+    let in_namespace = json!({ "subject": { "name": "x1", "namespace": "shop" } });
+    assert_eq!(
+        restore(in_namespace),
+        ["spec.subject.namespace: Forbidden: a ClusterRestorePoint lives in no namespace"]
+    );
+    assert_eq!(
+        restore(json!({ "subject": { "kind": "RestorePoint", "name": "x1" } })),
+        ["spec.subject.kind: Unsupported value: \"RestorePoint\": supported values: \"ClusterRestorePoint\""]
+    );
+    let transformed = json!({ "subject": { "name": "x1" }, "transforms": [{ "name": "t" }] });
+    assert_eq!(
+        restore(transformed),
+        ["spec.transforms: Forbidden: not supported: this version has no transforms"]
+    );
+    let scheduled = object("", json!({ "scheduledTime": "2026-03-04T00:00:00Z" }));
+    assert_eq!(
+        said("backupclusteractions", &scheduled),
+        ["spec.scheduledTime: Forbidden: is set by the scheduler"]
+    );
+    let reserved = object("kasten-io-cluster", json!({ "subject": { "name": "kasten-io-cluster" } }));
+    let told = said("backupactions", &reserved);
+    assert!(told[0].contains("stands for the cluster-scoped resources"), "{told:?}");
+    let profile = json!({ "name": "p" });
+    let point = json!({ "kind": "ClusterRestorePoint", "name": "x1" });
+    let export = object(INSTALL, json!({ "subject": point, "profile": profile }));
+    assert_eq!(said("exportactions", &export), [""; 0]);
+}
+
+#[test]
+fn filters_for_the_other_scope_are_told_to_be_without_effect() {
+    let filters = json!({ "includeClusterResources": [{ "resource": "storageclasses" }] });
+    let subject = json!({ "name": "shop" });
+    let backup = object("shop", json!({ "subject": subject, "filters": filters }));
+    let told = ignored_fields(kind("backupactions"), &backup);
+    assert!(told.len() == 1 && told[0].starts_with("spec.filters.includeClusterResources has no effect"));
+    let cluster = object("", json!({ "filters": { "includeResources": [{ "resource": "secrets" }] } }));
+    assert_eq!(unknown_fields(kind("backupclusteractions"), &cluster), ["spec.filters.includeResources"]);
+}
+
+#[test]
 fn an_action_is_cancelled_from_its_own_namespace_and_a_cluster_scoped_one_from_the_install_namespace() {
-    let kinds = "supported values: \"BackupAction\", \"RestoreAction\", \"ExportAction\", \"RunAction\", \"RetireAction\", \
+    let kinds = "supported values: \"BackupAction\", \"BackupClusterAction\", \"RestoreAction\", \
+                 \"RestoreClusterAction\", \"ExportAction\", \"ImportAction\", \"RunAction\", \"RetireAction\", \
                  \"ValidateAction\", \"BatchRestoreAction\"";
     for (subject, messages) in [
         (json!({ "name": "b" }), vec!["spec.subject.kind: Required value".to_owned()]),
@@ -240,10 +303,9 @@ fn a_batch_of_restores_names_each_application_once_and_where_it_may_go() {
             "spec.subjects[1].namespace: Invalid value: \"a\": is named twice",
         ),
         (
-            json!([{ "namespace": "kasten-io-cluster" }]),
+            json!([{ "namespace": "kasten-io-cluster" }, { "namespace": "kasten-io-cluster" }]),
             "",
-            "spec.subjects[0].namespace: Invalid value: \"kasten-io-cluster\": this version restores no cluster-scoped \
-             resources",
+            "spec.subjects[1].namespace: Invalid value: \"kasten-io-cluster\": is named twice",
         ),
         (
             json!([{ "namespace": "a", "restorePointName": "p", "restorePointContentName": "c" }]),
@@ -285,6 +347,40 @@ fn an_export_on_demand_belongs_into_the_install_namespace() {
         let object = object(namespace, json!({ "subject": subject, "profile": profile }));
         assert_eq!(said("exportactions", &object), [message]);
     }
+}
+
+#[test]
+fn a_report_is_of_the_platform_and_of_a_span() {
+    let platform = json!({ "name": INSTALL, "namespace": INSTALL });
+    let check = |namespace: &str, spec: Value, message: &str| {
+        assert_eq!(said("reportactions", &object(namespace, spec)), [message]);
+    };
+    let missing = "spec.statsIntervalDays: Required value: the sum of statsIntervalDays and statsIntervalHours must not \
+                   be zero";
+    check(INSTALL, json!({ "subject": platform }), missing);
+    let zero = json!({ "subject": platform, "statsIntervalDays": 0, "statsIntervalHours": 0 });
+    check(INSTALL, zero, missing);
+    check(
+        INSTALL,
+        json!({ "subject": platform, "statsIntervalDays": -1 }),
+        "spec.statsIntervalDays: Invalid value: -1: spec.statsIntervalDays in body should be greater than or equal to 0",
+    );
+    check(
+        INSTALL,
+        json!({ "subject": { "name": "shop", "namespace": INSTALL }, "statsIntervalDays": 1 }),
+        "spec.subject.name: Invalid value: \"shop\": must be the namespace of the object, \"kasten-io\"",
+    );
+    check(
+        INSTALL,
+        json!({ "subject": platform, "statsIntervalDays": 1, "scheduledTime": "2027-01-31T00:00:00Z" }),
+        "spec.scheduledTime: Forbidden: is set by the scheduler",
+    );
+    let elsewhere = json!({ "subject": { "name": "shop" }, "statsIntervalDays": 1 });
+    check(
+        "shop",
+        elsewhere,
+        "metadata.namespace: Invalid value: \"shop\": must be \"kasten-io\": a report is of the platform as a whole",
+    );
 }
 
 #[test]

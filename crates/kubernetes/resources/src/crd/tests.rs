@@ -1,5 +1,7 @@
 //! The definitions as they are rendered: stable, and without what a server would refuse.
 
+use keelson_model::names::group;
+
 use super::*;
 use crate::configuration::CONFIGURATION;
 
@@ -15,12 +17,15 @@ fn specs() -> Vec<(String, Value)> {
 
 #[test]
 fn each_kind_of_configuration_has_a_definition() {
-    let mut defined: Vec<_> = specs().into_iter().map(|(kind, _)| kind).collect();
+    // Nobody configures anything by a report.
+    let mut defined: Vec<_> =
+        specs().into_iter().map(|(kind, _)| kind).filter(|kind| kind != "Report").collect();
     let mut known: Vec<_> = CONFIGURATION.iter().map(|one| one.kind.to_owned()).collect();
     defined.sort();
     known.sort();
     assert_eq!(defined, known);
-    for (file, definition) in crds() {
+    let of_configuration = |(_, definition): &(String, Value)| definition["spec"]["group"] == group::CONFIG;
+    for (file, definition) in crds().into_iter().filter(of_configuration) {
         let kind = CONFIGURATION.iter().find(|one| definition["spec"]["names"]["kind"] == one.kind).unwrap();
         assert_eq!(definition["spec"]["names"]["plural"], kind.plural, "{file}");
         let described = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"];
@@ -60,6 +65,7 @@ fn definitions_print_status_and_age_and_keep_status_apart() {
         let columns = version["additionalPrinterColumns"].as_array().unwrap();
         let names: Vec<_> = columns.iter().map(|column| column["name"].as_str().unwrap()).collect();
         let expected: &[&str] = match definition["spec"]["names"]["kind"].as_str().unwrap() {
+            "Report" => continue,
             "BlueprintBinding" => &["Disabled", "Status", "Age"],
             _ => &["Status", "Age"],
         };
@@ -67,6 +73,29 @@ fn definitions_print_status_and_age_and_keep_status_apart() {
         assert_eq!(columns[columns.len() - 2]["jsonPath"], ".status.validation");
         assert!(version["subresources"]["status"].is_object(), "{file}");
         assert_eq!(definition["spec"]["scope"], "Namespaced");
+    }
+}
+
+/// What a report found stands beside its specification, under the names that are documented.
+#[test]
+fn a_report_has_results_and_no_status() {
+    let (_, definition) = crds().into_iter().find(|(file, _)| file.starts_with("reports.")).unwrap();
+    assert_eq!(definition["metadata"]["name"], "reports.reporting.kio.kasten.io");
+    let version = &definition["spec"]["versions"][0];
+    let columns = version["additionalPrinterColumns"].as_array().unwrap();
+    let names: Vec<_> = columns.iter().map(|column| column["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["License", "DR", "Time", "Age"]);
+    let schema = &version["schema"]["openAPIV3Schema"]["properties"];
+    assert!(version["subresources"].is_null() && schema["status"].is_null());
+    for path in [
+        "licensing/properties/status",
+        "polices/properties/k10DR/properties/status",
+        "actions/properties/countStats/additionalProperties/properties/completed",
+        "compliance/properties/someNonCompliantApps",
+        "k10Services/items/properties/diskUsage",
+    ] {
+        let found = schema["results"]["properties"].pointer(&format!("/{path}"));
+        assert!(found.is_some_and(|found| found["description"].is_string()), "{path}");
     }
 }
 

@@ -20,14 +20,20 @@ fn kinds_print_the_documented_columns() {
         ("BackupAction", &["NAME", "AGE"]),
         ("RestoreAction", &["NAME", "AGE"]),
         ("ExportAction", &["NAME", "AGE"]),
+        ("ImportAction", &["NAME", "AGE"]),
+        ("ReportAction", &["NAME", "AGE"]),
         ("BatchRestoreAction", &["NAME", "CREATED AT", "STATE", "PCT", "SUBJECTS"]),
         ("RetireAction", &["NAME", "CREATED AT"]),
+        ("BackupClusterAction", &["NAME", "CREATED AT"]),
+        ("RestoreClusterAction", &["NAME", "CREATED AT"]),
+        ("ClusterRestorePoint", &["NAME", "CREATED AT"]),
         ("ValidateAction", &["NAME", "AGE"]),
         ("RestorePoint", &["NAME", "AGE"]),
         ("RestorePointContent", &["NAME", "AGE"]),
         ("Application", &["NAME", "AGE"]),
         ("KastenDRReview", &["NAME", "SOURCE CLUSTERID", "RESTOREPOINTS", "PHASE", "ERROR", "STATE"]),
         ("KastenDRRestore", &["NAME", "SOURCECLUSTERID", "PHASE", "STATE", "ERROR"]),
+        ("Passkey", &["NAME", "VALID"]),
         ("StorageRepository", &["NAME", "LOCATIONTYPE", "AGE"]),
     ] {
         assert_eq!(headings(kind(name), 0), expected, "{name}");
@@ -60,7 +66,7 @@ fn kinds_are_found_by_path_and_by_row() {
         assert_eq!(find_kind(kind.group, kind.plural).map(|found| found.kind), Some(kind.kind));
         assert_eq!(kind_of_row(&kind.row_kind()).map(|found| found.kind), Some(kind.kind));
         assert_eq!(kind.singular, kind.kind.to_lowercase());
-        let stem = kind.singular.strip_suffix('y');
+        let stem = kind.singular.strip_suffix('y').filter(|stem| !stem.ends_with('e'));
         let plural = stem.map_or_else(|| format!("{}s", kind.singular), |stem| format!("{stem}ies"));
         assert_eq!(kind.plural, plural);
     }
@@ -76,17 +82,22 @@ fn only_what_clients_may_make_can_be_made() {
         creatable,
         [
             "BackupAction",
+            "BackupClusterAction",
             "BatchRestoreAction",
             "CancelAction",
             "ExportAction",
+            "ReportAction",
             "RestoreAction",
+            "RestoreClusterAction",
             "RunAction",
             "ValidateAction",
             "RestorePoint",
+            "Passkey",
             "KastenDRRestore",
             "KastenDRReview"
         ]
     );
+    assert_eq!(kind("ImportAction").verbs, ALL_BUT_CREATE);
     assert_eq!(kind("Application").verbs, READ_VERBS);
     let patchable: Vec<_> = KINDS.iter().filter(|kind| kind.allows(Verb::Patch)).collect();
     assert_eq!(patchable.iter().map(|kind| kind.kind).collect::<Vec<_>>(), ["StorageRepository"]);
@@ -114,6 +125,40 @@ fn check_references(name: &str, spec: Value, expected: &[&str]) {
         })
         .collect();
     assert_eq!(printed, expected, "{name}");
+}
+
+#[test]
+fn what_lies_in_no_namespace_needs_rights_in_the_whole_cluster() {
+    let of_cluster = json!({ "kind": "ClusterRestorePoint", "name": "x1" });
+    check_references(
+        "ExportAction",
+        json!({ "subject": of_cluster, "profile": { "name": "p" } }),
+        &[
+            "get clusterrestorepoints.apps.kio.kasten.io */x1",
+            "get profiles.config.kio.kasten.io kasten-io/p",
+        ],
+    );
+    for kind in ["RestoreClusterAction", "ValidateAction"] {
+        let subject = json!({ "subject": of_cluster });
+        check_references(kind, subject, &["get clusterrestorepoints.apps.kio.kasten.io */x1"]);
+    }
+    check_references("BackupClusterAction", json!({}), &[]);
+    check_references(
+        "BatchRestoreAction",
+        json!({ "targetNamespacePrefix": "new-", "subjects": [
+            { "namespace": "kasten-io-cluster" },
+            { "namespace": "kasten-io-cluster", "restorePointName": "x1" },
+            { "namespace": "kasten-io-cluster", "restorePointContentName": "c1" },
+        ] }),
+        &[
+            "list clusterrestorepoints.apps.kio.kasten.io */*",
+            "create restoreclusteractions.actions.kio.kasten.io */*",
+            "get clusterrestorepoints.apps.kio.kasten.io */x1",
+            "create restoreclusteractions.actions.kio.kasten.io */*",
+            "get restorepointcontents.apps.kio.kasten.io */c1",
+            "create restoreclusteractions.actions.kio.kasten.io */*",
+        ],
+    );
 }
 
 #[test]
@@ -166,6 +211,16 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
         ],
     );
     check_references(
+        "ImportAction",
+        json!({ "profile": { "name": "p", "namespace": "elsewhere" }, "receiveString": "r" }),
+        &["get profiles.config.kio.kasten.io kasten-io/p"],
+    );
+    check_references(
+        "ReportAction",
+        json!({ "subject": { "name": "kasten-io", "namespace": "kasten-io" }, "statsIntervalDays": 1 }),
+        &["get namespaces. */kasten-io", "create reports.reporting.kio.kasten.io kasten-io/*"],
+    );
+    check_references(
         "ValidateAction",
         json!({ "subject": point }),
         &["get restorepoints.apps.kio.kasten.io bank/x1"],
@@ -186,10 +241,21 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
         &["get retireactions.actions.kio.kasten.io */r"],
     );
     check_references(
+        "CancelAction",
+        json!({ "subject": { "kind": "BackupClusterAction", "name": "b" } }),
+        &["get backupclusteractions.actions.kio.kasten.io */b"],
+    );
+    check_references(
         "RestorePoint",
         json!({ "restorePointContentRef": { "name": "c" } }),
         &["get restorepointcontents.apps.kio.kasten.io */c"],
     );
+    for (secret, expected) in [
+        (json!({ "name": "s", "namespace": "vaults" }), "get secrets. vaults/s"),
+        (json!({ "name": "s" }), "get secrets. kasten-io/s"),
+    ] {
+        check_references("Passkey", json!({ "secret": secret }), &[expected]);
+    }
     check_references(
         "KastenDRReview",
         json!({ "sourceClusterInfo": { "profileName": "p", "sourceClusterID": "c" } }),

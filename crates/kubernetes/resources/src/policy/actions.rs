@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rules;
 use super::timing::{FrequencyName, Retention};
 use crate::actions::export::ExportData;
-use crate::parts::{Filters, Hooks, ObjectReference};
+use crate::parts::{Filters, Hooks, ObjectReference, ReceiveString};
 use crate::schema::open_object;
 
 /// One action of a run.
@@ -121,10 +121,9 @@ pub struct ImportParameters {
     /// The profile of the location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ObjectReference>,
-    /// As the export shows it.
-    #[schemars(length(max = 65536))]
+    /// As the details of the exporting run, or of one of its exports, show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receive_string: Option<String>,
+    pub receive_string: Option<ReceiveString>,
 }
 
 /// Which span a report covers. The sum must not be zero.

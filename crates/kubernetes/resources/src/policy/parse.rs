@@ -1,16 +1,16 @@
 //! From a policy in the cluster to plain schedule, retention and selector, with every fault as a sentence.
 
-use keelson_model::names::{CLUSTER_SCOPE, DR_POLICY, label};
+use keelson_model::names::{DR_POLICY, label};
 use keelson_model::naming::check_label_value;
 use keelson_model::recovery::{CatalogSnapshots, DrMode};
-use keelson_model::retention::Retention;
+use keelson_model::retention::{Retention, Tier};
 use keelson_model::schedule::{Frequency, Schedule};
 use keelson_model::selector::{self, ApplicationSelector, SelectorSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{MatchOperator, PolicyAction, PolicyActionKind, PolicySpec, Selector};
-use crate::parts::ObjectReference;
+use crate::parts::{Filters, ObjectReference, ReceiveString};
 
 /// A policy whose specification was found sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct ParsedPolicy {
     /// The profile that backups are made with, if any.
     pub backup_profile: Option<String>,
     pub exports: Vec<ParsedExport>,
+    /// Set if a run imports.
+    pub import: Option<ParsedImport>,
+    /// Set if a run reports, and does nothing else.
+    pub report: Option<ParsedReport>,
     /// Set if this is the policy that protects the platform itself.
     pub disaster_recovery: Option<DrPolicy>,
     /// What is asked for and not done by this version, in sentences.
@@ -40,6 +44,30 @@ pub struct ParsedExport {
     pub frequency: Option<Frequency>,
     /// None means as the policy says.
     pub retention: Option<Retention>,
+}
+
+/// The import action of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedImport {
+    pub profile: String,
+    pub receive_string: ReceiveString,
+    /// Set if what was imported is restored.
+    pub restore: Option<ParsedRestore>,
+}
+
+/// How what was imported is restored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ParsedRestore {
+    /// As the restore has them; null for none.
+    pub filters: Value,
+    pub overwrite_existing: bool,
+}
+
+/// The report action of a policy: of which span before the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParsedReport {
+    pub days: u32,
+    pub hours: u32,
 }
 
 /// What is particular to the policy that protects the platform itself.
@@ -59,7 +87,9 @@ impl ParsedPolicy {
     /// The profiles that must exist and be fit, each once.
     pub fn profiles(&self) -> Vec<&str> {
         let exports = self.exports.iter().map(|export| export.profile.as_str());
-        let mut names: Vec<_> = self.backup_profile.as_deref().into_iter().chain(exports).collect();
+        let import = self.import.iter().map(|import| import.profile.as_str());
+        let mut names: Vec<_> =
+            self.backup_profile.as_deref().into_iter().chain(exports).chain(import).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -72,6 +102,10 @@ impl ParsedPolicy {
         }
         if self.disaster_recovery.is_some() {
             return vec![format!("policy '{DR_POLICY}' belongs into namespace '{install_namespace}'")];
+        }
+        let of_platform = [(self.report.is_some(), "reports"), (self.import.is_some(), "imports")];
+        if let Some((_, does)) = of_platform.into_iter().find(|(holds, _)| *holds) {
+            return vec![format!("a policy that {does} belongs into namespace '{install_namespace}'")];
         }
         let outside =
             self.selector.as_ref().and_then(|selector| selector.check_within(&self.namespace).err());
@@ -97,6 +131,8 @@ pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
     let selector = parser.selector(&spec);
     parser.actions(&spec.actions);
     let exports = parser.exports(&spec.actions, frequency);
+    let import = parser.import(&spec.actions);
+    let report = parser.report(&spec, frequency);
     let backup_profile = parser.backup_profile(&spec.actions);
     let is_dr = name == DR_POLICY;
     if spec.kdr_snapshot_configuration.is_some() && !is_dr {
@@ -114,6 +150,8 @@ pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
         selector,
         backup_profile,
         exports,
+        import,
+        report,
         disaster_recovery,
         ignored: if is_dr { Vec::new() } else { ignored(&spec) },
     })
@@ -127,6 +165,17 @@ fn ignored(spec: &PolicySpec) -> Vec<String> {
     }
     if spec.enable_staggering == Some(true) {
         ignored.push("spec.enableStaggering: runs start at their full time".to_owned());
+    }
+    let does = |kind| spec.actions.iter().any(|action| action.action == kind);
+    let selects = spec.selector.as_ref().is_some_and(|selector| !selector.is_empty());
+    if selects && does(PolicyActionKind::Report) {
+        ignored.push("spec.selector: a report is of every application".to_owned());
+    }
+    if selects && does(PolicyActionKind::Import) {
+        ignored.push("spec.selector: the receive string says what is imported".to_owned());
+    }
+    if spec.retention.is_some() && does(PolicyActionKind::Import) {
+        ignored.push("spec.retention: what is imported goes when its source retires it".to_owned());
     }
     for (index, action) in spec.actions.iter().enumerate() {
         let backup = action.backup_parameters.as_ref();
@@ -204,9 +253,7 @@ impl Parser {
 
     fn selector(&mut self, spec: &PolicySpec) -> Option<ApplicationSelector> {
         let backs_up = spec.actions.iter().any(|action| action.action == PolicyActionKind::Backup);
-        let is_empty =
-            |selector: &Selector| selector.match_expressions.is_empty() && selector.match_labels.is_empty();
-        match spec.selector.as_ref().filter(|selector| backs_up || !is_empty(selector)) {
+        match spec.selector.as_ref().filter(|selector| backs_up || !selector.is_empty()) {
             None => {
                 if backs_up {
                     self.refuse("spec.selector is required for a policy that backs up");
@@ -216,11 +263,6 @@ impl Parser {
             Some(selector) => match ApplicationSelector::new(&plain_selector(selector)) {
                 Ok(selector) => {
                     // Accepted in silence they would leave what they name unprotected.
-                    if selector.selects_cluster_scope() {
-                        self.refuse(format!(
-                            "spec.selector: '{CLUSTER_SCOPE}': this version backs up no cluster-scoped resources"
-                        ));
-                    }
                     if selector.selects_machines() {
                         self.refuse("spec.selector: this version backs up no virtual machines by themselves");
                     }
@@ -244,14 +286,6 @@ impl Parser {
         }
         for (index, action) in actions.iter().enumerate() {
             let kind = action.action.as_str();
-            match action.action {
-                PolicyActionKind::Backup | PolicyActionKind::Export => {}
-                PolicyActionKind::Import | PolicyActionKind::Restore | PolicyActionKind::Report => {
-                    self.refuse(format!(
-                        "spec.actions[{index}]: action '{kind}' is not supported by this version"
-                    ));
-                }
-            }
             if actions[..index].iter().any(|earlier| earlier.action == action.action) {
                 self.refuse(format!("spec.actions[{index}]: action '{kind}' appears twice"));
             }
@@ -296,6 +330,93 @@ impl Parser {
             exports.push(ParsedExport { profile, frequency: own, retention });
         }
         exports
+    }
+
+    /// What another installation exported belongs to no application that is selected here.
+    fn import(&mut self, actions: &[PolicyAction]) -> Option<ParsedImport> {
+        use PolicyActionKind::{Import, Restore};
+        let kinds: Vec<_> = actions.iter().map(|action| action.action).collect();
+        if !kinds.contains(&Import) {
+            if kinds.contains(&Restore) {
+                self.refuse("spec.actions: a restore needs an import before it");
+            }
+            return None;
+        }
+        if kinds != [Import] && kinds != [Import, Restore] {
+            self.refuse("spec.actions: an import stands alone, or before a restore");
+            return None;
+        }
+        let path = "spec.actions[0].importParameters";
+        let parameters = actions[0].import_parameters.clone().unwrap_or_default();
+        let profile = parameters.profile.as_ref().and_then(named);
+        if profile.is_none() {
+            self.refuse(format!("{path}.profile is required"));
+        }
+        let receive_string = parameters.receive_string.filter(|text| !text.0.trim().is_empty());
+        if receive_string.is_none() {
+            self.refuse(format!(
+                "{path}.receiveString is required: the details of the exporting run show it"
+            ));
+        }
+        let restore = actions.get(1).map(|restore| self.restore(&restore.restore_parameters));
+        Some(ParsedImport { profile: profile?, receive_string: receive_string?, restore })
+    }
+
+    fn restore(&mut self, parameters: &Value) -> ParsedRestore {
+        let path = "spec.actions[1].restoreParameters";
+        let mut restore = ParsedRestore::default();
+        for (field, value) in parameters.as_object().into_iter().flatten() {
+            let is_empty = match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::String(text) => text.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                Value::Object(fields) => fields.is_empty(),
+                Value::Bool(true) | Value::Number(_) => false,
+            };
+            match (field.as_str(), is_empty) {
+                (_, true) => {}
+                ("filters", false) => match Filters::deserialize(value) {
+                    Ok(_) => restore.filters = value.clone(),
+                    Err(error) => self.refuse(format!("{path}.filters: {error}")),
+                },
+                ("overwriteExisting", false) if *value == true => restore.overwrite_existing = true,
+                (_, false) => self.refuse(format!("{path}.{field} is not supported by this version")),
+            }
+        }
+        restore
+    }
+
+    /// A report is of the whole platform, and only one tier of reports is kept: that of the policy's frequency.
+    fn report(&mut self, spec: &PolicySpec, frequency: Frequency) -> Option<ParsedReport> {
+        let is_report = |action: &PolicyAction| action.action == PolicyActionKind::Report;
+        let index = spec.actions.iter().position(is_report)?;
+        if spec.actions.iter().any(|action| !is_report(action)) {
+            self.refuse("spec.actions: a report is the only action of its policy");
+        }
+        let retention = spec.retention.as_ref().map(Retention::from).unwrap_or_default();
+        if let Some(tier) = frequency.tier() {
+            if retention.count(tier) == 0 {
+                self.refuse(format!(
+                    "spec.retention.{tier} is required for a policy that reports {frequency}"
+                ));
+            }
+            let others = Tier::ALL.into_iter().filter(|other| *other > tier && retention.count(*other) > 0);
+            let others = others.map(|other| {
+                format!("spec.retention.{other}: of reports only the tier of the policy's frequency is kept, '{tier}'")
+            });
+            self.faults.extend(others);
+        }
+        let parameters = spec.actions[index].report_parameters.clone().unwrap_or_default();
+        let count = |given: Option<i32>| u32::try_from(given.unwrap_or(0)).unwrap_or(0);
+        let days = count(parameters.stats_interval_days);
+        let hours = count(parameters.stats_interval_hours);
+        if days + hours == 0 {
+            self.refuse(format!(
+                "spec.actions[{index}].reportParameters: the sum of statsIntervalDays and statsIntervalHours must not be \
+                 zero"
+            ));
+        }
+        Some(ParsedReport { days, hours })
     }
 
     fn export_frequency(&mut self, path: &str, own: Option<Frequency>, frequency: Frequency) {

@@ -5,7 +5,7 @@ use keelson_model::retention::Retention;
 use keelson_model::schedule::Frequency;
 use serde_json::{Value, json};
 
-use super::parse::{ParsedPolicy, parse};
+use super::parse::{ParsedPolicy, ParsedReport, ParsedRestore, parse};
 
 fn policy(name: &str, namespace: &str, spec: Value) -> Value {
     json!({ "metadata": { "name": name, "namespace": namespace }, "spec": spec })
@@ -228,14 +228,127 @@ fn a_wrong_action_is_named() {
         ),
         (
             "/actions/1",
-            json!({ "action": "report" }),
-            "spec.actions[1]: action 'report' is not supported by this version",
+            json!({ "action": "import" }),
+            "spec.actions: an import stands alone, or before a restore",
         ),
         ("/actions/1", json!({ "action": "backup" }), "spec.actions[1]: action 'backup' appears twice"),
         ("/actions/0/backupParameters", hooks, "spec.actions[0]: hooks are not supported by this version"),
     ] {
         check_fault(pointer, value, message);
     }
+}
+
+fn reports() -> Value {
+    json!({
+        "frequency": "@daily",
+        "retention": { "daily": 30 },
+        "selector": {},
+        "actions": [{ "action": "report", "reportParameters": { "statsIntervalDays": 1, "statsIntervalHours": 12 } }],
+    })
+}
+
+#[test]
+fn a_policy_that_reports_needs_no_selector_and_keeps_one_tier() {
+    let parsed = parse(&policy("k10-system-reports-policy", "kasten-io", reports())).unwrap();
+    assert_eq!(parsed.report, Some(ParsedReport { days: 1, hours: 12 }));
+    assert_eq!((parsed.selector.is_none(), parsed.check_placement("kasten-io").len()), (true, 0));
+    assert_eq!(parsed.ignored, Vec::<String>::new());
+    assert_eq!(
+        parsed.check_placement("elsewhere"),
+        ["a policy that reports belongs into namespace 'elsewhere'"]
+    );
+    let check = |pointer: &str, value: Value, expected: &[&str]| {
+        let mut spec = reports();
+        *spec.pointer_mut(pointer).unwrap() = value;
+        assert_eq!(parse(&policy("reports", "kasten-io", spec)).unwrap_err(), expected, "{pointer}");
+    };
+    let wanting = "spec.retention.daily is required for a policy that reports @daily";
+    let nothing = "spec.retention keeps nothing; give at least one tier a number above 0";
+    check("/retention", json!({}), &[nothing, wanting]);
+    check("/retention", Value::Null, &[wanting]);
+    check(
+        "/retention",
+        json!({ "daily": 7, "weekly": 4 }),
+        &["spec.retention.weekly: of reports only the tier of the policy's frequency is kept, 'daily'"],
+    );
+    let zero = "spec.actions[0].reportParameters: the sum of statsIntervalDays and statsIntervalHours must not be zero";
+    check("/actions/0", json!({ "action": "report" }), &[zero]);
+}
+
+/// A report beside a backup would be kept by the tiers of the backup.
+#[test]
+fn a_report_is_the_only_action_of_its_policy() {
+    let mut spec = reports();
+    spec["actions"].as_array_mut().unwrap().push(json!({ "action": "backup" }));
+    spec["selector"] = of_namespaces(&["shop"]);
+    let faults = parse(&policy("reports", "kasten-io", spec)).unwrap_err();
+    assert_eq!(faults, ["spec.actions: a report is the only action of its policy"]);
+    let mut selects = reports();
+    selects["selector"] = of_namespaces(&["shop"]);
+    let parsed = parse(&policy("reports", "kasten-io", selects)).unwrap();
+    assert_eq!(parsed.ignored, ["spec.selector: a report is of every application"]);
+    let mut by_hand = reports();
+    by_hand["frequency"] = json!("@onDemand");
+    by_hand.as_object_mut().unwrap().remove("retention");
+    assert!(parse(&policy("reports", "kasten-io", by_hand)).is_ok());
+}
+
+fn imports(parameters: Value) -> Value {
+    let import = json!({ "profile": { "name": "theirs" }, "receiveString": "keelson0.00.00" });
+    json!({
+        "frequency": "@hourly",
+        "actions": [
+            { "action": "import", "importParameters": import },
+            { "action": "restore", "restoreParameters": parameters },
+        ],
+    })
+}
+
+#[test]
+fn a_policy_that_imports_needs_no_selector_and_may_restore() {
+    let filters = json!({ "includeResources": [{ "resource": "configmaps" }] });
+    let restored = imports(json!({ "filters": filters, "overwriteExisting": true, "dataOnly": false }));
+    let parsed = parse(&policy("theirs", "kasten-io", restored)).unwrap();
+    let import = parsed.import.clone().unwrap();
+    assert_eq!(import.restore, Some(ParsedRestore { filters, overwrite_existing: true }));
+    assert_eq!((parsed.profiles(), parsed.selector.is_none()), (vec!["theirs"], true));
+    assert!(!format!("{parsed:?}").contains("keelson0"), "it would stand in logs");
+    assert_eq!(
+        parsed.check_placement("elsewhere"),
+        ["a policy that imports belongs into namespace 'elsewhere'"]
+    );
+    let mut alone = imports(Value::Null);
+    alone["actions"].as_array_mut().unwrap().pop();
+    alone["retention"] = json!({ "hourly": 3 });
+    let parsed = parse(&policy("theirs", "kasten-io", alone)).unwrap();
+    assert_eq!(parsed.import.and_then(|import| import.restore), None);
+    assert_eq!(parsed.ignored, ["spec.retention: what is imported goes when its source retires it"]);
+}
+
+#[test]
+fn a_wrong_import_is_named() {
+    let check = |change: &dyn Fn(&mut Value), expected: &[&str]| {
+        let mut spec = imports(json!({}));
+        change(&mut spec);
+        assert_eq!(parse(&policy("theirs", "kasten-io", spec.clone())).unwrap_err(), expected, "{spec}");
+    };
+    let parameters = "spec.actions[0].importParameters";
+    let profile = format!("{parameters}.profile is required");
+    let receive = format!("{parameters}.receiveString is required: the details of the exporting run show it");
+    check(&|spec| spec["actions"][0] = json!({ "action": "import" }), &[&profile, &receive]);
+    check(&|spec| spec["actions"][0]["importParameters"]["receiveString"] = json!(" "), &[&receive]);
+    check(
+        &|spec| spec["actions"].as_array_mut().unwrap().reverse(),
+        &["spec.actions: an import stands alone, or before a restore"],
+    );
+    check(
+        &|spec| spec["actions"][1]["restoreParameters"] = json!({ "transforms": [{ "name": "t" }] }),
+        &["spec.actions[1].restoreParameters.transforms is not supported by this version"],
+    );
+    check(
+        &|spec| drop(spec["actions"].as_array_mut().unwrap().remove(0)),
+        &["spec.actions: a restore needs an import before it"],
+    );
 }
 
 #[test]
@@ -263,16 +376,24 @@ fn selectors_that_this_version_does_nothing_for_are_refused() {
         let faults = parse(&policy("nightly", "kasten-io", spec)).unwrap_err();
         assert!(faults.iter().any(|fault| fault.contains(expected)), "{faults:?}");
     };
-    let values = json!(["shop", "kasten-io-cluster"]);
-    check(
-        json!({ "key": "k10.kasten.io/appNamespace", "operator": "In", "values": values }),
-        "no cluster-scoped resources",
-    );
     let values = json!(["shop/db"]);
     check(
         json!({ "key": "k10.kasten.io/virtualMachineRef", "operator": "In", "values": values }),
         "no virtual machines",
     );
+}
+
+#[test]
+fn a_policy_may_select_the_cluster_scope_from_the_install_namespace_only() {
+    let mut spec = nightly();
+    let values = json!(["*", "kasten-io-cluster"]);
+    spec["selector"] = json!({ "matchExpressions": [
+        { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": values } ] });
+    let parsed = parse(&policy("nightly", "kasten-io", spec.clone())).unwrap();
+    assert!(parsed.selector.as_ref().is_some_and(|selector| selector.selects_cluster_scope()));
+    assert_eq!(parsed.check_placement("kasten-io"), [""; 0]);
+    let elsewhere = parse(&policy("nightly", "shop", spec)).unwrap().check_placement("kasten-io");
+    assert!(elsewhere.iter().any(|fault| fault.contains("may select only")), "{elsewhere:?}");
 }
 
 /// Each was accepted and passed over in silence.

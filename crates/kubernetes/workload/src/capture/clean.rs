@@ -52,6 +52,7 @@ pub(crate) fn clean(kind: &Kind, object: &mut Value) -> Option<Value> {
         ("", "ServiceAccount") => clean_service_account(object),
         ("", "PersistentVolumeClaim") => drop(fields(object, "spec").map(|spec| spec.remove("volumeName"))),
         ("batch", "Job") => clean_job(object),
+        ("rbac.authorization.k8s.io", "ClusterRole") => clean_cluster_role(object),
         _ => {}
     }
     managed_fields
@@ -146,6 +147,13 @@ fn clean_service_account(object: &mut Value) {
             references.retain(|reference| !issued(reference));
         }
         remove_if_empty(account, list);
+    }
+}
+
+/// The rules of a role that gathers other roles are the controller's.
+fn clean_cluster_role(object: &mut Value) {
+    if object["aggregationRule"].is_object() {
+        object.as_object_mut().map(|role| role.remove("rules"));
     }
 }
 

@@ -36,11 +36,11 @@ pub(super) enum Item {
 
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, RequestError>> + Send>>;
 
-/// The objects of one kind in one namespace.
+/// The objects of one kind: in one namespace, or outside all of them.
 pub(super) struct Pages<'a> {
     cluster: &'a Cluster,
     kind: &'a Kind,
-    namespace: &'a str,
+    namespace: Option<&'a str>,
     /// Where the current page began; empty for the first.
     token: String,
     page: Option<Page>,
@@ -70,7 +70,7 @@ struct EnvelopeMetadata {
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(cluster: &'a Cluster, kind: &'a Kind, namespace: &'a str) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, kind: &'a Kind, namespace: Option<&'a str>) -> Self {
         Self {
             cluster,
             kind,
@@ -123,7 +123,7 @@ impl<'a> Pages<'a> {
     }
 
     async fn open(&mut self) -> Result<Page, RequestError> {
-        let mut url = named(Verb::List, self.kind, self.kind.collection_url(Some(self.namespace)))?;
+        let mut url = named(Verb::List, self.kind, self.kind.collection_url(self.namespace))?;
         push_query(&mut url, "limit", &PAGE_OBJECTS.to_string());
         if !self.token.is_empty() {
             push_query(&mut url, "continue", &self.token);

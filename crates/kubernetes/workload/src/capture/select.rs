@@ -1,7 +1,9 @@
-//! What of a namespace belongs to an application, and why the rest is left out. Pure.
+//! What of a namespace belongs to an application, and why the rest is left out; of the cluster scope as `cluster_scope`
+//! says. Pure.
 
 use serde_json::Value;
 
+use super::cluster_scope;
 use crate::cluster::{Freshness, ServedKind, ServedKinds, Unanswered};
 use crate::filters::{Asked, Filters, Selectable};
 use crate::kinds::{Kind, Scope, split_api_version};
@@ -46,7 +48,7 @@ const LEFT_OUT: &[(&str, &str, Firmness, &str)] = &[
 
 /// Groups of the platform itself. It protects them by its own recovery; captured with an application they
 /// would bring back old actions and policies.
-const OWN_GROUPS_SUFFIX: &str = ".kio.kasten.io";
+pub(super) const OWN_GROUPS_SUFFIX: &str = ".kio.kasten.io";
 
 /// Group, kind, owner's kind (`*` for any controller): what a built-in controller makes again.
 /// Objects of other controllers are kept, with their owner references.
@@ -74,6 +76,8 @@ pub(super) enum KindVerdict {
 
 #[derive(Clone, Copy)]
 pub(super) struct Selection<'a> {
+    /// Of the kinds that are read.
+    pub(super) scope: Scope,
     pub(super) filters: &'a Filters,
     pub(super) served: &'a ServedKinds,
 }
@@ -81,10 +85,13 @@ pub(super) struct Selection<'a> {
 impl Selection<'_> {
     pub(super) fn judge_kind(&self, served: &ServedKind) -> KindVerdict {
         let kind = &served.kind;
-        if kind.scope == Scope::Cluster || !served.can("list") {
+        if kind.scope != self.scope || !served.can("list") {
             return KindVerdict::NotAsked;
         }
         let asked = self.filters.ask(kind, &served.versions);
+        if self.scope == Scope::Cluster {
+            return cluster_scope::judge_kind(served, asked, is_never_captured(kind));
+        }
         if asked == Asked::No {
             return KindVerdict::NotAsked;
         }
@@ -111,11 +118,19 @@ impl Selection<'_> {
             return told().any(|served| self.judge_kind(served) == KindVerdict::Read);
         }
         let all = Kind::namespaced(&unanswered.to_string(), "", ALL);
-        left_out(&all).is_none() && self.filters.may_select_of(group, version)
+        left_out(&all).is_none()
+            && match self.scope {
+                Scope::Namespaced => self.filters.may_select_of(group, version),
+                // The API server itself answers for what is captured by default.
+                Scope::Cluster => self.filters.may_name_of(group, version),
+            }
     }
 
     pub(super) fn selects(&self, served: &ServedKind, object: &Value) -> bool {
-        let default = left_out(&served.kind).is_none();
+        let default = match self.scope {
+            Scope::Namespaced => left_out(&served.kind).is_none(),
+            Scope::Cluster => cluster_scope::is_default(&served.kind),
+        };
         self.filters.selects(&served.kind, &served.versions, &Selectable::of(object), default)
     }
 
@@ -124,6 +139,9 @@ impl Selection<'_> {
         let (kind, metadata) = (&*served.kind, &object["metadata"]);
         if !metadata["deletionTimestamp"].is_null() {
             return Some(OmissionReason::BeingDeleted);
+        }
+        if self.scope == Scope::Cluster {
+            return cluster_scope::omit(kind, object);
         }
         if kind.is("", "Secret") && object["type"] == "kubernetes.io/service-account-token" {
             return Some(OmissionReason::ServiceAccountToken);
@@ -165,9 +183,10 @@ fn left_out(kind: &Kind) -> Option<(Firmness, &'static str)> {
     LEFT_OUT.iter().find(is_row).map(|row| (row.2, row.3))
 }
 
-/// Why no object of the kind belongs to any application, whoever asks.
+/// Why no object of the kind is captured, whoever asks.
 pub(crate) fn is_never_captured(kind: &Kind) -> Option<&'static str> {
-    left_out(kind).filter(|(firmness, _)| *firmness == Always).map(|(_, why)| why)
+    let of_any = left_out(kind).filter(|(firmness, _)| *firmness == Always).map(|(_, why)| why);
+    of_any.or_else(|| cluster_scope::left_out(kind))
 }
 
 fn is_made_by_cluster(kind: &Kind, metadata: &Value) -> bool {

@@ -53,7 +53,7 @@ const ALL: &[&str] = &["create", "get", "list"];
 
 async fn capture(answers: Vec<(&'static str, Value)>) -> (CaptureReport, Vec<String>) {
     let request = CaptureRequest {
-        namespace: "shop".parse().expect("a name"),
+        scope: CaptureScope::Application("shop".parse().expect("a name")),
         filters: Filters::default(),
         status: StatusRule::Drop,
     };

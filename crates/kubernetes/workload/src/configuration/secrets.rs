@@ -26,6 +26,9 @@ pub struct Secret {
     pub uid: String,
 }
 
+/// How often a Secret is edited again that others change at the same time.
+const EDITS_AGAIN_MAX: usize = 5;
+
 impl Secret {
     pub fn opaque(at: NamespacedName, data: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         Self {
@@ -120,6 +123,31 @@ impl Cluster {
     /// Makes the Secret carry these values, whatever it carried under our name before.
     pub async fn apply_secret(&self, secret: &Secret) -> Result<(), RequestError> {
         self.apply_object(&secret_kind(), &secret.to_value()).await.map(drop)
+    }
+
+    /// Changes the values of the Secret and nothing else of it; one that is absent is made. Where somebody else changes it
+    /// meanwhile it is read and edited again.
+    pub async fn edit_secret(
+        &self,
+        at: &NamespacedName,
+        edit: impl Fn(&mut BTreeMap<String, Zeroizing<Vec<u8>>>),
+    ) -> Result<(), RequestError> {
+        let mut tries = 0;
+        loop {
+            let found = self.read_object(&secret_kind(), Some(&at.namespace), &at.name).await?;
+            let Some(mut object) = found else {
+                let mut secret = Secret::opaque(at.clone(), []);
+                edit(&mut secret.data);
+                return self.apply_secret(&secret).await;
+            };
+            let mut secret = Secret::parse(&object);
+            edit(&mut secret.data);
+            object["data"] = secret.to_value()["data"].take();
+            match self.replace_object(&secret_kind(), &object).await {
+                Err(error) if error.is_status(409) && tries < EDITS_AGAIN_MAX => tries += 1,
+                replaced => return replaced.map(drop),
+            }
+        }
     }
 
     pub async fn delete_secret(&self, at: &NamespacedName) -> Result<(), RequestError> {

@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::configuration::SubjectReview;
 use crate::impersonation::{Impersonation, Requester};
 use crate::kinds::{Kind, Scope};
+use crate::names::NamespaceName;
 
 /// A restore does what its requester may do.
 #[derive(Debug, Clone)]
@@ -55,13 +56,17 @@ impl<'a> Reviews<'a> {
         self.check_one(requester, verb, kind).await?;
         // The API server asks for these by itself, but of us and not of the requester.
         match kind.kind.as_str() {
-            "Role" if verb != "delete" => self.check_one(requester, "escalate", kind).await,
+            "Role" | "ClusterRole" if verb != "delete" => self.check_one(requester, "escalate", kind).await,
             // Binding rights names a role; being allowed to bind any role is asked for, which is more, not less.
             "RoleBinding" if verb != "delete" => {
                 let roles = Kind::namespaced("rbac.authorization.k8s.io/v1", "Role", "roles");
                 let cluster_roles = Kind { resource: "clusterroles".to_owned(), ..roles.clone() };
                 self.check_one(requester, "bind", &roles).await?;
                 self.check_one(requester, "bind", &cluster_roles).await
+            }
+            "ClusterRoleBinding" if verb != "delete" => {
+                let roles = Kind::cluster("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles");
+                self.check_one(requester, "bind", &roles).await
             }
             _ => Ok(()),
         }
@@ -86,14 +91,14 @@ impl<'a> Reviews<'a> {
     }
 
     async fn review(&self, requester: &Requester, verb: &'static str, kind: &Kind) -> Result<bool, Stop> {
-        let namespaced = kind.scope == Scope::Namespaced;
+        let namespace = self.request.scope.target().filter(|_| kind.scope == Scope::Namespaced);
         let review = SubjectReview {
             requester,
             verb,
             group: &kind.group,
             resource: &kind.resource,
             subresource: "",
-            namespace: if namespaced { self.request.target.as_str() } else { "" },
+            namespace: namespace.map_or("", NamespaceName::as_str),
             name: "",
         };
         let decision = self.cluster.subject_access_review(&review).await;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Run;
 use super::failure::{ObjectError, Stop};
 use crate::kinds::{Kind, Scope, split_api_version};
+use crate::names::NamespaceName;
 use crate::request::RequestError;
 
 /// Owners of owners that are followed: from a claim to its pod, replica set, deployment, and whoever made that.
@@ -24,11 +25,11 @@ impl Run<'_> {
         if !finalizers.is_empty() {
             return Err(ObjectError::HoldsFinalizers { finalizers: finalizers.join(", ") }.into());
         }
-        if kind.scope == Scope::Cluster {
+        let (Scope::Namespaced, Some(target)) = (kind.scope, self.request.scope.target()) else {
             return Ok(());
-        }
+        };
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-        match self.find_claim_of(uid).await {
+        match self.find_claim_of(target, uid).await {
             Ok(None) => Ok(()),
             Ok(Some(claim)) => Err(ObjectError::HoldsClaim { claim }.into()),
             Err(source) => Err(self.stop(source).await),
@@ -36,10 +37,13 @@ impl Run<'_> {
     }
 
     /// The first claim whose owners, or their owners, include this object.
-    async fn find_claim_of(&self, uid: &str) -> Result<Option<String>, RequestError> {
+    async fn find_claim_of(
+        &self,
+        namespace: &NamespaceName,
+        uid: &str,
+    ) -> Result<Option<String>, RequestError> {
         let claims = Kind::namespaced("v1", "PersistentVolumeClaim", "persistentvolumeclaims");
-        let namespace = self.request.target.as_str();
-        for claim in self.cluster.list_objects(&claims, Some(namespace), None).await? {
+        for claim in self.cluster.list_objects(&claims, Some(namespace.as_str()), None).await? {
             if self.belongs_to(&claim, uid).await? {
                 return Ok(Some(claim["metadata"]["name"].as_str().unwrap_or_default().to_owned()));
             }
@@ -67,13 +71,17 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// The object that an owner reference in the target namespace means, if it is there.
+    /// The object that an owner reference means, if it is there. What lies in no namespace is owned by nothing in one.
     pub(super) async fn read_owner(&self, owner: &Value) -> Result<Option<Value>, RequestError> {
         let text = |key: &str| owner[key].as_str().unwrap_or_default();
         let (group, _) = split_api_version(text("apiVersion"));
         let served = super::lock(&self.served).clone();
         let Some(served) = served.find(group, text("kind")) else { return Ok(None) };
-        let namespace = (served.kind.scope == Scope::Namespaced).then_some(self.request.target.as_str());
+        let namespace = match (served.kind.scope, self.request.scope.target()) {
+            (Scope::Cluster, _) => None,
+            (Scope::Namespaced, Some(target)) => Some(target.as_str()),
+            (Scope::Namespaced, None) => return Ok(None),
+        };
         self.cluster.read_object(&served.kind, namespace, text("name")).await
     }
 }

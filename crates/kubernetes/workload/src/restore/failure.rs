@@ -90,6 +90,8 @@ pub(crate) enum ObjectError {
     Foreign { namespace: NamespaceName },
     #[error("objects outside namespaces are not part of an application")]
     OutsideNamespaces,
+    #[error("objects in namespaces are not part of the cluster scope")]
+    InNamespace,
     #[error("the cluster does not serve '{kind}' of '{group}'")]
     KindAbsent { kind: String, group: String },
     #[error("version '{version}' of '{kind}' is no longer served; the cluster serves {served}")]

@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::failure::Stop;
-use super::{RestoreError, RestoreRequest, Run};
+use super::{RestoreError, Run};
 use crate::cluster::{Cluster, NamespacePhase, namespace_kind};
 use crate::names::NamespaceName;
 use crate::request::{Call, Content, RequestError, Verb};
@@ -12,13 +12,16 @@ use crate::request::{Call, Content, RequestError, Verb};
 const OF_CLUSTER: &[&str] = &["kube-system", "kube-public", "kube-node-lease"];
 const POLL: Duration = Duration::from_millis(250);
 
-/// Waits, for as long as the request allows, until a namespace that is being deleted is gone.
-pub(super) async fn await_usable(cluster: &Cluster, request: &RestoreRequest) -> Result<(), RestoreError> {
-    let namespace = &request.target;
+/// Waits, for so long, until a namespace that is being deleted is gone.
+pub(super) async fn await_usable(
+    cluster: &Cluster,
+    namespace: &NamespaceName,
+    within: Duration,
+) -> Result<(), RestoreError> {
     if OF_CLUSTER.contains(&namespace.as_str()) {
         return Err(RestoreError::NamespaceOfCluster { namespace: namespace.clone() });
     }
-    let end = Instant::now() + request.terminating_wait;
+    let end = Instant::now() + within;
     loop {
         match terminating(cluster, namespace).await? {
             None => return Ok(()),
@@ -43,8 +46,7 @@ pub(super) async fn terminating(
 }
 
 /// Creates the namespace when the backup held none, or the filters left it out.
-pub(super) async fn ensure(run: &Run<'_>) -> Result<(), RestoreError> {
-    let namespace = &run.request.target;
+pub(super) async fn ensure(run: &Run<'_>, namespace: &NamespaceName) -> Result<(), RestoreError> {
     let state = run.cluster.namespace_state(namespace).await;
     if state.map_err(|source| RestoreError::ReadNamespace { namespace: namespace.clone(), source })?.is_some()
     {

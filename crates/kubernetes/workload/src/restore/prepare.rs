@@ -13,8 +13,10 @@ use crate::comparable::comparable_value;
 use crate::filters::{Asked, Selectable};
 use crate::kinds::{Kind, Scope};
 use crate::layers::Layer;
+use crate::names::NamespaceName;
 use crate::objects::{CapturedObject, ObjectRef};
 use crate::omissions::OmissionReason;
+use crate::scope::RestoreScope;
 
 /// Groups whose objects are rights.
 const RIGHTS: &[&str] = &["rbac.authorization.k8s.io", "authorization.openshift.io"];
@@ -74,9 +76,10 @@ pub(super) fn prepare(object: &CapturedObject, request: &RestoreRequest) -> Resu
     let Value::Object(mut body) = value else { return Err(ObjectError::NotAnObject.into()) };
     body.insert("apiVersion".to_owned(), kind.api_version().into());
     body.insert("kind".to_owned(), kind.kind.clone().into());
-    let is_namespace = kind.is("", "Namespace");
-    let name = if is_namespace { request.target.to_string() } else { object.name.clone() };
-    let namespace = object.namespace.as_ref().map(|_| request.target.to_string());
+    let target = request.scope.target();
+    let followed = target.filter(|_| kind.is("", "Namespace"));
+    let name = followed.map_or_else(|| object.name.clone(), NamespaceName::to_string);
+    let namespace = target.filter(|_| object.namespace.is_some()).map(NamespaceName::to_string);
     let mut owners = Vec::new();
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("name".to_owned(), name.clone().into());
@@ -88,8 +91,10 @@ pub(super) fn prepare(object: &CapturedObject, request: &RestoreRequest) -> Resu
             owners = references;
         }
     }
-    if request.target != request.original {
-        retarget(kind, &mut body, request);
+    if let RestoreScope::Application { original, target } = &request.scope
+        && original != target
+    {
+        retarget(kind, &mut body, original.as_str(), target.as_str());
     }
     Ok(Verdict::Restore(Box::new(Prepared {
         name,
@@ -111,13 +116,15 @@ fn managed_fields(object: &CapturedObject) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(&clean).ok()
 }
 
-/// Only the application's own namespace, and definitions, are written.
+/// Of an application only its own namespace, and definitions, are written; of the cluster scope nothing in a namespace.
 fn check_place(object: &CapturedObject, request: &RestoreRequest) -> Result<(), ObjectError> {
-    let original = request.original.as_str();
+    let RestoreScope::Application { original, .. } = &request.scope else {
+        return if object.namespace.is_none() { Ok(()) } else { Err(ObjectError::InNamespace) };
+    };
     match object.namespace.as_deref() {
-        Some(namespace) if namespace == original => Ok(()),
-        Some(_) => Err(ObjectError::Foreign { namespace: request.original.clone() }),
-        None if object.kind.is("", "Namespace") && object.name == original => Ok(()),
+        Some(namespace) if namespace == original.as_str() => Ok(()),
+        Some(_) => Err(ObjectError::Foreign { namespace: original.clone() }),
+        None if object.kind.is("", "Namespace") && object.name == original.as_str() => Ok(()),
         None if Layer::of(&object.kind) == Layer::Definitions => Ok(()),
         None => Err(ObjectError::OutsideNamespaces),
     }
@@ -140,9 +147,9 @@ fn skip_reason(object: &CapturedObject, value: &Value, request: &RestoreRequest)
     None
 }
 
-/// A definition is selected with the objects that need it.
+/// In an application a definition is selected with the objects that need it.
 fn is_selected(kind: &Kind, value: &Value, request: &RestoreRequest) -> bool {
-    if Layer::of(kind) != Layer::Definitions {
+    if Layer::of(kind) != Layer::Definitions || request.scope == RestoreScope::Cluster {
         let versions = std::slice::from_ref(&kind.version);
         return request.filters.selects(kind, versions, &Selectable::of(value), true);
     }
@@ -161,8 +168,7 @@ fn is_selected(kind: &Kind, value: &Value, request: &RestoreRequest) -> bool {
 }
 
 /// Follows the application into another namespace.
-fn retarget(kind: &Kind, body: &mut Map<String, Value>, request: &RestoreRequest) {
-    let (original, target) = (request.original.as_str(), request.target.as_str());
+fn retarget(kind: &Kind, body: &mut Map<String, Value>, original: &str, target: &str) {
     if kind.is("rbac.authorization.k8s.io", "RoleBinding") {
         let subjects = body.get_mut("subjects").and_then(Value::as_array_mut);
         for subject in subjects.into_iter().flatten() {

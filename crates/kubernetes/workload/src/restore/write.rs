@@ -89,8 +89,10 @@ impl Run<'_> {
     /// What an error of one write means for the restore.
     pub(super) async fn stop(&self, source: RequestError) -> Stop {
         let refusal = source.refusal();
-        if refusal.is_some_and(|refusal| refusal.causes.iter().any(|cause| cause == "NamespaceTerminating")) {
-            match namespace::terminating(self.cluster, &self.request.target).await {
+        let goes =
+            refusal.is_some_and(|refusal| refusal.causes.iter().any(|cause| cause == "NamespaceTerminating"));
+        if let (true, Some(target)) = (goes, self.request.scope.target()) {
+            match namespace::terminating(self.cluster, target).await {
                 Ok(Some(error)) | Err(error) => return Stop::Whole(Box::new(error)),
                 Ok(None) => {}
             }

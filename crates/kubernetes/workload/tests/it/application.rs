@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, stream};
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{
-    CaptureReport, CaptureRequest, CapturedObject, Cluster, Filters, Kind, NamespaceName, ObjectEncoder,
-    RbacRule, RestoreError, RestoreReport, RestoreRequest, StatusRule, comparable, decode_objects,
+    CaptureReport, CaptureRequest, CaptureScope, CapturedObject, Cluster, Filters, Kind, NamespaceName,
+    ObjectEncoder, RbacRule, RestoreError, RestoreReport, RestoreRequest, RestoreScope, StatusRule,
+    comparable, decode_objects,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -79,7 +80,16 @@ impl Scene {
         filters: Filters,
         status: StatusRule,
     ) -> Result<(Vec<CapturedObject>, CaptureReport)> {
-        let request = CaptureRequest { namespace: self.namespace.clone(), filters, status };
+        self.capture_scope(CaptureScope::Application(self.namespace.clone()), filters, status).await
+    }
+
+    pub(crate) async fn capture_scope(
+        &self,
+        scope: CaptureScope,
+        filters: Filters,
+        status: StatusRule,
+    ) -> Result<(Vec<CapturedObject>, CaptureReport)> {
+        let request = CaptureRequest { scope, filters, status };
         let (sink, mut source) = mpsc::channel(64);
         let mut objects = Vec::new();
         let gather = async {
@@ -99,6 +109,12 @@ impl Scene {
 
     pub(crate) fn request(&self) -> RestoreRequest {
         RestoreRequest { rbac: RbacRule::Restore, ..RestoreRequest::in_place(self.namespace.clone(), "test") }
+    }
+
+    /// A restore into another namespace.
+    pub(crate) fn request_into(&self, target: &NamespaceName) -> RestoreRequest {
+        let scope = RestoreScope::Application { original: self.namespace.clone(), target: target.clone() };
+        RestoreRequest { scope, ..self.request() }
     }
 
     pub(crate) async fn restore(

@@ -110,7 +110,7 @@ async fn what_an_interrupted_restore_left_is_finished_whatever_the_rule() -> Res
         .args(["--namespace", copy.name()])
         .output()?;
     assert!(created.status.success());
-    let request = RestoreRequest { target: copy.namespace.clone(), ..scene.request() };
+    let request = scene.request_into(&copy.namespace);
     let report = scene.restore(&request, &before).await?;
     assert_eq!(report.failures, []);
     let child = copy.read(&config_maps(), "made-by-shop").await?;

@@ -1,6 +1,7 @@
 //! Capture, restore and configuration against a real control plane.
 
 mod application;
+mod cluster_scope;
 mod configuration;
 mod conflicts;
 mod interruptions;

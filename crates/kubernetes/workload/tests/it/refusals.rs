@@ -6,8 +6,8 @@ use anyhow::Result;
 use keelson_model::{Classified, ErrorClass};
 use keelson_testkit::eventually;
 use keelson_workload::{
-    CaptureError, CaptureRequest, CapturedObject, Filters, NamespacePhase, RestoreError, RestoreReport,
-    RestoreRequest, StatusRule,
+    CaptureError, CaptureRequest, CaptureScope, CapturedObject, Filters, NamespacePhase, RestoreError,
+    RestoreReport, RestoreRequest, StatusRule,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -30,7 +30,7 @@ async fn an_object_the_server_refuses_is_told_and_the_rest_comes_back() -> Resul
         ["maximum"] = json!(2);
     scene.apply(&[stricter])?;
     await_refusal(&scene).await?;
-    let request = RestoreRequest { target: copy.namespace.clone(), ..scene.request() };
+    let request = scene.request_into(&copy.namespace);
     let report = scene.restore(&request, &before).await?;
     let failures = failures(&report);
     assert_eq!((report.failed, failures.len()), (1, 1), "{failures:?}");
@@ -76,7 +76,7 @@ async fn a_kind_that_is_gone_or_lost_its_version_is_named() -> Result<()> {
     let name = format!("shops.{}", scene.group());
     scene.cluster.wait_established(&name, Duration::from_secs(30)).await?;
     before.retain(|object| object.kind.kind != "CustomResourceDefinition");
-    let request = RestoreRequest { target: scene.beside()?.namespace, ..scene.request() };
+    let request = scene.request_into(&scene.beside()?.namespace);
     let report = scene.restore(&request, &before).await?;
     let mut told = failures(&report);
     told.sort();
@@ -117,7 +117,7 @@ async fn a_namespace_stuck_terminating_is_told_with_what_holds_it() -> Result<()
     assert!(error.hint().is_some());
 
     let request = CaptureRequest {
-        namespace: scene.namespace.clone(),
+        scope: CaptureScope::Application(scene.namespace.clone()),
         filters: Filters::default(),
         status: StatusRule::Drop,
     };
@@ -143,7 +143,7 @@ async fn a_namespace_stuck_terminating_is_told_with_what_holds_it() -> Result<()
 async fn a_missing_namespace_and_one_of_the_cluster_are_refused() -> Result<()> {
     let scene = Scene::set("refusing").await?;
     let request = CaptureRequest {
-        namespace: "nowhere".parse()?,
+        scope: CaptureScope::Application("nowhere".parse()?),
         filters: Filters::default(),
         status: StatusRule::Drop,
     };
@@ -151,7 +151,7 @@ async fn a_missing_namespace_and_one_of_the_cluster_are_refused() -> Result<()> 
     let error = scene.cluster.capture(&request, sink).await.expect_err("there is no such namespace");
     assert_eq!(error.class(), ErrorClass::NotFound);
 
-    let request = RestoreRequest { target: "kube-system".parse()?, ..scene.request() };
+    let request = scene.request_into(&"kube-system".parse()?);
     let error = scene.restore(&request, &[]).await.expect_err("it is the cluster's");
     assert!(matches!(error, RestoreError::NamespaceOfCluster { .. }));
     Ok(())
@@ -172,7 +172,7 @@ async fn a_capture_whose_reader_goes_away_ends() -> Result<()> {
     let scene = Scene::set("abandoned").await?;
     scene.apply(&[json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})])?;
     let request = CaptureRequest {
-        namespace: scene.namespace.clone(),
+        scope: CaptureScope::Application(scene.namespace.clone()),
         filters: Filters::default(),
         status: StatusRule::Drop,
     };

@@ -119,7 +119,7 @@ async fn an_application_is_restored_beside_itself() -> Result<()> {
     scene.install_shop().await?;
     let (before, _) = scene.capture().await?;
     let copy = scene.beside()?;
-    let request = RestoreRequest { target: copy.namespace.clone(), ..scene.request() };
+    let request = scene.request_into(&copy.namespace);
     let report = scene.restore(&request, &before).await?;
     assert_eq!((report.failures, report.owners_dropped), (vec![], vec![]));
     let bindings = Kind::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings");
@@ -137,7 +137,7 @@ async fn a_second_restore_changes_nothing() -> Result<()> {
     scene.install_shop().await?;
     let (before, _) = scene.capture().await?;
     let copy = scene.beside()?;
-    let request = RestoreRequest { target: copy.namespace.clone(), ..scene.request() };
+    let request = scene.request_into(&copy.namespace);
     let first = scene.restore(&request, &before).await?;
     assert_eq!(first.failures, []);
     let versions = versions(&copy).await?;

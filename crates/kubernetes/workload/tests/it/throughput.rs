@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, stream};
-use keelson_workload::RestoreRequest;
 use serde_json::json;
 
 use crate::application::{Scene, config_maps};
@@ -31,7 +30,7 @@ async fn two_thousand_objects_go_out_and_come_back() -> Result<()> {
     let (before, report) = scene.capture().await?;
     let captured = started.elapsed();
     assert!(report.objects as usize > OBJECTS && report.failed.is_empty());
-    let request = RestoreRequest { target: scene.beside()?.namespace, ..scene.request() };
+    let request = scene.request_into(&scene.beside()?.namespace);
     let started = Instant::now();
     let report = scene.restore(&request, &before).await?;
     let restored = started.elapsed();

@@ -4,7 +4,8 @@
 use anyhow::Result;
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{
-    CaptureReport, CaptureRequest, CapturedObject, Cluster, Filters, Kind, ResourceFilter, StatusRule,
+    CaptureReport, CaptureRequest, CaptureScope, CapturedObject, Cluster, Filters, Kind, ResourceFilter,
+    StatusRule,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -12,7 +13,11 @@ use tokio::sync::mpsc;
 const GROUP: &str = "away.example.com";
 
 async fn capture(cluster: &Cluster, filters: Filters) -> Result<(CaptureReport, Vec<String>)> {
-    let request = CaptureRequest { namespace: "shop".parse()?, filters, status: StatusRule::Drop };
+    let request = CaptureRequest {
+        scope: CaptureScope::Application("shop".parse()?),
+        filters,
+        status: StatusRule::Drop,
+    };
     let (sink, mut source) = mpsc::channel::<CapturedObject>(64);
     let mut names = Vec::new();
     let gather = async {

@@ -291,7 +291,9 @@ fn unbind_absent(
         vec![keelson_catalog::Change::delete(point.key())]
     })?;
     each(transaction, kinds::restore_point_contents(), |mut content| {
-        let absent = |bound: restore_points::BoundTo| !namespaces.contains(&bound.namespace);
+        let absent = |bound: restore_points::BoundTo| {
+            !bound.is_of_cluster_scope() && !namespaces.contains(&bound.namespace)
+        };
         if !restore_points::bound_to(&content).is_some_and(absent) {
             return Vec::new();
         }

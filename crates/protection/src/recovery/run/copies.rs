@@ -177,7 +177,7 @@ impl<'a> Copying<'a> {
         let copy = Artifact {
             repository: stored.repository,
             outcome: stored.outcome,
-            exported: Some(ExportedTo { profile, place, root }),
+            exported: Some(ExportedTo { profile, place, root, granted: None }),
             copy: None,
             objects: artifact.objects,
             bytes: artifact.bytes,

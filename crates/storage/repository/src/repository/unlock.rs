@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use keelson_crypto::{
-    DataKey, DecodeSlotError, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256, VaultKeyring,
+    DataKey, DecodeSlotError, GrantKey, Keyring, OpenBoxError, OpenSlotError, Passphrase, Sha256,
+    VaultKeyring,
 };
 use keelson_model::{Classified, ErrorClass, RepositoryId};
 use keelson_store::{ObjectMeta, Store, StoreError, StoreExt, StorePath};
@@ -27,6 +28,8 @@ pub enum Unlock<'a> {
     Passphrase(&'a Arc<Passphrase>),
     /// What the installation keeps.
     Vault(&'a VaultKeyring),
+    /// What another installation was given, and the folder where the data keys lie that were wrapped for it.
+    Granted(&'a GrantKey, &'a StorePath),
 }
 
 /// A repository that does not open.
@@ -182,21 +185,33 @@ impl Repository<Locked> {
     pub async fn open(self, unlock: Unlock<'_>) -> Result<Repository<Open>, OpenRepositoryError> {
         let (summary, bound_to) = fetch_format(&self.state).await?;
         let Locked { store, paths, index_cache } = self.state;
-        let mut files = KeyFiles::fetch(store.as_ref(), &paths, summary.id).await?;
+        let folder = match unlock {
+            Unlock::Passphrase(_) | Unlock::Vault(_) => paths.join(paths::KEYS),
+            Unlock::Granted(_, folder) => folder.clone(),
+        };
+        let mut files = KeyFiles::fetch(store.as_ref(), &folder, summary.id).await?;
         let (mut vault, slot) = match unlock {
             Unlock::Passphrase(passphrase) => {
                 let opened = open_slots(store.as_ref(), &paths, passphrase, &mut files.strangers).await?;
                 (VaultKeyring::new(opened.0), Some(opened.1))
             }
             Unlock::Vault(keys) => (keys.clone(), None),
+            Unlock::Granted(grant, _) => {
+                let root = paths.root().clone();
+                (files.granted_by(grant).ok_or(OpenRepositoryError::ForeignKey { root })?, None)
+            }
         };
         // Who holds the installation's keys knows the newest: what lies beyond was put there by somebody else. A
         // passphrase may be an old one, so there it counts, and whoever writes is told.
         let newest_named = files.newest_sound();
         if matches!(unlock, Unlock::Vault(_)) {
-            files.leave_out_after(vault.newest().number(), &paths);
+            files.leave_out_after(vault.newest().number());
         }
-        let newest_key = files.newest_sound();
+        let newest_key = match unlock {
+            Unlock::Passphrase(_) | Unlock::Vault(_) => files.newest_sound(),
+            // Whoever was given keys reads: a key that may not be used counts as a newer one.
+            Unlock::Granted(..) => u32::MAX,
+        };
         let keys = unwrap_keys(&paths, &summary, &bound_to, &mut files, &mut vault)?;
         files.strangers.tell();
         let strangers = files.strangers.named;
@@ -269,6 +284,7 @@ impl Strangers {
 
 /// What lies in `keys/`: anybody who can write there can put something, so only what a vault key opens counts.
 struct KeyFiles {
+    folder: StorePath,
     files: BTreeMap<u32, Result<KeyFile, OpenRepositoryError>>,
     strangers: Strangers,
 }
@@ -276,16 +292,16 @@ struct KeyFiles {
 impl KeyFiles {
     async fn fetch(
         store: &dyn Store,
-        paths: &Paths,
+        folder: &StorePath,
         repository: RepositoryId,
     ) -> Result<Self, OpenRepositoryError> {
         let (mut files, mut strangers) = (BTreeMap::new(), Strangers::default());
-        let folder = paths.join(paths::KEYS);
         let failed = |source| OpenRepositoryError::Fetch { path: folder.clone(), source };
-        let mut listed = store.stream(&folder);
+        let mut listed = store.stream(folder);
         while let Some(object) = listed.try_next().await.map_err(failed)? {
             let number = object.path.name().parse::<u32>().ok().filter(|number| *number <= KEYS_MAX);
-            let Some(number) = number.filter(|number| paths.key(*number) == object.path) else {
+            let is_its_name = |number: &u32| key_in(folder, *number).as_ref() == Some(&object.path);
+            let Some(number) = number.filter(is_its_name) else {
                 strangers.note(object.path);
                 continue;
             };
@@ -304,7 +320,21 @@ impl KeyFiles {
             };
             files.insert(number, file);
         }
-        Ok(Self { files, strangers })
+        Ok(Self { folder: folder.clone(), files, strangers })
+    }
+
+    /// The key of each file that is whole, as the grant has it; none where there is no file.
+    fn granted_by(&self, grant: &GrantKey) -> Option<VaultKeyring> {
+        let sound = self.files.iter().filter(|(_, file)| file.is_ok());
+        let mut keys = sound.map(|(number, _)| grant.vault_key(*number));
+        let mut ring = VaultKeyring::new(keys.next()?);
+        keys.for_each(|key| ring.insert(key));
+        Some(ring)
+    }
+
+    /// Where the file of a number lies.
+    fn path(&self, number: u32) -> StorePath {
+        key_in(&self.folder, number).expect("the folder leaves room for the names of keys")
     }
 
     /// The highest number of a file that is whole; 0 if there is none.
@@ -313,10 +343,18 @@ impl KeyFiles {
         sound.map(|(number, _)| *number).next_back().unwrap_or(0)
     }
 
-    fn leave_out_after(&mut self, newest: u32, paths: &Paths) {
+    fn leave_out_after(&mut self, newest: u32) {
         let beyond = self.files.split_off(&newest.saturating_add(1));
-        beyond.into_keys().for_each(|number| self.strangers.note(paths.key(number)));
+        for number in beyond.into_keys() {
+            let path = self.path(number);
+            self.strangers.note(path);
+        }
     }
+}
+
+/// None where the folder leaves no room for it.
+fn key_in(folder: &StorePath, number: u32) -> Option<StorePath> {
+    folder.join(&number.to_string()).ok()
 }
 
 /// From the newest vault key at hand down: each opens its data key and the vault key before it.
@@ -332,11 +370,12 @@ fn unwrap_keys(
     while let Some((number, file)) = found.files.pop_last() {
         let Some(wrapping) = vault.find(number) else {
             if file.is_err() {
-                found.strangers.note(paths.key(number));
+                let path = found.path(number);
+                found.strangers.note(path);
             }
             continue;
         };
-        let path = paths.key(number);
+        let path = found.path(number);
         let file = match file {
             Ok(file) => file,
             // Without the newest nothing can be written, without the first nothing be named.
@@ -377,7 +416,7 @@ fn unwrap_keys(
     keyring.ok_or_else(|| match vault.newest().number() {
         // The passphrase opened a slot whose key file should be there.
         number if number >= summary.first_key && !is_foreign => {
-            OpenRepositoryError::MissingKey { path: paths.key(number) }
+            OpenRepositoryError::MissingKey { path: found.path(number) }
         }
         _ => OpenRepositoryError::ForeignKey { root: paths.root().clone() },
     })

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use keelson_crypto::{Sha256, VaultKey, VaultKeyring};
-use keelson_model::{Classified, ErrorClass, RepositoryId};
+use jiff::Timestamp;
+use keelson_crypto::{GrantKey, Sha256, VaultKey, VaultKeyring};
+use keelson_model::{Classified, ErrorClass, LineageId, RepositoryId};
 use keelson_repository::{
-    CreateRepositoryError, NewRepository, Open, OpenRepositoryError, Repository, SessionError,
-    SessionPurpose, Unlock,
+    CreateRepositoryError, NewRepository, Open, OpenRepositoryError, Ownership, Repository, RetireError,
+    SessionError, SessionPurpose, Unlock,
 };
 use keelson_store::{Store, StorePath};
 
@@ -80,6 +81,70 @@ async fn a_repository_without_slots_says_so_and_opens_for_its_installation() {
         let opened = locked(&store).open(Unlock::Vault(&vault)).await.unwrap();
         opened.add_slot(&slot(&vault, 1, PASSPHRASE)).await.unwrap();
         open(&site, PASSPHRASE).await.unwrap();
+    }
+}
+
+fn granted_folder() -> StorePath {
+    "grants/shop".parse().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_was_granted_a_repository_reads_it_and_writes_nothing() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let repository = create_indexed(&store).await;
+        let outcome = back_up(&repository, b"for others too").await.unwrap();
+        let (grant, folder) = (GrantKey::generate(), granted_folder());
+        repository.grant(&grant, &folder).await.unwrap();
+        let written = site.bytes(&folder.join("1").unwrap()).await;
+        repository.grant(&grant, &folder).await.unwrap();
+        assert_eq!(site.bytes(&folder.join("1").unwrap()).await, written, "what was granted is granted");
+
+        let opened = locked(&store).open(Unlock::Granted(&grant, &folder)).await.unwrap();
+        assert_eq!(opened.fetch_outcome(outcome.id).await.unwrap(), outcome);
+        let indexed = opened.load_index().await.unwrap();
+        let refused = indexed.begin(new_session(SessionPurpose::Backup)).await.unwrap_err();
+        assert!(matches!(refused, SessionError::OutdatedKey { .. }), "{refused}");
+        let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([1; 16]), 1);
+        let refused = opened.retire(outcome.id, &proof, Timestamp::UNIX_EPOCH).await.unwrap_err();
+        assert!(matches!(refused, RetireError::OutdatedKey), "{refused}");
+        assert!(!opened.holds_newest_key());
+
+        let elsewhere: StorePath = "grants/bank".parse().unwrap();
+        for (grant, folder) in [(&GrantKey::generate(), &folder), (&grant, &elsewhere)] {
+            let refused = locked(&store).open(Unlock::Granted(grant, folder)).await.unwrap_err();
+            assert!(matches!(refused, OpenRepositoryError::ForeignKey { .. }), "{refused}");
+        }
+    }
+}
+
+/// What somebody else put in the place of a granted key is told, and not taken for one.
+#[tokio::test]
+async fn a_granted_key_that_was_changed_or_planted_opens_nothing_and_is_told() {
+    for site in Site::both() {
+        let store = site.store().await;
+        let repository = create_indexed(&store).await;
+        let (grant, folder) = (GrantKey::generate(), granted_folder());
+        repository.grant(&grant, &folder).await.unwrap();
+        let path = folder.join("1").unwrap();
+        let whole = site.bytes(&path).await;
+        for (at, mended, code) in [
+            (60, false, "repository.record.checksum"),
+            (60, true, "repository.grant.foreign"),
+            (35, true, "repository.grant.foreign"),
+            (12, true, "repository.grant.foreign"),
+        ] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            if mended {
+                mend_checksum(&mut bytes);
+            }
+            site.overwrite(&path, bytes);
+            let refused = repository.grant(&grant, &folder).await.unwrap_err();
+            assert_eq!((refused.code(), refused.class()), (code, ErrorClass::Corrupt), "{at}: {refused}");
+            let opened = locked(&store).open(Unlock::Granted(&grant, &folder)).await;
+            assert!(opened.is_err(), "{at}");
+        }
     }
 }
 

@@ -115,7 +115,7 @@ async fn a_namespace_that_goes_while_nobody_serves_is_not_kept_by_what_was_regis
     let stage = Stage::raise().await;
     // Of an installation before ours, too.
     stage.service(HOME, "aggregatedapis-svc").await;
-    stage.api_service("vault", HOME, "aggregatedapis-svc").await;
+    stage.api_service("reporting", HOME, "aggregatedapis-svc").await;
     super::registration(HOME, API_SERVICE).register(&stage.client, &stage.plane.authority()).await.unwrap();
     let mut guards = Guards::install(&stage).await;
     guards.begin();
@@ -177,9 +177,9 @@ async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
 
     drop(serve);
     // Nobody of ours is left to remove it.
-    stage.api_service("vault", HOME, "aggregatedapis-svc").await;
+    stage.api_service("reporting", HOME, "aggregatedapis-svc").await;
     keelson_testkit::eventually("the cluster has found that nobody answers", async || {
-        let found = stage.api_services.get("v1alpha1.vault.kio.kasten.io").await?;
+        let found = stage.api_services.get("v1alpha1.reporting.kio.kasten.io").await?;
         let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
         Ok(conditions.iter().any(|it| it.type_ == "Available" && it.status == "False").then_some(()))
     })
@@ -190,6 +190,7 @@ async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
         "APIService 'v1alpha1.actions.kio.kasten.io'",
         "APIService 'v1alpha1.apps.kio.kasten.io'",
         "APIService 'v1alpha1.dr.kio.kasten.io'",
+        "APIService 'v1alpha1.reporting.kio.kasten.io'",
         "APIService 'v1alpha1.repositories.kio.kasten.io'",
         "APIService 'v1alpha1.vault.kio.kasten.io'",
         "Service 'kasten-io/keelson-api'",
@@ -199,7 +200,7 @@ async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
     let services: Api<Service> = Api::namespaced(stage.client.clone(), HOME);
     assert!(services.get_opt(API_SERVICE).await.unwrap().is_none());
     assert!(stage.lease().await.is_none());
-    assert_eq!(stage.registered().await.len() + usize::from(stage.leads_to("vault").await.is_some()), 0);
+    assert_eq!(stage.registered().await.len() + usize::from(stage.leads_to("reporting").await.is_some()), 0);
     assert_eq!(guard.remove().await.unwrap(), Vec::<String>::new());
     stage.plane.stop().await.unwrap();
 }

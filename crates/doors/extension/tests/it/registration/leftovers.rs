@@ -15,16 +15,13 @@ use super::{ALL, HOME, STANDING_TIMES, Serve, Stage, assert_stays};
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_is_left_alone() {
     let stage = Stage::raise().await;
-    for namespace in ["elsewhere", "gone"] {
-        stage.namespace(namespace).await;
-    }
+    stage.namespace("elsewhere").await;
     let (before, theirs) = ("aggregatedapis-svc", "theirs");
     stage.service(HOME, before).await;
     stage.service("elsewhere", theirs).await;
-    for group in ["actions", "dr", "repositories", "vault"] {
+    for group in ["actions", "datamover", "dr", "repositories", "vault"] {
         stage.api_service(group, HOME, before).await;
     }
-    stage.api_service("datamover", "gone", "gone").await;
     // Not answered now; but there is a Service, and it is not in our namespace.
     stage.api_service("apps", "elsewhere", theirs).await;
     stage.api_service("reporting", "elsewhere", theirs).await;
@@ -51,14 +48,12 @@ async fn what_an_old_installation_left_is_taken_over_or_removed_and_what_lives_i
     let tell = move |taken: BTreeMap<_, _>| *telling.lock().unwrap() = taken.into_iter().collect();
     let standing = stage.standing("a", "1", Arc::new(|_| true)).telling_taken(Arc::new(tell));
     let _serve = Serve::begin(standing);
-    stage.await_registered(&["actions", "dr", "repositories"]).await;
-    for group in ["vault", "datamover"] {
-        eventually(&format!("{group} is removed"), async || {
-            Ok(stage.leads_to(group).await.is_none().then_some(()))
-        })
-        .await
-        .unwrap();
-    }
+    stage.await_registered(&["actions", "dr", "repositories", "vault"]).await;
+    eventually("what nobody serves any more is removed", async || {
+        Ok(stage.leads_to("datamover").await.is_none().then_some(()))
+    })
+    .await
+    .unwrap();
     assert_stays(2 * STANDING_TIMES.assert_every, async || {
         assert_eq!(version("apps").await, untouched, "what is somebody else's is not touched");
         assert_eq!(stage.leads_to("reporting").await.as_deref(), Some("elsewhere/theirs"));

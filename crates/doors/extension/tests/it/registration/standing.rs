@@ -143,7 +143,7 @@ async fn groups_whose_data_is_away_for_long_are_taken_off_and_put_back_when_it_i
     // Away from the start: what is not registered is not registered for a moment.
     drop(serve);
     is_there.store(false, Ordering::Relaxed);
-    for name in ["actions", "apps", "repositories"] {
+    for name in ["actions", "apps", "repositories", "vault"] {
         let name = format!("v1alpha1.{name}.kio.kasten.io");
         stage.api_services.delete(&name, &DeleteParams::default()).await.unwrap();
     }

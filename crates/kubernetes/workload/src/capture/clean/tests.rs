@@ -96,3 +96,15 @@ fn an_object_that_is_not_one_is_left_alone() {
         }
     }
 }
+
+#[test]
+fn a_role_that_gathers_others_keeps_its_wish_and_loses_what_was_gathered() {
+    let role = |rules: Value| json!({"metadata": {"name": "a"}, "rules": rules});
+    let own = role(json!([{"verbs": ["get"]}]));
+    check("rbac.authorization.k8s.io/v1", "ClusterRole", own.clone(), &own);
+    let mut gathering = own;
+    gathering["aggregationRule"] = json!({"clusterRoleSelectors": []});
+    let mut expected = gathering.clone();
+    expected.as_object_mut().map(|role| role.remove("rules"));
+    check("rbac.authorization.k8s.io/v1", "ClusterRole", gathering, &expected);
+}

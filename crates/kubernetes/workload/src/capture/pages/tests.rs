@@ -59,7 +59,7 @@ fn cluster(answers: Vec<Answer>) -> (Cluster, Arc<Mutex<Vec<String>>>) {
 async fn names(answers: Vec<Answer>) -> (Result<Vec<String>, RequestError>, Vec<String>) {
     let (cluster, asked) = cluster(answers);
     let kind = Kind::namespaced("v1", "ConfigMap", "configmaps");
-    let mut pages = Pages::new(&cluster, &kind, "shop");
+    let mut pages = Pages::new(&cluster, &kind, Some("shop"));
     let mut names = Vec::new();
     let listed = loop {
         match pages.next().await {

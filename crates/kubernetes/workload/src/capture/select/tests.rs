@@ -25,12 +25,13 @@ fn named(group: &str, resource: &str) -> Filters {
 }
 
 fn judge(filters: &Filters, api_version: &str, resource: &str) -> KindVerdict {
-    let selection = Selection { filters, served: &ServedKinds::default() };
+    let selection = Selection { scope: Scope::Namespaced, filters, served: &ServedKinds::default() };
     selection.judge_kind(&served(api_version, "X", resource))
 }
 
 fn omit(api_version: &str, kind: &str, object: Value) -> Option<String> {
-    let selection = Selection { filters: &Filters::default(), served: &ServedKinds::default() };
+    let selection =
+        Selection { scope: Scope::Namespaced, filters: &Filters::default(), served: &ServedKinds::default() };
     selection.omit(&served(api_version, kind, "x"), &object).map(|reason| reason.to_string())
 }
 
@@ -74,7 +75,7 @@ fn a_filter_brings_back_a_kind_it_names_but_never_the_platforms_own() {
 #[test]
 fn a_kind_without_list_is_not_read_and_one_without_create_is_told() {
     let none = Filters::default();
-    let selection = Selection { filters: &none, served: &ServedKinds::default() };
+    let selection = Selection { scope: Scope::Namespaced, filters: &none, served: &ServedKinds::default() };
     let mut kind = served("v1", "X", "xs");
     kind.verbs = vec!["list".to_owned(), "get".to_owned()];
     assert!(matches!(selection.judge_kind(&kind), KindVerdict::Omit(_)));
@@ -111,7 +112,7 @@ fn a_pod_whose_owner_is_deselected_is_kept() {
     let mut served_kinds = ServedKinds::default();
     served_kinds.add(served("apps/v1", "ReplicaSet", "replicasets"));
     let filters = named("core", "pods");
-    let selection = Selection { filters: &filters, served: &served_kinds };
+    let selection = Selection { scope: Scope::Namespaced, filters: &filters, served: &served_kinds };
     let pod = controlled_by("apps/v1", "ReplicaSet");
     assert_eq!(selection.omit(&served("v1", "Pod", "pods"), &pod), None);
 }
@@ -146,7 +147,7 @@ fn what_has_run_to_its_end_is_not_run_again() {
 fn a_group_that_does_not_answer_matters_only_where_something_of_it_would_be_read() {
     let lost = |group: &str| Unanswered { group: group.to_owned(), version: "v1".to_owned() };
     let misses = |filters: &Filters, served: &ServedKinds, group: &str| {
-        Selection { filters, served }.misses(&lost(group))
+        Selection { scope: Scope::Namespaced, filters, served }.misses(&lost(group))
     };
     let unknown = ServedKinds::default();
     let none = Filters::default();

@@ -5,7 +5,6 @@ use serde_json::value::to_raw_value;
 
 use super::*;
 use crate::filters::{Filters, ResourceFilter};
-use crate::names::NamespaceName;
 
 fn request() -> RestoreRequest {
     RestoreRequest::in_place("shop".parse().expect("a name"), "test")
@@ -120,7 +119,8 @@ fn a_definition_follows_the_filters_of_its_objects() {
 #[test]
 fn an_application_follows_its_restore_into_another_namespace() {
     let target: NamespaceName = "copy".parse().expect("a name");
-    let request = RestoreRequest { target, rbac: RbacRule::Restore, ..request() };
+    let scope = RestoreScope::Application { original: "shop".parse().expect("a name"), target };
+    let request = RestoreRequest { scope, rbac: RbacRule::Restore, ..request() };
     let binding = json!({"metadata": {"name": "a"}, "subjects": [
         {"kind": "ServiceAccount", "name": "web", "namespace": "shop"},
         {"kind": "ServiceAccount", "name": "other", "namespace": "tools"}]});
@@ -138,6 +138,34 @@ fn an_application_follows_its_restore_into_another_namespace() {
     let mut namespace = captured("v1", "Namespace", "namespaces", &json!({"metadata": {"name": "shop"}}));
     (namespace.namespace, namespace.name) = (None, "shop".to_owned());
     assert_eq!(prepared(&namespace, &request).name, "copy");
+}
+
+#[test]
+fn of_the_cluster_scope_nothing_in_a_namespace_is_written() {
+    let request = RestoreRequest::of_cluster_scope("test");
+    let mut role = captured("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", &plain());
+    let refused = |object: &CapturedObject| match prepare(object, &request) {
+        Err(Stop::Object(error)) => Some(error.to_string()),
+        _ => None,
+    };
+    let told = "objects in namespaces are not part of the cluster scope";
+    assert_eq!(refused(&role).as_deref(), Some(told));
+    role.namespace = None;
+    let forged = json!({"metadata": {"name": "b", "namespace": "kube-system"}});
+    role.object = to_raw_value(&forged).expect("JSON");
+    assert_eq!(prepared(&role, &request).body["metadata"], json!({"name": "a"}));
+    let mut namespace = captured("v1", "Namespace", "namespaces", &json!({"metadata": {"name": "a"}}));
+    namespace.namespace = None;
+    assert_eq!(prepared(&namespace, &request).name, "a", "it follows no other");
+    let mut volume = captured("v1", "PersistentVolume", "persistentvolumes", &plain());
+    volume.namespace = None;
+    assert!(matches!(skipped(&volume, &request), Some(OmissionReason::Kind(_))));
+    let of_storage = ResourceFilter { group: "storage.k8s.io".to_owned(), ..ResourceFilter::default() };
+    let filters = Filters { include_resources: vec![of_storage], ..Filters::default() };
+    let request = RestoreRequest { filters, ..request.clone() };
+    let mut definition = captured("apiextensions.k8s.io/v1", "CustomResourceDefinition", "x", &plain());
+    definition.namespace = None;
+    assert_eq!(skipped(&definition, &request), Some(OmissionReason::Filtered), "named by itself");
 }
 
 #[test]

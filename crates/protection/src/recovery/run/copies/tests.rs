@@ -30,6 +30,7 @@ fn artifact(repository: u8, path: Option<&str>, copy: Option<Artifact>) -> Artif
         profile: path.to_owned(),
         place: place(path),
         root: format!("k10/source/dr/{repository}"),
+        granted: None,
     });
     let (repository, outcome) = (RepositoryId::from_bytes([repository; 16]), SessionId::from_bytes([9; 16]));
     Artifact {

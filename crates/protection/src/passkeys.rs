@@ -1,0 +1,461 @@
+//! Passkeys: each opens the key of the instance Secret, and so the volume at a start. What each is for, and what its
+//! deletion undoes, is in `docs/decisions/0024-a-passkey-wraps-the-key-of-the-instance-secret.md`.
+//!
+//! A look reads what there is and brings it in order: it seals the key for who has no form of it, takes forms away that
+//! belong to no Passkey, and says in each status whether the Passkey opens the volume now.
+//!
+//! Guarantees: nothing is ever taken away unless something else was seen to open the volume; whatever stopped on the way,
+//! the next look or start completes it; a passphrase that was changed in its Secret is not taken for the one before.
+
+pub(crate) mod form;
+mod rekey;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadError, RowKey};
+use keelson_crypto::{InstanceKey, Passphrase, SealKitError, Sha256, Sha256Stream, WeakPassphrase};
+use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_resources::ObjectReference;
+use keelson_resources::passkey::{ADDED, PasskeySpec, PasskeyStatus};
+use keelson_workload::{NamespacedName, RequestError};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use self::form::{Form, OpenFormError, PassphraseFault, read_passphrase};
+pub(crate) use self::rekey::take_away;
+use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, put_forms};
+use crate::platform::{CatalogAway, Platform, commit};
+use crate::records::{DecodeRecordError, Record};
+use crate::recovery::slots;
+use crate::{events, kinds, recovery};
+
+const ACTOR: &str = "passkeys";
+/// A Secret that is gone is noticed within this.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Further ones than the default. Each costs a start a third of a second, and a deletion as much for each that stays.
+pub(crate) const FURTHER_MAX: usize = 8;
+
+/// The instance Secret or its Passkeys cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PasskeyError {
+    #[error("use the catalog")]
+    Away { source: CatalogAway },
+    #[error("read the Passkeys of the catalog")]
+    Read { source: ReadError },
+    #[error("decode a Passkey of the catalog")]
+    Decode { source: DecodeRecordError },
+    #[error("read the instance Secret '{secret}'")]
+    ReadSecret { secret: NamespacedName, source: RequestError },
+    #[error("read the passphrase of a Passkey from Secret '{secret}'")]
+    ReadPassphrase { secret: NamespacedName, source: RequestError },
+    #[error("write the instance Secret '{secret}'")]
+    WriteSecret { secret: NamespacedName, source: RequestError },
+    #[error("seal the instance Secret's key for Passkey '{name}'")]
+    Seal { name: String, source: SealKitError },
+    #[error("wrap the instance key under a new key of the instance Secret")]
+    Rewrap { source: CommitError },
+    #[error("no Passkey would be left that opens the volume")]
+    NoneLeft,
+    #[error("write Passkey '{name}'")]
+    Commit { name: String, source: CommitError },
+}
+
+impl Classified for PasskeyError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Away { source } => source.class(),
+            Self::Read { source } => source.class(),
+            Self::Decode { source } => source.class(),
+            Self::ReadSecret { source, .. }
+            | Self::ReadPassphrase { source, .. }
+            | Self::WriteSecret { source, .. } => source.class(),
+            Self::Seal { source, .. } => source.class(),
+            Self::Rewrap { source } | Self::Commit { source, .. } => source.class(),
+            Self::NoneLeft => ErrorClass::Conflict,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Away { .. } => "passkey.catalog_away",
+            Self::Read { .. } => "passkey.read",
+            Self::Decode { .. } => "passkey.decode",
+            Self::ReadSecret { .. } => "passkey.secret.read",
+            Self::ReadPassphrase { .. } => "passkey.passphrase.read",
+            Self::WriteSecret { .. } => "passkey.secret.write",
+            Self::Seal { .. } => "passkey.seal",
+            Self::Rewrap { .. } => "passkey.rewrap",
+            Self::NoneLeft => "passkey.none_left",
+            Self::Commit { .. } => "passkey.commit",
+        }
+    }
+}
+
+/// What a running platform knows of its Passkeys. One at a time changes them, or looks at them.
+pub(crate) struct Passkeys {
+    in_use: Mutex<InUse>,
+    /// There is a Secret to be mirrored that was not named before.
+    pub named: Notify,
+}
+
+/// The key of the instance Secret under which the volume keeps the instance key.
+pub(crate) struct InUse {
+    key: InstanceKey,
+    /// By uid, what came of the last try of a form, so that only what has changed is tried.
+    tried: BTreeMap<String, (Sha256, Tried)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Opens,
+    /// To a key that was in use before.
+    OpensToAnother,
+    WrongPassphrase,
+    /// It is as good as none.
+    Damaged,
+}
+
+impl Passkeys {
+    pub(crate) fn new(key: InstanceKey) -> Self {
+        Self { in_use: Mutex::new(InUse { key, tried: BTreeMap::new() }), named: Notify::new() }
+    }
+
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, InUse> {
+        self.in_use.lock().await
+    }
+}
+
+/// A Passkey as a look has found and left it.
+pub(crate) struct Seen {
+    pub record: Record,
+    standing: Standing,
+}
+
+enum Standing {
+    /// The key as it is, in the Secret.
+    AsItIs,
+    Sealed(Holder),
+    /// The key is to be sealed for it.
+    Due(Holder),
+    Invalid(String),
+    /// The cluster did not say.
+    Unknown,
+}
+
+/// A passphrase, and the Secret that holds it.
+pub(crate) struct Holder {
+    at: NamespacedName,
+    passphrase: Zeroizing<Vec<u8>>,
+}
+
+impl Seen {
+    pub(crate) fn is_valid(&self) -> bool {
+        matches!(self.standing, Standing::AsItIs | Standing::Sealed(_))
+    }
+}
+
+/// Why a passphrase is not taken for a Passkey.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnfitPassphrase {
+    #[error(transparent)]
+    Fault(PassphraseFault),
+    #[error("Secret '{secret}'")]
+    Weak { secret: NamespacedName, source: WeakPassphrase },
+}
+
+pub(crate) async fn run_passkeys(platform: Arc<Platform>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
+        // Its Secrets may not be in the cluster yet.
+        if recovery::is_unfinished(&platform) || platform.catalog().is_err() {
+            continue;
+        }
+        let looking = async {
+            let mut in_use = platform.passkeys.lock().await;
+            look(&platform, &mut in_use).await
+        };
+        let looked = tokio::select! { looked = looking => looked, () = stop.cancelled() => return };
+        if let Err(error) = looked {
+            tracing::warn!(cause = %Chain(&error), "the Passkeys could not be looked at; trying again");
+        }
+    }
+}
+
+/// Looks at all of them and brings them in order.
+pub(crate) async fn look(platform: &Platform, in_use: &mut InUse) -> Result<Vec<Seen>, PasskeyError> {
+    let catalog = platform.catalog().map_err(|source| PasskeyError::Away { source })?;
+    let at = instance_secret(platform);
+    let found = platform.cluster.read_secret(&at).await;
+    let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at.clone(), source })?;
+    let is_there = found.is_some();
+    let secret = found.map(|found| InstanceSecret::parse(&found.data)).unwrap_or_default();
+    let mut records = list(&catalog)?;
+    if secret.has_current() && !records.iter().any(is_default) {
+        records.push(make_default(platform, &catalog).await?);
+    }
+    let mut seen = Vec::new();
+    for record in records {
+        let standing = match is_default(&record) {
+            true if secret.holds(in_use.key.fingerprint()) => Standing::AsItIs,
+            true => Standing::Invalid(lost_default(&at, is_there.then_some(&secret))),
+            false => judge(platform, in_use, &record, secret.forms.get(&record.uid)).await,
+        };
+        seen.push(Seen { record, standing });
+    }
+    seal_due(platform, in_use, &mut seen).await?;
+    let uids: BTreeSet<&str> = seen.iter().map(|seen| seen.record.uid.as_str()).collect();
+    let strays = secret.forms.keys().any(|uid| !uids.contains(uid.as_str()));
+    if (strays || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
+        rekey::make_new_key(platform, in_use, &seen, None).await?;
+    }
+    for one in &mut seen {
+        tell(platform, &catalog, one).await?;
+    }
+    Ok(seen)
+}
+
+fn lost_default(at: &NamespacedName, secret: Option<&InstanceSecret>) -> String {
+    match secret {
+        None => format!("Secret '{at}' does not exist"),
+        Some(secret) if secret.has_current() => {
+            format!("Secret '{at}' holds another 'instance-key' than the one that opens the volume")
+        }
+        Some(_) => format!("Secret '{at}' holds no 'instance-key' of 32 bytes"),
+    }
+}
+
+/// The Secret that holds the key, as it is and in the forms.
+fn instance_secret(platform: &Platform) -> NamespacedName {
+    NamespacedName::new(&platform.settings.install_namespace, INSTANCE_SECRET)
+}
+
+/// The one that stands for the key as it is.
+pub(crate) fn is_default(record: &Record) -> bool {
+    record.name == INSTANCE_SECRET
+}
+
+/// All that the catalog holds.
+pub(crate) fn list(catalog: &Database) -> Result<Vec<Record>, PasskeyError> {
+    let rows = catalog.rows(Query::of(kinds::passkeys()));
+    let parse = |stored: Result<_, _>| {
+        let stored = stored.map_err(|source| PasskeyError::Read { source })?;
+        Record::parse(&stored).map_err(|source| PasskeyError::Decode { source })
+    };
+    rows.map(parse).collect()
+}
+
+/// The Secret that a Passkey names.
+pub(crate) fn secret_of(platform: &Platform, record: &Record) -> Option<NamespacedName> {
+    let spec: PasskeySpec = record.spec().ok()?;
+    let (namespace, name) = spec.secret_in(&platform.settings.install_namespace)?;
+    Some(NamespacedName::new(namespace, name))
+}
+
+async fn make_default(platform: &Platform, catalog: &Database) -> Result<Record, PasskeyError> {
+    let now = platform.clock.now();
+    let mut record = Record::new(kinds::passkey(), "", INSTANCE_SECRET, now, Class::Derived);
+    let namespace = Some(platform.settings.install_namespace.clone());
+    let secret = ObjectReference { name: INSTANCE_SECRET.to_owned(), namespace };
+    let spec = PasskeySpec { secret: Some(secret), ..PasskeySpec::default() };
+    record.body.spec = serde_json::to_value(spec).expect("plain data");
+    record.body.status = status(None);
+    let made = commit(catalog, ACTOR, vec![record.put(Expect::Absent)]).await;
+    let revision =
+        made.map_err(|source| PasskeyError::Commit { name: INSTANCE_SECRET.to_owned(), source })?;
+    record.revision = Some(revision);
+    Ok(record)
+}
+
+/// What a status says; of one that is not valid, why.
+pub(crate) fn status(error: Option<String>) -> serde_json::Value {
+    let status = PasskeyStatus { valid: error.is_none(), state: ADDED.to_owned(), error };
+    serde_json::to_value(status).expect("plain data")
+}
+
+/// Whether a Passkey opens the volume now.
+async fn judge(platform: &Platform, in_use: &mut InUse, record: &Record, form: Option<&Form>) -> Standing {
+    let Some(at) = secret_of(platform, record) else {
+        return Standing::Invalid("its spec names no Secret".to_owned());
+    };
+    let passphrase = match read_passphrase(&platform.cluster, &at).await {
+        Ok(passphrase) => passphrase,
+        Err(fault) if fault.is_passing() => return Standing::Unknown,
+        Err(fault) => return Standing::Invalid(Chain(&fault).to_string()),
+    };
+    let tried = form.map_or(Tried::Damaged, |form| in_use.attempt(&record.uid, form, &passphrase));
+    let holder = Holder { at, passphrase };
+    match tried {
+        Tried::Opens => Standing::Sealed(holder),
+        Tried::OpensToAnother => Standing::Due(holder),
+        Tried::WrongPassphrase => {
+            Standing::Invalid(OpenFormError::WrongPassphrase { secret: holder.at }.to_string())
+        }
+        Tried::Damaged => match check_fit(platform, &holder) {
+            Ok(()) => Standing::Due(holder),
+            Err(unfit) => Standing::Invalid(Chain(&unfit).to_string()),
+        },
+    }
+}
+
+impl InUse {
+    /// Tries the form, unless it was tried before with the same passphrase.
+    fn attempt(&mut self, uid: &str, form: &Form, passphrase: &[u8]) -> Tried {
+        let mut digest = Sha256Stream::new();
+        digest.update(&form.to_bytes());
+        digest.update(passphrase);
+        let digest = digest.finish();
+        if let Some((known, tried)) = self.tried.get(uid)
+            && *known == digest
+        {
+            return *tried;
+        }
+        let tried = match form.open(uid, passphrase) {
+            Ok(key) if key.fingerprint() == self.key.fingerprint() => Tried::Opens,
+            Ok(_) => Tried::OpensToAnother,
+            Err(OpenFormError::WrongPassphrase { .. }) => Tried::WrongPassphrase,
+            Err(OpenFormError::Damaged { .. } | OpenFormError::Foreign) => Tried::Damaged,
+        };
+        self.tried.insert(uid.to_owned(), (digest, tried));
+        tried
+    }
+}
+
+fn check_fit(platform: &Platform, holder: &Holder) -> Result<(), UnfitPassphrase> {
+    let passphrase = Passphrase::new(holder.passphrase.to_vec());
+    slots::find_weakness(&passphrase, platform.settings.passphrase_cost)
+        .map_err(|source| UnfitPassphrase::Weak { secret: holder.at.clone(), source })
+}
+
+/// The passphrase of a Secret, fit for a new Passkey.
+pub(crate) async fn find_holder(platform: &Platform, at: NamespacedName) -> Result<Holder, UnfitPassphrase> {
+    let passphrase = read_passphrase(&platform.cluster, &at).await.map_err(UnfitPassphrase::Fault)?;
+    let holder = Holder { at, passphrase };
+    check_fit(platform, &holder)?;
+    Ok(holder)
+}
+
+/// Seals a key for a Passkey, to be kept in the instance Secret.
+fn seal_for(
+    platform: &Platform,
+    key: &InstanceKey,
+    record: &Record,
+    holder: &Holder,
+) -> Result<Form, PasskeyError> {
+    let cost = platform.settings.passphrase_cost;
+    let (uid, name) = (record.uid.as_str(), record.name.as_str());
+    let sealed = Form::seal((uid, name), holder.at.clone(), &holder.passphrase, cost, key);
+    sealed.map_err(|source| PasskeyError::Seal { name: record.name.clone(), source })
+}
+
+/// Puts the form of a new Passkey into the instance Secret.
+pub(crate) async fn add(
+    platform: &Platform,
+    in_use: &InUse,
+    record: &Record,
+    holder: &Holder,
+) -> Result<(), PasskeyError> {
+    let form = seal_for(platform, &in_use.key, record, holder)?;
+    write_forms(platform, &BTreeMap::from([(record.uid.clone(), form)])).await
+}
+
+async fn write_forms(platform: &Platform, forms: &BTreeMap<String, Form>) -> Result<(), PasskeyError> {
+    let at = instance_secret(platform);
+    let written = platform.cluster.edit_secret(&at, |data| put_forms(data, forms)).await;
+    written.map_err(|source| PasskeyError::WriteSecret { secret: at, source })
+}
+
+/// Seals the key in use for those that have no form of it.
+async fn seal_due(platform: &Platform, in_use: &InUse, seen: &mut [Seen]) -> Result<(), PasskeyError> {
+    let mut forms = BTreeMap::new();
+    for one in seen.iter() {
+        if let Standing::Due(holder) = &one.standing {
+            let form = seal_for(platform, &in_use.key, &one.record, holder)?;
+            forms.insert(one.record.uid.clone(), form);
+        }
+    }
+    if forms.is_empty() {
+        return Ok(());
+    }
+    write_forms(platform, &forms).await?;
+    for one in seen {
+        one.standing = match std::mem::replace(&mut one.standing, Standing::Unknown) {
+            Standing::Due(holder) => {
+                let passkey = one.record.name.as_str();
+                tracing::info!(passkey, "the instance Secret's key is sealed for this Passkey");
+                Standing::Sealed(holder)
+            }
+            standing => standing,
+        };
+    }
+    Ok(())
+}
+
+/// Says in the status whether it is valid, and as an event where that has changed.
+async fn tell(platform: &Platform, catalog: &Database, seen: &mut Seen) -> Result<(), PasskeyError> {
+    let error = match &seen.standing {
+        Standing::AsItIs | Standing::Sealed(_) => None,
+        Standing::Invalid(why) => Some(why.clone()),
+        Standing::Due(_) | Standing::Unknown => return Ok(()),
+    };
+    let record = &mut seen.record;
+    let was_valid = record.body.status["valid"] == true;
+    let status = status(error.clone());
+    if record.body.status == status {
+        return Ok(());
+    }
+    record.body.status = status;
+    match commit(catalog, ACTOR, vec![record.replace()]).await {
+        Ok(revision) => record.revision = Some(revision),
+        // The catalog was replaced meanwhile: the next look tells.
+        Err(CommitError::Conflict { .. }) => return Ok(()),
+        Err(source) => return Err(PasskeyError::Commit { name: record.name.clone(), source }),
+    }
+    if was_valid != error.is_none() {
+        events::tell_passkey(platform, record, error.as_deref()).await;
+    }
+    Ok(())
+}
+
+/// The names of those Secrets of the install namespace that Passkeys name.
+pub(crate) fn named_secrets(
+    platform: &Platform,
+    catalog: &Database,
+) -> Result<BTreeSet<String>, PasskeyError> {
+    let namespace = &platform.settings.install_namespace;
+    let secrets = list(catalog)?.into_iter().filter_map(|record| secret_of(platform, &record));
+    Ok(secrets.filter(|at| at.namespace == *namespace).map(|at| at.name).collect())
+}
+
+/// A Passkey that does not open the volume, and why.
+pub(crate) struct InvalidPasskey {
+    pub name: String,
+    pub why: String,
+}
+
+/// How many are valid, and those that are not, as their statuses say.
+pub(crate) fn standing(catalog: &Database) -> (usize, Vec<InvalidPasskey>) {
+    let records = list(catalog).unwrap_or_default();
+    let statuses =
+        records.into_iter().filter_map(|record| Some((record.status::<PasskeyStatus>().ok()?, record.name)));
+    let (valid, invalid): (Vec<_>, Vec<_>) =
+        statuses.partition(|(status, _): &(PasskeyStatus, String)| status.valid);
+    let invalid = invalid
+        .into_iter()
+        .map(|(status, name)| InvalidPasskey { name, why: status.error.unwrap_or_default() })
+        .collect();
+    (valid.len(), invalid)
+}
+
+/// The row of one.
+pub(crate) fn key_of(name: &str) -> RowKey {
+    RowKey::new(kinds::passkeys(), "", name)
+}
+
+/// The change that takes one out of the catalog, as it was seen.
+pub(crate) fn remove(record: &Record) -> Change {
+    Change::Delete { key: key_of(&record.name), expect: record.revision.map_or(Expect::Present, Expect::At) }
+}
