@@ -21,7 +21,7 @@ use crate::ownership::Ownership;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::recovery::{former, state};
-use crate::repositories;
+use crate::repositories::{self, RepositoryRow};
 
 /// The format that we write.
 const BACKEND: &str = "keelson";
@@ -82,40 +82,23 @@ pub(super) fn all(platform: &Platform, catalog: &Database) -> Outcome<BTreeMap<S
         add(recovery(known.repository, known.profile, known.place, known.cluster));
     }
     for (_, row) in repositories::export_rows(catalog)? {
-        let root = row.root().to_string();
-        add(Known {
-            id: row.repository,
-            content: ContentType::Metadata,
-            application: Some(row.application),
-            shared: Some(Shared {
-                profile: row.profile,
-                place: row.place,
-                cluster: row.cluster,
-                root,
-                imported: None,
-            }),
-        });
+        add(Known::exported(row, None));
     }
     for imported in grants::imported(catalog)? {
-        let row = imported.row.clone();
-        let root = row.root().to_string();
-        add(Known {
-            id: row.repository,
-            content: ContentType::Metadata,
-            application: Some(row.application),
-            shared: Some(Shared {
-                profile: row.profile,
-                place: row.place,
-                cluster: row.cluster,
-                root,
-                imported: Some(imported),
-            }),
-        });
+        add(Known::exported(imported.row.clone(), Some(imported)));
     }
     Ok(found)
 }
 
 impl Known {
+    /// What was exported to a location, here or by whom it was imported from.
+    fn exported(row: RepositoryRow, imported: Option<ImportedRow>) -> Self {
+        let root = row.root().to_string();
+        let RepositoryRow { application, profile, place, cluster, repository, .. } = row;
+        let shared = Some(Shared { profile, place, cluster, root, imported });
+        Self { id: repository, content: ContentType::Metadata, application: Some(application), shared }
+    }
+
     pub(super) fn name(&self) -> String {
         name_of(self.content, self.id)
     }
