@@ -13,6 +13,7 @@ use std::any::type_name_of_val;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -24,6 +25,7 @@ use crate::skips::skip;
 use crate::supervisor::{Program, Supervisor};
 
 const INIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/nfs/init");
+const WHOLE_XSAVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/nfs/whole_xsave.c");
 /// Names the directory in which init finds what to run; only the guest has it.
 const INSIDE: &str = "KEELSON_GUEST";
 const KERNEL: &str = "linux.uml";
@@ -36,8 +38,7 @@ const MEMORY: &str = "mem=512M";
 /// From power on to power off. A guest that takes longer is killed.
 const TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(100);
-/// A guest that says this goes on for ever. The kernel of Debian 12 does where the processor has AMX, whose registers it has no
-/// room for.
+/// A guest that says this goes on for ever.
 const PANIC: &str = "Kernel panic";
 
 /// Runs `test`, the body of the test function that calls this, in a guest of its own.
@@ -110,6 +111,15 @@ fn guest(directory: &Path) -> Result<Program> {
     // A guest's processes are the host's: in a pid namespace they all die with the first.
     let namespace = Program::new("unshare").args(["--pid", "--fork", "--kill-child"]);
     let init = fs::canonicalize(INIT).context("find the guest's init")?;
+    let whole_xsave = format!("{directory}/whole_xsave.so");
+    let compiler =
+        Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o", &whole_xsave, WHOLE_XSAVE]).output();
+    let compiled = compiler.context("run cc")?;
+    ensure!(
+        compiled.status.success(),
+        "compile {WHOLE_XSAVE}: {}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
     let mut init_word = OsString::from("init=");
     init_word.push(init);
     Ok(namespace
@@ -119,6 +129,7 @@ fn guest(directory: &Path) -> Result<Program> {
         .arg(format!("uml_dir={directory}/"))
         .arg(format!("{INSIDE}={directory}"))
         .arg(init_word)
+        .env("LD_PRELOAD", &whole_xsave)
         .env("TMPDIR", directory))
 }
 
