@@ -68,12 +68,21 @@ impl Cluster {
         self.kubectl(&["wait", "-n", NAMESPACE, &profile, valid, "--timeout=120s"], b"").await.map(drop)
     }
 
-    /// Waits until the cluster passes requests for our kinds on.
+    /// What holds up the next instance, as long as the one before it might only be slow.
+    pub(crate) async fn forget_instance(&self) -> Result<()> {
+        self.kubectl(&["delete", "lease", "keelson-serve", "-n", NAMESPACE], b"").await.map(drop)
+    }
+
+    /// Waits until the cluster passes requests for our kinds on to who answers them.
     pub(crate) async fn wait_served(&self) -> Result<()> {
         for group in GROUPS {
             let service = format!("apiservice/v1alpha1.{group}.kio.kasten.io");
             let words = ["wait", &service, "--for=condition=Available", "--timeout=5s"];
             self.until("our kinds are served", async || self.kubectl(&words, b"").await.map(drop)).await?;
+            // For a while the API server believes of an instance what was true of the one before.
+            let path = format!("/apis/{group}.kio.kasten.io/v1alpha1");
+            let words = ["get", "--raw", &path];
+            self.until("our kinds are answered", async || self.kubectl(&words, b"").await.map(drop)).await?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keelson_model::Revision;
+use keelson_model::{Chain, Revision};
 use keelson_protection::Position;
 use keelson_testkit::Supervisor;
 use keelson_workload::{ClusterAccess, Creation, Kind};
@@ -77,22 +77,33 @@ async fn play(program: &Path, cluster: &Cluster, number: u64) -> Result<Round> {
     tokio::time::sleep_until(until.into()).await;
     instance.kill()?;
     let killed = Instant::now();
-    let mut acknowledged = Vec::new();
+    let (mut acknowledged, mut refusals) = (Vec::new(), Vec::new());
     while let Some(client) = clients.join_next().await {
-        acknowledged.extend(client.context("a client")??);
+        let client = client.context("a client")??;
+        acknowledged.extend(client.acknowledged);
+        refusals.extend(client.refused);
     }
     instance.destroy().await?;
-    ensure!(!acknowledged.is_empty(), "nothing was acknowledged");
+    cluster.forget_instance().await?;
+    ensure!(!acknowledged.is_empty(), "nothing was acknowledged: {refusals:?}");
     let recoverable = recoverable(program, &location, &share).await?;
     Ok(Round::of(&acknowledged, recoverable, killed))
 }
 
+/// What a client was told.
+#[derive(Debug, Default)]
+struct Client {
+    acknowledged: Vec<Acknowledged>,
+    /// The last refusal, in words.
+    refused: Option<String>,
+}
+
 /// Creates backups until the platform is killed.
-async fn ask(kubeconfig: std::path::PathBuf, name: String, until: Instant) -> Result<Vec<Acknowledged>> {
+async fn ask(kubeconfig: std::path::PathBuf, name: String, until: Instant) -> Result<Client> {
     let access = ClusterAccess::Kubeconfig(kubeconfig);
     let cluster = keelson_workload::Cluster::connect(&access).await.context("connect")?;
     let kind = Kind::namespaced("actions.kio.kasten.io/v1alpha1", "BackupAction", "backupactions");
-    let mut acknowledged = Vec::new();
+    let mut client = Client::default();
     for number in 0.. {
         let action = json!({
             "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "BackupAction",
@@ -103,16 +114,17 @@ async fn ask(kubeconfig: std::path::PathBuf, name: String, until: Instant) -> Re
         let object = match created {
             Ok(Ok(Creation::Created(object))) => object,
             // A busy machine: the API server has not found the platform yet, or has no room for us.
-            Ok(_) => {
+            Ok(refused) => {
+                client.refused = refused.err().map(|error| Chain(&error).to_string());
                 tokio::time::sleep(AGAIN_AFTER).await;
                 continue;
             }
             Err(_) => break,
         };
         let revision = object["metadata"]["resourceVersion"].as_str().context("no version")?.parse()?;
-        acknowledged.push(Acknowledged { at: Instant::now(), revision });
+        client.acknowledged.push(Acknowledged { at: Instant::now(), revision });
     }
-    Ok(acknowledged)
+    Ok(client)
 }
 
 /// The last entry of the catalog that can be built from the location.
