@@ -29,12 +29,13 @@ pub enum ActionKind {
     RestoreCluster,
     Retire,
     Run,
+    Upgrade,
     Validate,
 }
 
 impl ActionKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Backup,
         Self::BackupCluster,
         Self::BatchRestore,
@@ -45,6 +46,7 @@ impl ActionKind {
         Self::RestoreCluster,
         Self::Retire,
         Self::Run,
+        Self::Upgrade,
         Self::Validate,
     ];
 
@@ -61,6 +63,7 @@ impl ActionKind {
             Self::RestoreCluster => "RestoreClusterAction",
             Self::Retire => "RetireAction",
             Self::Run => "RunAction",
+            Self::Upgrade => "UpgradeAction",
             Self::Validate => "ValidateAction",
         }
     }
@@ -78,6 +81,7 @@ impl ActionKind {
             Self::RestoreCluster => "restore_cluster",
             Self::Retire => "retire",
             Self::Run => "run",
+            Self::Upgrade => "upgrade",
             Self::Validate => "validate",
         }
     }

@@ -32,7 +32,7 @@ use crate::engine::backlog::{Backlog, Taken, waits_for_others};
 use crate::engine::ending::{end, end_cancelled, give_up, note_failed_attempt, tell_unrecorded};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
-use crate::{backup, batch, export, import, report, restore, retire, run, validate};
+use crate::{backup, batch, export, import, report, restore, retire, run, upgrade, validate};
 
 pub(crate) use job::{Failure, Job};
 
@@ -285,6 +285,7 @@ fn carry_out_kind(job: &Job) -> BoxFuture<'_, Result<Finished, Failure>> {
         Some("ReportAction") => report::execute(job).boxed(),
         Some("RestoreAction" | "RestoreClusterAction") => restore::execute(job).boxed(),
         Some("RetireAction") => retire::execute(job).boxed(),
+        Some("UpgradeAction") => upgrade::execute(job).boxed(),
         Some("ValidateAction") => validate::execute(job).boxed(),
         _ => ready(Err(UnknownAction { kind: kind.to_owned() }.into())).boxed(),
     }

@@ -61,6 +61,7 @@ pub mod recovery;
 pub mod fuzz;
 mod service;
 pub mod status;
+mod upgrade;
 mod upkeep;
 
 pub use identity::IdentityError;

@@ -101,6 +101,8 @@ pub enum RepositoriesError {
         "repository '{root}' in '{profile}' has a newer key than this installation: nothing is written to it"
     )]
     OtherKeys { root: String, profile: String },
+    #[error("repository '{root}' is not in '{profile}' any more")]
+    Gone { root: String, profile: String },
     #[error("open repository '{root}' in '{profile}'")]
     Open { root: String, profile: String, source: OpenRepositoryError },
     #[error("'{root}' names no folder of a repository")]
@@ -141,7 +143,7 @@ impl Classified for RepositoriesError {
             Self::NotOwned { source } => source.class(),
             Self::OtherKeys { .. } => ErrorClass::Denied,
             Self::OtherPlace { .. } => ErrorClass::Invalid,
-            Self::LostWithItsCluster => ErrorClass::NotFound,
+            Self::Gone { .. } | Self::LostWithItsCluster => ErrorClass::NotFound,
         }
     }
 
@@ -152,6 +154,7 @@ impl Classified for RepositoriesError {
             Self::Create { .. } => "repositories.create",
             Self::AddKey { .. } => "repositories.add_key",
             Self::OtherKeys { .. } => "repositories.other_keys",
+            Self::Gone { .. } => "repositories.gone",
             Self::Open { .. } => "repositories.open",
             Self::Root { .. } => "repositories.root",
             Self::NoExport { .. } => "repositories.no_export",
@@ -312,6 +315,25 @@ impl Platform {
         }
         self.unlisted.note_use(open.id());
         Ok((row, open))
+    }
+
+    /// Gives an export repository the newest key and all slots of today, whatever it is thought to carry.
+    pub(crate) async fn upgrade_export(
+        &self,
+        location: &Location,
+        key: &RowKey,
+        row: &RepositoryRow,
+    ) -> Result<(), RepositoriesError> {
+        let proven = ownership::prove(self, location, &row.cluster).await;
+        proven.map_err(|source| RepositoriesError::NotOwned { source })?;
+        let keys = self.repository_keys();
+        let (store, root, profile) = (location.store.clone(), row.root(), &location.profile);
+        if open_current(store, &root, &keys, profile, &[], &self.index_cache).await?.is_none() {
+            let (root, profile) = (root.to_string(), profile.clone());
+            return Err(RepositoriesError::Gone { root, profile });
+        }
+        let known = RepositoryRow { slots: keys.slot_ids(), ..row.clone() };
+        if known == *row { Ok(()) } else { self.note_slots(key, &known).await }
     }
 
     /// From here on the application is exported to a new repository; what lies in the one before stays where it is.

@@ -91,6 +91,11 @@ pub(crate) fn forget(record: &Record) -> Result<Vec<Change>, DecodeRecordError> 
     Ok(vec![Change::delete(settings_key(repository))])
 }
 
+/// Which repository an object is of.
+pub(crate) fn repository_of(object: &Record) -> Result<RepositoryId, DecodeRecordError> {
+    Ok(object.internal::<Internal>()?.repository)
+}
+
 /// The object is about to be deleted.
 pub(crate) fn hide(platform: &Platform, record: &Record) {
     if let Ok(Internal { repository, .. }) = record.internal() {

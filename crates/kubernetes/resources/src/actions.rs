@@ -11,6 +11,7 @@ pub mod restore;
 pub mod restore_cluster;
 pub mod retire;
 pub mod run;
+pub mod upgrade;
 pub mod validate;
 
 use keelson_model::action::ActionState;

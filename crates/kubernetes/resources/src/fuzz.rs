@@ -16,6 +16,7 @@ use crate::actions::restore::RestoreActionSpec;
 use crate::actions::restore_cluster::RestoreClusterActionSpec;
 use crate::actions::retire::RetireActionSpec;
 use crate::actions::run::RunActionSpec;
+use crate::actions::upgrade::UpgradeActionSpec;
 use crate::actions::validate::ValidateActionSpec;
 use crate::apps::application::ApplicationSpec;
 use crate::apps::cluster_restore_point::ClusterRestorePointSpec;
@@ -271,6 +272,7 @@ fn read_spec(kind: &KindInfo, spec: &Value) -> Option<String> {
         "CancelAction" => fault_of::<CancelActionSpec>(spec),
         "ExportAction" => fault_of::<ExportActionSpec>(spec),
         "ImportAction" => fault_of::<ImportActionSpec>(spec),
+        "UpgradeAction" => fault_of::<UpgradeActionSpec>(spec),
         "ReportAction" => fault_of::<ReportActionSpec>(spec),
         "RestoreAction" => fault_of::<RestoreActionSpec>(spec),
         "RestoreClusterAction" => fault_of::<RestoreClusterActionSpec>(spec),

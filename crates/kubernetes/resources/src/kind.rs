@@ -26,6 +26,7 @@ pub const KINDS: &[KindInfo] = &[
     actions::restore_cluster::KIND,
     actions::retire::KIND,
     actions::run::KIND,
+    actions::upgrade::KIND,
     actions::validate::KIND,
     apps::application::KIND,
     apps::cluster_restore_point::KIND,

@@ -60,7 +60,7 @@ pub async fn create(
         "BackupAction" => backup_action(requester, &mut record),
         "BackupClusterAction" => cluster_action(requester, &mut record),
         "ExportAction" => point_action(&database, requester, &mut record)?,
-        "ReportAction" => actions::submit(record.clone(), requester, Value::Null),
+        "ReportAction" | "UpgradeAction" => actions::submit(record.clone(), requester, Value::Null),
         "RestoreAction" => restore_action(platform, &database, requester, &mut record).await?,
         "RestoreClusterAction" => {
             find_cluster_point(&database, &record)?;

@@ -32,5 +32,6 @@ mod stage;
 mod storage_repositories;
 mod teardown;
 mod unanswered;
+mod upgrades;
 mod validate;
 mod wrong_clocks;

@@ -45,6 +45,12 @@ async fn act(world: &World) -> Result<()> {
     let report = json!({ "subject": of_platform, "statsIntervalHours": 1 });
     world.create("ReportAction", (NAMESPACE, "report"), report).await?;
     world.completed("ReportAction", (NAMESPACE, "report")).await?;
+    let repository =
+        world.list("StorageRepository")?.into_iter().find(|found| found.body.status["appName"] == SHOP);
+    let subject = json!({ "kind": "StorageRepository", "namespace": NAMESPACE, "name": repository.context("one")?.name });
+    let upgrade = json!({ "subject": subject, "profile": profile });
+    world.create("UpgradeAction", (NAMESPACE, "upgrade"), upgrade).await?;
+    world.completed("UpgradeAction", (NAMESPACE, "upgrade")).await?;
     let batch = json!({ "subjects": [{ "namespace": SHOP }] });
     world.create("BatchRestoreAction", (NAMESPACE, "batch"), batch).await?;
     world.completed("BatchRestoreAction", (NAMESPACE, "batch")).await?;

@@ -25,12 +25,15 @@ fn asked() -> Vec<(&'static str, &'static str, Value)> {
     let cluster_point = json!({ "kind": "ClusterRestorePoint", "name": "theirs" });
     let begun = json!({ "kind": "BackupAction", "name": "begun", "namespace": "robbers" });
     let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
+    let repository = json!({ "kind": "StorageRepository", "name": "metadata-repository-x", "namespace": INSTALL_NAMESPACE });
     let platform = json!({ "name": INSTALL_NAMESPACE, "namespace": INSTALL_NAMESPACE });
     vec![
         ("BackupAction", "robbers", json!({ "subject": { "name": "robbers", "namespace": "robbers" } })),
         ("ExportAction", INSTALL_NAMESPACE, json!({ "subject": point, "profile": profile })),
         ("ReportAction", INSTALL_NAMESPACE, json!({ "subject": platform, "statsIntervalHours": 1 })),
         ("RestoreAction", "robbers", json!({ "subject": point })),
+        ("UpgradeAction", INSTALL_NAMESPACE, json!({ "subject": repository, "profile": profile })),
+        ("UpgradeAction", INSTALL_NAMESPACE, json!({ "subject": policy, "profile": profile })),
         ("RunAction", "robbers", json!({ "subject": policy })),
         ("ValidateAction", "robbers", json!({ "subject": point })),
         ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [subject] })),

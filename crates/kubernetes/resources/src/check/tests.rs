@@ -350,6 +350,34 @@ fn an_export_on_demand_belongs_into_the_install_namespace() {
 }
 
 #[test]
+fn an_upgrade_names_repositories_and_their_profile() {
+    let profile = json!({ "name": "p" });
+    for (namespace, subject, profile, message) in [
+        (
+            "shop",
+            json!({ "kind": "Policy", "name": "p" }),
+            profile.clone(),
+            "metadata.namespace: Invalid value: \"shop\": must be \"kasten-io\": repositories are the platform's",
+        ),
+        (
+            INSTALL,
+            json!({ "kind": "StorageRepository", "name": "r", "namespace": "shop" }),
+            profile.clone(),
+            "spec.subject.namespace: Invalid value: \"shop\": must be the object's own namespace, \"kasten-io\"",
+        ),
+        (
+            INSTALL,
+            json!({ "kind": "Policy", "name": "p" }),
+            json!({ "name": "" }),
+            "spec.profile.name: Required value",
+        ),
+    ] {
+        let object = object(namespace, json!({ "subject": subject, "profile": profile }));
+        assert_eq!(said("upgradeactions", &object), [message]);
+    }
+}
+
+#[test]
 fn a_report_is_of_the_platform_and_of_a_span() {
     let platform = json!({ "name": INSTALL, "namespace": INSTALL });
     let check = |namespace: &str, spec: Value, message: &str| {

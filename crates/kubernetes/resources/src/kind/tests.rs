@@ -22,6 +22,7 @@ fn kinds_print_the_documented_columns() {
         ("ExportAction", &["NAME", "AGE"]),
         ("ImportAction", &["NAME", "AGE"]),
         ("ReportAction", &["NAME", "AGE"]),
+        ("UpgradeAction", &["NAME", "AGE"]),
         ("BatchRestoreAction", &["NAME", "CREATED AT", "STATE", "PCT", "SUBJECTS"]),
         ("RetireAction", &["NAME", "CREATED AT"]),
         ("BackupClusterAction", &["NAME", "CREATED AT"]),
@@ -90,6 +91,7 @@ fn only_what_clients_may_make_can_be_made() {
             "RestoreAction",
             "RestoreClusterAction",
             "RunAction",
+            "UpgradeAction",
             "ValidateAction",
             "RestorePoint",
             "Passkey",
@@ -219,6 +221,20 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
         "ReportAction",
         json!({ "subject": { "name": "kasten-io", "namespace": "kasten-io" }, "statsIntervalDays": 1 }),
         &["get namespaces. */kasten-io", "create reports.reporting.kio.kasten.io kasten-io/*"],
+    );
+    let profile = json!({ "name": "p", "namespace": "kasten-io" });
+    check_references(
+        "UpgradeAction",
+        json!({ "subject": { "kind": "StorageRepository", "name": "r", "namespace": "kasten-io" }, "profile": profile }),
+        &[
+            "get storagerepositories.repositories.kio.kasten.io kasten-io/r",
+            "get profiles.config.kio.kasten.io kasten-io/p",
+        ],
+    );
+    check_references(
+        "UpgradeAction",
+        json!({ "subject": { "kind": "Policy", "name": "nightly", "namespace": "shop" }, "profile": profile }),
+        &["get policies.config.kio.kasten.io shop/nightly", "get profiles.config.kio.kasten.io kasten-io/p"],
     );
     check_references(
         "ValidateAction",
