@@ -57,7 +57,7 @@ pub mod annotation {
 
 pub mod label {
     /// Set by the platform alone: retention, exports and access rest on them.
-    pub const OF_THE_SYSTEM: [&str; 9] = [
+    pub const OF_THE_SYSTEM: [&str; 10] = [
         APP_NAME,
         APP_NAMESPACE,
         APP_TYPE,
@@ -66,6 +66,7 @@ pub mod label {
         RUN_ACTION_NAME,
         RUN_ACTION_NAMESPACE,
         EXPORT_PROFILE,
+        IMPORTED_FROM,
         BATCH_RESTORE_ACTION_NAME,
     ];
 
@@ -78,6 +79,8 @@ pub mod label {
     pub const RUN_ACTION_NAMESPACE: &str = "k10.kasten.io/runActionNamespace";
     /// Present on what was exported, whatever its value; absent on what is local.
     pub const EXPORT_PROFILE: &str = "k10.kasten.io/exportProfile";
+    /// Present on what was imported: the id of the cluster that exported it.
+    pub const IMPORTED_FROM: &str = "k10.kasten.io/importedFrom";
     pub const BATCH_RESTORE_ACTION_NAME: &str = "k10.kasten.io/batchRestoreActionName";
     pub const DO_NOT_RETIRE: &str = "k10.kasten.io/doNotRetire";
 }

@@ -135,6 +135,22 @@ pub(crate) async fn check_restore(
     Err(AccessError::Elsewhere { user: requester.name.clone(), captured: captured.to_owned() })
 }
 
+/// Whether somebody may read every Secret of a namespace.
+pub(crate) async fn may_read_secrets(
+    platform: &Platform,
+    requester: &Requester,
+    namespace: &str,
+) -> Result<bool, AccessError> {
+    let secrets = Reference {
+        verb: Verb::Get,
+        group: "",
+        resource: "secrets",
+        namespace: Some(namespace.to_owned()),
+        name: None,
+    };
+    Ok(requester.is_platform() || may(platform, requester, &secrets).await?)
+}
+
 async fn may(platform: &Platform, requester: &Requester, reference: &Reference) -> Result<bool, AccessError> {
     let asked: keelson_workload::Requester = requester.clone().into();
     let review = SubjectReview {

@@ -128,6 +128,8 @@ pub(crate) struct Finished {
     pub changes: Vec<Change>,
     /// What was left out or refused although the action as a whole is complete.
     pub exceptions: Vec<String>,
+    /// What it tells in its details besides its phases, where others go on from that.
+    pub details: Option<Value>,
     /// Set when there was nothing to do or no right to do it.
     pub skipped: Option<String>,
 }
@@ -150,6 +152,9 @@ impl Finished {
             set_status(action, "error", json!({ "message": why, "cause": why }));
         } else {
             set_status(action, "progress", json!(100));
+        }
+        if let Some(details) = self.details {
+            set_details(action, &details);
         }
         if !self.exceptions.is_empty() {
             let list: Vec<_> = self.exceptions.iter().map(|message| json!({ "message": message })).collect();

@@ -4,6 +4,7 @@
 //! after the outcome lies in the location; the outcome says everything that the restore point does, so that a catalog
 //! can be rebuilt from the location alone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keelson_catalog::RowKey;
@@ -14,6 +15,7 @@ use keelson_repository::{
     SessionPurpose, WriteError,
 };
 use keelson_resources::actions::export::ExportProgress;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::actions::{self, Finished};
@@ -135,6 +137,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 const PROGRESS_DETAILS: &str = "progressDetails";
 
 /// What was exported.
+#[derive(Serialize, Deserialize)]
 struct Exported {
     stored: StoredBackup,
     to: ExportedTo,
@@ -149,12 +152,12 @@ async fn export(
     artifact: &Artifact,
     location: &Location,
 ) -> Result<Exported, Failure> {
-    if let Some((stored, to)) = job.recorded::<(StoredBackup, ExportedTo)>("stored")? {
-        return Ok(Exported { stored, to, ungranted: None });
+    if let Some(exported) = job.recorded::<Exported>("exported")? {
+        return Ok(exported);
     }
     let application = content.label(label::APP_NAMESPACE).to_owned();
     let (row, target) = job.platform.export_repository(location, &application).await?;
-    let exported = ExportedTo {
+    let to = ExportedTo {
         profile: location.profile.clone(),
         place: location.place.clone(),
         root: row.root().to_string(),
@@ -166,8 +169,9 @@ async fn export(
     let granted = grants::give(&job.platform, &job.database, &job.action, (&row, &target)).await;
     let ungranted =
         granted.err().map(|error| format!("other installations cannot import it: {}", Chain(&error)));
-    job.record("stored", &(&stored, &exported)).await?;
-    Ok(Exported { stored, to: exported, ungranted })
+    let exported = Exported { stored, to, ungranted };
+    job.record("exported", &exported).await?;
+    Ok(exported)
 }
 
 /// The content behind the restore point that an action names, of an application or of the cluster scope.
@@ -288,12 +292,23 @@ async fn copy_streams(
         serde_json::from_slice(outcome.description()).map_err(|source| ExportError::Decode { source })?;
     if action.kind == kinds::export_actions() {
         description.point = restore_points::point_name(action);
-        description.labels.extend(action.labels.clone());
+        relabel(&mut description.labels, action);
         description.expires_at = action.body.spec["expiresAt"].as_str().and_then(|text| text.parse().ok());
         // Retention is of policies: what somebody exported by hand is his.
         description.manual |= !action.labels.contains_key(label::RUN_ACTION_NAME);
     }
     Ok((description, streams))
+}
+
+/// An export is of the policy and the run that made it, and of none where somebody made it by hand: whoever was granted what
+/// the policy exports was not granted that.
+fn relabel(labels: &mut BTreeMap<String, String>, export: &Record) {
+    for of_run in
+        [label::POLICY_NAME, label::POLICY_NAMESPACE, label::RUN_ACTION_NAME, label::RUN_ACTION_NAMESPACE]
+    {
+        labels.remove(of_run);
+    }
+    labels.extend(export.labels.clone());
 }
 
 /// Shows how far the copying of an export is. A run that copies many restore points has a progress of its own.
@@ -318,5 +333,31 @@ async fn show_progress(job: &Job, session: &Session, artifact: &Artifact, action
         let tell = |action: &mut Record| actions::set_status(action, PROGRESS_DETAILS, json!(told));
         job.progress_with(percent.min(99) as u8, tell).await;
         tokio::time::sleep(PROGRESS_LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_catalog::Class;
+
+    use super::*;
+
+    /// Another cluster imported what somebody had exported by hand of a backup that the policy had made.
+    #[test]
+    fn what_is_exported_by_hand_is_not_of_the_policy_that_backed_it_up() {
+        let of_policy = [(label::POLICY_NAME, "nightly"), (label::RUN_ACTION_NAME, "run")];
+        let own = [(label::APP_NAMESPACE, "shop"), ("team", "a")];
+        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<_, _> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let mut export = Record::new(kinds::export_action(), "shop", "by-hand", now, Class::Local);
+        export.labels = labels(&own[..1]);
+        let mut of_backup = labels(&[&of_policy[..], &own[..]].concat());
+        relabel(&mut of_backup, &export);
+        assert_eq!(of_backup, labels(&own));
+        export.labels.extend(labels(&of_policy));
+        relabel(&mut of_backup, &export);
+        assert_eq!(of_backup, labels(&[&of_policy[..], &own[..]].concat()));
     }
 }

@@ -1,30 +1,33 @@
 //! Grants: what a policy lets other installations read of its exports, and what others let this one read.
 //!
-//! A policy that exports has a grant, made with its first export: a random id and a key. With each export the data keys of
-//! the application's repository are wrapped under the part of the key that is of this application. A *receive string*
-//! hands the key on, whole or for one application. Whoever was given one holds it.
+//! A policy that exports has a grant, made with its first export: a random id and a key. With each export, and when a
+//! repository gets a new data key, its data keys are wrapped under the part of the key that is of its application. A *receive
+//! string* hands the key on, whole or for one application. Whoever was given one holds it.
 //!
-//! Guarantees: keys of grants lie sealed in the catalog, come back with it, and stand in no row, status, log or error. What
-//! is held opens repositories to read. Limits: a key that was handed on cannot be taken back; a grant opens a repository as
-//! a whole, so exports of other policies of the same application too.
+//! Guarantees: keys of grants lie sealed in the catalog, come back with it, and stand in no row, status, log or error. By
+//! what is held this installation reads, and writes nothing. Limits: a key that was handed on cannot be taken back; it opens
+//! a repository as a whole, so exports of other policies of the same application too, and who may write to the location
+//! besides can seal objects under it.
 
 mod received;
 
+use futures::TryStreamExt;
 use keelson_catalog::{
     Change, Class, CommitError, Database, Expect, Query, ReadError, RowKey, RowKind, Stored,
 };
 use keelson_crypto::{CatalogKey, GrantKey, OpenBoxError, random_bytes};
 use keelson_model::names::label;
-use keelson_model::{Classified, ErrorClass, GrantId};
+use keelson_model::{Classified, ErrorClass, Generation, GrantId, Revision};
 use keelson_repository::{GrantError, Locked, Open, Repository, Unlock};
 use keelson_resources::ReceiveString;
-use keelson_store::StorePath;
+use keelson_store::{StoreError, StoreExt, StorePath};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use received::Received;
 pub(crate) use received::{GrantName, ReceivedError};
 
+use crate::kinds;
 use crate::layout::ClusterFolder;
 use crate::locations::Location;
 use crate::ownership::{self, OwnershipError};
@@ -49,6 +52,10 @@ pub enum GrantsError {
     Open { name: String, source: OpenBoxError },
     #[error("the key of the grant '{name}' is no key")]
     Key { name: String },
+    #[error("list what was granted")]
+    List { source: ReadError },
+    #[error("look whether repository '{root}' was granted")]
+    Look { root: String, source: StoreError },
     #[error("grant repository '{root}'")]
     Grant { root: String, source: GrantError },
     #[error("read the receive string")]
@@ -65,7 +72,8 @@ impl Classified for GrantsError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Away { source } => source.class(),
-            Self::Read { source, .. } => source.class(),
+            Self::Read { source, .. } | Self::List { source } => source.class(),
+            Self::Look { source, .. } => source.class(),
             Self::Keep { source, .. } => source.class(),
             Self::Decode { .. } | Self::Open { .. } | Self::Key { .. } => ErrorClass::Corrupt,
             Self::Grant { source, .. } => source.class(),
@@ -83,6 +91,8 @@ impl Classified for GrantsError {
             Self::Decode { .. } => "grants.decode",
             Self::Open { .. } => "grants.open",
             Self::Key { .. } => "grants.key",
+            Self::List { .. } => "grants.list",
+            Self::Look { .. } => "grants.look",
             Self::Grant { .. } => "grants.grant",
             Self::Receive { .. } => "grants.receive",
             Self::Owned { .. } => "grants.owned",
@@ -93,6 +103,7 @@ impl Classified for GrantsError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Look { source, .. } => source.hint(),
             Self::Grant { source, .. } => source.hint(),
             Self::Receive { source } => source.hint(),
             Self::NotHeld { .. } => Some(
@@ -111,9 +122,34 @@ struct Kept {
     grant: GrantName,
     /// Hex, sealed under the catalog key.
     key: String,
+    /// Of a grant that was given: by which policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    granter: Option<Granter>,
 }
 
-/// What the policies of this installation have granted, by namespace and name of the policy.
+/// Which object a policy is. A recovery makes the same policies anew, in a new generation of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Granter {
+    uid: String,
+    generation: Generation,
+}
+
+impl Granter {
+    /// Somebody has deleted the one and made the other under its name.
+    fn is_another_than(&self, noted: &Self) -> bool {
+        self.uid != noted.uid && self.generation == noted.generation
+    }
+}
+
+/// A grant with its key.
+struct Grant {
+    name: GrantName,
+    key: GrantKey,
+    granter: Option<Granter>,
+    revision: Revision,
+}
+
+/// What the policies of this installation grant, by namespace and name of the policy.
 fn given_rows() -> RowKind {
     RowKind::new("grants-given")
 }
@@ -128,35 +164,31 @@ fn context(key: &RowKey) -> Vec<u8> {
     format!("{}/{}/{}", key.kind, key.namespace, key.name).into_bytes()
 }
 
-fn read_kept(
-    platform: &Platform,
-    catalog: &Database,
-    at: &RowKey,
-) -> Result<Option<(GrantName, GrantKey)>, GrantsError> {
+fn read_kept(platform: &Platform, catalog: &Database, at: &RowKey) -> Result<Option<Grant>, GrantsError> {
     let name = || at.name.clone();
     let stored = catalog.read(at).map_err(|source| GrantsError::Read { name: name(), source })?;
-    let Some(Stored { row, .. }) = stored else { return Ok(None) };
-    let Kept { grant, key } =
+    let Some(Stored { row, revision }) = stored else { return Ok(None) };
+    let Kept { grant, key, granter } =
         serde_json::from_slice(&row.body).map_err(|source| GrantsError::Decode { name: name(), source })?;
     let sealed = hex::decode(key).map_err(|_| GrantsError::Key { name: name() })?;
     let open = |sealing: &CatalogKey| sealing.open_field(&context(at), &sealed);
     let opened = platform.with_catalog_key(open).map_err(|source| GrantsError::Away { source })?;
     let opened = opened.map_err(|source| GrantsError::Open { name: name(), source })?;
     let key = GrantKey::from_slice(&opened).map_err(|_| GrantsError::Key { name: name() })?;
-    Ok(Some((grant, key)))
+    Ok(Some(Grant { name: grant, key, granter, revision }))
 }
 
-/// Keeps a grant in its place. `Expect::Absent` leaves what is kept there.
+/// Keeps a grant in its place. One that is not as expected stays as it is.
 async fn keep(
     platform: &Platform,
     catalog: &Database,
     (at, expect): (RowKey, Expect),
-    (grant, key): (&GrantName, &GrantKey),
+    (grant, key, granter): (&GrantName, &GrantKey, Option<Granter>),
 ) -> Result<(), GrantsError> {
     let name = at.name.clone();
     let seal = |sealing: &CatalogKey| sealing.seal_field(&context(&at), key.expose());
     let sealed = platform.with_catalog_key(seal).map_err(|source| GrantsError::Away { source })?;
-    let kept = Kept { grant: grant.clone(), key: hex::encode(sealed) };
+    let kept = Kept { grant: grant.clone(), key: hex::encode(sealed), granter };
     let row = plain_row(at.clone(), Class::Configuration, &kept, platform.clock.now());
     match commit(catalog, ACTOR, vec![Change::Put { row, expect }]).await {
         Ok(_) => Ok(()),
@@ -180,30 +212,102 @@ pub(crate) async fn give(
     (row, repository): (&RepositoryRow, &Repository<Open>),
 ) -> Result<(), GrantsError> {
     let Some((namespace, name)) = policy_of(action) else { return Ok(()) };
+    let grant = ensure_given(platform, catalog, (namespace, name)).await?;
+    write(platform, &grant, (row, repository)).await
+}
+
+/// The grant of a policy. One that was deleted does not hand its own on to the next of its name.
+async fn ensure_given(
+    platform: &Platform,
+    catalog: &Database,
+    (namespace, name): (&str, &str),
+) -> Result<Grant, GrantsError> {
     let at = RowKey::new(given_rows(), namespace, name);
-    let (grant, key) = match read_kept(platform, catalog, &at)? {
-        Some(known) => known,
-        None => {
-            let fresh = GrantName {
-                cluster: platform.cluster_id.clone(),
-                grant: GrantId::from_bytes(random_bytes()),
-                policy_namespace: namespace.to_owned(),
-                policy: name.to_owned(),
-                application: None,
-            };
-            let place = (at.clone(), Expect::Absent);
-            keep(platform, catalog, place, (&fresh, &GrantKey::generate())).await?;
-            // Another export of the policy may have been a moment faster.
-            read_kept(platform, catalog, &at)?.ok_or(GrantsError::NotHeld { name: name.to_owned() })?
+    let now = granter(catalog, namespace, name)?;
+    let known = read_kept(platform, catalog, &at)?;
+    let expect = known.as_ref().map_or(Expect::Absent, |known| Expect::At(known.revision));
+    if let Some(known) = known {
+        let is_another =
+            |now: &Granter| known.granter.as_ref().is_some_and(|noted| now.is_another_than(noted));
+        let is_noted = |now: &Granter| known.granter.as_ref().is_some_and(|noted| noted.uid == now.uid);
+        if !now.as_ref().is_some_and(is_another) {
+            if !now.as_ref().is_none_or(is_noted) {
+                keep(platform, catalog, (at, expect), (&known.name, &known.key, now)).await?;
+            }
+            return Ok(known);
         }
+    }
+    let fresh = GrantName {
+        cluster: platform.cluster_id.clone(),
+        grant: GrantId::from_bytes(random_bytes()),
+        policy_namespace: namespace.to_owned(),
+        policy: name.to_owned(),
+        application: None,
     };
+    keep(platform, catalog, (at.clone(), expect), (&fresh, &GrantKey::generate(), now)).await?;
+    // Another export of the policy may have been a moment faster.
+    read_kept(platform, catalog, &at)?.ok_or_else(|| GrantsError::NotHeld { name: name.to_owned() })
+}
+
+/// The policy as it is mirrored; none where it is gone, or was never seen.
+fn granter(catalog: &Database, namespace: &str, name: &str) -> Result<Option<Granter>, GrantsError> {
+    let stored = catalog.read(&RowKey::new(kinds::policies(), namespace, name));
+    let stored = stored.map_err(|source| GrantsError::Read { name: name.to_owned(), source })?;
+    let uid = stored.map(|stored| stored.row.uid).filter(|uid| !uid.is_empty());
+    Ok(uid.map(|uid| Granter { uid, generation: catalog.generation() }))
+}
+
+/// Nothing is written into a folder that is not, or not yet, this installation's; the next export grants what this one did
+/// not.
+async fn write(
+    platform: &Platform,
+    Grant { name, key, .. }: &Grant,
+    (row, repository): (&RepositoryRow, &Repository<Open>),
+) -> Result<(), GrantsError> {
     let ownership = ownership::read(&platform.instance).map_err(|source| GrantsError::Owned { source })?;
-    // Nothing is written into the source's folder before it is owned; the next export grants what this one did not.
-    if ownership.is_pending(&row.place, &grant.cluster) {
+    if ownership.forbids_writing(&row.place, &name.cluster) {
         return Ok(());
     }
-    let granted = repository.grant(&key.of_application(&row.application), &folder_of(&grant, row)).await;
+    let granted = repository.grant(&key.of_application(&row.application), &folder_of(name, row)).await;
     granted.map_err(|source| GrantsError::Grant { root: row.root().to_string(), source })
+}
+
+/// Lets whoever was granted an export repository have its newest data key too: what maintenance writes needs it, whether
+/// something is exported again or not. One grant that fails keeps no other away.
+pub(crate) async fn renew(
+    platform: &Platform,
+    location: &Location,
+    (row, repository): (&RepositoryRow, &Repository<Open>),
+) -> Result<(), GrantsError> {
+    let catalog = platform.catalog().map_err(|source| GrantsError::Away { source })?;
+    let given = catalog.rows(Query::of(given_rows())).map(|stored| stored.map(|stored| stored.row.key()));
+    let given = given.collect::<Result<Vec<_>, _>>().map_err(|source| GrantsError::List { source })?;
+    let mut fault: Option<GrantsError> = None;
+    for at in given {
+        let Err(error) = renew_one(platform, (&catalog, &at), location, (row, repository)).await else {
+            continue;
+        };
+        // One that may be mended by trying again is the one to tell.
+        if fault.as_ref().is_none_or(|fault| fault.class().is_lasting()) {
+            fault = Some(error);
+        }
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+async fn renew_one(
+    platform: &Platform,
+    (catalog, at): (&Database, &RowKey),
+    location: &Location,
+    (row, repository): (&RepositoryRow, &Repository<Open>),
+) -> Result<(), GrantsError> {
+    let Some(grant) = read_kept(platform, catalog, at)? else { return Ok(()) };
+    let first = location.store.stream(&folder_of(&grant.name, row)).try_next().await;
+    let first = first.map_err(|source| GrantsError::Look { root: row.root().to_string(), source })?;
+    match first {
+        Some(_) => write(platform, &grant, (row, repository)).await,
+        None => Ok(()),
+    }
 }
 
 /// What another installation needs to import what an action's policy exports: of a run all of it, of an export what is of
@@ -214,16 +318,17 @@ pub(crate) fn receive_string(
     action: &Record,
 ) -> Result<Option<ReceiveString>, GrantsError> {
     let Some((namespace, name)) = policy_of(action) else { return Ok(None) };
-    let Some((grant, key)) = read_kept(platform, catalog, &RowKey::new(given_rows(), namespace, name))?
+    let Some(Grant { name, key, .. }) =
+        read_kept(platform, catalog, &RowKey::new(given_rows(), namespace, name))?
     else {
         return Ok(None);
     };
     let application = action.labels.get(label::APP_NAMESPACE);
     let received = match application {
-        None => Received { grant, key: Some(key) },
+        None => Received { grant: name, key: Some(key) },
         Some(application) => Received {
             key: Some(key.of_application(application)),
-            grant: GrantName { application: Some(application.clone()), ..grant },
+            grant: GrantName { application: Some(application.clone()), ..name },
         },
     };
     Ok(Some(received.to_text()))
@@ -243,8 +348,9 @@ pub(crate) async fn hold(platform: &Platform, text: &ReceiveString) -> Result<Gr
     match key {
         Some(key) => {
             let known = read_kept(platform, &catalog, &held_key(&grant))?;
-            if known.is_none_or(|(known, held)| known != grant || held.expose() != key.expose()) {
-                keep(platform, &catalog, (held_key(&grant), Expect::Any), (&grant, &key)).await?;
+            let is_known = |held: &Grant| held.name == grant && held.key.expose() == key.expose();
+            if !known.as_ref().is_some_and(is_known) {
+                keep(platform, &catalog, (held_key(&grant), Expect::Any), (&grant, &key, None)).await?;
             }
         }
         None => drop(held(platform, &catalog, &grant)?),
@@ -268,7 +374,7 @@ pub(crate) fn name_of(text: &ReceiveString) -> Result<GrantName, GrantsError> {
 
 fn held(platform: &Platform, catalog: &Database, grant: &GrantName) -> Result<GrantKey, GrantsError> {
     let kept = read_kept(platform, catalog, &held_key(grant))?;
-    kept.map(|(_, key)| key).ok_or_else(|| GrantsError::NotHeld { name: grant.held_name() })
+    kept.map(|held| held.key).ok_or_else(|| GrantsError::NotHeld { name: grant.held_name() })
 }
 
 /// The key of a grant that is held, as it is for one application.
@@ -309,15 +415,23 @@ fn folder_of(grant: &GrantName, row: &RepositoryRow) -> StorePath {
     ClusterFolder::new(&grant.cluster).granted_repository(grant.grant, &row.application, repository)
 }
 
-/// Takes the keys of receive strings out of the specification of a policy: their names stand for them.
+/// Takes the keys of receive strings out of the specification of a policy, wherever it has a field for one: their names
+/// stand for them.
 pub(crate) fn hide_keys(spec: &mut Value) {
     let actions = spec.get_mut("actions").and_then(Value::as_array_mut);
     for action in actions.into_iter().flatten() {
-        if let Some(text) = action.pointer_mut("/importParameters/receiveString") {
-            let given = ReceiveString(text.as_str().unwrap_or_default().to_owned());
-            *text = Value::from(without_key(&given).0);
+        for field in ["/importParameters/receiveString", "/exportParameters/receiveString"] {
+            if let Some(text) = action.pointer_mut(field) {
+                let given = ReceiveString(text.as_str().unwrap_or_default().to_owned());
+                *text = Value::from(without_key(&given).0);
+            }
         }
     }
+}
+
+/// Whether a text may hold a receive string, in whatever it is wrapped.
+pub(crate) fn may_hold_key(text: &str) -> bool {
+    text.contains(&format!("{}.", received::MARK))
 }
 
 /// A repository of another installation that is imported from.
@@ -363,4 +477,19 @@ pub(crate) fn sample() -> String {
     };
     let key = GrantKey::from_slice(&[3; 32]).ok();
     Received { grant, key }.to_text().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_another_where_somebody_made_it_anew_and_the_same_after_a_recovery() {
+        let policy =
+            |uid: &str, generation| Granter { uid: uid.to_owned(), generation: Generation(generation) };
+        let noted = policy("a", 1);
+        assert!(policy("b", 1).is_another_than(&noted));
+        assert!(!policy("a", 1).is_another_than(&noted));
+        assert!(!policy("b", 2).is_another_than(&noted), "a recovery makes policies anew");
+    }
 }

@@ -72,6 +72,10 @@ pub enum IdentityError {
     MalformedSecret { namespace: String, name: &'static str, key: &'static str },
     #[error("neither 'instance-key' of Secret '{namespace}/{name}' nor a Passkey opens the volume: {}", why.join("; "))]
     NoPasskey { namespace: String, name: &'static str, why: Vec<String> },
+    #[error(
+        "Secret '{namespace}/{name}' holds what Passkeys open another volume with, and this one is empty"
+    )]
+    OfAnotherVolume { namespace: String, name: &'static str },
     #[error("the Secret '{namespace}/{name}' is gone, but the volume holds data that only it opens")]
     LostSecret { namespace: String, name: &'static str },
     #[error("read the identity of this installation")]
@@ -93,6 +97,7 @@ impl Classified for IdentityError {
         match self {
             Self::ReadSecret { source, .. } => source.class(),
             Self::MalformedSecret { .. } => ErrorClass::Invalid,
+            Self::OfAnotherVolume { .. } => ErrorClass::Conflict,
             Self::LostSecret { .. } | Self::NoPasskey { .. } => ErrorClass::NotFound,
             Self::Read { source } => source.class(),
             Self::Write { source } => source.class(),
@@ -105,6 +110,7 @@ impl Classified for IdentityError {
         match self {
             Self::ReadSecret { .. } => "identity.secret.read",
             Self::MalformedSecret { .. } => "identity.secret.malformed",
+            Self::OfAnotherVolume { .. } => "identity.secret.of_another_volume",
             Self::LostSecret { .. } => "identity.secret.lost",
             Self::NoPasskey { .. } => "identity.secret.no_passkey",
             Self::Read { .. } => "identity.read",
@@ -121,6 +127,11 @@ impl Classified for IdentityError {
             Self::LostSecret { .. } | Self::Unwrap { .. } => Some(
                 "put the original Secret back, or start with an empty volume and recover with the cluster id and \
                  passphrase"
+                    .to_owned(),
+            ),
+            Self::OfAnotherVolume { .. } => Some(
+                "start with that volume; if it is lost, delete this Secret, start again, and recover with the cluster id \
+                 and passphrase"
                     .to_owned(),
             ),
             Self::NoPasskey { .. } => Some(

@@ -1,26 +1,31 @@
 //! Import: makes restore points of what another installation has exported and granted.
 //!
 //! Guarantees: nothing is written to the location. Each export is taken in once: what somebody deleted here does not come
-//! back. What its source has retired, or lost, goes from here with the next import, and the action says so. What is damaged
-//! or makes no sense is passed over and told, and keeps nothing else away. What was imported is bound to no namespace:
-//! whoever may restore it decides where it is seen.
+//! back. What its source has retired, or lost, goes from here with the next import from the same place, and the action
+//! says so. What is damaged or makes no sense is passed over and told, and keeps nothing else away. Of each application the
+//! newest is offered to be restored, once, whatever became of the imports before. What was imported is bound to no
+//! namespace: whoever may restore it decides where it is seen. Limits: what is known of grants, repositories and exports
+//! stays in the catalog, also when nothing is imported any more.
 
+mod taken;
+
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadError, RowKey, RowKind};
+use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, RowKey};
 use keelson_model::names::label;
 use keelson_model::naming::{check_label_value, check_namespace, check_object_name};
 use keelson_model::retention::Tiers;
 use keelson_model::{Chain, Classified, ErrorClass, RepositoryId, SessionId};
-use keelson_repository::{Open, Outcome, Repository};
+use keelson_repository::{Open, OpenRepositoryError, Outcome, Repository};
 use keelson_resources::ReceiveString;
 use keelson_resources::actions::import::{ImportActionSpec, ImportDetails};
 use keelson_store::StoreError;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::taken::{Known, Taken};
 use crate::actions::Finished;
 use crate::backup::BackupDescription;
 use crate::engine::{Failure, Job, read};
@@ -29,17 +34,22 @@ use crate::kinds;
 use crate::layout::{ClusterFolder, parse_granted};
 use crate::locations::{self, Location};
 use crate::platform::commit;
+use crate::policies;
 use crate::records::{Record, plain_row};
 use crate::recovery::exports::{live_outcomes, unless_unread};
-use crate::repositories::RepositoryRow;
+use crate::repositories::{RepositoriesError, RepositoryRow};
 use crate::requests::application_labels;
 use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo, NewPoint};
 
 const ACTOR: &str = "import";
 /// Repositories that one import looks into: a location that somebody filled with folders does not fill our memory.
 const REPOSITORIES_MAX: usize = 10_000;
-/// Sentences of one import about what was passed over.
+/// Sentences of one import about what was passed over,
 const TOLD_MAX: usize = 100;
+/// and so much of each: they quote what comes from outside, and must fit the action.
+const SENTENCE_BYTES_MAX: usize = 500;
+/// Rows that are noted at once.
+const ROWS_PER_COMMIT: usize = 500;
 
 /// An import that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +60,8 @@ enum ImportError {
         "nothing of policy '{policy}' of cluster {cluster} is granted in the location of profile '{profile}'"
     )]
     NothingGranted { policy: String, cluster: String, profile: String },
+    #[error("none of the {count} repositories that are granted opens")]
+    NothingOpened { count: usize, source: RepositoriesError },
     #[error("read what was imported before")]
     ReadTaken { source: ReadError },
     #[error("write what was imported")]
@@ -61,6 +73,7 @@ impl Classified for ImportError {
         match self {
             Self::List { source, .. } => source.class(),
             Self::NothingGranted { .. } => ErrorClass::NotFound,
+            Self::NothingOpened { source, .. } => source.class(),
             Self::ReadTaken { source } => source.class(),
             Self::Write { source } => source.class(),
         }
@@ -70,6 +83,7 @@ impl Classified for ImportError {
         match self {
             Self::List { .. } => "import.list",
             Self::NothingGranted { .. } => "import.nothing_granted",
+            Self::NothingOpened { .. } => "import.nothing_opened",
             Self::ReadTaken { .. } => "import.read_taken",
             Self::Write { .. } => "import.write",
         }
@@ -81,28 +95,10 @@ impl Classified for ImportError {
             Self::NothingGranted { .. } => Some(
                 "the profile must lead to the bucket or share, and the path in it, that the policy exports to".to_owned(),
             ),
+            Self::NothingOpened { source, .. } => source.hint(),
             Self::ReadTaken { .. } | Self::Write { .. } => None,
         }
     }
-}
-
-/// An export that was looked at, by grant and outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Taken {
-    repository: RepositoryId,
-    /// The content that was made; none of an export that is not meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
-    /// Of the action that did.
-    by: String,
-}
-
-fn taken_rows() -> RowKind {
-    RowKind::new("exports-taken")
-}
-
-fn taken_key(grant: &GrantName, outcome: SessionId) -> RowKey {
-    RowKey::new(taken_rows(), grant.grant.to_string(), outcome.to_string())
 }
 
 /// A repository of the source.
@@ -118,7 +114,50 @@ struct Import<'a> {
     job: &'a Job,
     grant: GrantName,
     location: Location,
-    told: Vec<String>,
+    told: Told,
+}
+
+/// What was passed over or removed, in sentences.
+#[derive(Debug, Default)]
+struct Told(Vec<String>);
+
+impl Told {
+    fn push(&mut self, mut sentence: String) {
+        if sentence.len() > SENTENCE_BYTES_MAX {
+            sentence.truncate(sentence.floor_char_boundary(SENTENCE_BYTES_MAX));
+            sentence.push('…');
+        }
+        match self.0.len() {
+            TOLD_MAX => self.0.push("there is more that was passed over".to_owned()),
+            told if told < TOLD_MAX => self.0.push(sentence),
+            _ => {}
+        }
+    }
+}
+
+/// A content that no import has named yet.
+struct Offer {
+    at: Timestamp,
+    content: String,
+    /// That it was named.
+    noted: Change,
+}
+
+impl Offer {
+    fn is_older_than(&self, other: &Self) -> bool {
+        (self.at, &self.content) < (other.at, &other.content)
+    }
+}
+
+/// It says nothing about what lies there, and is as true of every other repository: not now, or not for us.
+fn is_out_of_reach(error: &RepositoriesError) -> bool {
+    match error {
+        RepositoriesError::Open { source: OpenRepositoryError::Fetch { source, .. }, .. } => {
+            !source.class().is_lasting()
+        }
+        RepositoriesError::Granted { .. } => true,
+        error => matches!(error.class(), ErrorClass::Unavailable { .. }),
+    }
 }
 
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
@@ -126,7 +165,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let grant = grants::name_of(&ReceiveString(spec.receive_string))?;
     let opening = async { Ok(job.platform.open_location(&spec.profile.name).await?) };
     let location = job.phase("Opening location", opening).await?;
-    let mut import = Import { job, grant, location, told: Vec::new() };
+    let mut import = Import { job, grant, location, told: Told::default() };
     let looking = async { job.unless_cancelled(import.look()).await };
     let sources = job.phase("Looking for exports", looking).await?;
     let taking = async { job.unless_cancelled(import.take_in(&sources)).await };
@@ -137,14 +176,6 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
 }
 
 impl Import<'_> {
-    fn tell(&mut self, sentence: String) {
-        match self.told.len() {
-            TOLD_MAX => self.told.push("there is more that was passed over".to_owned()),
-            told if told < TOLD_MAX => self.told.push(sentence),
-            _ => {}
-        }
-    }
-
     async fn folders(&self, folder: &keelson_store::StorePath) -> Result<Vec<String>, ImportError> {
         let listed = self.location.store.list_folders(folder).await;
         listed.map_err(|source| ImportError::List {
@@ -157,15 +188,17 @@ impl Import<'_> {
     /// Opens every repository that is granted.
     async fn look(&mut self) -> Result<Vec<Source>, Failure> {
         let mut sources = Vec::new();
-        for row in self.list_repositories().await? {
+        let mut first_fault = None;
+        let rows = self.list_repositories().await?;
+        let count = rows.len();
+        for row in rows {
             let opened = grants::open(&self.job.platform, &self.location, &self.grant, &row).await;
             let repository = match opened {
                 Ok(repository) => repository,
-                Err(error) if matches!(error.class(), ErrorClass::Unavailable { .. }) => {
-                    return Err(error.into());
-                }
+                Err(error) if is_out_of_reach(&error) => return Err(error.into()),
                 Err(error) => {
-                    self.tell(format!("'{}' was passed over: {}", row.root(), Chain(&error)));
+                    self.told.push(format!("'{}' was passed over: {}", row.root(), Chain(&error)));
+                    first_fault.get_or_insert(error);
                     continue;
                 }
             };
@@ -173,21 +206,31 @@ impl Import<'_> {
             self.note_imported(&row).await?;
             sources.push(Source { row, repository, live });
         }
-        Ok(sources)
+        match first_fault {
+            Some(source) if sources.is_empty() => Err(ImportError::NothingOpened { count, source }.into()),
+            _ => Ok(sources),
+        }
     }
 
     async fn list_repositories(&mut self) -> Result<Vec<RepositoryRow>, Failure> {
         let folder = ClusterFolder::new(&self.grant.cluster);
+        let install_namespace = &self.job.platform.settings.install_namespace;
         let applications = match &self.grant.application {
             Some(application) => vec![application.clone()],
             None => self.folders(&folder.grant(self.grant.grant)).await?,
         };
         let mut rows = Vec::new();
         for application in applications.into_iter().filter(|name| check_namespace(name).is_ok()) {
+            // The location is not believed: no policy exports these.
+            if policies::is_reserved(install_namespace, &application) {
+                self.told
+                    .push(format!("'{application}' was passed over: it is no application's namespace here"));
+                continue;
+            }
             for name in self.folders(&folder.granted(self.grant.grant, &application)).await? {
                 let Some((cluster, repository)) = parse_granted(&name) else { continue };
                 if rows.len() == REPOSITORIES_MAX {
-                    self.tell(format!(
+                    self.told.push(format!(
                         "more than {REPOSITORIES_MAX} repositories are granted: the others were passed over"
                     ));
                     return Ok(rows);
@@ -212,7 +255,8 @@ impl Import<'_> {
 
     /// So that the repository is listed among those that the platform knows.
     async fn note_imported(&self, row: &RepositoryRow) -> Result<(), ImportError> {
-        let key = RowKey::new(grants::imported_rows(), row.application.as_str(), row.repository.to_string());
+        let name = format!("{}.{}", row.repository, row.place.key());
+        let key = RowKey::new(grants::imported_rows(), row.application.as_str(), name);
         let known = self.job.database.read(&key).map_err(|source| ImportError::ReadTaken { source })?;
         let imported = ImportedRow { grant: self.grant.clone(), row: row.clone() };
         let now = self.job.platform.clock.now();
@@ -230,8 +274,13 @@ impl Import<'_> {
             .map_err(|source| ImportError::Write { source })
     }
 
+    fn taken(&self) -> Result<HashMap<SessionId, Known>, ImportError> {
+        let taken = taken::read_all(&self.job.database, &self.grant);
+        taken.map_err(|source| ImportError::ReadTaken { source })
+    }
+
     async fn take_in(&mut self, sources: &[Source]) -> Result<(), Failure> {
-        let known: HashSet<SessionId> = taken(&self.job.database, &self.grant)?.into_keys().collect();
+        let known: HashSet<SessionId> = self.taken()?.into_keys().collect();
         for source in sources {
             let new = source.live.iter().copied().filter(|outcome| !known.contains(outcome)).collect();
             let mut outcomes = std::pin::pin!(source.repository.committed_outcomes(new));
@@ -240,7 +289,8 @@ impl Import<'_> {
                     Ok(outcome) => self.take(source, &outcome).await?,
                     Err(error) => {
                         let application = &source.row.application;
-                        self.tell(format!("an export of '{application}' was passed over: {}", Chain(&error)));
+                        self.told
+                            .push(format!("an export of '{application}' was passed over: {}", Chain(&error)));
                     }
                 }
             }
@@ -254,28 +304,41 @@ impl Import<'_> {
             Ok(point) => point,
             Err(why) => {
                 let application = &source.row.application;
-                self.tell(format!("export {} of '{application}' was passed over: {why}", outcome.id));
+                self.told.push(format!("export {} of '{application}' was passed over: {why}", outcome.id));
                 return Ok(());
             }
         };
         let now = self.job.platform.clock.now();
-        let mut content = None;
-        let mut changes = Vec::new();
+        let key = taken::key(&self.grant, outcome.id);
+        let mut taken = Taken {
+            repository: source.row.repository,
+            place: Some(self.location.place.clone()),
+            content: None,
+            by: self.job.action.uid.clone(),
+            offered: false,
+        };
+        let mut made = Vec::new();
         if let Some(mut point) = point {
             if read(&self.job.database, &restore_points::content_key(&point))?.is_some() {
                 point.tell_apart(outcome.id);
             }
-            content = Some(restore_points::content_key(&point).name);
-            changes = restore_points::create(&point, None, now);
+            taken.content = Some(restore_points::content_key(&point).name);
+            made = restore_points::create(&point, None, now);
         }
-        let taken = Taken { repository: source.row.repository, content, by: self.job.action.uid.clone() };
-        let row = plain_row(taken_key(&self.grant, outcome.id), Class::Configuration, &taken, now);
-        changes.push(Change::Put { row, expect: Expect::Absent });
-        match self.commit(changes).await {
-            // Another import of the same grant was a moment faster.
-            Err(ImportError::Write { source: CommitError::Conflict { .. } }) => Ok(()),
-            committed => Ok(committed?),
+        let mut changes = vec![taken.put(key.clone(), now, Expect::Absent)];
+        changes.append(&mut made);
+        let there = match self.commit(changes).await {
+            Err(ImportError::Write { source: CommitError::Conflict { key, .. } }) => key,
+            committed => return Ok(committed?),
+        };
+        // Else another import of the same grant was a moment faster.
+        if there != key {
+            let application = &source.row.application;
+            let outcome = outcome.id;
+            self.told
+                .push(format!("export {outcome} of '{application}' was passed over: {there} exists already"));
         }
+        Ok(())
     }
 
     /// None of an export that is another policy's. What the source says of itself is checked: it comes from outside.
@@ -310,6 +373,7 @@ impl Import<'_> {
         };
         let mut labels = application_labels(application);
         labels.extend(locations::export_labels(&self.location.profile));
+        labels.insert(label::IMPORTED_FROM.to_owned(), self.grant.cluster.to_string());
         for of_policy in [label::POLICY_NAME, label::POLICY_NAMESPACE] {
             labels.extend(
                 self.job
@@ -336,21 +400,24 @@ impl Import<'_> {
         }))
     }
 
-    /// Removes contents whose exports are retired or gone. Of a repository that could not be looked into none is.
+    /// Removes contents whose exports are retired or gone. Of a repository that could not be looked into none is, nor of
+    /// another place: a copy of a location lags behind, and one that was moved has a past of its own.
     async fn let_go(&mut self, sources: &[Source]) -> Result<u64, Failure> {
         let live: HashMap<RepositoryId, HashSet<SessionId>> = sources
             .iter()
             .map(|source| (source.row.repository, source.live.iter().copied().collect()))
             .collect();
         let mut removed = 0;
-        for (outcome, taken) in taken(&self.job.database, &self.grant)? {
-            if live.get(&taken.repository).is_none_or(|live| live.contains(&outcome)) {
+        for (outcome, Known { taken, .. }) in self.taken()? {
+            let is_here = taken.is_of(&self.location.place);
+            if !is_here || live.get(&taken.repository).is_none_or(|live| live.contains(&outcome)) {
                 continue;
             }
             let mut changes =
-                vec![Change::Delete { key: taken_key(&self.grant, outcome), expect: Expect::Any }];
+                vec![Change::Delete { key: taken::key(&self.grant, outcome), expect: Expect::Any }];
             if let Some(content) = self.content_of(&taken, outcome)? {
-                self.tell(format!("'{}' was removed: its source has retired what it led to", content.name));
+                self.told
+                    .push(format!("'{}' was removed: its source has retired what it led to", content.name));
                 changes.extend(gone(&self.job.database, &content)?);
                 removed += 1;
             }
@@ -370,48 +437,63 @@ impl Import<'_> {
         Ok(is_it.then_some(content))
     }
 
+    /// Names the newest of each application that no import has named. That it was named is one commit with the end of the
+    /// action, so that one that fails leaves it to the next.
     async fn finish(self, sources: &[Source], removed_count: u64) -> Result<Finished, Failure> {
-        let mut newest: BTreeMap<String, (Timestamp, String)> = BTreeMap::new();
+        let now = self.job.platform.clock.now();
+        let mut newest: BTreeMap<String, Offer> = BTreeMap::new();
+        let mut older = Vec::new();
         let mut imported_count = 0;
-        for (outcome, taken) in taken(&self.job.database, &self.grant)? {
-            if taken.by != self.job.action.uid {
+        for (outcome, Known { taken, revision }) in self.taken()? {
+            let is_new = taken.by == self.job.action.uid;
+            if taken.offered && !is_new {
                 continue;
             }
             let Some(content) = self.content_of(&taken, outcome)? else { continue };
-            imported_count += 1;
+            imported_count += u64::from(is_new);
+            let application = content.label(label::APP_NAMESPACE).to_owned();
+            if taken.offered || !self.is_meant(&taken, &application) {
+                continue;
+            }
             let at = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
-            let made = (at.unwrap_or(content.created), content.name.clone());
-            let of = newest.entry(content.label(label::APP_NAMESPACE).to_owned()).or_insert(made.clone());
-            if *of < made {
-                *of = made;
+            let key = taken::key(&self.grant, outcome);
+            let noted = Taken { offered: true, ..taken }.put(key, now, Expect::At(revision));
+            let offer = Offer { at: at.unwrap_or(content.created), content: content.name, noted };
+            match newest.entry(application) {
+                Entry::Vacant(entry) => {
+                    entry.insert(offer);
+                }
+                Entry::Occupied(mut entry) if entry.get().is_older_than(&offer) => {
+                    older.push(entry.insert(offer).noted);
+                }
+                Entry::Occupied(_) => older.push(offer.noted),
             }
         }
-        let mut finished = Finished { exceptions: self.told, ..Finished::default() };
-        if let Some((_, name)) = newest.values().max() {
-            finished.status.insert("restorePointContent".to_owned(), json!({ "name": name }));
+        for changes in older.chunks(ROWS_PER_COMMIT) {
+            self.commit(changes.to_vec()).await?;
+        }
+        let mut finished = Finished { exceptions: self.told.0, ..Finished::default() };
+        let latest = newest.values().reduce(|one, other| if one.is_older_than(other) { other } else { one });
+        if let Some(Offer { content, .. }) = latest {
+            finished.status.insert("restorePointContent".to_owned(), json!({ "name": content }));
         }
         let details = ImportDetails {
             found_count: sources.iter().map(|source| source.live.len() as u64).sum(),
             imported_count,
             removed_count,
-            restore_point_contents: newest.into_values().map(|(_, name)| name).collect(),
+            restore_point_contents: newest.values().map(|offer| offer.content.clone()).collect(),
             ..ImportDetails::default()
         };
-        self.job.tell_details(&details).await;
+        finished.details = Some(json!(details));
+        finished.changes = newest.into_values().map(|offer| offer.noted).collect();
         Ok(finished)
     }
-}
 
-/// What was looked at of a grant's exports.
-fn taken(catalog: &Database, grant: &GrantName) -> Result<HashMap<SessionId, Taken>, ImportError> {
-    let query = Query { namespace: Some(grant.grant.to_string()), ..Query::of(taken_rows()) };
-    let mut taken = HashMap::new();
-    for stored in catalog.rows(query) {
-        let row = stored.map_err(|source| ImportError::ReadTaken { source })?.row;
-        let entry = row.name.parse().ok().zip(serde_json::from_slice(&row.body).ok());
-        taken.extend(entry);
+    /// One grant may be imported by several policies: of one application, or from another place.
+    fn is_meant(&self, taken: &Taken, application: &str) -> bool {
+        let is_granted = self.grant.application.as_ref().is_none_or(|only| only == application);
+        is_granted && taken.is_of(&self.location.place)
     }
-    Ok(taken)
 }
 
 /// The changes by which a content goes, and the restore point that is bound to it.
@@ -422,8 +504,50 @@ fn gone(catalog: &Database, content: &Record) -> Result<Vec<Change>, Failure> {
     };
     let mut changes = vec![delete(content)];
     if let Some(bound) = restore_points::bound_to(content) {
-        let key = RowKey::new(kinds::restore_points(), bound.namespace, bound.name);
-        changes.extend(read(catalog, &key)?.as_ref().map(delete));
+        changes.extend(read(catalog, &bound.key())?.as_ref().map(delete));
     }
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_store::{Operation, StorePath};
+
+    use super::*;
+
+    /// The error of a decoder quotes what it decodes: one outcome filled the action, and no import could end any more.
+    #[test]
+    fn what_is_told_is_bounded_whatever_it_quotes() {
+        let mut told = Told::default();
+        told.push("short".to_owned());
+        told.push("ü".repeat(1 << 20));
+        assert_eq!(told.0[0], "short");
+        assert_eq!(told.0[1], format!("{}…", "ü".repeat(SENTENCE_BYTES_MAX / 2)));
+        for _ in 0..2 * TOLD_MAX {
+            told.push("more".to_owned());
+        }
+        assert_eq!(told.0.len(), TOLD_MAX + 1);
+        assert_eq!(told.0.last().unwrap(), "there is more that was passed over");
+    }
+
+    /// Credentials that may no longer read passed every repository over, and the import was complete.
+    #[test]
+    fn what_the_store_refuses_is_no_fault_of_a_repository() {
+        let path: StorePath = "k10/x".parse().unwrap();
+        let opened = |source| RepositoriesError::Open {
+            root: "k10/x".to_owned(),
+            profile: "vault".to_owned(),
+            source: OpenRepositoryError::Fetch { path: path.clone(), source },
+        };
+        let forbidden = StoreError::Forbidden {
+            operation: Operation::Fetch,
+            path: path.clone(),
+            location: "s3://bucket".to_owned(),
+            source: std::io::Error::other("denied").into(),
+        };
+        assert!(is_out_of_reach(&opened(forbidden)));
+        let gone = StoreError::NotFound { operation: Operation::Fetch, path: path.clone() };
+        assert!(!is_out_of_reach(&opened(gone)));
+        assert!(!is_out_of_reach(&RepositoriesError::NoExport { root: "x".to_owned() }));
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keelson_crypto::{Fingerprint, InstanceKey, OpenBoxError};
 use keelson_model::Chain;
-use keelson_workload::{Cluster, NamespacedName, Secret};
+use keelson_workload::{Cluster, Creation, NamespacedName, Secret};
 use zeroize::Zeroizing;
 
 use crate::identity::IdentityError;
@@ -73,8 +73,16 @@ impl InstanceSecret {
     /// The keys before this one, as far as the Secret still holds them.
     fn before(&self, key: &InstanceKey) -> Vec<InstanceKey> {
         let wrapped = self.wrapped_previous.as_deref();
-        let unwrapped = wrapped.and_then(|wrapped| InstanceKey::unwrap(key, wrapped).ok());
+        let unwrap =
+            |under: &InstanceKey| wrapped.and_then(|wrapped| InstanceKey::unwrap(under, wrapped).ok());
+        // A person may have moved the key that a change left behind has wrapped it under.
+        let unwrapped = [Some(key), self.previous.as_ref()].into_iter().flatten().filter_map(unwrap);
         self.previous.as_ref().map(copy).into_iter().chain(unwrapped).collect()
+    }
+
+    /// Whether it leads to a volume by more than the key as it is.
+    fn has_passkeys(&self) -> bool {
+        !self.forms.is_empty() || self.is_between_keys()
     }
 }
 
@@ -96,15 +104,15 @@ pub(crate) struct NewKey<'a> {
     pub as_it_is: bool,
     /// Those that are sealed for the new key.
     pub forms: &'a BTreeMap<String, Form>,
-    /// The uids of all whose forms stay, if need be as they are.
-    pub keeps: &'a BTreeSet<&'a str>,
+    /// The uids of those whose forms go. All others stay, if need be as they are.
+    pub drops: &'a BTreeSet<String>,
 }
 
 impl NewKey<'_> {
     pub(crate) fn put(&self, data: &mut SecretData) {
-        let Self { key, before, as_it_is, forms, keeps } = self;
+        let Self { key, before, as_it_is, forms, drops } = self;
         data.retain(|name, _| match name.strip_prefix(FORM) {
-            Some(uid) => keeps.contains(uid),
+            Some(uid) => !drops.contains(uid),
             None => ![CURRENT, PREVIOUS].contains(&name.as_str()),
         });
         put_forms(data, forms);
@@ -143,10 +151,19 @@ pub(crate) async fn secret_keys(
         }
         let current = InstanceKey::generate();
         let secret = Secret::opaque(at, [(CURRENT.to_owned(), current.expose().to_vec())]);
-        cluster.create_secret(&secret).await.map_err(failed)?;
-        return Ok(keys(InstanceSecret { current: Some(current), ..InstanceSecret::default() }));
+        return match cluster.create_secret(&secret).await.map_err(failed)? {
+            Creation::Created(_) => {
+                Ok(keys(InstanceSecret { current: Some(current), ..InstanceSecret::default() }))
+            }
+            // Somebody else's first start was a moment faster.
+            Creation::Existed => Box::pin(secret_keys(cluster, namespace, has_identity)).await,
+        };
     };
     let mut keys = keys(InstanceSecret::parse(&found.data));
+    if !has_identity && keys.secret.has_passkeys() {
+        let namespace = namespace.to_owned();
+        return Err(IdentityError::OfAnotherVolume { namespace, name: INSTANCE_SECRET });
+    }
     let absent = (!keys.secret.has_current()).then_some(CURRENT);
     if let Some(key) = keys.secret.malformed.or(absent).filter(|_| keys.secret.forms.is_empty()) {
         let namespace = namespace.to_owned();

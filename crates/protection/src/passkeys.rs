@@ -2,12 +2,15 @@
 //! deletion undoes, is in `docs/decisions/0024-a-passkey-wraps-the-key-of-the-instance-secret.md`.
 //!
 //! A look reads what there is and brings it in order: it seals the key for who has no form of it, takes forms away that
-//! belong to no Passkey, and says in each status whether the Passkey opens the volume now.
+//! this volume has made and that belong to no Passkey, and says in each status whether the Passkey opens the volume now.
 //!
 //! Guarantees: nothing is ever taken away unless something else was seen to open the volume; whatever stopped on the way,
-//! the next look or start completes it; a passphrase that was changed in its Secret is not taken for the one before.
+//! the next look or start completes it; a passphrase that was changed in its Secret is not taken for the one before, also
+//! where the form is gone; what opens another volume stays.
 
+mod check;
 pub(crate) mod form;
+mod made;
 mod rekey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +62,10 @@ pub enum PasskeyError {
     Rewrap { source: CommitError },
     #[error("no Passkey would be left that opens the volume")]
     NoneLeft,
+    #[error("read which forms of the instance Secret this volume has made")]
+    ReadMade { source: ReadError },
+    #[error("note which forms of the instance Secret this volume has made")]
+    NoteMade { source: CommitError },
     #[error("write Passkey '{name}'")]
     Commit { name: String, source: CommitError },
 }
@@ -67,13 +74,15 @@ impl Classified for PasskeyError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Away { source } => source.class(),
-            Self::Read { source } => source.class(),
+            Self::Read { source } | Self::ReadMade { source } => source.class(),
             Self::Decode { source } => source.class(),
             Self::ReadSecret { source, .. }
             | Self::ReadPassphrase { source, .. }
             | Self::WriteSecret { source, .. } => source.class(),
             Self::Seal { source, .. } => source.class(),
-            Self::Rewrap { source } | Self::Commit { source, .. } => source.class(),
+            Self::Rewrap { source } | Self::NoteMade { source } | Self::Commit { source, .. } => {
+                source.class()
+            }
             Self::NoneLeft => ErrorClass::Conflict,
         }
     }
@@ -89,6 +98,8 @@ impl Classified for PasskeyError {
             Self::Seal { .. } => "passkey.seal",
             Self::Rewrap { .. } => "passkey.rewrap",
             Self::NoneLeft => "passkey.none_left",
+            Self::ReadMade { .. } => "passkey.made.read",
+            Self::NoteMade { .. } => "passkey.made.note",
             Self::Commit { .. } => "passkey.commit",
         }
     }
@@ -104,6 +115,8 @@ pub(crate) struct Passkeys {
 /// The key of the instance Secret under which the volume keeps the instance key.
 pub(crate) struct InUse {
     key: InstanceKey,
+    /// The one that was to follow, where nobody knows whether the volume is under it already.
+    next: Option<InstanceKey>,
     /// By uid, what came of the last try of a form, so that only what has changed is tried.
     tried: BTreeMap<String, (Sha256, Tried)>,
 }
@@ -120,7 +133,7 @@ enum Tried {
 
 impl Passkeys {
     pub(crate) fn new(key: InstanceKey) -> Self {
-        Self { in_use: Mutex::new(InUse { key, tried: BTreeMap::new() }), named: Notify::new() }
+        Self { in_use: Mutex::new(InUse { key, next: None, tried: BTreeMap::new() }), named: Notify::new() }
     }
 
     pub(crate) async fn lock(&self) -> MutexGuard<'_, InUse> {
@@ -206,16 +219,38 @@ pub(crate) async fn look(platform: &Platform, in_use: &mut InUse) -> Result<Vec<
         };
         seen.push(Seen { record, standing });
     }
-    seal_due(platform, in_use, &mut seen).await?;
-    let uids: BTreeSet<&str> = seen.iter().map(|seen| seen.record.uid.as_str()).collect();
-    let strays = secret.forms.keys().any(|uid| !uids.contains(uid.as_str()));
-    if (strays || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
-        rekey::make_new_key(platform, in_use, &seen, None).await?;
+    let brought = bring_in_order(platform, in_use, &secret, &mut seen).await;
+    if let Err(error) = &brought {
+        tell_unsealed(&mut seen, error);
     }
     for one in &mut seen {
         tell(platform, &catalog, one).await?;
     }
-    Ok(seen)
+    brought.map(|()| seen)
+}
+
+async fn bring_in_order(
+    platform: &Platform,
+    in_use: &mut InUse,
+    secret: &InstanceSecret,
+    seen: &mut [Seen],
+) -> Result<(), PasskeyError> {
+    seal_due(platform, in_use, seen).await?;
+    let made = made::list(platform).map_err(|source| PasskeyError::ReadMade { source })?;
+    let is_known = |uid: &String| seen.iter().any(|seen| seen.record.uid == *uid);
+    let (strays, gone): (BTreeSet<_>, BTreeSet<_>) =
+        made.into_iter().filter(|uid| !is_known(uid)).partition(|uid| secret.forms.contains_key(uid));
+    if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
+        rekey::renew(platform, in_use, seen, &strays).await?;
+    }
+    made::forget(platform, &gone).await.map_err(|source| PasskeyError::NoteMade { source })
+}
+
+/// What is not in the Secret opens nothing.
+fn tell_unsealed(seen: &mut [Seen], error: &PasskeyError) {
+    for one in seen.iter_mut().filter(|one| matches!(one.standing, Standing::Due(_))) {
+        one.standing = Standing::Invalid(format!("its form cannot be written: {}", Chain(error)));
+    }
 }
 
 fn lost_default(at: &NamespacedName, secret: Option<&InstanceSecret>) -> String {
@@ -286,9 +321,12 @@ async fn judge(platform: &Platform, in_use: &mut InUse, record: &Record, form: O
         Err(fault) if fault.is_passing() => return Standing::Unknown,
         Err(fault) => return Standing::Invalid(Chain(&fault).to_string()),
     };
-    let tried = form.map_or(Tried::Damaged, |form| in_use.attempt(&record.uid, form, &passphrase));
+    let tried = in_use.attempt(record, form, &passphrase);
+    // A start looks for the passphrase where the form says.
+    let is_elsewhere = form.is_some_and(|form| form.secret != at);
     let holder = Holder { at, passphrase };
     match tried {
+        Tried::Opens if is_elsewhere => Standing::Due(holder),
         Tried::Opens => Standing::Sealed(holder),
         Tried::OpensToAnother => Standing::Due(holder),
         Tried::WrongPassphrase => {
@@ -302,10 +340,11 @@ async fn judge(platform: &Platform, in_use: &mut InUse, record: &Record, form: O
 }
 
 impl InUse {
-    /// Tries the form, unless it was tried before with the same passphrase.
-    fn attempt(&mut self, uid: &str, form: &Form, passphrase: &[u8]) -> Tried {
+    /// Tries the passphrase, unless it was tried before on the same form.
+    fn attempt(&mut self, record: &Record, form: Option<&Form>, passphrase: &[u8]) -> Tried {
+        let uid = record.uid.as_str();
         let mut digest = Sha256Stream::new();
-        digest.update(&form.to_bytes());
+        digest.update(&form.map(Form::to_bytes).unwrap_or_default());
         digest.update(passphrase);
         let digest = digest.finish();
         if let Some((known, tried)) = self.tried.get(uid)
@@ -313,14 +352,24 @@ impl InUse {
         {
             return *tried;
         }
-        let tried = match form.open(uid, passphrase) {
-            Ok(key) if key.fingerprint() == self.key.fingerprint() => Tried::Opens,
-            Ok(_) => Tried::OpensToAnother,
-            Err(OpenFormError::WrongPassphrase { .. }) => Tried::WrongPassphrase,
-            Err(OpenFormError::Damaged { .. } | OpenFormError::Foreign) => Tried::Damaged,
+        let tried = match form.map(|form| form.open(uid, passphrase)) {
+            Some(Ok(key)) if self.is_in_use(&key) => Tried::Opens,
+            Some(Ok(_)) => Tried::OpensToAnother,
+            Some(Err(OpenFormError::WrongPassphrase { .. })) => Tried::WrongPassphrase,
+            None | Some(Err(OpenFormError::Damaged { .. } | OpenFormError::Foreign)) => {
+                match check::refuses(record, passphrase) {
+                    true => Tried::WrongPassphrase,
+                    false => Tried::Damaged,
+                }
+            }
         };
         self.tried.insert(uid.to_owned(), (digest, tried));
         tried
+    }
+
+    fn is_in_use(&self, key: &InstanceKey) -> bool {
+        let mut known = self.next.iter().chain([&self.key]);
+        known.any(|known| known.fingerprint() == key.fingerprint())
     }
 }
 
@@ -351,6 +400,16 @@ fn seal_for(
     sealed.map_err(|source| PasskeyError::Seal { name: record.name.clone(), source })
 }
 
+/// What lets the passphrase of a new Passkey be told from another one, wherever its row goes.
+pub(crate) fn add_check(
+    platform: &Platform,
+    record: &mut Record,
+    holder: &Holder,
+) -> Result<(), PasskeyError> {
+    let added = check::add(record, &holder.passphrase, platform.settings.passphrase_cost);
+    added.map_err(|source| PasskeyError::Seal { name: record.name.clone(), source })
+}
+
 /// Puts the form of a new Passkey into the instance Secret.
 pub(crate) async fn add(
     platform: &Platform,
@@ -363,6 +422,7 @@ pub(crate) async fn add(
 }
 
 async fn write_forms(platform: &Platform, forms: &BTreeMap<String, Form>) -> Result<(), PasskeyError> {
+    made::note(platform, forms.keys()).await.map_err(|source| PasskeyError::NoteMade { source })?;
     let at = instance_secret(platform);
     let written = platform.cluster.edit_secret(&at, |data| put_forms(data, forms)).await;
     written.map_err(|source| PasskeyError::WriteSecret { secret: at, source })
@@ -438,16 +498,25 @@ pub(crate) struct InvalidPasskey {
 
 /// How many are valid, and those that are not, as their statuses say.
 pub(crate) fn standing(catalog: &Database) -> (usize, Vec<InvalidPasskey>) {
-    let records = list(catalog).unwrap_or_default();
-    let statuses =
-        records.into_iter().filter_map(|record| Some((record.status::<PasskeyStatus>().ok()?, record.name)));
-    let (valid, invalid): (Vec<_>, Vec<_>) =
-        statuses.partition(|(status, _): &(PasskeyStatus, String)| status.valid);
-    let invalid = invalid
-        .into_iter()
-        .map(|(status, name)| InvalidPasskey { name, why: status.error.unwrap_or_default() })
-        .collect();
-    (valid.len(), invalid)
+    let records = match list(catalog) {
+        Ok(records) => records,
+        // Whatever is not known to be valid is not.
+        Err(error) => {
+            let name = INSTANCE_SECRET.to_owned();
+            return (0, vec![InvalidPasskey { name, why: Chain(&error).to_string() }]);
+        }
+    };
+    let mut invalid = Vec::new();
+    let count = records.len();
+    for record in records {
+        let why = match record.status::<PasskeyStatus>() {
+            Ok(status) if status.valid => continue,
+            Ok(status) => status.error.unwrap_or_default(),
+            Err(error) => Chain(&error).to_string(),
+        };
+        invalid.push(InvalidPasskey { name: record.name, why });
+    }
+    (count - invalid.len(), invalid)
 }
 
 /// The row of one.

@@ -418,8 +418,8 @@ fn open_or_replace_instance(
     match open_instance(data, secret) {
         Ok(opened) => Ok(opened),
         Err(OpenPlatformError::Instance { path, source: error @ OpenCatalogError::Corrupt { .. } }) => {
-            let hint = "restore the platform's volume from a copy, or start on an empty volume and recover the \
-                        platform from its location";
+            let hint = "restore the platform's volume from a copy, or start on an empty volume and without Secret \
+                        'keelson-instance', and recover the platform from its location";
             let why = CatalogAway { hint: Some(hint.to_owned()), ..away(error) };
             let (key, secret) = (InstanceKey::generate(), InstanceKey::generate());
             let scratch = data.create_scratch(&CatalogKey::derive_instance(&key));

@@ -21,6 +21,11 @@ use crate::validation::faults_of;
 pub(crate) const EXCLUDED_NAMESPACES: [&str; 4] =
     ["kube-system", "kube-public", "kube-node-lease", "default"];
 
+/// Whether a namespace is the platform's own or the cluster's: no policy selects it.
+pub(crate) fn is_reserved(install_namespace: &str, namespace: &str) -> bool {
+    namespace == install_namespace || EXCLUDED_NAMESPACES.contains(&namespace)
+}
+
 /// A policy whose specification was found sound.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
@@ -191,8 +196,7 @@ pub(crate) fn applications(install_namespace: &str, namespaces: &[NamespaceState
 
 fn is_application(install_namespace: &str, state: &NamespaceState) -> bool {
     state.phase == NamespacePhase::Active
-        && state.name != install_namespace
-        && !EXCLUDED_NAMESPACES.contains(&state.name.as_str())
+        && !is_reserved(install_namespace, &state.name)
         && state.name != CLUSTER_SCOPE
 }
 

@@ -11,7 +11,7 @@ use keelson_catalog::{
     Change, Class, CommitError, Database, Expect, Query, ReadError, Row, RowKey, RowKind, Stored,
 };
 use keelson_crypto::{VaultKey, VaultKeyring, random_bytes};
-use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId, SessionId, SlotId};
+use keelson_model::{Chain, Classified, ClusterId, ErrorClass, RepositoryId, SessionId, SlotId};
 use keelson_repository::{
     ChunkSizes, CreateRepositoryError, IndexCache, Locked, NewRepository, Open, OpenRepositoryError,
     Repository, Unlock,
@@ -309,7 +309,7 @@ impl Platform {
             }
             opened => opened?,
         };
-        if row.slots != keys.slot_ids() {
+        if row.slots != keys.slot_ids() && self.lets_granted_follow(location, &row, &open).await {
             row.slots = keys.slot_ids();
             self.note_slots(&key, &row).await?;
         }
@@ -328,12 +328,30 @@ impl Platform {
         proven.map_err(|source| RepositoriesError::NotOwned { source })?;
         let keys = self.repository_keys();
         let (store, root, profile) = (location.store.clone(), row.root(), &location.profile);
-        if open_current(store, &root, &keys, profile, &[], &self.index_cache).await?.is_none() {
-            let (root, profile) = (root.to_string(), profile.clone());
-            return Err(RepositoriesError::Gone { root, profile });
-        }
+        let opened = open_current(store, &root, &keys, profile, &[], &self.index_cache).await?;
+        let gone = || RepositoriesError::Gone { root: root.to_string(), profile: profile.clone() };
+        let open = opened.ok_or_else(gone)?;
         let known = RepositoryRow { slots: keys.slot_ids(), ..row.clone() };
-        if known == *row { Ok(()) } else { self.note_slots(key, &known).await }
+        let follows = self.lets_granted_follow(location, row, &open).await;
+        if known == *row || !follows { Ok(()) } else { self.note_slots(key, &known).await }
+    }
+
+    /// Gives a repository's newest data key to whoever was granted it. Whether that is done, or can never be: what could not
+    /// be written now is tried again as long as the repository is not known to have the slots of today.
+    async fn lets_granted_follow(
+        &self,
+        location: &Location,
+        row: &RepositoryRow,
+        open: &Repository<Open>,
+    ) -> bool {
+        let Err(error) = grants::renew(self, location, (row, open)).await else { return true };
+        tracing::warn!(
+            application = row.application,
+            profile = location.profile,
+            cause = %Chain(&error),
+            "other installations may not be able to read what is written here from now on"
+        );
+        error.class().is_lasting()
     }
 
     /// From here on the application is exported to a new repository; what lies in the one before stays where it is.

@@ -187,13 +187,18 @@ fn request(job: &Job, original: &str) -> Result<RestoreRequest, Failure> {
 }
 
 /// What exists outside namespaces is left as it is, so that nothing has to be said of conflicts. Rights are asked for by
-/// the kind of the action, and given by those of the requester.
+/// the kind of the action, and given by those of the requester. The platform's own rights would give any, to whomever a
+/// backup of another cluster names: what it restores by itself brings none.
 fn cluster_request(job: &Job) -> Result<RestoreRequest, RestoreActionError> {
     let filters = Option::<ClusterFilters>::deserialize(&job.action.body.spec["filters"])
         .map_err(|source| RestoreActionError::Filters { source })?
         .unwrap_or_default();
+    let rbac = match job.requester().is_platform() {
+        true => RbacRule::Leave,
+        false => RbacRule::Restore,
+    };
     let everything = RestoreRequest::of_cluster_scope(&job.action.uid);
-    Ok(RestoreRequest { filters: filters.into(), authority: authority(job), ..everything })
+    Ok(RestoreRequest { filters: filters.into(), rbac, authority: authority(job), ..everything })
 }
 
 /// A restore does what its requester may do; what the platform does by itself it does with its own rights.

@@ -40,7 +40,26 @@ pub(crate) struct Artifact {
     pub copy: Option<Box<Artifact>>,
     pub objects: u64,
     pub bytes: u64,
+    /// What was written for it, or `NOT_RECORDED`.
+    #[serde(default = "not_recorded", skip_serializing_if = "is_not_recorded")]
     pub stored_bytes: u64,
+}
+
+impl Artifact {
+    /// What was found in a location does not say what was written for it. Zero would say that all of it was stored before.
+    pub(crate) const NOT_RECORDED: u64 = u64::MAX;
+
+    pub(crate) fn recorded_bytes(&self) -> Option<u64> {
+        Some(self.stored_bytes).filter(|bytes| !is_not_recorded(bytes))
+    }
+}
+
+fn not_recorded() -> u64 {
+    Artifact::NOT_RECORDED
+}
+
+fn is_not_recorded(bytes: &u64) -> bool {
+    *bytes == Artifact::NOT_RECORDED
 }
 
 /// Which location, and where in it.
@@ -227,7 +246,7 @@ pub(crate) fn bind(content: &mut Record, point: &mut Record) {
         let artifact = &content.body.internal["artifact"];
         point.body.status["state"] = json!("Bound");
         point.body.status["logicalSizeBytes"] = artifact["bytes"].clone();
-        point.body.status["physicalSizeBytes"] = artifact["storedBytes"].clone();
+        point.body.status["physicalSizeBytes"] = json!(artifact["storedBytes"].as_u64().unwrap_or(0));
         reference["namespace"] = json!(point.namespace);
     }
     content.body.status["restorePointRef"] = reference;
@@ -238,9 +257,10 @@ pub(crate) fn bind(content: &mut Record, point: &mut Record) {
     }
 }
 
-/// Of what the platform says by labels, a restore point of the cluster scope bears its policy and where it was exported to.
+/// Of what the platform says by labels, a restore point of the cluster scope bears its policy, where it was exported to and
+/// whose it is.
 fn is_told_of_cluster_scope(key: &str) -> bool {
-    let told = [label::POLICY_NAME, label::POLICY_NAMESPACE, label::EXPORT_PROFILE];
+    let told = [label::POLICY_NAME, label::POLICY_NAMESPACE, label::EXPORT_PROFILE, label::IMPORTED_FROM];
     told.contains(&key) || !label::OF_THE_SYSTEM.contains(&key)
 }
 

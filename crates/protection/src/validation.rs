@@ -156,6 +156,14 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
         errors.push(told(&error));
     }
     let mut warnings = Vec::new();
+    if let Some(import) = &policy.import
+        && check_profile(platform, &import.profile).await.is_ok()
+    {
+        warnings.push(format!(
+            "profile '{}' may write where it is imported from: give it credentials that can only read",
+            import.profile
+        ));
+    }
     if errors.is_empty()
         && let Some(dr) = policy.disaster_recovery.as_ref()
     {

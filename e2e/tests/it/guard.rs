@@ -1,7 +1,6 @@
 //! What the platform registers never outlives its server for long: a guard beside it, with the times of the product.
 
 use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -146,21 +145,28 @@ impl Owned {
     /// The garbage collector has gone on where it was, and has taken no restore point for gone.
     fn assert_kept(&self) -> Result<Duration> {
         let began = Instant::now();
-        for number in OTHER_OWNERS..OTHER_OWNERS + LAST_OWNERS {
-            block_on(self.take_other(number))?;
-            thread::sleep(LAST_OWNERS_PACE);
-            let owners = self.owners()?;
-            assert_eq!(owners.len(), OTHER_OWNERS + LAST_OWNERS, "what a restore point owns was collected");
-            if owners.contains(&1) {
-                return Ok(began.elapsed());
+        block_on(async {
+            let mut ticks = tokio::time::interval(LAST_OWNERS_PACE);
+            for number in OTHER_OWNERS..OTHER_OWNERS + LAST_OWNERS {
+                self.take_other(number).await?;
+                ticks.tick().await;
+                let owners = self.owners().await?;
+                assert_eq!(
+                    owners.len(),
+                    OTHER_OWNERS + LAST_OWNERS,
+                    "what a restore point owns was collected"
+                );
+                if owners.contains(&1) {
+                    return Ok(began.elapsed());
+                }
             }
-        }
-        bail!("no owner that is gone was taken out for {:?}", began.elapsed())
+            bail!("no owner that is gone was taken out for {:?}", began.elapsed())
+        })
     }
 
     /// How many owners each of those has that are left.
-    fn owners(&self) -> Result<Vec<usize>> {
-        let list = block_on(self.config_maps().list(&ListParams::default()))?;
+    async fn owners(&self) -> Result<Vec<usize>> {
+        let list = self.config_maps().list(&ListParams::default()).await?;
         let owned = list.items.into_iter().filter_map(|found| found.metadata.owner_references);
         Ok(owned.map(|owners| owners.len()).collect())
     }

@@ -14,6 +14,7 @@ mod drill_reports;
 mod ending;
 mod fips;
 mod guard;
+mod imports;
 mod informers;
 mod kills;
 mod kit;

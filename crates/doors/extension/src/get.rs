@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use keelson_catalog::{CommitError, RowKey, RowKind, Stored};
 use keelson_model::{Classified, ErrorClass};
+use keelson_protection::Requester;
 use keelson_protection::requests::{self, RequestError};
 use serde_json::Value;
 
@@ -37,12 +38,13 @@ pub(crate) async fn get(
 /// The object with a richer status, reckoned for this request alone.
 pub(crate) async fn details(
     shared: &Arc<Shared>,
+    requester: &Requester,
     path: ObjectPath<'_>,
     freshness: Freshness,
 ) -> Result<Response, Refusal> {
     let stored = read(shared, path, freshness).await?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
-    let details = requests::details(&shared.platform, path.kind, namespace, name)
+    let details = requests::details(&shared.platform, requester, path.kind, namespace, name)
         .await
         .map_err(|error| refuse_request(About { kind: path.kind, name }, &error))?;
     let object = Object::parse(path.kind, &stored).map_err(|error| refuse_failure(&error))?;

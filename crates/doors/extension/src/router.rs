@@ -159,7 +159,7 @@ async fn handle(
         }
         Operation::Details => {
             let options = GetOptions::parse(&parts.uri)?;
-            get::details(shared, path, options.freshness).await
+            get::details(shared, requester, path, options.freshness).await
         }
         Operation::Read => match ReadOptions::parse(path.kind, &parts.uri)? {
             ReadOptions::List(options) => {

@@ -1,6 +1,7 @@
 //! Watches: what happens to the objects of a kind, as it happens, from a version that the client names.
 //!
-//! A watch pulls from the journal whenever a commit wakes it, so a slow client holds up nobody and costs no queue.
+//! A watch pulls from the journal whenever a commit of its kind wakes it, so a slow client holds up nobody and costs no
+//! queue.
 //! It ends at its timeout, with the server, and, as expired, when a recovery replaces the catalog.
 
 mod reader;
@@ -107,7 +108,7 @@ impl Watcher {
                     Wake::End => break,
                     Wake::Bookmark => self.bookmark(),
                     Wake::Commit => {
-                        self.behind = true;
+                        self.behind = !self.is_quiet();
                         continue;
                     }
                 }
@@ -130,6 +131,13 @@ impl Watcher {
 
     fn is_due(&self) -> bool {
         self.shared.shutdown.is_cancelled() || Instant::now() >= self.ends
+    }
+
+    /// Whether what was committed is nothing to this watch.
+    fn is_quiet(&mut self) -> bool {
+        let Some(reader) = &mut self.reader else { return true };
+        // Where there is no catalog, the read says so.
+        self.shared.database(reader.kind()).is_ok_and(|database| reader.is_quiet(&database))
     }
 
     /// Nothing, where the client knows already how far it is.

@@ -29,7 +29,8 @@ pub(crate) struct Restore {
     application: String,
     #[command(flatten)]
     common: Common,
-    /// The restore point content; the newest exported one, or else the newest, if none is given.
+    /// The restore point content; the newest exported one, or else the newest, if none is given. What was imported from
+    /// another cluster is restored only where it is named here.
     #[arg(long, value_name = "NAME")]
     point: Option<String>,
     /// Restore into another namespace.
@@ -141,15 +142,26 @@ async fn choose_content(cluster: &Cluster, restore: &Restore) -> Result<Value> {
     }
     let selector = format!("{}={}", label::APP_NAMESPACE, restore.application);
     let contents = cluster.list_objects(&kind, None, Some(&selector)).await.map_err(failed)?;
-    let exported = |content: &Value| content["metadata"]["labels"].get(label::EXPORT_PROFILE).is_some();
-    let time = |content: &Value| content["status"]["actionTime"].as_str().unwrap_or_default().to_owned();
-    contents.into_iter().max_by_key(|content| (exported(content), time(content))).ok_or_else(|| {
-        refuse_with(
-            ErrorClass::NotFound,
-            format!("there is no restore point of application '{}'", restore.application),
-            "kubectl get restorepointcontents lists all",
-        )
+    let are_imported = contents.iter().any(|content| has_label(content, label::IMPORTED_FROM));
+    newest(contents).ok_or_else(|| {
+        let hint = match are_imported {
+            true => "of another cluster with an application of this name there is: name it with --point",
+            false => "kubectl get restorepointcontents lists all",
+        };
+        let message = format!("there is no restore point of application '{}'", restore.application);
+        refuse_with(ErrorClass::NotFound, message, hint)
     })
+}
+
+fn has_label(content: &Value, name: &str) -> bool {
+    content["metadata"]["labels"].get(name).is_some()
+}
+
+/// The newest exported one, or else the newest. An application of another cluster is another one, whatever its name.
+fn newest(contents: Vec<Value>) -> Option<Value> {
+    let time = |content: &Value| content["status"]["actionTime"].as_str().unwrap_or_default().to_owned();
+    let own = contents.into_iter().filter(|content| !has_label(content, label::IMPORTED_FROM));
+    own.max_by_key(|content| (has_label(content, label::EXPORT_PROFILE), time(content)))
 }
 
 async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<()> {
@@ -210,4 +222,31 @@ fn restore_action(restore: &Restore, namespace: &str, point: &str, target: &str)
         "metadata": { "name": format!("restore-{}-{}", restore.application, random_suffix()), "namespace": target },
         "spec": spec,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(name: &str, at: &str, labels: &[&str]) -> Value {
+        let labels: serde_json::Map<_, _> =
+            labels.iter().map(|label| ((*label).to_owned(), json!("x"))).collect();
+        json!({ "metadata": { "name": name, "labels": labels }, "status": { "actionTime": at } })
+    }
+
+    /// Another cluster's application of the same name was newer, and came back in the place of ours.
+    #[test]
+    fn the_newest_is_an_exported_one_of_this_cluster() {
+        let local = content("local", "2026-03-03T00:00:00Z", &[]);
+        let exported = content("exported", "2026-03-02T00:00:00Z", &[label::EXPORT_PROFILE]);
+        let imported =
+            content("imported", "2026-03-04T00:00:00Z", &[label::EXPORT_PROFILE, label::IMPORTED_FROM]);
+        let name = |contents: &[&Value]| {
+            let found = newest(contents.iter().map(|content| (*content).clone()).collect());
+            found.map(|content| content["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+        };
+        assert_eq!(name(&[&local, &imported, &exported]).as_deref(), Some("exported"));
+        assert_eq!(name(&[&imported, &local]).as_deref(), Some("local"));
+        assert_eq!(name(&[&imported]), None);
+    }
 }

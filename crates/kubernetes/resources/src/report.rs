@@ -265,8 +265,9 @@ pub struct StorageUse {
     pub count: u64,
     /// Bytes of what was captured.
     pub logical_bytes: u64,
-    /// Bytes that were written for them: what was stored already is not written again.
-    pub physical_bytes: u64,
+    /// Bytes that were written for them: what was stored already is not written again. Absent where that is not recorded of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_bytes: Option<u64>,
 }
 
 /// A part of the platform that keeps data.

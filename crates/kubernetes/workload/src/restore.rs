@@ -172,8 +172,8 @@ impl Run<'_> {
             rest = rest.and(done);
         }
         let layer = fed.and_then(|layer| rest.map(|()| layer))?;
-        // Even a restore of nothing leaves the namespace it was asked for.
-        if layer == Layer::Namespace { self.end_layers(layer, Layer::Definitions).await } else { Ok(()) }
+        // Even a restore of nothing leaves the namespace it was asked for, and definitions may be all there is.
+        self.end_layers(layer, None).await
     }
 
     /// Starts on each object in its turn. Returns the last layer.
@@ -204,19 +204,19 @@ impl Run<'_> {
                 while let Some(done) = in_flight.next().await {
                     done?;
                 }
-                self.end_layers(layer, object.layer).await?;
+                self.end_layers(layer, Some(object.layer)).await?;
                 layer = object.layer;
             }
             in_flight.push(self.restore_object(object).boxed());
         }
     }
 
-    /// What must hold before a later layer begins.
-    async fn end_layers(&self, ended: Layer, next: Layer) -> Result<(), RestoreError> {
+    /// What must hold before a later layer begins, and at the end.
+    async fn end_layers(&self, ended: Layer, next: Option<Layer>) -> Result<(), RestoreError> {
         if let (Layer::Namespace, Some(target)) = (ended, self.request.scope.target()) {
             namespace::ensure(self, target).await?;
         }
-        if ended <= Layer::Definitions && next > Layer::Definitions {
+        if ended <= Layer::Definitions && next.is_none_or(|next| next > Layer::Definitions) {
             self.await_definitions().await?;
         }
         Ok(())

@@ -82,7 +82,8 @@ pub(super) fn decide_source(content: &Record, namespace: &str, point: impl FnOnc
     }
 }
 
-/// The latest content that can be restored from here; of the same moment the one on the platform's own volume.
+/// The latest content that can be restored from here; of the same moment the one on the platform's own volume. What was
+/// imported is another cluster's, whatever its name: it is restored where it is named.
 pub(super) fn decide_latest<'a>(
     contents: &'a [Record],
     ranges: &[DiscoveryRange],
@@ -91,6 +92,9 @@ pub(super) fn decide_latest<'a>(
     let candidates = contents.iter().filter_map(|content| {
         let internal: ContentInternal = content.internal().ok()?;
         let artifact = internal.artifact;
+        if artifact.exported.as_ref().is_some_and(|exported| exported.granted.is_some()) {
+            return None;
+        }
         let is_local = artifact.exported.is_none() && artifact.repository == local;
         let is_reachable = is_local || artifact.exported.is_some() || artifact.copy.is_some();
         let at = content.body.status["actionTime"].as_str().and_then(|at| at.parse().ok());

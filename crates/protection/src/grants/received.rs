@@ -6,13 +6,13 @@
 use std::fmt;
 
 use keelson_crypto::{GrantKey, Sha256};
-use keelson_model::naming::{check_namespace, check_object_name};
+use keelson_model::naming::{check_label_value, check_namespace, check_object_name};
 use keelson_model::{ClusterId, GrantId};
 use keelson_resources::ReceiveString;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-const MARK: &str = "keelson0";
+pub(super) const MARK: &str = "keelson0";
 /// Letters of the checksum.
 const CHECK_LETTERS: usize = 8;
 /// Names have at most 253 letters, and there are three.
@@ -51,6 +51,8 @@ impl GrantName {
             what,
             fault: error.to_string(),
         };
+        // It becomes the value of a label.
+        check_label_value(self.cluster.as_str()).map_err(|error| fault("cluster", &error))?;
         check_namespace(&self.policy_namespace).map_err(|error| fault("namespace of the policy", &error))?;
         check_object_name(&self.policy).map_err(|error| fault("policy", &error))?;
         match &self.application {

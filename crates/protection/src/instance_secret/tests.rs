@@ -66,8 +66,8 @@ async fn a_stop_between_two_keys_leaves_the_volume_open_and_afterwards_the_old_k
     data.extend(sealed([form("gone", &old), form("kept", &old), form("away", &old)]));
     let before = data.clone();
     let forms = BTreeMap::from([form("kept", &new)]);
-    let keeps = BTreeSet::from(["kept", "away"]);
-    let change = NewKey { key: &new, before: &old, as_it_is: false, forms: &forms, keeps: &keeps };
+    let drops = BTreeSet::from(["gone".to_owned()]);
+    let change = NewKey { key: &new, before: &old, as_it_is: false, forms: &forms, drops: &drops };
     change.put(&mut data);
     assert!(InstanceSecret::parse(&data).is_between_keys());
     assert_eq!(

@@ -181,6 +181,8 @@ fn kept(object: &Value) -> Value {
     let mut annotations = metadata["annotations"].clone();
     if let Some(map) = annotations.as_object_mut() {
         map.remove("kubectl.kubernetes.io/last-applied-configuration");
+        // Other clients keep what was applied under names of their own.
+        map.retain(|_, value| !value.as_str().is_some_and(grants::may_hold_key));
     }
     json!({
         "apiVersion": object["apiVersion"],

@@ -1,15 +1,17 @@
 //! A new key of the instance Secret: what takes a Passkey away for good.
 //!
 //! The order: 1 the Secret gets the new key as it is or in the forms of all that stay, and the key before, wrapped under the
-//! new one; 2 the volume keeps the instance key under the new one; 3 the key before goes from the Secret. Guarantees: after
-//! a stop between any two of them a start opens the volume, and the next look makes a new key once more.
+//! new one; 2 the volume keeps the instance key under the new one, and wipes what it kept before; 3 the key before goes from
+//! the Secret. Guarantees: after a stop between any two of them, or where nobody knows whether one of them was done, a start
+//! opens the volume, and the next look brings it to its end. A form that this volume has not made stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keelson_catalog::Rewrapped;
 use keelson_crypto::InstanceKey;
 
 use super::{InUse, PasskeyError, Seen, Standing, instance_secret, seal_for};
-use crate::instance_secret::{NewKey, forget_previous};
+use crate::instance_secret::{NewKey, copy, forget_previous};
 use crate::platform::Platform;
 use crate::records::Record;
 
@@ -20,43 +22,69 @@ pub(crate) async fn take_away(
     seen: &[Seen],
     gone: &Record,
 ) -> Result<(), PasskeyError> {
-    make_new_key(platform, in_use, seen, Some(gone)).await
+    let stay: Vec<_> = seen.iter().filter(|seen| seen.record.uid != gone.uid).collect();
+    make_new_key(platform, in_use, &stay, &BTreeSet::from([gone.uid.clone()])).await?;
+    tracing::info!(
+        passkey = gone.name,
+        "a Passkey was taken away: the instance Secret has a new key, and what opened the one before opens nothing"
+    );
+    Ok(())
 }
 
-pub(super) async fn make_new_key(
+/// Brings a change to its end that was begun, and takes these forms away.
+pub(super) async fn renew(
     platform: &Platform,
     in_use: &mut InUse,
     seen: &[Seen],
-    gone: Option<&Record>,
+    strays: &BTreeSet<String>,
 ) -> Result<(), PasskeyError> {
-    let new = InstanceKey::generate();
-    let stays = |seen: &&Seen| gone.is_none_or(|gone| gone.uid != seen.record.uid);
+    let stay: Vec<_> = seen.iter().collect();
+    make_new_key(platform, in_use, &stay, strays).await?;
+    tracing::info!(
+        forms = ?strays,
+        "the instance Secret has a new key, after a change that was not brought to its end; what opened the one before \
+         opens nothing"
+    );
+    Ok(())
+}
+
+async fn make_new_key(
+    platform: &Platform,
+    in_use: &mut InUse,
+    stay: &[&Seen],
+    drops: &BTreeSet<String>,
+) -> Result<(), PasskeyError> {
+    // The volume may be under it already.
+    let new = in_use.next.as_ref().map_or_else(InstanceKey::generate, copy);
     let mut forms = BTreeMap::new();
-    for one in seen.iter().filter(stays) {
+    for one in stay {
         if let Standing::Sealed(holder) = &one.standing {
             forms.insert(one.record.uid.clone(), seal_for(platform, &new, &one.record, holder)?);
         }
     }
     // One that somebody took out of the Secret is not put back.
-    let as_it_is = seen.iter().filter(stays).any(|seen| matches!(seen.standing, Standing::AsItIs));
+    let as_it_is = stay.iter().any(|seen| matches!(seen.standing, Standing::AsItIs));
     if !as_it_is && forms.is_empty() {
         return Err(PasskeyError::NoneLeft);
     }
-    let keeps: BTreeSet<&str> = seen.iter().filter(stays).map(|seen| seen.record.uid.as_str()).collect();
-    let change = NewKey { key: &new, before: &in_use.key, as_it_is, forms: &forms, keeps: &keeps };
+    let change = NewKey { key: &new, before: &in_use.key, as_it_is, forms: &forms, drops };
     let at = instance_secret(platform);
     let failed = |source| PasskeyError::WriteSecret { secret: at.clone(), source };
     platform.cluster.edit_secret(&at, |data| change.put(data)).await.map_err(failed)?;
+
     let wrapped = platform.instance_key.wrap(&new);
-    tokio::task::block_in_place(|| platform.instance.rewrap(wrapped))
-        .map_err(|source| PasskeyError::Rewrap { source })?;
-    in_use.key = new;
+    in_use.next = Some(copy(&new));
     in_use.tried.clear();
-    platform.cluster.edit_secret(&at, forget_previous).await.map_err(failed)?;
-    let gone = gone.map(|gone| gone.name.as_str());
-    tracing::info!(
-        passkey = gone,
-        "the instance Secret has a new key: what opened the one before opens nothing"
-    );
-    Ok(())
+    let rewrapped = tokio::task::block_in_place(|| platform.instance.rewrap(wrapped));
+    let rewrapped = rewrapped.map_err(|source| PasskeyError::Rewrap { source })?;
+    in_use.key = new;
+    in_use.next = None;
+    match rewrapped {
+        Rewrapped::Wiped => platform.cluster.edit_secret(&at, forget_previous).await.map_err(failed),
+        // The Secret says that something is left to do.
+        Rewrapped::BeforeLingers => {
+            tracing::warn!("what the volume kept under the key before could not be wiped yet; trying again");
+            Ok(())
+        }
+    }
 }

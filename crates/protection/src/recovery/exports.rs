@@ -321,8 +321,8 @@ pub(in crate::recovery) fn point_of(
         copy: None,
         objects: description.report.objects,
         bytes: description.bytes,
-        // How much of it no other restore point shares is not recorded in the location.
-        stored_bytes: 0,
+        // The location says which packs it needs, and not which of them were written for it.
+        stored_bytes: Artifact::NOT_RECORDED,
     };
     let mut point = new_point(&description, artifact, &description.point);
     point.labels.extend(locations::export_labels(&location.profile));

@@ -1,9 +1,10 @@
 //! The passphrase slots that every repository of the lineage carries, and the vault key that they wrap.
 //!
 //! The order of a changed passphrase: 1 vault key n+1 and its slots are kept by this installation, in one commit; 2
-//! each repository gets `keys/<n+1>` and then the slots, at the latest before its next pack; 3 that it has them is
-//! recorded. Guarantees: whatever stopped on the way, the next try completes it; a repository that could not be
-//! reached is tried again and named until then, since without its slots it dies with this cluster.
+//! each repository gets `keys/<n+1>` and then the slots, at the latest before its next pack, and whoever was granted it the
+//! new data key; 3 that it has them is recorded. Guarantees: whatever stopped on the way, the next try completes it; a
+//! repository that could not be reached is tried again and named until then, since without its slots it dies with this
+//! cluster.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! Reads what a report tells: from the catalog in pages, from the cluster, and from the platform's own volume.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use keelson_catalog::{Database, Query, ReadError, RowKind};
-use keelson_model::Chain;
-use keelson_resources::report::{DiskUsage, ServiceResult, StorageResults};
+use keelson_model::{Chain, RepositoryId};
+use keelson_resources::report::{DiskUsage, ServiceResult, StorageResults, StorageUse};
 use serde_json::Value;
 
 use super::compliance::Managed;
@@ -18,7 +19,7 @@ use crate::platform::{INDEX_FOLDER, Platform};
 use crate::policies::{self, Policy};
 use crate::recovery::state;
 use crate::repositories::LOCAL_FOLDER;
-use crate::restore_points::{ContentInternal, ExportedTo};
+use crate::restore_points::{Artifact, ContentInternal, ExportedTo};
 use crate::{audit, contents, kinds, mirror};
 
 /// The parts that keep data in folders of their own; everything else beside them is the catalog.
@@ -48,9 +49,8 @@ pub(super) struct Observed {
 
 pub(super) async fn observe(job: &Job, span: Span) -> Result<Observed, Failure> {
     let platform = &job.platform;
-    let kept = read_kept(platform, &job.database, span).await?;
-    let Kept { ends, storage, policies, runnable, profiles, services } = kept;
-    let mut unknown = Vec::new();
+    let kept = read_kept(platform, &job.database).await?;
+    let Kept { storage, mut unknown, policies, runnable, profiles, services } = kept;
     let version = platform.cluster.version().await;
     let cluster_version = version.map_err(|error| {
         unknown.push(format!("the version of the cluster is not in the report: {}", Chain(&error)));
@@ -62,6 +62,7 @@ pub(super) async fn observe(job: &Job, span: Span) -> Result<Observed, Failure> 
         let applications = policies::select_among(platform, &policy, &namespaces).await?;
         managed.push(Managed { policy: policy.parsed, applications });
     }
+    let ends = read_ends(&job.database, span, &managed).await?;
     let install_namespace = platform.settings.install_namespace.clone();
     let protected_through = state::enabled(platform)?.map(|enabled| enabled.profile);
     Ok(Observed {
@@ -83,8 +84,9 @@ pub(super) async fn observe(job: &Job, span: Span) -> Result<Observed, Failure> 
 
 /// What is read from the platform's own volume.
 struct Kept {
-    ends: Ends,
     storage: StorageResults,
+    /// What of it could not be learnt, as sentences.
+    unknown: Vec<String>,
     policies: Vec<Value>,
     /// Those that are valid and not paused.
     runnable: Vec<Policy>,
@@ -92,20 +94,34 @@ struct Kept {
     services: Vec<ServiceResult>,
 }
 
-async fn read_kept(platform: &Arc<Platform>, catalog: &Database, span: Span) -> Result<Kept, ReportError> {
+async fn read_kept(platform: &Arc<Platform>, catalog: &Database) -> Result<Kept, ReportError> {
     let (platform, catalog) = (platform.clone(), catalog.clone());
-    let reading = tokio::task::spawn_blocking(move || {
+    collect(move || {
         let install_namespace = &platform.settings.install_namespace;
-        Ok::<_, ReadError>(Kept {
-            ends: ends::read(&catalog, span)?,
-            storage: read_storage(&platform, &catalog)?,
+        let (storage, unknown) = read_storage(&platform, &catalog)?;
+        Ok(Kept {
+            storage,
+            unknown,
             runnable: read_runnable(&catalog, install_namespace)?,
             policies: read_configured(&catalog, kinds::policies())?,
             profiles: read_configured(&catalog, kinds::profiles())?,
             services: measure_services(&platform.settings.data),
         })
-    });
-    let read = reading.await.map_err(|source| ReportError::Collect { source })?;
+    })
+    .await
+}
+
+/// The history is long: last ends are kept of what the policies protect now, and of nothing else.
+async fn read_ends(catalog: &Database, span: Span, managed: &[Managed]) -> Result<Ends, ReportError> {
+    let catalog = catalog.clone();
+    let protected: HashSet<_> = managed.iter().flat_map(Managed::protected).collect();
+    collect(move || ends::read(&catalog, span, protected)).await
+}
+
+async fn collect<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReportError> {
+    let read = tokio::task::spawn_blocking(read).await.map_err(|source| ReportError::Collect { source })?;
     read.map_err(|source| ReportError::ReadCatalog { source })
 }
 
@@ -127,28 +143,71 @@ fn read_runnable(catalog: &Database, install_namespace: &str) -> Result<Vec<Poli
     Ok(runnable)
 }
 
-fn read_storage(platform: &Platform, catalog: &Database) -> Result<StorageResults, ReadError> {
-    let (mut storage, own) = (StorageResults::default(), platform.local_repository_id());
+/// With what of it is not recorded, as sentences.
+fn read_storage(platform: &Platform, catalog: &Database) -> Result<(StorageResults, Vec<String>), ReadError> {
+    let own = platform.local_repository_id();
+    let (mut snapshots, mut objects, mut files) = (Held::default(), Held::default(), Held::default());
     for internal in contents::all_internal(catalog) {
         let ContentInternal { artifact, .. } = internal?;
-        // Of what was local to a lost cluster only the copy in a location is left, if there is one.
-        let is_lost = artifact.exported.is_none() && artifact.repository != own;
-        let held = if is_lost { artifact.copy.as_deref() } else { Some(&artifact) };
-        // What was imported is its source's.
-        let is_own = |exported: &ExportedTo| exported.granted.is_none();
-        let held = held.filter(|held| held.exported.as_ref().is_none_or(is_own));
-        let Some(held) = held else { continue };
-        let place = held.exported.as_ref().map(|exported| &exported.place);
-        let used = match place {
-            None => &mut storage.snapshot_storage,
-            Some(Place::ObjectStore { .. }) => &mut storage.object_storage,
-            Some(Place::FileStore { .. }) => &mut storage.file_storage,
+        let Some(held) = held(&artifact, own) else { continue };
+        let held_in = match held.exported.as_ref().map(|exported| &exported.place) {
+            None => &mut snapshots,
+            Some(Place::ObjectStore { .. }) => &mut objects,
+            Some(Place::FileStore { .. }) => &mut files,
         };
-        used.count += 1;
-        used.logical_bytes += held.bytes;
-        used.physical_bytes += held.stored_bytes;
+        held_in.add(held);
     }
-    Ok(storage)
+    let mut unknown = Vec::new();
+    let storage = StorageResults {
+        snapshot_storage: snapshots.tell("snapshotStorage", &mut unknown),
+        object_storage: objects.tell("objectStorage", &mut unknown),
+        file_storage: files.tell("fileStorage", &mut unknown),
+    };
+    Ok((storage, unknown))
+}
+
+/// What takes space of ours for a restore point.
+fn held(artifact: &Artifact, own: RepositoryId) -> Option<&Artifact> {
+    // Of what was local to a lost cluster only the copy in a location is left, if there is one.
+    let is_lost = artifact.exported.is_none() && artifact.repository != own;
+    let held = if is_lost { artifact.copy.as_deref() } else { Some(artifact) };
+    // What was imported is its source's.
+    let is_own = |exported: &ExportedTo| exported.granted.is_none();
+    held.filter(|held| held.exported.as_ref().is_none_or(is_own))
+}
+
+/// What restore points of one sort hold.
+#[derive(Default)]
+struct Held {
+    count: u64,
+    logical_bytes: u64,
+    physical_bytes: u64,
+    /// Those of which nothing says what was written for them.
+    unrecorded: u64,
+}
+
+impl Held {
+    fn add(&mut self, artifact: &Artifact) {
+        self.count += 1;
+        self.logical_bytes += artifact.bytes;
+        match artifact.recorded_bytes() {
+            Some(bytes) => self.physical_bytes += bytes,
+            None => self.unrecorded += 1,
+        }
+    }
+
+    /// A sum of which a part is not known is none.
+    fn tell(self, field: &str, unknown: &mut Vec<String>) -> StorageUse {
+        let Self { count, logical_bytes, physical_bytes, unrecorded } = self;
+        if unrecorded > 0 {
+            unknown.push(format!(
+                "physicalBytes of {field} is not in the report: it is not recorded what was written for {unrecorded} of its \
+                 {count} restore points"
+            ));
+        }
+        let physical_bytes = (unrecorded == 0).then_some(physical_bytes);
+        StorageUse { count, logical_bytes, physical_bytes }
+    }
 }
 
 /// Files come and go while they are counted; those that cannot be looked at are not.
@@ -180,6 +239,32 @@ fn used_below(folder: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that was found in a location counted as if nothing had been written for it. Where all is stored already, nothing is.
+    #[test]
+    fn bytes_that_are_not_recorded_are_not_told_and_no_bytes_are() {
+        let artifact = |stored: Option<u64>| {
+            let mut artifact = serde_json::json!({ "repository": "0123456789abcdef0123456789abcdef",
+                "outcome": "0123456789abcdef0123456789abcdef", "objects": 3, "bytes": 9 });
+            if let Some(stored) = stored {
+                artifact["storedBytes"] = stored.into();
+            }
+            serde_json::from_value::<Artifact>(artifact).unwrap()
+        };
+        let check = |stored: &[Option<u64>], physical_bytes: Option<u64>, told: &[&str]| {
+            let (mut held, mut unknown) = (Held::default(), Vec::new());
+            stored.iter().for_each(|stored| held.add(&artifact(*stored)));
+            let count = stored.len() as u64;
+            let expected = StorageUse { count, logical_bytes: 9 * count, physical_bytes };
+            assert_eq!(held.tell("objectStorage", &mut unknown), expected);
+            assert_eq!(unknown, told);
+        };
+        check(&[], Some(0), &[]);
+        check(&[Some(7), Some(0)], Some(7), &[]);
+        let told = "physicalBytes of objectStorage is not in the report: it is not recorded what was written for 1 of its \
+             2 restore points";
+        check(&[Some(7), None], None, &[told]);
+    }
 
     #[test]
     fn each_part_is_told_what_lies_in_its_folder_and_the_catalog_the_rest() {

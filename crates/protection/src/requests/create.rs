@@ -50,7 +50,7 @@ pub async fn create(
     }
     if kind.kind == "Passkey" {
         check_claimed(&claimed, &record)?;
-        return passkey::create(platform, &database, asked, record, effect).await;
+        return passkey::create(platform, asked, record, effect).await;
     }
     if kind.group == group::ACTIONS && !record.namespace.is_empty() {
         note_namespace(platform, &mut record).await?;

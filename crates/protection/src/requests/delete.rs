@@ -29,7 +29,7 @@ pub async fn delete(
     let requester = asked.requester;
     let database = platform.database(kind).map_err(RequestError::Away)?;
     if kind.kind == "Passkey" {
-        return passkey::delete(platform, &database, asked, name, preconditions, effect).await;
+        return passkey::delete(platform, asked, name, preconditions, effect).await;
     }
     let key = RowKey::new(RowKind::new(kind.row_kind()), namespace, name);
     let mut tries = 0;
@@ -127,8 +127,11 @@ fn retire_content(
     content: &Record,
 ) -> Result<Vec<Change>, RequestError> {
     let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
+    // What was imported is its source's: it is forgotten here, whoever owns what.
+    let is_imported = exported.as_ref().is_some_and(|exported| exported.granted.is_some());
     let here = || exported.and_then(|exported| ownership::forbids_removal(platform, &exported));
-    if let Some(reason) = ownership::forbids_maintenance(platform).or_else(here) {
+    let forbidden = || ownership::forbids_maintenance(platform).or_else(here);
+    if let Some(reason) = (!is_imported).then(forbidden).flatten() {
         return Err(RequestError::Conflict {
             message: format!("'{}' cannot be deleted now: {reason}", content.name),
         });

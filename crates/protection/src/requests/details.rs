@@ -1,21 +1,25 @@
 //! The sub-resource `details`: what is too long or too costly for the object itself.
 
 use keelson_catalog::{Database, RowKey, RowKind};
-use keelson_model::Chain;
+use keelson_model::names::{CLUSTER_SCOPE, label};
+use keelson_model::{Chain, Classified};
 use keelson_resources::{KindInfo, ReceiveString};
 use serde_json::{Map, Value, json};
 
+use crate::access;
 use crate::grants;
 use crate::kinds;
 use crate::platform::Platform;
 use crate::records::Record;
+use crate::requester::Requester;
 use crate::requests::RequestError;
 use crate::restore_points;
 use crate::storage_repositories;
 
-/// What the sub-resource `details` adds to an object's status.
+/// What the sub-resource `details` adds to an object's status, for this requester.
 pub async fn details(
     platform: &Platform,
+    requester: &Requester,
     kind: &'static KindInfo,
     namespace: &str,
     name: &str,
@@ -45,7 +49,7 @@ pub async fn details(
         "Application" => json!({ "appDetails": { "components": {} } }),
         "ExportAction" | "RunAction" => {
             let mut details = action_details(&record);
-            if let Some(text) = receive_string(platform, &database, &record) {
+            if let Some(text) = receive_string(platform, &database, requester, &record).await {
                 details["receiveString"] = json!(text);
             }
             json!({ "actionDetails": details })
@@ -54,12 +58,23 @@ pub async fn details(
     })
 }
 
-/// What another installation needs to import what the action's policy exports. It goes with the action.
-fn receive_string(platform: &Platform, catalog: &Database, action: &Record) -> Option<ReceiveString> {
-    grants::receive_string(platform, catalog, action).unwrap_or_else(|error| {
-        tracing::warn!(action = action.name, cause = %Chain(&error), "its receive string is not told");
-        None
-    })
+/// What another installation needs to import what the action's policy exports. It goes with the action. Whoever has it
+/// reads, elsewhere, the Secrets that were captured: it is for whoever may read them here.
+async fn receive_string(
+    platform: &Platform,
+    catalog: &Database,
+    requester: &Requester,
+    action: &Record,
+) -> Option<ReceiveString> {
+    let untold = |error: &dyn Classified| {
+        tracing::warn!(action = action.name, cause = %Chain(error), "its receive string is not told");
+    };
+    let text =
+        grants::receive_string(platform, catalog, action).inspect_err(|error| untold(error)).ok()??;
+    let captured = action.labels.get(label::APP_NAMESPACE).filter(|of| *of != CLUSTER_SCOPE);
+    let namespace = captured.unwrap_or(&platform.settings.install_namespace);
+    let may = access::may_read_secrets(platform, requester, namespace).await;
+    may.inspect_err(|error| untold(error)).ok()?.then_some(text)
 }
 
 /// What the action itself shows, what it has kept for its details, and its phases.

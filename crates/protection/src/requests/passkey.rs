@@ -1,9 +1,10 @@
 //! Making and deleting a Passkey: what opens the volume changes before the catalog says so.
 //!
 //! The order of a creation: 1 the form; 2 the row. Of a deletion: 1 a new key without it; 2 the row. What stopped between is
-//! not acknowledged, and the next look undoes it: a form without a row goes, and a row without a form gets one.
+//! not acknowledged, and the next look undoes it: a form without a row goes, and a row without a form gets one. The key as it
+//! is stays away, though, once a deletion of the default one has taken it out: that deletion is asked for again.
 
-use keelson_catalog::{Class, Database, Expect, Stored};
+use keelson_catalog::{Class, Expect, Stored};
 use keelson_model::Chain;
 use keelson_resources::passkey::KIND;
 use keelson_workload::NamespacedName;
@@ -19,29 +20,33 @@ use crate::requests::{Asked, Effect, Preconditions, RequestError};
 
 pub(super) async fn create(
     platform: &Platform,
-    database: &Database,
     asked: Asked<'_>,
     mut record: Record,
     effect: Effect,
 ) -> Result<Stored, RequestError> {
     check_instance(platform)?;
     let in_use = platform.passkeys.lock().await;
-    let known = passkeys::list(database).map_err(|source| RequestError::Passkey { source })?;
+    // A recovery may have put another in its place while the lock was waited for.
+    let database = platform.catalog().map_err(RequestError::Away)?;
+    let known = passkeys::list(&database).map_err(|source| RequestError::Passkey { source })?;
     if known.iter().any(|known| known.name == record.name) {
         return Err(RequestError::AlreadyExists { kind: KIND.kind, name: record.name });
     }
     let holder = check_new(platform, &record, &known).await?;
     record.class = Class::Configuration;
     record.body.status = passkeys::status(None);
-    let changes = vec![record.put(Expect::Absent)];
     if effect == Effect::DryRun {
+        let changes = [record.put(Expect::Absent)];
         return Ok(stored(&record, &changes, database.head().revision));
     }
+    let checked = passkeys::add_check(platform, &mut record, &holder);
+    checked.map_err(|source| RequestError::Passkey { source })?;
+    let changes = vec![record.put(Expect::Absent)];
     let added = passkeys::add(platform, &in_use, &record, &holder).await;
     added.map_err(|source| RequestError::Passkey { source })?;
     let deed = asked.deed("create", record.key());
     let revision =
-        commit(database, &deed, changes.clone()).await.map_err(|source| RequestError::Commit { source })?;
+        commit(&database, &deed, changes.clone()).await.map_err(|source| RequestError::Commit { source })?;
     platform.passkeys.named.notify_one();
     Ok(stored(&record, &changes, revision))
 }
@@ -74,7 +79,6 @@ async fn check_new(platform: &Platform, record: &Record, known: &[Record]) -> Re
 
 pub(super) async fn delete(
     platform: &Platform,
-    database: &Database,
     asked: Asked<'_>,
     name: &str,
     preconditions: &Preconditions,
@@ -85,6 +89,7 @@ pub(super) async fn delete(
     // As they are at this moment, not as they were when somebody last looked.
     let seen = passkeys::look(platform, &mut in_use).await;
     let seen = seen.map_err(|source| RequestError::Passkey { source })?;
+    let database = platform.catalog().map_err(RequestError::Away)?;
     let key = passkeys::key_of(name);
     let found = database.read(&key).map_err(|source| RequestError::Read { source })?;
     let gone = seen.iter().find(|seen| seen.record.name == name);
@@ -104,7 +109,7 @@ pub(super) async fn delete(
     let taken = passkeys::take_away(platform, &mut in_use, &seen, &gone.record).await;
     taken.map_err(|source| RequestError::Passkey { source })?;
     let deed = asked.deed("delete", key.clone());
-    commit(database, &deed, vec![passkeys::remove(&gone.record)])
+    commit(&database, &deed, vec![passkeys::remove(&gone.record)])
         .await
         .map_err(|source| RequestError::Commit { source })?;
     platform.passkeys.named.notify_one();

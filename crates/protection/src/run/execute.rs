@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keelson_catalog::{CommitError, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::names::{DR_POLICY, label};
+use keelson_model::names::{CLUSTER_SCOPE, DR_POLICY, label};
 use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
@@ -97,11 +97,8 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
             cancel_children(job, &plan).await?;
         }
         let mut finished = summarise(&policy.object, &children?)?;
-        if plan.report.is_some() && !job.action.body.spec["expiresAt"].is_null() {
-            finished.exceptions.push(
-                "spec.expiresAt has no effect: a report by hand stays until somebody deletes it".to_owned(),
-            );
-        }
+        let expires = !job.action.body.spec["expiresAt"].is_null();
+        finished.exceptions.extend(expires.then(|| never_expires(&plan)).flatten());
         Ok(finished)
     };
     let done = job.phase("Running actions", carrying_out).await;
@@ -113,6 +110,16 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let finished = done?;
     retained?;
     Ok(finished)
+}
+
+/// Why `expiresAt` has no effect on what a run makes, where it has none.
+fn never_expires(plan: &RunPlan) -> Option<String> {
+    let why = match plan {
+        RunPlan { report: Some(_), .. } => "a report by hand stays until somebody deletes it",
+        RunPlan { import: Some(_), .. } => "what is imported goes when its source retires it",
+        _ => return None,
+    };
+    Some(format!("spec.expiresAt has no effect: {why}"))
 }
 
 async fn apply_retention(job: &Job, policy: &Policy) -> Result<(), Failure> {
@@ -195,16 +202,24 @@ async fn carry_out(job: &Job, plan: &RunPlan) -> Result<Vec<Ended>, Failure> {
     Ok(ended)
 }
 
-/// Imports, and restores the newest of each application that was imported.
+/// Imports, and restores the newest of each application that was imported. Of what a person has to decide about it is only
+/// told.
 async fn import(job: &Job, plan: &RunPlan, step: &ImportStep) -> Result<Vec<Ended>, Failure> {
     let install_namespace = job.platform.settings.install_namespace.as_str();
     let spec = plan::import_spec(step, install_namespace);
     let key = submit(job, plan, Child::of_platform(step.place(install_namespace)), spec).await?;
-    let imported = job.unless_cancelled(wait(job, &key)).await?;
+    let mut imported = job.unless_cancelled(wait(job, &key)).await?;
     let contents = match &imported.record {
         Some(record) if imported.state == ActionState::Complete => contents_of(job, record)?,
         _ => Vec::new(),
     };
+    let (by_hand, contents): (Vec<_>, Vec<_>) =
+        contents.into_iter().partition(|(application, _)| is_by_hand(install_namespace, application));
+    if step.restore.is_some() && !by_hand.is_empty() {
+        let names: Vec<_> = by_hand.into_iter().map(|(_, content)| content).collect();
+        imported.note =
+            Some(format!("left to be restored by hand, as of no application: {}", names.join(", ")));
+    }
     let mut ended = vec![imported];
     if let Some(restore) = step.restore.as_ref().filter(|_| !contents.is_empty()) {
         let spec = plan::restore_spec(restore, &contents);
@@ -216,7 +231,13 @@ async fn import(job: &Job, plan: &RunPlan, step: &ImportStep) -> Result<Vec<Ende
     Ok(ended)
 }
 
-/// What an import has made, each with its application.
+/// A run writes with the rights of the platform what the location holds, which is its source's: roles and bindings of the
+/// whole cluster, or what the platform or the cluster runs by, would be decided about there.
+fn is_by_hand(install_namespace: &str, application: &str) -> bool {
+    application == CLUSTER_SCOPE || policies::is_reserved(install_namespace, application)
+}
+
+/// What an import has offered to be restored, each with its application.
 fn contents_of(job: &Job, import: &Record) -> Result<Vec<(String, String)>, Failure> {
     let names = import.body.internal["details"]["restorePointContents"].as_array();
     let mut contents = Vec::new();
@@ -347,4 +368,17 @@ fn summarise(policy: &Value, children: &[Ended]) -> Result<Finished, Failure> {
         .chain(children.iter().filter_map(|child| child.note.clone()))
         .collect();
     Ok(finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_no_application_is_not_restored_by_an_import() {
+        for name in [CLUSTER_SCOPE, "kasten-io", "default", "kube-system"] {
+            assert!(is_by_hand("kasten-io", name), "{name}");
+        }
+        assert!(!is_by_hand("kasten-io", "shop"));
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use keelson_catalog::{EventKind, RowKind};
 use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::recovery::DrMode;
 use keelson_protection::recovery::enable::enable;
@@ -182,6 +183,30 @@ async fn whoever_restores_the_cluster_scope_needs_every_right_of_what_is_made() 
     world.end().await
 }
 
+/// Rights that a backup holds may be of another cluster, and nobody would be asked whether he has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_platform_restores_by_itself_brings_no_rights() -> Result<()> {
+    let mut world = World::start().await?;
+    furnish(&world).await?;
+    world.serve();
+    let point = back_up(&world, "before", json!({})).await?;
+    remove(&world, &classes(), "fast").await?;
+    remove(&world, &roles(), "team:reader").await?;
+    let platform = Requester::platform();
+    world.create_as(&platform, "RestoreClusterAction", ("", "by-itself"), subject(&point)).await?;
+    let restored = world.completed("RestoreClusterAction", ("", "by-itself")).await?;
+    assert_eq!(restored.body.status["restoreDetails"]["created"], 1, "{}", restored.body.status);
+    assert!(is_there(&world, &classes(), "fast").await?);
+    assert!(!is_there(&world, &roles(), "team:reader").await?);
+    let told = restored.body.status["exceptions"].to_string();
+    let left_out = "1 clusterroles.rbac.authorization.k8s.io: rights are restored only when asked for";
+    assert!(told.contains(left_out), "{told}");
+    let asked = restore(&world, "asked-for", subject(&point)).await?;
+    assert_eq!(asked.body.status["restoreDetails"]["created"], 1, "{}", asked.body.status);
+    assert!(is_there(&world, &roles(), "team:reader").await?);
+    world.end().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_action_of_the_cluster_scope_is_cancelled_from_the_install_namespace() -> Result<()> {
     let world = World::start().await?;
@@ -286,6 +311,12 @@ async fn a_lost_cluster_gets_its_cluster_scope_back_before_its_applications() ->
     let ended = world.completed("BatchRestoreAction", (NAMESPACE, "both")).await?;
     let told = &ended.body.status["actionDetails"]["restoredApplications"];
     assert_eq!(told, &json!([CLUSTER_SCOPE, "shop"]), "{}", ended.body.status);
+    let of_cluster = world.list("RestoreClusterAction")?.pop().context("the restore of the cluster scope")?;
+    let its_end = of_cluster.revision.context("its last change")?;
+    let restores = RowKind::new("restoreactions.actions.kio.kasten.io");
+    let later = world.platform.catalog()?.changes(&restores, None, its_end, 1000)?;
+    let begun: Vec<_> = later.events.iter().filter(|event| event.kind == EventKind::Added).collect();
+    assert_eq!(begun.len(), 1, "the application was begun before that had ended");
     assert!(is_there(&world, &classes(), "fast").await?);
     assert!(!is_there(&world, &roles(), "team:reader").await?, "it was not asked for");
     let latest = json!({ "subjects": [{ "namespace": CLUSTER_SCOPE }] });

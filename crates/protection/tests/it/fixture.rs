@@ -247,7 +247,16 @@ impl World {
 
     /// What the sub-resource says of an action: its phases and what else the kind has.
     pub(crate) async fn details(&self, kind: &str, at: (&str, &str)) -> Result<Value> {
-        let mut details = requests::details(&self.platform, kind_info(kind), at.0, at.1).await?;
+        self.details_for(&person(), kind, at).await
+    }
+
+    pub(crate) async fn details_for(
+        &self,
+        requester: &Requester,
+        kind: &str,
+        at: (&str, &str),
+    ) -> Result<Value> {
+        let mut details = requests::details(&self.platform, requester, kind_info(kind), at.0, at.1).await?;
         Ok(details["actionDetails"].take())
     }
 
@@ -265,7 +274,7 @@ impl World {
                 let mut status = record.body.status.clone();
                 if kind.details {
                     let (namespace, name) = (&record.namespace, &record.name);
-                    let details = requests::details(&self.platform, kind, namespace, name).await?;
+                    let details = requests::details(&self.platform, &person(), kind, namespace, name).await?;
                     let added = details.as_object().context("details")?.clone();
                     status.as_object_mut().context("a status")?.extend(added);
                 }

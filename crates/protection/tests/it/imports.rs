@@ -1,28 +1,48 @@
 //! Imports: two clusters and one share. The one exports by a policy, the other imports by the receive string.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use keelson_protection::Record;
+use anyhow::{Context, Result, anyhow, ensure};
+use keelson_catalog::{Database, RowKey, RowKind};
+use keelson_model::Revision;
+use keelson_model::names::{CLUSTER_SCOPE, label};
+use keelson_model::recovery::DrMode;
+use keelson_protection::recovery::enable::enable;
+use keelson_protection::validation::{PolicyVerdict, validate_policy};
+use keelson_protection::{Record, Requester, maintenance};
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::{World, files};
-use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile};
+use crate::fixture::{World, copy, files};
+use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile, set_passphrase};
 
 const EXPORTING: &str = "nightly";
 const IMPORTING: &str = "theirs";
 const SHOP: &str = "shop";
 const BANK: &str = "bank";
 
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+/// Of the journal, read in one go.
+const JOURNAL_BYTES: usize = 1 << 20;
+
 fn config_maps() -> Kind {
     Kind::namespaced("v1", "ConfigMap", "configmaps")
 }
 
+fn cluster_roles() -> Kind {
+    Kind::cluster(RBAC, "ClusterRole", "clusterroles")
+}
+
 /// The cluster that exports: two applications, and a policy for both.
 async fn raise_source(beside: &World) -> Result<World> {
-    let mut source = beside.start_beside().await?;
+    furnish(beside.start_beside().await?).await
+}
+
+async fn furnish(mut source: World) -> Result<World> {
     for namespace in [SHOP, BANK] {
         source.namespace(namespace).await?;
         let map =
@@ -52,6 +72,17 @@ fn importing(name: &str, receive_string: &str, restore: Option<Value>) -> Value 
     let mut actions = vec![json!({ "action": "import", "importParameters": import })];
     actions.extend(restore.map(|it| json!({ "action": "restore", "restoreParameters": it })));
     plain_policy(name, &json!({ "frequency": "@onDemand", "actions": actions }))
+}
+
+/// The policy that imports through another profile, which leads to a folder of the share.
+async fn importing_from(world: &World, name: &str, folder: &str, receive_string: &str) -> Result<Value> {
+    let mut elsewhere = profile();
+    elsewhere["metadata"]["name"] = json!(name);
+    elsewhere["spec"]["locationSpec"]["fileStore"]["path"] = json!(folder);
+    make_valid(&world.platform, &config("Profile", "profiles"), &elsewhere).await?;
+    let mut policy = importing(name, receive_string, None);
+    policy["spec"]["actions"][0]["importParameters"]["profile"]["name"] = json!(name);
+    Ok(policy)
 }
 
 /// The cluster that imports. It reaches the share by a profile of the same name.
@@ -111,19 +142,95 @@ async fn goods(world: &World, namespace: &str) -> Result<Option<Value>> {
     Ok(map.map(|mut map| map["data"].take()))
 }
 
-/// No byte of a folder is part of the text.
-fn assert_unwritten(folder: &std::path::Path, text: &str) -> Result<()> {
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The text lies in no file as it is, and in no row that the catalog has had since. Larger bodies lie compressed, so rows
+/// are looked at as they are read.
+fn assert_unwritten(folder: &std::path::Path, catalog: &Database, since: Revision, text: &str) -> Result<()> {
     for file in files(folder)? {
         let Ok(bytes) = fs::read(folder.join(&file)) else { continue };
-        let found = bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        ensure!(!found, "it lies in {file}");
+        ensure!(!holds(&bytes, text), "it lies in {file}");
     }
+    let (mut kinds, mut after) = (BTreeSet::new(), since.sequence());
+    loop {
+        let entries = catalog.entries(after, JOURNAL_BYTES)?;
+        let Some(last) = entries.last() else { break };
+        after = last.revision.sequence();
+        kinds.extend(entries.into_iter().flat_map(|entry| entry.changes).map(|(_, key)| key.kind));
+    }
+    let mut are_names = false;
+    for kind in kinds {
+        let mut since = since;
+        loop {
+            let changes = catalog.changes(&kind, None, since, 1_000)?;
+            for event in &changes.events {
+                let row = &event.stored.row;
+                ensure!(!holds(&row.body, text), "it lies in {}", row.key());
+                are_names |= holds(&row.body, "keelson0.");
+            }
+            if changes.complete {
+                break;
+            }
+            since = changes.through;
+        }
+    }
+    ensure!(are_names, "what stands for it is nowhere: the wrong rows were looked at");
+    Ok(())
+}
+
+/// The first outcome of an application that the source has exported.
+fn outcome_of(source: &World, share: &World, application: &str) -> Result<PathBuf> {
+    let exports =
+        share.share.path().join(format!("k10/{}/exports/{application}", source.platform.cluster_id()));
+    let found = files(&exports)?.into_iter().find(|path| path.contains("/outcomes/"));
+    Ok(exports.join(found.context("an outcome")?))
+}
+
+/// Where the source's grants lie.
+fn grants_of(source: &World, share: &World) -> PathBuf {
+    share.share.path().join(format!("k10/{}/grants", source.platform.cluster_id()))
+}
+
+/// Deletes an exported content of an application of the source, and waits until that is stated.
+async fn retire_export(source: &World, application: &str, policy: &str) -> Result<()> {
+    let is_meant = |content: &Record| {
+        content.label(label::APP_NAMESPACE) == application
+            && content.labels.contains_key(label::EXPORT_PROFILE)
+            && content.label(label::POLICY_NAME) == policy
+    };
+    let theirs = source.list("RestorePointContent")?.into_iter().find(is_meant).context("an export")?;
+    source.delete("RestorePointContent", ("", &theirs.name)).await?;
+    eventually("it is retired", async || {
+        Ok(source.read("RestorePointContent", ("", &theirs.name))?.is_none().then_some(()))
+    })
+    .await
+}
+
+/// Somebody without a right of his own.
+fn dana() -> Requester {
+    let groups = vec!["system:authenticated".to_owned()];
+    Requester { name: "dana".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() }
+}
+
+async fn may_read_secrets(world: &World, who: &Requester, namespace: &str) -> Result<()> {
+    let metadata = json!({ "name": who.name, "namespace": namespace });
+    let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] });
+    let role = json!({ "metadata": metadata, "rules": [rule] });
+    let binding = json!({ "metadata": metadata,
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": who.name },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who.name }] });
+    let cluster = world.platform.cluster();
+    cluster.apply_object(&Kind::namespaced(RBAC, "Role", "roles"), &role).await?;
+    cluster.apply_object(&Kind::namespaced(RBAC, "RoleBinding", "rolebindings"), &binding).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_policy_exports_is_imported_by_another_cluster_once_and_follows_its_source() -> Result<()> {
     let target = raise_target().await?;
+    let since = target.platform.catalog()?.head().revision;
     let source = raise_source(&target).await?;
     run(&source, "first", EXPORTING).await?;
     // Of another policy: the same repository, and not meant.
@@ -133,12 +240,17 @@ async fn what_a_policy_exports_is_imported_by_another_cluster_once_and_follows_i
 
     let exports = format!("k10/{}", source.platform.cluster_id());
     let written = target.listing(&exports)?;
+    let parsed = keelson_resources::policy::parse(&importing(IMPORTING, &whole, None));
+    let verdict = validate_policy(&target.platform, &parsed.map_err(|faults| anyhow!("{faults:?}"))?).await;
+    let warned = |warnings: &[String]| warnings.iter().any(|told| told.contains("that can only read"));
+    assert!(matches!(&verdict, PolicyVerdict::Sound { warnings } if warned(warnings)), "{verdict:?}");
     target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
     run(&target, "one", IMPORTING).await?;
     assert_eq!(applications(&target)?, [BANK, SHOP]);
     let (_, content) = imported(&target)?.swap_remove(1);
     assert_eq!(content.body.status["state"], "Unbound", "{}", content.body.status);
     assert_eq!(content.labels["k10.kasten.io/policyName"], IMPORTING);
+    assert_eq!(content.label(label::IMPORTED_FROM), source.platform.cluster_id().as_str());
     assert!(!content.labels.contains_key("k10.kasten.io/runActionName"), "{:?}", content.labels);
     let details = details_of(&target, "one").await?;
     assert_eq!((&details["importedCount"], &details["foundCount"]), (&json!(2), &json!(3)), "{details}");
@@ -170,24 +282,14 @@ async fn what_a_policy_exports_is_imported_by_another_cluster_once_and_follows_i
     assert_eq!(target.listing(&exports)?, written, "a deletion writes nothing");
 
     // What its source retires goes, and that is told.
-    let is_of_shop = |content: &Record| {
-        content.labels["k10.kasten.io/appNamespace"] == SHOP
-            && content.labels.contains_key("k10.kasten.io/exportProfile")
-            && content.labels["k10.kasten.io/policyName"] == EXPORTING
-    };
-    let theirs = source.list("RestorePointContent")?.into_iter().find(is_of_shop).context("an export")?;
-    source.delete("RestorePointContent", ("", &theirs.name)).await?;
-    eventually("it is retired", async || {
-        Ok(source.read("RestorePointContent", ("", &theirs.name))?.is_none().then_some(()))
-    })
-    .await?;
+    retire_export(&source, SHOP, EXPORTING).await?;
     let status = run(&target, "five", IMPORTING).await?;
     assert_eq!(applications(&target)?, [BANK, SHOP]);
     assert!(status["exceptions"].to_string().contains("its source has retired"), "{status}");
 
     // The key lies in no row, though the policy in the cluster holds it.
     let key = whole.split('.').nth(1).context("the middle")?;
-    assert_unwritten(target.data.path(), &key[key.len() - 80..])?;
+    assert_unwritten(target.data.path(), &target.platform.catalog()?, since, &key[key.len() - 80..])?;
     assert!(!status["policySpec"].to_string().contains(&whole), "{status}");
     source.end().await?;
     target.end().await
@@ -201,7 +303,19 @@ async fn an_import_restores_if_its_policy_says_so_and_a_content_by_hand() -> Res
     let export =
         source.list("ExportAction")?.into_iter().find(|it| it.namespace == SHOP).context("an export")?;
     // Of one application.
-    let part = receive_string(&source, "ExportAction", (SHOP, &export.name)).await?;
+    let at = (SHOP, export.name.as_str());
+    let part = receive_string(&source, "ExportAction", at).await?;
+    // Only for whoever may read here what it lets him read elsewhere.
+    let shown_to_dana = async |kind: &str, at: (&str, &str)| -> Result<Value> {
+        Ok(source.details_for(&dana(), kind, at).await?["receiveString"].take())
+    };
+    assert_eq!(shown_to_dana("ExportAction", at).await?, Value::Null);
+    may_read_secrets(&source, &dana(), SHOP).await?;
+    eventually("the right is known", async || {
+        Ok((shown_to_dana("ExportAction", at).await? == part).then_some(()))
+    })
+    .await?;
+    assert_eq!(shown_to_dana("RunAction", (NAMESPACE, "first")).await?, Value::Null, "it opens the bank");
     target.apply_policy(&importing(IMPORTING, &part, Some(json!({})))).await?;
     run(&target, "one", IMPORTING).await?;
     assert_eq!(applications(&target)?, [SHOP]);
@@ -216,6 +330,16 @@ async fn an_import_restores_if_its_policy_says_so_and_a_content_by_hand() -> Res
     target.apply_policy(&importing("all", &whole, None)).await?;
     run(&target, "three", "all").await?;
     assert_eq!(applications(&target)?, [BANK, SHOP], "what was taken by the part is not taken twice");
+    let latest = json!({ "subjects": [{ "namespace": BANK }] });
+    target.create("BatchRestoreAction", (NAMESPACE, "latest"), latest).await?;
+    let status = target.ended("BatchRestoreAction", (NAMESPACE, "latest")).await?.body.status;
+    let none = "there is no restore point that could be restored from here";
+    assert!(status["state"] == "Failed" && status.to_string().contains(none), "{status}");
+    let spec = json!({ "subject": { "kind": "Policy", "name": "all", "namespace": NAMESPACE },
+        "expiresAt": "2030-01-01T00:00:00Z" });
+    target.create("RunAction", (NAMESPACE, "expires"), spec).await?;
+    let status = target.completed("RunAction", (NAMESPACE, "expires")).await?.body.status;
+    assert!(status["exceptions"].to_string().contains("spec.expiresAt has no effect"), "{status}");
     let (_, content) = imported(&target)?.swap_remove(0);
     target.namespace(BANK).await?;
     let content = json!({ "restorePointContentRef": { "name": content.name } });
@@ -267,6 +391,12 @@ async fn an_import_goes_on_after_its_platform_was_lost_and_recovered() -> Result
         )
         .await?;
     target.completed("ValidateAction", (NAMESPACE, "look")).await?;
+    // Nothing is owned yet, and nothing needs to be.
+    target.delete("RestorePointContent", ("", &content.name)).await?;
+    eventually("it is forgotten", async || {
+        Ok(target.read("RestorePointContent", ("", &content.name))?.is_none().then_some(()))
+    })
+    .await?;
     source.end().await?;
     target.end().await
 }
@@ -290,19 +420,14 @@ async fn a_wrong_receive_string_is_refused_and_what_is_damaged_is_passed_over() 
     let own = source.apply_policy(&importing("own", &whole, None)).await.unwrap_err().to_string();
     assert!(own.contains("is of this cluster itself"), "{own}");
 
-    let mut elsewhere = profile();
-    elsewhere["metadata"]["name"] = json!("elsewhere");
-    elsewhere["spec"]["locationSpec"]["fileStore"]["path"] = json!("another/path");
     fs::create_dir_all(target.share.path().join("another/path"))?;
-    make_valid(&target.platform, &config("Profile", "profiles"), &elsewhere).await?;
-    let mut policy = importing("elsewhere", &whole, None);
-    policy["spec"]["actions"][0]["importParameters"]["profile"]["name"] = json!("elsewhere");
+    let policy = importing_from(&target, "elsewhere", "another/path", &whole).await?;
     target.apply_policy(&policy).await?;
     let status = target.run_policy("nowhere", "elsewhere").await?;
     let error = status["error"]["message"].as_str().unwrap_or_default();
     assert!(status["state"] == "Failed" && error.contains("nothing of policy 'nightly'"), "{status}");
 
-    let grants = target.share.path().join(format!("k10/{}/grants", source.platform.cluster_id()));
+    let grants = grants_of(&source, &target);
     let granted: Vec<_> = files(&grants)?.into_iter().collect();
     let of_bank = granted.iter().find(|path| path.contains(BANK)).context("what is granted of the bank")?;
     let mut bytes = fs::read(grants.join(of_bank))?;
@@ -311,18 +436,210 @@ async fn a_wrong_receive_string_is_refused_and_what_is_damaged_is_passed_over() 
     fs::create_dir_all(
         grants.join(granted[0].split('/').next().context("the grant")?).join("NO NAMESPACE/x"),
     )?;
-    let exports = target.share.path().join(format!("k10/{}/exports/{SHOP}", source.platform.cluster_id()));
-    let outcome =
-        files(&exports)?.into_iter().find(|path| path.contains("/outcomes/")).context("an outcome")?;
-    let mut bytes = fs::read(exports.join(&outcome))?;
+    let outcome = outcome_of(&source, &target, SHOP)?;
+    let mut bytes = fs::read(&outcome)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(exports.join(&outcome), bytes)?;
+    fs::write(&outcome, bytes)?;
     target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
     let status = run(&target, "one", IMPORTING).await?;
     assert_eq!(applications(&target)?, [SHOP], "one of two is whole, and the bank's key is not");
     let told = status["exceptions"].to_string();
     assert!(told.contains("exports/bank") && told.contains("an export of 'shop' was passed over"), "{told}");
+
+    for granted in granted.iter().filter(|path| path.contains(SHOP)) {
+        fs::write(grants.join(granted), "of a stranger")?;
+    }
+    let status = target.run_policy("two", IMPORTING).await?;
+    let told = status["error"]["message"].as_str().unwrap_or_default();
+    assert!(status["state"] == "Failed" && told.contains("none of the 2 repositories"), "{status}");
+    assert_eq!(applications(&target)?, [SHOP], "nobody said that it was retired");
+    source.end().await?;
+    target.end().await
+}
+
+/// What was taken in before an import failed was known to the next, and restored by none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_import_took_in_before_it_failed_is_restored_by_the_next() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    // Larger than anything that is read: the import ends there.
+    let outcome = outcome_of(&source, &target, SHOP)?;
+    let length = fs::metadata(&outcome)?.len();
+    let resize = |bytes: u64| fs::File::options().write(true).open(&outcome)?.set_len(bytes);
+    resize(65 << 20)?;
+    target.apply_policy(&importing(IMPORTING, &whole, Some(json!({})))).await?;
+    let status = target.run_policy("one", IMPORTING).await?;
+    assert_eq!(status["state"], "Failed", "{status}");
+    assert_eq!(applications(&target)?, [BANK]);
+    assert!(target.list("BatchRestoreAction")?.is_empty());
+
+    resize(length)?;
+    run(&target, "two", IMPORTING).await?;
+    assert_eq!(details_of(&target, "two").await?["importedCount"], 1);
+    for application in [BANK, SHOP] {
+        assert_eq!(goods(&target, application).await?, Some(json!({ "of": application })));
+    }
+    run(&target, "three", IMPORTING).await?;
+    assert_eq!(target.list("BatchRestoreAction")?.len(), 1, "each is restored once");
+    source.end().await?;
+    target.end().await
+}
+
+/// The string of a deleted policy had leaked, and opened what another policy of its name selected later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_made_anew_grants_anew_and_one_that_was_recovered_goes_on() -> Result<()> {
+    let source = furnish(World::start().await?).await?;
+    make_valid(&source.platform, &config("Policy", "policies"), &policy()).await?;
+    source.apply_policy(&exporting(EXPORTING, &[SHOP])).await?;
+    run(&source, "first", EXPORTING).await?;
+    let leaked = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    run(&source, "second", EXPORTING).await?;
+    assert_eq!(receive_string(&source, "RunAction", (NAMESPACE, "second")).await?, leaked);
+
+    let kind = config("Policy", "policies");
+    source.platform.cluster().delete_object(&kind, Some(NAMESPACE), EXPORTING).await?;
+    let row = RowKey::new(RowKind::new("policies.config.kio.kasten.io"), NAMESPACE, EXPORTING);
+    eventually("the mirror has seen that", async || {
+        Ok(source.platform.catalog()?.read(&row)?.is_none().then_some(()))
+    })
+    .await?;
+    source.apply_policy(&exporting(EXPORTING, &[BANK])).await?;
+    run(&source, "third", EXPORTING).await?;
+    let anew = receive_string(&source, "RunAction", (NAMESPACE, "third")).await?;
+    assert_ne!(anew, leaked);
+    let granted = files(&grants_of(&source, &source))?;
+    let of = |application: &str| {
+        let parts = granted.iter().map(|path| path.split('/').collect::<Vec<_>>());
+        let of_it = parts.filter(|parts| parts[1] == application).map(|parts| parts[0].to_owned());
+        of_it.collect::<BTreeSet<_>>()
+    };
+    assert!(of(SHOP).len() == 1 && of(BANK).len() == 1 && of(SHOP) != of(BANK), "{granted:?}");
+
+    source.wait_until_shipped().await?;
+    let lost = source.platform.cluster_id().clone();
+    let mut source = source.lose_cluster().await?;
+    source.serve();
+    source.namespace(BANK).await?;
+    make_valid(&source.platform, &config("Profile", "profiles"), &profile()).await?;
+    source.recover(&lost).await?;
+    source.apply_policy(&exporting(EXPORTING, &[BANK])).await?;
+    run(&source, "fourth", EXPORTING).await?;
+    assert_eq!(receive_string(&source, "RunAction", (NAMESPACE, "fourth")).await?, anew);
+    source.end().await
+}
+
+/// Whoever administers the one cluster would have become an administrator of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_of_no_application_is_restored_by_hand_only_and_goes_when_its_source_retires_it() -> Result<()>
+{
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    let rule = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] });
+    let role = json!({ "metadata": { "name": "theirs" }, "rules": [rule] });
+    source.platform.cluster().create_object(&cluster_roles(), &role).await?;
+    source.apply_policy(&exporting("all", &[SHOP, CLUSTER_SCOPE])).await?;
+    run(&source, "first", "all").await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    // Of a namespace that no policy exports, by somebody who can write there.
+    let grants = grants_of(&source, &target);
+    let grant = fs::read_dir(&grants)?.next().context("a grant")??.path();
+    copy(&grant.join(SHOP), &grant.join("default"))?;
+    target.apply_policy(&importing(IMPORTING, &whole, Some(json!({})))).await?;
+    let status = run(&target, "one", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [CLUSTER_SCOPE, SHOP]);
+    assert_eq!(goods(&target, SHOP).await?, Some(json!({ "of": SHOP })));
+    let told = status["exceptions"].to_string();
+    assert!(told.contains("left to be restored by hand"), "{told}");
+    assert!(told.contains("'default' was passed over"), "{told}");
+    let there = async || target.platform.cluster().read_object(&cluster_roles(), None, "theirs").await;
+    assert!(there().await?.is_none());
+
+    let (_, content) = imported(&target)?.swap_remove(0);
+    let point = content.body.status["restorePointRef"]["name"].as_str().context("a point")?.to_owned();
+    let bound = target.read("ClusterRestorePoint", ("", &point))?.context("the point")?;
+    assert_eq!(bound.label(label::IMPORTED_FROM), source.platform.cluster_id().as_str());
+    let latest = json!({ "subjects": [{ "namespace": CLUSTER_SCOPE }] });
+    target.create("BatchRestoreAction", (NAMESPACE, "latest"), latest).await?;
+    let status = target.ended("BatchRestoreAction", (NAMESPACE, "latest")).await?.body.status;
+    assert_eq!(status["state"], "Failed", "{status}");
+    let subject = json!({ "subject": { "kind": "ClusterRestorePoint", "name": point } });
+    target.create("RestoreClusterAction", ("", "back"), subject).await?;
+    target.completed("RestoreClusterAction", ("", "back")).await?;
+    assert!(there().await?.is_some());
+
+    retire_export(&source, CLUSTER_SCOPE, "all").await?;
+    run(&target, "two", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [SHOP]);
+    assert!(target.list("ClusterRestorePoint")?.is_empty(), "its point led nowhere");
+    source.end().await?;
+    target.end().await
+}
+
+/// A copy of the location that lags behind said of what was newer that it was gone, also of what somebody had deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_from_a_copy_that_lags_behind_removes_nothing_and_brings_nothing_back() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    copy(&target.share.path().join("k10"), &target.share.path().join("lagging/k10"))?;
+    run(&source, "second", EXPORTING).await?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [BANK, BANK, SHOP, SHOP]);
+    for (_, content) in imported(&target)?.into_iter().filter(|(application, _)| application == BANK) {
+        target.delete("RestorePointContent", ("", &content.name)).await?;
+    }
+    eventually("they are gone", async || Ok((applications(&target)? == [SHOP, SHOP]).then_some(()))).await?;
+    let policy = importing_from(&target, "copied", "lagging", &whole).await?;
+    target.apply_policy(&policy).await?;
+    for (name, policy) in [("two", "copied"), ("three", IMPORTING)] {
+        run(&target, name, policy).await?;
+        assert_eq!(applications(&target)?, [SHOP, SHOP], "{policy}");
+    }
+    source.end().await?;
+    target.end().await
+}
+
+/// What an owner retires and rewrites after that is sealed under a new key, whether anything is exported or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_imported_is_read_on_after_the_passphrase_of_its_source_has_changed() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    enable(&source.platform, "vault", DrMode::Legacy).await?;
+    run(&source, "first", EXPORTING).await?;
+    run(&source, "second", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    set_passphrase(source.platform.cluster(), "another one that is long enough").await?;
+    enable(&source.platform, "vault", DrMode::Legacy).await?;
+    let granted = files(&grants_of(&source, &target))?;
+    assert_eq!(granted.iter().filter(|path| path.ends_with("/2")).count(), 2, "{granted:?}");
+
+    retire_export(&source, SHOP, EXPORTING).await?;
+    eventually("a pass is due", async || Ok(maintenance::passes(&source.platform))).await?;
+    for (count, hours) in [(1, 3), (2, 25)] {
+        source.clock.advance(Duration::from_secs(hours * 3600));
+        eventually("maintenance has passed", async || {
+            let passes = maintenance::passes(&source.platform);
+            Ok(passes.filter(|passes| passes.count >= count).map(drop))
+        })
+        .await?;
+    }
+    let status = run(&target, "two", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [BANK, BANK, SHOP]);
+    let told = status["exceptions"].to_string();
+    assert!(told.contains("its source has retired") && !told.contains("passed over"), "{told}");
+    for (index, (_, content)) in imported(&target)?.into_iter().enumerate() {
+        let (name, kind) = (format!("look-{index}"), "RestorePointContent");
+        let subject = json!({ "subject": { "kind": kind, "name": content.name } });
+        target.create("ValidateAction", (NAMESPACE, &name), subject).await?;
+        target.completed("ValidateAction", (NAMESPACE, &name)).await?;
+    }
     source.end().await?;
     target.end().await
 }

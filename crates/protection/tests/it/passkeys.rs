@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keelson_catalog::{Query, RowKind};
+use keelson_catalog::{Actor, Change, Query, RowKind};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Classified, ErrorClass};
 use keelson_protection::recovery::enable::enable;
@@ -261,6 +261,111 @@ async fn passkeys_come_back_with_the_platform_and_open_the_new_volume() -> Resul
     world.end().await
 }
 
+/// The row is what comes back: whoever is first to put a Secret of its name into the new cluster gets nothing by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovered_passkey_does_not_take_another_passphrase_for_its_own() -> Result<()> {
+    let world = raise_protected().await?;
+    let source = world.platform.cluster_id().clone();
+    let mut world = world.lose_cluster().await?;
+    let cluster = world.platform.cluster().clone();
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    set_phrase(&cluster, "of whoever came first").await?;
+    world.serve();
+    wait_status(&world, DEFAULT, is_valid).await?;
+    world.recover(&source).await?;
+    let is_wrong = |status: &Value| {
+        status["error"].as_str().is_some_and(|error| error.ends_with("that the Passkey was added with"))
+    };
+    wait_status(&world, OFFICE, is_wrong).await?;
+    assert_eq!(keys(&instance_secret(&cluster).await?), ["instance-key"], "nothing was sealed under it");
+    set_phrase(&cluster, PHRASE).await?;
+    wait_status(&world, OFFICE, is_valid).await?;
+    world.end().await
+}
+
+/// A wrong path, a volume that was not mounted, a copy from before: none of them may take from the volume what opens it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_volume_beside_the_same_secret_takes_nothing_away() -> Result<()> {
+    let site = Site::start().await?;
+    let cluster = site.cluster().await?;
+    set_phrase(&cluster, PHRASE).await?;
+    let platform = site.open().await?;
+    let (old, empty) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    copy(site.data.path(), old.path())?;
+    make(&platform).await?;
+    let secret = instance_secret(&cluster).await?;
+
+    let refused = open_copy(&platform, empty.path()).await.err().context("it was opened")?;
+    ensure!(
+        format!("{refused:#}").contains("open another volume with, and this one is empty"),
+        "{refused:#}"
+    );
+    let before = open_copy(&platform, old.path()).await?;
+    let refused = delete_default(&before).await;
+    assert_refused(refused, &ErrorClass::Conflict, "no other Passkey is valid");
+    drop(before);
+    ensure!(instance_secret(&cluster).await? == secret, "what opens the volume was changed by another");
+
+    drop(platform);
+    let mut by_form = secret;
+    by_form.remove("instance-key");
+    put_instance_secret(&cluster, &by_form).await?;
+    drop(site.open().await.context("by the form alone")?);
+    site.plane.stop().await
+}
+
+/// A Passkey of which the row was never written opens nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_stops_anywhere_leaves_a_passkey_or_nothing() -> Result<()> {
+    let site = Site::start().await?;
+    let cluster = site.cluster().await?;
+    set_phrase(&cluster, PHRASE).await?;
+    drop(site.open().await?);
+    let (data, secret) = (copy_of(site.data.path())?, instance_secret(&cluster).await?);
+    for times in 1.. {
+        replace(site.data.path(), data.path())?;
+        put_instance_secret(&cluster, &secret).await?;
+        let stopped = site.open().await?;
+        let ended = poll_times(make(&stopped), times).await;
+        drop(stopped);
+        let platform = site.open().await?;
+        // A look, and no more: there is no other one, or the one that was made.
+        let is_made = delete_default(&platform).await.is_ok();
+        drop(platform);
+        let now = instance_secret(&cluster).await?;
+        ensure!(now.len() == 1, "after {times} steps: {:?}", keys(&now));
+        ensure!(is_made || now.contains_key("instance-key"), "after {times} steps: {:?}", keys(&now));
+        drop(site.open().await.with_context(|| format!("after {times} steps"))?);
+        if ended.is_some() {
+            ensure!(times > 4, "the creation has more steps than {times}");
+            return site.plane.stop().await;
+        }
+    }
+    unreachable!("the creation ends")
+}
+
+/// As a kill between the form and the row leaves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_without_a_row_goes_and_opens_nothing_afterwards() -> Result<()> {
+    let site = Site::start().await?;
+    let cluster = site.cluster().await?;
+    set_phrase(&cluster, PHRASE).await?;
+    let platform = site.open().await?;
+    let key = make(&platform).await?.key();
+    let mut by_form = instance_secret(&cluster).await?;
+    by_form.remove("instance-key");
+    platform.catalog()?.commit(&Actor::new("nobody"), vec![Change::delete(key)])?;
+    assert_refused(delete_default(&platform).await, &ErrorClass::Conflict, "no other Passkey is valid");
+    drop(platform);
+    let now = instance_secret(&cluster).await?;
+    assert_eq!(keys(&now), ["instance-key"]);
+    put_instance_secret(&cluster, &by_form).await?;
+    ensure!(site.open().await.is_err(), "it opens the volume");
+    put_instance_secret(&cluster, &now).await?;
+    drop(site.open().await?);
+    site.plane.stop().await
+}
+
 async fn make(platform: &Platform) -> Result<Record, RequestError> {
     let kind = find_kind("vault.kio.kasten.io", "passkeys").expect("a kind of ours");
     let object = NewObject {
@@ -307,6 +412,9 @@ async fn a_deletion_that_stops_anywhere_leaves_the_volume_open_and_is_completed_
         let left = instance_secret(&cluster).await?;
         ensure!(keys(&left) == [form.as_str()], "after {times} steps: {:?}", keys(&left));
         drop(site.open().await.with_context(|| format!("by the form, after {times} steps"))?);
+        // Whoever kept all that the Secret held opens nothing, wherever it was interrupted.
+        put_instance_secret(&cluster, &secret).await?;
+        ensure!(site.open().await.is_err(), "the Secret of before opens it, after {times} steps");
         if ended.is_some() {
             ensure!(times > 10, "the deletion has more steps than {times}");
             return site.plane.stop().await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use keelson_model::names::DR_POLICY;
+use keelson_protection::Record;
 use keelson_resources::{KINDS, Verb};
 use keelson_testkit::eventually;
 use serde_json::{Value, json};
@@ -45,10 +46,13 @@ async fn act(world: &World) -> Result<()> {
     let report = json!({ "subject": of_platform, "statsIntervalHours": 1 });
     world.create("ReportAction", (NAMESPACE, "report"), report).await?;
     world.completed("ReportAction", (NAMESPACE, "report")).await?;
-    let repository =
-        world.list("StorageRepository")?.into_iter().find(|found| found.body.status["appName"] == SHOP);
-    let subject = json!({ "kind": "StorageRepository", "namespace": NAMESPACE, "name": repository.context("one")?.name });
-    let upgrade = json!({ "subject": subject, "profile": profile });
+    let repository = eventually("the repository of the application is an object", async || {
+        let is = |found: &Record| found.body.status["appName"] == SHOP;
+        Ok(world.list("StorageRepository")?.into_iter().find(is))
+    });
+    let stored =
+        json!({ "kind": "StorageRepository", "namespace": NAMESPACE, "name": repository.await?.name });
+    let upgrade = json!({ "subject": stored, "profile": profile });
     world.create("UpgradeAction", (NAMESPACE, "upgrade"), upgrade).await?;
     world.completed("UpgradeAction", (NAMESPACE, "upgrade")).await?;
     let batch = json!({ "subjects": [{ "namespace": SHOP }] });

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keelson_catalog::RowKind;
+use keelson_model::recovery::DrMode;
+use keelson_protection::recovery::enable::enable;
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
@@ -45,11 +47,24 @@ fn reports_policy() -> Value {
     plain_policy(REPORTS_POLICY, &spec)
 }
 
+fn of_namespaces(names: &[&str]) -> Value {
+    json!({ "matchExpressions": [
+        { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": names } ] })
+}
+
 fn backups_of(name: &str, applications: &[&str]) -> Value {
-    let selector = json!({ "matchExpressions": [
-        { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": applications } ] });
+    let selector = of_namespaces(applications);
     let spec = json!({ "frequency": "@onDemand", "selector": selector, "actions": [{ "action": "backup" }] });
     plain_policy(name, &spec)
+}
+
+/// Makes a report of the hour before; gives it with the status of its action.
+async fn report_by_hand(world: &World, name: &str) -> Result<(Value, Value)> {
+    let of_platform = json!({ "name": NAMESPACE, "namespace": NAMESPACE });
+    let asked = json!({ "subject": of_platform, "statsIntervalHours": 1 });
+    world.create("ReportAction", (NAMESPACE, name), asked).await?;
+    let status = world.completed("ReportAction", (NAMESPACE, name)).await?.body.status;
+    Ok((read_report(world, &status["report"]["name"]).await?, status))
 }
 
 /// The report that a run has made.
@@ -73,7 +88,10 @@ async fn a_report_tells_what_was_done_in_its_span_and_who_is_not_protected() -> 
     make_valid(&world.platform, &config("Policy", "policies"), &policy()).await?;
     world.apply_policy(&backups_of("ours", &["shop"])).await?;
     world.apply_policy(&backups_of("theirs", &["wiki"])).await?;
-    world.apply_policy(&reports_policy()).await?;
+    // It is warned that its selector means nothing.
+    let mut of_everything = reports_policy();
+    of_everything["spec"]["selector"] = of_namespaces(&["*"]);
+    world.apply_policy(&of_everything).await?;
 
     let backed_up = world.run_policy("backups", "ours").await?;
     ensure!(backed_up["state"] == "Complete", "{backed_up}");
@@ -112,13 +130,47 @@ async fn a_report_tells_what_was_done_in_its_span_and_who_is_not_protected() -> 
 
     // What the first report told is before the span of the second.
     world.clock.advance(DAY);
-    let of_platform = json!({ "name": NAMESPACE, "namespace": NAMESPACE });
-    let asked = json!({ "subject": of_platform, "statsIntervalHours": 1 });
-    world.create("ReportAction", (NAMESPACE, "by-hand"), asked).await?;
-    let action = world.completed("ReportAction", (NAMESPACE, "by-hand")).await?;
-    let report = read_report(&world, &action.body.status["report"]["name"]).await?;
+    let (report, _) = report_by_hand(&world, "by-hand").await?;
     let backups = &report["results"]["actions"]["countStats"]["backup"];
     assert_eq!((backups, &report["metadata"]["labels"]), (&Value::Null, &Value::Null), "{report}");
+    world.end().await
+}
+
+/// It told exports that were found in a location as if nothing had been written for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_leaves_out_what_a_catalog_made_from_exports_does_not_know() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace("shop").await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    world.export("shop", "nightly", json!({})).await?;
+    let (report, status) = report_by_hand(&world, "before").await?;
+    let stored = &report["results"]["storage"]["fileStorage"];
+    assert!(stored["count"] == 1 && stored["physicalBytes"].as_u64() > Some(0), "{stored}");
+    assert_eq!(status["exceptions"], Value::Null);
+    let logical = stored["logicalBytes"].clone();
+    let source = world.platform.cluster_id().clone();
+
+    let mut world = world.lose_cluster().await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    let info = json!({ "profileName": "vault", "sourceClusterID": source });
+    let spec = json!({ "sourceClusterInfo": info, "rebuildFromExports": true });
+    world.create("KastenDRRestore", (NAMESPACE, "rebuild"), spec).await?;
+    eventually("the catalog is made", async || {
+        let status =
+            world.read("KastenDRRestore", (NAMESPACE, "rebuild"))?.context("the restore")?.body.status;
+        ensure!(status["state"] != "failed", "{status}");
+        Ok((status["state"] == "success").then_some(()))
+    })
+    .await?;
+    let (report, status) = report_by_hand(&world, "after").await?;
+    let storage = &report["results"]["storage"];
+    assert_eq!(storage["fileStorage"], json!({ "count": 1, "logicalBytes": logical }));
+    assert_eq!(storage["objectStorage"]["physicalBytes"], 0, "nothing is there, and that is known");
+    let told = status["exceptions"].to_string();
+    assert!(told.contains("physicalBytes of fileStorage is not in the report"), "{told}");
     world.end().await
 }
 

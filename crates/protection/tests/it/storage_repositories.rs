@@ -12,7 +12,7 @@ use keelson_resources::find_kind;
 use keelson_testkit::eventually;
 use serde_json::{Value, json};
 
-use crate::fixture::{World, put_note};
+use crate::fixture::{World, person, put_note};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const KIND: &str = "StorageRepository";
@@ -55,7 +55,7 @@ async fn decide(world: &World, record: &Record, spec: Value) -> Result<Record> {
 
 async fn details(world: &World, record: &Record) -> Result<Value> {
     let kind = find_kind("repositories.kio.kasten.io", "storagerepositories").context("the kind")?;
-    Ok(requests::details(&world.platform, kind, NAMESPACE, &record.name).await?["details"].clone())
+    Ok(requests::details(&world.platform, &person(), kind, NAMESPACE, &record.name).await?["details"].clone())
 }
 
 /// Waits for the next pass of maintenance.

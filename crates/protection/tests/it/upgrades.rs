@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use keelson_model::recovery::DrMode;
 use keelson_protection::Record;
 use keelson_protection::recovery::enable::enable;
+use keelson_testkit::eventually;
 use serde_json::{Value, json};
 
 use crate::fixture::World;
@@ -30,10 +31,11 @@ fn lose_slots(world: &World, application: &str) -> Result<()> {
     std::fs::remove_dir_all(folder(world, application)?.join("slots")).context("lose the slots")
 }
 
-fn repository(world: &World, is: impl Fn(&Record) -> bool) -> Result<Value> {
-    let found =
-        world.list("StorageRepository")?.into_iter().find(is).context("the object of the repository")?;
-    Ok(json!({ "kind": "StorageRepository", "name": found.name, "namespace": NAMESPACE }))
+async fn repository(world: &World, is: impl Fn(&Record) -> bool) -> Result<Value> {
+    let found = eventually("the repository is an object", async || {
+        Ok(world.list("StorageRepository")?.into_iter().find(|found| is(found)))
+    });
+    Ok(json!({ "kind": "StorageRepository", "name": found.await?.name, "namespace": NAMESPACE }))
 }
 
 fn of_application(application: &str) -> impl Fn(&Record) -> bool {
@@ -96,7 +98,7 @@ async fn an_upgrade_lets_exports_open_with_the_passphrase_again() -> Result<()> 
     let done = upgrade(&world, "of-policy", policy()).await?.body.status;
     ensure!((&done["state"], &done["upgradedRepositories"]) == (&json!("Complete"), &json!(1)), "{done}");
     ensure!(opens(&world, WIKI).await? && !opens(&world, SHOP).await?, "the policy exported '{WIKI}' alone");
-    let subject = repository(&world, of_application(SHOP))?;
+    let subject = repository(&world, of_application(SHOP)).await?;
     for name in ["lost", "nothing-to-do"] {
         let done = upgrade(&world, name, subject.clone()).await?.body.status;
         ensure!(done["state"] == "Complete", "{done}");
@@ -117,9 +119,9 @@ async fn an_upgrade_that_finds_nothing_to_upgrade_says_what_it_looked_for() -> R
             let status = &record.body.status;
             status["contentType"] == of || status["location"]["type"] == of
         };
-        refused(&world, name, repository(&world, is)?, elsewhere).await?;
+        refused(&world, name, repository(&world, is).await?, elsewhere).await?;
     }
-    let subject = repository(&world, of_application(WIKI))?;
+    let subject = repository(&world, of_application(WIKI)).await?;
     std::fs::rename(folder(&world, WIKI)?, world.share.path().join("aside"))?;
     refused(&world, "gone", subject, "is not in 'vault' any more").await?;
     let spec = json!({

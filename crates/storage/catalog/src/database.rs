@@ -37,7 +37,7 @@ use crate::row::{RowKey, RowKind, Scope, Stored};
 pub use self::rows::Rows;
 pub use self::shipping::{BaseSummary, EntryTime, Segment, SinkError, Stretch};
 pub use self::subscribers::{Subscriber, Subscription};
-pub use self::writer::Done;
+pub use self::writer::{Done, Rewrapped};
 
 /// A catalog that is open. Clones are the same catalog; the last one closes it, after what was queued is written.
 #[derive(Clone)]
@@ -120,6 +120,13 @@ impl Database {
         self.0
             .readers
             .read(|transaction, bodies| journal::changes(transaction, bodies, kind, namespace, since, limit))
+    }
+
+    /// The head, if it is known that nothing happened to a kind from `since` up to there. Reads nothing.
+    ///
+    /// Only what happened since the catalog was opened is known.
+    pub fn quiet_through(&self, kind: &RowKind, since: Revision) -> Option<Revision> {
+        self.0.published.quiet_through(kind, since)
     }
 
     /// The audit trail after a sequence number: at least one entry where there is one.
@@ -300,8 +307,9 @@ impl Database {
         answered.recv().unwrap_or(Err(CommitError::Stopped))
     }
 
-    /// Replaces the wrapped catalog key that the file carries, after its wrapper was rotated.
-    pub fn rewrap(&self, wrapped_key: Vec<u8>) -> Result<(), CommitError> {
+    /// Replaces the wrapped key that the file carries, after its wrapper was rotated, and wipes the one before. Writes the
+    /// whole file anew, so it is for a small one.
+    pub fn rewrap(&self, wrapped_key: Vec<u8>) -> Result<Rewrapped, CommitError> {
         let (answer, answered) = sync_channel(1);
         let done = Box::new(move |outcome| {
             let _ = answer.send(outcome);

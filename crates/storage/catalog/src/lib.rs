@@ -22,7 +22,8 @@ mod row;
 pub use change::{Actor, Change, Expect, Step};
 pub use data_dir::DataDir;
 pub use database::{
-    BaseSummary, Database, Done, EntryTime, Rows, Segment, SinkError, Stretch, Subscriber, Subscription,
+    BaseSummary, Database, Done, EntryTime, Rewrapped, Rows, Segment, SinkError, Stretch, Subscriber,
+    Subscription,
 };
 pub use digest::{Counts, Digests, Head};
 pub use error::{

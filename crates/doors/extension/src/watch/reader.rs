@@ -94,6 +94,16 @@ impl Reader {
         out
     }
 
+    /// Whether there is nothing to read for this watch: most commits are of other kinds.
+    pub(super) fn is_quiet(&mut self, database: &Database) -> bool {
+        let quiet =
+            self.initial.is_none().then(|| database.quiet_through(&self.extent.row_kind(), self.since));
+        let Some(head) = quiet.flatten() else { return false };
+        self.since = head;
+        self.ahead.retain(|_, shown| *shown > head);
+        true
+    }
+
     /// `now` is what ages are counted to: a watch goes on for an hour.
     pub(super) fn read(&mut self, database: &Database, now: Timestamp) -> Result<Progress, Refusal> {
         self.view.now = now;

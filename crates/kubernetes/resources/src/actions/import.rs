@@ -49,7 +49,7 @@ pub struct ImportActionSpec {
 pub struct ImportActionStatus {
     #[serde(flatten)]
     pub action: ActionStatus<ImportDetails>,
-    /// The newest of the restore point contents that were made.
+    /// The newest of the restore point contents that the details name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_point_content: Option<ObjectReference>,
 }
@@ -66,7 +66,7 @@ pub struct ImportDetails {
     pub imported_count: u64,
     /// Restore point contents that went, because their exports did.
     pub removed_count: u64,
-    /// The newest restore point content of each application that was made.
+    /// Of each application the newest restore point content that no import has named before.
     pub restore_point_contents: Vec<String>,
 }
 

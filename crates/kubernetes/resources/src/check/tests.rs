@@ -363,7 +363,7 @@ fn an_upgrade_names_repositories_and_their_profile() {
             INSTALL,
             json!({ "kind": "StorageRepository", "name": "r", "namespace": "shop" }),
             profile.clone(),
-            "spec.subject.namespace: Invalid value: \"shop\": must be the object's own namespace, \"kasten-io\"",
+            "spec.subject.namespace: Invalid value: \"shop\": must be the namespace of the object, \"kasten-io\"",
         ),
         (
             INSTALL,

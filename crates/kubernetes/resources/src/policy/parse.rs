@@ -22,6 +22,7 @@ pub struct ParsedPolicy {
     pub schedule: Option<Schedule>,
     pub paused: bool,
     pub retention: Retention,
+    /// Set if a run backs up.
     pub selector: Option<ApplicationSelector>,
     /// The profile that backups are made with, if any.
     pub backup_profile: Option<String>,
@@ -251,6 +252,7 @@ impl Parser {
         }
     }
 
+    /// That of a policy that backs up nothing must be right as well, and selects nothing.
     fn selector(&mut self, spec: &PolicySpec) -> Option<ApplicationSelector> {
         let backs_up = spec.actions.iter().any(|action| action.action == PolicyActionKind::Backup);
         match spec.selector.as_ref().filter(|selector| backs_up || !selector.is_empty()) {
@@ -266,7 +268,7 @@ impl Parser {
                     if selector.selects_machines() {
                         self.refuse("spec.selector: this version backs up no virtual machines by themselves");
                     }
-                    Some(selector)
+                    backs_up.then_some(selector)
                 }
                 Err(faults) => {
                     self.faults.extend(faults.iter().map(|fault| format!("spec.selector: {fault}")));
@@ -316,6 +318,9 @@ impl Parser {
             let profile = parameters.profile.as_ref().and_then(named);
             if profile.is_none() {
                 self.refuse(format!("{path}.profile is required"));
+            }
+            if parameters.receive_string.is_some_and(|text| !text.trim().is_empty()) {
+                self.refuse(format!("{path}.receiveString is for imports: the details of a run show it"));
             }
             if parameters.block_mode_profile.is_some() {
                 self.refuse(format!("{path}.blockModeProfile is not supported by this version"));

@@ -222,6 +222,11 @@ fn a_wrong_action_is_named() {
             "spec.actions[1].exportParameters.frequency '@hourly' does not fit the policy's '@daily'",
         ),
         (
+            "/actions/1/exportParameters/receiveString",
+            json!("keelson0.00.00"),
+            "spec.actions[1].exportParameters.receiveString is for imports: the details of a run show it",
+        ),
+        (
             "/actions/1/retention",
             json!({ "daily": 1 }),
             "spec.actions[1].retention.daily: a policy with @weekly cannot keep a finer tier than its frequency",
@@ -287,6 +292,7 @@ fn a_report_is_the_only_action_of_its_policy() {
     selects["selector"] = of_namespaces(&["shop"]);
     let parsed = parse(&policy("reports", "kasten-io", selects)).unwrap();
     assert_eq!(parsed.ignored, ["spec.selector: a report is of every application"]);
+    assert_eq!(parsed.selector, None, "it would seem to protect what it selects");
     let mut by_hand = reports();
     by_hand["frequency"] = json!("@onDemand");
     by_hand.as_object_mut().unwrap().remove("retention");
@@ -323,6 +329,11 @@ fn a_policy_that_imports_needs_no_selector_and_may_restore() {
     let parsed = parse(&policy("theirs", "kasten-io", alone)).unwrap();
     assert_eq!(parsed.import.and_then(|import| import.restore), None);
     assert_eq!(parsed.ignored, ["spec.retention: what is imported goes when its source retires it"]);
+    let mut selects = imports(Value::Null);
+    selects["selector"] = of_namespaces(&["shop"]);
+    let parsed = parse(&policy("theirs", "kasten-io", selects)).unwrap();
+    assert_eq!(parsed.ignored, ["spec.selector: the receive string says what is imported"]);
+    assert_eq!(parsed.selector, None, "it would seem to protect what it selects");
 }
 
 #[test]

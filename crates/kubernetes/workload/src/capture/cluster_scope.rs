@@ -26,6 +26,8 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("", "persistentvolumes", "volumes are not part of this release"),
     ("storage.k8s.io", "csinodes", "made by the storage driver of each node"),
     ("storage.k8s.io", "volumeattachments", "made for running pods"),
+    ("resource.k8s.io", "resourceslices", "made by the device driver of each node"),
+    ("networking.k8s.io", "ipaddresses", "made for the addresses of services"),
     ("snapshot.storage.k8s.io", "volumesnapshotcontents", "volumes are not part of this release"),
     ("groupsnapshot.storage.k8s.io", "volumegroupsnapshotcontents", "volumes are not part of this release"),
     ("certificates.k8s.io", "certificatesigningrequests", "each asks for one certificate of one cluster"),
@@ -127,6 +129,9 @@ mod tests {
         for (api_version, resource) in [
             ("v1", "nodes"),
             ("v1", "persistentvolumes"),
+            ("storage.k8s.io/v1", "csinodes"),
+            ("resource.k8s.io/v1", "resourceslices"),
+            ("networking.k8s.io/v1", "ipaddresses"),
             ("certificates.k8s.io/v1", "certificatesigningrequests"),
         ] {
             let verdict = judge(api_version, resource, Asked::ByName, ALL);

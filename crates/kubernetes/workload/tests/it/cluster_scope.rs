@@ -144,6 +144,38 @@ async fn what_is_missing_of_the_cluster_scope_comes_back_and_what_is_there_stays
     scene.delete_definition(&definition).await
 }
 
+/// A backup of nothing but definitions has no later layer that would wait for them.
+#[tokio::test]
+async fn definitions_that_come_last_are_established_when_the_restore_ends() -> Result<()> {
+    let scene = Scene::set("defined").await?;
+    let names = ["ants", "bees", "cats", "dogs", "elks", "foxes"];
+    let defined: Vec<_> = names.iter().map(|name| scene.definition(name, &format!("Kind{name}"))).collect();
+    scene.apply(&defined)?;
+    let only = vec![entry("apiextensions.k8s.io", "customresourcedefinitions")];
+    let (objects, _) = capture(&scene, Filters { include_resources: only, ..Filters::default() }).await?;
+    assert_eq!(objects.len(), names.len());
+    for object in &objects {
+        scene.delete_definition(&object.name).await?;
+    }
+
+    let report = scene.restore(&RestoreRequest::of_cluster_scope("test"), &objects).await?;
+    assert_eq!((report.created, report.failures), (6, vec![]));
+    let known = scene.cluster.list_objects(&definitions(), None, None).await?;
+    let established = |name: &str| {
+        let mut known = known.iter().filter(|known| known["metadata"]["name"] == name);
+        let conditions = known.next().and_then(|known| known["status"]["conditions"].as_array());
+        let is_met = |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
+        conditions.is_some_and(|conditions| conditions.iter().any(is_met))
+    };
+    let waiting: Vec<_> =
+        objects.iter().map(|object| &object.name).filter(|name| !established(name)).collect();
+    assert_eq!(waiting, Vec::<&String>::new());
+    for object in &objects {
+        scene.delete_definition(&object.name).await?;
+    }
+    Ok(())
+}
+
 /// Rights over rights are the requester's own, by whichever way the API server is asked.
 #[tokio::test]
 async fn a_restore_of_the_cluster_scope_does_what_its_requester_may() -> Result<()> {
@@ -151,27 +183,43 @@ async fn a_restore_of_the_cluster_scope_does_what_its_requester_may() -> Result<
     scene.apply(&[
         class("granted-fast"),
         role("granted-power", "clusterrolebindings", &["delete"]),
+        role("granted-strong", "clusterrolebindings", &["update"]),
+        binding("granted-strong", "granted-strong", "somebody"),
         role("granted-alice-classes", "storageclasses", &["create"]),
         role("granted-alice-roles", "clusterroles", &["create"]),
+        role("granted-alice-bindings", "clusterrolebindings", &["create"]),
         binding("granted-alice-classes", "granted-alice-classes", "alice"),
         binding("granted-alice-roles", "granted-alice-roles", "alice"),
+        binding("granted-alice-bindings", "granted-alice-bindings", "alice"),
     ])?;
     let (objects, _) = capture(&scene, Filters::default()).await?;
     let alice = Requester { user: "alice".to_owned(), ..Requester::default() };
     let impersonated = Authority::OnBehalfOf(Impersonation::try_from(&alice)?);
-    for (run, authority, told) in [
-        ("one", impersonated, "attempting to grant RBAC permissions not currently held"),
-        ("two", Authority::Reviewed(alice), "'alice' may not escalate clusterroles"),
+    let grants = "attempting to grant RBAC permissions not currently held";
+    for (run, authority, of_role, of_binding) in [
+        ("one", impersonated, grants, grants),
+        (
+            "two",
+            Authority::Reviewed(alice),
+            "'alice' may not escalate clusterroles",
+            "'alice' may not bind clusterroles",
+        ),
     ] {
         scene.cluster.delete_object(&classes(), None, "granted-fast").await?;
         scene.cluster.delete_object(&roles(), None, "granted-power").await?;
+        scene.cluster.delete_object(&bindings(), None, "granted-strong").await?;
         let request = RestoreRequest { authority, ..RestoreRequest::of_cluster_scope(run) };
         let report = scene.restore(&request, &objects).await?;
-        assert_eq!((report.created, report.failed), (1, 1), "{report:?}");
-        let refused = why(&report, "clusterroles").unwrap_or_default();
-        assert!(refused.contains(told), "{refused}");
+        assert_eq!((report.created, report.failed), (1, 2), "{report:?}");
+        for (resource, told) in [("clusterroles.", of_role), ("clusterrolebindings.", of_binding)] {
+            let refused = why(&report, resource).unwrap_or_default();
+            assert!(refused.contains(told), "{resource} {refused}");
+        }
         assert!(scene.cluster.read_object(&classes(), None, "granted-fast").await?.is_some());
-        scene.apply(&[role("granted-power", "clusterrolebindings", &["delete"])])?;
+        scene.apply(&[
+            role("granted-power", "clusterrolebindings", &["delete"]),
+            binding("granted-strong", "granted-strong", "somebody"),
+        ])?;
     }
     Ok(())
 }

@@ -47,6 +47,25 @@ fn the_latest_that_can_be_had_is_taken_within_the_ranges() {
     assert_eq!(latest(&either), "old");
 }
 
+/// Another cluster's application of the same name was newer, and came back in the place of ours.
+#[test]
+fn what_was_imported_is_never_the_latest() {
+    let mut imported = artifact([3; 16], true);
+    imported["exported"]["place"] = json!({ "type": "fileStore", "claim": "share", "path": "" });
+    imported["exported"]["granted"] = json!({ "cluster": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa",
+        "grant": "07".repeat(16), "policyNamespace": "kasten-io", "policy": "nightly" });
+    let contents = [
+        content("own", "2026-01-01T00:00:00Z", artifact(LOCAL, false)),
+        content("theirs", "2026-03-01T00:00:00Z", imported),
+    ];
+    contents.iter().for_each(|content| assert!(content.internal::<ContentInternal>().is_ok()));
+    let latest = |contents: &[Record]| {
+        decide_latest(contents, &[], RepositoryId::from_bytes(LOCAL)).map(|content| content.name.clone())
+    };
+    assert_eq!(latest(&contents).as_deref(), Some("own"));
+    assert_eq!(latest(&contents[1..]), None);
+}
+
 #[test]
 fn a_content_leads_to_the_point_it_is_bound_to_or_to_a_new_one() {
     let mut found = content("c", "2026-01-01T00:00:00Z", artifact(LOCAL, false));

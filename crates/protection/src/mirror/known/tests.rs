@@ -69,6 +69,20 @@ fn of_a_receive_string_the_name_is_kept_and_the_verdict_counts_on() {
     assert_eq!(kept(&other)["spec"], other["spec"]);
 }
 
+/// It stood in the field of an export, and in what a client had noted of what it applied.
+#[test]
+fn a_receive_string_in_a_wrong_place_is_not_kept() {
+    let text = grants::sample();
+    let export = json!({ "action": "export", "exportParameters": { "receiveString": text } });
+    let applied = json!({ "spec": { "receiveString": text } }).to_string();
+    let annotations = json!({ "client.example.com/applied": applied, "team": "shop" });
+    let policy = json!({ "metadata": { "annotations": annotations }, "spec": { "actions": [export] } });
+    let kept_as = kept(&policy);
+    let key = text.split('.').nth(1).unwrap();
+    assert!(!kept_as.to_string().contains(&key[key.len() - 80..]), "{kept_as}");
+    assert_eq!(kept_as["metadata"]["annotations"], json!({ "team": "shop" }));
+}
+
 #[test]
 fn a_secret_is_due_when_it_or_the_profile_that_names_it_changes() {
     let mut known = known(vec![

@@ -5,6 +5,7 @@
 //! 3. Notes the head and commits: one fsync for the group.
 //! 4. Publishes the head, answers every commit, then wakes the subscribers.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -21,6 +22,7 @@ use crate::error::{CommitError, Sqlite, sqlite};
 use crate::format::base::{Origin, encode_origin};
 use crate::format::body::BodyEncoder;
 use crate::limits::{CUT_ENTRIES_PER_TRANSACTION, GROUP_BYTES, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX};
+use crate::row::RowKind;
 
 /// Answers a commit, from the writer's thread. It must neither block nor panic.
 pub type Done = Box<dyn FnOnce(Result<Revision, CommitError>) + Send>;
@@ -53,8 +55,17 @@ pub(super) enum Job {
     },
     Rewrap {
         wrapped_key: Vec<u8>,
-        done: Box<dyn FnOnce(Result<(), CommitError>) + Send>,
+        done: Box<dyn FnOnce(Result<Rewrapped, CommitError>) + Send>,
     },
+}
+
+/// What became of a wrapped key that was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewrapped {
+    /// No byte of it is left in the file or its log.
+    Wiped,
+    /// It is no longer in force and still to be found there, until a later replacement wipes it.
+    BeforeLingers,
 }
 
 /// Whether the catalog takes commits.
@@ -69,16 +80,35 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Published {
     head: RwLock<Head>,
+    /// Where this process began.
+    opened: Revision,
+    /// By kind, the last entry since then that may have changed rows of it.
+    touched: RwLock<HashMap<RowKind, Revision>>,
     pub(super) subscribers: Arc<Subscribers>,
 }
 
 impl Published {
     pub(super) fn new(head: Head) -> Self {
-        Self { head: RwLock::new(head), subscribers: Arc::default() }
+        let (opened, touched) = (head.revision, RwLock::default());
+        Self { head: RwLock::new(head), opened, touched, subscribers: Arc::default() }
     }
 
     pub(super) fn head(&self) -> Head {
         *self.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The head, if no row of the kind was changed from `since` up to there.
+    pub(super) fn quiet_through(&self, kind: &RowKind, since: Revision) -> Option<Revision> {
+        // First the head: what is touched is known before.
+        let head = self.head().revision;
+        let touched = self.touched.read().unwrap_or_else(PoisonError::into_inner);
+        let last = touched.get(kind).copied().unwrap_or(self.opened);
+        (last <= since && since <= head).then_some(head)
+    }
+
+    fn touch(&self, kinds: HashSet<RowKind>, at: Revision) {
+        let mut touched = self.touched.write().unwrap_or_else(PoisonError::into_inner);
+        touched.extend(kinds.into_iter().map(|kind| (kind, at)));
     }
 
     fn set_head(&self, head: Head) {
@@ -186,18 +216,36 @@ impl Writer {
                     done(self.open_generation(generation, &actor));
                 }
                 Job::Rewrap { wrapped_key, done } => {
-                    done(put_meta(&self.connection, meta::WRAPPED_KEY, &wrapped_key).map_err(write_error));
+                    done(self.rewrap(&wrapped_key).map_err(write_error));
                 }
             }
         }
+    }
+
+    /// The key before is gone from the file and from its log, not only from what they mean: pages keep copies of what was in
+    /// them, so all are written anew. A reader that is at work on an older state keeps the log: then it is not gone yet.
+    fn rewrap(&self, wrapped_key: &[u8]) -> rusqlite::Result<Rewrapped> {
+        put_meta(&self.connection, meta::WRAPPED_KEY, wrapped_key)?;
+        // The key is in force, whatever comes of the rest.
+        let is_wiped = self.write_anew().unwrap_or(false);
+        Ok(if is_wiped { Rewrapped::Wiped } else { Rewrapped::BeforeLingers })
+    }
+
+    /// Says whether the log could be emptied. What is rewrapped is small enough to be held in memory for it.
+    fn write_anew(&self) -> rusqlite::Result<bool> {
+        self.connection.execute_batch("PRAGMA temp_store = MEMORY; VACUUM;")?;
+        let busy = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], busy)? == 0)
     }
 
     fn commit(&mut self, group: Vec<Commit>) {
         let before = self.head;
         let (requests, answers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|Commit { actor, changes, done }| ((actor, changes), done)).unzip();
+        let kinds = kinds_of(&requests);
         match self.write(requests) {
             Ok(outcomes) => {
+                self.published.touch(kinds, self.head.revision);
                 self.published.set_head(self.head);
                 for (done, outcome) in answers.into_iter().zip(outcomes) {
                     done(outcome);
@@ -294,6 +342,16 @@ impl Writer {
         transaction.commit()?;
         Ok(CutStep { cut: Sequence(step), more: step < last })
     }
+}
+
+fn kinds_of(requests: &[(Actor, Vec<Change>)]) -> HashSet<RowKind> {
+    let changes = requests.iter().flat_map(|(_, changes)| changes);
+    let kinds = changes.filter_map(|change| match change {
+        Change::Put { row, .. } => Some(&row.kind),
+        Change::Delete { key, .. } => Some(&key.kind),
+        Change::RecordStep { .. } | Change::DropSteps { .. } => None,
+    });
+    kinds.cloned().collect()
 }
 
 /// The commits that share a transaction, and the job behind them that is not one of them.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use keelson_catalog::{DataDir, DataDirError, OpenCatalogError, RebuildError, Scope};
+use keelson_catalog::{DataDir, DataDirError, OpenCatalogError, RebuildError, Rewrapped, Scope};
 use keelson_crypto::CatalogKey;
 use keelson_model::{Classified, ErrorClass, Generation};
 
@@ -67,11 +67,33 @@ fn the_instance_file_is_a_catalog_of_its_own() {
     let instance = data_dir.create_instance(&own, b"own").unwrap();
     put(&instance, row("a"));
     assert_eq!(database.read(&key("a")).unwrap(), None);
-    instance.rewrap(b"rotated".to_vec()).unwrap();
+    assert_eq!(instance.rewrap(b"rotated".to_vec()).unwrap(), Rewrapped::Wiped);
     drop(instance);
     assert_eq!(data_dir.instance_wrapped_key().unwrap(), b"rotated");
     assert!(data_dir.open_instance(&own).unwrap().read(&key("a")).unwrap().is_some());
     assert!(matches!(data_dir.create_instance(&own, b"").unwrap_err(), OpenCatalogError::Exists { .. }));
+}
+
+/// Whoever copies the files of a platform that runs finds what they mean, and nothing of a key that was replaced.
+#[test]
+fn a_wrapped_key_that_was_replaced_is_in_no_byte_of_the_files() {
+    let fixture = Fixture::new();
+    let (data_dir, _database) = fixture.create();
+    let before = [b"of no use any more: ".as_slice(), &[0xa5; 60]].concat();
+    let instance = data_dir.create_instance(&CatalogKey::generate(), &before).unwrap();
+    put(&instance, row("a"));
+    let holds = |key: &[u8]| {
+        let files = fs::read_dir(fixture.path()).unwrap().map(|entry| entry.unwrap().path());
+        let contents = files.filter(|path| path.is_file()).map(|path| fs::read(path).unwrap());
+        contents
+            .into_iter()
+            .any(|content| content.windows(16).any(|bytes| key.windows(16).any(|part| part == bytes)))
+    };
+    assert!(holds(&before), "it was there");
+    assert_eq!(instance.rewrap(b"the wrapped key that took its place".to_vec()).unwrap(), Rewrapped::Wiped);
+    put(&instance, row("b"));
+    assert!(holds(b"the wrapped key that took its place"));
+    assert!(!holds(&before), "it is still there");
 }
 
 #[test]

@@ -139,6 +139,41 @@ fn a_watcher_sees_each_change_once_in_order_while_others_commit() {
     }
 }
 
+/// What it says is never more than what a read finds.
+#[test]
+fn a_kind_is_quiet_until_it_changes() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    let of = |kind: &str| row_in(kind, "", "one", Class::Local);
+    let before = database.head().revision;
+    let after_points = put(&database, of(POINTS));
+    assert_eq!(database.quiet_through(&kind(POINTS), before), None, "it has changed since");
+    assert_eq!(database.quiet_through(&kind(ACTIONS), before), Some(after_points));
+    let after_actions = put(&database, of(ACTIONS));
+    assert_eq!(database.quiet_through(&kind(POINTS), after_points), Some(after_actions));
+    let changes = database.changes(&kind(POINTS), None, after_points, 10).unwrap();
+    assert_eq!((changes.events.len(), changes.through), (0, after_actions), "as it says");
+    let deleted = delete(&database, of(POINTS).key());
+    assert_eq!(database.quiet_through(&kind(POINTS), after_actions), None);
+    assert_eq!(database.quiet_through(&kind(POINTS), deleted), Some(deleted));
+    let ahead = at(deleted.sequence().0 + 1);
+    assert_eq!(database.quiet_through(&kind(POINTS), ahead), None, "nothing is known of what is to come");
+}
+
+/// What happened before a process began is not known to it.
+#[test]
+fn no_kind_is_quiet_from_before_the_catalog_was_opened() {
+    let fixture = Fixture::new();
+    let (data_dir, database) = fixture.create();
+    let before = database.head().revision;
+    let head = put(&database, row_in(ACTIONS, "", "one", Class::Local));
+    drop((database, data_dir));
+    let data_dir = fixture.data_dir();
+    let database = data_dir.open_current(&fixture.key).unwrap();
+    assert_eq!(database.quiet_through(&kind(POINTS), before), None);
+    assert_eq!(database.quiet_through(&kind(POINTS), head), Some(head));
+}
+
 #[test]
 fn a_revision_ahead_of_the_catalog_is_said_to_be() {
     let fixture = Fixture::new();
