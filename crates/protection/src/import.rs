@@ -10,7 +10,7 @@
 mod taken;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -315,7 +315,7 @@ impl Import<'_> {
             place: Some(self.location.place.clone()),
             content: None,
             by: self.job.action.uid.clone(),
-            offered: false,
+            offered_to: BTreeSet::new(),
         };
         let mut made = Vec::new();
         if let Some(mut point) = point {
@@ -441,23 +441,27 @@ impl Import<'_> {
     /// action, so that one that fails leaves it to the next.
     async fn finish(self, sources: &[Source], removed_count: u64) -> Result<Finished, Failure> {
         let now = self.job.platform.clock.now();
+        let consumer = self.consumer();
         let mut newest: BTreeMap<String, Offer> = BTreeMap::new();
         let mut older = Vec::new();
         let mut imported_count = 0;
         for (outcome, Known { taken, revision }) in self.taken()? {
             let is_new = taken.by == self.job.action.uid;
-            if taken.offered && !is_new {
+            let is_offered = taken.offered_to.contains(&consumer);
+            if is_offered && !is_new {
                 continue;
             }
             let Some(content) = self.content_of(&taken, outcome)? else { continue };
             imported_count += u64::from(is_new);
             let application = content.label(label::APP_NAMESPACE).to_owned();
-            if taken.offered || !self.is_meant(&taken, &application) {
+            if is_offered || !self.is_meant(&taken, &application) {
                 continue;
             }
             let at = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
             let key = taken::key(&self.grant, outcome);
-            let noted = Taken { offered: true, ..taken }.put(key, now, Expect::At(revision));
+            let mut noted = taken;
+            noted.offered_to.insert(consumer.clone());
+            let noted = noted.put(key, now, Expect::At(revision));
             let offer = Offer { at: at.unwrap_or(content.created), content: content.name, noted };
             match newest.entry(application) {
                 Entry::Vacant(entry) => {
@@ -487,6 +491,13 @@ impl Import<'_> {
         finished.details = Some(json!(details));
         finished.changes = newest.into_values().map(|offer| offer.noted).collect();
         Ok(finished)
+    }
+
+    /// Each policy that imports restores, or does not, what it has imported itself.
+    fn consumer(&self) -> String {
+        let labels = &self.job.action.labels;
+        let of = |label: &str| labels.get(label).map(String::as_str).unwrap_or_default();
+        format!("{}/{}", of(label::POLICY_NAMESPACE), of(label::POLICY_NAME))
     }
 
     /// One grant may be imported by several policies: of one application, or from another place.

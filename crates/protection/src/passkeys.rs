@@ -117,6 +117,8 @@ pub(crate) struct InUse {
     key: InstanceKey,
     /// The one that was to follow, where nobody knows whether the volume is under it already.
     next: Option<InstanceKey>,
+    /// What the volume kept under the key before is still to be found in its files.
+    lingers: bool,
     /// By uid, what came of the last try of a form, so that only what has changed is tried.
     tried: BTreeMap<String, (Sha256, Tried)>,
 }
@@ -133,7 +135,10 @@ enum Tried {
 
 impl Passkeys {
     pub(crate) fn new(key: InstanceKey) -> Self {
-        Self { in_use: Mutex::new(InUse { key, next: None, tried: BTreeMap::new() }), named: Notify::new() }
+        Self {
+            in_use: Mutex::new(InUse { key, next: None, lingers: false, tried: BTreeMap::new() }),
+            named: Notify::new(),
+        }
     }
 
     pub(crate) async fn lock(&self) -> MutexGuard<'_, InUse> {
@@ -240,7 +245,9 @@ async fn bring_in_order(
     let is_known = |uid: &String| seen.iter().any(|seen| seen.record.uid == *uid);
     let (strays, gone): (BTreeSet<_>, BTreeSet<_>) =
         made.into_iter().filter(|uid| !is_known(uid)).partition(|uid| secret.forms.contains_key(uid));
-    if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
+    if in_use.lingers && strays.is_empty() {
+        rekey::wipe(platform, in_use).await?;
+    } else if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
         rekey::renew(platform, in_use, seen, &strays).await?;
     }
     made::forget(platform, &gone).await.map_err(|source| PasskeyError::NoteMade { source })

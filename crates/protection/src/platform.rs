@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::SignedDuration;
 use keelson_catalog::{
-    Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Subscription,
+    Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Rewrapped, Subscription,
 };
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, InstanceId, Revision};
@@ -446,8 +446,15 @@ fn open_instance(data: &DataDir, secret: &SecretKeys) -> Result<OpenedInstance, 
     let OpenedInstanceKey { key, secret, rewrapped } = secret.open_instance_key(&wrapped).map_err(locked)?;
     let instance = data.open_instance(&CatalogKey::derive_instance(&key)).map_err(failed)?;
     if let Some(rewrapped) = rewrapped {
-        instance.rewrap(rewrapped).map_err(|source| OpenPlatformError::Rewrap { source })?;
-        tracing::info!("the instance Secret has changed; its key before can be removed from it");
+        match instance.rewrap(rewrapped).map_err(|source| OpenPlatformError::Rewrap { source })? {
+            Rewrapped::Wiped => {
+                tracing::info!("the instance Secret has changed; its key before can be removed from it");
+            }
+            Rewrapped::BeforeLingers { why } => tracing::warn!(
+                why,
+                "the instance Secret has changed; its key before still opens what the volume's files held before"
+            ),
+        }
     }
     Ok(OpenedInstance { instance, key, secret, away: None })
 }

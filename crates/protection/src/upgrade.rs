@@ -1,7 +1,7 @@
 //! Upgrade of repositories: what was exported long ago and is never written to again opens as what is exported today.
 //!
 //! Guarantees: a repository that is upgraded opens with the newest key and with every passphrase slot of today, also one
-//! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is and named. An
+//! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is; the first of those is named. An
 //! attempt that was interrupted is made again from its beginning, and finds done what is. Limits: there is one format so far,
 //! so that what is stored is never written anew.
 
@@ -79,9 +79,10 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         for (done, (key, row)) in found.iter().enumerate() {
             job.check_cancelled()?;
             match job.platform.upgrade_export(&location, key, row).await {
+                Err(error) if error.class().is_retryable() => return Err(error.into()),
                 // The others are upgraded all the same.
-                Err(error) if error.class().is_lasting() => refused = refused.or(Some(error)),
-                tried => tried?,
+                Err(error) => refused = refused.or(Some(error)),
+                Ok(()) => {}
             }
             job.progress((100 * done / found.len()).min(99) as u8).await;
         }

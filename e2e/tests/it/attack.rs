@@ -102,6 +102,10 @@ fn go_on(stage: &Stage, profile: &str) -> Result<Vec<Value>> {
     let changed = contents(stage)?;
     back_up(stage, "after")?;
     export_to(stage, profile, "after")?;
+    // After a recovery it begins anew once the policy was looked at.
+    stage.until("disaster recovery is enabled", || {
+        Ok((!stage.status()?["disasterRecovery"].is_null()).then_some(()))
+    })?;
     assert_said(&stage.keelson(&["dr", "run"])?, 0, &[]);
     Ok(changed)
 }

@@ -237,6 +237,13 @@ impl Refusal {
             .retry_after(RETRY_AFTER_SECONDS)
     }
 
+    /// Data is away until a person does something. Whoever is told when to come back, as client-go understands it, asks ten times
+    /// within one call: the garbage collector would still ask for an object when its group is taken off the cluster, and
+    /// take it for gone.
+    pub(crate) fn away(why: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", why.to_owned())
+    }
+
     pub(crate) fn internal() -> Self {
         let message = "an internal error occurred; the log of the platform tells more".to_owned();
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)

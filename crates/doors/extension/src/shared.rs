@@ -61,7 +61,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// The catalog is away for a while: discovery goes on, data comes back later.
 pub(crate) fn refuse_away(away: &impl Classified) -> Refusal {
     let hint = away.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
-    Refusal::unavailable(&format!("{away}{hint}"))
+    Refusal::away(&format!("{away}{hint}"))
 }
 
 /// A failed read in the words of the protocol.

@@ -1,6 +1,6 @@
 //! What imports have looked at: a row for each export, by grant and outcome, so that each is taken in once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Query, ReadError, RowKey, RowKind};
@@ -23,9 +23,10 @@ pub(super) struct Taken {
     pub content: Option<String>,
     /// Of the action that did.
     pub by: String,
-    /// An import that succeeded has named the content, or a newer one of its application, as what may be restored.
-    #[serde(default)]
-    pub offered: bool,
+    /// The policies of which an import that succeeded has named the content, or a newer one of its application, as what may be
+    /// restored.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub offered_to: BTreeSet<String>,
 }
 
 impl Taken {
@@ -78,7 +79,7 @@ mod tests {
         let place = |path: &str| Place::FileStore { claim: "share".to_owned(), path: path.to_owned() };
         let old = serde_json::json!({ "repository": RepositoryId::from_bytes([7; 16]), "by": "a" });
         let mut taken: Taken = serde_json::from_value(old).unwrap();
-        assert!(taken.is_of(&place("a")) && !taken.offered);
+        assert!(taken.is_of(&place("a")) && taken.offered_to.is_empty());
         taken.place = Some(place("a"));
         assert!(taken.is_of(&place("a")) && !taken.is_of(&place("b")));
     }

@@ -48,6 +48,26 @@ pub(super) async fn renew(
     Ok(())
 }
 
+/// The volume is under the new key already, and still holds what it kept before.
+pub(super) async fn wipe(platform: &Platform, in_use: &mut InUse) -> Result<(), PasskeyError> {
+    let wrapped = platform.instance_key.wrap(&in_use.key);
+    let rewrapped = tokio::task::block_in_place(|| platform.instance.rewrap(wrapped));
+    match rewrapped.map_err(|source| PasskeyError::Rewrap { source })? {
+        Rewrapped::Wiped => {
+            let at = instance_secret(platform);
+            let failed = |source| PasskeyError::WriteSecret { secret: at.clone(), source };
+            platform.cluster.edit_secret(&at, forget_previous).await.map_err(failed)?;
+            in_use.lingers = false;
+        }
+        Rewrapped::BeforeLingers { why } => tell_lingering(&why),
+    }
+    Ok(())
+}
+
+fn tell_lingering(why: &str) {
+    tracing::warn!(why, "what the volume kept under the key before could not be wiped yet; trying again");
+}
+
 async fn make_new_key(
     platform: &Platform,
     in_use: &mut InUse,
@@ -79,11 +99,13 @@ async fn make_new_key(
     let rewrapped = rewrapped.map_err(|source| PasskeyError::Rewrap { source })?;
     in_use.key = new;
     in_use.next = None;
+    in_use.lingers = false;
     match rewrapped {
         Rewrapped::Wiped => platform.cluster.edit_secret(&at, forget_previous).await.map_err(failed),
         // The Secret says that something is left to do.
-        Rewrapped::BeforeLingers => {
-            tracing::warn!("what the volume kept under the key before could not be wiped yet; trying again");
+        Rewrapped::BeforeLingers { why } => {
+            tell_lingering(&why);
+            in_use.lingers = true;
             Ok(())
         }
     }

@@ -135,7 +135,6 @@ fn nightly() -> Value {
                     "frequency": "@weekly",
                     "profile": { "name": "p", "namespace": NAMESPACE },
                     "exportData": { "enabled": true },
-                    "receiveString": "x",
                     "migrationToken": { "name": "t", "namespace": NAMESPACE },
                 },
                 "retention": { "weekly": 4 },

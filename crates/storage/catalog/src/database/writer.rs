@@ -60,12 +60,15 @@ pub(super) enum Job {
 }
 
 /// What became of a wrapped key that was replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rewrapped {
     /// No byte of it is left in the file or its log.
     Wiped,
     /// It is no longer in force and still to be found there, until a later replacement wipes it.
-    BeforeLingers,
+    BeforeLingers {
+        /// What it could not be wiped for.
+        why: String,
+    },
 }
 
 /// Whether the catalog takes commits.
@@ -103,7 +106,8 @@ impl Published {
         let head = self.head().revision;
         let touched = self.touched.read().unwrap_or_else(PoisonError::into_inner);
         let last = touched.get(kind).copied().unwrap_or(self.opened);
-        (last <= since && since <= head).then_some(head)
+        let is_of_now = since.generation() == head.generation() && since <= head;
+        (last <= since && is_of_now).then_some(head)
     }
 
     fn touch(&self, kinds: HashSet<RowKind>, at: Revision) {
@@ -227,8 +231,11 @@ impl Writer {
     fn rewrap(&self, wrapped_key: &[u8]) -> rusqlite::Result<Rewrapped> {
         put_meta(&self.connection, meta::WRAPPED_KEY, wrapped_key)?;
         // The key is in force, whatever comes of the rest.
-        let is_wiped = self.write_anew().unwrap_or(false);
-        Ok(if is_wiped { Rewrapped::Wiped } else { Rewrapped::BeforeLingers })
+        Ok(match self.write_anew() {
+            Ok(true) => Rewrapped::Wiped,
+            Ok(false) => Rewrapped::BeforeLingers { why: "somebody reads an older state".to_owned() },
+            Err(error) => Rewrapped::BeforeLingers { why: error.to_string() },
+        })
     }
 
     /// Says whether the log could be emptied. What is rewrapped is small enough to be held in memory for it.
