@@ -246,7 +246,7 @@ async fn bring_in_order(
     let (strays, gone): (BTreeSet<_>, BTreeSet<_>) =
         made.into_iter().filter(|uid| !is_known(uid)).partition(|uid| secret.forms.contains_key(uid));
     if in_use.lingers && strays.is_empty() {
-        rekey::wipe(platform, in_use).await?;
+        rekey::settle(platform, in_use).await?;
     } else if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
         rekey::renew(platform, in_use, seen, &strays).await?;
     }

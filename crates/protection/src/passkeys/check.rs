@@ -3,7 +3,7 @@
 //! Whoever changes the Secret of a Passkey, or puts one of its name into a new cluster, must not become a holder of the key by
 //! that. Limits: rows from before this was kept have none, and take what their Secret holds.
 
-use keelson_crypto::{KdfCost, OpenKitError, Passphrase, SealKitError, open_kit, seal_kit};
+use keelson_crypto::{KdfCost, Passphrase, SealKitError, open_kit, seal_kit};
 use serde::{Deserialize, Serialize};
 
 use crate::records::Record;
@@ -34,6 +34,6 @@ pub(super) fn refuses(record: &Record, passphrase: &[u8]) -> bool {
     let Ok(Internal { check }) = record.internal() else { return false };
     let Ok(sealed) = hex::decode(check) else { return true };
     let passphrase = Passphrase::new(passphrase.to_vec());
-    let opened: Result<_, OpenKitError> = tokio::task::block_in_place(|| open_kit(&passphrase, &sealed));
+    let opened = tokio::task::block_in_place(|| open_kit(&passphrase, &sealed));
     opened.map_or(true, |content| *content != *heading(&record.uid).as_bytes())
 }

@@ -48,24 +48,33 @@ pub(super) async fn renew(
     Ok(())
 }
 
-/// The volume is under the new key already, and still holds what it kept before.
-pub(super) async fn wipe(platform: &Platform, in_use: &mut InUse) -> Result<(), PasskeyError> {
-    let wrapped = platform.instance_key.wrap(&in_use.key);
+/// The Secret holds the key that follows, or the one in use: the volume keeps the instance key under that, holds nothing of
+/// the one before any more, and then the Secret does not either.
+pub(super) async fn settle(platform: &Platform, in_use: &mut InUse) -> Result<(), PasskeyError> {
+    let wrapped = platform.instance_key.wrap(in_use.next.as_ref().unwrap_or(&in_use.key));
     let rewrapped = tokio::task::block_in_place(|| platform.instance.rewrap(wrapped));
-    match rewrapped.map_err(|source| PasskeyError::Rewrap { source })? {
+    let rewrapped = rewrapped.map_err(|source| PasskeyError::Rewrap { source })?;
+    if let Some(next) = in_use.next.take() {
+        in_use.key = next;
+        in_use.lingers = false;
+    }
+    match rewrapped {
         Rewrapped::Wiped => {
             let at = instance_secret(platform);
-            let failed = |source| PasskeyError::WriteSecret { secret: at.clone(), source };
-            platform.cluster.edit_secret(&at, forget_previous).await.map_err(failed)?;
+            let forgotten = platform.cluster.edit_secret(&at, forget_previous).await;
+            forgotten.map_err(|source| PasskeyError::WriteSecret { secret: at, source })?;
             in_use.lingers = false;
         }
-        Rewrapped::BeforeLingers { why } => tell_lingering(&why),
+        // The Secret says that something is left to do.
+        Rewrapped::BeforeLingers { why } => {
+            tracing::warn!(
+                why,
+                "what the volume kept under the key before could not be wiped yet; trying again"
+            );
+            in_use.lingers = true;
+        }
     }
     Ok(())
-}
-
-fn tell_lingering(why: &str) {
-    tracing::warn!(why, "what the volume kept under the key before could not be wiped yet; trying again");
 }
 
 async fn make_new_key(
@@ -89,24 +98,10 @@ async fn make_new_key(
     }
     let change = NewKey { key: &new, before: &in_use.key, as_it_is, forms: &forms, drops };
     let at = instance_secret(platform);
-    let failed = |source| PasskeyError::WriteSecret { secret: at.clone(), source };
-    platform.cluster.edit_secret(&at, |data| change.put(data)).await.map_err(failed)?;
+    let written = platform.cluster.edit_secret(&at, |data| change.put(data)).await;
+    written.map_err(|source| PasskeyError::WriteSecret { secret: at, source })?;
 
-    let wrapped = platform.instance_key.wrap(&new);
-    in_use.next = Some(copy(&new));
+    in_use.next = Some(new);
     in_use.tried.clear();
-    let rewrapped = tokio::task::block_in_place(|| platform.instance.rewrap(wrapped));
-    let rewrapped = rewrapped.map_err(|source| PasskeyError::Rewrap { source })?;
-    in_use.key = new;
-    in_use.next = None;
-    in_use.lingers = false;
-    match rewrapped {
-        Rewrapped::Wiped => platform.cluster.edit_secret(&at, forget_previous).await.map_err(failed),
-        // The Secret says that something is left to do.
-        Rewrapped::BeforeLingers { why } => {
-            tell_lingering(&why);
-            in_use.lingers = true;
-            Ok(())
-        }
-    }
+    settle(platform, in_use).await
 }
