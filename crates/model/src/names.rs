@@ -70,6 +70,9 @@ pub mod label {
         BATCH_RESTORE_ACTION_NAME,
     ];
 
+    /// What tells of which run, and of which policy, something is.
+    pub const OF_A_RUN: [&str; 4] = [POLICY_NAME, POLICY_NAMESPACE, RUN_ACTION_NAME, RUN_ACTION_NAMESPACE];
+
     pub const APP_NAME: &str = "k10.kasten.io/appName";
     pub const APP_NAMESPACE: &str = "k10.kasten.io/appNamespace";
     pub const APP_TYPE: &str = "k10.kasten.io/appType";

@@ -117,20 +117,16 @@ pub(crate) async fn check_restore(
     if captured == target || requester.is_platform() {
         return Ok(());
     }
-    let reference = |group, resource, namespace: Option<&str>, name: Option<&str>| Reference {
+    let of_content = Reference {
         verb: Verb::Get,
-        group,
-        resource,
-        namespace: namespace.map(str::to_owned),
-        name: name.map(str::to_owned),
+        group: group::APPS,
+        resource: "restorepointcontents",
+        namespace: None,
+        name: Some(content.name.clone()),
     };
-    for sufficient in [
-        reference("", "secrets", Some(captured), None),
-        reference(group::APPS, "restorepointcontents", None, Some(&content.name)),
-    ] {
-        if may(platform, requester, &sufficient).await? {
-            return Ok(());
-        }
+    if may_read_secrets(platform, requester, captured).await? || may(platform, requester, &of_content).await?
+    {
+        return Ok(());
     }
     Err(AccessError::Elsewhere { user: requester.name.clone(), captured: captured.to_owned() })
 }

@@ -211,7 +211,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         copy: None,
         objects: description.report.objects,
         bytes: description.bytes,
-        stored_bytes,
+        stored_bytes: Some(stored_bytes),
     };
     let point = new_point(&description, artifact, &description.point);
     let mut finished = job.phase("Creating RestorePoint", restore_points::finish_with(job, &point)).await?;

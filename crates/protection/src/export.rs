@@ -116,7 +116,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
         copy: None,
         objects: source.artifact.objects,
         bytes: source.artifact.bytes,
-        stored_bytes: stored.stored_bytes,
+        stored_bytes: Some(stored.stored_bytes),
     };
     let mut point = new_point(&stored.description, artifact, &stored.description.point);
     point.labels.extend(locations::export_labels(profile));
@@ -303,11 +303,7 @@ async fn copy_streams(
 /// An export is of the policy and the run that made it, and of none where somebody made it by hand: whoever was granted what
 /// the policy exports was not granted that.
 fn relabel(labels: &mut BTreeMap<String, String>, export: &Record) {
-    for of_run in
-        [label::POLICY_NAME, label::POLICY_NAMESPACE, label::RUN_ACTION_NAME, label::RUN_ACTION_NAMESPACE]
-    {
-        labels.remove(of_run);
-    }
+    labels.retain(|key, _| !label::OF_A_RUN.contains(&key.as_str()));
     labels.extend(export.labels.clone());
 }
 

@@ -32,6 +32,7 @@ use crate::layout::ClusterFolder;
 use crate::locations::Location;
 use crate::ownership::{self, OwnershipError};
 use crate::platform::{CatalogAway, Platform, commit};
+use crate::policies;
 use crate::records::{Record, plain_row};
 use crate::repositories::{RepositoriesError, RepositoryRow};
 
@@ -165,17 +166,20 @@ fn context(key: &RowKey) -> Vec<u8> {
 }
 
 fn read_kept(platform: &Platform, catalog: &Database, at: &RowKey) -> Result<Option<Grant>, GrantsError> {
-    let name = || at.name.clone();
-    let stored = catalog.read(at).map_err(|source| GrantsError::Read { name: name(), source })?;
-    let Some(Stored { row, revision }) = stored else { return Ok(None) };
+    let stored = catalog.read(at).map_err(|source| GrantsError::Read { name: at.name.clone(), source })?;
+    stored.map(|stored| open_kept(platform, stored)).transpose()
+}
+
+fn open_kept(platform: &Platform, Stored { row, revision }: Stored) -> Result<Grant, GrantsError> {
+    let name = || row.name.clone();
     let Kept { grant, key, granter } =
         serde_json::from_slice(&row.body).map_err(|source| GrantsError::Decode { name: name(), source })?;
     let sealed = hex::decode(key).map_err(|_| GrantsError::Key { name: name() })?;
-    let open = |sealing: &CatalogKey| sealing.open_field(&context(at), &sealed);
+    let open = |sealing: &CatalogKey| sealing.open_field(&context(&row.key()), &sealed);
     let opened = platform.with_catalog_key(open).map_err(|source| GrantsError::Away { source })?;
     let opened = opened.map_err(|source| GrantsError::Open { name: name(), source })?;
     let key = GrantKey::from_slice(&opened).map_err(|_| GrantsError::Key { name: name() })?;
-    Ok(Some(Grant { name: grant, key, granter, revision }))
+    Ok(Grant { name: grant, key, granter, revision })
 }
 
 /// Keeps a grant in its place. One that is not as expected stays as it is.
@@ -197,12 +201,6 @@ async fn keep(
     }
 }
 
-/// The policy that an action is of.
-fn policy_of(action: &Record) -> Option<(&str, &str)> {
-    let label = |name: &str| action.labels.get(name).map(String::as_str);
-    label(label::POLICY_NAMESPACE).zip(label(label::POLICY_NAME))
-}
-
 /// Lets whoever holds the grant of the action's policy read an export repository. What is no policy's is granted to
 /// nobody.
 pub(crate) async fn give(
@@ -211,7 +209,7 @@ pub(crate) async fn give(
     action: &Record,
     (row, repository): (&RepositoryRow, &Repository<Open>),
 ) -> Result<(), GrantsError> {
-    let Some((namespace, name)) = policy_of(action) else { return Ok(()) };
+    let Some((namespace, name)) = policies::policy_of(&action.labels) else { return Ok(()) };
     let grant = ensure_given(platform, catalog, (namespace, name)).await?;
     write(platform, &grant, (row, repository)).await
 }
@@ -280,13 +278,10 @@ pub(crate) async fn renew(
     (row, repository): (&RepositoryRow, &Repository<Open>),
 ) -> Result<(), GrantsError> {
     let catalog = platform.catalog().map_err(|source| GrantsError::Away { source })?;
-    let given = catalog.rows(Query::of(given_rows())).map(|stored| stored.map(|stored| stored.row.key()));
-    let given = given.collect::<Result<Vec<_>, _>>().map_err(|source| GrantsError::List { source })?;
     let mut fault: Option<GrantsError> = None;
-    for at in given {
-        let Err(error) = renew_one(platform, (&catalog, &at), location, (row, repository)).await else {
-            continue;
-        };
+    for given in catalog.rows(Query::of(given_rows())) {
+        let given = given.map_err(|source| GrantsError::List { source })?;
+        let Err(error) = renew_one(platform, given, location, (row, repository)).await else { continue };
         // One that may be mended by trying again is the one to tell.
         if fault.as_ref().is_none_or(|fault| fault.class().is_lasting()) {
             fault = Some(error);
@@ -297,11 +292,11 @@ pub(crate) async fn renew(
 
 async fn renew_one(
     platform: &Platform,
-    (catalog, at): (&Database, &RowKey),
+    given: Stored,
     location: &Location,
     (row, repository): (&RepositoryRow, &Repository<Open>),
 ) -> Result<(), GrantsError> {
-    let Some(grant) = read_kept(platform, catalog, at)? else { return Ok(()) };
+    let grant = open_kept(platform, given)?;
     let first = location.store.stream(&folder_of(&grant.name, row)).try_next().await;
     let first = first.map_err(|source| GrantsError::Look { root: row.root().to_string(), source })?;
     match first {
@@ -317,7 +312,7 @@ pub(crate) fn receive_string(
     catalog: &Database,
     action: &Record,
 ) -> Result<Option<ReceiveString>, GrantsError> {
-    let Some((namespace, name)) = policy_of(action) else { return Ok(None) };
+    let Some((namespace, name)) = policies::policy_of(&action.labels) else { return Ok(None) };
     let Some(Grant { name, key, .. }) =
         read_kept(platform, catalog, &RowKey::new(given_rows(), namespace, name))?
     else {

@@ -349,9 +349,8 @@ impl Import<'_> {
         if description.application != *application {
             return Err(format!("it is of application '{}'", description.application));
         }
-        let label = |name: &str| description.labels.get(name).map(String::as_str).unwrap_or_default();
-        let policy = (label(label::POLICY_NAMESPACE), label(label::POLICY_NAME));
-        if policy != (&*self.grant.policy_namespace, &*self.grant.policy) {
+        let granted = (self.grant.policy_namespace.as_str(), self.grant.policy.as_str());
+        if policies::policy_of(&description.labels) != Some(granted) {
             return Ok(None);
         }
         let named = check_object_name(&description.point).map_err(|error| error.to_string());
@@ -369,7 +368,7 @@ impl Import<'_> {
             objects: description.report.objects,
             bytes: description.bytes,
             // Nothing was written for it here.
-            stored_bytes: 0,
+            stored_bytes: Some(0),
         };
         let mut labels = application_labels(application);
         labels.extend(locations::export_labels(&self.location.profile));
@@ -495,9 +494,8 @@ impl Import<'_> {
 
     /// Each policy that imports restores, or does not, what it has imported itself.
     fn consumer(&self) -> String {
-        let labels = &self.job.action.labels;
-        let of = |label: &str| labels.get(label).map(String::as_str).unwrap_or_default();
-        format!("{}/{}", of(label::POLICY_NAMESPACE), of(label::POLICY_NAME))
+        let (namespace, name) = policies::policy_of(&self.job.action.labels).unwrap_or_default();
+        format!("{namespace}/{name}")
     }
 
     /// One grant may be imported by several policies: of one application, or from another place.

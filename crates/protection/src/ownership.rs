@@ -334,7 +334,7 @@ fn is_pending(platform: &Platform, source: &ClusterId) -> OwnershipError {
 /// Why what lies in one place may not be removed now, in words for a person; none where it may.
 pub(crate) fn forbids_removal(platform: &Platform, exported: &ExportedTo) -> Option<String> {
     // An import is let go of; what it led to is its source's.
-    if exported.granted.is_some() {
+    if exported.is_imported() {
         return None;
     }
     let cluster = exported.cluster()?;

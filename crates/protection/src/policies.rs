@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keelson_catalog::{Database, ReadError, RowKey};
-use keelson_model::names::CLUSTER_SCOPE;
-use keelson_model::selector::{Application, ApplicationSelector};
+use keelson_catalog::{Database, Labels, ReadError, RowKey};
+use keelson_model::names::{CLUSTER_SCOPE, label};
+use keelson_model::selector::{Application, ApplicationSelector, LabelSelector};
 use keelson_model::{Classified, ErrorClass};
 use keelson_resources::policy::{self, ParsedPolicy};
 use keelson_resources::spec_hash;
@@ -24,6 +24,22 @@ pub(crate) const EXCLUDED_NAMESPACES: [&str; 4] =
 /// Whether a namespace is the platform's own or the cluster's: no policy selects it.
 pub(crate) fn is_reserved(install_namespace: &str, namespace: &str) -> bool {
     namespace == install_namespace || EXCLUDED_NAMESPACES.contains(&namespace)
+}
+
+/// Whether what bears this name as its namespace belongs to the platform or the cluster, and not to an application.
+pub(crate) fn is_no_application(install_namespace: &str, name: &str) -> bool {
+    is_reserved(install_namespace, name) || name == CLUSTER_SCOPE
+}
+
+/// Selects what a policy made.
+pub(crate) fn made_by(namespace: &str, name: &str) -> LabelSelector {
+    LabelSelector::equal(label::POLICY_NAME, name).and_equal(label::POLICY_NAMESPACE, namespace)
+}
+
+/// Namespace and name of the policy that something is of, as its labels say.
+pub(crate) fn policy_of(labels: &Labels) -> Option<(&str, &str)> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    label(label::POLICY_NAMESPACE).zip(label(label::POLICY_NAME))
 }
 
 /// A policy whose specification was found sound.
@@ -195,9 +211,7 @@ pub(crate) fn applications(install_namespace: &str, namespaces: &[NamespaceState
 }
 
 fn is_application(install_namespace: &str, state: &NamespaceState) -> bool {
-    state.phase == NamespacePhase::Active
-        && !is_reserved(install_namespace, &state.name)
-        && state.name != CLUSTER_SCOPE
+    state.phase == NamespacePhase::Active && !is_no_application(install_namespace, &state.name)
 }
 
 /// Those of the cluster's namespaces that a policy selects, in order.

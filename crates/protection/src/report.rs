@@ -28,10 +28,6 @@ use compose::compose;
 use observe::observe;
 pub(crate) use retain::retain;
 
-/// Labels that a report takes over from its action.
-const CARRIED: [&str; 4] =
-    [label::POLICY_NAME, label::POLICY_NAMESPACE, label::RUN_ACTION_NAME, label::RUN_ACTION_NAMESPACE];
-
 /// A report that was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReportError {
@@ -161,7 +157,7 @@ async fn write(job: &Job, span: Span, results: &ReportResults) -> Result<String,
 }
 
 fn metadata(action: &Record, name: &str) -> Value {
-    let carried = CARRIED.iter().filter_map(|label| action.labels.get_key_value(*label));
+    let carried = label::OF_A_RUN.iter().filter_map(|label| action.labels.get_key_value(*label));
     let labels: serde_json::Map<_, _> = carried.map(|(label, value)| (label.clone(), json!(value))).collect();
     let mut annotations = json!({ (annotation::REPORT_ACTION_UID): action.uid });
     if let Some(at) = action.body.spec["scheduledTime"].as_str() {

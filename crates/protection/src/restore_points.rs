@@ -40,26 +40,16 @@ pub(crate) struct Artifact {
     pub copy: Option<Box<Artifact>>,
     pub objects: u64,
     pub bytes: u64,
-    /// What was written for it, or `NOT_RECORDED`.
-    #[serde(default = "not_recorded", skip_serializing_if = "is_not_recorded")]
-    pub stored_bytes: u64,
+    /// What was written for it; none of what was found in a location, which does not say. Zero says that all of it was stored
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_bytes: Option<u64>,
 }
 
 impl Artifact {
-    /// What was found in a location does not say what was written for it. Zero would say that all of it was stored before.
-    pub(crate) const NOT_RECORDED: u64 = u64::MAX;
-
-    pub(crate) fn recorded_bytes(&self) -> Option<u64> {
-        Some(self.stored_bytes).filter(|bytes| !is_not_recorded(bytes))
+    pub(crate) fn is_imported(&self) -> bool {
+        self.exported.as_ref().is_some_and(ExportedTo::is_imported)
     }
-}
-
-fn not_recorded() -> u64 {
-    Artifact::NOT_RECORDED
-}
-
-fn is_not_recorded(bytes: &u64) -> bool {
-    *bytes == Artifact::NOT_RECORDED
 }
 
 /// Which location, and where in it.
@@ -76,6 +66,11 @@ pub(crate) struct ExportedTo {
 }
 
 impl ExportedTo {
+    /// It is its source's, then: nothing of it is written, retired or proven here.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.granted.is_some()
+    }
+
     /// Under whose folder it lies.
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
         self.root.split('/').nth(1).and_then(|id| id.parse().ok())

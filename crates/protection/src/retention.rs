@@ -6,14 +6,13 @@ use jiff::SignedDuration;
 use keelson_catalog::{CommitError, Database, Query, ReadError, RowKey};
 use keelson_model::names::label;
 use keelson_model::retention::{Origin, Point, RunResult, decide_retired};
-use keelson_model::selector::LabelSelector;
 use keelson_model::{Classified, ErrorClass};
 
 use crate::engine::read;
 use crate::kinds;
 use crate::ownership;
 use crate::platform::{Platform, commit};
-use crate::policies::Policy;
+use crate::policies::{self, Policy};
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::restore_points::{self, ContentInternal, Retiring};
@@ -71,8 +70,7 @@ type Groups = BTreeMap<(String, bool), Vec<Point<String>>>;
 /// What the policy made, a few words of each content: the contents themselves are not kept.
 fn points_of(database: &Database, policy: &Policy) -> Result<Groups, RetentionError> {
     let failed = |source| RetentionError::List { policy: policy.name.clone(), source };
-    let labels = LabelSelector::equal(label::POLICY_NAME, &policy.name)
-        .and_equal(label::POLICY_NAMESPACE, &policy.namespace);
+    let labels = policies::made_by(&policy.namespace, &policy.name);
     let mut groups = Groups::new();
     for stored in database.rows(Query { labels, ..Query::of(kinds::restore_point_contents()) }) {
         let Ok(content) = Record::parse(&stored.map_err(failed)?) else { continue };

@@ -60,7 +60,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let internal: ContentInternal = content.internal()?;
     job.check_cancelled()?;
     // What was imported is its source's: here it is forgotten, and nothing is stated there.
-    if internal.artifact.exported.as_ref().is_some_and(|exported| exported.granted.is_some()) {
+    if internal.artifact.is_imported() {
         return forget(job, &content, &internal.artifact);
     }
     let retiring = retire(job, &content.name, &internal.artifact);

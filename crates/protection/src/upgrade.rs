@@ -8,8 +8,6 @@
 use std::collections::BTreeSet;
 
 use keelson_catalog::{Query, ReadError, RowKey};
-use keelson_model::names::label;
-use keelson_model::selector::LabelSelector;
 use keelson_model::{Classified, ErrorClass, RepositoryId};
 use keelson_resources::actions::upgrade::UpgradeActionSpec;
 use serde_json::json;
@@ -120,8 +118,7 @@ async fn find(
 
 /// Where the exports of a policy lie that are still there.
 fn exported_by(job: &Job, namespace: &str, policy: &str) -> Result<BTreeSet<RepositoryId>, UpgradeError> {
-    let labels =
-        LabelSelector::equal(label::POLICY_NAME, policy).and_equal(label::POLICY_NAMESPACE, namespace);
+    let labels = policies::made_by(namespace, policy);
     let contents = job.database.rows(Query { labels, ..Query::of(kinds::restore_point_contents()) });
     let mut found = BTreeSet::new();
     for stored in contents {

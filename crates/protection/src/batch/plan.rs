@@ -92,7 +92,7 @@ pub(super) fn decide_latest<'a>(
     let candidates = contents.iter().filter_map(|content| {
         let internal: ContentInternal = content.internal().ok()?;
         let artifact = internal.artifact;
-        if artifact.exported.as_ref().is_some_and(|exported| exported.granted.is_some()) {
+        if artifact.is_imported() {
             return None;
         }
         let is_local = artifact.exported.is_none() && artifact.repository == local;

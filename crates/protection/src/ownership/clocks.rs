@@ -84,7 +84,7 @@ fn rounded(difference: SignedDuration) -> SignedDuration {
 pub(crate) async fn keep_expired(platform: &Platform, exported: Option<&ExportedTo>) -> Option<String> {
     let profile = match exported {
         // Nothing is removed there.
-        Some(exported) if exported.granted.is_some() => return None,
+        Some(exported) if exported.is_imported() => return None,
         Some(exported) => exported.profile.clone(),
         None => state::enabled(platform).ok().flatten()?.profile,
     };

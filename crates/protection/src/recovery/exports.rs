@@ -322,7 +322,7 @@ pub(in crate::recovery) fn point_of(
         objects: description.report.objects,
         bytes: description.bytes,
         // The location says which packs it needs, and not which of them were written for it.
-        stored_bytes: Artifact::NOT_RECORDED,
+        stored_bytes: None,
     };
     let mut point = new_point(&description, artifact, &description.point);
     point.labels.extend(locations::export_labels(&location.profile));

@@ -243,7 +243,7 @@ fn exported_to(content: &Record) -> Option<(ExportedTo, SessionId)> {
     let ContentInternal { artifact, .. } = content.internal().ok()?;
     let Artifact { outcome, exported, .. } = artifact;
     // What was imported is its source's to prove.
-    exported.filter(|exported| exported.granted.is_none()).map(|exported| (exported, outcome))
+    exported.filter(|exported| !exported.is_imported()).map(|exported| (exported, outcome))
 }
 
 /// How far the segments lead from each base without a gap.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::Span;
 use crate::history::history_of;
 use crate::kinds;
+use crate::policies;
 
 /// How actions ended.
 #[derive(Debug, Default)]
@@ -119,10 +120,12 @@ impl Ends {
         if !is_backup && !is_export {
             return;
         }
-        let label = |name: &str| row.labels.get(name).cloned();
-        let policy = label(label::POLICY_NAMESPACE).zip(label(label::POLICY_NAME));
-        let Some((policy, application)) = policy.zip(label(label::APP_NAMESPACE)) else { return };
-        let Some(last) = self.last.get_mut(&Protected { policy, application }) else { return };
+        let of = policies::policy_of(&row.labels).zip(row.labels.get(label::APP_NAMESPACE));
+        let Some(((namespace, name), application)) = of else { return };
+        let policy = (namespace.to_owned(), name.to_owned());
+        let Some(last) = self.last.get_mut(&Protected { policy, application: application.clone() }) else {
+            return;
+        };
         let last = if is_backup { &mut last.backup } else { &mut last.export };
         if last.is_none_or(|before| before.at < end.at) {
             *last = Some(end);

@@ -19,7 +19,7 @@ use crate::platform::{INDEX_FOLDER, Platform};
 use crate::policies::{self, Policy};
 use crate::recovery::state;
 use crate::repositories::LOCAL_FOLDER;
-use crate::restore_points::{Artifact, ContentInternal, ExportedTo};
+use crate::restore_points::{Artifact, ContentInternal};
 use crate::{audit, contents, kinds, mirror};
 
 /// The parts that keep data in folders of their own; everything else beside them is the catalog.
@@ -171,9 +171,7 @@ fn held(artifact: &Artifact, own: RepositoryId) -> Option<&Artifact> {
     // Of what was local to a lost cluster only the copy in a location is left, if there is one.
     let is_lost = artifact.exported.is_none() && artifact.repository != own;
     let held = if is_lost { artifact.copy.as_deref() } else { Some(artifact) };
-    // What was imported is its source's.
-    let is_own = |exported: &ExportedTo| exported.granted.is_none();
-    held.filter(|held| held.exported.as_ref().is_none_or(is_own))
+    held.filter(|held| !held.is_imported())
 }
 
 /// What restore points of one sort hold.
@@ -190,7 +188,7 @@ impl Held {
     fn add(&mut self, artifact: &Artifact) {
         self.count += 1;
         self.logical_bytes += artifact.bytes;
-        match artifact.recorded_bytes() {
+        match artifact.stored_bytes {
             Some(bytes) => self.physical_bytes += bytes,
             None => self.unrecorded += 1,
         }

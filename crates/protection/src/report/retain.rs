@@ -1,24 +1,21 @@
 //! Removes the reports that their policy keeps no longer. Only those of scheduled runs are counted and removed.
 
 use jiff::Timestamp;
-use keelson_model::names::{annotation, label};
+use keelson_model::names::annotation;
 use keelson_model::retention::{Origin, Point, Retention, RunResult, Tier, Tiers, decide_retired};
-use keelson_model::selector::LabelSelector;
 use serde_json::Value;
 
 use super::ReportError;
 use crate::kinds;
 use crate::platform::Platform;
-use crate::policies::Policy;
+use crate::policies::{self, Policy};
 
 /// A policy on demand has no scheduled reports.
 pub(crate) async fn retain(platform: &Platform, policy: &Policy) -> Result<(), ReportError> {
     let Some(tier) = policy.parsed.frequency.tier() else { return Ok(()) };
     let (cluster, kind) = (&platform.cluster, kinds::report());
     let namespace = Some(platform.settings.install_namespace.as_str());
-    let selector = LabelSelector::equal(label::POLICY_NAME, &policy.name)
-        .and_equal(label::POLICY_NAMESPACE, &policy.namespace)
-        .to_string();
+    let selector = policies::made_by(&policy.namespace, &policy.name).to_string();
     let listed = cluster.list_objects(&kind, namespace, Some(&selector)).await;
     let listed = listed.map_err(|source| ReportError::List { policy: policy.name.clone(), source })?;
     for name in decide_removed(&listed, tier, &policy.parsed.retention) {

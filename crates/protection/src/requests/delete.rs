@@ -10,7 +10,7 @@ use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Asked, Effect, Preconditions, RequestError, passkey};
-use crate::restore_points::{self, ContentInternal, Retiring};
+use crate::restore_points::{self, ContentInternal, ExportedTo, Retiring};
 use crate::storage_repositories;
 
 /// Tries when rows that go with the object change in between.
@@ -128,7 +128,7 @@ fn retire_content(
 ) -> Result<Vec<Change>, RequestError> {
     let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
     // What was imported is its source's: it is forgotten here, whoever owns what.
-    let is_imported = exported.as_ref().is_some_and(|exported| exported.granted.is_some());
+    let is_imported = exported.as_ref().is_some_and(ExportedTo::is_imported);
     let here = || exported.and_then(|exported| ownership::forbids_removal(platform, &exported));
     let forbidden = || ownership::forbids_maintenance(platform).or_else(here);
     if let Some(reason) = (!is_imported).then(forbidden).flatten() {

@@ -41,7 +41,7 @@ fn point_of(application: &str) -> NewPoint {
         copy: None,
         objects: 1,
         bytes: 2,
-        stored_bytes: 3,
+        stored_bytes: Some(3),
     };
     let labels = [
         (label::APP_NAME, application),

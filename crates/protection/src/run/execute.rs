@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keelson_catalog::{CommitError, RowKey};
 use keelson_model::action::ActionState;
-use keelson_model::names::{CLUSTER_SCOPE, DR_POLICY, label};
+use keelson_model::names::{DR_POLICY, label};
 use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
@@ -234,7 +234,7 @@ async fn import(job: &Job, plan: &RunPlan, step: &ImportStep) -> Result<Vec<Ende
 /// A run writes with the rights of the platform what the location holds, which is its source's: roles and bindings of the
 /// whole cluster, or what the platform or the cluster runs by, would be decided about there.
 fn is_by_hand(install_namespace: &str, application: &str) -> bool {
-    application == CLUSTER_SCOPE || policies::is_reserved(install_namespace, application)
+    policies::is_no_application(install_namespace, application)
 }
 
 /// What an import has offered to be restored, each with its application.
@@ -372,6 +372,8 @@ fn summarise(policy: &Value, children: &[Ended]) -> Result<Finished, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use keelson_model::names::CLUSTER_SCOPE;
+
     use super::*;
 
     #[test]

@@ -99,9 +99,14 @@ impl Reader {
         let quiet =
             self.initial.is_none().then(|| database.quiet_through(&self.extent.row_kind(), self.since));
         let Some(head) = quiet.flatten() else { return false };
-        self.since = head;
-        self.ahead.retain(|_, shown| *shown > head);
+        self.advance(head);
         true
+    }
+
+    /// All that happened up to there was told.
+    fn advance(&mut self, through: Revision) {
+        self.since = through;
+        self.ahead.retain(|_, shown| *shown > through);
     }
 
     /// `now` is what ages are counted to: a watch goes on for an hour.
@@ -155,8 +160,7 @@ impl Reader {
                 self.told = Some(event.stored.revision);
             }
         }
-        self.since = changes.through;
-        self.ahead.retain(|_, shown| *shown > changes.through);
+        self.advance(changes.through);
         Ok(Progress { bytes: out, complete: changes.complete })
     }
 

@@ -181,7 +181,7 @@ impl<'a> Copying<'a> {
             copy: None,
             objects: artifact.objects,
             bytes: artifact.bytes,
-            stored_bytes: stored.stored_bytes,
+            stored_bytes: Some(stored.stored_bytes),
         };
         name(&self.job.database, &self.here, content, copy, self.job.platform.clock.now()).await
     }

@@ -40,7 +40,7 @@ fn artifact(repository: u8, path: Option<&str>, copy: Option<Artifact>) -> Artif
         copy: copy.map(Box::new),
         objects: 1,
         bytes: 2,
-        stored_bytes: 3,
+        stored_bytes: Some(3),
     }
 }
 
