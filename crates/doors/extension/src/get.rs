@@ -14,6 +14,7 @@ use crate::object::Object;
 use crate::options::Freshness;
 use crate::refusal::{About, FieldError, Refusal};
 use crate::response::json_bytes;
+use crate::rows::check_reached;
 use crate::shared::{Shared, blocking, refuse_away, refuse_failure, refuse_read};
 use crate::target::ObjectPath;
 use crate::view::View;
@@ -64,15 +65,15 @@ pub(crate) async fn read(
     freshness: Freshness,
 ) -> Result<Stored, Refusal> {
     let database = shared.database(path.kind)?;
-    if let Freshness::NotOlderThan(revision) | Freshness::Exactly(revision) = freshness {
-        let head = database.head().revision;
-        if revision > head {
-            return Err(Refusal::version_too_large(revision, head));
-        }
-    }
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     let key = RowKey::new(RowKind::new(path.kind.row_kind()), namespace, name);
-    let stored = blocking(move || database.read(&key).map_err(refuse_read)).await?;
+    let stored = blocking(move || {
+        if let Freshness::NotOlderThan(revision) | Freshness::Exactly(revision) = freshness {
+            check_reached(&database, revision)?;
+        }
+        database.read(&key).map_err(refuse_read)
+    })
+    .await?;
     stored.ok_or_else(|| Refusal::not_found(About { kind: path.kind, name }))
 }
 

@@ -98,13 +98,19 @@ impl Rows {
     }
 }
 
-/// Refuses versions that the database cannot answer for: of another generation, or still to come.
-pub(crate) fn check_reachable(database: &Database, revision: Revision) -> Result<(), Refusal> {
-    let head = database.head().revision;
+/// Refuses versions that are still to come. Answers with the head.
+pub(crate) fn check_reached(database: &Database, revision: Revision) -> Result<Revision, Refusal> {
+    let head = database.head_for(revision).map_err(refuse_read)?;
     if revision > head {
         return Err(Refusal::version_too_large(revision, head));
     }
-    if revision.generation() != database.generation() {
+    Ok(head)
+}
+
+/// Refuses versions that the database cannot answer for: of another generation, or still to come.
+pub(crate) fn check_reachable(database: &Database, revision: Revision) -> Result<(), Refusal> {
+    let head = check_reached(database, revision)?;
+    if revision.generation() != head.generation() {
         return Err(Refusal::expired(format!(
             "too old resource version: {revision} (before the last recovery)"
         )));

@@ -50,7 +50,8 @@ pub(crate) async fn watch(
     if let WatchStart::After(revision) | WatchStart::Initial { not_older_than: Some(revision), .. } =
         options.start
     {
-        check_reachable(&database, revision)?;
+        let database = database.clone();
+        blocking(move || check_reachable(&database, revision)).await?;
     }
     let now = Instant::now();
     let reader = match options.start {

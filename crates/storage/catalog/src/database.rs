@@ -139,6 +139,16 @@ impl Database {
         self.0.published.head()
     }
 
+    /// The revision of the head, or a later one that a read has shown already: a commit can be read a moment before its
+    /// writer acknowledges it. Reads the file only for a revision beyond the head.
+    pub fn head_for(&self, shown: Revision) -> Result<Revision, ReadError> {
+        let head = self.head().revision;
+        if shown <= head {
+            return Ok(head);
+        }
+        self.0.readers.read(|transaction, _| Ok(find_head(transaction).map_err(query_error)?.revision))
+    }
+
     /// The digests of the last acknowledged commit.
     pub fn digests(&self) -> Digests {
         self.head().digests

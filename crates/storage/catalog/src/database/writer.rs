@@ -438,6 +438,26 @@ mod tests {
         }
     }
 
+    /// The moment between a commit and its acknowledgement, held still.
+    #[test]
+    fn what_a_read_has_shown_is_behind_the_head_before_the_writer_tells_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.sqlite");
+        let proof = Arc::new(Proof::new(&CatalogKey::generate()));
+        let opening =
+            Opening { path: &path, proof, clock: Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)) };
+        let database = opening.create(Generation(1), b"").unwrap();
+        let before = database.head();
+        let shown = database.commit(&Actor::new("test"), vec![Change::create(row(1))]).unwrap();
+        database.0.published.set_head(before);
+        let kind = RowKind::new("kind");
+        assert_eq!(database.head_for(before.revision).unwrap(), before.revision);
+        assert_eq!(database.head_for(shown).unwrap(), shown);
+        let later = Revision::new(Generation(1), Sequence(shown.sequence().0 + 1));
+        assert_eq!(database.head_for(later).unwrap(), shown, "what nobody has committed is not reached");
+        assert_eq!(database.quiet_through(&kind, shown), None, "the head that is told is behind it");
+    }
+
     #[test]
     fn a_full_disk_fails_the_commit_and_leaves_the_catalog_whole() {
         let directory = tempfile::tempdir().unwrap();
