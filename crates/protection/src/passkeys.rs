@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use self::form::{Form, OpenFormError, PassphraseFault, read_passphrase};
 pub(crate) use self::rekey::take_away;
-use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, put_forms};
+use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, VOLUME, put_forms, put_volume};
 use crate::platform::{CatalogAway, Platform, commit};
 use crate::records::{DecodeRecordError, Record};
 use crate::recovery::slots;
@@ -54,6 +54,10 @@ pub enum PasskeyError {
     ReadSecret { secret: NamespacedName, source: RequestError },
     #[error("read the passphrase of a Passkey from Secret '{secret}'")]
     ReadPassphrase { secret: NamespacedName, source: RequestError },
+    #[error(
+        "Secret '{secret}' belongs to another volume: only the platform on that one changes its Passkeys"
+    )]
+    OfAnotherVolume { secret: NamespacedName },
     #[error("write the instance Secret '{secret}'")]
     WriteSecret { secret: NamespacedName, source: RequestError },
     #[error("seal the instance Secret's key for Passkey '{name}'")]
@@ -83,7 +87,7 @@ impl Classified for PasskeyError {
             Self::Rewrap { source } | Self::NoteMade { source } | Self::Commit { source, .. } => {
                 source.class()
             }
-            Self::NoneLeft => ErrorClass::Conflict,
+            Self::OfAnotherVolume { .. } | Self::NoneLeft => ErrorClass::Conflict,
         }
     }
 
@@ -93,6 +97,7 @@ impl Classified for PasskeyError {
             Self::Read { .. } => "passkey.read",
             Self::Decode { .. } => "passkey.decode",
             Self::ReadSecret { .. } => "passkey.secret.read",
+            Self::OfAnotherVolume { .. } => "passkey.secret.of_another_volume",
             Self::ReadPassphrase { .. } => "passkey.passphrase.read",
             Self::WriteSecret { .. } => "passkey.secret.write",
             Self::Seal { .. } => "passkey.seal",
@@ -101,6 +106,15 @@ impl Classified for PasskeyError {
             Self::ReadMade { .. } => "passkey.made.read",
             Self::NoteMade { .. } => "passkey.made.note",
             Self::Commit { .. } => "passkey.commit",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::OfAnotherVolume { .. } => {
+                Some(format!("start with that volume; if it is lost, remove '{VOLUME}' from the Secret"))
+            }
+            _ => None,
         }
     }
 }
@@ -207,10 +221,9 @@ pub(crate) async fn run_passkeys(platform: Arc<Platform>, stop: CancellationToke
 pub(crate) async fn look(platform: &Platform, in_use: &mut InUse) -> Result<Vec<Seen>, PasskeyError> {
     let catalog = platform.catalog().map_err(|source| PasskeyError::Away { source })?;
     let at = instance_secret(platform);
-    let found = platform.cluster.read_secret(&at).await;
-    let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at.clone(), source })?;
+    let found = read_instance_secret(platform, &at).await?;
     let is_there = found.is_some();
-    let secret = found.map(|found| InstanceSecret::parse(&found.data)).unwrap_or_default();
+    let secret = found.unwrap_or_default();
     let mut records = list(&catalog)?;
     if secret.has_current() && !records.iter().any(is_default) {
         records.push(make_default(platform, &catalog).await?);
@@ -243,11 +256,19 @@ async fn bring_in_order(
     seal_due(platform, in_use, seen).await?;
     let made = made::list(platform).map_err(|source| PasskeyError::ReadMade { source })?;
     let is_known = |uid: &String| seen.iter().any(|seen| seen.record.uid == *uid);
-    let (strays, gone): (BTreeSet<_>, BTreeSet<_>) =
-        made.into_iter().filter(|uid| !is_known(uid)).partition(|uid| secret.forms.contains_key(uid));
+    let (strays, absent): (BTreeMap<_, _>, BTreeMap<_, _>) = made
+        .into_iter()
+        .filter(|(uid, _)| !is_known(uid))
+        .partition(|(uid, _)| secret.forms.contains_key(uid));
+    let (strays, now) = (strays.into_keys().collect::<BTreeSet<_>>(), platform.clock.now());
+    let gone =
+        absent.into_iter().filter(|(_, noted)| made::is_over(*noted, now)).map(|(uid, _)| uid).collect();
     if in_use.lingers && strays.is_empty() {
         rekey::settle(platform, in_use).await?;
-    } else if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
+    } else if (!strays.is_empty() || secret.is_between_keys())
+        && seen.iter().any(Seen::is_valid)
+        && !secret.is_of_another(platform.identity().instance)
+    {
         rekey::renew(platform, in_use, seen, &strays).await?;
     }
     made::forget(platform, &gone).await.map_err(|source| PasskeyError::NoteMade { source })
@@ -273,6 +294,35 @@ fn lost_default(at: &NamespacedName, secret: Option<&InstanceSecret>) -> String 
 /// The Secret that holds the key, as it is and in the forms.
 fn instance_secret(platform: &Platform) -> NamespacedName {
     NamespacedName::new(&platform.settings.install_namespace, INSTANCE_SECRET)
+}
+
+/// What the instance Secret holds, if it is there. Says in it that it belongs to this volume, where it says nothing.
+async fn read_instance_secret(
+    platform: &Platform,
+    at: &NamespacedName,
+) -> Result<Option<InstanceSecret>, PasskeyError> {
+    loop {
+        let found = platform.cluster.read_secret(at).await;
+        let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at.clone(), source })?;
+        let found = found.map(|found| InstanceSecret::parse(&found.data));
+        if found.as_ref().is_none_or(InstanceSecret::has_volume) {
+            return Ok(found);
+        }
+        let instance = platform.identity().instance;
+        let marked = platform.cluster.edit_secret(at, |data| put_volume(data, instance)).await;
+        marked.map_err(|source| PasskeyError::WriteSecret { secret: at.clone(), source })?;
+    }
+}
+
+/// Refuses to change what opens another volume: a new key in the Secret would lock that out.
+pub(crate) async fn check_volume(platform: &Platform) -> Result<(), PasskeyError> {
+    let at = instance_secret(platform);
+    match read_instance_secret(platform, &at).await? {
+        Some(secret) if secret.is_of_another(platform.identity().instance) => {
+            Err(PasskeyError::OfAnotherVolume { secret: at })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The one that stands for the key as it is.

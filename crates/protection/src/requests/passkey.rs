@@ -26,6 +26,7 @@ pub(super) async fn create(
 ) -> Result<Stored, RequestError> {
     check_instance(platform)?;
     let in_use = platform.passkeys.lock().await;
+    passkeys::check_volume(platform).await.map_err(|source| RequestError::Passkey { source })?;
     // A recovery may have put another in its place while the lock was waited for.
     let database = platform.catalog().map_err(RequestError::Away)?;
     let known = passkeys::list(&database).map_err(|source| RequestError::Passkey { source })?;
@@ -86,6 +87,7 @@ pub(super) async fn delete(
 ) -> Result<Stored, RequestError> {
     check_instance(platform)?;
     let mut in_use = platform.passkeys.lock().await;
+    passkeys::check_volume(platform).await.map_err(|source| RequestError::Passkey { source })?;
     // As they are at this moment, not as they were when somebody last looked.
     let seen = passkeys::look(platform, &mut in_use).await;
     let seen = seen.map_err(|source| RequestError::Passkey { source })?;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keelson_catalog::{Database, RowKey, RowKind};
-use keelson_model::Revision;
 use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::recovery::DrMode;
+use keelson_model::{Revision, SessionId};
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
 use keelson_protection::{Record, Requester, maintenance};
+use keelson_store::OBJECT_BYTES_MAX;
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
@@ -441,6 +442,8 @@ async fn a_wrong_receive_string_is_refused_and_what_is_damaged_is_passed_over() 
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&outcome, bytes)?;
+    let planted = outcome.with_file_name(SessionId::from_bytes([7; 16]).to_string());
+    fs::File::create(planted)?.set_len(OBJECT_BYTES_MAX + 1)?;
     target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
     let status = run(&target, "one", IMPORTING).await?;
     assert_eq!(applications(&target)?, [SHOP], "one of two is whole, and the bank's key is not");
@@ -601,6 +604,39 @@ async fn an_import_from_a_copy_that_lags_behind_removes_nothing_and_brings_nothi
         assert_eq!(applications(&target)?, [SHOP, SHOP], "{policy}");
     }
     source.end().await?;
+    target.end().await
+}
+
+/// The location was moved, as a whole, and the profile with it: the contents led nowhere, and were not taken in anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_imported_is_read_where_its_location_was_moved_to() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    source.end().await?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    let before = imported(&target)?;
+    assert_eq!(before.len(), 2);
+
+    let share = target.share.path();
+    fs::create_dir(share.join("moved"))?;
+    fs::rename(share.join("k10"), share.join("moved/k10"))?;
+    let mut moved = profile();
+    moved["spec"]["locationSpec"]["fileStore"]["path"] = json!("moved");
+    make_valid(&target.platform, &config("Profile", "profiles"), &moved).await?;
+    run(&target, "two", IMPORTING).await?;
+    let after = imported(&target)?;
+    let names =
+        |contents: &[(String, Record)]| contents.iter().map(|it| it.1.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before), "nothing was taken in twice, and nothing is gone");
+    for (index, (_, content)) in after.into_iter().enumerate() {
+        let name = format!("look-{index}");
+        let subject = json!({ "subject": { "kind": "RestorePointContent", "name": content.name } });
+        target.create("ValidateAction", (NAMESPACE, &name), subject).await?;
+        target.completed("ValidateAction", (NAMESPACE, &name)).await?;
+    }
     target.end().await
 }
 

@@ -130,7 +130,10 @@ impl ObjectError {
     /// The object is damaged or lost, as opposed to out of reach for now.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Fetch { source, .. } => source.class() == ErrorClass::Corrupt,
+            // None of ours is as large as what the store does not hand out.
+            Self::Fetch { source, .. } => {
+                source.class() == ErrorClass::Corrupt || matches!(source, StoreError::TooLarge { .. })
+            }
             _ => true,
         }
     }
