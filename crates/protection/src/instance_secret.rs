@@ -58,9 +58,9 @@ impl InstanceSecret {
         Self { current, previous, wrapped_previous, volume, forms, malformed }
     }
 
-    /// Whether it says which volume it belongs to.
-    pub(crate) fn has_volume(&self) -> bool {
-        self.volume.is_some()
+    /// Whether it opens a volume and does not say which.
+    pub(crate) fn lacks_volume(&self) -> bool {
+        self.volume.is_none() && (self.has_current() || self.has_passkeys())
     }
 
     /// Whether it says that it belongs to another volume than that of this instance.
@@ -111,9 +111,18 @@ pub(crate) fn put_forms(data: &mut SecretData, forms: &BTreeMap<String, Form>) {
     data.extend(forms.iter().map(|(uid, form)| (format!("{FORM}{uid}"), Zeroizing::new(form.to_bytes()))));
 }
 
-/// Says which volume it belongs to, unless somebody has said so.
-pub(crate) fn put_volume(data: &mut SecretData, instance: InstanceId) {
-    data.entry(VOLUME.to_owned()).or_insert_with(|| Zeroizing::new(instance.to_string().into_bytes()));
+/// Edits what opens the volume of this instance, and says in it that it is of that. Says whether it is: what opens another
+/// one stays as it is.
+pub(crate) fn edit_own(data: &mut SecretData, instance: InstanceId, edit: impl Fn(&mut SecretData)) -> bool {
+    let secret = InstanceSecret::parse(data);
+    if secret.is_of_another(instance) {
+        return false;
+    }
+    if secret.lacks_volume() {
+        data.insert(VOLUME.to_owned(), Zeroizing::new(instance.to_string().into_bytes()));
+    }
+    edit(data);
+    true
 }
 
 /// What the Secret is to hold for a new key.

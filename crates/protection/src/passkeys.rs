@@ -15,11 +15,12 @@ mod rekey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadError, RowKey};
 use keelson_crypto::{InstanceKey, Passphrase, SealKitError, Sha256, Sha256Stream, WeakPassphrase};
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::{Chain, Classified, ErrorClass, InstanceId};
 use keelson_resources::ObjectReference;
 use keelson_resources::passkey::{ADDED, PasskeySpec, PasskeyStatus};
 use keelson_workload::{NamespacedName, RequestError};
@@ -29,7 +30,7 @@ use zeroize::Zeroizing;
 
 use self::form::{Form, OpenFormError, PassphraseFault, read_passphrase};
 pub(crate) use self::rekey::take_away;
-use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, VOLUME, put_forms, put_volume};
+use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, SecretData, VOLUME, edit_own, put_forms};
 use crate::platform::{CatalogAway, Platform, commit};
 use crate::records::{DecodeRecordError, Record};
 use crate::recovery::slots;
@@ -55,9 +56,10 @@ pub enum PasskeyError {
     #[error("read the passphrase of a Passkey from Secret '{secret}'")]
     ReadPassphrase { secret: NamespacedName, source: RequestError },
     #[error(
-        "Secret '{secret}' belongs to another volume: only the platform on that one changes its Passkeys"
+        "Secret '{secret}' belongs to another volume than that of this platform, whose instance is {instance}: only the \
+         platform on that one changes what opens it"
     )]
-    OfAnotherVolume { secret: NamespacedName },
+    OfAnotherVolume { secret: NamespacedName, instance: InstanceId },
     #[error("write the instance Secret '{secret}'")]
     WriteSecret { secret: NamespacedName, source: RequestError },
     #[error("seal the instance Secret's key for Passkey '{name}'")]
@@ -217,11 +219,11 @@ pub(crate) async fn run_passkeys(platform: Arc<Platform>, stop: CancellationToke
     }
 }
 
-/// Looks at all of them and brings them in order.
+/// Looks at all of them and brings them in order, as far as the Secret belongs to this volume.
 pub(crate) async fn look(platform: &Platform, in_use: &mut InUse) -> Result<Vec<Seen>, PasskeyError> {
     let catalog = platform.catalog().map_err(|source| PasskeyError::Away { source })?;
     let at = instance_secret(platform);
-    let found = read_instance_secret(platform, &at).await?;
+    let found = read_instance_secret(platform).await?;
     let is_there = found.is_some();
     let secret = found.unwrap_or_default();
     let mut records = list(&catalog)?;
@@ -253,6 +255,14 @@ async fn bring_in_order(
     secret: &InstanceSecret,
     seen: &mut [Seen],
 ) -> Result<(), PasskeyError> {
+    if secret.lacks_volume() {
+        edit_instance_secret(platform, |_| ()).await?;
+    }
+    let instance = platform.identity().instance;
+    if secret.is_of_another(instance) {
+        tell_unsealed(seen, &PasskeyError::OfAnotherVolume { secret: instance_secret(platform), instance });
+        return Ok(());
+    }
     seal_due(platform, in_use, seen).await?;
     let made = made::list(platform).map_err(|source| PasskeyError::ReadMade { source })?;
     let is_known = |uid: &String| seen.iter().any(|seen| seen.record.uid == *uid);
@@ -265,10 +275,7 @@ async fn bring_in_order(
         absent.into_iter().filter(|(_, noted)| made::is_over(*noted, now)).map(|(uid, _)| uid).collect();
     if in_use.lingers && strays.is_empty() {
         rekey::settle(platform, in_use).await?;
-    } else if (!strays.is_empty() || secret.is_between_keys())
-        && seen.iter().any(Seen::is_valid)
-        && !secret.is_of_another(platform.identity().instance)
-    {
+    } else if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
         rekey::renew(platform, in_use, seen, &strays).await?;
     }
     made::forget(platform, &gone).await.map_err(|source| PasskeyError::NoteMade { source })
@@ -296,32 +303,36 @@ fn instance_secret(platform: &Platform) -> NamespacedName {
     NamespacedName::new(&platform.settings.install_namespace, INSTANCE_SECRET)
 }
 
-/// What the instance Secret holds, if it is there. Says in it that it belongs to this volume, where it says nothing.
-async fn read_instance_secret(
+/// What the instance Secret holds, if it is there.
+async fn read_instance_secret(platform: &Platform) -> Result<Option<InstanceSecret>, PasskeyError> {
+    let at = instance_secret(platform);
+    let found = platform.cluster.read_secret(&at).await;
+    let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at, source })?;
+    Ok(found.map(|found| InstanceSecret::parse(&found.data)))
+}
+
+/// Changes what opens this volume. Where another one's platform was faster, or ever before, nothing is changed.
+async fn edit_instance_secret(
     platform: &Platform,
-    at: &NamespacedName,
-) -> Result<Option<InstanceSecret>, PasskeyError> {
-    loop {
-        let found = platform.cluster.read_secret(at).await;
-        let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at.clone(), source })?;
-        let found = found.map(|found| InstanceSecret::parse(&found.data));
-        if found.as_ref().is_none_or(InstanceSecret::has_volume) {
-            return Ok(found);
-        }
-        let instance = platform.identity().instance;
-        let marked = platform.cluster.edit_secret(at, |data| put_volume(data, instance)).await;
-        marked.map_err(|source| PasskeyError::WriteSecret { secret: at.clone(), source })?;
+    edit: impl Fn(&mut SecretData),
+) -> Result<(), PasskeyError> {
+    let (at, instance) = (instance_secret(platform), platform.identity().instance);
+    let is_own = AtomicBool::new(true);
+    let edit = |data: &mut SecretData| is_own.store(edit_own(data, instance, &edit), Ordering::Relaxed);
+    let edited = platform.cluster.edit_secret(&at, edit).await;
+    edited.map_err(|source| PasskeyError::WriteSecret { secret: at.clone(), source })?;
+    match is_own.into_inner() {
+        true => Ok(()),
+        false => Err(PasskeyError::OfAnotherVolume { secret: at, instance }),
     }
 }
 
 /// Refuses to change what opens another volume: a new key in the Secret would lock that out.
 pub(crate) async fn check_volume(platform: &Platform) -> Result<(), PasskeyError> {
-    let at = instance_secret(platform);
-    match read_instance_secret(platform, &at).await? {
-        Some(secret) if secret.is_of_another(platform.identity().instance) => {
-            Err(PasskeyError::OfAnotherVolume { secret: at })
-        }
-        _ => Ok(()),
+    let (secret, instance) = (read_instance_secret(platform).await?, platform.identity().instance);
+    match secret.is_some_and(|secret| secret.is_of_another(instance)) {
+        true => Err(PasskeyError::OfAnotherVolume { secret: instance_secret(platform), instance }),
+        false => Ok(()),
     }
 }
 
@@ -480,9 +491,7 @@ pub(crate) async fn add(
 
 async fn write_forms(platform: &Platform, forms: &BTreeMap<String, Form>) -> Result<(), PasskeyError> {
     made::note(platform, forms.keys()).await.map_err(|source| PasskeyError::NoteMade { source })?;
-    let at = instance_secret(platform);
-    let written = platform.cluster.edit_secret(&at, |data| put_forms(data, forms)).await;
-    written.map_err(|source| PasskeyError::WriteSecret { secret: at, source })
+    edit_instance_secret(platform, |data| put_forms(data, forms)).await
 }
 
 /// Seals the key in use for those that have no form of it.

@@ -175,7 +175,6 @@ impl Classified for RequestError {
         match self {
             Self::Away(source) => source.hint(),
             Self::Access { source } => source.hint(),
-            Self::Passkey { source } => source.hint(),
             _ => None,
         }
     }
