@@ -84,6 +84,14 @@ impl Database {
         self.0.readers.read(|transaction, bodies| lookup::read(transaction, bodies, key))
     }
 
+    /// One row, if it is there, and the revision of the state that it was read from.
+    pub fn read_with_revision(&self, key: &RowKey) -> Result<(Option<Stored>, Revision), ReadError> {
+        self.0.readers.read(|transaction, bodies| {
+            let revision = find_head(transaction).map_err(query_error)?.revision;
+            Ok((lookup::read(transaction, bodies, key)?, revision))
+        })
+    }
+
     /// One page of a kind, in the order of namespace and name.
     pub fn list(&self, query: &Query) -> Result<Page, ReadError> {
         self.0.readers.read(|transaction, bodies| {
