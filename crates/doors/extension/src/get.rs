@@ -13,7 +13,7 @@ use crate::accept::Representation;
 use crate::object::Object;
 use crate::options::Freshness;
 use crate::refusal::{About, FieldError, Refusal};
-use crate::response::json_bytes;
+use crate::response::{hold, json_bytes};
 use crate::rows::check_reached;
 use crate::shared::{Shared, blocking, refuse_away, refuse_failure, refuse_read};
 use crate::target::ObjectPath;
@@ -43,6 +43,7 @@ pub(crate) async fn details(
     path: ObjectPath<'_>,
     freshness: Freshness,
 ) -> Result<Response, Refusal> {
+    let share = shared.take_turn(requester, "details").await?;
     let stored = read(shared, path, freshness).await?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     let details = requests::details(&shared.platform, requester, path.kind, namespace, name)
@@ -56,7 +57,8 @@ pub(crate) async fn details(
             status => *status = Value::Object(added),
         }
     }
-    Ok(json_bytes(serde_json::to_vec(&whole).expect("a JSON tree has string keys")))
+    let bytes = serde_json::to_vec(&whole).expect("a JSON tree has string keys");
+    Ok(hold(json_bytes(bytes), share))
 }
 
 pub(crate) async fn read(

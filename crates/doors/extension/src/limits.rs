@@ -7,6 +7,26 @@ use crate::fairness::Portions;
 /// The API server itself takes no larger body.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 
+/// Memory for bodies, in bytes: of each what is read, and what is made of it. A write of two KiB takes some forty KiB, so
+/// that hundreds of one name go on at once; the largest body that there is fits alone.
+pub(crate) const BODIES: Portions = Portions { all: 80 << 20, kept: 16 << 20, each: 20 << 20 };
+
+/// A write takes this of it, however small its body.
+pub(crate) const WRITE_BYTES: usize = 4 << 10;
+
+/// What may be made of one body: two brackets become some thirty bytes, and a field some hundred. What is written for
+/// people takes ten bytes for each of its own, and no object of ours is larger than a MiB.
+pub(crate) const DECODED_BYTES_MAX: usize = 16 << 20;
+
+/// What a body takes at once while it is decoded.
+pub(crate) const DECODED_STEP_BYTES: usize = 16 << 10;
+
+/// Scalars, lists and objects of a body in YAML, aliases followed. Clients of Kubernetes send JSON.
+pub(crate) const YAML_NODES_MAX: usize = 50_000;
+
+/// Warnings that a client is told, of keys given twice and fields that nobody knows. Each becomes a header.
+pub(crate) const WARNINGS_MAX: usize = 32;
+
 /// Names, options and a continue token fit many times over; groups and extra of a requester come in headers.
 pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 pub(crate) const HEADERS_MAX: usize = 256;
@@ -25,7 +45,7 @@ pub(crate) const SEND_BYTES_PER_STREAM: usize = 64 << 10;
 /// The controller-manager holds three watches a kind; every informer of a client holds one.
 pub(crate) const WATCHES: Portions = Portions { all: 2_000, kept: 500, each: 200 };
 
-/// Lists on their way. Each holds a page.
+/// Lists on their way, and details. Each holds a page, or an object with all that belongs to it.
 pub(crate) const LISTS: Portions = Portions { all: 64, kept: 16, each: 16 };
 
 /// A list waits this long for its turn. Clients come back by themselves.

@@ -212,6 +212,13 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
+    /// Its bytes are few enough, and what they say is too much.
+    pub(crate) fn decoded_too_large(limit: usize) -> Self {
+        let message =
+            format!("Request entity too large: it has too many fields, limit is {limit} bytes decoded");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
     pub(crate) fn too_many_requests(what: &str) -> Self {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,

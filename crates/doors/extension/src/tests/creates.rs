@@ -1,15 +1,21 @@
 //! Creating: every rule that Kubernetes would have checked for us, and those that are ours.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, WARNING};
+use axum::body::{Body, Bytes};
+use futures::StreamExt;
+use futures::stream::{self, FuturesUnordered};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{Method, StatusCode};
+use keelson_protection::Requester;
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::harness::{Answer, BACKUPS, POINTS, World, alice};
+use crate::limits::{BODIES, BODY_BYTES_MAX};
 
 fn backup(name: &str) -> Value {
     json!({
@@ -364,4 +370,54 @@ async fn a_create_asks_the_cluster_for_nothing_that_it_has_told_already() {
         stop.cancel();
     };
     tokio::join!(following, creating);
+}
+
+/// Any number of bodies was read at once, of whatever size.
+#[tokio::test]
+async fn who_sends_large_bodies_slowly_is_refused_in_time_and_keeps_nobody_from_writing() {
+    let world = World::start().await;
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let slow = || {
+        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let mallory = Requester { name: "mallory".to_owned(), ..alice() };
+        world.respond_to(Method::POST, BACKUPS, &headers, never, Some(mallory))
+    };
+    let mut sent: FuturesUnordered<_> = (0..32).map(|_| slow()).collect();
+    let mut refused = 0;
+    while let Ok(Some(answer)) = tokio::time::timeout(Duration::from_secs(1), sent.next()).await {
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(answer.headers().contains_key(RETRY_AFTER));
+        refused += 1;
+    }
+    let largest = BODIES.each / BODY_BYTES_MAX;
+    assert!((32 - largest..32).contains(&refused), "{refused} were refused at once");
+    for number in 0..20 {
+        let answer = world.post(BACKUPS, &backup(&format!("b{number}"))).await;
+        assert_eq!(answer.code, StatusCode::CREATED, "{}", answer.json);
+    }
+    drop(sent);
+    let again = tokio::time::timeout(Duration::from_secs(1), slow()).await;
+    assert!(again.is_err(), "what they held is given back: the next one is read");
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_is_refused_in_the_end_and_keeps_nobody_from_writing() {
+    let world = World::start().await;
+    let mut object = backup("b");
+    object["metadata"]["annotations"] = json!({"note": "x".repeat(200 << 10)});
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let (path, object) = (format!("{BACKUPS}?dryRun=All"), object.to_string());
+    let mut untaken = Vec::new();
+    let refused = loop {
+        let mallory = Requester { name: "mallory".to_owned(), ..alice() };
+        let answer = world.respond(Method::POST, &path, &headers, &object, Some(mallory)).await;
+        match answer.status() {
+            StatusCode::CREATED => untaken.push(answer),
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+    let most = BODIES.each / object.len();
+    assert!((10..most).contains(&untaken.len()), "{} of at most {most}", untaken.len());
+    assert_eq!(world.post(BACKUPS, &backup("c")).await.code, StatusCode::CREATED);
 }

@@ -231,11 +231,22 @@ impl World {
         body: &str,
         requester: Option<Requester>,
     ) -> Response {
+        self.respond_to(method, path, headers, Body::from(body.to_owned()), requester).await
+    }
+
+    pub(super) async fn respond_to(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+        requester: Option<Requester>,
+    ) -> Response {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(Body::from(body.to_owned())).expect("a request");
+        let mut request = request.body(body).expect("a request");
         if let Some(requester) = requester {
             request.extensions_mut().insert(requester);
         }

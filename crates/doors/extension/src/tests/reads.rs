@@ -3,9 +3,11 @@
 use std::io::Read;
 
 use http::{Method, StatusCode};
+use keelson_protection::Requester;
 use serde_json::{Value, json};
 
 use super::harness::{ALL_POINTS, Answer, POINTS, World, alice, points};
+use crate::limits::LISTS;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const PARTIAL: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
@@ -324,4 +326,27 @@ fn unpack(bytes: &[u8]) -> Vec<u8> {
     let mut unpacked = Vec::new();
     flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked).unwrap();
     unpacked
+}
+
+/// Nothing bounded how many were built, each as large as what was captured.
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_details_waits_for_his_turn_like_who_takes_no_lists() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let path = format!("{POINTS}/a/details");
+    let mut untaken = Vec::new();
+    for _ in 0..LISTS.each {
+        untaken.push(world.respond(Method::GET, &path, &[], "", Some(alice())).await);
+    }
+    assert!(untaken.iter().all(|answer| answer.status() == StatusCode::OK));
+    let answer = world.get(&path).await;
+    assert_eq!(
+        (answer.code, answer.headers.contains_key("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, true)
+    );
+    let bob = Requester { name: "bob".to_owned(), ..alice() };
+    let other = world.respond(Method::GET, &path, &[], "", Some(bob)).await;
+    assert_eq!(other.status(), StatusCode::OK);
+    drop(untaken);
+    assert_eq!(world.get(&path).await.code, StatusCode::OK);
 }
