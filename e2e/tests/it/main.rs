@@ -1,5 +1,6 @@
 //! Stories of bad input, told with the program as it ships on real control planes.
 
+mod accounts;
 mod attack;
 mod batches;
 mod cancel;
@@ -28,6 +29,7 @@ mod refusals;
 mod reports;
 mod repositories;
 mod restores;
+mod rights;
 mod rude;
 mod secrets;
 mod stage;
