@@ -61,10 +61,15 @@ pub(crate) fn decode_patch(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded,
         .map_err(|why| Refusal::bad_request(format!("the patch provided cannot be decoded: {why}")))
 }
 
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+/// The types of bodies that are taken where an object is.
+pub(crate) const BODY_TYPES: [&str; 2] = [JSON, YAML];
+
 fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     match media_type(headers).as_deref() {
-        Some("application/json" | "") => Ok(Format::Json),
-        Some("application/yaml") => Ok(Format::Yaml),
+        Some(JSON | "") => Ok(Format::Json),
+        Some(YAML) => Ok(Format::Yaml),
         Some(_) | None => Err(Refusal::unsupported_media_type()),
     }
 }

@@ -1,15 +1,19 @@
 //! Creating: every rule that Kubernetes would have checked for us, and those that are ours.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, WARNING};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use super::harness::{Answer, BACKUPS, POINTS, World, alice};
+use super::harness::{Answer, BACKUPS, POINTS, World, alice, request};
+use crate::server::Bounds;
 
 fn backup(name: &str) -> Value {
     json!({
@@ -364,4 +368,23 @@ async fn a_create_asks_the_cluster_for_nothing_that_it_has_told_already() {
         stop.cancel();
     };
     tokio::join!(following, creating);
+}
+
+/// The API server itself ends a request after a minute, and would not say whose fault it was.
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_that_it_did_and_does_nothing() {
+    let world = World::start().await;
+    world.believe().is_silent = true;
+    let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let create = request(Method::POST, BACKUPS, &headers, &backup("slow").to_string(), Some(alice()));
+    let response = world.extension.router_within(bounds).oneshot(create).await.unwrap();
+    let (parts, body) = response.into_parts();
+    assert_eq!(parts.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(parts.headers.contains_key(RETRY_AFTER));
+    let status: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!((&status["reason"], &status["code"]), (&json!("Timeout"), &json!(504)));
+    world.believe().is_silent = false;
+    assert_eq!(created(&world).await, Vec::<String>::new());
+    assert_eq!(world.post(BACKUPS, &backup("slow")).await.code, StatusCode::CREATED);
 }
