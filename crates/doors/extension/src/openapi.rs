@@ -113,7 +113,7 @@ fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
         paths.push((format!("/apis/{}/{}", kind.api_version(), kind.plural), everywhere));
     }
     let home = home(kind);
-    let (mut collection, mut single) = (collection(kind), single(kind));
+    let (mut collection, mut single) = (collection_path(kind), object_path(kind));
     let name = path_parameter("name");
     if kind.is_namespaced() {
         collection["parameters"] = json!([path_parameter("namespace")]);
@@ -132,7 +132,7 @@ fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
 }
 
 /// What may be done where the objects of a kind live.
-fn collection(kind: &KindInfo) -> Value {
+fn collection_path(kind: &KindInfo) -> Value {
     let mut path = json!({});
     if kind.allows(Verb::List) {
         path["get"] = list_operation(kind, &scoped(kind));
@@ -153,7 +153,7 @@ fn collection(kind: &KindInfo) -> Value {
 }
 
 /// What may be done to one object.
-fn single(kind: &KindInfo) -> Value {
+fn object_path(kind: &KindInfo) -> Value {
     let mut path = json!({"patch": patch_operation(kind)});
     path["patch"]["parameters"] = query_parameters(WRITE);
     if kind.allows(Verb::Get) {
