@@ -37,12 +37,17 @@ pub(crate) enum Format {
 /// The media type of merge patches.
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+/// The types of bodies that are taken where an object is.
+pub(crate) const BODY_TYPES: [&str; 2] = [JSON, YAML];
+
 impl Format {
     /// Of an object, or of options.
     pub(crate) fn of_object(headers: &HeaderMap) -> Result<Self, Refusal> {
         match media_type(headers).as_deref() {
-            Some("application/json" | "") => Ok(Self::Json),
-            Some("application/yaml") => Ok(Self::Yaml),
+            Some(JSON | "") => Ok(Self::Json),
+            Some(YAML) => Ok(Self::Yaml),
             Some(_) | None => Err(Refusal::unsupported_media_type()),
         }
     }

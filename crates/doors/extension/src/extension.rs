@@ -112,7 +112,11 @@ impl Extension {
     /// All paths. A request counts as authenticated if a `Requester` lies in its extensions, which no client can
     /// put there.
     pub fn router(&self) -> Router {
-        router(Arc::clone(&self.shared))
+        self.router_within(Bounds::default())
+    }
+
+    pub(crate) fn router_within(&self, bounds: Bounds) -> Router {
+        router(Arc::clone(&self.shared), bounds.request)
     }
 
     /// Learns which certificate the API server's front proxy shows. Until then every request is refused.
@@ -140,7 +144,7 @@ impl Extension {
         listener: TcpListener,
         certificates: Arc<ServingCertificates>,
     ) {
-        let (router, shared) = (self.router(), Arc::clone(&self.shared));
+        let (router, shared) = (self.router_within(bounds), Arc::clone(&self.shared));
         let serving = server::serve(listener, router, shared, Arc::clone(&certificates), bounds);
         let upkeep = async {
             tokio::join!(self.reload_trust(), self.renew_certificates(&certificates));

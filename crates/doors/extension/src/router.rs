@@ -4,6 +4,7 @@
 //! everybody's to read; all else takes a requester.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,7 +22,6 @@ use tower_http::compression::CompressionLayer;
 use crate::accept::choose_representation;
 use crate::body::{Format, receive};
 use crate::control_plane::is_namespace_controller;
-use crate::limits::REQUEST_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
 use crate::refusal::Refusal;
 use crate::response::{WorthCompressing, hold};
@@ -31,14 +31,18 @@ use crate::target::{ObjectPath, Operation, Published, Target};
 use crate::view::View;
 use crate::{create, delete, get, list, patch, watch};
 
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+/// All paths. What is not answered within `patience` is answered that it took too long.
+pub(crate) fn router(shared: Arc<Shared>, patience: Duration) -> Router {
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(WorthCompressing);
+    let answer = move |State(shared): State<Arc<Shared>>, request: Request| async move {
+        answer(&shared, request, patience).await
+    };
     Router::new().fallback(answer).with_state(shared).layer(compression)
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, route(&shared, request)).await {
+async fn answer(shared: &Arc<Shared>, request: Request, patience: Duration) -> Response {
+    match tokio::time::timeout(patience, route(shared, request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.into_response(),
         Err(_) => Refusal::timed_out().into_response(),

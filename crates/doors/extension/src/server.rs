@@ -25,13 +25,13 @@ use crate::authentication::PeerCertificates;
 use crate::certificates::ServingCertificates;
 use crate::limits::{
     CONNECTIONS_MAX, DRAIN_TIMEOUT, FAREWELL, FIRST_REQUEST_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT,
-    HEADERS_MAX, NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, SEND_BYTES_PER_STREAM, STRANGER_LIFE,
-    STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
+    HEADERS_MAX, NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, REQUEST_TIMEOUT, SEND_BYTES_PER_STREAM,
+    STRANGER_LIFE, STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::room::{Place, Room};
 use crate::shared::Shared;
 
-/// How many connections there may be, and how long they may take to come to the point.
+/// How many connections there may be, how long they may take to come to the point, and how long we may.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) newcomers: usize,
@@ -39,6 +39,8 @@ pub(crate) struct Bounds {
     pub(crate) strangers: usize,
     pub(crate) first_request: Duration,
     pub(crate) stranger_life: Duration,
+    /// From a request to its answer.
+    pub(crate) request: Duration,
 }
 
 impl Default for Bounds {
@@ -49,6 +51,7 @@ impl Default for Bounds {
             strangers: STRANGERS_MAX,
             first_request: FIRST_REQUEST_TIMEOUT,
             stranger_life: STRANGER_LIFE,
+            request: REQUEST_TIMEOUT,
         }
     }
 }

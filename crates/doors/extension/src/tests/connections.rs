@@ -30,8 +30,14 @@ const SHORT: Duration = Duration::from_millis(200);
 /// What a client waits for an answer before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const BOUNDS: Bounds =
-    Bounds { newcomers: 2, front_proxy: 1, strangers: 2, first_request: LONG, stranger_life: LONG };
+const BOUNDS: Bounds = Bounds {
+    newcomers: 2,
+    front_proxy: 1,
+    strangers: 2,
+    first_request: LONG,
+    stranger_life: LONG,
+    request: LONG,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";

@@ -8,14 +8,17 @@ use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use super::harness::{Answer, BACKUPS, POINTS, World, alice};
+use super::harness::{Answer, BACKUPS, POINTS, World, alice, request};
 use crate::limits::{BODIES, BODY_BYTES_MAX};
+use crate::server::Bounds;
 
 fn backup(name: &str) -> Value {
     json!({
@@ -420,4 +423,24 @@ async fn who_takes_no_answers_is_refused_in_the_end_and_keeps_nobody_from_writin
     let most = BODIES.each / object.len();
     assert!((10..most).contains(&untaken.len()), "{} of at most {most}", untaken.len());
     assert_eq!(world.post(BACKUPS, &backup("c")).await.code, StatusCode::CREATED);
+}
+
+/// The API server itself ends a request after a minute, and would not say whose fault it was.
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_that_it_did_and_does_nothing() {
+    let world = World::start().await;
+    world.believe().is_silent = true;
+    let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let body = Body::from(backup("slow").to_string());
+    let create = request(Method::POST, BACKUPS, &headers, body, Some(alice()));
+    let response = world.extension.router_within(bounds).oneshot(create).await.unwrap();
+    let (parts, body) = response.into_parts();
+    assert_eq!(parts.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(parts.headers.contains_key(RETRY_AFTER));
+    let status: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!((&status["reason"], &status["code"]), (&json!("Timeout"), &json!(504)));
+    world.believe().is_silent = false;
+    assert_eq!(created(&world).await, Vec::<String>::new());
+    assert_eq!(world.post(BACKUPS, &backup("slow")).await.code, StatusCode::CREATED);
 }

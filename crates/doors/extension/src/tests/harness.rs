@@ -36,6 +36,8 @@ pub(super) struct Beliefs {
     pub(super) namespaces: BTreeMap<String, bool>,
     /// Resources that nobody may use.
     pub(super) denied: Vec<&'static str>,
+    /// Whether it answers nothing at all.
+    pub(super) is_silent: bool,
     /// Every access review that was asked for.
     pub(super) reviews: Vec<Value>,
     /// Every request, as `GET api/v1/namespaces/shop`.
@@ -242,14 +244,7 @@ impl World {
         body: Body,
         requester: Option<Requester>,
     ) -> Response {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut request = request.body(body).expect("a request");
-        if let Some(requester) = requester {
-            request.extensions_mut().insert(requester);
-        }
+        let request = request(method, path, headers, body, requester);
         self.extension.router().oneshot(request).await.expect("an answer")
     }
 
@@ -263,6 +258,25 @@ impl World {
         assert_eq!(response.status(), StatusCode::OK, "{path_and_query}");
         Events { stream: response.into_body().into_data_stream(), buffer: Vec::new(), largest: 0 }
     }
+}
+
+/// A request as the connection hands it on.
+pub(super) fn request(
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+    requester: Option<Requester>,
+) -> Request {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(body).expect("a request");
+    if let Some(requester) = requester {
+        request.extensions_mut().insert(requester);
+    }
+    request
 }
 
 /// The lines of a watch.
@@ -321,6 +335,9 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.expect("a whole body").to_bytes();
     let sent: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    if beliefs.lock().unwrap().is_silent {
+        return std::future::pending().await;
+    }
     let mut beliefs = beliefs.lock().unwrap();
     let path = parts.uri.path().trim_matches('/').to_owned();
     let segments: Vec<&str> = path.split('/').collect();

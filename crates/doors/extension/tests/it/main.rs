@@ -7,6 +7,7 @@ mod controllers;
 mod environment;
 mod informers;
 mod kubectl;
+mod openapi;
 mod registration;
 mod stranger;
 mod tenants;
