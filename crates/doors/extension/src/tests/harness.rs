@@ -250,7 +250,7 @@ impl World {
         let headers = [(ACCEPT.as_str(), accept)];
         let response = self.respond(Method::GET, path_and_query, &headers, "", Some(alice())).await;
         assert_eq!(response.status(), StatusCode::OK, "{path_and_query}");
-        Events { stream: response.into_body().into_data_stream(), buffer: Vec::new(), largest: 0 }
+        Events::of(response.into_body())
     }
 }
 
@@ -263,6 +263,10 @@ pub(super) struct Events {
 }
 
 impl Events {
+    pub(super) fn of(body: Body) -> Self {
+        Self { stream: body.into_data_stream(), buffer: Vec::new(), largest: 0 }
+    }
+
     /// The next event, or None at the end of the watch.
     pub(super) async fn next(&mut self) -> Option<Value> {
         loop {

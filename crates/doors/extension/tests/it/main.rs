@@ -8,5 +8,6 @@ mod environment;
 mod informers;
 mod kubectl;
 mod registration;
+mod rotation;
 mod stranger;
 mod tenants;
