@@ -49,7 +49,7 @@ impl Shares {
     }
 
     pub(crate) fn take(self: &Arc<Self>, requester: &Requester) -> Option<Share> {
-        let name = requester.name.as_str();
+        let name = requester.name();
         let Portions { all, kept, each } = self.portions;
         let holder = holder(name);
         let mut taken = self.lock();
@@ -117,15 +117,17 @@ fn holder(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use keelson_protection::User;
+
     use super::*;
 
     fn requester(name: &str) -> Requester {
-        Requester {
+        Requester::User(User {
             name: name.to_owned(),
             uid: String::new(),
             groups: Vec::new(),
             extra: std::collections::BTreeMap::new(),
-        }
+        })
     }
 
     fn take_all(shares: &Arc<Shares>, name: &str) -> Vec<Share> {

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::{Clock, ManualClock};
-use keelson_protection::{Platform, Requester, Settings};
+use keelson_protection::{Platform, Requester, Settings, User};
 use keelson_resources::{KindInfo, find_kind};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
@@ -294,12 +294,16 @@ pub(super) fn points() -> &'static KindInfo {
 }
 
 pub(super) fn alice() -> Requester {
-    Requester {
-        name: "alice".to_owned(),
+    user("alice")
+}
+
+pub(super) fn user(name: &str) -> Requester {
+    Requester::User(User {
+        name: name.to_owned(),
         uid: "u-1".to_owned(),
         groups: vec!["system:authenticated".to_owned()],
         extra: BTreeMap::new(),
-    }
+    })
 }
 
 fn fake_client(beliefs: Arc<Mutex<Beliefs>>) -> kube::Client {
