@@ -75,5 +75,5 @@ pub use ownership::OwnershipError;
 pub use platform::{CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, Settings, TakenApi};
 pub use records::{Body, DecodeRecordError, Record, random_suffix};
 pub use repositories::RepositoriesError;
-pub use requester::Requester;
+pub use requester::{Requester, User};
 pub use service::run;

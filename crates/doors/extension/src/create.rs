@@ -301,7 +301,7 @@ fn denial(requester: &Requester, reference: &Reference) -> String {
         reference.name.as_ref().map(|name| format!(" (its spec names \"{name}\")")).unwrap_or_default();
     format!(
         "User \"{}\" cannot {} resource \"{}\" in API group \"{}\" {place}{name}",
-        requester.name,
+        requester.name(),
         reference.verb.as_str(),
         reference.resource,
         reference.group,

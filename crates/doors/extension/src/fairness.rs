@@ -65,7 +65,7 @@ impl Shares {
 
     /// So many of them, or none.
     pub(crate) fn take_many(self: &Arc<Self>, requester: &Requester, amount: usize) -> Option<Share> {
-        let holder = Holder::of(&requester.name);
+        let holder = Holder::of(requester.name());
         self.book(&holder, amount).then(|| Share { shares: Arc::clone(self), holder, amount })
     }
 

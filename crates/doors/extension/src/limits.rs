@@ -128,11 +128,19 @@ pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
 /// The front proxy's authority is read again this often.
 pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lives of our certificates. A serving certificate is replaced when a third of its life is left.
-pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Lives of our certificates. Each is replaced when a third of its life is left.
+pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const AUTHORITY_RENEW_AFTER: Duration = Duration::from_secs(240 * 24 * 3600);
 pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
 pub(crate) const SERVING_LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// For so long a new authority stands in the APIServices before it signs. They are written within seconds; an API server
+/// that was away for a night is back.
+pub(crate) const AUTHORITY_TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// What we sign is valid from so long before: there are clocks that lag.
+pub(crate) const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(24 * 3600);
 
 /// Clients are asked to come back after this.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;

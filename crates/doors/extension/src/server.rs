@@ -11,6 +11,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use keelson_protection::Requester;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -236,10 +237,10 @@ impl Connections {
         let service = service_fn(|request: http::Request<Incoming>| {
             asked.cancel();
             let mut request = request.map(Body::new);
-            if let Some(requester) =
+            if let Some(user) =
                 self.shared.front_proxy.authenticate(&peer, request.headers(), self.shared.now())
             {
-                request.extensions_mut().insert(requester);
+                request.extensions_mut().insert(Requester::User(user));
             }
             self.router.clone().oneshot(request)
         });

@@ -9,6 +9,7 @@ mod documents;
 mod harness;
 mod patches;
 mod reads;
+mod rotation;
 mod shutdown;
 mod trail;
 mod watches;

@@ -1,6 +1,6 @@
 //! Imports: two clusters and one share. The one exports by a policy, the other imports by the receive string.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::{World, copy, files};
+use crate::fixture::{World, copy, files, user};
 use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile, set_passphrase};
 
 const EXPORTING: &str = "nightly";
@@ -211,17 +211,16 @@ async fn retire_export(source: &World, application: &str, policy: &str) -> Resul
 
 /// Somebody without a right of his own.
 fn dana() -> Requester {
-    let groups = vec!["system:authenticated".to_owned()];
-    Requester { name: "dana".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() }
+    user("dana")
 }
 
 async fn may_read_secrets(world: &World, who: &Requester, namespace: &str) -> Result<()> {
-    let metadata = json!({ "name": who.name, "namespace": namespace });
+    let metadata = json!({ "name": who.name(), "namespace": namespace });
     let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] });
     let role = json!({ "metadata": metadata, "rules": [rule] });
     let binding = json!({ "metadata": metadata,
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": who.name },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who.name }] });
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": who.name() },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who.name() }] });
     let cluster = world.platform.cluster();
     cluster.apply_object(&Kind::namespaced(RBAC, "Role", "roles"), &role).await?;
     cluster.apply_object(&Kind::namespaced(RBAC, "RoleBinding", "rolebindings"), &binding).await?;

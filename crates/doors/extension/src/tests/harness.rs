@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::{Clock, ManualClock};
-use keelson_protection::{Platform, Requester, Settings};
+use keelson_protection::{Platform, Requester, Settings, User};
 use keelson_resources::{KindInfo, find_kind};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
@@ -256,7 +256,7 @@ impl World {
         let headers = [(ACCEPT.as_str(), accept)];
         let response = self.respond(Method::GET, path_and_query, &headers, "", Some(alice())).await;
         assert_eq!(response.status(), StatusCode::OK, "{path_and_query}");
-        Events { stream: response.into_body().into_data_stream(), buffer: Vec::new(), largest: 0 }
+        Events::of(response.into_body())
     }
 }
 
@@ -288,6 +288,10 @@ pub(super) struct Events {
 }
 
 impl Events {
+    pub(super) fn of(body: Body) -> Self {
+        Self { stream: body.into_data_stream(), buffer: Vec::new(), largest: 0 }
+    }
+
     /// The next event, or None at the end of the watch.
     pub(super) async fn next(&mut self) -> Option<Value> {
         loop {
@@ -315,12 +319,16 @@ pub(super) fn points() -> &'static KindInfo {
 }
 
 pub(super) fn alice() -> Requester {
-    Requester {
-        name: "alice".to_owned(),
+    user("alice")
+}
+
+pub(super) fn user(name: &str) -> Requester {
+    Requester::User(User {
+        name: name.to_owned(),
         uid: "u-1".to_owned(),
         groups: vec!["system:authenticated".to_owned()],
         extra: BTreeMap::new(),
-    }
+    })
 }
 
 fn fake_client(beliefs: Arc<Mutex<Beliefs>>) -> kube::Client {

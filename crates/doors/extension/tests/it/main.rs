@@ -9,5 +9,6 @@ mod informers;
 mod kubectl;
 mod openapi;
 mod registration;
+mod rotation;
 mod stranger;
 mod tenants;
