@@ -20,7 +20,7 @@ use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
-use crate::limits::{LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
+use crate::limits::{DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
@@ -88,6 +88,7 @@ impl Extension {
             documents: Documents::new(),
             watches: Shares::new(WATCHES),
             lists: Shares::new(LISTS),
+            details: Shares::new(DETAILS),
             readiness: Arc::default(),
             shutdown,
         };

@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) documents: Documents,
     pub(crate) watches: Arc<Shares>,
     pub(crate) lists: Arc<Shares>,
+    pub(crate) details: Arc<Shares>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) shutdown: CancellationToken,
 }
