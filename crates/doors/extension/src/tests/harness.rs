@@ -121,6 +121,11 @@ impl World {
         self.beliefs.lock().unwrap()
     }
 
+    /// The API server answers a path, without the slashes at its ends, with this from now on.
+    pub(super) fn answer_with(&self, path: &str, object: Value) {
+        self.believe().objects.insert(path.to_owned(), object);
+    }
+
     pub(super) fn database(&self) -> Database {
         self.platform.database(points()).expect("a catalog")
     }

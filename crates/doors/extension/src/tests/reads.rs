@@ -242,16 +242,6 @@ async fn versions_are_answered_as_reflectors_expect() {
     assert_eq!(world.get(&format!("{POINTS}?resourceVersion={head}")).await.names(), ["a", "b"]);
 }
 
-#[tokio::test]
-async fn details_add_to_the_status() {
-    let world = World::start().await;
-    world.put("shop", "a", &[], bound());
-    let answer = world.get(&format!("{POINTS}/a/details")).await;
-    assert_eq!(answer.code, StatusCode::OK);
-    assert_eq!(answer.json["status"]["state"], "Bound");
-    assert!(answer.json["status"].as_object().unwrap().len() > 1, "{}", answer.json["status"]);
-}
-
 /// It made every list and watch of its kind fail, and with them the controllers that follow all kinds.
 #[tokio::test]
 async fn an_object_that_cannot_be_read_is_shown_among_others_by_its_metadata() {
