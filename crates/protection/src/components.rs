@@ -13,9 +13,10 @@ use keelson_model::names::label;
 use keelson_repository::{NamedStream, Reader};
 use keelson_resources::LocalReference;
 use keelson_resources::apps::application::ApplicationDetails;
-use keelson_resources::apps::{
-    ArtifactDetails, ArtifactInfo, ComponentObject, ComponentVolume, Components, Incomplete, whole_gigabytes,
+use keelson_resources::apps::components::{
+    ComponentObject, ComponentVolume, Components, Incomplete, whole_gigabytes,
 };
+use keelson_resources::apps::{ArtifactDetails, ArtifactInfo};
 use keelson_workload::{
     Component, Inventory, InventoryGap, Layer, ListedClaim, ListedObject, NamespaceName, decode_objects,
 };

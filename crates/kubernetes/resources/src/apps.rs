@@ -2,7 +2,7 @@
 
 pub mod application;
 pub mod cluster_restore_point;
-mod components;
+pub mod components;
 pub mod restore_point;
 pub mod restore_point_content;
 
@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::components::{ComponentObject, ComponentVolume, Components, Incomplete, whole_gigabytes};
+use self::components::{Components, Incomplete};
 use crate::parts::{LocalReference, Time};
 use crate::schema::open_object;
 

@@ -127,3 +127,21 @@ async fn an_application_that_cannot_be_looked_at_says_why() {
         assert_eq!((answer.code, &details["components"]), (StatusCode::OK, &nothing()), "{name}");
     }
 }
+
+/// Each of them may hold what it reads for half a minute.
+#[tokio::test(start_paused = true)]
+async fn details_that_cost_something_are_made_for_few_at_a_time_and_end() {
+    let world = World::start().await;
+    world.believe().silent.push("api");
+    application(&world, "shop", "shop", "Active");
+    let path = format!("{APPLICATIONS}/shop/applications/shop/details");
+    let (one, other, third) = tokio::join!(world.get(&path), world.get(&path), world.get(&path));
+    let (refused, made): (Vec<_>, Vec<_>) =
+        [one, other, third].into_iter().partition(|answer| answer.code == StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!((refused.len(), made.len()), (1, 2), "{refused:?} {made:?}");
+    assert_eq!(refused[0].message(), "too many details, try again later");
+    for answer in made {
+        let why = &answer.json["status"]["appDetails"]["incomplete"][0]["message"];
+        assert_eq!(*why, "the time for an answer was over after 30 s");
+    }
+}

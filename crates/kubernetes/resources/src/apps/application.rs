@@ -4,7 +4,7 @@ use keelson_model::names::group;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{Components, Incomplete};
+use super::components::{Components, Incomplete};
 use crate::kind::{AGE, CATEGORIES, NAME, READ_VERBS, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, ResourceScope, no_references, no_rules};
 use crate::parts::LocalReference;
