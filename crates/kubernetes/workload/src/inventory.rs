@@ -15,7 +15,7 @@ use crate::objects::CapturedObject;
 /// Objects of one kind: a page of a list. Whoever wants all of them lists the kind.
 pub const KIND_OBJECTS_MAX: usize = 500;
 /// Objects of all kinds: some 8 MiB of an answer where every name is as long as a name can be.
-pub const INVENTORY_OBJECTS_MAX: usize = 5_000;
+const INVENTORY_OBJECTS_MAX: usize = 5_000;
 /// What is missing is told one by one up to this.
 const GAPS_MAX: usize = 100;
 /// Claims of which it is noted which pod mounts them: as many as could be listed.

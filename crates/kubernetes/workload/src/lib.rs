@@ -37,9 +37,7 @@ pub use format::{
     CHUNK_BYTES, DecodeObjectsError, FRAME_BYTES_MAX, OBJECT_BYTES_MAX, ObjectEncoder, decode_objects,
 };
 pub use impersonation::{Impersonation, ImpersonationRefused, Requester};
-pub use inventory::{
-    INVENTORY_OBJECTS_MAX, Inventory, InventoryGap, KIND_OBJECTS_MAX, ListedClaim, ListedObject,
-};
+pub use inventory::{Inventory, InventoryGap, KIND_OBJECTS_MAX, ListedClaim, ListedObject};
 pub use kinds::{Kind, Scope};
 pub use layers::Layer;
 pub use names::{InvalidName, NamespaceName, NamespacedName};
