@@ -17,6 +17,7 @@ mod backup;
 mod batch;
 mod cancel;
 mod cluster_scope;
+mod components;
 mod contents;
 mod engine;
 mod events;

@@ -10,6 +10,7 @@ mod command_line;
 mod configuration;
 mod damage;
 mod departures;
+mod details;
 mod discovery;
 mod drill_reports;
 mod ending;

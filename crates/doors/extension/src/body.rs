@@ -160,12 +160,12 @@ fn decode(format: Format, bytes: &[u8], share: &mut Share) -> Result<Decoded, Re
 /// Decodes where nobody else asks for anything.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn decode_alone(format: Format, bytes: &[u8]) -> Result<Decoded, Refusal> {
-    let nobody = Requester {
+    let nobody = Requester::User(keelson_protection::User {
         name: String::new(),
         uid: String::new(),
         groups: Vec::new(),
         extra: std::collections::BTreeMap::new(),
-    };
+    });
     let share = Shares::new(crate::limits::BODIES).take_many(&nobody, bytes.len() + WRITE_BYTES);
     let mut share = share.ok_or_else(|| Refusal::too_many_requests("bodies"))?;
     decode(format, bytes, &mut share)

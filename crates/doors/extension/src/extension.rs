@@ -21,7 +21,7 @@ use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
-use crate::limits::{BODIES, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
+use crate::limits::{BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
@@ -103,6 +103,7 @@ impl Extension {
             watches: Shares::new(WATCHES),
             lists: Shares::new(LISTS),
             bodies: Shares::new(BODIES),
+            details: Shares::new(DETAILS),
             readiness: Arc::default(),
             shutdown,
         };

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use keelson_catalog::{CommitError, RowKey, RowKind, Stored};
+use keelson_model::names::group;
 use keelson_model::{Classified, ErrorClass};
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, RequestError};
+use keelson_resources::KindInfo;
 use serde_json::Value;
 
 use crate::accept::Representation;
+use crate::fairness::Share;
+use crate::limits::LIST_PATIENCE;
 use crate::object::Object;
 use crate::options::Freshness;
 use crate::refusal::{About, FieldError, Refusal};
@@ -46,6 +50,7 @@ pub(crate) async fn details(
     let share = shared.take_turn(requester, "details").await?;
     let stored = read(shared, path, freshness).await?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
+    let _share = take_share(shared, requester, path.kind).await?;
     let details = requests::details(&shared.platform, requester, path.kind, namespace, name)
         .await
         .map_err(|error| refuse_request(About { kind: path.kind, name }, &error))?;
@@ -59,6 +64,19 @@ pub(crate) async fn details(
     }
     let bytes = serde_json::to_vec(&whole).expect("a JSON tree has string keys");
     Ok(hold(json_bytes(bytes), share))
+}
+
+/// Details that cost something are made for few at a time.
+async fn take_share(
+    shared: &Shared,
+    requester: &Requester,
+    kind: &KindInfo,
+) -> Result<Option<Share>, Refusal> {
+    if kind.group == group::ACTIONS {
+        return Ok(None);
+    }
+    let share = shared.details.take_within(requester, LIST_PATIENCE).await;
+    share.map(Some).ok_or_else(|| Refusal::too_many_requests("details"))
 }
 
 pub(crate) async fn read(

@@ -48,7 +48,11 @@ pub(crate) const WATCHES: Portions = Portions { all: 2_000, kept: 500, each: 200
 /// Lists on their way, and details. Each holds a page, or an object with all that belongs to it.
 pub(crate) const LISTS: Portions = Portions { all: 64, kept: 16, each: 16 };
 
-/// A list waits this long for its turn. Clients come back by themselves.
+/// Details that are made at the moment. Each reads what is in a namespace, or a part of a repository, for up to half a
+/// minute; those of actions are at hand and count for nothing.
+pub(crate) const DETAILS: Portions = Portions { all: 6, kept: 0, each: 2 };
+
+/// A list, and details, wait this long for their turn. Clients come back by themselves.
 pub(crate) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// From the opening of a connection to its first request, the handshake included. Clients connect when they have

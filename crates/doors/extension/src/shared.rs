@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) lists: Arc<Shares>,
     /// Memory, in bytes.
     pub(crate) bodies: Arc<Shares>,
+    pub(crate) details: Arc<Shares>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) shutdown: CancellationToken,
 }

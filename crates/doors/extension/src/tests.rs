@@ -5,6 +5,7 @@ mod access;
 mod connections;
 mod creates;
 mod deletes;
+mod details;
 mod documents;
 mod harness;
 mod patches;

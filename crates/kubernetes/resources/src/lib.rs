@@ -11,6 +11,7 @@ mod fingerprint;
 pub mod fuzz;
 mod kind;
 mod parts;
+mod quantity;
 mod schema;
 
 pub mod actions;

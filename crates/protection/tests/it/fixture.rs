@@ -256,8 +256,19 @@ impl World {
         kind: &str,
         at: (&str, &str),
     ) -> Result<Value> {
+        self.details_in("actionDetails", requester, kind, at).await
+    }
+
+    /// What the sub-resource says in a field of the status.
+    pub(crate) async fn details_in(
+        &self,
+        field: &str,
+        requester: &Requester,
+        kind: &str,
+        at: (&str, &str),
+    ) -> Result<Value> {
         let mut details = requests::details(&self.platform, requester, kind_info(kind), at.0, at.1).await?;
-        Ok(details["actionDetails"].take())
+        Ok(details[field].take())
     }
 
     pub(crate) fn list(&self, kind: &str) -> Result<Vec<Record>> {

@@ -1,6 +1,7 @@
 //! What is taken of bodies, what is made of them, and what is refused.
 
 use http::HeaderValue;
+use keelson_protection::User;
 use serde_json::json;
 
 use super::*;
@@ -10,13 +11,17 @@ fn headers(content_type: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
 }
 
-fn alice() -> Requester {
-    Requester {
-        name: "alice".to_owned(),
+fn user(name: &str) -> Requester {
+    Requester::User(User {
+        name: name.to_owned(),
         uid: String::new(),
         groups: Vec::new(),
         extra: std::collections::BTreeMap::new(),
-    }
+    })
+}
+
+fn alice() -> Requester {
+    user("alice")
 }
 
 fn code(refused: Result<impl fmt::Debug, Refusal>) -> u16 {
@@ -70,7 +75,7 @@ fn a_body_for_which_there_is_no_memory_is_refused_and_asked_for_again() {
     let shares = Shares::new(BODIES);
     let mut others: Vec<Share> = (0..64)
         .filter_map(|number| {
-            let other = Requester { name: format!("other-{number}"), ..alice() };
+            let other = user(&format!("other-{number}"));
             shares.take_many(&other, BODY_BYTES_MAX)
         })
         .collect();

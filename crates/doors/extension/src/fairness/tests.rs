@@ -1,15 +1,17 @@
 //! How much those who take all they get leave to others.
 
+use keelson_protection::User;
+
 use super::*;
 use crate::limits::{BODIES, BODY_BYTES_MAX, DECODED_BYTES_MAX, DECODED_STEP_BYTES, WRITE_BYTES};
 
 fn requester(name: &str) -> Requester {
-    Requester {
+    Requester::User(User {
         name: name.to_owned(),
         uid: String::new(),
         groups: Vec::new(),
         extra: std::collections::BTreeMap::new(),
-    }
+    })
 }
 
 fn take_all(shares: &Arc<Shares>, name: &str) -> Vec<Share> {

@@ -9,14 +9,13 @@ use futures::stream::{self, FuturesUnordered};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
-use keelson_protection::Requester;
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::harness::{Answer, BACKUPS, POINTS, World, alice, request};
+use super::harness::{Answer, BACKUPS, POINTS, World, alice, request, user};
 use crate::limits::{BODIES, BODY_BYTES_MAX};
 use crate::server::Bounds;
 
@@ -382,7 +381,7 @@ async fn who_sends_large_bodies_slowly_is_refused_in_time_and_keeps_nobody_from_
     let headers = [(CONTENT_TYPE.as_str(), "application/json")];
     let slow = || {
         let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        let mallory = Requester { name: "mallory".to_owned(), ..alice() };
+        let mallory = user("mallory");
         world.respond_to(Method::POST, BACKUPS, &headers, never, Some(mallory))
     };
     let mut sent: FuturesUnordered<_> = (0..32).map(|_| slow()).collect();
@@ -412,7 +411,7 @@ async fn who_takes_no_answers_is_refused_in_the_end_and_keeps_nobody_from_writin
     let (path, object) = (format!("{BACKUPS}?dryRun=All"), object.to_string());
     let mut untaken = Vec::new();
     let refused = loop {
-        let mallory = Requester { name: "mallory".to_owned(), ..alice() };
+        let mallory = user("mallory");
         let answer = world.respond(Method::POST, &path, &headers, &object, Some(mallory)).await;
         match answer.status() {
             StatusCode::CREATED => untaken.push(answer),

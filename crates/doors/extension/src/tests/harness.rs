@@ -38,6 +38,8 @@ pub(super) struct Beliefs {
     pub(super) denied: Vec<&'static str>,
     /// Whether it answers nothing at all.
     pub(super) is_silent: bool,
+    /// Paths of which an answer begins and never ends.
+    pub(super) silent: Vec<&'static str>,
     /// Every access review that was asked for.
     pub(super) reviews: Vec<Value>,
     /// Every request, as `GET api/v1/namespaces/shop`.
@@ -121,6 +123,11 @@ impl World {
 
     pub(super) fn believe(&self) -> std::sync::MutexGuard<'_, Beliefs> {
         self.beliefs.lock().unwrap()
+    }
+
+    /// The API server answers a path, without the slashes at its ends, with this from now on.
+    pub(super) fn answer_with(&self, path: &str, object: Value) {
+        self.believe().objects.insert(path.to_owned(), object);
     }
 
     pub(super) fn database(&self) -> Database {
@@ -351,7 +358,11 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
     let segments: Vec<&str> = path.split('/').collect();
     beliefs.asked.push(format!("{} {path}", parts.method));
     let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
+    let is_silent = beliefs.silent.contains(&path.as_str());
     match (&parts.method, segments.as_slice()) {
+        (&Method::GET, _) if is_silent => {
+            Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()).into_response()
+        }
         (&Method::GET, ["api", "v1", "namespaces"]) if is_watch => {
             Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()).into_response()
         }
