@@ -93,9 +93,12 @@ pub(crate) async fn receive(
         return Err(Refusal::body_too_large(BODY_BYTES_MAX));
     }
     let share = bodies.take_many(requester, most + WRITE_BYTES);
-    let share = share.ok_or_else(|| Refusal::too_many_requests("bodies"))?;
+    let mut share = share.ok_or_else(|| Refusal::too_many_requests("bodies"))?;
     let read = tokio::time::timeout(BODY_TIMEOUT, read(body, most)).await;
-    Ok(Received { bytes: read.map_err(|_| Refusal::timed_out())??, share })
+    let mut bytes = read.map_err(|_| Refusal::timed_out())??;
+    bytes.shrink_to_fit();
+    share.shrink(most - bytes.len());
+    Ok(Received { bytes, share })
 }
 
 /// Into one piece: one that comes byte by byte takes no more than one that comes at once.

@@ -124,20 +124,27 @@ impl Share {
         }
         is_free
     }
-}
 
-impl Drop for Share {
-    fn drop(&mut self) {
+    /// Gives so much of it back.
+    pub(crate) fn shrink(&mut self, amount: usize) {
+        let amount = amount.min(self.amount);
+        self.amount -= amount;
         let mut taken = self.shares.lock();
-        taken.all -= self.amount;
+        taken.all -= amount;
         if let Some(held) = taken.of.get_mut(&self.holder.name) {
-            *held -= self.amount;
+            *held -= amount;
             if *held == 0 {
                 taken.of.remove(&self.holder.name);
             }
         }
         drop(taken);
         self.shares.returned.notify_waiters();
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink(self.amount);
     }
 }
 

@@ -47,10 +47,9 @@ pub(crate) async fn details(
     path: ObjectPath<'_>,
     freshness: Freshness,
 ) -> Result<Response, Refusal> {
-    let share = shared.take_turn(requester, "details").await?;
     let stored = read(shared, path, freshness).await?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
-    let _share = take_share(shared, requester, path.kind).await?;
+    let share = take_turn(shared, requester, path.kind).await?;
     let details = requests::details(&shared.platform, requester, path.kind, namespace, name)
         .await
         .map_err(|error| refuse_request(About { kind: path.kind, name }, &error))?;
@@ -66,17 +65,13 @@ pub(crate) async fn details(
     Ok(hold(json_bytes(bytes), share))
 }
 
-/// Details that cost something are made for few at a time.
-async fn take_share(
-    shared: &Shared,
-    requester: &Requester,
-    kind: &KindInfo,
-) -> Result<Option<Share>, Refusal> {
+/// Details that cost something are made for few at a time. A turn lasts until the answer is taken.
+async fn take_turn(shared: &Shared, requester: &Requester, kind: &KindInfo) -> Result<Share, Refusal> {
     if kind.group == group::ACTIONS {
-        return Ok(None);
+        return shared.take_turn(requester, "details").await;
     }
     let share = shared.details.take_within(requester, LIST_PATIENCE).await;
-    share.map(Some).ok_or_else(|| Refusal::too_many_requests("details"))
+    share.ok_or_else(|| Refusal::too_many_requests("details"))
 }
 
 pub(crate) async fn read(

@@ -45,11 +45,11 @@ pub(crate) const SEND_BYTES_PER_STREAM: usize = 64 << 10;
 /// The controller-manager holds three watches a kind; every informer of a client holds one.
 pub(crate) const WATCHES: Portions = Portions { all: 2_000, kept: 500, each: 200 };
 
-/// Lists on their way, and details. Each holds a page, or an object with all that belongs to it.
+/// Lists on their way, and details of actions. Each holds a page, or an object with all that belongs to it.
 pub(crate) const LISTS: Portions = Portions { all: 64, kept: 16, each: 16 };
 
-/// Details that are made at the moment. Each reads what is in a namespace, or a part of a repository, for up to half a
-/// minute; those of actions are at hand and count for nothing.
+/// Details of what is protected, until they are taken. Each reads what is in a namespace, or a part of a repository, for up
+/// to half a minute.
 pub(crate) const DETAILS: Portions = Portions { all: 6, kept: 0, each: 2 };
 
 /// A list, and details, wait this long for their turn. Clients come back by themselves.

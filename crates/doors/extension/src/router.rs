@@ -186,12 +186,14 @@ async fn handle(
         },
         Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
         Operation::Create => {
-            let (object, share) = received.await?.decode(Format::of_object(headers)?).await?;
+            let format = Format::of_object(headers)?;
+            let (object, share) = received.await?.decode(format).await?;
             let view = view(IncludeObject::Metadata);
             create::create(shared, asked, path, uri, object, view).await.map(|created| hold(created, share))
         }
         Operation::Patch => {
-            let (patch, share) = received.await?.decode(Format::of_patch(headers)?).await?;
+            let format = Format::of_patch(headers)?;
+            let (patch, share) = received.await?.decode(format).await?;
             let view = view(IncludeObject::Metadata);
             patch::patch(shared, asked, path, uri, patch, view).await.map(|patched| hold(patched, share))
         }

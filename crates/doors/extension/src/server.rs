@@ -209,24 +209,35 @@ impl Connections {
         let (_, session) = stream.get_ref();
         let peer = PeerCertificates(session.peer_certificates().unwrap_or_default().into());
         let is_front_proxy = self.shared.front_proxy.is_shown_by(&peer, self.shared.now());
-        let guest = if is_front_proxy { Guest::FrontProxy } else { Guest::Stranger };
-        let Some(seat) = self.places.of(guest, address) else {
+        let mut guest = if is_front_proxy { Guest::FrontProxy } else { Guest::Stranger };
+        let Some(mut seat) = self.places.of(guest, address) else {
             debug!(?guest, %address, "a connection was refused: all places are taken");
             return;
         };
         let asked = CancellationToken::new();
-        tokio::select! {
-            () = self.run(TokioIo::new(stream), peer, &asked) => {}
-            () = silence(&asked, opened + self.bounds.first_request) => {
-                debug!(?guest, "a connection was closed: no request came over it");
+        let running = self.run(TokioIo::new(stream), peer.clone(), &asked);
+        let silent = silence(&asked, opened + self.bounds.first_request);
+        tokio::pin!(running, silent);
+        loop {
+            tokio::select! {
+                () = &mut running => return,
+                () = &mut silent => {
+                    debug!(?guest, "a connection was closed: no request came over it");
+                    return;
+                }
+                // All that a stranger may ask for is answered in a moment.
+                () = sleep_until(opened + self.bounds.stranger_life), if guest == Guest::Stranger => {}
+                () = seat.is_needed() => {}
             }
-            // All that a stranger may ask for is answered in a moment.
-            () = sleep_until(opened + self.bounds.stranger_life), if guest == Guest::Stranger => {
-                debug!("a connection was closed: it is not the front proxy's and was open long enough");
-            }
-            () = seat.is_needed() => {
-                debug!(%address, "a connection was closed: it is not the front proxy's, and others need its place");
-            }
+            // The front proxy may have come before its authority was known here.
+            let proves =
+                guest == Guest::Stranger && self.shared.front_proxy.is_shown_by(&peer, self.shared.now());
+            let Some(kept) = proves.then(|| self.places.of(Guest::FrontProxy, address)).flatten() else {
+                debug!(%address, "a connection was closed: it is not the front proxy's, and others need its place or \
+                    it was open long enough");
+                return;
+            };
+            (guest, seat) = (Guest::FrontProxy, kept);
         }
     }
 

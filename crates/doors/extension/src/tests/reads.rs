@@ -324,7 +324,7 @@ async fn who_takes_no_details_waits_for_his_turn_like_who_takes_no_lists() {
     world.put("shop", "a", &[], bound());
     let path = format!("{POINTS}/a/details");
     let mut untaken = Vec::new();
-    for _ in 0..LISTS.each {
+    for _ in 0..DETAILS.each {
         untaken.push(world.respond(Method::GET, &path, &[], "", Some(alice())).await);
     }
     assert!(untaken.iter().all(|answer| answer.status() == StatusCode::OK));
