@@ -312,7 +312,7 @@ impl Import<'_> {
         outcome: SessionId,
         Known { taken, revision }: &Known,
     ) -> Result<(), Failure> {
-        if taken.is_of(&self.location.place) {
+        if taken.place.as_ref() == Some(&self.location.place) {
             return Ok(());
         }
         let Some(mut content) = self.content_of(taken, outcome)? else { return Ok(()) };

@@ -114,14 +114,13 @@ pub(crate) fn put_forms(data: &mut SecretData, forms: &BTreeMap<String, Form>) {
 /// Edits what opens the volume of this instance, and says in it that it is of that. Says whether it is: what opens another
 /// one stays as it is.
 pub(crate) fn edit_own(data: &mut SecretData, instance: InstanceId, edit: impl Fn(&mut SecretData)) -> bool {
-    let secret = InstanceSecret::parse(data);
-    if secret.is_of_another(instance) {
+    if InstanceSecret::parse(data).is_of_another(instance) {
         return false;
     }
-    if secret.lacks_volume() {
+    edit(data);
+    if InstanceSecret::parse(data).lacks_volume() {
         data.insert(VOLUME.to_owned(), Zeroizing::new(instance.to_string().into_bytes()));
     }
-    edit(data);
     true
 }
 

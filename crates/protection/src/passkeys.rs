@@ -34,6 +34,7 @@ use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, SecretData, VOLUME
 use crate::platform::{CatalogAway, Platform, commit};
 use crate::records::{DecodeRecordError, Record};
 use crate::recovery::slots;
+use crate::validation::told;
 use crate::{events, kinds, recovery};
 
 const ACTOR: &str = "passkeys";
@@ -284,7 +285,7 @@ async fn bring_in_order(
 /// What is not in the Secret opens nothing.
 fn tell_unsealed(seen: &mut [Seen], error: &PasskeyError) {
     for one in seen.iter_mut().filter(|one| matches!(one.standing, Standing::Due(_))) {
-        one.standing = Standing::Invalid(format!("its form cannot be written: {}", Chain(error)));
+        one.standing = Standing::Invalid(format!("its form cannot be written: {}", told(error)));
     }
 }
 

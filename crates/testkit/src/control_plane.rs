@@ -140,10 +140,10 @@ impl ControlPlane {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let spec =
             TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
-        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
         let answer = answer.with_context(|| format!("ask for a token of '{namespace}/{account}'"))?;
-        let token = answer.status.context("the answer holds no token")?.token;
+        let token = answer.status.and_then(|status| status.token).context("the answer holds no token")?;
         let path = self.directory().join(format!("kubeconfig-{namespace}-{account}"));
         kubeconfig::write(&path, &self.url, &self.pki.authority(), &Identity::Token(&token))?;
         Ok(path)

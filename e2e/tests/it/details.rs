@@ -52,8 +52,9 @@ fn details_tell_what_would_be_and_what_was_captured_and_when_that_cannot_be_read
 
     let (location, away) = (share.directory().join(PLACE), share.directory().join("away"));
     fs::rename(&location, &away)?;
-    let unread = details(&stage, &of_point, "restorePointDetails")?;
+    let unread = details(&stage, &of_point, "restorePointDetails");
     fs::rename(&away, &location)?;
+    let unread = unread?;
     let message = unread["incomplete"][0]["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("what was captured could not be read to its end: "), "{unread}");
     assert_eq!((config_maps(&unread), &unread["objectCounts"]), (vec![], &json!({})), "{unread}");

@@ -23,7 +23,7 @@ const FILLED_WITHIN: Duration = Duration::from_secs(120);
 const GONE_WITHIN: Duration = Duration::from_secs(180);
 const GONE_BETWEEN_KILLS_WITHIN: Duration = Duration::from_secs(300);
 /// How long `serve` lives each time, from its first answer on.
-const LIFE: Duration = Duration::from_secs(3);
+const LIFE: Duration = Duration::from_secs(10);
 
 fn names(series: &str) -> Vec<String> {
     (0..NAMESPACES).map(|number| format!("{series}-{number:03}")).collect()

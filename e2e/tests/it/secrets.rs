@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -108,11 +109,15 @@ impl Emitted {
     fn add_folder(&mut self, folder: &Path) -> Result<usize> {
         let (mut open, mut files) = (vec![folder.to_owned()], 0);
         while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(&folder)? {
+            // What was only there for a moment is gone by now.
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
                 let path: PathBuf = entry?.path();
                 if path.is_dir() {
                     open.push(path);
-                // What was only there for a moment is gone by now.
                 } else if let Ok(bytes) = fs::read(&path) {
                     self.add(path.display().to_string(), &bytes);
                     self.add(format!("the name {}", path.display()), path.display().to_string().as_bytes());

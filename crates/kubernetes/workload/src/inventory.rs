@@ -17,6 +17,7 @@ pub const KIND_OBJECTS_MAX: usize = 500;
 /// Objects of all kinds: some 8 MiB of an answer where every name is as long as a name can be.
 const INVENTORY_OBJECTS_MAX: usize = 5_000;
 /// What is missing is told one by one up to this.
+const GAP_BYTES_MAX: usize = 500;
 const GAPS_MAX: usize = 100;
 /// Claims of which it is noted which pod mounts them: as many as could be listed.
 const MOUNTS_MAX: usize = INVENTORY_OBJECTS_MAX;
@@ -173,7 +174,10 @@ impl Inventory {
 
     /// Notes that something is missing, once.
     pub fn note_gap(&mut self, resource: Option<String>, why: impl Into<String>) {
-        let gap = InventoryGap { resource, why: why.into() };
+        let mut why = why.into();
+        // An error quotes what comes from outside.
+        why.truncate(why.floor_char_boundary(GAP_BYTES_MAX));
+        let gap = InventoryGap { resource, why };
         if self.gaps.contains(&gap) {
             return;
         }

@@ -5,7 +5,7 @@
 //! is stays away, though, once a deletion of the default one has taken it out: that deletion is asked for again.
 
 use keelson_catalog::{Class, Expect, Stored};
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::Chain;
 use keelson_resources::passkey::KIND;
 use keelson_workload::NamespacedName;
 
@@ -17,6 +17,7 @@ use crate::records::Record;
 use crate::requests::create::stored;
 use crate::requests::delete::check;
 use crate::requests::{Asked, Effect, Preconditions, RequestError};
+use crate::validation::told;
 
 pub(super) async fn create(
     platform: &Platform,
@@ -120,12 +121,11 @@ pub(super) async fn delete(
 
 /// What stands in the way of the change is told to whoever asked for it.
 fn refuse(source: PasskeyError) -> RequestError {
-    match source.class() {
-        ErrorClass::Conflict => {
-            let hint = source.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-            RequestError::Conflict { message: format!("{}{hint}", Chain(&source)) }
+    match source {
+        PasskeyError::OfAnotherVolume { .. } | PasskeyError::NoneLeft => {
+            RequestError::Conflict { message: told(&source) }
         }
-        _ => RequestError::Passkey { source },
+        source => RequestError::Passkey { source },
     }
 }
 

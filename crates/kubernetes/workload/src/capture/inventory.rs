@@ -103,7 +103,9 @@ impl Cluster {
                 return Ok(());
             }
         }
-        list.note_gap(Some(kind.resource_name()), format!("only {LOOKED_AT_MAX} objects were looked at"));
+        if pages.next().await?.is_some() {
+            list.note_gap(Some(kind.resource_name()), format!("only {LOOKED_AT_MAX} objects were looked at"));
+        }
         Ok(())
     }
 }

@@ -165,9 +165,10 @@ fn assert_point(details: &Value, place: &Value) {
 async fn assert_away(world: &World, backup: &Record, export: &Record) -> Result<()> {
     let (share, away) = (world.share.path().to_owned(), world.share.path().with_extension("away"));
     fs::rename(&share, &away)?;
-    let details = point(world, export).await?;
-    assert_point(&point(world, backup).await?, &Value::Null);
+    let (exported, kept_here) = (point(world, export).await, point(world, backup).await);
     fs::rename(&away, &share)?;
+    let details = exported?;
+    assert_point(&kept_here?, &Value::Null);
     assert!(PARTS.iter().all(|part| names(&details, part).is_empty()), "{details}");
     let message = details["incomplete"][0]["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("what was captured could not be read to its end: "), "{details}");
