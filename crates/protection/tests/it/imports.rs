@@ -479,7 +479,7 @@ fn plant_senseless_content(source: &World, target: &World) -> Result<[RowKey; 2]
         name: name.to_owned(),
         uid: String::new(),
         labels: BTreeMap::new(),
-        created: target.clock.now(),
+        created: target.platform.clock().now(),
         class: Class::Configuration,
         body: body.to_string().into_bytes(),
     });
