@@ -1,6 +1,6 @@
 //! Imports: two clusters and one share. The one exports by a policy, the other imports by the receive string.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -203,7 +203,7 @@ async fn the_namespace_must_exist_and_stay() {
 async fn bodies_are_bounded_and_must_be_objects() {
     let world = World::start().await;
     let headers = [(CONTENT_TYPE.as_str(), "application/json")];
-    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::limits::BODY_BYTES_MAX));
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
     for (body, code) in [
         (large.as_str(), StatusCode::PAYLOAD_TOO_LARGE),
         ("", StatusCode::BAD_REQUEST),
