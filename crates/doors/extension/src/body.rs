@@ -19,8 +19,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::fairness::{Share, Shares};
 use crate::limits::{
-    BODY_BYTES_MAX, BODY_TIMEOUT, DECODED_BYTES_MAX, DECODED_STEP_BYTES, WARNINGS_MAX, WRITE_BYTES,
-    YAML_NODES_MAX,
+    BODY_BYTES_MAX, BODY_STEP_BYTES, BODY_TIMEOUT, DECODED_BYTES_MAX, DECODED_STEP_BYTES, WARNINGS_MAX,
+    WRITE_BYTES, YAML_NODES_MAX,
 };
 use crate::refusal::Refusal;
 use crate::shared::blocking;
@@ -81,34 +81,41 @@ pub(crate) struct Received {
     share: Share,
 }
 
-/// Reads a body if there is memory for as much as it says that it is, or may be.
+/// Reads a body if there is memory for as much as it says that it is; where it does not say, for as much as comes.
 pub(crate) async fn receive(
     bodies: &Arc<Shares>,
     requester: &Requester,
     body: Body,
 ) -> Result<Received, Refusal> {
     let stated = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    let most = stated.unwrap_or(BODY_BYTES_MAX);
-    if most > BODY_BYTES_MAX {
+    let room = stated.unwrap_or(0);
+    if room > BODY_BYTES_MAX {
         return Err(Refusal::body_too_large(BODY_BYTES_MAX));
     }
-    let share = bodies.take_many(requester, most + WRITE_BYTES);
+    let share = bodies.take_many(requester, room + WRITE_BYTES);
     let mut share = share.ok_or_else(|| Refusal::too_many_requests("bodies"))?;
-    let read = tokio::time::timeout(BODY_TIMEOUT, read(body, most)).await;
-    let mut bytes = read.map_err(|_| Refusal::timed_out())??;
-    bytes.shrink_to_fit();
-    share.shrink(most - bytes.len());
-    Ok(Received { bytes, share })
+    let read = tokio::time::timeout(BODY_TIMEOUT, read(body, room, &mut share)).await;
+    Ok(Received { bytes: read.map_err(|_| Refusal::timed_out())??, share })
 }
 
-/// Into one piece: one that comes byte by byte takes no more than one that comes at once.
-async fn read(mut body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::with_capacity(most);
+/// Into one piece: one that comes byte by byte takes no more than one that comes at once. There is room for so much; what is
+/// more is taken in steps.
+async fn read(mut body: Body, mut room: usize, share: &mut Share) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::with_capacity(room);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::bad_request("the body of the request could not be read"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > most {
+        let length = bytes.len() + data.len();
+        if length > BODY_BYTES_MAX {
             return Err(Refusal::body_too_large(BODY_BYTES_MAX));
+        }
+        if length > room {
+            let more = (length - room).next_multiple_of(BODY_STEP_BYTES);
+            if !share.grow(more) {
+                return Err(Refusal::too_many_requests("bodies"));
+            }
+            room += more;
+            bytes.reserve_exact(room - bytes.len());
         }
         bytes.extend_from_slice(&data);
     }

@@ -124,27 +124,20 @@ impl Share {
         }
         is_free
     }
+}
 
-    /// Gives so much of it back.
-    pub(crate) fn shrink(&mut self, amount: usize) {
-        let amount = amount.min(self.amount);
-        self.amount -= amount;
+impl Drop for Share {
+    fn drop(&mut self) {
         let mut taken = self.shares.lock();
-        taken.all -= amount;
+        taken.all -= self.amount;
         if let Some(held) = taken.of.get_mut(&self.holder.name) {
-            *held -= amount;
+            *held -= self.amount;
             if *held == 0 {
                 taken.of.remove(&self.holder.name);
             }
         }
         drop(taken);
         self.shares.returned.notify_waiters();
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.shrink(self.amount);
     }
 }
 

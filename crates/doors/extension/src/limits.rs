@@ -14,6 +14,9 @@ pub(crate) const BODIES: Portions = Portions { all: 80 << 20, kept: 16 << 20, ea
 /// A write takes this of it, however small its body.
 pub(crate) const WRITE_BYTES: usize = 4 << 10;
 
+/// What a body that does not say how long it is takes at once while it is read.
+pub(crate) const BODY_STEP_BYTES: usize = 64 << 10;
+
 /// What may be made of one body: two brackets become some thirty bytes, and a field some hundred. What is written for
 /// people takes ten bytes for each of its own, and no object of ours is larger than a MiB.
 pub(crate) const DECODED_BYTES_MAX: usize = 16 << 20;

@@ -102,7 +102,7 @@ async fn a_body_is_read_if_there_is_memory_for_what_it_says() {
     };
     assert_eq!(code(receive(&shares, &alice(), unstated()).await.map(|_| ())), 413);
     let held: Vec<_> = std::iter::from_fn(|| shares.take_many(&alice(), BODY_BYTES_MAX)).collect();
-    assert_eq!(code(receive(&shares, &alice(), unstated()).await.map(|_| ())), 429, "it may be large");
+    assert_eq!(code(receive(&shares, &alice(), unstated()).await.map(|_| ())), 429, "it is large");
     assert!(receive(&shares, &alice(), Body::from("{}")).await.is_ok(), "{} are held", held.len());
     drop(share);
 }

@@ -1,14 +1,17 @@
 //! Creating: every rule that Kubernetes would have checked for us, and those that are ours.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use futures::StreamExt;
-use futures::stream::{self, FuturesUnordered};
+use futures::stream::FuturesUnordered;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
@@ -374,13 +377,32 @@ async fn a_create_asks_the_cluster_for_nothing_that_it_has_told_already() {
     tokio::join!(following, creating);
 }
 
+/// The largest body that there is, of which nothing comes.
+struct Announced;
+
+impl HttpBody for Announced {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(BODY_BYTES_MAX as u64)
+    }
+}
+
 /// Any number of bodies was read at once, of whatever size.
 #[tokio::test]
 async fn who_sends_large_bodies_slowly_is_refused_in_time_and_keeps_nobody_from_writing() {
     let world = World::start().await;
     let headers = [(CONTENT_TYPE.as_str(), "application/json")];
     let slow = || {
-        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let never = Body::new(Announced);
         let mallory = user("mallory");
         world.respond_to(Method::POST, BACKUPS, &headers, never, Some(mallory))
     };
