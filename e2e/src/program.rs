@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -60,11 +61,14 @@ impl Instance {
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
         let mut supervisor = Supervisor::start("serve")?;
+        let temporary = temporary(supervisor.directory());
+        fs::create_dir(&temporary).with_context(|| format!("create {}", temporary.display()))?;
         let arguments = arguments(supervisor.directory());
         let mut program = Program::new(program()?)
             .args(["serve", "--kubeconfig"])
             .arg(kubeconfig)
-            .args(arguments.iter().map(AsRef::as_ref));
+            .args(arguments.iter().map(AsRef::as_ref))
+            .env("TMPDIR", &temporary.display().to_string());
         if let Some(filter) = filter {
             program = program.env("RUST_LOG", filter);
         }
@@ -121,6 +125,11 @@ impl Instance {
         self.supervisor.directory()
     }
 
+    /// What a `serve` takes for its `TMPDIR`.
+    pub fn temporary(&self) -> PathBuf {
+        temporary(self.directory())
+    }
+
     /// All that it has said.
     pub fn log_file(&self) -> PathBuf {
         self.directory().join(format!("{NAME}.log"))
@@ -129,6 +138,10 @@ impl Instance {
     pub fn log_tail(&self) -> String {
         self.supervisor.log_tail(NAME)
     }
+}
+
+fn temporary(directory: &Path) -> PathBuf {
+    directory.join("tmp")
 }
 
 /// The executable: `KEELSON_PROGRAM`, or else what cargo builds from this tree now.

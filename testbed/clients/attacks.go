@@ -110,6 +110,15 @@ func bodies(at door) []attack {
 		{"a body in protobuf", post("application/vnd.kubernetes.protobuf", "k8s\x00")},
 		{"a body in plain text", post("text/plain", `{}`)},
 		{"a body in YAML with an alias bomb", post("application/yaml", aliasBomb())},
+		{"a body in YAML that says a long text again and again", post("application/yaml", repeatedText())},
+		{"a body with keys of one name below a long one", post(json, keysOfOneName(20_000))},
+		{"a body with half a million keys of one name", post(json, keysOfOneName(600_000))},
+		{"a body with a million empty lists", post(json, `{"a":[`+strings.Repeat("[],", 1_000_000)+`[]]}`)},
+		{"options of a deletion with half a million keys of one name", func() string {
+			body := keysOfOneName(600_000)
+			length := fmt.Sprintf("Content-Length: %d", len(body))
+			return at.exchange(&at.frontProxy, head("DELETE", path+"/x", "Content-Type: "+json, length), body)
+		}},
 		{"an answer in XML", func() string {
 			return at.exchange(&at.frontProxy, head("GET", at.path, "Accept: application/xml"))
 		}},
@@ -156,8 +165,10 @@ func idlers(at door) []attack {
 }
 
 // within is the path of the kind in one namespace.
-func (d door) within(namespace string) string {
-	return strings.Replace(d.path, "/v1alpha1/", "/v1alpha1/namespaces/"+namespace+"/", 1)
+func (d door) within(namespace string) string { return namespaced(d.path, namespace) }
+
+func namespaced(path, namespace string) string {
+	return strings.Replace(path, "/v1alpha1/", "/v1alpha1/namespaces/"+namespace+"/", 1)
 }
 
 // plain sends bytes as they are, without TLS.
@@ -227,6 +238,16 @@ func aliasBomb() string {
 		fmt.Fprintf(&text, "a%d: &a%d [%s]\n", level, level, strings.Join(repeat(below, 10), ","))
 	}
 	return text.String()
+}
+
+// keysOfOneName becomes gigabytes where each of them is named by its whole path.
+func keysOfOneName(times int) string {
+	return `{"` + strings.Repeat("k", 100<<10) + `":{` + strings.Repeat(`"":1,`, times) + `"":2}}`
+}
+
+// repeatedText is a quarter of a MiB and unfolds to a hundred times that.
+func repeatedText() string {
+	return "a: &a " + strings.Repeat("x", 256<<10) + "\nb: [" + strings.Repeat("*a,", 90) + "]\n"
 }
 
 func repeat(text string, times int) []string {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +22,12 @@ const (
 	strangers         = 500
 	// Streams of one connection, well below what a server of Kubernetes allows.
 	watchesPerConnection = 500
-	resets               = 50_000
-	continuationBytes    = 64 << 20
-	openWithin           = 60 * time.Second
-	placeWithin          = 10 * time.Second
+	// Enough that not the share of each bounds them, but what there is for all.
+	watchUsers        = 12
+	resets            = 50_000
+	continuationBytes = 64 << 20
+	openWithin        = 60 * time.Second
+	placeWithin       = 10 * time.Second
 )
 
 // flood takes as much as the server gives.
@@ -39,6 +42,8 @@ func floods(at door, watches, readers int) []flood {
 		{"strangers who stay", func() (map[string]int64, error) { return linger(at) }},
 		{"idle watches", func() (map[string]int64, error) { return watchIdly(at, watches) }},
 		{"readers who take nothing", func() (map[string]int64, error) { return takeNothing(at, readers) }},
+		{"many large bodies at once", func() (map[string]int64, error) { return sendLarge(at) }},
+		{"slow bodies", func() (map[string]int64, error) { return sendSlowly(at) }},
 		{"requests that are taken back", func() (map[string]int64, error) { return takeBack(at) }},
 		{"a head without an end", func() (map[string]int64, error) { return continueForever(at) }},
 	}
@@ -153,7 +158,8 @@ func newest(at door, asker *http2.Transport) (string, error) {
 	return list.Metadata.ResourceVersion, err
 }
 
-// watchIdly opens watches of which nothing will ever come, counts who is let in, and gives all of them up.
+// watchIdly opens watches of which nothing will ever come, of many users, counts who is let in, then and afterwards, and
+// gives all of them up.
 func watchIdly(at door, watches int) (map[string]int64, error) {
 	first := transport(at, at.from)
 	version, err := newest(at, first)
@@ -171,10 +177,10 @@ func watchIdly(at door, watches int) (map[string]int64, error) {
 		transports = append(transports, asker)
 		// One connection after the other: it is not the haste that is tried here.
 		var answered sync.WaitGroup
-		for range min(watchesPerConnection, watches-begin) {
+		for number := begin; number < min(begin+watchesPerConnection, watches); number++ {
 			answered.Go(func() {
 				tried.Add(1)
-				asked, err := ask(ctx, at, "admin", query)
+				asked, err := ask(ctx, at, fmt.Sprintf("watcher-%d", number%watchUsers), query)
 				if err != nil {
 					other.Add(1)
 					return
@@ -197,6 +203,14 @@ func watchIdly(at door, watches int) (map[string]int64, error) {
 		answered.Wait()
 	}
 	timer.Stop()
+	newcomer, err := openOne(ctx, at, first, "newcomer", query)
+	if err != nil {
+		return nil, err
+	}
+	controller, err := openOne(ctx, at, first, "system:kube-controller-manager", query)
+	if err != nil {
+		return nil, err
+	}
 	giveUp()
 	for _, asker := range transports {
 		asker.CloseIdleConnections()
@@ -208,22 +222,31 @@ func watchIdly(at door, watches int) (map[string]int64, error) {
 	return map[string]int64{
 		"tried": tried.Load(), "opened": opened.Load(), "refused": refused.Load(),
 		"refusedWithoutDelay": without.Load(), "other": other.Load(), "openedAgain": again,
+		"newcomer": newcomer, "controller": controller,
 	}, nil
+}
+
+// openOne opens a watch, which lasts as long as its context, and says whether it was let in.
+func openOne(ctx context.Context, at door, asker *http2.Transport, user, query string) (int64, error) {
+	asked, err := ask(ctx, at, user, query)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := asker.RoundTrip(asked)
+	if err == nil && answer.StatusCode == http.StatusOK {
+		return 1, nil
+	}
+	return 0, nil
 }
 
 // placeAgain opens one more watch once the others are given up.
 func placeAgain(at door, asker *http2.Transport, query string) (int64, error) {
 	for until := time.Now().Add(placeWithin); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithCancel(context.Background())
-		asked, err := ask(ctx, at, "admin", query)
-		if err != nil {
-			cancel()
-			return 0, err
-		}
-		answer, err := asker.RoundTrip(asked)
+		opened, err := openOne(ctx, at, asker, "admin", query)
 		cancel()
-		if err == nil && answer.StatusCode == http.StatusOK {
-			return 1, nil
+		if err != nil || opened > 0 {
+			return opened, err
 		}
 	}
 	return 0, nil
@@ -326,12 +349,14 @@ func wait(ended <-chan struct{}) int64 {
 	}
 }
 
-// honest is the API server going about its business: over the connection it has, and over new ones.
+// honest is the API server going about its business: over the connection it has, and over new ones. What it writes is
+// small, and tried only.
 type honest struct {
-	done chan struct{}
-	over sync.WaitGroup
-	kept record
-	anew record
+	done   chan struct{}
+	over   sync.WaitGroup
+	kept   record
+	anew   record
+	writes record
 }
 
 type record struct {
@@ -362,6 +387,7 @@ func startHonest(at door) *honest {
 	client := &honest{done: make(chan struct{})}
 	kept := transport(at, at.from)
 	client.over.Go(func() { client.goOn(&client.kept, func() error { return askOnce(at, kept) }) })
+	client.over.Go(func() { client.goOn(&client.writes, func() error { return writeOnce(at, kept) }) })
 	client.over.Go(func() {
 		client.goOn(&client.anew, func() error {
 			asker := transport(at, at.from)
@@ -395,6 +421,23 @@ func askOnce(at door, asker *http2.Transport) error {
 	if err != nil {
 		return err
 	}
+	return expect(http.StatusOK, asker, asked)
+}
+
+func writeOnce(at door, asker *http2.Transport) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	const action = `{"metadata":{"generateName":"honest-"},"spec":{"subject":{"name":"default","namespace":"default"}}}`
+	path := namespaced(at.large, "default") + "?dryRun=All"
+	asked, err := post(ctx, at, "honest", path, strings.NewReader(action))
+	if err != nil {
+		return err
+	}
+	return expect(http.StatusCreated, asker, asked)
+}
+
+// expect reads the whole answer, which must be of one status.
+func expect(status int, asker *http2.Transport, asked *http.Request) error {
 	answer, err := asker.RoundTrip(asked)
 	if err != nil {
 		return err
@@ -403,7 +446,7 @@ func askOnce(at door, asker *http2.Transport) error {
 	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
 		return err
 	}
-	if answer.StatusCode != http.StatusOK {
+	if answer.StatusCode != status {
 		return fmt.Errorf("status %d", answer.StatusCode)
 	}
 	return nil
@@ -412,5 +455,5 @@ func askOnce(at door, asker *http2.Transport) error {
 func (h *honest) stop() map[string]record {
 	close(h.done)
 	h.over.Wait()
-	return map[string]record{"kept": h.kept.sum(), "anew": h.anew.sum()}
+	return map[string]record{"kept": h.kept.sum(), "anew": h.anew.sum(), "writes": h.writes.sum()}
 }

@@ -24,11 +24,12 @@ func main() {
 	commands := map[string]func([]string) error{
 		"informer": runInformer,
 		"lister":   runLister,
+		"openapi":  runOpenAPI,
 		"versions": runVersions,
 		"rude":     runRude,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: clients informer|lister|versions|rude [FLAG…]")
+		fmt.Fprintln(os.Stderr, "usage: clients informer|lister|openapi|versions|rude [FLAG…]")
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](os.Args[2:]); err != nil {

@@ -44,6 +44,16 @@ fn a_decoder_that_believes_a_length_is_told_how_much_it_held() {
 }
 
 #[test]
+fn a_sample_is_tried_as_it_is() {
+    let run = |decode: fn(&[u8]) -> bool| {
+        catch_unwind(|| Bombardment::of(&[("record", decode)], sample()).run_samples()).is_ok()
+    };
+    assert!(run(|bytes| bytes.len() == 7));
+    assert!(!run(|_| false), "it is not taken");
+    assert!(!run(|bytes| Vec::<u8>::with_capacity(1 << 20).capacity() >= bytes.len()), "it holds too much");
+}
+
+#[test]
 fn a_decoder_that_takes_two_spellings_of_one_value_is_told() {
     let lax = |bytes: &[u8]| {
         let Some((length, rest)) = length(bytes).filter(|(length, rest)| rest.len() >= *length) else {

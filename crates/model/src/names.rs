@@ -7,6 +7,10 @@ pub const DR_POLICY: &str = "k10-disaster-recovery-policy";
 pub const OWNERSHIP_CONFIG_MAP: &str = "k10-dr-remove-to-get-ownership";
 /// Says that a person has seen what would be freed after a take-over.
 pub const CONFIRM_CONFIG_MAP: &str = "keelson-confirm-maintenance";
+/// How an instance stands, for whoever asks the cluster.
+pub const STATUS_CONFIG_MAP: &str = "keelson-status";
+/// Keeps the newest reports of drills of an instance; keys are `<time>.jsonl`.
+pub const REPORTS_CONFIG_MAP: &str = "keelson-drills";
 
 /// The Service through which the cluster's API server reaches ours.
 pub const API_SERVICE: &str = "keelson-api";

@@ -125,8 +125,8 @@ impl Classified for IdentityError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::LostSecret { .. } | Self::Unwrap { .. } => Some(
-                "put the original Secret back, or start with an empty volume and recover with the cluster id and \
-                 passphrase"
+                "put the original Secret back, or start with an empty volume and without this Secret, and recover with the \
+                 cluster id and passphrase"
                     .to_owned(),
             ),
             Self::OfAnotherVolume { .. } => Some(

@@ -2,10 +2,11 @@
 //!
 //! Guarantees: nothing is written to the location. Each export is taken in once: what somebody deleted here does not come
 //! back. What its source has retired, or lost, goes from here with the next import from the same place, and the action
-//! says so. What is damaged or makes no sense is passed over and told, and keeps nothing else away. Of each application the
-//! newest is offered to be restored, once, whatever became of the imports before. What was imported is bound to no
-//! namespace: whoever may restore it decides where it is seen. Limits: what is known of grants, repositories and exports
-//! stays in the catalog, also when nothing is imported any more.
+//! says so. Where the profile leads elsewhere than it did, and the export lies there too, it is read from there. What is
+//! damaged or makes no sense is passed over and told, and keeps nothing else away. Of each application the newest is
+//! offered to be restored, once, whatever became of the imports before. What was imported is bound to no namespace: whoever
+//! may restore it decides where it is seen. Limits: what is known of grants, repositories and exports stays in the catalog,
+//! also when nothing is imported any more.
 
 mod taken;
 
@@ -280,9 +281,15 @@ impl Import<'_> {
     }
 
     async fn take_in(&mut self, sources: &[Source]) -> Result<(), Failure> {
-        let known: HashSet<SessionId> = self.taken()?.into_keys().collect();
+        let known = self.taken()?;
         for source in sources {
-            let new = source.live.iter().copied().filter(|outcome| !known.contains(outcome)).collect();
+            let mut new = Vec::new();
+            for &outcome in &source.live {
+                match known.get(&outcome) {
+                    Some(known) => self.follow(source, outcome, known).await?,
+                    None => new.push(outcome),
+                }
+            }
             let mut outcomes = std::pin::pin!(source.repository.committed_outcomes(new));
             while let Some(outcome) = outcomes.next().await {
                 match unless_unread(outcome)? {
@@ -296,6 +303,35 @@ impl Import<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The profile leads to another place than it did, and the export lies there too: what it became is read from there.
+    async fn follow(
+        &self,
+        source: &Source,
+        outcome: SessionId,
+        Known { taken, revision }: &Known,
+    ) -> Result<(), Failure> {
+        if taken.place.as_ref() == Some(&self.location.place) {
+            return Ok(());
+        }
+        let Some(mut content) = self.content_of(taken, outcome)? else { return Ok(()) };
+        let mut internal: ContentInternal = content.internal()?;
+        let exported = internal.artifact.exported.as_mut();
+        let Some(exported) = exported.filter(|exported| exported.profile == self.location.profile) else {
+            return Ok(());
+        };
+        exported.place = self.location.place.clone();
+        exported.root = source.row.root().to_string();
+        content.body.internal = serde_json::to_value(internal).expect("plain data");
+        let moved = Taken { place: Some(self.location.place.clone()), ..taken.clone() };
+        let key = taken::key(&self.grant, outcome);
+        let moved = moved.put(key, self.job.platform.clock.now(), Expect::At(*revision));
+        match self.commit(vec![content.replace(), moved]).await {
+            // Somebody has deleted it meanwhile, or another import has done the same.
+            Err(ImportError::Write { source: CommitError::Conflict { .. } }) => Ok(()),
+            committed => Ok(committed?),
+        }
     }
 
     /// Makes a content of an export of the policy, and notes that any other is not meant.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keelson_crypto::{Fingerprint, InstanceKey, OpenBoxError};
-use keelson_model::Chain;
+use keelson_model::{Chain, InstanceId};
 use keelson_workload::{Cluster, Creation, NamespacedName, Secret};
 use zeroize::Zeroizing;
 
@@ -20,6 +20,8 @@ const CURRENT: &str = "instance-key";
 const PREVIOUS: &str = "previous-instance-key";
 /// The key before under the key, while a Passkey is taken away.
 const WRAPPED_PREVIOUS: &str = "wrapped-previous-instance-key";
+/// The instance id of the volume whose platform alone may replace the key.
+pub(crate) const VOLUME: &str = "volume";
 /// Before the uid of a Passkey.
 const FORM: &str = "passkey-";
 
@@ -31,6 +33,8 @@ pub(crate) struct InstanceSecret {
     current: Option<InstanceKey>,
     previous: Option<InstanceKey>,
     wrapped_previous: Option<Vec<u8>>,
+    /// As it was written; None where nobody has said so yet.
+    volume: Option<Vec<u8>>,
     /// By the uids of their Passkeys.
     pub forms: BTreeMap<String, Form>,
     /// A key of the Secret whose value is no key of ours.
@@ -50,7 +54,18 @@ impl InstanceSecret {
         };
         let forms = data.iter().filter_map(form).collect();
         let wrapped_previous = data.get(WRAPPED_PREVIOUS).map(|value| value.to_vec());
-        Self { current, previous, wrapped_previous, forms, malformed }
+        let volume = data.get(VOLUME).map(|value| value.to_vec());
+        Self { current, previous, wrapped_previous, volume, forms, malformed }
+    }
+
+    /// Whether it opens a volume and does not say which.
+    pub(crate) fn lacks_volume(&self) -> bool {
+        self.volume.is_none() && (self.has_current() || self.has_passkeys())
+    }
+
+    /// Whether it says that it belongs to another volume than that of this instance.
+    pub(crate) fn is_of_another(&self, instance: InstanceId) -> bool {
+        self.volume.as_ref().is_some_and(|volume| *volume != instance.to_string().into_bytes())
     }
 
     /// Whether it holds a key as it is.
@@ -94,6 +109,19 @@ pub(crate) fn copy(key: &InstanceKey) -> InstanceKey {
 /// Adds forms, by the uids of their Passkeys.
 pub(crate) fn put_forms(data: &mut SecretData, forms: &BTreeMap<String, Form>) {
     data.extend(forms.iter().map(|(uid, form)| (format!("{FORM}{uid}"), Zeroizing::new(form.to_bytes()))));
+}
+
+/// Edits what opens the volume of this instance, and says in it that it is of that. Says whether it is: what opens another
+/// one stays as it is.
+pub(crate) fn edit_own(data: &mut SecretData, instance: InstanceId, edit: impl Fn(&mut SecretData)) -> bool {
+    if InstanceSecret::parse(data).is_of_another(instance) {
+        return false;
+    }
+    edit(data);
+    if InstanceSecret::parse(data).lacks_volume() {
+        data.insert(VOLUME.to_owned(), Zeroizing::new(instance.to_string().into_bytes()));
+    }
+    true
 }
 
 /// What the Secret is to hold for a new key.

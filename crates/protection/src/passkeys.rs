@@ -15,11 +15,12 @@ mod rekey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadError, RowKey};
 use keelson_crypto::{InstanceKey, Passphrase, SealKitError, Sha256, Sha256Stream, WeakPassphrase};
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::{Chain, Classified, ErrorClass, InstanceId};
 use keelson_resources::ObjectReference;
 use keelson_resources::passkey::{ADDED, PasskeySpec, PasskeyStatus};
 use keelson_workload::{NamespacedName, RequestError};
@@ -29,10 +30,11 @@ use zeroize::Zeroizing;
 
 use self::form::{Form, OpenFormError, PassphraseFault, read_passphrase};
 pub(crate) use self::rekey::take_away;
-use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, put_forms};
+use crate::instance_secret::{INSTANCE_SECRET, InstanceSecret, SecretData, VOLUME, edit_own, put_forms};
 use crate::platform::{CatalogAway, Platform, commit};
 use crate::records::{DecodeRecordError, Record};
 use crate::recovery::slots;
+use crate::validation::told;
 use crate::{events, kinds, recovery};
 
 const ACTOR: &str = "passkeys";
@@ -54,6 +56,11 @@ pub enum PasskeyError {
     ReadSecret { secret: NamespacedName, source: RequestError },
     #[error("read the passphrase of a Passkey from Secret '{secret}'")]
     ReadPassphrase { secret: NamespacedName, source: RequestError },
+    #[error(
+        "Secret '{secret}' belongs to another volume than that of this platform, whose instance is {instance}: only the \
+         platform on that one changes what opens it"
+    )]
+    OfAnotherVolume { secret: NamespacedName, instance: InstanceId },
     #[error("write the instance Secret '{secret}'")]
     WriteSecret { secret: NamespacedName, source: RequestError },
     #[error("seal the instance Secret's key for Passkey '{name}'")]
@@ -83,7 +90,7 @@ impl Classified for PasskeyError {
             Self::Rewrap { source } | Self::NoteMade { source } | Self::Commit { source, .. } => {
                 source.class()
             }
-            Self::NoneLeft => ErrorClass::Conflict,
+            Self::OfAnotherVolume { .. } | Self::NoneLeft => ErrorClass::Conflict,
         }
     }
 
@@ -93,6 +100,7 @@ impl Classified for PasskeyError {
             Self::Read { .. } => "passkey.read",
             Self::Decode { .. } => "passkey.decode",
             Self::ReadSecret { .. } => "passkey.secret.read",
+            Self::OfAnotherVolume { .. } => "passkey.secret.of_another_volume",
             Self::ReadPassphrase { .. } => "passkey.passphrase.read",
             Self::WriteSecret { .. } => "passkey.secret.write",
             Self::Seal { .. } => "passkey.seal",
@@ -101,6 +109,15 @@ impl Classified for PasskeyError {
             Self::ReadMade { .. } => "passkey.made.read",
             Self::NoteMade { .. } => "passkey.made.note",
             Self::Commit { .. } => "passkey.commit",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::OfAnotherVolume { .. } => {
+                Some(format!("start with that volume; if it is lost, remove '{VOLUME}' from the Secret"))
+            }
+            _ => None,
         }
     }
 }
@@ -203,14 +220,13 @@ pub(crate) async fn run_passkeys(platform: Arc<Platform>, stop: CancellationToke
     }
 }
 
-/// Looks at all of them and brings them in order.
+/// Looks at all of them and brings them in order, as far as the Secret belongs to this volume.
 pub(crate) async fn look(platform: &Platform, in_use: &mut InUse) -> Result<Vec<Seen>, PasskeyError> {
     let catalog = platform.catalog().map_err(|source| PasskeyError::Away { source })?;
     let at = instance_secret(platform);
-    let found = platform.cluster.read_secret(&at).await;
-    let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at.clone(), source })?;
+    let found = read_instance_secret(platform).await?;
     let is_there = found.is_some();
-    let secret = found.map(|found| InstanceSecret::parse(&found.data)).unwrap_or_default();
+    let secret = found.unwrap_or_default();
     let mut records = list(&catalog)?;
     if secret.has_current() && !records.iter().any(is_default) {
         records.push(make_default(platform, &catalog).await?);
@@ -240,11 +256,24 @@ async fn bring_in_order(
     secret: &InstanceSecret,
     seen: &mut [Seen],
 ) -> Result<(), PasskeyError> {
+    if secret.lacks_volume() {
+        edit_instance_secret(platform, |_| ()).await?;
+    }
+    let instance = platform.identity().instance;
+    if secret.is_of_another(instance) {
+        tell_unsealed(seen, &PasskeyError::OfAnotherVolume { secret: instance_secret(platform), instance });
+        return Ok(());
+    }
     seal_due(platform, in_use, seen).await?;
     let made = made::list(platform).map_err(|source| PasskeyError::ReadMade { source })?;
     let is_known = |uid: &String| seen.iter().any(|seen| seen.record.uid == *uid);
-    let (strays, gone): (BTreeSet<_>, BTreeSet<_>) =
-        made.into_iter().filter(|uid| !is_known(uid)).partition(|uid| secret.forms.contains_key(uid));
+    let (strays, absent): (BTreeMap<_, _>, BTreeMap<_, _>) = made
+        .into_iter()
+        .filter(|(uid, _)| !is_known(uid))
+        .partition(|(uid, _)| secret.forms.contains_key(uid));
+    let (strays, now) = (strays.into_keys().collect::<BTreeSet<_>>(), platform.clock.now());
+    let gone =
+        absent.into_iter().filter(|(_, noted)| made::is_over(*noted, now)).map(|(uid, _)| uid).collect();
     if in_use.lingers && strays.is_empty() {
         rekey::settle(platform, in_use).await?;
     } else if (!strays.is_empty() || secret.is_between_keys()) && seen.iter().any(Seen::is_valid) {
@@ -256,7 +285,7 @@ async fn bring_in_order(
 /// What is not in the Secret opens nothing.
 fn tell_unsealed(seen: &mut [Seen], error: &PasskeyError) {
     for one in seen.iter_mut().filter(|one| matches!(one.standing, Standing::Due(_))) {
-        one.standing = Standing::Invalid(format!("its form cannot be written: {}", Chain(error)));
+        one.standing = Standing::Invalid(format!("its form cannot be written: {}", told(error)));
     }
 }
 
@@ -273,6 +302,39 @@ fn lost_default(at: &NamespacedName, secret: Option<&InstanceSecret>) -> String 
 /// The Secret that holds the key, as it is and in the forms.
 fn instance_secret(platform: &Platform) -> NamespacedName {
     NamespacedName::new(&platform.settings.install_namespace, INSTANCE_SECRET)
+}
+
+/// What the instance Secret holds, if it is there.
+async fn read_instance_secret(platform: &Platform) -> Result<Option<InstanceSecret>, PasskeyError> {
+    let at = instance_secret(platform);
+    let found = platform.cluster.read_secret(&at).await;
+    let found = found.map_err(|source| PasskeyError::ReadSecret { secret: at, source })?;
+    Ok(found.map(|found| InstanceSecret::parse(&found.data)))
+}
+
+/// Changes what opens this volume. Where another one's platform was faster, or ever before, nothing is changed.
+async fn edit_instance_secret(
+    platform: &Platform,
+    edit: impl Fn(&mut SecretData),
+) -> Result<(), PasskeyError> {
+    let (at, instance) = (instance_secret(platform), platform.identity().instance);
+    let is_own = AtomicBool::new(true);
+    let edit = |data: &mut SecretData| is_own.store(edit_own(data, instance, &edit), Ordering::Relaxed);
+    let edited = platform.cluster.edit_secret(&at, edit).await;
+    edited.map_err(|source| PasskeyError::WriteSecret { secret: at.clone(), source })?;
+    match is_own.into_inner() {
+        true => Ok(()),
+        false => Err(PasskeyError::OfAnotherVolume { secret: at, instance }),
+    }
+}
+
+/// Refuses to change what opens another volume: a new key in the Secret would lock that out.
+pub(crate) async fn check_volume(platform: &Platform) -> Result<(), PasskeyError> {
+    let (secret, instance) = (read_instance_secret(platform).await?, platform.identity().instance);
+    match secret.is_some_and(|secret| secret.is_of_another(instance)) {
+        true => Err(PasskeyError::OfAnotherVolume { secret: instance_secret(platform), instance }),
+        false => Ok(()),
+    }
 }
 
 /// The one that stands for the key as it is.
@@ -430,9 +492,7 @@ pub(crate) async fn add(
 
 async fn write_forms(platform: &Platform, forms: &BTreeMap<String, Form>) -> Result<(), PasskeyError> {
     made::note(platform, forms.keys()).await.map_err(|source| PasskeyError::NoteMade { source })?;
-    let at = instance_secret(platform);
-    let written = platform.cluster.edit_secret(&at, |data| put_forms(data, forms)).await;
-    written.map_err(|source| PasskeyError::WriteSecret { secret: at, source })
+    edit_instance_secret(platform, |data| put_forms(data, forms)).await
 }
 
 /// Seals the key in use for those that have no form of it.

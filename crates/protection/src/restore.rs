@@ -21,6 +21,7 @@ use crate::actions::Finished;
 use crate::engine::{Failure, Job};
 use crate::export::content_of_subject;
 use crate::kinds;
+use crate::requester::Requester;
 use crate::restore_points::{Artifact, ContentInternal};
 use crate::streams::{begin_reading, hold, stored_objects};
 
@@ -193,9 +194,9 @@ fn cluster_request(job: &Job) -> Result<RestoreRequest, RestoreActionError> {
     let filters = Option::<ClusterFilters>::deserialize(&job.action.body.spec["filters"])
         .map_err(|source| RestoreActionError::Filters { source })?
         .unwrap_or_default();
-    let rbac = match job.requester().is_platform() {
-        true => RbacRule::Leave,
-        false => RbacRule::Restore,
+    let rbac = match job.requester() {
+        Requester::Platform => RbacRule::Leave,
+        Requester::User(_) => RbacRule::Restore,
     };
     let everything = RestoreRequest::of_cluster_scope(&job.action.uid);
     Ok(RestoreRequest { filters: filters.into(), rbac, authority: authority(job), ..everything })
@@ -203,11 +204,10 @@ fn cluster_request(job: &Job) -> Result<RestoreRequest, RestoreActionError> {
 
 /// A restore does what its requester may do; what the platform does by itself it does with its own rights.
 fn authority(job: &Job) -> Authority {
-    let requester = job.requester();
-    if requester.is_platform() {
-        return Authority::Platform;
-    }
-    let requester: keelson_workload::Requester = requester.into();
+    let requester: keelson_workload::Requester = match job.requester() {
+        Requester::Platform => return Authority::Platform,
+        Requester::User(user) => user.into(),
+    };
     match Impersonation::try_from(&requester) {
         Ok(impersonation) => Authority::OnBehalfOf(impersonation),
         Err(_) => Authority::Reviewed(requester),

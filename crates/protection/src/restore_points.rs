@@ -344,14 +344,5 @@ pub(crate) fn clear_retiring(content: &mut Record) {
     }
 }
 
-/// What the details of a content say: what it holds and which policies made it.
-pub(crate) fn details(content: &Record) -> Value {
-    let policy = content.labels.get(label::POLICY_NAME);
-    json!({
-        "artifacts": [content.body.internal.get("artifact")],
-        "originatingPolicies": policy.into_iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
-    })
-}
-
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,7 @@ pub(crate) async fn retire(
         return Ok(());
     }
     let now = platform.clock.now();
-    let changes = restore_points::retirement(&mut content, &Requester::platform(), now);
+    let changes = restore_points::retirement(&mut content, &Requester::Platform, now);
     tracing::info!(content = content.name, "retiring what is not kept any longer");
     match commit(database, "retention", changes).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),

@@ -194,7 +194,7 @@ async fn start(
         "scheduledTime": at,
     });
     let key = run.key();
-    let changes = actions::submit(run, &Requester::platform(), serde_json::Value::Null);
+    let changes = actions::submit(run, &Requester::Platform, serde_json::Value::Null);
     match commit(catalog, ACTOR, changes).await {
         Ok(_) => info!(policy = policy.name, run = name, scheduled = %at, "policy is due"),
         Err(CommitError::Conflict { key: taken, .. }) if taken == key => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keelson_catalog::{Class, Database};
 use keelson_crypto::SigningKey;
-use keelson_model::names::OWNERSHIP_CONFIG_MAP;
+use keelson_model::names::{OWNERSHIP_CONFIG_MAP, REPORTS_CONFIG_MAP, STATUS_CONFIG_MAP};
 use keelson_model::{ClusterId, SlotId};
 use keelson_workload::{ConfigMap, NamespacedName, Secret};
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,8 @@ use crate::passkeys::{self, InvalidPasskey};
 use crate::platform::{CatalogAway, Platform, TakenApi};
 use crate::recovery::drill::DrillReport;
 use crate::recovery::kit::{KIT_SECRET, SLOTS_KEY};
-use crate::recovery::report::REPORTS_CONFIG_MAP;
 use crate::recovery::{slots, state};
 
-pub const STATUS_CONFIG_MAP: &str = "keelson-status";
 /// The key that holds the whole report as JSON.
 pub const STATUS_KEY: &str = "status.json";
 const WRITE_EVERY: Duration = Duration::from_secs(2);

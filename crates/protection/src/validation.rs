@@ -123,7 +123,8 @@ fn weaknesses(check: &ProtectionCheck) -> impl Iterator<Item = &'static str> {
         .filter_map(|(holds, text)| holds.then_some(text))
 }
 
-fn told(error: &dyn Classified) -> String {
+/// An error as whoever asked sees it: why, and what to do.
+pub(crate) fn told(error: &dyn Classified) -> String {
     match error.hint() {
         Some(hint) => format!("{}; hint: {hint}", Chain(error)),
         None => Chain(error).to_string(),

@@ -4,6 +4,7 @@
 //! aggregation, garbage collection, namespaces' end. Nothing needs root, and nothing is left behind
 //! (`supervisor`). An extension server on loopback is reached through a Service of type `ExternalName`.
 
+mod audit;
 mod kubeconfig;
 mod pki;
 
@@ -14,11 +15,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::sync::OnceCell;
 
+use self::audit::Audit;
+use self::kubeconfig::Identity;
 use self::pki::Pki;
 pub use self::pki::{ClientCertificate, FRONT_PROXY};
 use crate::ports::free_port;
@@ -34,6 +39,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 /// Ports are free when looked at; another program may still be quicker.
 const START_ATTEMPTS: usize = 3;
+/// Longer than any test.
+const TOKEN_SECONDS: i64 = 6 * 60 * 60;
 
 /// Controllers that look after nodes, clouds and volumes' attachment, none of which exist here.
 const CONTROLLERS: &str = "*,-cloud-node-lifecycle-controller,-node-ipam-controller,-node-lifecycle-controller,\
@@ -48,24 +55,34 @@ pub struct ControlPlane {
     pki: Pki,
     url: String,
     kubeconfig: PathBuf,
+    audit: Audit,
 }
 
 impl ControlPlane {
     /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
     pub async fn start() -> Result<Self> {
+        Self::start_noting(Audit::Off).await
+    }
+
+    /// One that notes what accounts ask it for, so that it can tell what it `refused` them.
+    pub async fn start_audited() -> Result<Self> {
+        Self::start_noting(Audit::OfAccounts).await
+    }
+
+    async fn start_noting(audit: Audit) -> Result<Self> {
         let programs = Programs::locate()?;
         for _ in 1..START_ATTEMPTS {
-            match Self::start_with(programs.clone(), Supervisor::start("control-plane")?).await {
+            match Self::start_with(programs.clone(), Supervisor::start("control-plane")?, audit).await {
                 Err(error) if format!("{error:#}").contains("address already in use") => {}
                 other => return other,
             }
         }
-        Self::start_with(programs, Supervisor::start("control-plane")?).await
+        Self::start_with(programs, Supervisor::start("control-plane")?, audit).await
     }
 
     /// Starts one in `directory`, which it owns from now on.
     pub async fn start_in(directory: PathBuf) -> Result<Self> {
-        Self::start_with(Programs::locate()?, Supervisor::start_in(directory)?).await
+        Self::start_with(Programs::locate()?, Supervisor::start_in(directory)?, Audit::Off).await
     }
 
     /// The one that all tests of this process share; each works in namespaces of its own.
@@ -74,15 +91,16 @@ impl ControlPlane {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    async fn start_with(programs: Programs, supervisor: Supervisor) -> Result<Self> {
+    async fn start_with(programs: Programs, supervisor: Supervisor, audit: Audit) -> Result<Self> {
         let port = free_port()?;
         let url = format!("https://{}:{port}", Ipv4Addr::LOCALHOST);
         let pki = Pki::create(supervisor.directory().join("pki"))?;
         let admin = pki.sign_client("admin", Some("system:masters"))?;
         let kubeconfig = supervisor.directory().join("kubeconfig");
-        kubeconfig::write(&kubeconfig, &url, &pki.authority(), &admin)?;
+        kubeconfig::write(&kubeconfig, &url, &pki.authority(), &Identity::Certificate(&admin))?;
 
-        let mut plane = Self { supervisor, programs, pki, url, kubeconfig };
+        let mut plane = Self { supervisor, programs, pki, url, kubeconfig, audit };
+        audit.prepare(plane.directory())?;
         let (etcd, etcd_url) = plane.etcd()?;
         plane.supervisor.run(ETCD, &etcd)?;
         plane.supervisor.run(API_SERVER, &plane.api_server(port, &etcd_url))?;
@@ -112,8 +130,29 @@ impl ControlPlane {
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
         let certificate = self.client_certificate(user, group)?;
         let path = self.directory().join(format!("kubeconfig-{}", user.replace('/', "_")));
-        kubeconfig::write(&path, &self.url, &self.pki.authority(), &certificate)?;
+        kubeconfig::write(&path, &self.url, &self.pki.authority(), &Identity::Certificate(&certificate))?;
         Ok(path)
+    }
+
+    /// Writes a kubeconfig with a token of a ServiceAccount, as its pods have one. It is worth nothing any more once the
+    /// account is gone.
+    pub async fn kubeconfig_of_account(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let spec =
+            TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
+        let answer = answer.with_context(|| format!("ask for a token of '{namespace}/{account}'"))?;
+        let token = answer.status.and_then(|status| status.token).context("the answer holds no token")?;
+        let path = self.directory().join(format!("kubeconfig-{namespace}-{account}"));
+        kubeconfig::write(&path, &self.url, &self.pki.authority(), &Identity::Token(&token))?;
+        Ok(path)
+    }
+
+    /// What the API server refused to accounts themselves, but those of its own controllers: each request with its reason,
+    /// once. What they ask for in the name of others does not count.
+    pub fn refused(&self) -> Result<Vec<String>> {
+        self.audit.refused(self.directory())
     }
 
     pub async fn client_for(&self, user: &str, group: Option<&str>) -> Result<Client> {
@@ -221,7 +260,7 @@ impl ControlPlane {
             word.push(self.pki.file(name));
             word
         };
-        Program::new(&self.programs.kube_apiserver)
+        let program = Program::new(&self.programs.kube_apiserver)
             .arg(format!("--etcd-servers={etcd_url}"))
             .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
             .arg(format!("--secure-port={port}"))
@@ -242,7 +281,8 @@ impl ControlPlane {
             .arg(file("proxy-client-cert-file", "front-proxy.crt"))
             .arg(file("proxy-client-key-file", "front-proxy.key"))
             // Resolves the Service itself and not its endpoints, which is what makes `ExternalName` work.
-            .arg("--enable-aggregator-routing=false")
+            .arg("--enable-aggregator-routing=false");
+        program.args(self.audit.flags(self.directory()))
     }
 
     fn controller_manager(&self) -> Program {

@@ -1,16 +1,18 @@
 //! What the platform registers never outlives its server for long: a guard beside it, with the times of the product.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use keelson_testkit::Supervisor;
+use keelson_testkit::{Supervisor, eventually};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::accounts::{self, Account};
 use crate::kills::catalog_files;
 use crate::stage::{APPS, NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{APPLICATION, back_up, create_application};
@@ -180,11 +182,32 @@ fn delete_namespace(stage: &Stage, name: &str, within: Duration) -> Result<Durat
     Ok(began.elapsed())
 }
 
+/// It goes with the namespace, and the guard has done what is to be done before.
+fn assert_account_is_there(stage: &Stage) -> Result<()> {
+    let client = stage.client()?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, NAMESPACE);
+    let found = block_on(accounts.get_opt(Account::Guard.name()))?;
+    ensure!(found.is_some(), "the account of the guard went first");
+    Ok(())
+}
+
+/// What a guard does with its token it does no more.
+fn await_account_is_worth_nothing(stage: &Stage, kubeconfig: &Path) -> Result<()> {
+    let kubeconfig = kubeconfig.display().to_string();
+    // The API server goes by what it knew of a token for some seconds.
+    block_on(eventually("the token of the guard is refused", async || {
+        let said = stage.try_kubectl(&["get", "apiservices", "--kubeconfig", &kubeconfig], "")?;
+        let refusals = ["Unauthorized", "asked for the client to provide credentials"];
+        Ok(refusals.iter().any(|refusal| said.stderr.contains(refusal)).then_some(()))
+    }))
+}
+
 #[test]
 fn a_platform_that_stays_away_is_taken_off_the_cluster_and_comes_back_by_itself() -> Result<()> {
     let share = Supervisor::start("share")?;
     let mut stage = Stage::raise(share.directory(), &[])?;
-    let guards = [stage.guard()?, stage.guard()?];
+    let account = accounts::install(stage.plane(), Account::Guard)?;
+    let guards = [stage.guard_as(&account)?, stage.guard_as(&account)?];
     create_application(&stage)?;
     stage.namespace(BYSTANDER)?;
     let point = back_up(&stage, "first")?;
@@ -211,11 +234,13 @@ fn a_platform_that_stays_away_is_taken_off_the_cluster_and_comes_back_by_itself(
     let said = stage.try_kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"], "")?;
     ensure!(said.code == 0, "{said:?}");
     let followed = await_registered(&stage, &[], Duration::from_secs(30))?;
+    ensure!(followed <= FOLLOWED_WITHIN, "{followed:?}");
+    assert_account_is_there(&stage)?;
     let timeout = format!("--timeout={}s", HOME_GONE_WITHIN.as_secs());
     let said = stage.try_kubectl(&["wait", "--for=delete", "namespace", NAMESPACE, &timeout], "")?;
     ensure!(said.code == 0, "{said:?}");
     println!("followed in {followed:?}, gone in {:?}", began.elapsed());
-    ensure!(followed <= FOLLOWED_WITHIN, "{followed:?}");
+    await_account_is_worth_nothing(&stage, &account)?;
     for guard in guards {
         ensure!(guard.is_running(), "the guard ended:\n{}", guard.log_tail());
         guard.stop()?;
@@ -282,7 +307,7 @@ fn a_platform_can_be_uninstalled_and_its_namespace_deleted_while_it_runs() -> Re
     let took = await_registered(&stage, &ALL, Duration::from_secs(30))?;
     println!("what was somebody else's is ours {took:?} after its end");
     stage.wait_until_served()?;
-    let guard = stage.guard()?;
+    let guard = stage.guard_as(&accounts::install(stage.plane(), Account::Guard)?)?;
     let took = delete_namespace(&stage, NAMESPACE, Duration::from_secs(60))?;
     println!("the namespace of a platform that runs went in {took:?}");
     assert_eq!(registered(&stage)?, Vec::<String>::new());

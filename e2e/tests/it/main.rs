@@ -1,5 +1,6 @@
 //! Stories of bad input, told with the program as it ships on real control planes.
 
+mod accounts;
 mod attack;
 mod batches;
 mod cancel;
@@ -9,6 +10,7 @@ mod command_line;
 mod configuration;
 mod damage;
 mod departures;
+mod details;
 mod discovery;
 mod drill_reports;
 mod ending;
@@ -28,6 +30,7 @@ mod refusals;
 mod reports;
 mod repositories;
 mod restores;
+mod rights;
 mod rude;
 mod secrets;
 mod stage;

@@ -1,11 +1,15 @@
 //! Secrets that can be told from anything else are planted wherever the platform takes some. Then all that it has said,
-//! at the most talkative level that people use, and every byte that it has stored is searched for them.
+//! at the most talkative level that people use, and every byte that it has stored is searched for them. Private keys are
+//! searched for everywhere, also among Secrets: the keys of our certificates leave no memory.
 
 use std::fmt::Write;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use keelson_e2e::{Answer, answer};
 use keelson_testkit::{BucketProtection, Minio, Supervisor};
 use serde_json::{Value, json};
@@ -30,6 +34,14 @@ const MISPLACED: &str = "planted as the source of a passphrase";
 const WRONG_KEY: &str = "plantedWrongSecretAccessKey0123456789abcd";
 const OF_APPLICATION: &str = "planted by the application gR2";
 
+/// What every private key of the curve of our certificates has, wherever it lies.
+const KEY_IN_PEM: &[u8] = b"PRIVATE KEY-----";
+/// The curve, and then an octet string, where a public key has a bit string.
+const KEY_IN_PKCS8: &[u8] =
+    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
+/// The curve, and then the public key, which stand behind the number.
+const KEY_IN_SEC1: &[u8] = b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\xa1\x44\x03\x42\x00";
+
 /// What must not be found: as it is, in base64 and in hexadecimal digits. Bytes are read as characters of one byte.
 struct Planted {
     what: String,
@@ -38,13 +50,31 @@ struct Planted {
 
 impl Planted {
     fn new(what: &str, secret: &[u8]) -> Self {
-        let hexadecimal = secret.iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes everything");
-            text
-        });
-        let forms = vec![one_byte_each(secret), base64(secret), hexadecimal];
+        let forms = vec![one_byte_each(secret), base64(secret), hexadecimal(secret)];
         Self { what: what.to_owned(), forms }
     }
+
+    /// The middle of something: what it is part of may begin at any of three places of a group of letters.
+    fn middle(what: &str, part: &[u8]) -> Self {
+        let encoded = (0..3).map(|skipped| base64(&part[skipped..]));
+        let forms = [one_byte_each(part), hexadecimal(part)].into_iter().chain(encoded).collect();
+        Self { what: what.to_owned(), forms }
+    }
+}
+
+fn private_keys() -> [Planted; 3] {
+    [
+        Planted::middle("a private key in PEM", KEY_IN_PEM),
+        Planted::middle("a private key in PKCS#8", KEY_IN_PKCS8),
+        Planted::middle("a private key in SEC 1", KEY_IN_SEC1),
+    ]
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes everything");
+        text
+    })
 }
 
 fn one_byte_each(bytes: &[u8]) -> String {
@@ -79,16 +109,49 @@ impl Emitted {
     fn add_folder(&mut self, folder: &Path) -> Result<usize> {
         let (mut open, mut files) = (vec![folder.to_owned()], 0);
         while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(&folder)? {
+            // What was only there for a moment is gone by now.
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
                 let path: PathBuf = entry?.path();
                 if path.is_dir() {
                     open.push(path);
-                // What was only there for a moment is gone by now.
                 } else if let Ok(bytes) = fs::read(&path) {
                     self.add(path.display().to_string(), &bytes);
                     self.add(format!("the name {}", path.display()), path.display().to_string().as_bytes());
                     files += 1;
                 }
+            }
+        }
+        Ok(files)
+    }
+
+    /// What lies in all Secrets of a cluster, decoded.
+    fn add_secrets(&mut self, stage: &Stage) -> Result<()> {
+        let mut list = stage.get(&["secrets", "--all-namespaces"])?.context("no list of Secrets")?;
+        let secrets: Vec<Secret> = serde_json::from_value(list["items"].take())?;
+        ensure!(!secrets.is_empty(), "there are no Secrets");
+        for secret in secrets {
+            let name = secret.metadata.name.unwrap_or_default();
+            for (key, ByteString(value)) in secret.data.unwrap_or_default() {
+                self.add(format!("'{key}' of Secret {name}"), &value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that a process holds open, also those that have no name any more.
+    fn add_open_files(&mut self, process: u32) -> Result<usize> {
+        let mut files = 0;
+        for entry in fs::read_dir(format!("/proc/{process}/fd"))? {
+            let path = entry?.path();
+            if path.is_file()
+                && let Ok(bytes) = fs::read(&path)
+            {
+                self.add(path.display().to_string(), &bytes);
+                files += 1;
             }
         }
         Ok(files)
@@ -166,6 +229,10 @@ impl Overheard<'_> {
         self.emitted.add("the log", &log);
         let files = self.emitted.add_folder(&self.stage.data())?;
         ensure!(files >= 3, "{files} files are on the volume");
+        self.emitted.add_folder(&self.stage.instance.temporary())?;
+        let process = self.stage.instance.process_id().context("it does not run")?;
+        let files = self.emitted.add_open_files(process)?;
+        ensure!(files >= 3, "{files} files are open");
         Ok(())
     }
 }
@@ -297,6 +364,31 @@ fn look_from_outside(overheard: &mut Overheard<'_>, location: &Path, folder: &Pa
     Ok(())
 }
 
+/// On an empty cluster, with a wrong passphrase first.
+fn recover(overheard: &mut Overheard<'_>, id: &str, location: &Path, folder: &Path) -> Result<()> {
+    let stage = overheard.stage;
+    stage.profile("vault", ORIGIN)?;
+    stage.wait_valid("profile", "vault")?;
+    stage.passphrase(&[("key", WRONG)])?;
+    overheard.fails(&["dr", "review", "--profile", "vault", "--source-cluster-id", id])?;
+    stage.passphrase(&[("key", SECOND)])?;
+    overheard.succeeds(&["dr", "review", "--profile", "vault", "--source-cluster-id", id])?;
+    overheard.succeeds(&["dr", "plan", "--profile", "vault", "--source-cluster-id", id])?;
+    look_from_outside(overheard, location, folder)?;
+    overheard.succeeds(&["dr", "restore", "--profile", "vault", "--source-cluster-id", id])?;
+    overheard.succeeds(&["restore", APPLICATION])?;
+    ensure!(
+        stage.get(&["secret", "token", "-n", APPLICATION])?.is_some(),
+        "the application's Secret is back"
+    );
+    ensure!(
+        stage.get(&["secret", "bucket-keys", "-n", NAMESPACE])?.is_some(),
+        "the profile's Secret is back"
+    );
+    ensure!(stage.get(&["secret", "office", "-n", NAMESPACE])?.is_some(), "the Passkey's Secret is back");
+    Ok(())
+}
+
 #[test]
 fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     let (share, bucket) = (Supervisor::start("share")?, Supervisor::start("bucket")?);
@@ -304,7 +396,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     fs::create_dir_all(share.directory().join(ORIGIN))?;
     let minio = block_on(Minio::start_in(bucket.directory().join("minio")))?;
     block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
-    let mut emitted = Emitted::default();
+    let (mut emitted, mut secrets) = (Emitted::default(), Emitted::default());
 
     let source = Stage::raise_with(share.directory(), &[], &[], Some("debug"))?;
     let mut overheard = Overheard { stage: &source, emitted: &mut emitted };
@@ -329,39 +421,27 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.look_behind()?;
     let mut planted = planted(&minio);
     planted.push(Planted::new("the instance key", &instance_key(&source)?));
+    secrets.add_secrets(&source)?;
     let id = source.cluster_id()?;
     source.instance.kill()?;
 
     let fresh = Stage::raise_with(share.directory(), &[], &[], Some("debug"))?;
     let mut overheard = Overheard { stage: &fresh, emitted: &mut emitted };
-    fresh.profile("vault", ORIGIN)?;
-    fresh.wait_valid("profile", "vault")?;
-    fresh.passphrase(&[("key", WRONG)])?;
-    overheard.fails(&["dr", "review", "--profile", "vault", "--source-cluster-id", &id])?;
-    fresh.passphrase(&[("key", SECOND)])?;
-    overheard.succeeds(&["dr", "review", "--profile", "vault", "--source-cluster-id", &id])?;
-    overheard.succeeds(&["dr", "plan", "--profile", "vault", "--source-cluster-id", &id])?;
-    look_from_outside(&mut overheard, &share.directory().join(ORIGIN), kits.directory())?;
-    overheard.succeeds(&["dr", "restore", "--profile", "vault", "--source-cluster-id", &id])?;
-    overheard.succeeds(&["restore", APPLICATION])?;
-    ensure!(
-        fresh.get(&["secret", "token", "-n", APPLICATION])?.is_some(),
-        "the application's Secret is back"
-    );
-    ensure!(
-        fresh.get(&["secret", "bucket-keys", "-n", NAMESPACE])?.is_some(),
-        "the profile's Secret is back"
-    );
-    ensure!(fresh.get(&["secret", "office", "-n", NAMESPACE])?.is_some(), "the Passkey's Secret is back");
+    recover(&mut overheard, &id, &share.directory().join(ORIGIN), kits.directory())?;
     overheard.list_everything()?;
     overheard.look_behind()?;
     planted.push(Planted::new("the second instance key", &instance_key(&fresh)?));
+    secrets.add_secrets(&fresh)?;
 
     for location in [share.directory(), &bucket.directory().join("minio").join("data").join(BUCKET)] {
         let files = emitted.add_folder(location)?;
         ensure!(files > 10, "{files} files in {}", location.display());
     }
     assert_eq!(emitted.find(&planted), Vec::<String>::new());
+    for pieces in [&emitted, &secrets] {
+        assert_eq!(pieces.find(&private_keys()), Vec::<String>::new());
+    }
+    assert_private_keys_are_found(fresh.plane().directory())?;
 
     // The search finds what is there: Secrets are where secrets are, in base64, and this is one of them.
     let mut known = Emitted::default();
@@ -370,6 +450,33 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
         known.add(name, said.as_bytes());
     }
     ensure!(known.find(&planted).len() >= 4, "{:?}", known.find(&planted));
+    Ok(())
+}
+
+/// A key that was made as those of our certificates are, in each form in which one may lie about.
+fn assert_private_keys_are_found(plane: &Path) -> Result<()> {
+    let pem = fs::read_to_string(plane.join("pki").join("ca.key"))?;
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let ByteString(der) = serde_json::from_value(json!(body))?;
+    // Within a PKCS#8 lies a SEC 1 without the curve, which stands between the number and the public key otherwise.
+    let (number, public_key) = der[31..].split_at(37);
+    let sec1 =
+        [&b"\x30\x77"[..], number, b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", public_key].concat();
+    let shifted = [&b"x"[..], &der[..]].concat();
+    let forms = [
+        ("PEM", pem.clone().into_bytes()),
+        ("PEM in base64", base64(pem.as_bytes()).into_bytes()),
+        ("DER", der.clone()),
+        ("DER in base64", base64(&der).into_bytes()),
+        ("DER behind a byte, in base64", base64(&shifted).into_bytes()),
+        ("DER in hexadecimal digits", hexadecimal(&der).into_bytes()),
+        ("SEC 1", sec1),
+    ];
+    for (form, bytes) in forms {
+        let mut known = Emitted::default();
+        known.add(form, &bytes);
+        ensure!(!known.find(&private_keys()).is_empty(), "a private key in {form} is not found");
+    }
     Ok(())
 }
 

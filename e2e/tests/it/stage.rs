@@ -12,6 +12,8 @@ use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
+use crate::accounts::{self, Account};
+
 pub(crate) const NAMESPACE: &str = "kasten-io";
 /// The claim under which every stage finds the directory of all locations.
 pub(crate) const CLAIM: &str = "share";
@@ -59,7 +61,26 @@ impl Stage {
         filter: Option<&str>,
     ) -> Result<Self> {
         let plane = block_on(ControlPlane::start())?;
-        let instance = Instance::serve_logging(plane.kubeconfig(), filter, |directory| {
+        let kubeconfig = plane.kubeconfig().to_owned();
+        Self::raise_on(plane, &kubeconfig, share, claims, flags, filter)
+    }
+
+    /// The same under the account of an installation, on a cluster that knows what it was refused.
+    pub(crate) fn raise_installed(share: &Path) -> Result<Self> {
+        let plane = block_on(ControlPlane::start_audited())?;
+        let kubeconfig = accounts::install(&plane, Account::Platform)?;
+        Self::raise_on(plane, &kubeconfig, share, &[], &[], None)
+    }
+
+    fn raise_on(
+        plane: ControlPlane,
+        kubeconfig: &Path,
+        share: &Path,
+        claims: &[(&str, &Path)],
+        flags: &[&str],
+        filter: Option<&str>,
+    ) -> Result<Self> {
+        let instance = Instance::serve_logging(kubeconfig, filter, |directory| {
             let mut arguments: Vec<String> =
                 ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]
                     .map(str::to_owned)
@@ -129,9 +150,14 @@ impl Stage {
         block_on(self.plane.client())
     }
 
-    /// A `keelson guard` beside the platform.
+    /// A `keelson guard` beside the platform, with all rights.
     pub(crate) fn guard(&self) -> Result<Instance> {
-        Instance::guard(self.plane.kubeconfig(), NAMESPACE)
+        self.guard_as(self.plane.kubeconfig())
+    }
+
+    /// The same with the rights of a kubeconfig.
+    pub(crate) fn guard_as(&self, kubeconfig: &Path) -> Result<Instance> {
+        Instance::guard(kubeconfig, NAMESPACE)
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -151,14 +177,7 @@ impl Stage {
 
     /// Runs `kubectl`, whatever comes of it.
     pub(crate) fn try_kubectl(&self, words: &[&str], input: &str) -> Result<Answer> {
-        let mut command = self.plane.kubectl();
-        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("start kubectl")?;
-        child.stdin.take().context("kubectl has no input")?.write_all(input.as_bytes())?;
-        let output = child.wait_with_output().context("wait for kubectl")?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let code = output.status.code().context("kubectl was killed")?;
-        Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
+        kubectl(&self.plane, words, input)
     }
 
     /// Runs `kubectl`, again while the cluster has not noticed yet that a killed `serve` is back.
@@ -310,6 +329,18 @@ impl Stage {
             Ok((told == seen.0).then(|| State { digests: catalog["digests"].clone(), revision }))
         })
     }
+}
+
+/// Runs `kubectl` against a cluster, as its administrator, whatever comes of it.
+pub(crate) fn kubectl(plane: &ControlPlane, words: &[&str], input: &str) -> Result<Answer> {
+    let mut command = plane.kubectl();
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("start kubectl")?;
+    child.stdin.take().context("kubectl has no input")?.write_all(input.as_bytes())?;
+    let output = child.wait_with_output().context("wait for kubectl")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().context("kubectl was killed")?;
+    Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
 /// As the API writes it: the generation above 40 bits of sequence.

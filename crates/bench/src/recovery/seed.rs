@@ -261,7 +261,7 @@ fn action(number: usize, now: Timestamp) -> Record {
         }),
     };
     record.body.internal =
-        json!({ "requester": { "name": "keelson" }, "attempts": 1, "subject": { "scheduled": true } });
+        json!({ "requester": "platform", "attempts": 1, "subject": { "scheduled": true } });
     record
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use keelson_model::{Classified, ErrorClass};
-use keelson_protection::Requester;
+use keelson_protection::User;
 use percent_encoding::percent_decode_str;
 use rustls::RootCertStore;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -131,7 +131,7 @@ impl FrontProxyTrust {
             || common_name(leaf).is_some_and(|name| self.allowed_names.contains(&name))
     }
 
-    fn requester(&self, headers: &HeaderMap) -> Option<Requester> {
+    fn user(&self, headers: &HeaderMap) -> Option<User> {
         let name = first(headers, &self.user_headers)?;
         let uid = first(headers, &self.uid_headers).unwrap_or_default();
         let groups = self.group_headers.iter().flat_map(|header| texts(headers, header)).collect();
@@ -144,7 +144,7 @@ impl FrontProxyTrust {
                 extra.entry(key).or_default().extend(texts(headers, header));
             }
         }
-        Some(Requester { name, uid, groups, extra })
+        Some(User { name, uid, groups, extra })
     }
 }
 
@@ -162,16 +162,16 @@ impl FrontProxy {
         self.0.load().as_ref().is_some_and(|trust| trust.verifies(peer, now))
     }
 
-    /// The requester whom the front proxy forwards. None unless its certificate verifies.
+    /// The user whom the front proxy forwards. None unless its certificate verifies.
     pub(crate) fn authenticate(
         &self,
         peer: &PeerCertificates,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Option<Requester> {
+    ) -> Option<User> {
         let trust = self.0.load();
         let trust = trust.as_ref()?;
-        if trust.verifies(peer, now) { trust.requester(headers) } else { None }
+        if trust.verifies(peer, now) { trust.user(headers) } else { None }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use keelson_model::{Classified, ErrorClass};
-use keelson_protection::Requester;
+use keelson_protection::{Requester, User};
 use keelson_resources::Reference;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -74,7 +74,7 @@ impl AccessReviews {
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let answer =
             reviews.create(&PostParams::default(), &review).await.map_err(|source| ReviewAccessError {
-                user: requester.name.clone(),
+                user: requester.name().to_owned(),
                 verb: reference.verb.as_str(),
                 resource: reference.resource,
                 name: reference.name.clone().unwrap_or_default(),
@@ -109,11 +109,12 @@ impl AccessReviews {
 
 fn review_spec(requester: &Requester, reference: &Reference) -> SubjectAccessReviewSpec {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let User { name, uid, groups, extra } = requester.to_user();
     SubjectAccessReviewSpec {
-        user: some(&requester.name),
-        uid: some(&requester.uid),
-        groups: (!requester.groups.is_empty()).then(|| requester.groups.clone()),
-        extra: (!requester.extra.is_empty()).then(|| requester.extra.clone()),
+        user: some(&name),
+        uid: some(&uid),
+        groups: (!groups.is_empty()).then_some(groups),
+        extra: (!extra.is_empty()).then_some(extra),
         resource_attributes: Some(ResourceAttributes {
             verb: some(reference.verb.as_str()),
             group: some(reference.group),

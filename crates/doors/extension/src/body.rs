@@ -1,71 +1,70 @@
-//! Reading bodies: bounded in bytes and time, JSON or YAML, with every key that is given twice.
+//! Reading bodies: bounded in bytes, time and memory; JSON or YAML, with the first keys that are given twice.
+//!
+//! A body holds a share of the memory for all bodies, from before it is read until its request is answered.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
-use axum::body::Body;
-use bytes::Bytes;
+use axum::body::{Body, HttpBody};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, Limited};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use http_body_util::BodyExt;
+use keelson_protection::Requester;
+use keelson_resources::FieldPath;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT};
+use crate::fairness::{Share, Shares};
+use crate::limits::{
+    BODY_BYTES_MAX, BODY_STEP_BYTES, BODY_TIMEOUT, DECODED_BYTES_MAX, DECODED_STEP_BYTES, WARNINGS_MAX,
+    WRITE_BYTES, YAML_NODES_MAX,
+};
 use crate::refusal::Refusal;
+use crate::shared::blocking;
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Json,
     Yaml,
+    /// The one sort of patch that is taken (RFC 7386).
+    MergePatch,
 }
 
-/// A decoded body. Of a key given twice the last value counts, as in Kubernetes.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Decoded {
-    pub(crate) value: Value,
-    /// Paths of the keys that were given twice: `spec.subject.name`.
-    pub(crate) duplicates: Vec<String>,
-}
-
-pub(crate) async fn read_body(body: Body) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    match collected {
-        Err(_) => Err(Refusal::timed_out()),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Refusal::body_too_large(BODY_BYTES_MAX))
-        }
-        Ok(Err(_)) => Err(Refusal::bad_request("the body of the request could not be read")),
-    }
-}
-
-/// Decodes a body by its content type.
-pub(crate) fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, Refusal> {
-    let decoded = match format(headers)? {
-        Format::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
-        Format::Yaml => serde_saphyr::from_slice(bytes).map_err(|error| error.to_string()),
-    };
-    decoded.map_err(|why| Refusal::bad_request(format!("the object provided cannot be decoded: {why}")))
-}
-
-/// The one sort of patch that is taken (RFC 7386).
+/// The media type of merge patches.
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Decodes a patch.
-pub(crate) fn decode_patch(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, Refusal> {
-    if media_type(headers).as_deref() != Some(MERGE_PATCH) {
-        return Err(Refusal::unsupported_patch_type());
-    }
-    serde_json::from_slice(bytes)
-        .map_err(|why| Refusal::bad_request(format!("the patch provided cannot be decoded: {why}")))
-}
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+/// The types of bodies that are taken where an object is.
+pub(crate) const BODY_TYPES: [&str; 2] = [JSON, YAML];
 
-fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
-    match media_type(headers).as_deref() {
-        Some("application/json" | "") => Ok(Format::Json),
-        Some("application/yaml") => Ok(Format::Yaml),
-        Some(_) | None => Err(Refusal::unsupported_media_type()),
+impl Format {
+    /// Of an object, or of options.
+    pub(crate) fn of_object(headers: &HeaderMap) -> Result<Self, Refusal> {
+        match media_type(headers).as_deref() {
+            Some(JSON | "") => Ok(Self::Json),
+            Some(YAML) => Ok(Self::Yaml),
+            Some(_) | None => Err(Refusal::unsupported_media_type()),
+        }
+    }
+
+    pub(crate) fn of_patch(headers: &HeaderMap) -> Result<Self, Refusal> {
+        if media_type(headers).as_deref() != Some(MERGE_PATCH) {
+            return Err(Refusal::unsupported_patch_type());
+        }
+        Ok(Self::MergePatch)
+    }
+
+    /// What is written in it.
+    fn content(self) -> &'static str {
+        match self {
+            Self::Json | Self::Yaml => "object",
+            Self::MergePatch => "patch",
+        }
     }
 }
 
@@ -76,132 +75,277 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-impl<'de> Deserialize<'de> for Decoded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DecodeVisitor)
+/// A body that was read, and what its request holds of the memory for bodies.
+pub(crate) struct Received {
+    bytes: Vec<u8>,
+    share: Share,
+}
+
+/// Reads a body if there is memory for as much as it says that it is; where it does not say, for as much as comes.
+pub(crate) async fn receive(
+    bodies: &Arc<Shares>,
+    requester: &Requester,
+    body: Body,
+) -> Result<Received, Refusal> {
+    let stated = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let room = stated.unwrap_or(0);
+    if room > BODY_BYTES_MAX {
+        return Err(Refusal::body_too_large(BODY_BYTES_MAX));
+    }
+    let share = bodies.take_many(requester, room + WRITE_BYTES);
+    let mut share = share.ok_or_else(|| Refusal::too_many_requests("bodies"))?;
+    let read = tokio::time::timeout(BODY_TIMEOUT, read(body, room, &mut share)).await;
+    Ok(Received { bytes: read.map_err(|_| Refusal::timed_out())??, share })
+}
+
+/// Into one piece: one that comes byte by byte takes no more than one that comes at once. There is room for so much; what is
+/// more is taken in steps.
+async fn read(mut body: Body, mut room: usize, share: &mut Share) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::with_capacity(room);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::bad_request("the body of the request could not be read"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > BODY_BYTES_MAX {
+            return Err(Refusal::body_too_large(BODY_BYTES_MAX));
+        }
+        if length > room {
+            let more = (length - room).next_multiple_of(BODY_STEP_BYTES);
+            if !share.grow(more) {
+                return Err(Refusal::too_many_requests("bodies"));
+            }
+            room += more;
+            bytes.reserve_exact(room - bytes.len());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+impl Received {
+    /// What it says, and what its request holds until it is answered.
+    pub(crate) async fn decode(mut self, format: Format) -> Result<(Decoded, Share), Refusal> {
+        blocking(move || {
+            let decoded = decode(format, &self.bytes, &mut self.share)?;
+            Ok((decoded, self.share))
+        })
+        .await
+    }
+
+    /// The same where it may be empty, and says nothing then.
+    pub(crate) async fn decode_any(self, headers: &HeaderMap) -> Result<(Option<Decoded>, Share), Refusal> {
+        if self.bytes.is_empty() {
+            return Ok((None, self.share));
+        }
+        let (decoded, share) = self.decode(Format::of_object(headers)?).await?;
+        Ok((Some(decoded), share))
     }
 }
 
-impl From<Value> for Decoded {
-    fn from(value: Value) -> Self {
-        Self { value, duplicates: Vec::new() }
+/// A decoded body. Of a key given twice the last value counts, as in Kubernetes.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Decoded {
+    pub(crate) value: Value,
+    /// Paths of the first keys that were given twice: `spec.subject.name`.
+    pub(crate) duplicates: Vec<String>,
+}
+
+fn decode(format: Format, bytes: &[u8], share: &mut Share) -> Result<Decoded, Refusal> {
+    let mut made = Made { share, bytes: 0, taken: 0, refusal: None, duplicates: Vec::new() };
+    let decoded = match format {
+        Format::Json | Format::MergePatch => read_json(bytes, &mut made).map_err(|error| error.to_string()),
+        Format::Yaml => read_yaml(bytes, &mut made).map_err(|error| error.to_string()),
+    };
+    let Made { refusal, duplicates, .. } = made;
+    match (refusal, decoded) {
+        (Some(refusal), _) => Err(refusal),
+        (None, Ok(value)) => Ok(Decoded { value, duplicates }),
+        (None, Err(why)) => {
+            let content = format.content();
+            Err(Refusal::bad_request(format!("the {content} provided cannot be decoded: {why}")))
+        }
     }
 }
 
-struct DecodeVisitor;
+/// Decodes where nobody else asks for anything.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_alone(format: Format, bytes: &[u8]) -> Result<Decoded, Refusal> {
+    let nobody = Requester::User(keelson_protection::User {
+        name: String::new(),
+        uid: String::new(),
+        groups: Vec::new(),
+        extra: std::collections::BTreeMap::new(),
+    });
+    let share = Shares::new(crate::limits::BODIES).take_many(&nobody, bytes.len() + WRITE_BYTES);
+    let mut share = share.ok_or_else(|| Refusal::too_many_requests("bodies"))?;
+    decode(format, bytes, &mut share)
+}
 
-impl<'de> Visitor<'de> for DecodeVisitor {
-    type Value = Decoded;
+fn read_json(bytes: &[u8], made: &mut Made<'_>) -> Result<Value, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = Place { path: &FieldPath::Object, made }.deserialize(&mut json)?;
+    json.end()?;
+    Ok(value)
+}
+
+/// What its reader keeps of each node while it is open or may be repeated.
+const YAML_NODE_BYTES: usize = 128;
+
+fn read_yaml(bytes: &[u8], made: &mut Made<'_>) -> Result<Value, serde_saphyr::Error> {
+    made.take::<serde_saphyr::Error>(bytes.len().min(YAML_NODES_MAX) * YAML_NODE_BYTES)?;
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: YAML_NODES_MAX,
+            max_recorded_anchor_events: YAML_NODES_MAX,
+            max_recorded_anchor_bytes: BODY_BYTES_MAX,
+            max_total_scalar_bytes: BODY_BYTES_MAX,
+        },
+    };
+    serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, |yaml| {
+        Place { path: &FieldPath::Object, made }.deserialize(yaml)
+    })
+}
+
+/// What has been made of a body so far.
+struct Made<'a> {
+    share: &'a mut Share,
+    /// Of memory; nothing that was replaced or left out is taken off.
+    bytes: usize,
+    /// Of the share, for that.
+    taken: usize,
+    /// Why it is not decoded any further.
+    refusal: Option<Refusal>,
+    duplicates: Vec<String>,
+}
+
+/// A value, in a list that has grown to twice what it holds.
+const VALUE_BYTES: usize = 2 * size_of::<Value>();
+/// The first node of a map has room for eleven fields, whether they come or not.
+const OBJECT_BYTES: usize = 640;
+/// A field where nodes are half full.
+const FIELD_BYTES: usize = 128;
+/// What the allocator adds to a text.
+const TEXT_BYTES: usize = 32;
+
+impl Made<'_> {
+    /// Takes what is made now from the share.
+    fn take<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= self.taken {
+            return Ok(());
+        }
+        let step = (self.bytes - self.taken).next_multiple_of(DECODED_STEP_BYTES);
+        let refusal = if self.bytes > DECODED_BYTES_MAX {
+            Refusal::decoded_too_large(DECODED_BYTES_MAX)
+        } else if self.share.grow(step) {
+            self.taken += step;
+            return Ok(());
+        } else {
+            Refusal::too_many_requests("bodies")
+        };
+        let error = E::custom(refusal.message());
+        self.refusal = Some(refusal);
+        Err(error)
+    }
+
+    fn note_duplicate(&mut self, path: FieldPath<'_>) {
+        if self.duplicates.len() < WARNINGS_MAX {
+            self.duplicates.push(path.text());
+        }
+    }
+}
+
+/// A place in a body at which a value is read.
+struct Place<'a, 'b> {
+    path: &'a FieldPath<'a>,
+    made: &'a mut Made<'b>,
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Place<'_, '_> {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Decoded, E> {
-        Ok(Value::Bool(value).into())
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES)?;
+        Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Decoded, E> {
-        Ok(Value::from(value).into())
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES)?;
+        Ok(Value::from(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Decoded, E> {
-        Ok(Value::from(value).into())
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES)?;
+        Ok(Value::from(value))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Decoded, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number).into())
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES)?;
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Decoded, E> {
-        Ok(Value::from(value).into())
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES + TEXT_BYTES + value.len())?;
+        Ok(Value::from(value))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Decoded, E> {
-        Ok(Value::from(value).into())
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES + TEXT_BYTES + value.len())?;
+        Ok(Value::from(value))
     }
 
-    fn visit_unit<E>(self) -> Result<Decoded, E> {
-        Ok(Value::Null.into())
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        self.made.take::<E>(VALUE_BYTES)?;
+        Ok(Value::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Decoded, E> {
-        Ok(Value::Null.into())
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        self.visit_unit()
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Decoded, D::Error> {
-        Decoded::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Decoded, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let Self { path, made } = self;
+        made.take::<A::Error>(VALUE_BYTES)?;
         let mut values = Vec::new();
-        let mut duplicates = Vec::new();
-        while let Some(Decoded { value, duplicates: inner }) = access.next_element()? {
-            duplicates.extend(inner.into_iter().map(|path| joined(&format!("[{}]", values.len()), &path)));
+        loop {
+            let path = FieldPath::Item(path, values.len());
+            let Some(value) = access.next_element_seed(Place { path: &path, made: &mut *made })? else {
+                return Ok(Value::Array(values));
+            };
             values.push(value);
         }
-        Ok(Decoded { value: Value::Array(values), duplicates })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Decoded, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let Self { path, made } = self;
+        made.take::<A::Error>(VALUE_BYTES)?;
         let mut map = Map::new();
-        let mut duplicates = Vec::new();
-        while let Some((key, Decoded { value, duplicates: inner })) =
-            access.next_entry::<String, Decoded>()?
-        {
-            duplicates.extend(inner.into_iter().map(|path| joined(&key, &path)));
+        while let Some(key) = access.next_key::<String>()? {
+            let of_map = if map.is_empty() { OBJECT_BYTES } else { FIELD_BYTES };
+            made.take::<A::Error>(of_map + TEXT_BYTES + key.len())?;
+            let path = FieldPath::Field(path, &key);
+            let value = access.next_value_seed(Place { path: &path, made: &mut *made })?;
             if map.contains_key(&key) {
-                duplicates.push(key.clone());
+                made.note_duplicate(path);
             }
             map.insert(key, value);
         }
-        Ok(Decoded { value: Value::Object(map), duplicates })
-    }
-}
-
-fn joined(parent: &str, child: &str) -> String {
-    if child.starts_with('[') { format!("{parent}{child}") } else { format!("{parent}.{child}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-    use serde_json::json;
-
-    use super::*;
-
-    fn headers(content_type: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
-    }
-
-    #[test]
-    fn keys_given_twice_are_named_by_their_path() {
-        let text = br#"{"a":1,"spec":{"list":[{"x":1},{"y":1,"y":2}],"b":1,"b":3},"a":2}"#;
-        let decoded = decode(&headers("application/json"), text).unwrap();
-        assert_eq!(decoded.value, json!({"a": 2, "spec": {"list": [{"x": 1}, {"y": 2}], "b": 3}}));
-        assert_eq!(decoded.duplicates, ["spec.list[1].y", "spec.b", "a"]);
-    }
-
-    #[test]
-    fn yaml_is_taken_where_it_is_announced() {
-        let decoded =
-            decode(&headers("application/yaml; charset=utf-8"), b"kind: A\nspec:\n  n: 5\n").unwrap();
-        assert_eq!(decoded.value, json!({"kind": "A", "spec": {"n": 5}}));
-        assert!(decode(&headers("application/json"), b"kind: A").is_err());
-    }
-
-    #[test]
-    fn other_formats_are_refused() {
-        for content_type in ["application/vnd.kubernetes.protobuf", "text/plain", "application/cbor"] {
-            let refusal = decode(&headers(content_type), b"{}").unwrap_err();
-            assert_eq!(refusal.code(), http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type}");
-        }
-    }
-
-    #[test]
-    fn a_body_that_nests_too_deep_is_refused() {
-        let deep = "[".repeat(100_000);
-        assert!(decode(&headers("application/json"), deep.as_bytes()).is_err());
-        assert!(decode(&headers("application/yaml"), deep.as_bytes()).is_err());
+        Ok(Value::Object(map))
     }
 }

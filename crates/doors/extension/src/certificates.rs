@@ -1,9 +1,10 @@
 //! Our serving certificates: an authority made when the process starts, and what it signs.
 //!
-//! The authority's key never leaves memory. Its certificate goes into our APIServices, so nobody else needs to know
-//! it, and nothing has to be stored, mounted or cleaned up.
+//! No key leaves memory. The certificate of the authority goes into our APIServices, so nobody else needs to know it, and
+//! nothing has to be stored, mounted or cleaned up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -17,7 +18,10 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::authentication::{AnyClientCertificate, crypto_provider};
-use crate::limits::{AUTHORITY_LIFE, SERVING_LIFE, SERVING_RENEW_AFTER};
+use crate::limits::{
+    AUTHORITY_LIFE, AUTHORITY_RENEW_AFTER, AUTHORITY_TOLD_FOR, CLOCKS_DIFFER_BY, SERVING_LIFE,
+    SERVING_RENEW_AFTER,
+};
 
 /// A certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,17 +55,38 @@ impl Classified for CertificateError {
     }
 }
 
-/// The authority and the certificate that it last signed.
+/// The authority and the certificate that it last signed. A new authority is told of for a while before it signs, so that
+/// nobody meets a certificate of one that he does not know.
 pub struct ServingCertificates {
-    issuer: Issuer<'static, KeyPair>,
-    authority_pem: String,
     names: Vec<String>,
-    serving: ArcSwap<Serving>,
+    current: ArcSwap<Current>,
 }
 
-struct Serving {
+struct Current {
+    authority: Arc<Authority>,
+    /// Told of beside the authority, and signs in its place after a while.
+    successor: Option<Arc<Authority>>,
     config: Arc<ServerConfig>,
-    since: Timestamp,
+    signed: Timestamp,
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    made: Timestamp,
+}
+
+/// What was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// The serving certificate, under the same authority.
+    Serving,
+    /// There is a second authority that clients must trust.
+    Successor,
+    /// The second authority signs, and the first is not told of any more.
+    Authority,
+    /// An authority that is valid by the clock of now, in place of one that is not.
+    Everything,
 }
 
 impl std::fmt::Debug for ServingCertificates {
@@ -73,6 +98,81 @@ impl std::fmt::Debug for ServingCertificates {
 impl ServingCertificates {
     /// Makes an authority and a first certificate for `names`, beside `localhost`.
     pub fn generate(names: &[String], now: Timestamp) -> Result<Self, CertificateError> {
+        let mut names = names.to_vec();
+        names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+        let current = Current::sign(Arc::new(Authority::generate(now)?), None, &names, now)?;
+        Ok(Self { names, current: ArcSwap::from_pointee(current) })
+    }
+
+    /// What clients must trust, as PEM: one authority, or two while the second takes over.
+    pub fn authorities_pem(&self) -> String {
+        let current = self.current.load();
+        let successor = current.successor.as_ref().map_or("", |successor| successor.pem.as_str());
+        format!("{}{successor}", current.authority.pem)
+    }
+
+    /// Renews what is due. New connections get it, old ones go on.
+    pub fn keep_current(&self, now: Timestamp) -> Result<Vec<Renewed>, CertificateError> {
+        let mut renewed = Vec::new();
+        loop {
+            let current = self.current.load_full();
+            let Some(due) = current.decide_due(now) else { return Ok(renewed) };
+            self.current.store(Arc::new(current.renew(due, &self.names, now)?));
+            renewed.push(due);
+        }
+    }
+
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().config)
+    }
+}
+
+impl Current {
+    fn sign(
+        authority: Arc<Authority>,
+        successor: Option<Arc<Authority>>,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Self, CertificateError> {
+        let config = sign_config(&authority.issuer, names, now)?;
+        Ok(Self { authority, successor, config, signed: now })
+    }
+
+    /// By the clock that clients judge certificates by: a machine that slept, or whose clock was set, is found out. The
+    /// serving certificate comes first, so that what is signed is valid whenever something else is told.
+    fn decide_due(&self, now: Timestamp) -> Option<Renewed> {
+        if !is_good(self.authority.made, now, AUTHORITY_LIFE.saturating_sub(CLOCKS_DIFFER_BY)) {
+            return Some(Renewed::Everything);
+        }
+        let has_waited = |successor: &Arc<Authority>| !is_good(successor.made, now, AUTHORITY_TOLD_FOR);
+        if self.successor.as_ref().is_some_and(has_waited) {
+            return Some(Renewed::Authority);
+        }
+        if !is_good(self.signed, now, SERVING_RENEW_AFTER) {
+            return Some(Renewed::Serving);
+        }
+        let is_old = !is_good(self.authority.made, now, AUTHORITY_RENEW_AFTER);
+        (is_old && self.successor.is_none()).then_some(Renewed::Successor)
+    }
+
+    fn renew(&self, due: Renewed, names: &[String], now: Timestamp) -> Result<Self, CertificateError> {
+        let (authority, successor) = (Arc::clone(&self.authority), self.successor.clone());
+        match (due, successor) {
+            (Renewed::Serving, successor) => Self::sign(authority, successor, names, now),
+            (Renewed::Successor, _) => {
+                let successor = Some(Arc::new(Authority::generate(now)?));
+                Ok(Self { authority, successor, config: Arc::clone(&self.config), signed: self.signed })
+            }
+            (Renewed::Authority, Some(successor)) => Self::sign(successor, None, names, now),
+            (Renewed::Authority | Renewed::Everything, _) => {
+                Self::sign(Arc::new(Authority::generate(now)?), None, names, now)
+            }
+        }
+    }
+}
+
+impl Authority {
+    fn generate(now: Timestamp) -> Result<Self, CertificateError> {
         let what = "the serving authority";
         let key = KeyPair::generate().map_err(|source| CertificateError::GenerateKey { what, source })?;
         let mut params = CertificateParams::default();
@@ -80,36 +180,16 @@ impl ServingCertificates {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         set_life(&mut params, now, AUTHORITY_LIFE);
-        let authority = params.self_signed(&key).map_err(|source| CertificateError::Sign { what, source })?;
-        let mut names = names.to_vec();
-        names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-        let issuer = Issuer::new(params, key);
-        let config = sign_config(&issuer, &names, now)?;
-        let serving = ArcSwap::from_pointee(Serving { config, since: now });
-        Ok(Self { issuer, authority_pem: authority.pem(), names, serving })
+        let certificate =
+            params.self_signed(&key).map_err(|source| CertificateError::Sign { what, source })?;
+        Ok(Self { pem: certificate.pem(), issuer: Issuer::new(params, key), made: now })
     }
+}
 
-    /// What clients must trust, as PEM.
-    pub fn authority_pem(&self) -> &str {
-        &self.authority_pem
-    }
-
-    /// Signs a new serving certificate under the same authority. New connections get it, old ones go on.
-    pub fn renew(&self, now: Timestamp) -> Result<(), CertificateError> {
-        let config = sign_config(&self.issuer, &self.names, now)?;
-        self.serving.store(Arc::new(Serving { config, since: now }));
-        Ok(())
-    }
-
-    /// By the clock that clients judge certificates by: a machine that slept, or whose clock was set, is found out.
-    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
-        let age = now.duration_since(self.serving.load().since);
-        age.unsigned_abs() >= SERVING_RENEW_AFTER
-    }
-
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.serving.load().config)
-    }
+/// Whether what was made then is neither of the future, as after a clock was set back, nor older than `span`.
+fn is_good(made: Timestamp, now: Timestamp, span: Duration) -> bool {
+    let age = now.duration_since(made);
+    if age.is_negative() { age.unsigned_abs() <= CLOCKS_DIFFER_BY } else { age.unsigned_abs() < span }
 }
 
 fn sign_config(
@@ -139,14 +219,13 @@ fn sign_config(
     Ok(Arc::new(config))
 }
 
-/// Whole days are enough. A day of the past is given to clocks that lag.
-fn set_life(params: &mut CertificateParams, now: Timestamp, life: std::time::Duration) {
-    let day = std::time::Duration::from_secs(24 * 3600);
+/// Whole days are enough.
+fn set_life(params: &mut CertificateParams, now: Timestamp, life: Duration) {
     let date = |time: Timestamp| {
         let date = time.to_zoned(TimeZone::UTC).date();
         rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
     };
-    params.not_before = date(now.saturating_sub(day).unwrap_or(now));
+    params.not_before = date(now.saturating_sub(CLOCKS_DIFFER_BY).unwrap_or(now));
     params.not_after = date(now.saturating_add(life).unwrap_or(now));
 }
 
@@ -154,16 +233,72 @@ fn set_life(params: &mut CertificateParams, now: Timestamp, life: std::time::Dur
 mod tests {
     use super::*;
 
+    fn at(day: i64) -> Timestamp {
+        Timestamp::from_second(1_750_000_000 + day * 24 * 3600).unwrap()
+    }
+
+    fn start() -> ServingCertificates {
+        ServingCertificates::generate(&[], at(0)).unwrap()
+    }
+
+    /// What a look on that day finds to be done.
+    fn look(certificates: &ServingCertificates, day: i64) -> Vec<Renewed> {
+        certificates.keep_current(at(day)).unwrap()
+    }
+
+    fn authorities(certificates: &ServingCertificates) -> usize {
+        certificates.authorities_pem().matches("BEGIN CERTIFICATE").count()
+    }
+
     /// Days by a clock that stood still, as that of a machine that sleeps, did not count.
     #[test]
     fn a_certificate_is_renewed_after_twenty_days_of_the_wall_clock() {
-        let at = |day: i64| Timestamp::from_second(1_750_000_000 + day * 24 * 3600).unwrap();
-        let certificates = ServingCertificates::generate(&[], at(0)).unwrap();
-        let first = certificates.config();
-        assert_eq!([0, 19, 20, 400].map(|day| certificates.is_due(at(day))), [false, false, true, true]);
-        certificates.renew(at(20)).unwrap();
-        assert!(!Arc::ptr_eq(&first, &certificates.config()));
-        assert_eq!([20, 39, 40].map(|day| certificates.is_due(at(day))), [false, false, true]);
-        assert!(certificates.is_due(at(0)), "a clock that was set back makes it one of the future");
+        let certificates = start();
+        let authority = certificates.authorities_pem();
+        let mut last = certificates.config();
+        for (day, is_due) in [(0, false), (19, false), (20, true), (20, false), (39, false), (40, true)] {
+            let expected = vec![Renewed::Serving; usize::from(is_due)];
+            assert_eq!(look(&certificates, day), expected, "day {day}");
+            let config = certificates.config();
+            assert_eq!(!Arc::ptr_eq(&last, &config), is_due, "day {day}");
+            last = config;
+        }
+        assert_eq!(certificates.authorities_pem(), authority);
+    }
+
+    #[test]
+    fn an_authority_is_told_of_for_a_day_before_it_signs_in_the_place_of_another() {
+        let certificates = start();
+        let old = certificates.authorities_pem();
+        assert_eq!(look(&certificates, 239), [Renewed::Serving]);
+        assert_eq!(look(&certificates, 240), [Renewed::Successor]);
+        let both = certificates.authorities_pem();
+        assert!(look(&certificates, 240).is_empty());
+        assert_eq!(look(&certificates, 241), [Renewed::Authority]);
+        assert_eq!(format!("{old}{}", certificates.authorities_pem()), both);
+        // Its age counts from when it was made.
+        assert_eq!(look(&certificates, 240 + 239), [Renewed::Serving]);
+        assert_eq!(look(&certificates, 240 + 240), [Renewed::Successor]);
+    }
+
+    /// Its certificates were of the future for everybody else, until it was started again.
+    #[test]
+    fn a_clock_that_is_set_right_leaves_no_certificate_of_another_time() {
+        for (day, is_lost) in [(-400, true), (-2, true), (-1, false), (1, false), (364, true), (4_000, true)]
+        {
+            let certificates = start();
+            let before = certificates.authorities_pem();
+            let expected = vec![Renewed::Everything; usize::from(is_lost)];
+            assert_eq!(look(&certificates, day), expected, "day {day}");
+            assert_eq!(certificates.authorities_pem() != before, is_lost, "day {day}");
+            assert_eq!(authorities(&certificates), 1, "day {day}");
+        }
+        // In the middle of a handover.
+        let certificates = start();
+        assert_eq!(look(&certificates, 240), [Renewed::Serving, Renewed::Successor]);
+        assert_eq!(authorities(&certificates), 2);
+        assert_eq!(look(&certificates, -20), [Renewed::Everything]);
+        assert_eq!(authorities(&certificates), 1);
+        assert!(look(&certificates, -20).is_empty());
     }
 }

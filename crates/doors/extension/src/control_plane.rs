@@ -13,7 +13,7 @@ pub(crate) fn is_control_plane(name: &str) -> bool {
 
 /// Who empties a namespace that is being deleted.
 pub(crate) fn is_namespace_controller(requester: &Requester) -> bool {
-    [NAMESPACE_CONTROLLER, CONTROLLER_MANAGER].contains(&requester.name.as_str())
+    [NAMESPACE_CONTROLLER, CONTROLLER_MANAGER].contains(&requester.name())
 }
 
 #[cfg(test)]

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::Response;
 use http::header::WARNING;
-use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 use keelson_model::Chain;
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, Asked, Effect, NamespacePlace, NewObject, RequestError};
@@ -20,14 +18,14 @@ use serde_json::Value;
 use tracing::error;
 
 use crate::authorization::Verdict;
-use crate::body::{Decoded, decode, read_body};
+use crate::body::Decoded;
 use crate::get::refuse_request;
-use crate::limits::{GENERATED_NAMES_TRIED, REFERENCES_MAX};
+use crate::limits::{GENERATED_NAMES_TRIED, REFERENCES_MAX, WARNINGS_MAX};
 use crate::object::Object;
 use crate::options::{FieldValidation, WriteOptions};
 use crate::refusal::{About, FieldError, Refusal};
 use crate::response::json_bytes;
-use crate::shared::{Shared, refuse_failure};
+use crate::shared::{Shared, blocking, refuse_failure};
 use crate::target::ObjectPath;
 use crate::view::View;
 
@@ -35,13 +33,12 @@ pub(crate) async fn create(
     shared: &Arc<Shared>,
     asked: Asked<'_>,
     path: ObjectPath<'_>,
-    parts: &Parts,
-    body: Body,
+    uri: &Uri,
+    object: Decoded,
     view: View,
 ) -> Result<Response, Refusal> {
-    let options = WriteOptions::parse("CreateOptions", &parts.uri)?;
-    let decoded = decode(&parts.headers, &read_body(body).await?)?;
-    let submitted = Submitted::check(path, decoded, options.validation, shared.install_namespace())?;
+    let options = WriteOptions::parse("CreateOptions", uri)?;
+    let submitted = check_submitted(shared, path, object, options.validation).await?;
     check_namespace(shared, path, &submitted).await?;
     let about = About { kind: path.kind, name: submitted.name() };
     check_references(shared, asked.requester, about, &submitted.references).await?;
@@ -63,6 +60,22 @@ pub(crate) async fn create(
     *response.status_mut() = StatusCode::CREATED;
     add_warnings(&mut response, &submitted.warnings);
     Ok(response)
+}
+
+/// Looks at every field, of which there may be many.
+async fn check_submitted(
+    shared: &Shared,
+    path: ObjectPath<'_>,
+    object: Decoded,
+    validation: FieldValidation,
+) -> Result<Submitted, Refusal> {
+    let (kind, namespace) = (path.kind, path.namespace.map(str::to_owned));
+    let install_namespace = shared.install_namespace().to_owned();
+    blocking(move || {
+        let path = ObjectPath { kind, namespace: namespace.as_deref(), name: None, details: false };
+        Submitted::check(path, object, validation, &install_namespace)
+    })
+    .await
 }
 
 /// What is wrong with a request that is carried out all the same.
@@ -93,9 +106,6 @@ struct NewMetadata {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
 }
-
-/// As many warnings as a client is told; each becomes a header.
-const WARNINGS_MAX: usize = 32;
 
 /// Room for the five characters that the server appends, in a name that still fits a label's value.
 const GENERATE_NAME_KEPT: usize = 58;
@@ -291,7 +301,7 @@ fn denial(requester: &Requester, reference: &Reference) -> String {
         reference.name.as_ref().map(|name| format!(" (its spec names \"{name}\")")).unwrap_or_default();
     format!(
         "User \"{}\" cannot {} resource \"{}\" in API group \"{}\" {place}{name}",
-        requester.name,
+        requester.name(),
         reference.verb.as_str(),
         reference.resource,
         reference.group,

@@ -5,17 +5,16 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::Response;
 use futures::{StreamExt, TryStreamExt, stream};
-use http::request::Parts;
+use http::Uri;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusDetails};
 use keelson_catalog::Stored;
 use keelson_model::selector::FieldSelector;
 use keelson_protection::requests::{self, Asked, Effect, RequestError};
 use keelson_resources::KindInfo;
 
-use crate::body::read_body;
+use crate::body::Decoded;
 use crate::delete_options::{DeleteOptions, parse_delete, take_delete};
 use crate::get::refuse_request;
 use crate::limits::{DELETIONS_AT_ONCE, PAGE_BYTES, PAGE_ROWS};
@@ -32,10 +31,10 @@ pub(crate) async fn delete(
     shared: &Arc<Shared>,
     asked: Asked<'_>,
     path: ObjectPath<'_>,
-    parts: &Parts,
-    body: Body,
+    uri: &Uri,
+    options: Option<Decoded>,
 ) -> Result<Response, Refusal> {
-    let options = parse_delete(&parts.uri, &parts.headers, &read_body(body).await?)?;
+    let options = parse_delete(uri, options)?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     shared.database(path.kind)?;
     let deleted = delete_one(shared, asked, path.kind, (namespace, name), &options)
@@ -48,14 +47,13 @@ pub(crate) async fn delete_collection(
     shared: &Arc<Shared>,
     asked: Asked<'_>,
     extent: Extent,
-    parts: &Parts,
-    body: Body,
+    uri: &Uri,
+    options: Option<Decoded>,
 ) -> Result<Response, Refusal> {
     let asked = Asked { verb: Some("deletecollection"), ..asked };
-    let body = read_body(body).await?;
-    let mut parameters = Parameters::parse("ListOptions", &parts.uri)?;
+    let mut parameters = Parameters::parse("ListOptions", uri)?;
     let (selection, limit) = take_collection(extent.kind, &mut parameters)?;
-    let options = take_delete(&mut parameters, &parts.headers, &body)?;
+    let options = take_delete(&mut parameters, options)?;
     parameters.finish()?;
     let kind = extent.kind;
     let mut walk = Walk {

@@ -1,11 +1,11 @@
 //! The options of a deletion, which come in the query or in a body. The two are never mixed: a body decides alone.
 
-use http::{HeaderMap, Uri};
+use http::Uri;
 use keelson_model::Revision;
 use keelson_protection::requests::Preconditions;
 use serde::Deserialize;
 
-use crate::body::decode;
+use crate::body::Decoded;
 use crate::options::{check_dry_run, take_dry_run};
 use crate::parameters::Parameters;
 use crate::refusal::{FieldError, Refusal};
@@ -42,9 +42,9 @@ struct BodyPreconditions {
 }
 
 /// Takes the options of one deletion.
-pub(crate) fn parse_delete(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<DeleteOptions, Refusal> {
+pub(crate) fn parse_delete(uri: &Uri, body: Option<Decoded>) -> Result<DeleteOptions, Refusal> {
     let mut parameters = Parameters::parse(OPTIONS, uri)?;
-    let options = take_delete(&mut parameters, headers, body)?;
+    let options = take_delete(&mut parameters, body)?;
     parameters.finish()?;
     Ok(options)
 }
@@ -52,11 +52,10 @@ pub(crate) fn parse_delete(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Resul
 /// Takes the options of a deletion from what is left of a query.
 pub(crate) fn take_delete(
     parameters: &mut Parameters,
-    headers: &HeaderMap,
-    body: &[u8],
+    body: Option<Decoded>,
 ) -> Result<DeleteOptions, Refusal> {
     let query = take_query(parameters);
-    let body = if body.is_empty() { query } else { parse_body(headers, body)? };
+    let body = body.map_or(Ok(query), parse_body)?;
     let mut preconditions = Preconditions::default();
     if let Some(asked) = &body.preconditions {
         preconditions.uid.clone_from(&asked.uid);
@@ -83,8 +82,7 @@ fn take_query(parameters: &mut Parameters) -> Body {
     }
 }
 
-fn parse_body(headers: &HeaderMap, bytes: &[u8]) -> Result<Body, Refusal> {
-    let decoded = decode(headers, bytes)?;
+fn parse_body(decoded: Decoded) -> Result<Body, Refusal> {
     let body = Body::deserialize(decoded.value)
         .map_err(|error| Refusal::bad_request(format!("the body is no DeleteOptions: {error}")))?;
     if body.kind.as_deref().is_some_and(|kind| kind != OPTIONS) {
@@ -124,10 +122,12 @@ fn check(body: &Body) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::{Format, decode_alone};
 
     fn parse(query: &str, body: &str) -> Result<DeleteOptions, Refusal> {
         let uri = format!("/apis?{query}").parse().expect("a test's own query");
-        parse_delete(&uri, &HeaderMap::new(), body.as_bytes())
+        let body = (!body.is_empty()).then(|| decode_alone(Format::Json, body.as_bytes())).transpose()?;
+        parse_delete(&uri, body)
     }
 
     #[test]

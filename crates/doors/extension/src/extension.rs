@@ -1,6 +1,7 @@
 //! The server as a whole: built from a platform and a client, run on a listener that the caller opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -20,7 +21,7 @@ use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
-use crate::limits::{LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
+use crate::limits::{BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
@@ -71,6 +72,19 @@ impl Classified for ReadTrustError {
     }
 }
 
+/// How often is looked whether whom we trust, and what we show, is still current.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looks {
+    pub(crate) trust: Duration,
+    pub(crate) certificates: Duration,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { trust: TRUST_RELOAD_INTERVAL, certificates: SERVING_LOOK_EVERY }
+    }
+}
+
 /// The extension API server of one installation.
 pub struct Extension {
     shared: Arc<Shared>,
@@ -88,6 +102,8 @@ impl Extension {
             documents: Documents::new(),
             watches: Shares::new(WATCHES),
             lists: Shares::new(LISTS),
+            bodies: Shares::new(BODIES),
+            details: Shares::new(DETAILS),
             readiness: Arc::default(),
             shutdown,
         };
@@ -111,7 +127,11 @@ impl Extension {
     /// All paths. A request counts as authenticated if a `Requester` lies in its extensions, which no client can
     /// put there.
     pub fn router(&self) -> Router {
-        router(Arc::clone(&self.shared))
+        self.router_within(Bounds::default())
+    }
+
+    pub(crate) fn router_within(&self, bounds: Bounds) -> Router {
+        router(Arc::clone(&self.shared), bounds.request)
     }
 
     /// Learns which certificate the API server's front proxy shows. Until then every request is refused.
@@ -130,19 +150,23 @@ impl Extension {
 
     /// Serves until the token is cancelled. Keeps the front proxy's authority and our certificate current.
     pub async fn serve(&self, listener: TcpListener, certificates: Arc<ServingCertificates>) {
-        self.serve_within(Bounds::default(), listener, certificates).await;
+        self.serve_within(Bounds::default(), Looks::default(), listener, certificates).await;
     }
 
     pub(crate) async fn serve_within(
         &self,
         bounds: Bounds,
+        looks: Looks,
         listener: TcpListener,
         certificates: Arc<ServingCertificates>,
     ) {
-        let (router, shared) = (self.router(), Arc::clone(&self.shared));
+        let (router, shared) = (self.router_within(bounds), Arc::clone(&self.shared));
         let serving = server::serve(listener, router, shared, Arc::clone(&certificates), bounds);
         let upkeep = async {
-            tokio::join!(self.reload_trust(), self.renew_certificates(&certificates));
+            tokio::join!(
+                self.reload_trust(looks.trust),
+                self.renew_certificates(&certificates, looks.certificates),
+            );
         };
         tokio::select! {
             () = serving => {}
@@ -151,8 +175,8 @@ impl Extension {
     }
 
     /// The authority rotates without notice; what was true a minute ago goes on until we hear otherwise.
-    async fn reload_trust(&self) -> std::convert::Infallible {
-        let mut ticks = interval(TRUST_RELOAD_INTERVAL);
+    async fn reload_trust(&self, every: Duration) -> std::convert::Infallible {
+        let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -162,16 +186,18 @@ impl Extension {
         }
     }
 
-    async fn renew_certificates(&self, certificates: &ServingCertificates) -> std::convert::Infallible {
+    async fn renew_certificates(
+        &self,
+        certificates: &ServingCertificates,
+        every: Duration,
+    ) -> std::convert::Infallible {
         loop {
-            tokio::time::sleep(SERVING_LOOK_EVERY).await;
-            if !certificates.is_due(self.shared.now()) {
-                continue;
-            }
-            match certificates.renew(self.shared.now()) {
-                Ok(()) => info!("the serving certificate was renewed"),
+            tokio::time::sleep(every).await;
+            match certificates.keep_current(self.shared.now()) {
+                Ok(renewed) if renewed.is_empty() => {}
+                Ok(renewed) => info!(?renewed, "certificates were renewed"),
                 Err(error) => {
-                    warn!(code = error.code(), chain = %Chain(&error), "the serving certificate was not renewed");
+                    warn!(code = error.code(), chain = %Chain(&error), "certificates were not renewed");
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -13,9 +13,10 @@ use keelson_resources::{KINDS, KindInfo};
 
 use crate::accept::{choose_discovery, choose_representation, require_json};
 use crate::authentication::FrontProxyTrust;
-use crate::body::decode;
+use crate::body::{Format, decode_alone};
 use crate::continuation::Continuation;
 use crate::delete_options::parse_delete;
+use crate::limits::WARNINGS_MAX;
 use crate::object::Object;
 use crate::options::{GetOptions, ListOptions, ReadOptions, WriteOptions};
 use crate::patch;
@@ -31,8 +32,8 @@ pub const TARGETS: &[Decoder] = &[
     ("query", query),
     ("continue token", continue_token),
     ("accept header", accept),
-    ("JSON body", |bytes| body(bytes, "application/json")),
-    ("YAML body", |bytes| body(bytes, "application/yaml")),
+    ("JSON body", |bytes| body(bytes, Format::Json)),
+    ("YAML body", |bytes| body(bytes, Format::Yaml)),
     ("options of a deletion", deletion),
     ("patch", patched),
     ("row", row),
@@ -43,6 +44,8 @@ const POINTS: &str = "/apis/apps.kio.kasten.io/v1alpha1/namespaces/shop/restorep
 
 /// Inputs that the targets take.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    // A long name, and below it a field that is there again and again.
+    let repeated = format!(r#"{{"{}":{{{}"":2}}}}"#, "k".repeat(4 << 10), r#""":1,"#.repeat(800));
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io;q=0.9,application/json;q=0.1,*/*";
     let json = r#"{"kind":"A","spec":{"n":5,"f":1.5,"list":[{"x":1},{"y":1,"y":2}],"t":"\u00e9"},"a":null,"a":true}"#;
     let deletion = r#"{"kind":"DeleteOptions","preconditions":{"uid":"u","resourceVersion":"7"},"dryRun":["All"],
@@ -69,6 +72,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("continue token", "eyJ2IjoxLCJydiI6NywibnMiOiJzaG9wIiwibmFtZSI6ImEifQ"),
         ("accept header", table),
         ("JSON body", json),
+        ("JSON body", repeated.as_str()),
         ("YAML body", "kind: A\nspec:\n  n: 5\n  list: [1, two, {x: ~}]\n  text: |\n    lines\n"),
         ("YAML body", r#"{"kind":"A","spec":{"n":5,"f":1.5,"list":[{"x":1}],"t":"\u00e9"}}"#),
         ("YAML body", "a: &x {n: 1}\nb: *x\n"),
@@ -127,7 +131,7 @@ fn query(bytes: &[u8]) -> bool {
         read.map(drop),
         GetOptions::parse(&uri).map(drop),
         WriteOptions::parse("CreateOptions", &uri).map(drop),
-        parse_delete(&uri, &HeaderMap::new(), b"").map(drop),
+        parse_delete(&uri, None).map(drop),
     ];
     results.into_iter().filter(|result| result.as_ref().map_err(refused).is_ok()).count() > 0
 }
@@ -147,12 +151,12 @@ fn accept(bytes: &[u8]) -> bool {
 }
 
 /// What is taken is JSON that can be written and read again: so it goes into a row.
-fn body(bytes: &[u8], content_type: &'static str) -> bool {
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-    let decoded = match decode(&headers, bytes) {
+fn body(bytes: &[u8], format: Format) -> bool {
+    let decoded = match decode_alone(format, bytes) {
         Ok(decoded) => decoded,
         Err(refusal) => return refused(&refusal),
     };
+    assert!(decoded.duplicates.len() <= WARNINGS_MAX, "{} duplicates", decoded.duplicates.len());
     let written = decoded.value.to_string();
     let again = serde_json::from_str::<serde_json::Value>(&written);
     assert!(again.is_ok(), "it is taken and cannot be read again: {again:?}");
@@ -161,7 +165,8 @@ fn body(bytes: &[u8], content_type: &'static str) -> bool {
 
 fn deletion(bytes: &[u8]) -> bool {
     let uri = Uri::from_static(POINTS);
-    parse_delete(&uri, &HeaderMap::new(), bytes).map_err(|refusal| refused(&refusal)).is_ok()
+    let options = decode_alone(Format::Json, bytes).and_then(|options| parse_delete(&uri, Some(options)));
+    options.map_err(|refusal| refused(&refusal)).is_ok()
 }
 
 /// What a patch makes of a repository. What is taken has a spec and can be read again.
@@ -219,6 +224,16 @@ mod tests {
     use keelson_hostile::Bombardment;
 
     use super::*;
+
+    /// With paths that are told whole, the largest of these would hold four GiB.
+    #[test]
+    fn what_is_told_of_a_body_does_not_grow_with_it() {
+        for bytes in [1 << 10, 16 << 10, 256 << 10] {
+            let many =
+                format!(r#"{{"{}":{{{}"":2}}}}"#, "k".repeat(bytes / 2), r#""":1,"#.repeat(bytes / 10));
+            Bombardment::of(TARGETS, vec![("JSON body", many.into_bytes())]).run_samples();
+        }
+    }
 
     #[test]
     fn whatever_the_request_it_is_read_or_refused() {

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use keelson_catalog::{CommitError, RowKey, RowKind, Stored};
+use keelson_model::names::group;
 use keelson_model::{Classified, ErrorClass};
 use keelson_protection::Requester;
 use keelson_protection::requests::{self, RequestError};
+use keelson_resources::KindInfo;
 use serde_json::Value;
 
 use crate::accept::Representation;
+use crate::fairness::Share;
+use crate::limits::LIST_PATIENCE;
 use crate::object::Object;
 use crate::options::Freshness;
 use crate::refusal::{About, FieldError, Refusal};
-use crate::response::json_bytes;
+use crate::response::{hold, json_bytes};
 use crate::rows::check_reached;
 use crate::shared::{Shared, blocking, refuse_away, refuse_failure, refuse_read};
 use crate::target::ObjectPath;
@@ -45,6 +49,7 @@ pub(crate) async fn details(
 ) -> Result<Response, Refusal> {
     let stored = read(shared, path, freshness).await?;
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
+    let share = take_turn(shared, requester, path.kind).await?;
     let details = requests::details(&shared.platform, requester, path.kind, namespace, name)
         .await
         .map_err(|error| refuse_request(About { kind: path.kind, name }, &error))?;
@@ -56,7 +61,17 @@ pub(crate) async fn details(
             status => *status = Value::Object(added),
         }
     }
-    Ok(json_bytes(serde_json::to_vec(&whole).expect("a JSON tree has string keys")))
+    let bytes = serde_json::to_vec(&whole).expect("a JSON tree has string keys");
+    Ok(hold(json_bytes(bytes), share))
+}
+
+/// Details that cost something are made for few at a time. A turn lasts until the answer is taken.
+async fn take_turn(shared: &Shared, requester: &Requester, kind: &KindInfo) -> Result<Share, Refusal> {
+    if kind.group == group::ACTIONS {
+        return shared.take_turn(requester, "details").await;
+    }
+    let share = shared.details.take_within(requester, LIST_PATIENCE).await;
+    share.ok_or_else(|| Refusal::too_many_requests("details"))
 }
 
 pub(crate) async fn read(

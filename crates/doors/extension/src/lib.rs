@@ -45,7 +45,7 @@ mod watch;
 mod tests;
 
 pub use authentication::{FrontProxy, FrontProxyTrust, ParseTrustError};
-pub use certificates::{CertificateError, ServingCertificates};
+pub use certificates::{CertificateError, Renewed, ServingCertificates};
 pub use discovery::{GroupVersion, Withheld, group_versions};
 pub use extension::{Extension, ReadTrustError};
 pub use readiness::Readiness;

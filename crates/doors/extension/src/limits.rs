@@ -7,6 +7,29 @@ use crate::fairness::Portions;
 /// The API server itself takes no larger body.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 
+/// Memory for bodies, in bytes: of each what is read, and what is made of it. A write of two KiB takes some forty KiB, so
+/// that hundreds of one name go on at once; the largest body that there is fits alone.
+pub(crate) const BODIES: Portions = Portions { all: 80 << 20, kept: 16 << 20, each: 20 << 20 };
+
+/// A write takes this of it, however small its body.
+pub(crate) const WRITE_BYTES: usize = 4 << 10;
+
+/// What a body that does not say how long it is takes at once while it is read.
+pub(crate) const BODY_STEP_BYTES: usize = 64 << 10;
+
+/// What may be made of one body: two brackets become some thirty bytes, and a field some hundred. What is written for
+/// people takes ten bytes for each of its own, and no object of ours is larger than a MiB.
+pub(crate) const DECODED_BYTES_MAX: usize = 16 << 20;
+
+/// What a body takes at once while it is decoded.
+pub(crate) const DECODED_STEP_BYTES: usize = 16 << 10;
+
+/// Scalars, lists and objects of a body in YAML, aliases followed. Clients of Kubernetes send JSON.
+pub(crate) const YAML_NODES_MAX: usize = 50_000;
+
+/// Warnings that a client is told, of keys given twice and fields that nobody knows. Each becomes a header.
+pub(crate) const WARNINGS_MAX: usize = 32;
+
 /// Names, options and a continue token fit many times over; groups and extra of a requester come in headers.
 pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 pub(crate) const HEADERS_MAX: usize = 256;
@@ -25,10 +48,14 @@ pub(crate) const SEND_BYTES_PER_STREAM: usize = 64 << 10;
 /// The controller-manager holds three watches a kind; every informer of a client holds one.
 pub(crate) const WATCHES: Portions = Portions { all: 2_000, kept: 500, each: 200 };
 
-/// Lists on their way. Each holds a page.
+/// Lists on their way, and details of actions. Each holds a page, or an object with all that belongs to it.
 pub(crate) const LISTS: Portions = Portions { all: 64, kept: 16, each: 16 };
 
-/// A list waits this long for its turn. Clients come back by themselves.
+/// Details of what is protected, until they are taken. Each reads what is in a namespace, or a part of a repository, for up
+/// to half a minute.
+pub(crate) const DETAILS: Portions = Portions { all: 6, kept: 0, each: 2 };
+
+/// A list, and details, wait this long for their turn. Clients come back by themselves.
 pub(crate) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// From the opening of a connection to its first request, the handshake included. Clients connect when they have
@@ -108,11 +135,19 @@ pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
 /// The front proxy's authority is read again this often.
 pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lives of our certificates. A serving certificate is replaced when a third of its life is left.
-pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Lives of our certificates. Each is replaced when a third of its life is left.
+pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const AUTHORITY_RENEW_AFTER: Duration = Duration::from_secs(240 * 24 * 3600);
 pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
 pub(crate) const SERVING_LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// For so long a new authority stands in the APIServices before it signs. They are written within seconds; an API server
+/// that was away for a night is back.
+pub(crate) const AUTHORITY_TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// What we sign is valid from so long before: there are clocks that lag.
+pub(crate) const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(24 * 3600);
 
 /// Clients are asked to come back after this.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;

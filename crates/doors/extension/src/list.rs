@@ -16,7 +16,7 @@ use keelson_model::selector::FieldSelector;
 use keelson_protection::Requester;
 
 use crate::continuation::{Continuation, Promise};
-use crate::limits::{LIMITED_LIST_BYTES, LIST_PATIENCE, PAGE_BYTES, PAGE_ROWS};
+use crate::limits::{LIMITED_LIST_BYTES, PAGE_BYTES, PAGE_ROWS};
 use crate::object::Object;
 use crate::options::{Freshness, ListOptions, Selection};
 use crate::refusal::Refusal;
@@ -32,8 +32,7 @@ pub(crate) async fn list(
     options: ListOptions,
     view: View,
 ) -> Result<Response, Refusal> {
-    let share = shared.lists.take_within(requester, LIST_PATIENCE).await;
-    let share = share.ok_or_else(|| Refusal::too_many_requests("lists"))?;
+    let share = shared.take_turn(requester, "lists").await?;
     let database = shared.database(extent.kind)?;
     let mut begun = blocking(move || Begun::new(database, &extent, options, view)).await?;
     // A field selector is no index, and a page of large rows is short: pages are read until enough rows match or the list

@@ -1,4 +1,5 @@
-//! OpenAPI: what `kubectl explain` reads. The schemas belong to the kinds; here they become documents.
+//! OpenAPI: what `kubectl explain` reads, and what generators make clients of. The schemas belong to the kinds; here they
+//! become documents. Operations are named as Kubernetes names those of its own groups, and say which codes we answer.
 //!
 //! Version 2 is merged by the API server into its own and holds what `kubectl create` asks of it: whether we judge
 //! fields ourselves. It looks for the answer at the operation `patch`, which therefore is documented for every kind,
@@ -7,14 +8,15 @@
 
 mod standard;
 
+use http::StatusCode;
 use keelson_resources::{KindInfo, Verb};
 use serde_json::{Map, Value, json};
 
 use self::standard::{
-    DELETE, DELETE_OPTIONS, LIST, LIST_META, OBJECT_META, SELECT, STATUS, WRITE, path_parameter,
-    query_parameters, reference,
+    DELETE, DELETE_OPTIONS, GROUP_VERSION_KIND, LIST, LIST_META, OBJECT_META, PATCH, SELECT, STATUS, WRITE,
+    path_parameter, query_parameters, reference, security_schemes,
 };
-use crate::body::MERGE_PATCH;
+use crate::body::{BODY_TYPES, MERGE_PATCH};
 use crate::discovery::GroupVersion;
 
 pub(crate) fn v2(versions: &[GroupVersion]) -> Value {
@@ -58,7 +60,8 @@ pub(crate) fn v3(version: GroupVersion) -> Value {
         }
         paths.extend(kind_paths(kind));
     }
-    json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}})
+    let components = json!({"schemas": schemas, "securitySchemes": security_schemes()});
+    json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": components})
 }
 
 fn info() -> Value {
@@ -83,7 +86,7 @@ fn object_schema(kind: &KindInfo) -> Value {
     let mut schema = (kind.schema)();
     schema["properties"]["metadata"] =
         json!({"allOf": [reference(OBJECT_META)], "default": {}, "description": "Standard object metadata."});
-    schema["x-kubernetes-group-version-kind"] = json!([gvk(kind, kind.kind)]);
+    schema[GROUP_VERSION_KIND] = json!([gvk(kind, kind.kind)]);
     schema
 }
 
@@ -96,43 +99,21 @@ fn list_schema(kind: &KindInfo) -> Value {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"allOf": [reference(LIST_META)], "default": {}},
-            "items": {"type": "array", "items": {"allOf": [reference(&schema_name(kind))], "default": {}}},
+            "items": {"type": "array", "items": reference(&schema_name(kind))},
         },
-        "x-kubernetes-group-version-kind": [gvk(kind, &kind.list_kind())],
+        GROUP_VERSION_KIND: [gvk(kind, &kind.list_kind())],
     })
 }
 
 fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
     let mut paths = Vec::new();
     if kind.is_namespaced() && kind.allows(Verb::List) {
-        let everywhere = json!({"get": list_operation(kind, "ForAllNamespaces")});
+        let name = format!("{}ForAllNamespaces", kind.kind);
+        let everywhere = json!({"get": list_operation(kind, &name)});
         paths.push((format!("/apis/{}/{}", kind.api_version(), kind.plural), everywhere));
     }
     let home = home(kind);
-    let mut collection = json!({});
-    if kind.allows(Verb::List) {
-        collection["get"] = list_operation(kind, "");
-    }
-    if kind.allows(Verb::Create) {
-        let mut create = operation(kind, "post", "", &schema_name(kind));
-        create["requestBody"] = json!({"content": content(&schema_name(kind)), "required": true});
-        create["parameters"] = query_parameters(WRITE);
-        collection["post"] = create;
-    }
-    if kind.allows(Verb::DeleteCollection) {
-        let mut delete = delete_operation(kind, "deletecollection", "Collection");
-        delete["parameters"] = query_parameters(SELECT.into_iter().chain(DELETE));
-        collection["delete"] = delete;
-    }
-    let mut single = json!({});
-    if kind.allows(Verb::Get) {
-        single["get"] = operation(kind, "get", "", &schema_name(kind));
-    }
-    if kind.allows(Verb::Delete) {
-        single["delete"] = delete_operation(kind, "delete", "");
-    }
-    single["patch"] = patch_operation(kind);
-    single["patch"]["parameters"] = query_parameters(WRITE);
+    let (mut collection, mut single) = (collection_path(kind), object_path(kind));
     let name = path_parameter("name");
     if kind.is_namespaced() {
         collection["parameters"] = json!([path_parameter("namespace")]);
@@ -141,13 +122,47 @@ fn kind_paths(kind: &KindInfo) -> Vec<(String, Value)> {
         single["parameters"] = json!([name]);
     }
     if kind.details {
-        let mut details = json!({"get": operation(kind, "get", "Details", &schema_name(kind))});
-        details["parameters"] = single["parameters"].clone();
+        let read = operation(kind, "get", &format!("{}Details", scoped(kind)), &schema_name(kind));
+        let details = json!({"get": read, "parameters": single["parameters"]});
         paths.push((format!("{home}/{{name}}/details"), details));
     }
     paths.push((format!("{home}/{{name}}"), single));
     paths.push((home, collection));
     paths
+}
+
+/// What may be done where the objects of a kind live.
+fn collection_path(kind: &KindInfo) -> Value {
+    let mut path = json!({});
+    if kind.allows(Verb::List) {
+        path["get"] = list_operation(kind, &scoped(kind));
+    }
+    if kind.allows(Verb::Create) {
+        let mut create = operation(kind, "post", &scoped(kind), &schema_name(kind));
+        create["requestBody"] = json!({"content": submitted(&schema_name(kind)), "required": true});
+        create["parameters"] = query_parameters(WRITE);
+        path["post"] = create;
+    }
+    if kind.allows(Verb::DeleteCollection) {
+        let name = format!("Collection{}", scoped(kind));
+        let mut delete = delete_operation(kind, "deletecollection", &name);
+        delete["parameters"] = query_parameters(SELECT.into_iter().chain(DELETE));
+        path["delete"] = delete;
+    }
+    path
+}
+
+/// What may be done to one object.
+fn object_path(kind: &KindInfo) -> Value {
+    let mut path = json!({"patch": patch_operation(kind)});
+    path["patch"]["parameters"] = query_parameters(WRITE);
+    if kind.allows(Verb::Get) {
+        path["get"] = operation(kind, "get", &scoped(kind), &schema_name(kind));
+    }
+    if kind.allows(Verb::Delete) {
+        path["delete"] = delete_operation(kind, "delete", &scoped(kind));
+    }
+    path
 }
 
 /// Where the objects of a kind live.
@@ -156,62 +171,113 @@ fn home(kind: &KindInfo) -> String {
     format!("/apis/{}{namespace}/{}", kind.api_version(), kind.plural)
 }
 
-fn refused_patch(kind: &KindInfo) -> Value {
-    json!({
-        "operationId": format!("patch{}", kind.kind),
-        "description": "Objects of this kind cannot be changed.",
-        "responses": {"405": {"description": "Method Not Allowed"}},
-        "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": gvk(kind, kind.kind),
-    })
-}
-
-const PATCH: &str = "Changes spec by a merge patch (RFC 7386). Nothing else of an object can be changed.";
+const UNCHANGEABLE: &str = "Objects of this kind cannot be changed.";
+const MERGED: &str = "Changes spec by a merge patch (RFC 7386). Nothing else of an object can be changed.";
 
 fn patch_v2(kind: &KindInfo) -> Value {
-    let mut patch = refused_patch(kind);
+    let mut patch = described(kind, "patch", &scoped(kind));
     if kind.allows(Verb::Patch) {
-        patch["description"] = json!(PATCH);
+        patch["description"] = json!(MERGED);
         patch["consumes"] = json!([MERGE_PATCH]);
         patch["responses"] = json!({"200": {"description": "OK"}});
+    } else {
+        patch["description"] = json!(UNCHANGEABLE);
+        patch["responses"] = json!({"405": {"description": "Method Not Allowed"}});
     }
     patch
 }
 
 fn patch_operation(kind: &KindInfo) -> Value {
     if !kind.allows(Verb::Patch) {
-        return refused_patch(kind);
+        let mut refused = described(kind, "patch", &scoped(kind));
+        refused["description"] = json!(UNCHANGEABLE);
+        refused["responses"] = responses(StatusCode::METHOD_NOT_ALLOWED, STATUS);
+        return refused;
     }
-    let mut patch = operation(kind, "patch", "", &schema_name(kind));
-    patch["description"] = json!(PATCH);
-    patch["requestBody"] =
-        json!({"content": {MERGE_PATCH: {"schema": {"type": "object"}}}, "required": true});
+    let mut patch = operation(kind, "patch", &scoped(kind), &schema_name(kind));
+    patch["description"] = json!(MERGED);
+    patch["requestBody"] = json!({"content": {MERGE_PATCH: {"schema": reference(PATCH)}}, "required": true});
     patch
 }
 
-fn list_operation(kind: &KindInfo, suffix: &str) -> Value {
-    let mut list = operation(kind, "list", suffix, &list_schema_name(kind));
+fn list_operation(kind: &KindInfo, name: &str) -> Value {
+    let mut list = operation(kind, "list", name, &list_schema_name(kind));
     list["parameters"] = query_parameters(SELECT.into_iter().chain(LIST));
     list
 }
 
-fn delete_operation(kind: &KindInfo, action: &str, suffix: &str) -> Value {
-    let mut delete = operation(kind, action, suffix, STATUS);
-    delete["requestBody"] = json!({"content": content(DELETE_OPTIONS)});
+fn delete_operation(kind: &KindInfo, action: &str, name: &str) -> Value {
+    let mut delete = operation(kind, action, name, STATUS);
+    delete["requestBody"] = json!({"content": submitted(DELETE_OPTIONS)});
     delete["parameters"] = query_parameters(DELETE);
     delete
 }
 
-fn operation(kind: &KindInfo, action: &str, suffix: &str, answer: &str) -> Value {
-    let scope = if kind.is_namespaced() && suffix != "ForAllNamespaces" { "Namespaced" } else { "" };
+/// An operation that answers with what a schema describes.
+fn operation(kind: &KindInfo, action: &str, name: &str, answer: &str) -> Value {
+    let code = if action == "post" { StatusCode::CREATED } else { StatusCode::OK };
+    let mut operation = described(kind, action, name);
+    operation["responses"] = responses(code, answer);
+    operation
+}
+
+/// What is said of every operation. The id is `createActionsKioKastenIoV1alpha1NamespacedBackupAction`: documents of several
+/// groups go into one client, and no two of them have it.
+fn described(kind: &KindInfo, action: &str, name: &str) -> Value {
+    let (verb, does) = match action {
+        "get" => ("read", "read the specified"),
+        "list" => ("list", "list or watch objects of kind"),
+        "post" => ("create", "create one"),
+        "delete" => ("delete", "delete the specified"),
+        "deletecollection" => ("delete", "delete a collection of"),
+        _ => (action, "partially update the specified"),
+    };
+    let group: String = kind.group.split('.').map(capitalized).collect();
     json!({
-        "operationId": format!("{action}{scope}{}{suffix}", kind.kind),
-        "responses": {"200": {"description": "OK", "content": content(answer)}},
+        "operationId": format!("{verb}{group}{}{name}", capitalized(kind.version)),
+        "description": format!("{does} {}", kind.kind),
+        "tags": [tag(kind)],
         "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": gvk(kind, kind.kind),
+        GROUP_VERSION_KIND: gvk(kind, kind.kind),
     })
 }
 
+/// Which operations go together: `actionsKioKastenIo_v1alpha1`.
+fn tag(kind: &KindInfo) -> String {
+    let mut words = kind.group.split('.');
+    let first = words.next().unwrap_or_default();
+    let rest: String = words.map(capitalized).collect();
+    format!("{first}{rest}_{}", kind.version)
+}
+
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// A kind as the ids of its operations name it.
+fn scoped(kind: &KindInfo) -> String {
+    let scope = if kind.is_namespaced() { "Namespaced" } else { "" };
+    format!("{scope}{}", kind.kind)
+}
+
+/// The one code of success, the one that the API server answers for us, and what all refusals look like.
+fn responses(code: StatusCode, answer: &str) -> Value {
+    let reason = code.canonical_reason().unwrap_or_default();
+    json!({
+        (code.as_str()): {"description": reason, "content": content(answer)},
+        "401": {"description": "Unauthorized"},
+        "default": {"description": "The request was refused, or failed.", "content": content(STATUS)},
+    })
+}
+
+/// A schema in the formats that we answer in.
 fn content(schema: &str) -> Value {
     json!({"application/json": {"schema": reference(schema)}})
+}
+
+/// A schema in the formats that we take.
+fn submitted(schema: &str) -> Value {
+    BODY_TYPES.into_iter().map(|media_type| (media_type, json!({"schema": reference(schema)}))).collect()
 }

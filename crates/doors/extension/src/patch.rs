@@ -7,16 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::Response;
-use http::HeaderMap;
-use http::request::Parts;
+use http::Uri;
 use keelson_catalog::{CommitError, Stored};
 use keelson_protection::requests::{self, Asked, Effect, RequestError};
-use keelson_resources::{Reference, prune_fields, validate_change};
+use keelson_resources::{FieldPath, Reference, prune_fields, validate_change};
 use serde_json::{Map, Value};
 
-use crate::body::{Decoded, decode_patch, read_body};
+use crate::body::Decoded;
 use crate::create::{add_warnings, check_references, validate_fields};
 use crate::get::{self, refuse_request};
 use crate::limits::{PATCHES_TRIED, REFERENCES_MAX};
@@ -32,12 +30,12 @@ pub(crate) async fn patch(
     shared: &Arc<Shared>,
     asked: Asked<'_>,
     path: ObjectPath<'_>,
-    parts: &Parts,
-    body: Body,
+    uri: &Uri,
+    patch: Decoded,
     view: View,
 ) -> Result<Response, Refusal> {
-    let options = WriteOptions::parse("PatchOptions", &parts.uri)?;
-    let patch = Patch::parse(&parts.headers, &read_body(body).await?)?;
+    let options = WriteOptions::parse("PatchOptions", uri)?;
+    let patch = Patch::parse(patch)?;
     let effect = if options.dry_run { Effect::DryRun } else { Effect::Apply };
     let about = About { kind: path.kind, name: path.name.unwrap_or_default() };
     let mut tries_left = PATCHES_TRIED;
@@ -78,8 +76,8 @@ struct Changed {
 }
 
 impl Patch {
-    fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Refusal> {
-        let Decoded { value: fields, duplicates } = decode_patch(headers, bytes)?;
+    fn parse(decoded: Decoded) -> Result<Self, Refusal> {
+        let Decoded { value: fields, duplicates } = decoded;
         if !fields.is_object() {
             return Err(Refusal::bad_request("the patch provided cannot be decoded: it is no object"));
         }
@@ -102,6 +100,7 @@ impl Patch {
         let mut errors: Vec<FieldError> = changed_beside_spec(&before, &after)
             .into_iter()
             .take(FIELDS_NAMED_MAX)
+            .map(|field| FieldPath::Field(&FieldPath::Object, &field).text())
             .map(|field| FieldError::forbidden(field, "of this kind only spec can be changed"))
             .collect();
         if !errors.is_empty() {
@@ -154,10 +153,8 @@ pub(crate) fn try_patch(
     found: &Stored,
     bytes: &[u8],
 ) -> Result<Value, Refusal> {
-    let media_type = http::HeaderValue::from_static(crate::body::MERGE_PATCH);
-    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, media_type)]);
     let path = ObjectPath { kind, namespace: Some("kasten-io"), name: Some("x1"), details: false };
-    let patch = Patch::parse(&headers, bytes)?;
+    let patch = Patch::parse(crate::body::decode_alone(crate::body::Format::MergePatch, bytes)?)?;
     patch.apply(path, found, FieldValidation::Warn, "kasten-io").map(|changed| changed.spec)
 }
 

@@ -50,14 +50,32 @@ impl FieldError {
 
     fn new(fault: FieldFault, field: impl Into<String>, message: impl AsRef<str>) -> Self {
         let detail = format!("{}: {}", fault.phrase(), message.as_ref());
-        Self { fault, field: field.into(), detail }
+        Self { fault, field: cut(field.into()), detail: cut(detail) }
     }
 }
 
 impl From<keelson_resources::FieldError> for FieldError {
     fn from(error: keelson_resources::FieldError) -> Self {
-        Self { fault: error.fault, detail: error.detail(), field: error.path }
+        Self { fault: error.fault, detail: cut(error.detail()), field: cut(error.path) }
     }
+}
+
+/// What was sent is not repeated at any length to whoever sent it: so much in one place,
+const QUOTED_BYTES_MAX: usize = 4 << 10;
+/// and so much in a message.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+fn cut(text: String) -> String {
+    cut_to(text, QUOTED_BYTES_MAX)
+}
+
+fn cut_to(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// The resource that a refusal is about.
@@ -70,12 +88,12 @@ pub(crate) struct About<'a> {
 impl About<'_> {
     /// `restorepoints.apps.kio.kasten.io "shop-x1"`.
     fn resource(&self) -> String {
-        format!("{}.{} \"{}\"", self.kind.plural, self.kind.group, self.name)
+        format!("{}.{} \"{}\"", self.kind.plural, self.kind.group, cut(self.name.to_owned()))
     }
 
     fn details(&self) -> Box<StatusDetails> {
         Box::new(StatusDetails {
-            name: (!self.name.is_empty()).then(|| self.name.to_owned()),
+            name: (!self.name.is_empty()).then(|| cut(self.name.to_owned())),
             group: Some(self.kind.group.to_owned()),
             kind: Some(self.kind.plural.to_owned()),
             ..StatusDetails::default()
@@ -212,6 +230,13 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
+    /// Its bytes are few enough, and what they say is too much.
+    pub(crate) fn decoded_too_large(limit: usize) -> Self {
+        let message =
+            format!("Request entity too large: it has too many fields, limit is {limit} bytes decoded");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
     pub(crate) fn too_many_requests(what: &str) -> Self {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -271,7 +296,7 @@ impl Refusal {
 
 impl Refusal {
     fn new(code: StatusCode, reason: &'static str, message: String) -> Self {
-        Self { code, reason, message, details: None }
+        Self { code, reason, message: cut_to(message, MESSAGE_BYTES_MAX), details: None }
     }
 
     fn with(self, details: Box<StatusDetails>) -> Self {

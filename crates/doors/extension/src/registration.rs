@@ -150,10 +150,10 @@ impl Registration {
     }
 
     /// Writes the Service and the APIServices, whoever had them. Doing it again changes nothing.
-    pub async fn register(&self, client: &Client, authority_pem: &str) -> Result<(), RegisterError> {
+    pub async fn register(&self, client: &Client, authorities_pem: &str) -> Result<(), RegisterError> {
         self.apply_service(client).await?;
         for version in group_versions() {
-            self.apply_api_service(client, version, authority_pem, Resources::Listed).await?;
+            self.apply_api_service(client, version, authorities_pem, Resources::Listed).await?;
         }
         Ok(())
     }
@@ -186,13 +186,13 @@ impl Registration {
         &self,
         client: &Client,
         version: GroupVersion,
-        authority_pem: &str,
+        authorities_pem: &str,
         resources: Resources,
     ) -> Result<(), RegisterError> {
         let api_services: Api<APIService> = Api::all(client.clone());
         let name = api_service_name(version);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(self.api_service(version, authority_pem, resources));
+        let patch = Patch::Apply(self.api_service(version, authorities_pem, resources));
         within(api_services.patch(&name, &params, &patch))
             .await
             .map(drop)
@@ -231,7 +231,7 @@ impl Registration {
         }
     }
 
-    fn api_service(&self, version: GroupVersion, authority_pem: &str, resources: Resources) -> APIService {
+    fn api_service(&self, version: GroupVersion, authorities_pem: &str, resources: Resources) -> APIService {
         let annotations = match resources {
             Resources::Listed => None,
             Resources::Withheld => {
@@ -249,7 +249,7 @@ impl Registration {
                 version: Some(version.version.to_owned()),
                 group_priority_minimum: GROUP_PRIORITY,
                 version_priority: VERSION_PRIORITY,
-                ca_bundle: Some(ByteString(authority_pem.as_bytes().to_vec())),
+                ca_bundle: Some(ByteString(authorities_pem.as_bytes().to_vec())),
                 // Another installation may have left `true`, which is refused beside a bundle.
                 insecure_skip_tls_verify: Some(false),
                 service: Some(ServiceReference {

@@ -4,11 +4,13 @@
 //! everybody's to read; all else takes a requester.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use keelson_model::names::group;
 use keelson_protection::Requester;
@@ -18,25 +20,29 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use crate::accept::choose_representation;
+use crate::body::{Format, receive};
 use crate::control_plane::is_namespace_controller;
-use crate::limits::REQUEST_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
 use crate::refusal::Refusal;
-use crate::response::WorthCompressing;
+use crate::response::{WorthCompressing, hold};
 use crate::rows::Extent;
 use crate::shared::Shared;
 use crate::target::{ObjectPath, Operation, Published, Target};
 use crate::view::View;
 use crate::{create, delete, get, list, patch, watch};
 
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+/// All paths. What is not answered within `patience` is answered that it took too long.
+pub(crate) fn router(shared: Arc<Shared>, patience: Duration) -> Router {
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(WorthCompressing);
+    let answer = move |State(shared): State<Arc<Shared>>, request: Request| async move {
+        answer(&shared, request, patience).await
+    };
     Router::new().fallback(answer).with_state(shared).layer(compression)
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, route(&shared, request)).await {
+async fn answer(shared: &Arc<Shared>, request: Request, patience: Duration) -> Response {
+    match tokio::time::timeout(patience, route(shared, request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.into_response(),
         Err(_) => Refusal::timed_out().into_response(),
@@ -72,6 +78,8 @@ async fn route(shared: &Arc<Shared>, request: Request) -> Result<Response, Refus
             return Err(refusal);
         }
     };
+    // What comes with a read says nothing, and would take room on its connection while the read waits for its turn.
+    let body = if operation.is_write() { body } else { Body::empty() };
     let result = handle(shared, &parts, body, asked, path, operation).await;
     // What was carried out is told from the journal.
     let is_told = if operation.is_write() { result.is_err() } else { path.kind.group == group::VAULT };
@@ -138,30 +146,32 @@ fn check_ready(shared: &Shared) -> Result<(), &'static str> {
 
 async fn handle(
     shared: &Arc<Shared>,
-    parts: &http::request::Parts,
+    parts: &Parts,
     body: Body,
     asked: Asked<'_>,
     path: ObjectPath<'_>,
     operation: Operation,
 ) -> Result<Response, Refusal> {
-    let requester = asked.requester;
-    let representation = choose_representation(&parts.headers)?;
+    let (requester, uri, headers) = (asked.requester, &parts.uri, &parts.headers);
+    let representation = choose_representation(headers)?;
     let view = |include| View { kind: path.kind, representation, include, now: shared.now() };
     let extent = Extent::new(path.kind, path.namespace);
     // While the catalog is away nothing that a namespace holds of ours keeps it. Its rows follow when it is back.
     let holds_nothing = extent.namespace.is_some()
         && is_namespace_controller(requester)
         && shared.database(path.kind).is_err();
+    // What is held for a body is held until its answer is taken.
+    let received = receive(&shared.bodies, requester, body);
     match operation {
         Operation::Get => {
-            let options = GetOptions::parse(&parts.uri)?;
+            let options = GetOptions::parse(uri)?;
             get::get(shared, path, options.freshness, view(options.include)).await
         }
         Operation::Details => {
-            let options = GetOptions::parse(&parts.uri)?;
+            let options = GetOptions::parse(uri)?;
             get::details(shared, requester, path, options.freshness).await
         }
-        Operation::Read => match ReadOptions::parse(path.kind, &parts.uri)? {
+        Operation::Read => match ReadOptions::parse(path.kind, uri)? {
             ReadOptions::List(options) => {
                 let view = view(options.include);
                 if holds_nothing {
@@ -174,14 +184,27 @@ async fn handle(
                 watch::watch(shared, requester, extent, options, view).await
             }
         },
+        Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
         Operation::Create => {
-            create::create(shared, asked, path, parts, body, view(IncludeObject::Metadata)).await
+            let format = Format::of_object(headers)?;
+            let (object, share) = received.await?.decode(format).await?;
+            let view = view(IncludeObject::Metadata);
+            create::create(shared, asked, path, uri, object, view).await.map(|created| hold(created, share))
         }
         Operation::Patch => {
-            patch::patch(shared, asked, path, parts, body, view(IncludeObject::Metadata)).await
+            let format = Format::of_patch(headers)?;
+            let (patch, share) = received.await?.decode(format).await?;
+            let view = view(IncludeObject::Metadata);
+            patch::patch(shared, asked, path, uri, patch, view).await.map(|patched| hold(patched, share))
         }
-        Operation::Delete => delete::delete(shared, asked, path, parts, body).await,
-        Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
-        Operation::DeleteCollection => delete::delete_collection(shared, asked, extent, parts, body).await,
+        Operation::Delete => {
+            let (options, share) = received.await?.decode_any(headers).await?;
+            delete::delete(shared, asked, path, uri, options).await.map(|deleted| hold(deleted, share))
+        }
+        Operation::DeleteCollection => {
+            let (options, share) = received.await?.decode_any(headers).await?;
+            let deleted = delete::delete_collection(shared, asked, extent, uri, options).await;
+            deleted.map(|deleted| hold(deleted, share))
+        }
     }
 }

@@ -89,9 +89,7 @@ impl Rows {
     }
 
     fn read_only(&self, key: &RowKey) -> Result<Page, Refusal> {
-        // The head is read first: a row newer than the version of its list is replayed, a missed one is lost.
-        let revision = self.database.head().revision;
-        let stored = self.database.read(key).map_err(refuse_read)?;
+        let (stored, revision) = self.database.read_with_revision(key).map_err(refuse_read)?;
         let rows =
             stored.into_iter().filter(|stored| self.query.labels.matches(&stored.row.labels)).collect();
         Ok(Page { rows, next: None, revision, remaining: None })

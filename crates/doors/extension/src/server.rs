@@ -11,6 +11,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use keelson_protection::Requester;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -25,13 +26,13 @@ use crate::authentication::PeerCertificates;
 use crate::certificates::ServingCertificates;
 use crate::limits::{
     CONNECTIONS_MAX, DRAIN_TIMEOUT, FAREWELL, FIRST_REQUEST_TIMEOUT, HEADER_BYTES_MAX, HEADER_TIMEOUT,
-    HEADERS_MAX, NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, SEND_BYTES_PER_STREAM, STRANGER_LIFE,
-    STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
+    HEADERS_MAX, NEWCOMERS_MAX, PING_INTERVAL, PING_TIMEOUT, REQUEST_TIMEOUT, SEND_BYTES_PER_STREAM,
+    STRANGER_LIFE, STRANGERS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::room::{Place, Room};
 use crate::shared::Shared;
 
-/// How many connections there may be, and how long they may take to come to the point.
+/// How many connections there may be, how long they may take to come to the point, and how long we may.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) newcomers: usize,
@@ -39,6 +40,8 @@ pub(crate) struct Bounds {
     pub(crate) strangers: usize,
     pub(crate) first_request: Duration,
     pub(crate) stranger_life: Duration,
+    /// From a request to its answer.
+    pub(crate) request: Duration,
 }
 
 impl Default for Bounds {
@@ -49,6 +52,7 @@ impl Default for Bounds {
             strangers: STRANGERS_MAX,
             first_request: FIRST_REQUEST_TIMEOUT,
             stranger_life: STRANGER_LIFE,
+            request: REQUEST_TIMEOUT,
         }
     }
 }
@@ -205,24 +209,35 @@ impl Connections {
         let (_, session) = stream.get_ref();
         let peer = PeerCertificates(session.peer_certificates().unwrap_or_default().into());
         let is_front_proxy = self.shared.front_proxy.is_shown_by(&peer, self.shared.now());
-        let guest = if is_front_proxy { Guest::FrontProxy } else { Guest::Stranger };
-        let Some(seat) = self.places.of(guest, address) else {
+        let mut guest = if is_front_proxy { Guest::FrontProxy } else { Guest::Stranger };
+        let Some(mut seat) = self.places.of(guest, address) else {
             debug!(?guest, %address, "a connection was refused: all places are taken");
             return;
         };
         let asked = CancellationToken::new();
-        tokio::select! {
-            () = self.run(TokioIo::new(stream), peer, &asked) => {}
-            () = silence(&asked, opened + self.bounds.first_request) => {
-                debug!(?guest, "a connection was closed: no request came over it");
+        let running = self.run(TokioIo::new(stream), peer.clone(), &asked);
+        let silent = silence(&asked, opened + self.bounds.first_request);
+        tokio::pin!(running, silent);
+        loop {
+            tokio::select! {
+                () = &mut running => return,
+                () = &mut silent => {
+                    debug!(?guest, "a connection was closed: no request came over it");
+                    return;
+                }
+                // All that a stranger may ask for is answered in a moment.
+                () = sleep_until(opened + self.bounds.stranger_life), if guest == Guest::Stranger => {}
+                () = seat.is_needed() => {}
             }
-            // All that a stranger may ask for is answered in a moment.
-            () = sleep_until(opened + self.bounds.stranger_life), if guest == Guest::Stranger => {
-                debug!("a connection was closed: it is not the front proxy's and was open long enough");
-            }
-            () = seat.is_needed() => {
-                debug!(%address, "a connection was closed: it is not the front proxy's, and others need its place");
-            }
+            // The front proxy may have come before its authority was known here.
+            let proves =
+                guest == Guest::Stranger && self.shared.front_proxy.is_shown_by(&peer, self.shared.now());
+            let Some(kept) = proves.then(|| self.places.of(Guest::FrontProxy, address)).flatten() else {
+                debug!(%address, "a connection was closed: it is not the front proxy's, and others need its place or \
+                    it was open long enough");
+                return;
+            };
+            (guest, seat) = (Guest::FrontProxy, kept);
         }
     }
 
@@ -233,10 +248,10 @@ impl Connections {
         let service = service_fn(|request: http::Request<Incoming>| {
             asked.cancel();
             let mut request = request.map(Body::new);
-            if let Some(requester) =
+            if let Some(user) =
                 self.shared.front_proxy.authenticate(&peer, request.headers(), self.shared.now())
             {
-                request.extensions_mut().insert(requester);
+                request.extensions_mut().insert(Requester::User(user));
             }
             self.router.clone().oneshot(request)
         });

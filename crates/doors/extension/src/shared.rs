@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keelson_catalog::{Database, ReadError};
 use keelson_model::{Chain, Classified, ErrorClass};
-use keelson_protection::Platform;
+use keelson_protection::{Platform, Requester};
 use keelson_resources::KindInfo;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,8 @@ use tracing::error;
 use crate::authentication::FrontProxy;
 use crate::authorization::AccessReviews;
 use crate::discovery::Documents;
-use crate::fairness::Shares;
+use crate::fairness::{Share, Shares};
+use crate::limits::LIST_PATIENCE;
 use crate::readiness::Readiness;
 use crate::refusal::Refusal;
 
@@ -26,6 +27,9 @@ pub(crate) struct Shared {
     pub(crate) documents: Documents,
     pub(crate) watches: Arc<Shares>,
     pub(crate) lists: Arc<Shares>,
+    /// Memory, in bytes.
+    pub(crate) bodies: Arc<Shares>,
+    pub(crate) details: Arc<Shares>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) shutdown: CancellationToken,
 }
@@ -37,6 +41,12 @@ impl Shared {
 
     pub(crate) fn install_namespace(&self) -> &str {
         &self.platform.settings().install_namespace
+    }
+
+    /// A turn at reading what may be large; it lasts until the answer is taken.
+    pub(crate) async fn take_turn(&self, requester: &Requester, what: &str) -> Result<Share, Refusal> {
+        let share = self.lists.take_within(requester, LIST_PATIENCE).await;
+        share.ok_or_else(|| Refusal::too_many_requests(what))
     }
 
     /// The database that holds a kind now. A recovery replaces it, so nobody keeps it longer than a request.

@@ -47,9 +47,8 @@ pub(crate) async fn watch(
     // Subscribed before the first read, so that no commit falls between them.
     let commits = shared.platform.commits();
     let database = shared.database(extent.kind)?;
-    if let WatchStart::After(revision) | WatchStart::Initial { not_older_than: Some(revision), .. } =
-        options.start
-    {
+    // The version that a watch goes on from is judged by its first read.
+    if let WatchStart::Initial { not_older_than: Some(revision), .. } = options.start {
         let database = database.clone();
         blocking(move || check_reachable(&database, revision)).await?;
     }

@@ -2,6 +2,7 @@
 
 mod checker;
 mod metadata;
+mod path;
 mod structure;
 
 #[cfg(test)]
@@ -13,13 +14,14 @@ use keelson_model::names::group;
 use serde_json::Value;
 
 pub(crate) use checker::Checker;
+pub use path::FieldPath;
 
 use crate::kind::KindInfo;
 
 /// One thing wrong with one field, in the words of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// `spec.subject.name`, `spec.transforms[2].name`, `metadata.labels[app]`.
+    /// `spec.subject.name`, `spec.transforms[2].name`, `metadata.labels[app]`. Bounded in size.
     pub path: String,
     pub fault: FieldFault,
     /// What is wrong, without path and fault; may be empty.
@@ -71,7 +73,7 @@ impl FieldFault {
 
 impl FieldError {
     pub(crate) fn new(path: &str, fault: FieldFault, message: impl fmt::Display) -> Self {
-        Self { path: path.to_owned(), fault, message: message.to_string(), value: None }
+        Self { path: path::cut(path), fault, message: message.to_string(), value: None }
     }
 
     pub(crate) fn with(self, value: &Value) -> Self {

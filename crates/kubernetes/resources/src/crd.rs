@@ -12,6 +12,7 @@ use crate::configuration::transforms::TransformSet;
 use crate::policy::Policy;
 use crate::profile::Profile;
 use crate::report;
+use crate::schema::use_common_words;
 
 #[cfg(test)]
 mod tests;
@@ -35,8 +36,8 @@ pub fn crds() -> Vec<(String, Value)> {
         .into_iter()
         .map(|definition| {
             let mut value = serde_json::to_value(definition).expect("a definition is plain data");
+            use_common_words(&mut value["spec"]["versions"]);
             forbid_nulls(&mut value["spec"]["versions"]);
-            forget_unsigned(&mut value["spec"]["versions"]);
             let name = value["metadata"]["name"].as_str().unwrap_or_default();
             (format!("{name}.yaml"), value)
         })
@@ -51,27 +52,10 @@ fn forbid_nulls(value: &mut Value) {
         Value::Object(fields) => {
             if fields.get("nullable") == Some(&Value::Bool(true)) {
                 fields.remove("nullable");
-                if let Some(Value::Array(known)) = fields.get_mut("enum") {
-                    known.retain(|value| !value.is_null());
-                }
             }
             fields.values_mut().for_each(forbid_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(forbid_nulls),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// The API server knows no formats of unsigned numbers and warns of them; that they are not negative is said beside.
-fn forget_unsigned(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
-                fields.remove("format");
-            }
-            fields.values_mut().for_each(forget_unsigned);
-        }
-        Value::Array(items) => items.iter_mut().for_each(forget_unsigned),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -1,5 +1,7 @@
-//! The roles that an installation offers to its users, as documented, and the one of its guard. `release` is the name of
-//! the release.
+//! The roles that an installation offers to its users, as documented, and those of its own accounts. `release` is the name
+//! of the release.
+
+mod serve;
 
 use keelson_model::names::{API_SERVICE, SERVE_LEASE, group};
 use serde_json::{Value, json};
@@ -29,6 +31,9 @@ const CONFIGURATION: [&str; 7] = [
 /// The group that administrators belong to.
 pub const ADMIN_GROUP: &str = "k10:admins";
 
+const RBAC: &str = "rbac.authorization.k8s.io";
+const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
+
 /// The roles and bindings of a release, each with the name of its file.
 pub fn roles(release: &str, install_namespace: &str) -> Vec<(String, Value)> {
     let admin_groups: Vec<_> = ADMIN_GROUPS.into_iter().chain(["cr.kanister.io"]).collect();
@@ -52,10 +57,16 @@ pub fn roles(release: &str, install_namespace: &str) -> Vec<(String, Value)> {
             rule(&[""], &["persistentvolumeclaims"], &["get"]),
         ],
     );
-    let ns_admin = namespace_admin(release, install_namespace);
-    let bindings = admin_bindings(release, install_namespace);
-    let guard = guard_roles(release, install_namespace);
-    let roles = [admin, basic, config_view, machines, ns_admin].into_iter().chain(bindings).chain(guard);
+    let ns_admin = role(&format!("{release}-ns-admin"), install_namespace, &namespace_admin_rules());
+    let admins = json!({ "apiGroup": RBAC, "kind": "Group", "name": ADMIN_GROUP });
+    let bindings = [
+        bind(&admin, &format!("{release}-k10-admin"), &admins),
+        bind(&ns_admin, &format!("{release}-k10-ns-admin"), &admins),
+    ];
+    let accounts = guard_roles(release, install_namespace)
+        .into_iter()
+        .chain(serve::serve_roles(release, install_namespace));
+    let roles = [admin, basic, config_view, machines, ns_admin].into_iter().chain(bindings).chain(accounts);
     roles.map(with_file).collect()
 }
 
@@ -78,38 +89,12 @@ fn basic_rules() -> Vec<Value> {
     ]
 }
 
-fn namespace_admin(release: &str, namespace: &str) -> Value {
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": { "name": format!("{release}-ns-admin"), "namespace": namespace },
-        "rules": [
-            rule(&["apps"], &["deployments"], &["get", "list"]),
-            rule(&[""], &["pods"], &["get", "list"]),
-            rule(&[""], &["secrets", "configmaps"], &["create", "delete", "get", "list", "update"]),
-            rule(&["batch"], &["jobs"], &["get"]),
-        ],
-    })
-}
-
-fn admin_bindings(release: &str, namespace: &str) -> [Value; 2] {
-    let subjects = json!([{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": ADMIN_GROUP }]);
-    let role_ref = |kind: &str, name: String| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
-    [
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": { "name": format!("{release}-k10-admin") },
-            "roleRef": role_ref("ClusterRole", format!("{release}-admin")),
-            "subjects": subjects,
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": { "name": format!("{release}-k10-ns-admin"), "namespace": namespace },
-            "roleRef": role_ref("Role", format!("{release}-ns-admin")),
-            "subjects": subjects,
-        }),
+fn namespace_admin_rules() -> Vec<Value> {
+    vec![
+        rule(&["apps"], &["deployments"], &["get", "list"]),
+        rule(&[""], &["pods"], &["get", "list"]),
+        rule(&[""], &["secrets", "configmaps"], &["create", "delete", "get", "list", "update"]),
+        rule(&["batch"], &["jobs"], &["get"]),
     ]
 }
 
@@ -118,10 +103,6 @@ fn guard_roles(release: &str, namespace: &str) -> [Value; 4] {
     let name = format!("{release}-guard");
     let api_services = group::AGGREGATED.map(|of| format!("{}.{of}", group::VERSION));
     let api_services: Vec<_> = api_services.iter().map(String::as_str).collect();
-    let metadata = json!({ "name": name, "namespace": namespace });
-    let subjects = json!([{ "kind": "ServiceAccount", "name": name, "namespace": namespace }]);
-    let role_ref =
-        |kind: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
     let registration = [
         rule(&["apiregistration.k8s.io"], &["apiservices"], &["list"]),
         named(rule(&["apiregistration.k8s.io"], &["apiservices"], &["delete"]), &api_services),
@@ -131,32 +112,46 @@ fn guard_roles(release: &str, namespace: &str) -> [Value; 4] {
         named(rule(&["coordination.k8s.io"], &["leases"], &["get", "delete"]), &[SERVE_LEASE]),
         named(rule(&[""], &["services"], &["delete"]), &[API_SERVICE]),
     ];
-    [
-        cluster_role(&name, &registration),
-        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": own }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": { "name": name },
-            "roleRef": role_ref("ClusterRole"),
-            "subjects": subjects,
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": role_ref("Role"),
-            "subjects": subjects,
-        }),
-    ]
+    let registration = cluster_role(&name, &registration);
+    let own = role(&name, namespace, &own);
+    let account = account(&name, namespace);
+    let (everywhere, here) = (bind(&registration, &name, &account), bind(&own, &name, &account));
+    [registration, own, everywhere, here]
+}
+
+fn account(name: &str, namespace: &str) -> Value {
+    json!({ "kind": "ServiceAccount", "name": name, "namespace": namespace })
 }
 
 fn cluster_role(name: &str, rules: &[Value]) -> Value {
     json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "apiVersion": RBAC_VERSION,
         "kind": "ClusterRole",
         "metadata": { "name": name },
         "rules": rules,
+    })
+}
+
+fn role(name: &str, namespace: &str, rules: &[Value]) -> Value {
+    json!({
+        "apiVersion": RBAC_VERSION,
+        "kind": "Role",
+        "metadata": { "name": name, "namespace": namespace },
+        "rules": rules,
+    })
+}
+
+/// Gives a role to somebody, for as far as the role reaches.
+fn bind(role: &Value, name: &str, subject: &Value) -> Value {
+    let kind = role["kind"].as_str().unwrap_or_default();
+    let mut metadata = role["metadata"].clone();
+    metadata["name"] = json!(name);
+    json!({
+        "apiVersion": RBAC_VERSION,
+        "kind": format!("{kind}Binding"),
+        "metadata": metadata,
+        "roleRef": { "apiGroup": RBAC, "kind": kind, "name": role["metadata"]["name"] },
+        "subjects": [subject],
     })
 }
 
@@ -197,6 +192,13 @@ mod tests {
                 "role-k10-guard.yaml",
                 "clusterrolebinding-k10-guard.yaml",
                 "rolebinding-k10-guard.yaml",
+                "clusterrole-k10-serve.yaml",
+                "role-k10-serve.yaml",
+                "clusterrolebinding-k10-serve.yaml",
+                "rolebinding-k10-serve.yaml",
+                "rolebinding-k10-serve-authentication.yaml",
+                "clusterrole-k10-serve-applications.yaml",
+                "clusterrolebinding-k10-serve-applications.yaml",
             ]
         );
     }
@@ -207,5 +209,35 @@ mod tests {
         let text = basic.to_string();
         assert!(text.contains("cancelactions") && text.contains("restoreactions/details"));
         assert!(!text.contains("profiles") && !text.contains("secrets"));
+    }
+
+    /// The rules of a role that allow this.
+    fn allowed<'a>(roles: &'a [(String, Value)], file: &str, verb: &str) -> Vec<&'a Value> {
+        let (_, role) = roles.iter().find(|(name, _)| name == file).unwrap();
+        let rules = role["rules"].as_array().unwrap().iter();
+        rules.filter(|rule| rule["verbs"].as_array().unwrap().contains(&json!(verb))).collect()
+    }
+
+    #[test]
+    fn only_the_rights_to_applications_are_wide_and_they_are_bound_apart() {
+        let roles = roles("k10", "kasten-io");
+        for (file, object) in roles.iter().filter(|(file, _)| file.contains("-serve")) {
+            assert!(!object.to_string().contains(r#""verbs":["*"]"#), "{file}");
+        }
+        let own = roles.iter().filter(|(file, _)| file.ends_with("role-k10-serve.yaml"));
+        for (file, object) in own {
+            assert!(!object.to_string().contains(r#""*""#), "{file}");
+        }
+        // Whoever may write these is an administrator of the cluster.
+        for verb in ["impersonate", "escalate", "bind"] {
+            assert!(allowed(&roles, "clusterrole-k10-serve.yaml", verb).is_empty(), "{verb}");
+        }
+        for rule in allowed(&roles, "clusterrole-k10-serve.yaml", "delete") {
+            assert_eq!(rule["resources"], json!(["apiservices"]));
+            assert_eq!(rule["resourceNames"].as_array().map(Vec::len), Some(group::AGGREGATED.len()));
+        }
+        let of_configuration = allowed(&roles, "clusterrole-k10-serve.yaml", "watch");
+        assert!(of_configuration.iter().any(|rule| rule["resources"].to_string().contains("policypresets")));
+        assert!(!of_configuration.iter().any(|rule| rule["resources"].to_string().contains("secrets")));
     }
 }

@@ -22,7 +22,40 @@ pub(crate) fn schema_of<Type: JsonSchema>() -> Value {
     if let Some(root) = schema.as_object_mut() {
         root.remove("title");
     }
+    use_common_words(&mut schema);
     schema
+}
+
+/// Says the same with the words that Kubernetes knows, and whoever makes types of a schema: no format is of an unsigned
+/// number, null is no choice among texts, and no default. That a number is not negative, and that a field may be null or
+/// left out, is said beside.
+pub(crate) fn use_common_words(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let format = fields.get("format").and_then(Value::as_str);
+            if let Some(signed) = format.and_then(signed_format) {
+                fields.insert("format".to_owned(), Value::from(signed));
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("enum") {
+                choices.retain(|choice| !choice.is_null());
+            }
+            if fields.get("default").is_some_and(Value::is_null) {
+                fields.remove("default");
+            }
+            fields.values_mut().for_each(use_common_words);
+        }
+        Value::Array(items) => items.iter_mut().for_each(use_common_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The format that holds every number of an unsigned one. None of ours comes near the upper half of 64 bits.
+fn signed_format(format: &str) -> Option<&'static str> {
+    match format {
+        "uint8" | "uint16" => Some("int32"),
+        "uint32" | "uint64" | "uint" => Some("int64"),
+        _ => None,
+    }
 }
 
 /// The schema of a whole object. `metadata` stays open; a server that publishes it puts its own there.

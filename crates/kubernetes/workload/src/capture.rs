@@ -6,6 +6,7 @@
 
 mod clean;
 mod cluster_scope;
+mod inventory;
 mod pages;
 mod select;
 
@@ -26,7 +27,9 @@ use pages::{Item, Pages};
 pub(crate) use select::is_never_captured;
 use select::{KindVerdict, Selection};
 
-use crate::cluster::{Cluster, Freshness, NamespacePhase, ServedKind, ServedKinds, namespace_kind};
+use crate::cluster::{
+    Cluster, Freshness, NamespacePhase, ServedKind, ServedKinds, Unanswered, namespace_kind,
+};
 use crate::configuration::definition_kind;
 use crate::filters::Filters;
 use crate::format::OBJECT_BYTES_MAX;
@@ -366,17 +369,19 @@ impl<'a> Run<'a> {
     fn into_report(self) -> CaptureReport {
         let selection = self.selection();
         let missed = self.served.unanswered.iter().filter(|unanswered| selection.misses(unanswered));
-        let unanswered: Vec<_> = missed
-            .map(|unanswered| KindFailure {
-                resource: unanswered.to_string(),
-                why: format!("the server behind APIService '{}' does not answer", unanswered.api_service()),
-            })
-            .collect();
+        let unanswered: Vec<_> = missed.map(unanswered).collect();
         let tally = self.tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Tally { objects, counts, served_versions, omissions, mut failed, definitions: _, defined: _ } =
             tally;
         failed.extend(unanswered);
         CaptureReport { objects, counts, served_versions, omitted: omissions.into_list(), failed }
+    }
+}
+
+fn unanswered(missed: &Unanswered) -> KindFailure {
+    KindFailure {
+        resource: missed.to_string(),
+        why: format!("the server behind APIService '{}' does not answer", missed.api_service()),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::capture::withstand_list;
 use crate::cluster::withstand_namespace;
 use crate::configuration::{withstand_config_map, withstand_secret};
 use crate::format::{DecodeObjectsError, ObjectEncoder, decode_objects};
+use crate::inventory::Inventory;
 use crate::kinds::Kind;
 use crate::layers::Layer;
 use crate::objects::CapturedObject;
@@ -104,6 +105,10 @@ fn objects(bytes: &[u8]) -> bool {
     assert_same(&objects, &decode(&encode(&objects), bytes.len()).expect("it was written by us"));
     // Deeper than a tree may be is refused where the tree is wanted.
     objects.iter().for_each(|object| drop(object.to_value()));
+    let mut inventory = Inventory::default();
+    objects.iter().for_each(|object| inventory.add_captured(object));
+    let (listed, gaps) = inventory.into_parts();
+    assert!(listed.len() == objects.len() || !gaps.is_empty(), "what is not listed is told");
     true
 }
 

@@ -7,12 +7,14 @@
 mod capture;
 mod cluster;
 mod comparable;
+mod components;
 mod configuration;
 mod filters;
 mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod impersonation;
+mod inventory;
 mod kinds;
 mod layers;
 mod names;
@@ -25,6 +27,7 @@ mod scope;
 pub use capture::{CaptureError, CaptureReport, CaptureRequest, KindFailure, StatusRule};
 pub use cluster::{Cluster, ClusterAccess, ConnectError, NamespacePhase, NamespaceState};
 pub use comparable::comparable;
+pub use components::Component;
 pub use configuration::{
     AccessDecision, ChangeKind, ConfigEvent, ConfigMap, Creation, EventRecord, EventSeverity, Secret,
     SubjectReview,
@@ -34,6 +37,7 @@ pub use format::{
     CHUNK_BYTES, DecodeObjectsError, FRAME_BYTES_MAX, OBJECT_BYTES_MAX, ObjectEncoder, decode_objects,
 };
 pub use impersonation::{Impersonation, ImpersonationRefused, Requester};
+pub use inventory::{Inventory, InventoryGap, KIND_OBJECTS_MAX, ListedClaim, ListedObject};
 pub use kinds::{Kind, Scope};
 pub use layers::Layer;
 pub use names::{InvalidName, NamespaceName, NamespacedName};

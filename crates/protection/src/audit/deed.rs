@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keelson_catalog::{Actor, RowKey};
 use serde::{Deserialize, Serialize};
 
-use crate::requester::Requester;
+use crate::requester::{Requester, User};
 
 /// A journal's actor is short: of whoever bears more than fits, the last groups are left out, and counted.
 const NAME_BYTES_MAX: usize = 768;
@@ -37,29 +37,18 @@ fn is_zero(number: &usize) -> bool {
 
 impl Deed {
     pub(crate) fn new(requester: &Requester, verb: &str, object: RowKey, id: &str) -> Self {
-        let Requester { name, uid, groups, extra } = requester;
-        let mut left = GROUPS_BYTES_MAX;
-        let fits = |group: &&String| {
-            left = left.saturating_sub(json_bytes(group) + 1);
-            left > 0
-        };
-        let kept: Vec<String> = groups.iter().take_while(fits).cloned().collect();
-        let fits = |extra: &BTreeMap<String, Vec<String>>| {
-            serde_json::to_vec(extra).is_ok_and(|text| text.len() <= EXTRA_BYTES_MAX)
+        let (requester, omitted) = match requester {
+            Requester::Platform => (Requester::Platform, 0),
+            Requester::User(user) => fit(user),
         };
         Self {
-            omitted: groups.len() - kept.len(),
-            requester: Requester {
-                name: cut(name, NAME_BYTES_MAX),
-                uid: cut(uid, UID_BYTES_MAX),
-                groups: kept,
-                extra: if fits(extra) { extra.clone() } else { BTreeMap::new() },
-            },
+            requester,
             verb: verb.to_owned(),
             kind: object.kind.to_string(),
             namespace: object.namespace,
             name: object.name,
             id: cut(id, ID_BYTES_MAX),
+            omitted,
         }
     }
 
@@ -86,6 +75,27 @@ fn cut(text: &str, bytes_max: usize) -> String {
     text.chars().take_while(fits).collect()
 }
 
+/// As much of somebody as there is room for, and how many groups there is none for.
+fn fit(User { name, uid, groups, extra }: &User) -> (Requester, usize) {
+    let mut left = GROUPS_BYTES_MAX;
+    let fits = |group: &&String| {
+        left = left.saturating_sub(json_bytes(group) + 1);
+        left > 0
+    };
+    let kept: Vec<String> = groups.iter().take_while(fits).cloned().collect();
+    let omitted = groups.len() - kept.len();
+    let fits = |extra: &BTreeMap<String, Vec<String>>| {
+        serde_json::to_vec(extra).is_ok_and(|text| text.len() <= EXTRA_BYTES_MAX)
+    };
+    let user = User {
+        name: cut(name, NAME_BYTES_MAX),
+        uid: cut(uid, UID_BYTES_MAX),
+        groups: kept,
+        extra: if fits(extra) { extra.clone() } else { BTreeMap::new() },
+    };
+    (Requester::User(user), omitted)
+}
+
 fn json_bytes(text: &str) -> usize {
     serde_json::to_string(text).map_or(usize::MAX, |text| text.len())
 }
@@ -98,17 +108,19 @@ mod tests {
 
     #[test]
     fn whoever_bears_much_is_still_told_from_others() {
-        let check = |requester: &Requester, kept: usize| {
+        let check = |user: &User, kept: usize| {
             let key = RowKey::new(RowKind::new("r".repeat(60)), "n".repeat(63), "o".repeat(253));
-            let deed = Deed::new(requester, "deletecollection", key, &"i".repeat(500));
+            let requester = Requester::User(user.clone());
+            let deed = Deed::new(&requester, "deletecollection", key, &"i".repeat(500));
             let parsed = Deed::parse(&Actor::from(&deed)).expect("it fits");
             assert_eq!(parsed, deed);
-            assert_eq!((deed.requester.groups.len(), deed.omitted), (kept, requester.groups.len() - kept));
-            assert!(requester.name.starts_with(&deed.requester.name) && !deed.requester.name.is_empty());
+            let told = deed.requester.to_user();
+            assert_eq!((told.groups.len(), deed.omitted), (kept, user.groups.len() - kept));
+            assert!(user.name.starts_with(&told.name) && !told.name.is_empty());
         };
         let groups = |count: usize| (0..count).map(|number| format!("group-{number:04}")).collect();
         let extra = |bytes: usize| BTreeMap::from([("scopes".to_owned(), vec!["x".repeat(bytes)])]);
-        let of = |name: String, groups, extra| Requester { name, uid: "u".repeat(1_000), groups, extra };
+        let of = |name: String, groups, extra| User { name, uid: "u".repeat(1_000), groups, extra };
         check(&of("alice".to_owned(), groups(3), extra(10)), 3);
         check(&of("\u{1}\"".repeat(60_000), groups(5_000), extra(60_000)), 118);
         check(&of("älice".repeat(10_000), vec!["g".repeat(60_000)], extra(500)), 0);

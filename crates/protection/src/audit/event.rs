@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::deed::Deed;
 use crate::records;
-use crate::requester::Requester;
+use crate::requester::{self, Requester};
 
 /// What scripts that know the platform look for in a line.
 const MARK: &str = "K10Event";
@@ -50,7 +50,8 @@ struct User {
 }
 
 impl From<Requester> for User {
-    fn from(Requester { name, uid, groups, extra }: Requester) -> Self {
+    fn from(by: Requester) -> Self {
+        let requester::User { name, uid, groups, extra } = by.to_user();
         Self { username: name, uid, groups, extra }
     }
 }
@@ -149,7 +150,7 @@ fn of_changes(entry: &JournalEntry) -> Vec<Event> {
             EventKind::Deleted => ("delete", 200),
         };
         let outcome = Outcome { code, reason: "" };
-        let platform = Requester::platform().into();
+        let platform = Requester::Platform.into();
         let mut event = event(platform, verb, Some((find(key.kind.as_str())?, key)), (outcome, entry.at));
         event.annotations.insert(annotation::AUDIT_PART, entry.actor.to_string());
         Some(event)
@@ -171,7 +172,7 @@ fn name_event(chain: &[u8; 32], index: usize) -> String {
 /// Entries that were cut off before they were told.
 pub(super) fn of_loss(what: String, through: Revision, at: Timestamp) -> Event {
     let outcome = Outcome { code: 500, reason: "Lost" };
-    let mut event = event(Requester::platform().into(), "lose", None, (outcome, at));
+    let mut event = event(Requester::Platform.into(), "lose", None, (outcome, at));
     event.audit_id = records::new_uid();
     event.annotations.insert(annotation::AUDIT_LOST, what);
     event.annotations.insert(annotation::AUDIT_PLACE, Place { revision: through, number: 1, of: 1 }.text());

@@ -124,7 +124,7 @@ mod tests {
         let changes = |uid: &String| {
             let mut action = Record::new(kind, "shop", uid, Timestamp::UNIX_EPOCH, Class::Local);
             action.uid.clone_from(uid);
-            actions::submit(action, &Requester::platform(), Value::Null)
+            actions::submit(action, &Requester::Platform, Value::Null)
         };
         for some in uids.chunks(PAGE) {
             database.commit(&Actor::new("test"), some.iter().flat_map(changes).collect()).unwrap();

@@ -115,7 +115,8 @@ impl Job {
     pub(crate) fn cancelled_by(&self) -> Result<String, ReadRecordError> {
         let now = read(&self.database, &self.action.key())?;
         let internal = now.and_then(|action| action.internal::<ActionInternal>().ok());
-        Ok(internal.and_then(|internal| internal.cancelled_by).unwrap_or_else(|| self.requester().name))
+        let cancelled_by = internal.and_then(|internal| internal.cancelled_by);
+        Ok(cancelled_by.unwrap_or_else(|| self.requester().name().to_owned()))
     }
 
     /// Works until somebody cancels the action, and drops the work then: for what may be left at any await.
@@ -132,7 +133,7 @@ impl Job {
 
     /// Who asked for the action.
     pub(crate) fn requester(&self) -> Requester {
-        self.internal.requester.clone().unwrap_or_else(Requester::platform)
+        self.internal.requester.clone().unwrap_or(Requester::Platform)
     }
 
     /// What an earlier attempt recorded under this name.

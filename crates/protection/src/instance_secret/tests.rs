@@ -45,6 +45,26 @@ async fn the_key_as_it_is_and_each_form_open_the_volume_alone() {
     assert_eq!(opened.secret.fingerprint(), key.fingerprint());
 }
 
+#[test]
+fn what_opens_another_volume_is_not_edited_and_what_opens_ours_says_whose_it_is() {
+    let (ours, theirs) = (InstanceId::from_bytes([1; 16]), InstanceId::from_bytes([2; 16]));
+    let (key, new) = (InstanceKey::generate(), InstanceKey::generate());
+    let mut data = as_it_is(&key);
+    assert!(edit_own(&mut data, ours, |_| ()));
+    assert_eq!(*data[VOLUME], ours.to_string().into_bytes());
+    let before = data.clone();
+    assert!(!edit_own(&mut data, theirs, SecretData::clear));
+    assert!(data == before);
+
+    let (forms, drops) = (BTreeMap::new(), BTreeSet::new());
+    let change = NewKey { key: &new, before: &key, as_it_is: true, forms: &forms, drops: &drops };
+    assert!(edit_own(&mut data, ours, |data| change.put(data)));
+    assert_eq!(data.get(VOLUME), before.get(VOLUME), "a new key opens the same volume");
+
+    let mut empty = SecretData::new();
+    assert!(edit_own(&mut empty, ours, |_| ()) && empty.is_empty(), "it opens nothing");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_opens_the_volume_each_passkey_says_why() {
     let (key, volume) = (InstanceKey::generate(), InstanceKey::generate());

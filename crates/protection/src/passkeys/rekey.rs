@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keelson_catalog::Rewrapped;
 use keelson_crypto::InstanceKey;
 
-use super::{InUse, PasskeyError, Seen, Standing, instance_secret, seal_for};
+use super::{InUse, PasskeyError, Seen, Standing, edit_instance_secret, seal_for};
 use crate::instance_secret::{NewKey, copy, forget_previous};
 use crate::platform::Platform;
 use crate::records::Record;
@@ -60,9 +60,7 @@ pub(super) async fn settle(platform: &Platform, in_use: &mut InUse) -> Result<()
     }
     match rewrapped {
         Rewrapped::Wiped => {
-            let at = instance_secret(platform);
-            let forgotten = platform.cluster.edit_secret(&at, forget_previous).await;
-            forgotten.map_err(|source| PasskeyError::WriteSecret { secret: at, source })?;
+            edit_instance_secret(platform, forget_previous).await?;
             in_use.lingers = false;
         }
         // The Secret says that something is left to do.
@@ -97,9 +95,7 @@ async fn make_new_key(
         return Err(PasskeyError::NoneLeft);
     }
     let change = NewKey { key: &new, before: &in_use.key, as_it_is, forms: &forms, drops };
-    let at = instance_secret(platform);
-    let written = platform.cluster.edit_secret(&at, |data| change.put(data)).await;
-    written.map_err(|source| PasskeyError::WriteSecret { secret: at, source })?;
+    edit_instance_secret(platform, |data| change.put(data)).await?;
 
     in_use.next = Some(new);
     in_use.tried.clear();

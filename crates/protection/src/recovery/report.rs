@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::recovery::drill::DrillReport;
 
-/// Keeps the newest reports of an instance; keys are `<time>.jsonl`.
-pub const REPORTS_CONFIG_MAP: &str = "keelson-drills";
 /// More than a week of drills.
 pub const REPORTS_MAX: usize = 10;
 

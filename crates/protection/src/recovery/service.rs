@@ -206,7 +206,7 @@ async fn check_access(platform: &Platform, request: &Record) -> Result<(), Recov
     let requester = requester
         .transpose()
         .map_err(|source| RecoveryError::Request { what: "who asked", why: source.to_string() })?;
-    let requester = requester.unwrap_or_else(Requester::platform);
+    let requester = requester.unwrap_or(Requester::Platform);
     let checked = access::check_references(platform, &requester, request).await;
     checked.map_err(|source| RecoveryError::Access { source })
 }

@@ -26,7 +26,7 @@ pub(super) async fn cancel(
         Effect::DryRun => cancel::look(database, &key)?,
         Effect::Apply => {
             let deed = asked.deed("create", record.key());
-            let found = cancel::cancel(platform, database, &key, &asked.requester.name, &deed).await?;
+            let found = cancel::cancel(platform, database, &key, asked.requester.name(), &deed).await?;
             if matches!(found, Found::Wanted) {
                 let outcome = Outcome { code: 201, reason: "" };
                 platform.trail.note(own_kind, deed, (outcome, platform.clock.now())).await;

@@ -3,17 +3,18 @@
 use keelson_catalog::{Database, RowKey, RowKind};
 use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::{Chain, Classified};
+use keelson_resources::apps::ArtifactDetails;
 use keelson_resources::{KindInfo, ReceiveString};
 use serde_json::{Map, Value, json};
 
 use crate::access;
+use crate::components;
 use crate::grants;
 use crate::kinds;
 use crate::platform::Platform;
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::RequestError;
-use crate::restore_points;
 use crate::storage_repositories;
 
 /// What the sub-resource `details` adds to an object's status, for this requester.
@@ -33,20 +34,29 @@ pub async fn details(
         .ok_or_else(|| RequestError::NotFound { kind: kind.kind, name: name.to_owned() })?;
     Ok(match kind.kind {
         "RestorePoint" | "ClusterRestorePoint" => {
-            let content = record.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
-            let content = read(RowKey::new(kinds::restore_point_contents(), "", content))?;
+            let name = record.body.spec["restorePointContentRef"]["name"].as_str().unwrap_or_default();
+            let details = match read(RowKey::new(kinds::restore_point_contents(), "", name))? {
+                Some(content) => made_of(platform, &content).await?,
+                None => components::without_content(name),
+            };
             let field = match kind.is_namespaced() {
                 true => "restorePointDetails",
                 false => "clusterRestorePointDetails",
             };
-            json!({ field: content.as_ref().map_or(Value::Null, restore_points::details) })
+            json!({ field: details })
         }
-        "RestorePointContent" => json!({ "restorePointContentDetails": restore_points::details(&record) }),
+        "RestorePointContent" => {
+            let details = made_of(platform, &record).await?;
+            json!({ "restorePointContentDetails": details })
+        }
         "StorageRepository" => {
             let details = storage_repositories::details(platform, &record).await;
             json!({ "details": details.map_err(|source| RequestError::Decode { source })? })
         }
-        "Application" => json!({ "appDetails": { "components": {} } }),
+        "Application" => {
+            let details = components::of_application(platform, &record).await;
+            json!({ "appDetails": details })
+        }
         "ExportAction" | "RunAction" => {
             let mut details = action_details(&record);
             if let Some(text) = receive_string(platform, &database, requester, &record).await {
@@ -56,6 +66,10 @@ pub async fn details(
         }
         _ => json!({ "actionDetails": action_details(&record) }),
     })
+}
+
+async fn made_of(platform: &Platform, content: &Record) -> Result<ArtifactDetails, RequestError> {
+    components::of_content(platform, content).await.map_err(|source| RequestError::Decode { source })
 }
 
 /// What another installation needs to import what the action's policy exports. It goes with the action. Whoever has it

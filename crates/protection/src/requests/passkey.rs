@@ -17,6 +17,7 @@ use crate::records::Record;
 use crate::requests::create::stored;
 use crate::requests::delete::check;
 use crate::requests::{Asked, Effect, Preconditions, RequestError};
+use crate::validation::told;
 
 pub(super) async fn create(
     platform: &Platform,
@@ -26,9 +27,10 @@ pub(super) async fn create(
 ) -> Result<Stored, RequestError> {
     check_instance(platform)?;
     let in_use = platform.passkeys.lock().await;
+    passkeys::check_volume(platform).await.map_err(refuse)?;
     // A recovery may have put another in its place while the lock was waited for.
     let database = platform.catalog().map_err(RequestError::Away)?;
-    let known = passkeys::list(&database).map_err(|source| RequestError::Passkey { source })?;
+    let known = passkeys::list(&database).map_err(refuse)?;
     if known.iter().any(|known| known.name == record.name) {
         return Err(RequestError::AlreadyExists { kind: KIND.kind, name: record.name });
     }
@@ -40,10 +42,10 @@ pub(super) async fn create(
         return Ok(stored(&record, &changes, database.head().revision));
     }
     let checked = passkeys::add_check(platform, &mut record, &holder);
-    checked.map_err(|source| RequestError::Passkey { source })?;
+    checked.map_err(refuse)?;
     let changes = vec![record.put(Expect::Absent)];
     let added = passkeys::add(platform, &in_use, &record, &holder).await;
-    added.map_err(|source| RequestError::Passkey { source })?;
+    added.map_err(refuse)?;
     let deed = asked.deed("create", record.key());
     let revision =
         commit(&database, &deed, changes.clone()).await.map_err(|source| RequestError::Commit { source })?;
@@ -86,9 +88,10 @@ pub(super) async fn delete(
 ) -> Result<Stored, RequestError> {
     check_instance(platform)?;
     let mut in_use = platform.passkeys.lock().await;
+    passkeys::check_volume(platform).await.map_err(refuse)?;
     // As they are at this moment, not as they were when somebody last looked.
     let seen = passkeys::look(platform, &mut in_use).await;
-    let seen = seen.map_err(|source| RequestError::Passkey { source })?;
+    let seen = seen.map_err(refuse)?;
     let database = platform.catalog().map_err(RequestError::Away)?;
     let key = passkeys::key_of(name);
     let found = database.read(&key).map_err(|source| RequestError::Read { source })?;
@@ -107,13 +110,23 @@ pub(super) async fn delete(
         return Ok(found);
     }
     let taken = passkeys::take_away(platform, &mut in_use, &seen, &gone.record).await;
-    taken.map_err(|source| RequestError::Passkey { source })?;
+    taken.map_err(refuse)?;
     let deed = asked.deed("delete", key.clone());
     commit(&database, &deed, vec![passkeys::remove(&gone.record)])
         .await
         .map_err(|source| RequestError::Commit { source })?;
     platform.passkeys.named.notify_one();
     Ok(found)
+}
+
+/// What stands in the way of the change is told to whoever asked for it.
+fn refuse(source: PasskeyError) -> RequestError {
+    match source {
+        PasskeyError::OfAnotherVolume { .. } | PasskeyError::NoneLeft => {
+            RequestError::Conflict { message: told(&source) }
+        }
+        source => RequestError::Passkey { source },
+    }
 }
 
 /// An installation that does not know itself has no key to seal.

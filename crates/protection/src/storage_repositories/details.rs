@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use keelson_model::{Chain, Classified};
 use keelson_repository::{Counted, Locked, Open, Repository, Unlock, Usage};
 use keelson_resources::Time;
 use keelson_resources::storage_repository::{
@@ -15,6 +14,7 @@ use crate::maintenance;
 use crate::platform::Platform;
 use crate::records::{DecodeRecordError, Record};
 use crate::repositories::{RepositoriesError, parse_root};
+use crate::validation::told;
 
 /// A request ends after a minute, and should say by then what it knows.
 const LOOK_FOR: Duration = Duration::from_secs(30);
@@ -80,9 +80,4 @@ async fn open(platform: &Platform, shared: &Shared) -> Result<Repository<Open>, 
         profile: profile.clone(),
         source,
     })
-}
-
-fn told(error: &impl Classified) -> String {
-    let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
-    format!("{}{hint}", Chain(error))
 }

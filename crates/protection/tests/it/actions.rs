@@ -10,7 +10,7 @@ use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::{World, files};
+use crate::fixture::{World, files, user};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 /// A backup whose name had been used before captured three times and ended with a reason that was not the reason;
@@ -135,14 +135,17 @@ async fn a_restore_elsewhere_needs_the_right_to_read_what_was_captured_until_it_
     let backup = world.completed("BackupAction", ("a", "one")).await?;
     world.rest().await;
 
-    let groups = vec!["system:authenticated".to_owned()];
-    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let eve = user("eve");
     let point = backup.body.status["restorePoint"]["name"].as_str().context("a point")?;
     let spec = json!({ "subject": { "kind": "RestorePoint", "name": point, "namespace": "a" } });
     let points = ("apps.kio.kasten.io", "restorepoints");
     grant(&world, &[points]).await?;
     let refused = world.create_as(&eve, "RestoreAction", ("b", "first"), spec.clone()).await.unwrap_err();
     assert!(refused.to_string().contains("user 'eve' may not restore what was captured"), "{refused}");
+    let impostor = Requester::User(Requester::Platform.to_user());
+    let refused =
+        world.create_as(&impostor, "RestoreAction", ("b", "posing"), spec.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("user 'keelson' may not restore what was captured"), "{refused}");
 
     grant(&world, &[points, ("", "secrets")]).await?;
     eventually("the grant counts", async || {
@@ -232,8 +235,7 @@ async fn what_a_namespace_that_went_away_held_is_not_shown_to_the_next_of_its_na
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_needs_the_rights_of_whoever_asked_when_it_begins() -> Result<()> {
     let mut world = World::start().await?;
-    let groups = vec!["system:authenticated".to_owned()];
-    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let eve = user("eve");
     let info = json!({ "profileName": "vault", "sourceClusterID": world.platform.cluster_id() });
     for kind in ["KastenDRReview", "KastenDRRestore"] {
         let spec = json!({ "sourceClusterInfo": info });

@@ -1,18 +1,17 @@
 //! Many applications restored at once: some from points, some from what a removed namespace left, some not at all.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use keelson_model::names::label;
-use keelson_protection::{Record, Requester};
+use keelson_protection::Record;
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
 use crate::cancel::cancel_at_many_moments;
-use crate::fixture::World;
+use crate::fixture::{World, user};
 use crate::stage::NAMESPACE;
 
 fn config_maps() -> Kind {
@@ -185,8 +184,7 @@ async fn a_batch_restores_nothing_that_whoever_asked_may_not_have() -> Result<()
     world.namespace("shop").await?;
     world.serve();
     let point = back_up(&world, "shop", "one").await?;
-    let groups = vec!["system:authenticated".to_owned()];
-    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let eve = user("eve");
     let subject = |field: &str, name: &str| {
         let mut subject = json!({ "namespace": "shop" });
         subject[field] = json!(name);

@@ -13,7 +13,7 @@ use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::World;
+use crate::fixture::{World, user};
 use crate::schedule::{wait_for_runs, wait_scheduled};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
@@ -153,8 +153,7 @@ async fn whoever_restores_the_cluster_scope_needs_every_right_of_what_is_made() 
     world.serve();
     let point = back_up(&world, "before", json!({})).await?;
     remove(&world, &classes(), "fast").await?;
-    let groups = vec!["system:authenticated".to_owned()];
-    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let eve = user("eve");
     let mut spec = subject(&point);
     spec["filters"] = json!({ "includeClusterResources": [{ "resource": "storageclasses" }] });
     let try_as_eve = async |name: &str| -> Result<String> {
@@ -192,7 +191,7 @@ async fn what_the_platform_restores_by_itself_brings_no_rights() -> Result<()> {
     let point = back_up(&world, "before", json!({})).await?;
     remove(&world, &classes(), "fast").await?;
     remove(&world, &roles(), "team:reader").await?;
-    let platform = Requester::platform();
+    let platform = Requester::Platform;
     world.create_as(&platform, "RestoreClusterAction", ("", "by-itself"), subject(&point)).await?;
     let restored = world.completed("RestoreClusterAction", ("", "by-itself")).await?;
     assert_eq!(restored.body.status["restoreDetails"]["created"], 1, "{}", restored.body.status);

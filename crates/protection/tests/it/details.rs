@@ -1,4 +1,7 @@
-//! What actions tell of themselves while they work and afterwards: phases, and how far an export is.
+//! What actions tell of themselves while they work and afterwards: phases, and how far an export is. What applications and
+//! restore points are made of: `details/components.rs`.
+
+mod components;
 
 use anyhow::{Context, Result};
 use keelson_catalog::RowKind;

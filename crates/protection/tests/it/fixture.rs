@@ -11,7 +11,7 @@ use keelson_catalog::{Actor, Change, Class, Labels, Query, Row, RowKey, RowKind}
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Clock, ClusterId, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
-use keelson_protection::{CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, status};
+use keelson_protection::{CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, User, status};
 use keelson_resources::{KINDS, KindInfo, check_served};
 use keelson_store::Store;
 use keelson_store::providers::filesystem::FilesystemStore;
@@ -256,8 +256,19 @@ impl World {
         kind: &str,
         at: (&str, &str),
     ) -> Result<Value> {
+        self.details_in("actionDetails", requester, kind, at).await
+    }
+
+    /// What the sub-resource says in a field of the status.
+    pub(crate) async fn details_in(
+        &self,
+        field: &str,
+        requester: &Requester,
+        kind: &str,
+        at: (&str, &str),
+    ) -> Result<Value> {
         let mut details = requests::details(&self.platform, requester, kind_info(kind), at.0, at.1).await?;
-        Ok(details["actionDetails"].take())
+        Ok(details[field].take())
     }
 
     pub(crate) fn list(&self, kind: &str) -> Result<Vec<Record>> {
@@ -377,10 +388,19 @@ fn kind_info(kind: &str) -> &'static KindInfo {
 
 /// Who may everything, as the plane's own client does.
 pub(crate) fn person() -> Requester {
-    Requester {
-        name: "admin".to_owned(),
+    user_in("admin", "system:masters")
+}
+
+/// Somebody who may nothing that was not granted to him.
+pub(crate) fn user(name: &str) -> Requester {
+    user_in(name, "system:authenticated")
+}
+
+fn user_in(name: &str, group: &str) -> Requester {
+    Requester::User(User {
+        name: name.to_owned(),
         uid: String::new(),
-        groups: vec!["system:masters".to_owned()],
+        groups: vec![group.to_owned()],
         extra: BTreeMap::new(),
-    }
+    })
 }

@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use keelson_catalog::{Database, RowKey, RowKind};
-use keelson_model::Revision;
+use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::names::{CLUSTER_SCOPE, label};
 use keelson_model::recovery::DrMode;
+use keelson_model::{Revision, SessionId};
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
 use keelson_protection::{Record, Requester, maintenance};
+use keelson_store::OBJECT_BYTES_MAX;
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::{World, copy, files};
+use crate::fixture::{World, copy, files, user};
 use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile, set_passphrase};
 
 const EXPORTING: &str = "nightly";
@@ -148,7 +149,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 
 /// The text lies in no file as it is, and in no row that the catalog has had since. Larger bodies lie compressed, so rows
 /// are looked at as they are read.
-fn assert_unwritten(folder: &std::path::Path, catalog: &Database, since: Revision, text: &str) -> Result<()> {
+fn assert_unwritten(folder: &Path, catalog: &Database, since: Revision, text: &str) -> Result<()> {
     for file in files(folder)? {
         let Ok(bytes) = fs::read(folder.join(&file)) else { continue };
         ensure!(!holds(&bytes, text), "it lies in {file}");
@@ -210,17 +211,16 @@ async fn retire_export(source: &World, application: &str, policy: &str) -> Resul
 
 /// Somebody without a right of his own.
 fn dana() -> Requester {
-    let groups = vec!["system:authenticated".to_owned()];
-    Requester { name: "dana".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() }
+    user("dana")
 }
 
 async fn may_read_secrets(world: &World, who: &Requester, namespace: &str) -> Result<()> {
-    let metadata = json!({ "name": who.name, "namespace": namespace });
+    let metadata = json!({ "name": who.name(), "namespace": namespace });
     let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] });
     let role = json!({ "metadata": metadata, "rules": [rule] });
     let binding = json!({ "metadata": metadata,
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": who.name },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who.name }] });
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": who.name() },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who.name() }] });
     let cluster = world.platform.cluster();
     cluster.apply_object(&Kind::namespaced(RBAC, "Role", "roles"), &role).await?;
     cluster.apply_object(&Kind::namespaced(RBAC, "RoleBinding", "rolebindings"), &binding).await?;
@@ -441,6 +441,8 @@ async fn a_wrong_receive_string_is_refused_and_what_is_damaged_is_passed_over() 
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&outcome, bytes)?;
+    let planted = outcome.with_file_name(SessionId::from_bytes([7; 16]).to_string());
+    fs::File::create(planted)?.set_len(OBJECT_BYTES_MAX + 1)?;
     target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
     let status = run(&target, "one", IMPORTING).await?;
     assert_eq!(applications(&target)?, [SHOP], "one of two is whole, and the bank's key is not");
@@ -458,6 +460,34 @@ async fn a_wrong_receive_string_is_refused_and_what_is_damaged_is_passed_over() 
     target.end().await
 }
 
+/// As if an export that is gone since had become a content that nobody understands: an import ends where it would let it go.
+fn plant_senseless_content(source: &World, target: &World) -> Result<[RowKey; 2]> {
+    let outcome = outcome_of(source, target, SHOP)?;
+    let repository = outcome.ancestors().nth(2).and_then(Path::file_name).context("a repository")?;
+    let granted = files(&grants_of(source, target))?.into_iter().next().context("a grant")?;
+    let grant = granted.split('/').next().context("a grant")?;
+    let gone = SessionId::from_bytes([7; 16]).to_string();
+    let taken = json!({ "repository": repository.to_str(), "content": "senseless", "by": "nobody" });
+    let content = json!({ "internal": { "artifact": 7 } });
+    let rows = [
+        ("exports-taken", grant, gone.as_str(), taken),
+        ("restorepointcontents.apps.kio.kasten.io", "", "senseless", content),
+    ]
+    .map(|(kind, namespace, name, body)| Row {
+        kind: RowKind::new(kind),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: String::new(),
+        labels: BTreeMap::new(),
+        created: target.platform.clock().now(),
+        class: Class::Configuration,
+        body: body.to_string().into_bytes(),
+    });
+    let keys = rows.clone().map(|row| RowKey::new(row.kind, row.namespace, row.name));
+    target.platform.catalog()?.commit(&Actor::new("test"), rows.map(Change::create).into())?;
+    Ok(keys)
+}
+
 /// What was taken in before an import failed was known to the next, and restored by none.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_import_took_in_before_it_failed_is_restored_by_the_next() -> Result<()> {
@@ -465,20 +495,17 @@ async fn what_an_import_took_in_before_it_failed_is_restored_by_the_next() -> Re
     let source = raise_source(&target).await?;
     run(&source, "first", EXPORTING).await?;
     let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
-    // Larger than anything that is read: the import ends there.
-    let outcome = outcome_of(&source, &target, SHOP)?;
-    let length = fs::metadata(&outcome)?.len();
-    let resize = |bytes: u64| fs::File::options().write(true).open(&outcome)?.set_len(bytes);
-    resize(65 << 20)?;
+    let senseless = plant_senseless_content(&source, &target)?;
     target.apply_policy(&importing(IMPORTING, &whole, Some(json!({})))).await?;
     let status = target.run_policy("one", IMPORTING).await?;
     assert_eq!(status["state"], "Failed", "{status}");
-    assert_eq!(applications(&target)?, [BANK]);
+    assert_eq!(applications(&target)?, [BANK, SHOP]);
     assert!(target.list("BatchRestoreAction")?.is_empty());
 
-    resize(length)?;
+    let deletions = senseless.into_iter().map(Change::delete).collect();
+    target.platform.catalog()?.commit(&Actor::new("test"), deletions)?;
     run(&target, "two", IMPORTING).await?;
-    assert_eq!(details_of(&target, "two").await?["importedCount"], 1);
+    assert_eq!(details_of(&target, "two").await?["importedCount"], 0);
     for application in [BANK, SHOP] {
         assert_eq!(goods(&target, application).await?, Some(json!({ "of": application })));
     }
@@ -601,6 +628,39 @@ async fn an_import_from_a_copy_that_lags_behind_removes_nothing_and_brings_nothi
         assert_eq!(applications(&target)?, [SHOP, SHOP], "{policy}");
     }
     source.end().await?;
+    target.end().await
+}
+
+/// The location was moved, as a whole, and the profile with it: the contents led nowhere, and were not taken in anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_imported_is_read_where_its_location_was_moved_to() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    source.end().await?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    let before = imported(&target)?;
+    assert_eq!(before.len(), 2);
+
+    let share = target.share.path();
+    fs::create_dir(share.join("moved"))?;
+    fs::rename(share.join("k10"), share.join("moved/k10"))?;
+    let mut moved = profile();
+    moved["spec"]["locationSpec"]["fileStore"]["path"] = json!("moved");
+    make_valid(&target.platform, &config("Profile", "profiles"), &moved).await?;
+    run(&target, "two", IMPORTING).await?;
+    let after = imported(&target)?;
+    let names =
+        |contents: &[(String, Record)]| contents.iter().map(|it| it.1.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before), "nothing was taken in twice, and nothing is gone");
+    for (index, (_, content)) in after.into_iter().enumerate() {
+        let name = format!("look-{index}");
+        let subject = json!({ "subject": { "kind": "RestorePointContent", "name": content.name } });
+        target.create("ValidateAction", (NAMESPACE, &name), subject).await?;
+        target.completed("ValidateAction", (NAMESPACE, &name)).await?;
+    }
     target.end().await
 }
 

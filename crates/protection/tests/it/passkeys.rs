@@ -26,6 +26,7 @@ use crate::stage::{NAMESPACE, config, make_valid, policy, profile};
 const KIND: &str = "Passkey";
 const OFFICE: (&str, &str) = ("", "office");
 const DEFAULT: (&str, &str) = ("", INSTANCE_SECRET);
+const VOLUME: &str = "volume";
 const PHRASE: &str = "of the office alone";
 
 type Data = BTreeMap<String, Zeroizing<Vec<u8>>>;
@@ -50,8 +51,9 @@ async fn put_instance_secret(cluster: &Cluster, data: &Data) -> Result<()> {
     Ok(cluster.edit_secret(&at, |found| *found = data.clone()).await?)
 }
 
+/// What opens something, of all that it holds.
 fn keys(data: &Data) -> Vec<&str> {
-    data.keys().map(String::as_str).collect()
+    data.keys().map(String::as_str).filter(|key| *key != VOLUME).collect()
 }
 
 async fn wait_status(world: &World, at: (&str, &str), holds: impl Fn(&Value) -> bool) -> Result<Record> {
@@ -254,7 +256,7 @@ async fn passkeys_come_back_with_the_platform_and_open_the_new_volume() -> Resul
     wait_status(&world, DEFAULT, is_valid).await?;
     world.delete(KIND, DEFAULT).await?;
     let secret = instance_secret(world.platform.cluster()).await?;
-    assert_eq!(secret.len(), 1, "{:?}", keys(&secret));
+    assert_eq!(keys(&secret).len(), 1, "{:?}", keys(&secret));
     let mut world = world.restart(|_| Ok(())).await?;
     world.serve();
     wait_status(&world, OFFICE, is_valid).await?;
@@ -314,6 +316,40 @@ async fn another_volume_beside_the_same_secret_takes_nothing_away() -> Result<()
     site.plane.stop().await
 }
 
+/// Where no person has made a Passkey an empty volume starts beside the Secret, and opens with it as the first one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_volume_beside_a_secret_without_passkeys_takes_nothing_away() -> Result<()> {
+    let site = Site::start().await?;
+    let cluster = site.cluster().await?;
+    set_phrase(&cluster, PHRASE).await?;
+    let platform = site.open().await?;
+    delete_default(&platform).await.expect_err("there is no other Passkey");
+    let secret = instance_secret(&cluster).await?;
+    let volume = secret.get(VOLUME).context("a look says which volume the Secret belongs to")?.clone();
+
+    let empty = tempfile::tempdir()?;
+    let other = open_copy(&platform, empty.path()).await?;
+    let words = "Secret 'kasten-io/keelson-instance' belongs to another volume";
+    let refused = make(&other).await.map(drop);
+    assert_refused(refused, &ErrorClass::Conflict, "remove 'volume' from the Secret");
+    assert_refused(make(&other).await.map(drop), &ErrorClass::Conflict, words);
+    assert_refused(delete_default(&other).await, &ErrorClass::Conflict, words);
+    ensure!(instance_secret(&cluster).await? == secret, "what opens the volume was changed by another");
+
+    // A person says that the first one is lost.
+    let mut unmarked = secret;
+    unmarked.remove(VOLUME);
+    put_instance_secret(&cluster, &unmarked).await?;
+    make(&other).await?;
+    assert_refused(make(&platform).await.map(drop), &ErrorClass::Conflict, words);
+    delete_default(&other).await?;
+    let now = instance_secret(&cluster).await?;
+    ensure!(now.contains_key(VOLUME) && now[VOLUME] != volume, "a new key keeps whose it is");
+    drop((platform, other));
+    drop(site.open().await.err().context("it opens with the key of the other volume")?);
+    site.plane.stop().await
+}
+
 /// A Passkey of which the row was never written opens nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creation_that_stops_anywhere_leaves_a_passkey_or_nothing() -> Result<()> {
@@ -333,7 +369,7 @@ async fn a_creation_that_stops_anywhere_leaves_a_passkey_or_nothing() -> Result<
         let is_made = delete_default(&platform).await.is_ok();
         drop(platform);
         let now = instance_secret(&cluster).await?;
-        ensure!(now.len() == 1, "after {times} steps: {:?}", keys(&now));
+        ensure!(keys(&now).len() == 1, "after {times} steps: {:?}", keys(&now));
         ensure!(is_made || now.contains_key("instance-key"), "after {times} steps: {:?}", keys(&now));
         drop(site.open().await.with_context(|| format!("after {times} steps"))?);
         if ended.is_some() {

@@ -53,7 +53,7 @@ fn retire_in_flight(world: &World, content: &Record) -> Result<Record> {
     action.body.spec = json!({ "scheduledTime": world.clock.now() });
     action.body.status = json!({ "state": "Pending", "progress": 0, "requester": { "name": "keelson" } });
     action.body.internal = json!({
-        "requester": Requester::platform(),
+        "requester": Requester::Platform,
         "subject": { "content": content.name, "uid": content.uid },
     });
     let work = Row {

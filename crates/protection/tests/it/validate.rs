@@ -1,15 +1,14 @@
 //! Restore points that are read to the last byte: whole, damaged, lost, and those that somebody may not have validated.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use keelson_protection::{Record, Requester};
+use keelson_protection::Record;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::{World, files};
+use crate::fixture::{World, files, user};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const SHOP: &str = "shop";
@@ -126,8 +125,7 @@ async fn whoever_may_not_read_a_restore_point_does_not_learn_whether_it_is_whole
     world.create("BackupAction", (SHOP, "one"), subject).await?;
     let backup = world.completed("BackupAction", (SHOP, "one")).await?;
     let point = backup.body.status["restorePoint"]["name"].as_str().context("a point")?.to_owned();
-    let groups = vec!["system:authenticated".to_owned()];
-    let eve = Requester { name: "eve".to_owned(), uid: String::new(), groups, extra: BTreeMap::new() };
+    let eve = user("eve");
     for (name, subject, told) in [
         ("point", json!({ "kind": "RestorePoint", "name": point, "namespace": SHOP }), "get restorepoints"),
         (

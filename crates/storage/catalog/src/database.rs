@@ -22,6 +22,7 @@ use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
 use keelson_model::{Generation, Revision, Sequence};
+use rusqlite::Connection;
 
 use self::lookup::query_error;
 use self::readers::Readers;
@@ -84,10 +85,18 @@ impl Database {
         self.0.readers.read(|transaction, bodies| lookup::read(transaction, bodies, key))
     }
 
+    /// One row, if it is there, and the revision of the state that it was read from.
+    pub fn read_with_revision(&self, key: &RowKey) -> Result<(Option<Stored>, Revision), ReadError> {
+        self.0.readers.read(|transaction, bodies| {
+            let revision = revision_in(transaction)?;
+            Ok((lookup::read(transaction, bodies, key)?, revision))
+        })
+    }
+
     /// One page of a kind, in the order of namespace and name.
     pub fn list(&self, query: &Query) -> Result<Page, ReadError> {
         self.0.readers.read(|transaction, bodies| {
-            let revision = find_head(transaction).map_err(query_error)?.revision;
+            let revision = revision_in(transaction)?;
             lookup::list(transaction, bodies, query, revision)
         })
     }
@@ -146,7 +155,7 @@ impl Database {
         if shown <= head {
             return Ok(head);
         }
-        self.0.readers.read(|transaction, _| Ok(find_head(transaction).map_err(query_error)?.revision))
+        self.0.readers.read(|transaction, _| revision_in(transaction))
     }
 
     /// The digests of the last acknowledged commit.
@@ -257,7 +266,7 @@ impl Database {
     /// Refuses a revision from which no watch can go on, as [`changes`](Self::changes) does.
     pub fn check_since(&self, since: Revision) -> Result<(), ReadError> {
         self.0.readers.read(|transaction, _| {
-            let head = find_head(transaction).map_err(query_error)?.revision;
+            let head = revision_in(transaction)?;
             journal::check_since(transaction, since, head)
         })
     }
@@ -327,6 +336,11 @@ impl Database {
         self.0.writer.send(Job::Rewrap { wrapped_key, done })?;
         answered.recv().unwrap_or(Err(CommitError::Stopped))
     }
+}
+
+/// The revision of the state that is read.
+fn revision_in(connection: &Connection) -> Result<Revision, ReadError> {
+    Ok(find_head(connection).map_err(query_error)?.revision)
 }
 
 impl fmt::Debug for Database {

@@ -130,7 +130,7 @@ impl ObjectError {
     /// The object is damaged or lost, as opposed to out of reach for now.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Fetch { source, .. } => source.class() == ErrorClass::Corrupt,
+            Self::Fetch { .. } => self.class() == ErrorClass::Corrupt,
             _ => true,
         }
     }
@@ -157,6 +157,8 @@ impl ObjectError {
 impl Classified for ObjectError {
     fn class(&self) -> ErrorClass {
         match self {
+            // None of ours is as large as what the store does not hand out.
+            Self::Fetch { source: StoreError::TooLarge { .. }, .. } => ErrorClass::Corrupt,
             Self::Fetch { source, .. } => source.class(),
             Self::Open { source, .. } => source.class(),
             Self::Decode { source, .. } => source.class(),

@@ -7,9 +7,12 @@ pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Objec
 pub(super) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub(super) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub(super) const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 const STATUS_DETAILS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.StatusDetails";
 const STATUS_CAUSE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.StatusCause";
 const PRECONDITIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions";
+
+pub(super) const GROUP_VERSION_KIND: &str = "x-kubernetes-group-version-kind";
 
 /// What a writing request may carry.
 pub(super) const WRITE: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
@@ -18,7 +21,8 @@ pub(super) const SELECT: [&str; 6] =
     ["fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch", "timeoutSeconds"];
 /// What a list or a watch takes beside that.
 pub(super) const LIST: [&str; 4] = ["allowWatchBookmarks", "continue", "sendInitialEvents", "watch"];
-pub(super) const DELETE: [&str; 3] = ["dryRun", "gracePeriodSeconds", "propagationPolicy"];
+pub(super) const DELETE: [&str; 4] =
+    ["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
 
 pub(super) fn schemas() -> Map<String, Value> {
     let named = [
@@ -29,8 +33,17 @@ pub(super) fn schemas() -> Map<String, Value> {
         (STATUS_CAUSE, status_cause()),
         (DELETE_OPTIONS, delete_options()),
         (PRECONDITIONS, preconditions()),
+        (PATCH, patch()),
     ];
     named.map(|(name, schema)| (name.to_owned(), schema)).into_iter().collect()
+}
+
+/// How clients show who they are, to the API server, which is who lets them in. No operation demands it: a certificate is as
+/// good, and that is no scheme of OpenAPI 3.0.
+pub(super) fn security_schemes() -> Value {
+    json!({"BearerToken": {
+        "type": "apiKey", "in": "header", "name": "authorization", "description": "Bearer Token authentication",
+    }})
 }
 
 pub(super) fn reference(schema: &str) -> Value {
@@ -48,7 +61,7 @@ pub(super) fn query_parameters<'a>(names: impl IntoIterator<Item = &'a str>) -> 
 
 fn query_schema(name: &str) -> Value {
     let kind = match name {
-        "allowWatchBookmarks" | "sendInitialEvents" | "watch" => "boolean",
+        "allowWatchBookmarks" | "orphanDependents" | "sendInitialEvents" | "watch" => "boolean",
         "gracePeriodSeconds" | "limit" | "timeoutSeconds" => "integer",
         _ => "string",
     };
@@ -99,7 +112,7 @@ fn list_meta() -> Value {
 }
 
 fn status() -> Value {
-    object(
+    let mut status = object(
         "Status is an answer that is no object: how a request ended.",
         json!({
             "apiVersion": text("The version of this schema."),
@@ -111,7 +124,9 @@ fn status() -> Value {
             "details": {"allOf": [reference(STATUS_DETAILS)]},
             "code": integer("int32", "The HTTP status code."),
         }),
-    )
+    );
+    status[GROUP_VERSION_KIND] = json!([{"group": "", "version": "v1", "kind": "Status"}]);
+    status
 }
 
 fn status_details() -> Value {
@@ -140,7 +155,7 @@ fn status_cause() -> Value {
 }
 
 fn delete_options() -> Value {
-    object(
+    let mut options = object(
         "DeleteOptions may be given with a deletion.",
         json!({
             "apiVersion": text("The version of this schema."),
@@ -148,9 +163,18 @@ fn delete_options() -> Value {
             "dryRun": {"type": "array", "items": {"type": "string"}, "description": "All: check, and change nothing."},
             "gracePeriodSeconds": integer("int64", "Objects go at once whatever is said."),
             "propagationPolicy": text("What becomes of dependents: Orphan, Background or Foreground."),
+            "orphanDependents": {
+                "type": "boolean", "description": "What propagationPolicy replaced. Only one of them may be given.",
+            },
             "preconditions": {"allOf": [reference(PRECONDITIONS)]},
         }),
-    )
+    );
+    options[GROUP_VERSION_KIND] = json!([{"group": "", "version": "v1", "kind": "DeleteOptions"}]);
+    options
+}
+
+fn patch() -> Value {
+    json!({"type": "object", "description": "Patch says what is to become of an object's fields."})
 }
 
 fn preconditions() -> Value {

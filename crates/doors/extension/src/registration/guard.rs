@@ -3,6 +3,9 @@
 //! An APIService that nobody answers keeps every namespace of the cluster from going, so it must not outlive its
 //! server: not when the namespace of the installation goes, and not when nobody has renewed the Lease for long. How long
 //! is counted by our own clock, over looks that succeeded: a Lease that cannot be read says nothing.
+//!
+//! Our own account goes with the namespace, some seconds after the word: whatever is to be done is done before
+//! (`docs/decisions/0027-the-guard-acts-before-its-account-goes.md`).
 
 use std::pin::pin;
 use std::time::Duration;
@@ -25,6 +28,9 @@ use super::{RegisterError, delete_api_service, delete_service, remove_api_servic
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardTimes {
     pub look_every: Duration,
+    /// How often the namespace is looked at beside being watched: several times within the five seconds that the cluster
+    /// waits before it empties a namespace.
+    pub follow_every: Duration,
     /// A Lease that was seen unchanged for so long is nobody's.
     pub lost_after: Duration,
     /// Longer than a `serve` takes to renew its Lease once.
@@ -34,9 +40,20 @@ pub struct GuardTimes {
 impl GuardTimes {
     pub const USUAL: Self = Self {
         look_every: Duration::from_secs(5),
+        follow_every: Duration::from_secs(1),
         lost_after: Duration::from_secs(120),
         renewed_within: Duration::from_secs(15),
     };
+}
+
+/// For how long an API server that is away is waited for at the end. A pod is given thirty seconds.
+const LAST_LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Namespace,
+    NamespaceAndLease,
 }
 
 /// What we registered cannot be taken away.
@@ -102,23 +119,38 @@ impl Guard {
         let mut changes = pin!(changes.ready_chunks(EVENTS_TOGETHER_MAX));
         let mut ticks = interval(self.times.look_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut follows = interval(self.times.follow_every);
+        follows.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unrenewed = Unrenewed::new(2 * self.times.look_every);
         loop {
+            let due = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => Due::NamespaceAndLease,
+                _ = follows.tick() => Due::Namespace,
+                Some(_) = changes.next() => Due::Namespace,
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = ticks.tick() => {}
-                Some(_) = changes.next() => {}
-            }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                () = self.pass(&mut unrenewed) => {}
+                () = self.pass(due, &mut unrenewed) => {}
             }
         }
-        // Its namespace may be why it ends, and another look of anybody's too late.
-        let result = self.follow_namespace().await.map(drop);
-        self.tell("the namespace", &result);
+        self.look_last().await;
+    }
+
+    /// Its namespace may be why it ends, and another look of anybody's too late.
+    async fn look_last(&mut self) {
+        let began = Instant::now();
+        loop {
+            let followed = self.follow_namespace().await.map(drop);
+            self.tell("the namespace", &followed);
+            let is_passing = followed.is_err_and(|error| error.class().is_retryable());
+            if !is_passing || began.elapsed() >= LAST_LOOK_WITHIN {
+                return;
+            }
+            sleep(self.times.follow_every).await;
+        }
     }
 
     /// Takes away all that an installation registers, at a person's word. Answers what it was. Refuses while a `serve`
@@ -152,9 +184,9 @@ impl Guard {
         Ok(holder.filter(|holder| !holder.is_empty()))
     }
 
-    async fn pass(&mut self, unrenewed: &mut Unrenewed) {
+    async fn pass(&mut self, due: Due, unrenewed: &mut Unrenewed) {
         let followed = self.follow_namespace().await;
-        if !matches!(followed, Ok(Home::Leaves)) {
+        if due == Due::NamespaceAndLease && !matches!(followed, Ok(Home::Leaves)) {
             let result = self.follow_lease(unrenewed).await;
             self.tell("the Lease", &result);
         }

@@ -285,8 +285,8 @@ impl Registrar {
     }
 
     async fn apply(&self, version: GroupVersion, resources: Resources) -> Result<(), RegisterError> {
-        let pem = self.certificates.authority_pem();
-        self.registration.apply_api_service(&self.client, version, pem, resources).await
+        let pem = self.certificates.authorities_pem();
+        self.registration.apply_api_service(&self.client, version, &pem, resources).await
     }
 
     /// One group with a name of ours that this version does not serve.

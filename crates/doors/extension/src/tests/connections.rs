@@ -4,14 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use axum::body::Body;
+use http::header::CONTENT_TYPE;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::ConfigMap;
+use keelson_model::{Clock, ManualClock};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,61 +27,91 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::harness::World;
-use crate::authentication::{FrontProxyTrust, crypto_provider};
+use crate::authentication::{AUTHENTICATION_CONFIG_MAP, FrontProxyTrust, crypto_provider};
 use crate::certificates::ServingCertificates;
+use crate::extension::Looks;
 use crate::server::Bounds;
 
 /// Much longer than any test takes.
-const LONG: Duration = Duration::from_secs(600);
+pub(super) const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(200);
 /// What a client waits for an answer before the test has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-const BOUNDS: Bounds =
-    Bounds { newcomers: 2, front_proxy: 1, strangers: 2, first_request: LONG, stranger_life: LONG };
+const BOUNDS: Bounds = Bounds {
+    newcomers: 2,
+    front_proxy: 1,
+    strangers: 2,
+    first_request: LONG,
+    stranger_life: LONG,
+    request: LONG,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
+/// An authority that signs for front proxies.
+pub(super) type Proxies = CertifiedIssuer<'static, KeyPair>;
+
 /// A server, and what is needed to reach it.
 pub(super) struct Served {
     pub(super) address: SocketAddr,
-    authority: String,
-    pub(super) proxies: CertifiedIssuer<'static, KeyPair>,
+    pub(super) certificates: Arc<ServingCertificates>,
+    pub(super) proxies: Proxies,
     pub(super) world: Arc<World>,
     pub(super) tasks: JoinSet<()>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the TLS library judges certificates by the system's clock")]
-fn system_now() -> Timestamp {
-    Timestamp::now()
+/// Clients judge certificates by the clock that the server goes by.
+#[derive(Debug)]
+struct WorldTime(Arc<ManualClock>);
+
+impl TimeProvider for WorldTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
 }
 
-pub(super) fn trust_in(authority: &str) -> FrontProxyTrust {
+pub(super) fn proxies() -> Proxies {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// As the API server publishes the authority of its front proxy.
+pub(super) fn published(authority: &str) -> ConfigMap {
     let data = [
         ("requestheader-client-ca-file", authority),
         ("requestheader-username-headers", r#"["X-Remote-User"]"#),
     ];
     let data = data.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    FrontProxyTrust::parse(&ConfigMap { data: Some(data.into()), ..ConfigMap::default() }).unwrap()
+    let mut config = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
+    config.metadata.name = Some(AUTHENTICATION_CONFIG_MAP.to_owned());
+    config
+}
+
+pub(super) fn trust_in(authority: &str) -> FrontProxyTrust {
+    FrontProxyTrust::parse(&published(authority)).unwrap()
 }
 
 impl Served {
     pub(super) async fn start(bounds: Bounds) -> Self {
+        Self::start_looking(bounds, Looks::default()).await
+    }
+
+    pub(super) async fn start_looking(bounds: Bounds, looks: Looks) -> Self {
         let world = Arc::new(World::start().await);
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let proxies = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let proxies = proxies();
         world.extension.trust(trust_in(&proxies.pem()));
-        let certificates = Arc::new(ServingCertificates::generate(&[], system_now()).unwrap());
-        let authority = certificates.authority_pem().to_owned();
+        let certificates = Arc::new(ServingCertificates::generate(&[], world.clock.now()).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        let serving = Arc::clone(&world);
-        tasks.spawn(async move { serving.extension.serve_within(bounds, listener, certificates).await });
-        Self { address, authority, proxies, world, tasks }
+        let (serving, shown) = (Arc::clone(&world), Arc::clone(&certificates));
+        tasks.spawn(async move { serving.extension.serve_within(bounds, looks, listener, shown).await });
+        Self { address, certificates, proxies, world, tasks }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -82,24 +119,53 @@ impl Served {
     }
 
     pub(super) async fn stranger(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let config = self.client().with_no_client_auth();
-        self.handshake(config).await
+        self.stranger_trusting(&self.certificates.authorities_pem()).await
+    }
+
+    /// Somebody who was told of these authorities, as PEM, and of no others.
+    pub(super) async fn stranger_trusting(&self, authorities: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        self.handshake(self.client(authorities).with_no_client_auth()).await
     }
 
     pub(super) async fn front_proxy(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        self.front_proxy_of(&self.proxies).await
+    }
+
+    async fn front_proxy_of(&self, proxies: &Proxies) -> std::io::Result<TlsStream<TcpStream>> {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.proxies).unwrap();
+        let certificate = params.signed_by(&key, proxies).unwrap();
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        let config = self.client().with_client_auth_cert(vec![certificate.der().clone()], key).unwrap();
+        let client = self.client(&self.certificates.authorities_pem());
+        let config = client.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap();
         self.handshake(config).await
     }
 
-    fn client(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    /// A connection as the aggregator keeps it.
+    pub(super) async fn aggregator(&self) -> SendRequest<Body> {
+        self.aggregator_of(&self.proxies).await
+    }
+
+    /// The same with a certificate of this authority.
+    pub(super) async fn aggregator_of(&self, proxies: &Proxies) -> SendRequest<Body> {
+        let stream = TokioIo::new(self.front_proxy_of(proxies).await.unwrap());
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio_util::task::TaskTracker::new().spawn(connection);
+        sender
+    }
+
+    fn client(
+        &self,
+        authorities: &str,
+    ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
-        ClientConfig::builder_with_provider(crypto_provider())
+        for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+            roots.add(authority.unwrap()).unwrap();
+        }
+        let time = Arc::new(WorldTime(Arc::clone(&self.world.clock)));
+        ClientConfig::builder_with_details(crypto_provider(), time)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
@@ -109,6 +175,16 @@ impl Served {
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, self.connect().await).await
     }
+}
+
+pub(super) fn request(method: &str, path: &str, user: &str, body: Body) -> Request<Body> {
+    let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+    let request = request.header("x-remote-user", user).header(CONTENT_TYPE, "application/json");
+    request.body(body).unwrap()
+}
+
+pub(super) async fn ask(sender: &mut SendRequest<Body>, path: &str) -> Response<Incoming> {
+    sender.send_request(request("GET", path, "prober", Body::empty())).await.unwrap()
 }
 
 /// Whether the server closes the connection rather than let it wait.

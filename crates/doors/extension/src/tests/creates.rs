@@ -1,15 +1,26 @@
 //! Creating: every rule that Kubernetes would have checked for us, and those that are ours.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, WARNING};
+use axum::body::{Body, Bytes, HttpBody};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use keelson_protection::requests::{self, Effect, NewObject};
 use keelson_resources::find_kind;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use super::harness::{Answer, BACKUPS, POINTS, World, alice};
+use super::harness::{Answer, BACKUPS, POINTS, World, alice, request, user};
+use crate::limits::{BODIES, BODY_BYTES_MAX};
+use crate::server::Bounds;
 
 fn backup(name: &str) -> Value {
     json!({
@@ -195,7 +206,7 @@ async fn the_namespace_must_exist_and_stay() {
 async fn bodies_are_bounded_and_must_be_objects() {
     let world = World::start().await;
     let headers = [(CONTENT_TYPE.as_str(), "application/json")];
-    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::limits::BODY_BYTES_MAX));
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
     for (body, code) in [
         (large.as_str(), StatusCode::PAYLOAD_TOO_LARGE),
         ("", StatusCode::BAD_REQUEST),
@@ -364,4 +375,93 @@ async fn a_create_asks_the_cluster_for_nothing_that_it_has_told_already() {
         stop.cancel();
     };
     tokio::join!(following, creating);
+}
+
+/// The largest body that there is, of which nothing comes.
+struct Announced;
+
+impl HttpBody for Announced {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(BODY_BYTES_MAX as u64)
+    }
+}
+
+/// Any number of bodies was read at once, of whatever size.
+#[tokio::test]
+async fn who_sends_large_bodies_slowly_is_refused_in_time_and_keeps_nobody_from_writing() {
+    let world = World::start().await;
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let slow = || {
+        let never = Body::new(Announced);
+        let mallory = user("mallory");
+        world.respond_to(Method::POST, BACKUPS, &headers, never, Some(mallory))
+    };
+    let mut sent: FuturesUnordered<_> = (0..32).map(|_| slow()).collect();
+    let mut refused = 0;
+    while let Ok(Some(answer)) = tokio::time::timeout(Duration::from_secs(1), sent.next()).await {
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(answer.headers().contains_key(RETRY_AFTER));
+        refused += 1;
+    }
+    let largest = BODIES.each / BODY_BYTES_MAX;
+    assert!((32 - largest..32).contains(&refused), "{refused} were refused at once");
+    for number in 0..20 {
+        let answer = world.post(BACKUPS, &backup(&format!("b{number}"))).await;
+        assert_eq!(answer.code, StatusCode::CREATED, "{}", answer.json);
+    }
+    drop(sent);
+    let again = tokio::time::timeout(Duration::from_secs(1), slow()).await;
+    assert!(again.is_err(), "what they held is given back: the next one is read");
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_is_refused_in_the_end_and_keeps_nobody_from_writing() {
+    let world = World::start().await;
+    let mut object = backup("b");
+    object["metadata"]["annotations"] = json!({"note": "x".repeat(200 << 10)});
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let (path, object) = (format!("{BACKUPS}?dryRun=All"), object.to_string());
+    let mut untaken = Vec::new();
+    let refused = loop {
+        let mallory = user("mallory");
+        let answer = world.respond(Method::POST, &path, &headers, &object, Some(mallory)).await;
+        match answer.status() {
+            StatusCode::CREATED => untaken.push(answer),
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+    let most = BODIES.each / object.len();
+    assert!((10..most).contains(&untaken.len()), "{} of at most {most}", untaken.len());
+    assert_eq!(world.post(BACKUPS, &backup("c")).await.code, StatusCode::CREATED);
+}
+
+/// The API server itself ends a request after a minute, and would not say whose fault it was.
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_that_it_did_and_does_nothing() {
+    let world = World::start().await;
+    world.believe().is_silent = true;
+    let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let body = Body::from(backup("slow").to_string());
+    let create = request(Method::POST, BACKUPS, &headers, body, Some(alice()));
+    let response = world.extension.router_within(bounds).oneshot(create).await.unwrap();
+    let (parts, body) = response.into_parts();
+    assert_eq!(parts.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(parts.headers.contains_key(RETRY_AFTER));
+    let status: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!((&status["reason"], &status["code"]), (&json!("Timeout"), &json!(504)));
+    world.believe().is_silent = false;
+    assert_eq!(created(&world).await, Vec::<String>::new());
+    assert_eq!(world.post(BACKUPS, &backup("slow")).await.code, StatusCode::CREATED);
 }

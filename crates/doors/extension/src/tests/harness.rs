@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::{Clock, ManualClock};
-use keelson_protection::{Platform, Requester, Settings};
+use keelson_protection::{Platform, Requester, Settings, User};
 use keelson_resources::{KindInfo, find_kind};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
@@ -36,6 +36,10 @@ pub(super) struct Beliefs {
     pub(super) namespaces: BTreeMap<String, bool>,
     /// Resources that nobody may use.
     pub(super) denied: Vec<&'static str>,
+    /// Whether it answers nothing at all.
+    pub(super) is_silent: bool,
+    /// Paths of which an answer begins and never ends.
+    pub(super) silent: Vec<&'static str>,
     /// Every access review that was asked for.
     pub(super) reviews: Vec<Value>,
     /// Every request, as `GET api/v1/namespaces/shop`.
@@ -119,6 +123,11 @@ impl World {
 
     pub(super) fn believe(&self) -> std::sync::MutexGuard<'_, Beliefs> {
         self.beliefs.lock().unwrap()
+    }
+
+    /// The API server answers a path, without the slashes at its ends, with this from now on.
+    pub(super) fn answer_with(&self, path: &str, object: Value) {
+        self.believe().objects.insert(path.to_owned(), object);
     }
 
     pub(super) fn database(&self) -> Database {
@@ -231,14 +240,18 @@ impl World {
         body: &str,
         requester: Option<Requester>,
     ) -> Response {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut request = request.body(Body::from(body.to_owned())).expect("a request");
-        if let Some(requester) = requester {
-            request.extensions_mut().insert(requester);
-        }
+        self.respond_to(method, path, headers, Body::from(body.to_owned()), requester).await
+    }
+
+    pub(super) async fn respond_to(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+        requester: Option<Requester>,
+    ) -> Response {
+        let request = request(method, path, headers, body, requester);
         self.extension.router().oneshot(request).await.expect("an answer")
     }
 
@@ -250,8 +263,27 @@ impl World {
         let headers = [(ACCEPT.as_str(), accept)];
         let response = self.respond(Method::GET, path_and_query, &headers, "", Some(alice())).await;
         assert_eq!(response.status(), StatusCode::OK, "{path_and_query}");
-        Events { stream: response.into_body().into_data_stream(), buffer: Vec::new(), largest: 0 }
+        Events::of(response.into_body())
     }
+}
+
+/// A request as the connection hands it on.
+pub(super) fn request(
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+    requester: Option<Requester>,
+) -> Request {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(body).expect("a request");
+    if let Some(requester) = requester {
+        request.extensions_mut().insert(requester);
+    }
+    request
 }
 
 /// The lines of a watch.
@@ -263,6 +295,10 @@ pub(super) struct Events {
 }
 
 impl Events {
+    pub(super) fn of(body: Body) -> Self {
+        Self { stream: body.into_data_stream(), buffer: Vec::new(), largest: 0 }
+    }
+
     /// The next event, or None at the end of the watch.
     pub(super) async fn next(&mut self) -> Option<Value> {
         loop {
@@ -290,12 +326,16 @@ pub(super) fn points() -> &'static KindInfo {
 }
 
 pub(super) fn alice() -> Requester {
-    Requester {
-        name: "alice".to_owned(),
+    user("alice")
+}
+
+pub(super) fn user(name: &str) -> Requester {
+    Requester::User(User {
+        name: name.to_owned(),
         uid: "u-1".to_owned(),
         groups: vec!["system:authenticated".to_owned()],
         extra: BTreeMap::new(),
-    }
+    })
 }
 
 fn fake_client(beliefs: Arc<Mutex<Beliefs>>) -> kube::Client {
@@ -310,12 +350,19 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.expect("a whole body").to_bytes();
     let sent: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    if beliefs.lock().unwrap().is_silent {
+        return std::future::pending().await;
+    }
     let mut beliefs = beliefs.lock().unwrap();
     let path = parts.uri.path().trim_matches('/').to_owned();
     let segments: Vec<&str> = path.split('/').collect();
     beliefs.asked.push(format!("{} {path}", parts.method));
     let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
+    let is_silent = beliefs.silent.contains(&path.as_str());
     match (&parts.method, segments.as_slice()) {
+        (&Method::GET, _) if is_silent => {
+            Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()).into_response()
+        }
         (&Method::GET, ["api", "v1", "namespaces"]) if is_watch => {
             Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()).into_response()
         }

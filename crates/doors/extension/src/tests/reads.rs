@@ -5,7 +5,8 @@ use std::io::Read;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::harness::{ALL_POINTS, Answer, POINTS, World, alice, points};
+use super::harness::{ALL_POINTS, Answer, POINTS, World, alice, points, user};
+use crate::limits::DETAILS;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const PARTIAL: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
@@ -242,16 +243,6 @@ async fn versions_are_answered_as_reflectors_expect() {
     assert_eq!(world.get(&format!("{POINTS}?resourceVersion={head}")).await.names(), ["a", "b"]);
 }
 
-#[tokio::test]
-async fn details_add_to_the_status() {
-    let world = World::start().await;
-    world.put("shop", "a", &[], bound());
-    let answer = world.get(&format!("{POINTS}/a/details")).await;
-    assert_eq!(answer.code, StatusCode::OK);
-    assert_eq!(answer.json["status"]["state"], "Bound");
-    assert!(answer.json["status"].as_object().unwrap().len() > 1, "{}", answer.json["status"]);
-}
-
 /// It made every list and watch of its kind fail, and with them the controllers that follow all kinds.
 #[tokio::test]
 async fn an_object_that_cannot_be_read_is_shown_among_others_by_its_metadata() {
@@ -324,4 +315,27 @@ fn unpack(bytes: &[u8]) -> Vec<u8> {
     let mut unpacked = Vec::new();
     flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked).unwrap();
     unpacked
+}
+
+/// Nothing bounded how many were built, each as large as what was captured.
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_details_waits_for_his_turn_like_who_takes_no_lists() {
+    let world = World::start().await;
+    world.put("shop", "a", &[], bound());
+    let path = format!("{POINTS}/a/details");
+    let mut untaken = Vec::new();
+    for _ in 0..DETAILS.each {
+        untaken.push(world.respond(Method::GET, &path, &[], "", Some(alice())).await);
+    }
+    assert!(untaken.iter().all(|answer| answer.status() == StatusCode::OK));
+    let answer = world.get(&path).await;
+    assert_eq!(
+        (answer.code, answer.headers.contains_key("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, true)
+    );
+    let bob = user("bob");
+    let other = world.respond(Method::GET, &path, &[], "", Some(bob)).await;
+    assert_eq!(other.status(), StatusCode::OK);
+    drop(untaken);
+    assert_eq!(world.get(&path).await.code, StatusCode::OK);
 }

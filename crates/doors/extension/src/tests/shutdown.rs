@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures::{StreamExt, stream};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -17,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::connections::{Served, trust_in};
+use super::connections::{Served, ask, request, trust_in};
 use super::harness::{BACKUPS, POINTS};
 use crate::Extension;
 use crate::server::Bounds;
@@ -27,27 +24,6 @@ const WATCHES_EACH: usize = 120;
 const WRITES: usize = 50;
 /// In its pod there is half a minute.
 const ENDED_WITHIN: Duration = Duration::from_secs(12);
-
-impl Served {
-    /// A connection as the aggregator keeps it.
-    async fn aggregator(&self) -> SendRequest<Body> {
-        let stream = TokioIo::new(self.front_proxy().await.unwrap());
-        let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-        tokio_util::task::TaskTracker::new().spawn(connection);
-        sender
-    }
-}
-
-fn request(method: &str, path: &str, user: &str, body: Body) -> Request<Body> {
-    let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
-    let request = request.header("x-remote-user", user).header(CONTENT_TYPE, "application/json");
-    request.body(body).unwrap()
-}
-
-async fn ask(sender: &mut SendRequest<Body>, path: &str) -> Response<Incoming> {
-    sender.send_request(request("GET", path, "prober", Body::empty())).await.unwrap()
-}
 
 async fn text(response: Response<impl hyper::body::Body<Error: std::fmt::Debug>>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();

@@ -7,11 +7,11 @@ use std::io::Write as _;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use keelson_protection::audit;
-use keelson_protection::{Requester, random_suffix};
+use keelson_protection::random_suffix;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::harness::{BACKUPS, World, alice};
+use super::harness::{self, BACKUPS, World};
 
 const REQUESTS: usize = 1_000;
 const ACTIONS: &str = "/apis/actions.kio.kasten.io/v1alpha1/namespaces";
@@ -91,7 +91,7 @@ impl People {
         let user = ["alice", "bob", "system:serviceaccount:shop:robot"][self.random.below(3)];
         let send = async |method: Method, path: &str, body: &str| {
             let headers = [(CONTENT_TYPE.as_str(), "application/json")];
-            let requester = Requester { name: user.to_owned(), ..alice() };
+            let requester = harness::user(user);
             world.respond(method, path, &headers, body, Some(requester)).await.status().as_u16()
         };
         let (name, batch) = (random_suffix() + &random_suffix(), self.random.below(5));

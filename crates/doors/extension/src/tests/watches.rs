@@ -2,10 +2,9 @@
 
 use http::{Method, StatusCode};
 use keelson_model::Sequence;
-use keelson_protection::Requester;
 use serde_json::{Value, json};
 
-use super::harness::{ALL_POINTS, POINTS, World, alice, points};
+use super::harness::{ALL_POINTS, POINTS, World, points, user};
 use crate::limits::WATCHES;
 
 const WATCH_LIST: &str =
@@ -256,10 +255,7 @@ async fn a_watch_holds_little_of_what_its_client_does_not_take() {
 async fn a_tenant_who_watches_all_that_he_may_leaves_enough_to_the_controllers() {
     let world = World::start().await;
     let watch = format!("{POINTS}?watch=1");
-    let ask = |name: &'static str| {
-        let requester = Requester { name: name.to_owned(), ..alice() };
-        world.respond(Method::GET, &watch, &[], "", Some(requester))
-    };
+    let ask = |name: &'static str| world.respond(Method::GET, &watch, &[], "", Some(user(name)));
     let mut held = Vec::new();
     let refused = loop {
         let response = ask("system:serviceaccount:shop:default").await;

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use crate::environment::{Environment, environment};
 
 /// Goes past the API server, straight to ours.
-fn direct(cluster: &Environment, certificate: Option<(&str, &str)>, path: &str) -> Result<String, String> {
+pub(crate) fn direct(
+    cluster: &Environment,
+    certificate: Option<(&str, &str)>,
+    path: &str,
+) -> Result<String, String> {
     let directory = cluster.plane.directory();
     let mut command = cluster.plane.kubectl();
     let empty = directory.join("empty-kubeconfig");

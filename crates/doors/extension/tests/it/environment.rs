@@ -8,8 +8,9 @@ mod server;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use keelson_extension::Renewed;
 use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
@@ -45,6 +46,12 @@ enum Kubectl {
 pub(crate) fn environment() -> &'static Environment {
     static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
     ENVIRONMENT.get_or_init(Environment::start)
+}
+
+/// A cluster whose server is restarted, whose certificates are renewed and whose journal is cut, for one test at a time.
+pub(crate) fn apart() -> MutexGuard<'static, Environment> {
+    static APART: LazyLock<Mutex<Environment>> = LazyLock::new(|| Mutex::new(Environment::start()));
+    APART.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Environment {
@@ -86,6 +93,11 @@ impl Environment {
         let server = self.runtime.block_on(self.server.anew(&self.plane));
         self.server = Arc::new(server);
         self.await_service();
+    }
+
+    /// Does what a look at the server's certificates does that was so many days ago, and tells of their authorities.
+    pub(crate) fn renew_certificates(&self, days: u64) -> Vec<Renewed> {
+        self.runtime.block_on(self.server.renew_certificates(&self.plane, days))
     }
 
     /// Carries out what was asked for, as `serve` does, while somebody looks on.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::environment::{Environment, environment, eventually};
+use crate::environment::{Environment, apart, environment, eventually};
 use crate::stranger::Stranger;
 
 const RESTORE_POINTS: &str = "apps.kio.kasten.io/v1alpha1/restorepoints";
@@ -18,12 +17,6 @@ const NAMES: usize = 1_200;
 
 /// What a client may say while the server is away, and of a watch that began just before.
 const AWAY: [&str; 2] = ["the server is currently unable to handle the request", "very short watch"];
-
-/// A cluster whose server is restarted and whose journal is cut, for one test at a time.
-fn apart() -> MutexGuard<'static, Environment> {
-    static APART: LazyLock<Mutex<Environment>> = LazyLock::new(|| Mutex::new(Environment::start()));
-    APART.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// An object never goes back to an earlier version.
 #[track_caller]

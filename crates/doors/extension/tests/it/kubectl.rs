@@ -1,5 +1,8 @@
 //! What people type, with a `kubectl` as old as the cluster and with an older one.
 
+mod details;
+mod kinds;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

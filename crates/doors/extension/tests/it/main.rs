@@ -7,6 +7,8 @@ mod controllers;
 mod environment;
 mod informers;
 mod kubectl;
+mod openapi;
 mod registration;
+mod rotation;
 mod stranger;
 mod tenants;

@@ -112,12 +112,21 @@ impl Stage {
     }
 
     fn standing(&self, instance: &str, process: &str, answers: Answers) -> Standing {
+        self.standing_with(Arc::new(certificates()), instance, process, answers)
+    }
+
+    fn standing_with(
+        &self,
+        certificates: Arc<ServingCertificates>,
+        instance: &str,
+        process: &str,
+        answers: Answers,
+    ) -> Standing {
         let registration = registration(HOME, API_SERVICE);
-        let certificates = ServingCertificates::generate(&registration.dns_names(), WallClock.now()).unwrap();
         let me = Holder { instance: instance.to_owned(), process: process.to_owned() };
         let lease = ServeLease::new(self.client.clone(), HOME, me, LEASE_TIMES, Arc::new(WallClock));
         let client = self.client.clone();
-        Standing::new(client, registration, Arc::new(certificates), lease, answers, STANDING_TIMES)
+        Standing::new(client, registration, certificates, lease, answers, STANDING_TIMES)
     }
 
     /// A `serve` whose data is there.
@@ -196,6 +205,11 @@ fn registration(namespace: &str, service: &str) -> Registration {
         port: 7443,
         reach: Reach::Host { name: "localhost".to_owned() },
     }
+}
+
+fn certificates() -> ServingCertificates {
+    let names = registration(HOME, API_SERVICE).dns_names();
+    ServingCertificates::generate(&names, WallClock.now()).unwrap()
 }
 
 const ALL: [&str; 5] = ["actions", "apps", "dr", "repositories", "vault"];

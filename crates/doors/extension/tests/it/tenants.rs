@@ -21,8 +21,10 @@ fn asked() -> Vec<(&'static str, &'static str, Value)> {
     });
     let policy = json!({ "kind": "Policy", "name": "nightly", "namespace": "robbers" });
     let subject = json!({ "namespace": "victim", "restorePointName": "secrets" });
+    let by_content = json!({ "namespace": "victim", "restorePointContentName": "theirs" });
     let of_cluster = json!({ "namespace": "kasten-io-cluster", "restorePointName": "theirs" });
     let cluster_point = json!({ "kind": "ClusterRestorePoint", "name": "theirs" });
+    let content = json!({ "kind": "RestorePointContent", "name": "theirs" });
     let begun = json!({ "kind": "BackupAction", "name": "begun", "namespace": "robbers" });
     let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
     let repository = json!({ "kind": "StorageRepository", "name": "metadata-repository-x", "namespace": INSTALL_NAMESPACE });
@@ -30,14 +32,17 @@ fn asked() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("BackupAction", "robbers", json!({ "subject": { "name": "robbers", "namespace": "robbers" } })),
         ("ExportAction", INSTALL_NAMESPACE, json!({ "subject": point, "profile": profile })),
+        ("ExportAction", INSTALL_NAMESPACE, json!({ "subject": cluster_point, "profile": profile })),
         ("ReportAction", INSTALL_NAMESPACE, json!({ "subject": platform, "statsIntervalHours": 1 })),
         ("RestoreAction", "robbers", json!({ "subject": point })),
         ("UpgradeAction", INSTALL_NAMESPACE, json!({ "subject": repository, "profile": profile })),
         ("UpgradeAction", INSTALL_NAMESPACE, json!({ "subject": policy, "profile": profile })),
         ("RunAction", "robbers", json!({ "subject": policy })),
         ("ValidateAction", "robbers", json!({ "subject": point })),
+        ("ValidateAction", "robbers", json!({ "subject": content })),
         ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [subject] })),
         ("CancelAction", "robbers", json!({ "subject": begun })),
+        ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [by_content] })),
         ("BatchRestoreAction", INSTALL_NAMESPACE, json!({ "subjects": [of_cluster] })),
         ("RestoreClusterAction", "", json!({ "subject": cluster_point })),
         ("RestorePoint", "robbers", json!({ "restorePointContentRef": { "name": "theirs" } })),

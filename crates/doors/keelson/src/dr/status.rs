@@ -2,14 +2,11 @@
 
 use anyhow::Result;
 use jiff::SignedDuration;
-use keelson_model::names::CONFIRM_CONFIG_MAP;
+use keelson_model::names::{CONFIRM_CONFIG_MAP, REPORTS_CONFIG_MAP, STATUS_CONFIG_MAP};
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::maintenance::PassReport;
 use keelson_protection::recovery::drill::DrillReport;
-use keelson_protection::recovery::report::REPORTS_CONFIG_MAP;
-use keelson_protection::status::{
-    ForeseenStatus, InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY,
-};
+use keelson_protection::status::{ForeseenStatus, InstanceStatus, STALE_AFTER, STATUS_KEY};
 use keelson_workload::NamespacedName;
 
 use crate::arguments::Common;

@@ -3,12 +3,12 @@
 use keelson_model::names::group;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::components::{Components, Incomplete};
 use crate::kind::{AGE, CATEGORIES, NAME, READ_VERBS, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, ResourceScope, no_references, no_rules};
 use crate::parts::LocalReference;
-use crate::schema::{object_schema, open_object};
+use crate::schema::object_schema;
 
 pub const KIND: KindInfo = KindInfo {
     group: group::APPS,
@@ -48,9 +48,20 @@ pub struct ApplicationStatus {
     #[schemars(schema_with = "application_states")]
     pub state: ApplicationState,
     /// The parts of the application; only in the sub-resource details.
-    #[schemars(schema_with = "open_object")]
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub app_details: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_details: Option<ApplicationDetails>,
+}
+
+/// What a backup of the application would capture now, as far as names and kinds tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ApplicationDetails {
+    /// The objects, by what they are for.
+    pub components: Components,
+    /// What is not told here, and why.
+    #[schemars(length(max = 200))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
 }
 
 /// Whether the namespace of an application exists.

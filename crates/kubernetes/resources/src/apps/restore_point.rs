@@ -62,7 +62,7 @@ pub struct RestorePointStatus {
     /// When the application was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_time: Option<Time>,
-    /// The state that a virtual machine was captured in.
+    /// The state that a virtual machine was captured in; absent, since none is captured as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_info: Option<MachineInfo>,
     /// What it is made of; only in the sub-resource details.

@@ -3,7 +3,7 @@
 use keelson_model::naming::{check_label_key, check_label_value, check_object_name};
 use serde_json::{Map, Value};
 
-use super::{FieldError, FieldFault};
+use super::{ERRORS_MAX, FieldError, FieldFault, FieldPath};
 use crate::kind::KindInfo;
 
 const KNOWN: [&str; 15] = [
@@ -98,7 +98,8 @@ fn texts<'a>(
             None
         }
     };
-    for (key, value) in fields.into_iter().flatten().filter(|(_, value)| !value.is_string()) {
+    let others = fields.into_iter().flatten().filter(|(_, value)| !value.is_string());
+    for (key, value) in others.take(ERRORS_MAX) {
         let path = format!("{path}[{key}]");
         errors.push(FieldError::new(&path, FieldFault::TypeInvalid, "must be a string").with(value));
     }
@@ -108,6 +109,9 @@ fn texts<'a>(
 fn check_labels(metadata: &Value, errors: &mut Vec<FieldError>) {
     let labels: Vec<_> = texts(metadata, "labels", errors).collect();
     for (key, value) in labels {
+        if errors.len() >= ERRORS_MAX {
+            return;
+        }
         if let Err(fault) = check_label_key(key) {
             let shown = Value::from(key.as_str());
             errors.push(FieldError::new("metadata.labels", FieldFault::Invalid, fault).with(&shown));
@@ -125,6 +129,9 @@ fn check_annotations(metadata: &Value, errors: &mut Vec<FieldError>) {
     let mut bytes = 0;
     for (key, value) in annotations {
         bytes += key.len() + value.len();
+        if errors.len() >= ERRORS_MAX {
+            continue;
+        }
         if let Err(fault) = check_label_key(&key.to_ascii_lowercase()) {
             let shown = Value::from(key.as_str());
             errors.push(FieldError::new("metadata.annotations", FieldFault::Invalid, fault).with(&shown));
@@ -143,8 +150,9 @@ pub(super) fn prune_metadata(object: &mut Value) {
 }
 
 pub(super) fn unknown_metadata(object: &Value) -> Vec<String> {
+    let metadata = FieldPath::Field(&FieldPath::Object, "metadata");
     let fields = object.get("metadata").and_then(Value::as_object);
     let unknown =
         fields.into_iter().flatten().map(|(name, _)| name).filter(|name| !KNOWN.contains(&name.as_str()));
-    unknown.map(|name| format!("metadata.{name}")).collect()
+    unknown.take(ERRORS_MAX).map(|name| FieldPath::Field(&metadata, name).text()).collect()
 }

@@ -471,6 +471,28 @@ fn an_answer_does_not_grow_with_the_request() {
     assert_eq!(said("backupactions", &object("shop", spec)).len(), ERRORS_MAX);
     let long = object(INSTALL, json!({ "subject": { "name": "n", "kind": "x".repeat(100_000) } }));
     assert!(said("runactions", &long)[0].len() < 400);
+    let mut labelled = object("shop", json!({ "subject": { "name": "shop" } }));
+    let labels = (0..10_000).map(|number| (format!("{number}/{}", "x".repeat(100)), json!(number % 2)));
+    labelled["metadata"]["labels"] = labels.collect();
+    assert_eq!(said("backupactions", &labelled).len(), ERRORS_MAX);
+    labelled["metadata"] = (0..10_000).map(|number| (format!("n{number}"), json!(1))).collect();
+    assert_eq!(unknown_fields(kind("backupactions"), &labelled).len(), ERRORS_MAX);
+}
+
+/// The path to each item was written out, whatever its length: three MiB of a request took minutes.
+#[test]
+fn a_long_name_costs_nothing_for_each_item_below_it() {
+    let name = "k".repeat(1 << 20);
+    let mut labels = json!({ "resource": "secrets", "matchLabels": {} });
+    labels["matchLabels"][&name] = vec![1; 1 << 19].into();
+    labels["matchLabels"]["short"] = json!([{ "unknown": 1 }]);
+    let spec = json!({ "subject": { "name": "shop" }, "filters": { "includeResources": [labels] } });
+    let long = object("shop", spec);
+    let field = "spec.filters.includeResources[0].matchLabels";
+    assert_eq!(unknown_fields(kind("backupactions"), &long), [format!("{field}.short[0].unknown")]);
+    for error in said("backupactions", &long) {
+        assert!(error.starts_with(field) && error.len() < 4 * FieldPath::BYTES_MAX, "{} bytes", error.len());
+    }
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! `ActionPodSpec` and its binding: what worker pods may use. Stored and validated; this version runs no worker pods.
 
-mod quantity;
-
 use std::borrow::Cow;
 
 use kube::CustomResource;
@@ -12,6 +10,7 @@ use serde_json::Value;
 use super::{Around, ConfigurationStatus, SUCCESS, Validation, check_name, namespace_of, spec_of};
 use crate::cel::Rules;
 use crate::parts::ObjectReference;
+use crate::quantity;
 
 pub(super) const SPEC: Validation = Validation {
     looks_at: &[],

@@ -299,3 +299,24 @@ fn every_schema_describes_every_field_and_holds_no_reference() {
         }
     }
 }
+
+/// A generator of types knows neither, and a number without a format is one of 32 bits to some.
+#[test]
+fn no_schema_has_an_unsigned_format_or_a_choice_that_is_null() {
+    fn walk(kind: &str, schema: &Value) {
+        let of_type = |name: &str| schema["type"] == name;
+        let format = schema["format"].as_str().unwrap_or_default();
+        assert!(!of_type("integer") || ["int32", "int64"].contains(&format), "{kind}: {schema}");
+        let choices = schema["enum"].as_array();
+        assert!(choices.is_none_or(|choices| choices.iter().all(Value::is_string)), "{kind}: {schema}");
+        for (_, field) in schema["properties"].as_object().into_iter().flatten() {
+            walk(kind, field);
+        }
+        for below in ["items", "additionalProperties"].iter().filter_map(|below| schema.get(*below)) {
+            walk(kind, below);
+        }
+    }
+    for kind in KINDS {
+        walk(kind.kind, &(kind.schema)());
+    }
+}

@@ -125,8 +125,8 @@ impl Cluster {
         self.apply_object(&secret_kind(), &secret.to_value()).await.map(drop)
     }
 
-    /// Changes the values of the Secret and nothing else of it; one that is absent is made. Where somebody else changes it
-    /// meanwhile it is read and edited again.
+    /// Changes the values of the Secret and nothing else of it; one that is absent is made. An edit that changes nothing writes
+    /// nothing. Where somebody else changes it meanwhile it is read and edited again.
     pub async fn edit_secret(
         &self,
         at: &NamespacedName,
@@ -138,10 +138,17 @@ impl Cluster {
             let Some(mut object) = found else {
                 let mut secret = Secret::opaque(at.clone(), []);
                 edit(&mut secret.data);
-                return self.apply_secret(&secret).await;
+                return match secret.data.is_empty() {
+                    true => Ok(()),
+                    false => self.apply_secret(&secret).await,
+                };
             };
             let mut secret = Secret::parse(&object);
+            let before = secret.data.clone();
             edit(&mut secret.data);
+            if secret.data == before {
+                return Ok(());
+            }
             object["data"] = secret.to_value()["data"].take();
             match self.replace_object(&secret_kind(), &object).await {
                 Err(error) if error.is_status(409) && tries < EDITS_AGAIN_MAX => tries += 1,

@@ -14,7 +14,7 @@ use super::*;
 use crate::audit::series::files;
 use crate::audit::{Deed, FOLDER, read};
 use crate::kinds;
-use crate::requester::Requester;
+use crate::requester::{Requester, User};
 
 const SECRET: &str = "hunter2";
 
@@ -82,8 +82,12 @@ impl World {
 }
 
 fn alice() -> Requester {
+    user("alice")
+}
+
+fn user(name: &str) -> Requester {
     let groups = vec!["system:authenticated".to_owned()];
-    Requester { name: "alice".to_owned(), uid: "u-1".to_owned(), groups, extra: BTreeMap::new() }
+    Requester::User(User { name: name.to_owned(), uid: "u-1".to_owned(), groups, extra: BTreeMap::new() })
 }
 
 /// Small and always the same, so that a failure can be looked at.
@@ -228,7 +232,7 @@ fn what_was_cut_off_before_it_was_told_is_told_as_lost() {
 #[test]
 fn whoever_calls_himself_as_a_part_of_the_platform_is_told_as_a_person() {
     let world = World::start();
-    let someone = Requester { name: "retention".to_owned(), ..alice() };
+    let someone = user("retention");
     let key = RowKey::new(kinds::backup_actions(), "shop", "b");
     let row = world.row(&kinds::backup_actions().to_string(), "b");
     world.commit(&Actor::from(&Deed::new(&someone, "create", key, "")), vec![Change::put(row)]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_model::location::LocationSpec;
-use keelson_model::names::DR_SECRET;
+use keelson_model::names::{DR_SECRET, STATUS_CONFIG_MAP};
 use keelson_resources::profile;
 use keelson_workload::{Cluster, NamespacedName, Secret};
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ use super::{KIT_SECRET, KIT_VERSION, KeptBytes, KeptProfile, KeptSecret, Kit, Ki
 use crate::kinds;
 use crate::layout::{Epoch, Position};
 use crate::recovery::known_head::KnownHead;
-use crate::status::{DisasterRecoveryStatus, InstanceStatus, STALE_AFTER, STATUS_CONFIG_MAP, STATUS_KEY};
+use crate::status::{DisasterRecoveryStatus, InstanceStatus, STALE_AFTER, STATUS_KEY};
 
 /// A slot has so many bytes.
 const SLOT_BYTES: usize = 200;

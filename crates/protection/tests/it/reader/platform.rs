@@ -40,7 +40,7 @@ async fn request(
         annotations: BTreeMap::new(),
         spec,
     };
-    let made = create(platform, &Requester::platform(), kind, object, Effect::Apply).await?;
+    let made = create(platform, &Requester::Platform, kind, object, Effect::Apply).await?;
     Ok(made.row.key())
 }
 

@@ -71,8 +71,6 @@ impl Environment {
     /// Writes the object of a repository as the platform would.
     pub(crate) fn put_repository(&self, name: &str) {
         let kind = find_kind("repositories.kio.kasten.io", "storagerepositories").unwrap();
-        let mut row = row("restorepoints", INSTALL_NAMESPACE, name, format!("uid-{name}"));
-        row.kind = RowKind::new(kind.row_kind());
         let body = json!({
             "spec": {"disableMaintenance": false},
             "status": {
@@ -81,8 +79,23 @@ impl Environment {
             },
             "internal": {"repository": "07".repeat(16)},
         });
-        row.body = serde_json::to_vec(&body).unwrap();
-        self.commit(vec![Change::put(row)]);
+        self.put_object(kind, INSTALL_NAMESPACE, name, &body);
+    }
+
+    /// Writes an object of any kind, into the file that holds the kind.
+    pub(crate) fn put_object(&self, kind: &KindInfo, namespace: &str, name: &str, body: &serde_json::Value) {
+        let row = Row {
+            kind: RowKind::new(kind.row_kind()),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: format!("uid-{}-{namespace}-{name}", kind.singular),
+            labels: BTreeMap::new(),
+            created: WallClock.now(),
+            class: Class::Local,
+            body: serde_json::to_vec(body).unwrap(),
+        };
+        let database = self.server.platform.database(kind).unwrap();
+        database.commit(&Actor::new("test"), vec![Change::put(row)]).unwrap();
     }
 
     /// Removes a restore point as the platform would.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_extension::{Extension, Reach, Registration, ServingCertificates};
+use keelson_extension::{Extension, Reach, Registration, Renewed, ServingCertificates};
 use keelson_model::Clock;
 use keelson_protection::{Platform, Settings};
 use keelson_testkit::ControlPlane;
@@ -27,10 +27,23 @@ impl Clock for WallClock {
     }
 }
 
+/// Certificates that were in use for as long as leaves something to be renewed on each of the last days.
+fn long_used(names: &[String]) -> ServingCertificates {
+    let certificates = ServingCertificates::generate(names, days_ago(241)).unwrap();
+    assert_eq!(certificates.keep_current(days_ago(22)).unwrap(), [Renewed::Serving]);
+    certificates
+}
+
+fn days_ago(days: u64) -> Timestamp {
+    WallClock.now().saturating_sub(Duration::from_secs(days * 24 * 3600)).unwrap()
+}
+
 pub(super) struct Server {
     pub(super) port: u16,
     pub(super) authority: PathBuf,
     pub(super) platform: Arc<Platform>,
+    registration: Registration,
+    certificates: Arc<ServingCertificates>,
     shutdown: CancellationToken,
     serving: Mutex<Option<JoinHandle<()>>>,
 }
@@ -63,7 +76,7 @@ impl Server {
     async fn serve(plane: &ControlPlane, platform: Arc<Platform>, port: u16) -> Self {
         let client = plane.client().await.unwrap();
         let shutdown = CancellationToken::new();
-        let extension = Extension::new(Arc::clone(&platform), client.clone(), shutdown.clone());
+        let extension = Extension::new(Arc::clone(&platform), client, shutdown.clone());
         extension.readiness().stand();
         extension.read_trust().await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -74,15 +87,30 @@ impl Server {
             port,
             reach: Reach::Host { name: "localhost".to_owned() },
         };
-        let certificates = ServingCertificates::generate(&registration.dns_names(), WallClock.now()).unwrap();
-        let certificates = Arc::new(certificates);
+        let certificates = Arc::new(long_used(&registration.dns_names()));
         let authority = plane.directory().join("extension-ca.crt");
-        std::fs::write(&authority, certificates.authority_pem()).unwrap();
         let serving = Arc::clone(&certificates);
         let serving = tokio_util::task::TaskTracker::new()
             .spawn(async move { extension.serve(listener, serving).await });
-        registration.register(&client, certificates.authority_pem()).await.unwrap();
-        Self { port, authority, platform, shutdown, serving: Mutex::new(Some(serving)) }
+        let serving = Mutex::new(Some(serving));
+        let server = Self { port, authority, platform, registration, certificates, shutdown, serving };
+        server.tell_authorities(plane).await;
+        server
+    }
+
+    /// To the API server, and to who reaches us directly.
+    async fn tell_authorities(&self, plane: &ControlPlane) {
+        let authorities = self.certificates.authorities_pem();
+        std::fs::write(&self.authority, &authorities).unwrap();
+        let client = plane.client().await.unwrap();
+        self.registration.register(&client, &authorities).await.unwrap();
+    }
+
+    /// Does what a look does that was so many days ago.
+    pub(super) async fn renew_certificates(&self, plane: &ControlPlane, days: u64) -> Vec<Renewed> {
+        let renewed = self.certificates.keep_current(days_ago(days)).unwrap();
+        self.tell_authorities(plane).await;
+        renewed
     }
 
     /// Ends it as a deployment does, and returns when it has ended.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use keelson_extension::{Guard, GuardTimes, RemoveError};
 use keelson_model::names::API_SERVICE;
 use keelson_resources::roles;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +19,7 @@ use super::{ALL, HOME, Stage, assert_stays};
 
 const TIMES: GuardTimes = GuardTimes {
     look_every: Duration::from_millis(500),
+    follow_every: Duration::from_millis(200),
     lost_after: Duration::from_secs(8),
     renewed_within: Duration::from_secs(4),
 };
@@ -53,7 +54,11 @@ impl Guards {
     }
 
     fn begin(&mut self) {
-        let (mut guard, stop) = (Guard::new(self.client.clone(), HOME, TIMES), self.stop.clone());
+        self.begin_with(TIMES);
+    }
+
+    fn begin_with(&mut self, times: GuardTimes) {
+        let (mut guard, stop) = (Guard::new(self.client.clone(), HOME, times), self.stop.clone());
         self.tasks.spawn(async move { guard.run(stop).await });
     }
 
@@ -138,6 +143,40 @@ async fn a_namespace_that_goes_while_nobody_serves_is_not_kept_by_what_was_regis
     stop.cancel();
     Guard::new(stage.client.clone(), HOME, TIMES).run(stop).await;
     stage.await_registered(&[]).await;
+    stage.plane.stop().await.unwrap();
+}
+
+/// A watch that was interrupted begins anew half a minute later, when the account of the guard is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_goes_while_its_watch_is_away_is_followed_at_once() {
+    let stage = Stage::raise().await;
+    super::registration(HOME, API_SERVICE).register(&stage.client, &stage.plane.authority()).await.unwrap();
+    let mut guards = Guards::install(&stage).await;
+    let roles: Api<ClusterRole> = Api::all(stage.client.clone());
+    let mut role = roles.get("k10-guard").await.unwrap();
+    for rule in role.rules.iter_mut().flatten() {
+        if rule.resources.iter().flatten().any(|resource| resource == "namespaces") {
+            rule.verbs = vec!["get".to_owned()];
+        }
+    }
+    roles.replace("k10-guard", &PostParams::default(), &role).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(guards.client.clone());
+    let home = ListParams::default().fields(&format!("metadata.name={HOME}"));
+    keelson_testkit::eventually("it cannot be watched", async || {
+        Ok(namespaces.list(&home).await.is_err().then_some(()))
+    })
+    .await
+    .unwrap();
+    guards.begin_with(GuardTimes { look_every: Duration::from_secs(3_600), ..TIMES });
+    assert_stays(MARGIN, async || {
+        assert_eq!(stage.registered().await.len(), ALL.len());
+    })
+    .await;
+    stage.delete_home().await;
+    let took = stage.await_registered(&[]).await;
+    println!("gone {took:?} after the namespace began to terminate");
+    assert!(took <= MARGIN, "{took:?}");
+    guards.stop().await;
     stage.plane.stop().await.unwrap();
 }
 

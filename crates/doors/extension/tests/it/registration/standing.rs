@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
-use keelson_extension::{Answers, LeaseError, Successor};
+use keelson_extension::{
+    Answers, LeaseError, Renewed, ServingCertificates, Successor, api_service_name, group_versions,
+};
+use keelson_model::Clock as _;
 use keelson_model::names::{API_SERVICE, SERVE_LEASE, annotation, group};
 use keelson_testkit::eventually;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::{ALL, HOME, LEASE_TIMES, STANDING_TIMES, Serve, Stage, assert_stays};
+use super::{ALL, HOME, LEASE_TIMES, STANDING_TIMES, Serve, Stage, WallClock, assert_stays, certificates};
 
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// We may see something this much later than it happened.
@@ -204,6 +207,42 @@ async fn who_ends_takes_the_registration_away_only_if_nobody_comes_after() {
     waiting.release().await;
     assert_eq!(stage.registered().await.len(), ALL.len());
     stage.await_holder("a_2").await;
+    drop(serve);
+    stage.plane.stop().await.unwrap();
+}
+
+impl Stage {
+    /// Waits until each APIService tells of the authorities whom a client must trust.
+    async fn await_told(&self, certificates: &ServingCertificates) {
+        let expected = certificates.authorities_pem();
+        for version in group_versions() {
+            let name = api_service_name(version);
+            eventually(&format!("{name} tells of all authorities"), async || {
+                let told = self.api_services.get(&name).await?.spec.and_then(|spec| spec.ca_bundle);
+                Ok(told.filter(|told| told.0 == expected.as_bytes()).map(drop))
+            })
+            .await
+            .unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_services_tell_of_a_new_authority_before_it_signs() {
+    let stage = Stage::raise().await;
+    let certificates = Arc::new(certificates());
+    let standing = stage.standing_with(Arc::clone(&certificates), "a", "1", Arc::new(|_| true));
+    let serve = Serve::begin(standing);
+    stage.await_registered(&ALL).await;
+    stage.await_told(&certificates).await;
+    let look = |day: u64| {
+        let now = WallClock.now().saturating_add(Duration::from_secs(day * 24 * 3600)).unwrap();
+        certificates.keep_current(now).unwrap()
+    };
+    assert_eq!(look(240), [Renewed::Serving, Renewed::Successor]);
+    stage.await_told(&certificates).await;
+    assert_eq!(look(241), [Renewed::Authority]);
+    stage.await_told(&certificates).await;
     drop(serve);
     stage.plane.stop().await.unwrap();
 }

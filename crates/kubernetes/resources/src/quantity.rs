@@ -1,12 +1,12 @@
 //! Reads a quantity as Kubernetes writes them, exactly.
 
 /// What the API server takes for one.
-pub(super) const PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+pub(crate) const PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-const BILLION: i128 = 1_000_000_000;
+pub(crate) const BILLION: i128 = 1_000_000_000;
 
 /// In billionths. None for what is no quantity, or too large or too fine to be one of a node.
-pub(super) fn parse(text: &str) -> Option<i128> {
+pub(crate) fn parse(text: &str) -> Option<i128> {
     let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let (sign, digits) = match number.strip_prefix('-') {
