@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::fixture::{World, copy, person};
-use crate::passphrase::{copy_of, poll_times, replace};
+use crate::passphrase::{POLLS_CUT, copy_of, poll_times, replace};
 use crate::platform::Site;
 use crate::stage::{NAMESPACE, config, make_valid, policy, profile};
 
@@ -373,7 +373,7 @@ async fn a_creation_that_stops_anywhere_leaves_a_passkey_or_nothing() -> Result<
         ensure!(is_made || now.contains_key("instance-key"), "after {times} steps: {:?}", keys(&now));
         drop(site.open().await.with_context(|| format!("after {times} steps"))?);
         if ended.is_some() {
-            ensure!(times > 4, "the creation has more steps than {times}");
+            ensure!(times > POLLS_CUT, "the creation was not cut short twice: it ended after {times} polls");
             return site.plane.stop().await;
         }
     }
@@ -452,7 +452,7 @@ async fn a_deletion_that_stops_anywhere_leaves_the_volume_open_and_is_completed_
         put_instance_secret(&cluster, &secret).await?;
         ensure!(site.open().await.is_err(), "the Secret of before opens it, after {times} steps");
         if ended.is_some() {
-            ensure!(times > 10, "the deletion has more steps than {times}");
+            ensure!(times > POLLS_CUT, "the deletion was not cut short twice: it ended after {times} polls");
             return site.plane.stop().await;
         }
     }

@@ -80,6 +80,10 @@ async fn a_changed_passphrase_leaves_the_old_one_what_it_had_and_nothing_more() 
     site.plane.stop().await
 }
 
+/// A work that is cut short at many moments ends after more polls than these: it was cut at its first await and at a later one.
+/// How many more it takes is the affair of the machine, since what is there already is not awaited.
+pub(crate) const POLLS_CUT: usize = 3;
+
 /// Polls a future so many times, then lets it fall as a kill would. Says whether it had ended by then.
 pub(crate) async fn poll_times<T>(work: impl Future<Output = T>, times: usize) -> Option<T> {
     let (mut work, mut left) = (pin!(work), times);
@@ -111,7 +115,7 @@ async fn a_change_that_stops_anywhere_is_completed_by_the_next_try() -> Result<(
         enable_dr(&platform).await.with_context(|| format!("after {times} steps"))?;
         check_changed(&site, &platform).await.with_context(|| format!("after {times} steps"))?;
         if ended.is_some() {
-            ensure!(times > 10, "the change has more steps than {times}");
+            ensure!(times > POLLS_CUT, "the change was not cut short twice: it ended after {times} polls");
             return site.plane.stop().await;
         }
     }
