@@ -302,14 +302,24 @@ impl World {
 
     /// Makes a policy valid, and waits until the catalog says so.
     pub(crate) async fn apply_policy(&self, policy: &Value) -> Result<()> {
-        make_valid(&self.platform, &config("Policy", "policies"), policy).await?;
-        let name = policy["metadata"]["name"].as_str().context("a name")?;
-        let key = RowKey::new(RowKind::new("policies.config.kio.kasten.io"), NAMESPACE, name);
-        eventually("the policy is mirrored", async || {
+        self.apply_config(&config("Policy", "policies"), policy).await
+    }
+
+    /// The same of a profile: each kind is mirrored at a pace of its own.
+    pub(crate) async fn apply_profile(&self, profile: &Value) -> Result<()> {
+        self.apply_config(&config("Profile", "profiles"), profile).await
+    }
+
+    async fn apply_config(&self, kind: &Kind, object: &Value) -> Result<()> {
+        make_valid(&self.platform, kind, object).await?;
+        let name = object["metadata"]["name"].as_str().context("a name")?;
+        let row_kind = RowKind::new(format!("{}.config.kio.kasten.io", kind.resource));
+        let key = RowKey::new(row_kind, NAMESPACE, name);
+        eventually(&format!("{} '{name}' is mirrored", kind.kind), async || {
             let stored = self.platform.catalog()?.read(&key)?;
             let mirrored =
                 stored.map(|stored| serde_json::from_slice::<Value>(&stored.row.body)).transpose()?;
-            Ok(mirrored.filter(|policy| policy["status"]["validation"] == "Success").map(drop))
+            Ok(mirrored.filter(|object| object["status"]["validation"] == "Success").map(drop))
         })
         .await
     }

@@ -84,7 +84,7 @@ async fn a_report_tells_what_was_done_in_its_span_and_who_is_not_protected() -> 
         world.namespace(namespace).await?;
     }
     world.serve();
-    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.apply_profile(&profile()).await?;
     make_valid(&world.platform, &config("Policy", "policies"), &policy()).await?;
     world.apply_policy(&backups_of("ours", &["shop"])).await?;
     world.apply_policy(&backups_of("theirs", &["wiki"])).await?;
