@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use keelson_testkit::testbed_program;
+use keelson_testkit::{FIGURES, testbed_program};
 use serde::Deserialize;
 
 use crate::tree::Tree;
@@ -21,6 +21,8 @@ const SERVERS: [&str; 7] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "minio", "versitygw", "clients"];
 /// Where what a scenario says is kept, below the folder of the programs.
 const LOGS: &str = "e2e-logs";
+/// What scenarios have measured, beside what they say.
+const MEASURED: &str = "figures.txt";
 /// As much of it as is printed when it failed.
 const LINES_SHOWN: usize = 30;
 
@@ -49,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         std::io::stdout().flush()?;
     }
+    suite.show_figures()?;
     let seconds = begun.elapsed().as_secs_f64();
     println!("{} passed, {failed} failed, {seconds:.1} seconds", names.len() - failed);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -61,6 +64,7 @@ struct Suite {
     /// Where cargo runs the tests of the package.
     folder: PathBuf,
     logs: PathBuf,
+    figures: PathBuf,
 }
 
 impl Suite {
@@ -78,7 +82,10 @@ impl Suite {
         let keelson = find(&programs, "keelson", "keelson")?;
         let logs = keelson.parent().context("a program lies in a folder")?.join(LOGS);
         fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
-        Ok(Self { scenarios: find(&tests, "keelson-e2e", "it")?, keelson, folder: root.join("e2e"), logs })
+        let figures = logs.join(MEASURED);
+        File::create(&figures).with_context(|| format!("write {}", figures.display()))?;
+        let scenarios = find(&tests, "keelson-e2e", "it")?;
+        Ok(Self { scenarios, keelson, folder: root.join("e2e"), logs, figures })
     }
 
     fn list(&self) -> Result<Vec<String>> {
@@ -97,6 +104,7 @@ impl Suite {
         let status = Command::new(&self.scenarios)
             .args(["--exact", "--nocapture", name])
             .env("KEELSON_PROGRAM", &self.keelson)
+            .env(FIGURES, &self.figures)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log")?)
@@ -104,6 +112,14 @@ impl Suite {
             .status()
             .with_context(|| format!("run {name}"))?;
         Ok(status.success())
+    }
+
+    /// What the scenarios have measured, with the name of each: who passes says nothing else.
+    fn show_figures(&self) -> Result<()> {
+        let figures = &self.figures;
+        let told = fs::read_to_string(figures).with_context(|| format!("read {}", figures.display()))?;
+        told.lines().for_each(|line| println!("figure: {line}"));
+        Ok(())
     }
 }
 

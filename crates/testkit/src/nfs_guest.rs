@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::gate::Gate;
 pub use self::share::{NfsVersion, Share};
-use crate::skips::skip;
+use crate::notes::skip;
 use crate::supervisor::{Program, Supervisor};
 
 const INIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/nfs/init");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use keelson_testkit::{ClientCertificate, FRONT_PROXY, Supervisor, testbed_program};
+use keelson_testkit::{ClientCertificate, FRONT_PROXY, Supervisor, figure, testbed_program};
 use serde_json::Value;
 
 use crate::catalog::fill_with_large_actions;
@@ -171,7 +171,7 @@ fn whoever_is_rude_is_refused_and_nobody_else_notices() -> Result<()> {
     let before = peak_mib(process)?;
     let told = attack(&stage)?;
     let peak = peak_mib(process)?;
-    println!("keelson serve took {before} MiB, and under attack {peak} MiB at most");
+    figure(&format!("keelson serve took {before} MiB, and under attack {peak} MiB at most"));
     for line in told.under("flood").chain(told.under("honest")) {
         println!("{line}");
     }

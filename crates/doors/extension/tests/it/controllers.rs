@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use keelson_testkit::figure;
 use serde_json::json;
 
 use crate::environment::{Environment, environment, eventually};
@@ -72,11 +73,13 @@ fn a_controller_manager_that_starts_beside_many_objects_does_its_work() {
     cluster.put("restorepoints", "crowded", "rp", &[]);
     let begun = Instant::now();
     let few = peak_after_restart(&mut cluster, "beside-few");
-    println!("a controller manager beside 1 object: {few} MiB at most, {:?}", begun.elapsed());
+    let took = begun.elapsed().as_secs();
+    figure(&format!("a controller manager beside 1 object took {few} MiB at most, and {took} s"));
     cluster.fill("restorepoints", "crowded", MANY);
     let begun = Instant::now();
     let many = peak_after_restart(&mut cluster, "beside-many");
-    println!("a controller manager beside {MANY} objects: {many} MiB at most, {:?}", begun.elapsed());
+    let took = begun.elapsed().as_secs();
+    figure(&format!("a controller manager beside {MANY} objects took {many} MiB at most, and {took} s"));
     // A kibibyte and more each, since it holds all of them.
     assert!(many > few + MANY as u64 / 1024, "{few} MiB became {many} MiB: it has not read them");
     cluster.kubectl(&["get", "restorepoints", "-n", "crowded", "filled-099999"]);
