@@ -10,7 +10,7 @@ use keelson_model::names::DR_POLICY;
 use keelson_protection::Record;
 use keelson_protection::requests::RequestError;
 use keelson_repository::SessionResult;
-use keelson_testkit::eventually;
+use keelson_testkit::{eventually, promptly};
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
@@ -66,7 +66,17 @@ pub(crate) struct Tally {
     pub completed: u32,
 }
 
-/// Makes an action again and again and cancels it, each time a little later.
+/// Waits until an action is at work, or was.
+async fn begun(world: &World, kind: &str, at: (&str, &str)) -> Result<()> {
+    promptly(&format!("{kind} {at:?} has begun"), async || {
+        let action = world.read(kind, at)?.context("the action")?;
+        Ok(action.body.status["startTime"].is_string().then_some(()))
+    })
+    .await
+}
+
+/// Makes an action again and again and cancels it: at once, as soon as it is at work, and each time a little later. A moment
+/// that is counted from its creation would be before its beginning on a busy machine.
 pub(crate) async fn cancel_at_many_moments(
     world: &World,
     kind: &str,
@@ -78,17 +88,20 @@ pub(crate) async fn cancel_at_many_moments(
         let name = format!("{}-{number}", kind.to_lowercase());
         let at = (namespace, name.as_str());
         world.create(kind, at, spec.clone()).await?;
-        drop(tokio::time::timeout(step * number, world.ended(kind, at)).await);
+        if let Some(later) = number.checked_sub(1) {
+            begun(world, kind, at).await?;
+            drop(tokio::time::timeout(step * later, world.ended(kind, at)).await);
+        }
         let refused = cancel(world, kind, at).await.err();
         let ended = world.ended(kind, at).await?;
-        let (state, begun) =
+        let (state, has_begun) =
             (ended.body.status["state"].as_str(), ended.body.status["startTime"].is_string());
         match state {
             Some("Cancelled") => {
                 assert_eq!(ended.body.status["error"]["message"], "cancelled by user 'admin'");
                 assert!(ended.body.status["endTime"].is_string() && point_of(&ended).is_none());
                 assert!(refused.is_none(), "{refused:?}");
-                tally.cancelled += u32::from(begun);
+                tally.cancelled += u32::from(has_begun);
             }
             Some("Complete") => tally.completed += 1,
             _ => anyhow::bail!("{at:?}: {}", ended.body.status),
