@@ -121,7 +121,9 @@ async fn a_phase_that_failed_says_why_and_in_which_attempt() -> Result<()> {
     let spec = json!({ "subject": { "kind": "BackupAction", "name": "cancelled" } });
     world.create("CancelAction", (SHOP, "now"), spec).await?;
     world.ended("BackupAction", (SHOP, "cancelled")).await?;
-    let expected = ["Application configuration cancelled 2"];
-    assert_eq!(phases(&world, "BackupAction", (SHOP, "cancelled")).await?, expected);
+    // In the second attempt, or in the third where the second was over before anybody came to cancel.
+    let told = phases(&world, "BackupAction", (SHOP, "cancelled")).await?;
+    let expected = [2, 3].map(|attempt| [format!("Application configuration cancelled {attempt}")]);
+    assert!(expected.iter().any(|expected| told == *expected), "{told:?}");
     world.end().await
 }
