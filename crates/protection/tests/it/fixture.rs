@@ -177,8 +177,9 @@ impl World {
     }
 
     pub(crate) async fn end(mut self) -> Result<()> {
-        self.assert_as_published().await?;
+        // At rest: what is retired or goes to the history meanwhile is listed, and has no details any more.
         self.rest().await;
+        self.assert_as_published().await?;
         self.plane.stop().await
     }
 
