@@ -21,7 +21,7 @@ use tower_http::compression::CompressionLayer;
 use tracing::warn;
 
 use crate::accept::choose_representation;
-use crate::body::{Format, receive};
+use crate::body::{Format, WithShare, receive};
 use crate::control_plane::is_namespace_controller;
 use crate::limits::EVENT_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
@@ -187,22 +187,20 @@ async fn handle(
         Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
         Operation::Create => {
             let format = Format::of_object(headers)?;
-            let (object, share) = received.await?.decode(format).await?;
-            let view = view(IncludeObject::Metadata);
-            create::create(shared, asked, path, uri, object, view).await.map(|created| hold(created, share))
+            let object = received.await?.decode(format).await?;
+            create::create(shared, asked, path, uri, object, view(IncludeObject::Metadata)).await
         }
         Operation::Patch => {
             let format = Format::of_patch(headers)?;
-            let (patch, share) = received.await?.decode(format).await?;
-            let view = view(IncludeObject::Metadata);
-            patch::patch(shared, asked, path, uri, patch, view).await.map(|patched| hold(patched, share))
+            let patch = received.await?.decode(format).await?;
+            patch::patch(shared, asked, path, uri, patch, view(IncludeObject::Metadata)).await
         }
         Operation::Delete => {
-            let (options, share) = received.await?.decode_any(headers).await?;
+            let WithShare { value: options, share } = received.await?.decode_any(headers).await?;
             delete::delete(shared, asked, path, uri, options).await.map(|deleted| hold(deleted, share))
         }
         Operation::DeleteCollection => {
-            let (options, share) = received.await?.decode_any(headers).await?;
+            let WithShare { value: options, share } = received.await?.decode_any(headers).await?;
             let deleted = delete::delete_collection(shared, asked, extent, uri, options).await;
             deleted.map(|deleted| hold(deleted, share))
         }
