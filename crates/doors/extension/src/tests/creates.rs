@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::harness::{Answer, BACKUPS, POINTS, World, alice, request, user};
-use crate::limits::{BODIES, BODY_BYTES_MAX};
+use crate::limits::{BODIES, BODY_BYTES_MAX, EVENT_TIMEOUT};
 use crate::server::Bounds;
 
 fn backup(name: &str) -> Value {
@@ -449,6 +449,8 @@ async fn who_takes_no_answers_is_refused_in_the_end_and_keeps_nobody_from_writin
 /// The API server itself ends a request after a minute, and would not say whose fault it was.
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_answered_that_it_did_and_does_nothing() {
+    let longest = Bounds::default().request + EVENT_TIMEOUT;
+    assert!(longest < Duration::from_secs(60), "the API server does not wait for {longest:?}");
     let world = World::start().await;
     world.believe().is_silent = true;
     let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
