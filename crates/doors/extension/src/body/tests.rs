@@ -1,28 +1,15 @@
 //! What is taken of bodies, what is made of them, and what is refused.
 
 use http::HeaderValue;
-use keelson_protection::User;
 use serde_json::json;
 
 use super::*;
 use crate::fairness::Portions;
 use crate::limits::BODIES;
+use crate::tests::harness::{alice, user};
 
 fn headers(content_type: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
-}
-
-fn user(name: &str) -> Requester {
-    Requester::User(User {
-        name: name.to_owned(),
-        uid: String::new(),
-        groups: Vec::new(),
-        extra: std::collections::BTreeMap::new(),
-    })
-}
-
-fn alice() -> Requester {
-    user("alice")
 }
 
 fn code(refused: Result<impl fmt::Debug, Refusal>) -> u16 {

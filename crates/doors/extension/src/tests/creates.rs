@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::harness::{Answer, BACKUPS, POINTS, World, alice, request, user};
+use super::harness::{Answer, Answering, BACKUPS, POINTS, World, alice, request, user};
 use crate::limits::{BODIES, BODY_BYTES_MAX, EVENT_TIMEOUT};
 use crate::server::Bounds;
 
@@ -452,7 +452,7 @@ async fn a_request_that_takes_too_long_is_answered_that_it_did_and_does_nothing(
     let longest = Bounds::default().request + EVENT_TIMEOUT;
     assert!(longest < Duration::from_secs(60), "the API server does not wait for {longest:?}");
     let world = World::start().await;
-    world.believe().is_silent = true;
+    world.believe().answering = Answering::NotAtAll;
     let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
     let headers = [(CONTENT_TYPE.as_str(), "application/json")];
     let body = Body::from(backup("slow").to_string());
@@ -463,7 +463,7 @@ async fn a_request_that_takes_too_long_is_answered_that_it_did_and_does_nothing(
     assert!(parts.headers.contains_key(RETRY_AFTER));
     let status: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!((&status["reason"], &status["code"]), (&json!("Timeout"), &json!(504)));
-    world.believe().is_silent = false;
+    world.believe().answering = Answering::InFull;
     assert_eq!(created(&world).await, Vec::<String>::new());
     assert_eq!(world.post(BACKUPS, &backup("slow")).await.code, StatusCode::CREATED);
 }

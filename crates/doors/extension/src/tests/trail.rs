@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::harness::{self, BACKUPS, World};
+use super::harness::{self, Answering, BACKUPS, World};
 use crate::server::Bounds;
 
 const REQUESTS: usize = 1_000;
@@ -231,9 +231,9 @@ async fn a_write_that_takes_too_long_is_told_as_that() {
     let body = Body::from(People::backup("slow", 0).to_string());
     let create = harness::request(Method::POST, BACKUPS, &headers, body, Some(harness::alice()));
     let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
-    world.believe().is_silent = true;
+    world.believe().answering = Answering::NotAtAll;
     let answer = world.extension.router_within(bounds).oneshot(create).await.unwrap();
-    world.believe().is_silent = false;
+    world.believe().answering = Answering::InFull;
     assert_eq!(answer.status().as_u16(), 504);
     tell(&world).await;
     let events = told(&world);
