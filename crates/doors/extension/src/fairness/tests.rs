@@ -1,6 +1,10 @@
 //! How much those who take all they get leave to others.
 
+use axum::body::Body;
+use serde_json::json;
+
 use super::*;
+use crate::body::{Format, receive};
 use crate::limits::{BODIES, BODY_BYTES_MAX, DECODED_BYTES_MAX, DECODED_STEP_BYTES, WRITE_BYTES};
 use crate::tests::harness::user;
 
@@ -73,6 +77,30 @@ fn many_large_bodies_leave_room_for_small_ones_of_others_and_for_the_control_pla
 
 /// What an object of two KiB takes, decoded.
 const SMALL: usize = 64 << 10;
+
+#[tokio::test]
+async fn a_body_of_two_kib_takes_what_is_small_here() {
+    let resource = |number: usize| {
+        let name = format!("storefront-{number}");
+        json!({"group": "apps", "version": "v1", "resource": "deployments", "name": name})
+    };
+    let text = json!({
+        "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "BackupAction",
+        "metadata": {
+            "name": "before-the-upgrade", "namespace": "shop", "labels": {"team": "storefront"},
+            "annotations": {"note": "x".repeat(340)},
+        },
+        "spec": {
+            "subject": {"name": "shop", "namespace": "shop"},
+            "filters": {"includeResources": (0..18).map(resource).collect::<Vec<_>>()},
+        },
+    })
+    .to_string();
+    assert!((2_000..2_100).contains(&text.len()), "{} bytes", text.len());
+    let received = receive(&Shares::new(BODIES), &user("alice"), Body::from(text)).await.unwrap();
+    let taken = received.decode(Format::Json).await.unwrap().share.amount;
+    assert!((SMALL / 2..=SMALL).contains(&taken), "{taken} bytes");
+}
 
 #[test]
 fn two_hundred_writers_of_small_bodies_are_all_let_in() {
