@@ -631,6 +631,36 @@ async fn an_import_from_a_copy_that_lags_behind_removes_nothing_and_brings_nothi
     target.end().await
 }
 
+/// What was retired while the profile led to a copy was absent there and nothing else: its content stayed for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_retired_goes_with_an_import_from_a_copy_that_states_it() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    let share = target.share.path();
+    copy(&share.join("k10"), &share.join("before/k10"))?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [BANK, SHOP]);
+
+    retire_export(&source, SHOP, EXPORTING).await?;
+    copy(&share.join("k10"), &share.join("after/k10"))?;
+    target.apply_policy(&importing_from(&target, "copied", "after", &whole).await?).await?;
+    let status = run(&target, "two", "copied").await?;
+    assert_eq!(applications(&target)?, [BANK]);
+    assert!(status["exceptions"].to_string().contains("its source has retired"), "{status}");
+    assert_eq!(details_of(&target, "two").await?["removedCount"], 1);
+    // It is live there, and was taken in once.
+    target.apply_policy(&importing_from(&target, "lagging", "before", &whole).await?).await?;
+    for (name, policy) in [("three", "lagging"), ("four", "copied")] {
+        run(&target, name, policy).await?;
+        assert_eq!(applications(&target)?, [BANK], "{policy}");
+    }
+    source.end().await?;
+    target.end().await
+}
+
 /// The location was moved, as a whole, and the profile with it: the contents led nowhere, and were not taken in anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_imported_is_read_where_its_location_was_moved_to() -> Result<()> {
