@@ -558,6 +558,24 @@ async fn a_policy_that_is_made_anew_grants_anew_and_one_that_was_recovered_goes_
     source.end().await
 }
 
+/// What others cannot import is a backup all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_cannot_be_granted_is_made_and_says_that_others_cannot_import_it() -> Result<()> {
+    let source = furnish(World::start().await?).await?;
+    run(&source, "first", EXPORTING).await?;
+    let grants = grants_of(&source, &source);
+    let of_shop = files(&grants)?.into_iter().find(|path| path.contains(SHOP)).context("a granted key")?;
+    fs::write(grants.join(&of_shop), "of a stranger")?;
+    let status = run(&source, "second", EXPORTING).await?;
+    let told = status["exceptions"].to_string();
+    assert!(told.contains("other installations cannot import it") && told.contains(&of_shop), "{told}");
+    assert_eq!(told.matches("cannot import it").count(), 1, "the bank's is granted: {told}");
+    let contents = source.list("RestorePointContent")?;
+    let is_export = |content: &&Record| content.labels.contains_key(label::EXPORT_PROFILE);
+    assert_eq!(contents.iter().filter(is_export).count(), 4, "both applications, twice");
+    source.end().await
+}
+
 /// Whoever administers the one cluster would have become an administrator of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_of_no_application_is_restored_by_hand_only_and_goes_when_its_source_retires_it() -> Result<()>
