@@ -1,6 +1,6 @@
 //! What imports have looked at: a row for each export, by grant and outcome, so that each is taken in once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Query, ReadError, RowKey, RowKind};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::grants::GrantName;
 use crate::locations::Place;
 use crate::records::plain_row;
+use crate::recovery::exports::Outcomes;
 
 /// An export that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +36,51 @@ impl Taken {
         self.place.as_ref().is_none_or(|own| own == place)
     }
 
+    /// What an import from a place makes of it.
+    ///
+    /// That an export is absent says something of the place that it was seen in and of no other: a copy of a location lags
+    /// behind. A retirement counts wherever it is read: it opens under the repository's keys only, so its source has stated
+    /// it, or somebody with these keys, who could do the same in any place that he can write to. A source that went on in
+    /// another place than this may state there what it never stated here: it has decided so all the same.
+    pub(super) fn decide_fate(&self, outcome: SessionId, place: &Place, seen: &Seen<'_>) -> Fate {
+        if seen.live.contains(&outcome) {
+            Fate::Stays
+        } else if self.is_of(place) {
+            Fate::Gone
+        } else if seen.retired.contains(&outcome) {
+            Fate::Retired
+        } else {
+            Fate::Stays
+        }
+    }
+
     pub(super) fn put(&self, key: RowKey, now: Timestamp, expect: Expect) -> Change {
         Change::Put { row: plain_row(key, Class::Configuration, self, now), expect }
     }
+}
+
+/// The outcomes of one repository, as an import finds them.
+pub(super) struct Seen<'a> {
+    live: HashSet<SessionId>,
+    retired: &'a HashSet<SessionId>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn of(outcomes: &'a Outcomes) -> Self {
+        let Outcomes { live, retired } = outcomes;
+        Self { live: live.iter().copied().collect(), retired }
+    }
+}
+
+/// What becomes of an export that was taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    /// Its content goes. The row stays: where it was seen the export may be live for ever, and would be taken in, offered to
+    /// be restored, and removed again and again.
+    Retired,
+    /// Its content goes, and the row: it is gone where it was seen.
+    Gone,
 }
 
 /// A row as it is.
@@ -73,6 +116,34 @@ pub(super) fn read_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was retired while the profile led to a copy never went.
+    #[test]
+    fn an_absence_counts_in_its_own_place_and_a_retirement_in_every_place() {
+        let place = |path: &str| Place::FileStore { claim: "share".to_owned(), path: path.to_owned() };
+        let taken = Taken {
+            repository: RepositoryId::from_bytes([7; 16]),
+            place: Some(place("own")),
+            content: None,
+            by: "a".to_owned(),
+            offered_to: BTreeSet::new(),
+        };
+        let [live, retired, absent] = [1, 2, 3].map(|id| SessionId::from_bytes([id; 16]));
+        let outcomes = Outcomes { live: vec![live], retired: HashSet::from([retired]) };
+        let check = |outcome, path, expected| {
+            assert_eq!(
+                taken.decide_fate(outcome, &place(path), &Seen::of(&outcomes)),
+                expected,
+                "{outcome} {path}"
+            );
+        };
+        check(live, "own", Fate::Stays);
+        check(live, "copy", Fate::Stays);
+        check(retired, "own", Fate::Gone);
+        check(retired, "copy", Fate::Retired);
+        check(absent, "own", Fate::Gone);
+        check(absent, "copy", Fate::Stays);
+    }
 
     #[test]
     fn what_a_place_says_counts_for_what_was_seen_there_and_for_rows_that_name_none() {

@@ -558,6 +558,24 @@ async fn a_policy_that_is_made_anew_grants_anew_and_one_that_was_recovered_goes_
     source.end().await
 }
 
+/// What others cannot import is a backup all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_cannot_be_granted_is_made_and_says_that_others_cannot_import_it() -> Result<()> {
+    let source = furnish(World::start().await?).await?;
+    run(&source, "first", EXPORTING).await?;
+    let grants = grants_of(&source, &source);
+    let of_shop = files(&grants)?.into_iter().find(|path| path.contains(SHOP)).context("a granted key")?;
+    fs::write(grants.join(&of_shop), "of a stranger")?;
+    let status = run(&source, "second", EXPORTING).await?;
+    let told = status["exceptions"].to_string();
+    assert!(told.contains("other installations cannot import it") && told.contains(&of_shop), "{told}");
+    assert_eq!(told.matches("cannot import it").count(), 1, "the bank's is granted: {told}");
+    let contents = source.list("RestorePointContent")?;
+    let is_export = |content: &&Record| content.labels.contains_key(label::EXPORT_PROFILE);
+    assert_eq!(contents.iter().filter(is_export).count(), 4, "both applications, twice");
+    source.end().await
+}
+
 /// Whoever administers the one cluster would have become an administrator of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_of_no_application_is_restored_by_hand_only_and_goes_when_its_source_retires_it() -> Result<()>
@@ -626,6 +644,36 @@ async fn an_import_from_a_copy_that_lags_behind_removes_nothing_and_brings_nothi
     for (name, policy) in [("two", "copied"), ("three", IMPORTING)] {
         run(&target, name, policy).await?;
         assert_eq!(applications(&target)?, [SHOP, SHOP], "{policy}");
+    }
+    source.end().await?;
+    target.end().await
+}
+
+/// What was retired while the profile led to a copy was absent there and nothing else: its content stayed for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_retired_goes_with_an_import_from_a_copy_that_states_it() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    let share = target.share.path();
+    copy(&share.join("k10"), &share.join("before/k10"))?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [BANK, SHOP]);
+
+    retire_export(&source, SHOP, EXPORTING).await?;
+    copy(&share.join("k10"), &share.join("after/k10"))?;
+    target.apply_policy(&importing_from(&target, "copied", "after", &whole).await?).await?;
+    let status = run(&target, "two", "copied").await?;
+    assert_eq!(applications(&target)?, [BANK]);
+    assert!(status["exceptions"].to_string().contains("its source has retired"), "{status}");
+    assert_eq!(details_of(&target, "two").await?["removedCount"], 1);
+    // It is live there, and was taken in once.
+    target.apply_policy(&importing_from(&target, "lagging", "before", &whole).await?).await?;
+    for (name, policy) in [("three", "lagging"), ("four", "copied")] {
+        run(&target, name, policy).await?;
+        assert_eq!(applications(&target)?, [BANK], "{policy}");
     }
     source.end().await?;
     target.end().await
