@@ -17,7 +17,7 @@ use crate::authentication::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, FrontProxy, FrontProxyTrust, ParseTrustError,
 };
 use crate::authorization::AccessReviews;
-use crate::certificates::ServingCertificates;
+use crate::certificates::{Renewed, ServingCertificates};
 use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
@@ -195,7 +195,12 @@ impl Extension {
         loop {
             ticks.tick().await;
             if let Err(error) = self.read_trust().await {
-                warn!(code = error.code(), chain = %Chain(&error), "the front proxy's authority could not be read");
+                warn!(
+                    code = error.code(),
+                    chain = %Chain(&error),
+                    again_in = ?every,
+                    "the front proxy's authority could not be read: what was read last goes on"
+                );
             }
         }
     }
@@ -209,10 +214,17 @@ impl Extension {
             tokio::time::sleep(every).await;
             match certificates.keep_current(self.shared.now()) {
                 Ok(renewed) if renewed.is_empty() => {}
+                Ok(renewed) if renewed.contains(&Renewed::Everything) => warn!(
+                    ?renewed,
+                    "the clock was set: the serving authority is not valid by it, and another one was made in its place"
+                ),
                 Ok(renewed) => info!(?renewed, "certificates were renewed"),
-                Err(error) => {
-                    warn!(code = error.code(), chain = %Chain(&error), "certificates were not renewed");
-                }
+                Err(error) => warn!(
+                    code = error.code(),
+                    chain = %Chain(&error),
+                    again_in = ?every,
+                    "serving certificates were not renewed: what was there is shown until that is tried again"
+                ),
             }
         }
     }
