@@ -145,8 +145,8 @@ pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
 pub(crate) const SERVING_LOOK_EVERY: Duration = Duration::from_secs(3600);
 
-/// For so long a new authority stands in the APIServices before it signs. They are written within seconds; an API server
-/// that was away for a night is back.
+/// For so long a new authority stands in all APIServices before it signs: each API server reads them, and one that was
+/// cut off for a night is back.
 pub(crate) const AUTHORITY_TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What we sign is valid from so long before: there are clocks that lag.

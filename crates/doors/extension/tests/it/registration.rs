@@ -126,7 +126,7 @@ impl Stage {
         let me = Holder { instance: instance.to_owned(), process: process.to_owned() };
         let lease = ServeLease::new(self.client.clone(), HOME, me, LEASE_TIMES, Arc::new(WallClock));
         let client = self.client.clone();
-        Standing::new(client, registration, certificates, lease, answers, STANDING_TIMES)
+        Standing::new(client, registration, certificates, lease, answers, STANDING_TIMES, Arc::new(WallClock))
     }
 
     /// A `serve` whose data is there.
