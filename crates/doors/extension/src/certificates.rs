@@ -16,6 +16,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::authentication::{AnyClientCertificate, crypto_provider};
 use crate::limits::{
@@ -59,11 +60,11 @@ impl Classified for CertificateError {
 /// nobody meets a certificate of one that he does not know.
 pub struct ServingCertificates {
     names: Vec<String>,
-    /// Written in place, so that nobody's change is lost.
+    /// Written in place, so that nobody's change is lost. Who listens hears of those by which clients must trust others.
     current: watch::Sender<Current>,
 }
 
-struct Current {
+pub(crate) struct Current {
     authority: Arc<Authority>,
     successor: Option<Successor>,
     config: Arc<ServerConfig>,
@@ -97,6 +98,27 @@ pub enum Renewed {
     Everything,
 }
 
+impl Renewed {
+    /// Whether clients must trust other authorities than before.
+    fn changes_authorities(self) -> bool {
+        match self {
+            Self::Serving => false,
+            Self::Successor | Self::Authority | Self::Everything => true,
+        }
+    }
+
+    fn tell(self) {
+        match self {
+            Self::Serving | Self::Successor | Self::Authority => {
+                info!(renewed = ?self, "a certificate was renewed");
+            }
+            Self::Everything => {
+                warn!("by the clock of now the authority is not valid: another one was made in its place");
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for ServingCertificates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServingCertificates").field("names", &self.names).finish_non_exhaustive()
@@ -117,6 +139,11 @@ impl ServingCertificates {
         self.current.borrow().authorities_pem()
     }
 
+    /// Hears whenever clients must trust other authorities than before.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Current> {
+        self.current.subscribe()
+    }
+
     /// Everybody was told of these authorities. That counts only if they are still the ones whom clients must trust.
     pub fn note_told(&self, authorities_pem: &str, now: Timestamp) {
         self.current.send_if_modified(|current| {
@@ -130,10 +157,11 @@ impl ServingCertificates {
         });
     }
 
-    /// Renews what is due. New connections get it, old ones go on.
+    /// Renews what is due, and says so in the log. New connections get it, old ones go on. Answers what was renewed.
     pub fn keep_current(&self, now: Timestamp) -> Result<Vec<Renewed>, CertificateError> {
         let mut all = Vec::new();
         while let Some(renewed) = self.renew_next(now)? {
+            renewed.tell();
             all.push(renewed);
         }
         Ok(all)
@@ -147,7 +175,7 @@ impl ServingCertificates {
                 Ok(renewed) => {
                     *current = renewed;
                     outcome = Ok(Some(due));
-                    true
+                    due.changes_authorities()
                 }
                 Err(error) => {
                     outcome = Err(error);

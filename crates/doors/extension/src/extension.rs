@@ -11,13 +11,13 @@ use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::authentication::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, FrontProxy, FrontProxyTrust, ParseTrustError,
 };
 use crate::authorization::AccessReviews;
-use crate::certificates::{Renewed, ServingCertificates};
+use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
@@ -212,19 +212,13 @@ impl Extension {
     ) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(every).await;
-            match certificates.keep_current(self.shared.now()) {
-                Ok(renewed) if renewed.is_empty() => {}
-                Ok(renewed) if renewed.contains(&Renewed::Everything) => warn!(
-                    ?renewed,
-                    "the clock was set: the serving authority is not valid by it, and another one was made in its place"
-                ),
-                Ok(renewed) => info!(?renewed, "certificates were renewed"),
-                Err(error) => warn!(
+            if let Err(error) = certificates.keep_current(self.shared.now()) {
+                warn!(
                     code = error.code(),
                     chain = %Chain(&error),
                     again_in = ?every,
                     "serving certificates were not renewed: what was there is shown until that is tried again"
-                ),
+                );
             }
         }
     }

@@ -74,6 +74,23 @@ fn an_authority_of_which_nobody_was_told_does_not_sign() {
     assert_eq!(look(&certificates, 253), [Renewed::Authority]);
 }
 
+#[test]
+fn who_tells_of_authorities_hears_of_each_change_of_them() {
+    let certificates = start();
+    let mut changes = certificates.subscribe();
+    let mut hears = |day, expected: &[Renewed], is_news: bool| {
+        assert_eq!(look(&certificates, day), expected, "day {day}");
+        assert_eq!(changes.has_changed().unwrap(), is_news, "day {day}");
+        changes.mark_unchanged();
+        tell(&certificates, day);
+        assert!(!changes.has_changed().unwrap(), "it has said so itself");
+    };
+    hears(20, &[Renewed::Serving], false);
+    hears(240, &[Renewed::Serving, Renewed::Successor], true);
+    hears(241, &[Renewed::Authority], true);
+    hears(4_000, &[Renewed::Everything], true);
+}
+
 /// Its certificates were of the future for everybody else, until it was started again.
 #[test]
 fn a_clock_that_is_set_right_leaves_no_certificate_of_another_time() {

@@ -190,11 +190,13 @@ impl Registrar {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = interval(self.times.look_every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut authorities = self.certificates.subscribe();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Some(_) = changes.next() => {}
                 Ok(()) = held.changed() => {}
+                Ok(()) = authorities.changed() => {}
                 _ = looks.tick() => {
                     let now = self.absences.look(Instant::now(), &self.answers, &self.times);
                     if std::mem::replace(&mut presence, now.clone()) == now {
