@@ -9,9 +9,9 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_protection::Platform;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::authentication::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, FrontProxy, FrontProxyTrust, ParseTrustError,
@@ -21,7 +21,9 @@ use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
 use crate::failure::class_of;
 use crate::fairness::Shares;
-use crate::limits::{BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
+use crate::limits::{
+    BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_READ_TIMEOUT, TRUST_RELOAD_INTERVAL, WATCHES,
+};
 use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
@@ -34,6 +36,13 @@ pub enum ReadTrustError {
     ReadConfigMap {
         #[source]
         source: Box<kube::Error>,
+    },
+    #[error(
+        "read ConfigMap '{AUTHENTICATION_NAMESPACE}/{AUTHENTICATION_CONFIG_MAP}' within {TRUST_READ_TIMEOUT:?}"
+    )]
+    AwaitConfigMap {
+        #[source]
+        source: tokio::time::error::Elapsed,
     },
     #[error("parse ConfigMap '{AUTHENTICATION_NAMESPACE}/{AUTHENTICATION_CONFIG_MAP}'")]
     ParseConfigMap {
@@ -50,6 +59,7 @@ impl Classified for ReadTrustError {
                 ErrorClass::NotFound => ErrorClass::Unavailable { retry_after: None },
                 class => class,
             },
+            Self::AwaitConfigMap { .. } => ErrorClass::Unavailable { retry_after: None },
             Self::ParseConfigMap { source } => source.class(),
         }
     }
@@ -57,6 +67,7 @@ impl Classified for ReadTrustError {
     fn code(&self) -> &'static str {
         match self {
             Self::ReadConfigMap { .. } => "extension.trust.read",
+            Self::AwaitConfigMap { .. } => "extension.trust.await",
             Self::ParseConfigMap { source } => source.code(),
         }
     }
@@ -67,6 +78,9 @@ impl Classified for ReadTrustError {
                 "the platform's account needs the role 'extension-apiserver-authentication-reader' in \
                  '{AUTHENTICATION_NAMESPACE}'"
             )),
+            Self::AwaitConfigMap { .. } => {
+                Some("look whether the API server answers, and whether the network leads there".to_owned())
+            }
             Self::ParseConfigMap { source } => source.hint(),
         }
     }
@@ -138,9 +152,9 @@ impl Extension {
     pub async fn read_trust(&self) -> Result<(), ReadTrustError> {
         let config_maps: Api<ConfigMap> =
             Api::namespaced(self.shared.client.clone(), AUTHENTICATION_NAMESPACE);
-        let config = config_maps
-            .get(AUTHENTICATION_CONFIG_MAP)
+        let config = timeout(TRUST_READ_TIMEOUT, config_maps.get(AUTHENTICATION_CONFIG_MAP))
             .await
+            .map_err(|source| ReadTrustError::AwaitConfigMap { source })?
             .map_err(|source| ReadTrustError::ReadConfigMap { source: Box::new(source) })?;
         let trust =
             FrontProxyTrust::parse(&config).map_err(|source| ReadTrustError::ParseConfigMap { source })?;
@@ -181,7 +195,12 @@ impl Extension {
         loop {
             ticks.tick().await;
             if let Err(error) = self.read_trust().await {
-                warn!(code = error.code(), chain = %Chain(&error), "the front proxy's authority could not be read");
+                warn!(
+                    code = error.code(),
+                    chain = %Chain(&error),
+                    again_in = ?every,
+                    "the front proxy's authority could not be read: what was read last goes on"
+                );
             }
         }
     }
@@ -193,12 +212,13 @@ impl Extension {
     ) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(every).await;
-            match certificates.keep_current(self.shared.now()) {
-                Ok(renewed) if renewed.is_empty() => {}
-                Ok(renewed) => info!(?renewed, "certificates were renewed"),
-                Err(error) => {
-                    warn!(code = error.code(), chain = %Chain(&error), "certificates were not renewed");
-                }
+            if let Err(error) = certificates.keep_current(self.shared.now()) {
+                warn!(
+                    code = error.code(),
+                    chain = %Chain(&error),
+                    again_in = ?every,
+                    "serving certificates were not renewed: what was there is shown until that is tried again"
+                );
             }
         }
     }

@@ -139,6 +139,9 @@ pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
 /// The front proxy's authority is read again this often.
 pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
+/// An API server that has not answered by then is away; a connection that was cut off would wait for hours.
+pub(crate) const TRUST_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Lives of our certificates. Each is replaced when a third of its life is left.
 pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) const AUTHORITY_RENEW_AFTER: Duration = Duration::from_secs(240 * 24 * 3600);
@@ -146,8 +149,8 @@ pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
 pub(crate) const SERVING_LOOK_EVERY: Duration = Duration::from_secs(3600);
 
-/// For so long a new authority stands in the APIServices before it signs. They are written within seconds; an API server
-/// that was away for a night is back.
+/// For so long a new authority stands in all APIServices before it signs: each API server reads them, and one that was
+/// cut off for a night is back.
 pub(crate) const AUTHORITY_TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What we sign is valid from so long before: there are clocks that lag.

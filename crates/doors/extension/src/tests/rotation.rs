@@ -8,6 +8,7 @@ use axum::body::Body;
 use http::StatusCode;
 use hyper::client::conn::http2::SendRequest;
 use k8s_openapi::api::core::v1::ConfigMap;
+use keelson_model::Clock as _;
 use keelson_testkit::eventually;
 use kube::Api;
 use kube::api::PostParams;
@@ -127,7 +128,7 @@ async fn a_watch_goes_on_while_the_serving_certificate_is_renewed_under_the_same
     assert_eq!(served.certificates.authorities_pem(), authority, "what the APIServices tell stays right");
 }
 
-/// Whoever was told of the old authority alone is let in until he was told of both, and for a day longer.
+/// Whoever was told of the old authority alone is let in until all were told of both, and for a day longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_authority_signs_when_everybody_was_told_of_it_and_a_watch_goes_on() {
     let served = serve().await;
@@ -143,6 +144,9 @@ async fn a_new_authority_signs_when_everybody_was_told_of_it_and_a_watch_goes_on
     assert_eq!(served.serial(&both).await.unwrap(), shown);
     watch.brings(&world, "told").await;
 
+    world.clock.advance(DAY);
+    assert!(served.certificates.keep_current(world.clock.now()).unwrap().is_empty(), "nobody was told of it");
+    served.certificates.note_told(&both, world.clock.now());
     world.clock.advance(DAY);
     let new = served.await_other_than(&both).await;
     assert_eq!(format!("{old}{new}"), both);
