@@ -220,7 +220,12 @@ impl Current {
             return Some(Renewed::Serving);
         }
         let is_old = !is_good(self.authority.made, now, AUTHORITY_RENEW_AFTER);
-        (is_old && self.successor.is_none()).then_some(Renewed::Successor)
+        // One of the future may come too late for one that is old now.
+        let is_followed = self
+            .successor
+            .as_ref()
+            .is_some_and(|successor| is_good(successor.authority.made, now, AUTHORITY_LIFE));
+        (is_old && !is_followed).then_some(Renewed::Successor)
     }
 
     fn renew(&self, due: Renewed, names: &[String], now: Timestamp) -> Result<Self, CertificateError> {

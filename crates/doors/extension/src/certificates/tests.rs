@@ -138,3 +138,23 @@ fn a_clock_that_is_set_back_during_a_handover_lets_no_authority_of_the_future_si
     assert_eq!(look(&certificates, 241), [Renewed::Authority]);
     assert_eq!(look(&certificates, 230), [Renewed::Everything]);
 }
+
+/// It was waited for until the old one had expired, and a third one signed of which nobody had been told.
+#[test]
+fn an_authority_of_the_future_gives_way_to_another_when_the_old_one_is_due() {
+    let certificates = start();
+    let old = certificates.authorities_pem();
+    assert_eq!(look(&certificates, 363), [Renewed::Serving, Renewed::Successor]);
+    tell(&certificates, 363);
+    let of_the_future = certificates.authorities_pem();
+    assert_eq!(look(&certificates, 100), [Renewed::Serving], "the old one is valid, and signs");
+    assert_eq!(look(&certificates, 239), [Renewed::Serving]);
+    assert_eq!(certificates.authorities_pem(), of_the_future);
+    assert_eq!(look(&certificates, 240), [Renewed::Successor]);
+    let both = certificates.authorities_pem();
+    assert!(both.starts_with(&old) && both != of_the_future);
+    assert!(look(&certificates, 250).is_empty(), "nobody was told of it");
+    tell(&certificates, 250);
+    assert_eq!(look(&certificates, 251), [Renewed::Authority]);
+    assert_eq!(format!("{old}{}", certificates.authorities_pem()), both);
+}
