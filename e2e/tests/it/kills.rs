@@ -143,7 +143,7 @@ fn log_length(stage: &Stage) -> Result<usize> {
     Ok(fs::read(stage.instance.log_file())?.len())
 }
 
-/// Waits until words are in the log. Where they end there.
+/// Waits until words are in the log, and answers where they end.
 fn until_logged(stage: &Stage, from: usize, words: &str) -> Result<usize> {
     block_on(promptly(&format!("'{words}' in the log"), async || {
         let log = fs::read(stage.instance.log_file())?;

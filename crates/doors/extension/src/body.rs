@@ -1,7 +1,7 @@
 //! Reading bodies: bounded in bytes, time and memory; JSON or YAML, with the first keys that are given twice.
 //!
-//! A body holds a share of the memory for all bodies, from before it is read until its request is answered, or until what
-//! goes on with it after a cut is done.
+//! A body holds a share of the memory for all bodies, from before it is read until its request is answered; where that is
+//! cut, until the blocking pool has done what it began with it.
 
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use crate::fairness::Portions;
 /// The API server itself takes no larger body.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 
-/// Memory for bodies, in bytes: of each what is read, and what is made of it. A write of two KiB takes no more than
-/// 64 KiB, so that hundreds of one name go on at once; the largest body that there is fits alone.
+/// Memory for bodies, in bytes: of each what is read, and what is made of it. A write of two KiB, as people make them,
+/// takes no more than 64 KiB, so that hundreds of one name go on at once; the largest body that there is fits alone.
 pub(crate) const BODIES: Portions = Portions { all: 80 << 20, kept: 16 << 20, each: 20 << 20 };
 
 /// A write takes this of it, however small its body.

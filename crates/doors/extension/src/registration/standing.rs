@@ -401,7 +401,7 @@ impl Registrar {
     }
 }
 
-/// What is somebody else's never led to us.
+/// What is somebody else's does not lead to us.
 fn is_told(result: &Result<Bundle, RegisterError>) -> bool {
     match result {
         Ok(Bundle::Settled) | Err(RegisterError::ForeignApiService { .. }) => true,
