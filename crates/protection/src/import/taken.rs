@@ -38,11 +38,9 @@ impl Taken {
 
     /// What an import from a place makes of it.
     ///
-    /// That an export is absent says something of the place that it was seen in and of no other: a copy of a location lags
-    /// behind. A retirement counts wherever it is read: it opens under the repository's keys only, so its source has stated
-    /// it, or somebody with these keys, who could do the same in any place that he can write to. A source that went on in
-    /// another place than this may state there what it never stated here: it has decided so all the same. That a former
-    /// owner has stated one, which the owner of today takes back, no grant tells.
+    /// An absence counts where the export was seen and nowhere else: a copy of a location lags behind. A retirement counts
+    /// wherever it is read: it opens under the repository's keys only. That a former owner has stated it, and the owner of
+    /// today takes it back, no grant tells.
     pub(super) fn decide_fate(&self, outcome: SessionId, place: &Place, seen: &Seen<'_>) -> Fate {
         if seen.live.contains(&outcome) {
             Fate::Stays
