@@ -1,8 +1,8 @@
 //! Upgrade of repositories: what was exported long ago and is never written to again opens as what is exported today.
 //!
 //! Guarantees: a repository that is upgraded opens with the newest key and with every passphrase slot of today, also one
-//! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is and named, and
-//! keeps no other from being upgraded. An attempt that was interrupted is made again from its beginning, and finds done what
+//! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is, and like one that
+//! is out of reach for now it is named and keeps no other from being upgraded. An attempt that was interrupted is made again from its beginning, and finds done what
 //! is. Limits: there is one format so far, so that what is stored is never written anew.
 
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ pub(crate) enum UpgradeError {
     #[error("list the repositories of exports")]
     ListRepositories { source: ReadError },
     #[error("{upgraded} of {all} repositories were upgraded, the others not: {told}")]
-    Refused { upgraded: usize, all: usize, told: String, first: RepositoriesError },
+    Refused { upgraded: usize, all: usize, told: String, decisive: RepositoriesError },
 }
 
 impl Classified for UpgradeError {
@@ -49,7 +49,7 @@ impl Classified for UpgradeError {
             Self::NoRepository { .. } => ErrorClass::NotFound,
             Self::Elsewhere { .. } | Self::NothingExported { .. } => ErrorClass::Invalid,
             Self::List { source, .. } | Self::ListRepositories { source } => source.class(),
-            Self::Refused { first, .. } => first.class(),
+            Self::Refused { decisive, .. } => decisive.class(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Classified for UpgradeError {
                  of the DR policy brings that of disaster recovery up to date, and what was imported is its source's"
                     .to_owned(),
             ),
-            Self::Refused { first, .. } => first.hint(),
+            Self::Refused { decisive, .. } => decisive.hint(),
             _ => None,
         }
     }
@@ -96,17 +96,16 @@ async fn upgrade_all(
     let mut refused = Vec::new();
     for (done, (key, row)) in found.iter().enumerate() {
         job.check_cancelled()?;
-        match job.platform.upgrade_export(location, key, row).await {
-            Err(error) if error.class().is_retryable() => return Err(error.into()),
-            Err(error) => refused.push((row.root(), error)),
-            Ok(()) => {}
+        if let Err(error) = job.platform.upgrade_export(location, key, row).await {
+            refused.push((row.root(), error));
         }
         job.progress((100 * done / found.len()).min(99) as u8).await;
     }
     Ok(unless_refused(found.len(), refused)?)
 }
 
-/// One error for all that were refused. Its class and hint are those of the first.
+/// One error for all that were not upgraded. Its class and hint are those of the first that another attempt may mend, so that
+/// there is one; without any, of the first.
 fn unless_refused(all: usize, refused: Vec<(StorePath, RepositoriesError)>) -> Result<(), UpgradeError> {
     let upgraded = all - refused.len();
     let told = refused.iter().take(REFUSALS_TOLD_MAX);
@@ -114,8 +113,9 @@ fn unless_refused(all: usize, refused: Vec<(StorePath, RepositoriesError)>) -> R
     if let more @ 1.. = refused.len().saturating_sub(REFUSALS_TOLD_MAX) {
         told.push(format!("and {more} more"));
     }
-    match refused.into_iter().next() {
-        Some((_, first)) => Err(UpgradeError::Refused { upgraded, all, told: told.join("; "), first }),
+    let decisive = refused.iter().position(|(_, error)| error.class().is_retryable()).unwrap_or_default();
+    match refused.into_iter().nth(decisive) {
+        Some((_, decisive)) => Err(UpgradeError::Refused { upgraded, all, told: told.join("; "), decisive }),
         None => Ok(()),
     }
 }
@@ -186,5 +186,22 @@ mod tests {
         let error = unless_refused(REFUSALS_TOLD_MAX + 2, many).unwrap_err().to_string();
         assert!(error.starts_with("0 of 22") && error.ends_with("; and 2 more"), "{error}");
         assert!(error.contains("exports/of-19'") && !error.contains("exports/of-20'"), "{error}");
+    }
+
+    /// One that was out of reach in every attempt hid what was refused, and how many had been upgraded.
+    #[test]
+    fn what_is_out_of_reach_for_now_brings_another_attempt_and_hides_no_refusal() {
+        let root: StorePath = "k10/x/exports/wiki".parse().unwrap();
+        let away = || RepositoriesError::MakeFolder {
+            folder: "/data/wiki".into(),
+            source: std::io::Error::other("the disk is away"),
+        };
+        for refused in [vec![gone("shop"), (root.clone(), away())], vec![(root, away()), gone("shop")]] {
+            let error = unless_refused(3, refused).unwrap_err();
+            assert!(error.class().is_retryable(), "{error}");
+            let told = error.to_string();
+            assert!(told.starts_with("1 of 3 repositories"), "{told}");
+            assert!(told.contains("'k10/x/exports/shop'") && told.contains("the disk is away"), "{told}");
+        }
     }
 }
