@@ -1,7 +1,7 @@
 //! Import: makes restore points of what another installation has exported and granted.
 //!
 //! Guarantees: nothing is written to the location. Each export is taken in once: what somebody deleted here does not come
-//! back. What its source has retired goes from here with the next import from a place that states it, what was lost with
+//! back; what a retirement took does once the place that stated it has the export live again. What its source has retired goes from here with the next import from a place that states it, what was lost with
 //! the next from the same place, and the action says so. Where the profile leads elsewhere than it did, and the export lies
 //! there too, it is read from there. What is damaged or makes no sense is passed over and told, and keeps nothing else away.
 //! Of each application the newest is offered to be restored, once, whatever became of the imports before. What was imported
@@ -285,14 +285,20 @@ impl Import<'_> {
             let mut new = Vec::new();
             for &outcome in &source.outcomes.live {
                 match known.get(&outcome) {
-                    Some(known) => self.follow(source, outcome, known).await?,
-                    None => new.push(outcome),
+                    Some(known) if !known.taken.is_taken_anew(&self.location.place) => {
+                        self.follow(source, outcome, known).await?;
+                    }
+                    _ => new.push(outcome),
                 }
             }
             let mut outcomes = std::pin::pin!(source.repository.committed_outcomes(new));
             while let Some(outcome) = outcomes.next().await {
                 match unless_unread(outcome)? {
-                    Ok(outcome) => self.take(source, &outcome).await?,
+                    Ok(outcome) => {
+                        let known = known.get(&outcome.id);
+                        let expect = known.map_or(Expect::Absent, |known| Expect::At(known.revision));
+                        self.take(source, &outcome, expect).await?;
+                    }
                     Err(error) => {
                         let application = &source.row.application;
                         self.told
@@ -333,8 +339,9 @@ impl Import<'_> {
         }
     }
 
-    /// Makes a content of an export of the policy, and notes that any other is not meant.
-    async fn take(&mut self, source: &Source, outcome: &Outcome) -> Result<(), Failure> {
+    /// Makes a content of an export of the policy, and notes that any other is not meant. The row takes the place of what was
+    /// known of it, so that what is taken anew is offered anew.
+    async fn take(&mut self, source: &Source, outcome: &Outcome, expect: Expect) -> Result<(), Failure> {
         let point = match self.point_of(source, outcome) {
             Ok(point) => point,
             Err(why) => {
@@ -349,6 +356,7 @@ impl Import<'_> {
             repository: source.row.repository,
             place: Some(self.location.place.clone()),
             content: None,
+            retired_in: None,
             by: self.job.action.uid.clone(),
             offered_to: BTreeSet::new(),
         };
@@ -360,7 +368,7 @@ impl Import<'_> {
             taken.content = Some(restore_points::content_key(&point).name);
             made = restore_points::create(&point, None, now);
         }
-        let mut changes = vec![taken.put(key.clone(), now, Expect::Absent)];
+        let mut changes = vec![taken.put(key.clone(), now, expect)];
         changes.append(&mut made);
         let there = match self.commit(changes).await {
             Err(ImportError::Write { source: CommitError::Conflict { key, .. } }) => key,
@@ -439,19 +447,23 @@ impl Import<'_> {
         let seen = sources.iter().map(|source| (source.row.repository, Seen::of(&source.outcomes)));
         let seen: HashMap<RepositoryId, Seen<'_>> = seen.collect();
         let mut removed = 0;
-        for (outcome, Known { taken, .. }) in self.taken()? {
+        for (outcome, Known { taken, revision }) in self.taken()? {
             let Some(seen) = seen.get(&taken.repository) else { continue };
-            let mut changes = match taken.decide_fate(outcome, &self.location.place, seen) {
+            let key = taken::key(&self.grant, outcome);
+            let fate = taken.decide_fate(outcome, &self.location.place, seen);
+            let mut changes = match fate {
                 Fate::Stays => continue,
                 Fate::Retired => Vec::new(),
-                Fate::Gone => {
-                    vec![Change::Delete { key: taken::key(&self.grant, outcome), expect: Expect::Any }]
-                }
+                Fate::Gone => vec![Change::Delete { key: key.clone(), expect: Expect::Any }],
             };
             if let Some(content) = self.content_of(&taken, outcome)? {
                 self.told
                     .push(format!("'{}' was removed: its source has retired what it led to", content.name));
                 changes.extend(gone(&self.job.database, &content)?);
+                if fate == Fate::Retired {
+                    let retired = Taken { retired_in: Some(self.location.place.clone()), ..taken };
+                    changes.push(retired.put(key, self.job.platform.clock.now(), Expect::At(revision)));
+                }
                 removed += 1;
             }
             if !changes.is_empty() {

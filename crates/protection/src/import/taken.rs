@@ -22,6 +22,9 @@ pub(super) struct Taken {
     /// The content that was made; none of an export that is not meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Another place, which took its content by a retirement that it stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_in: Option<Place>,
     /// Of the action that did.
     pub by: String,
     /// The policies of which an import that succeeded has named the content, or a newer one of its application, as what may be
@@ -40,7 +43,7 @@ impl Taken {
     ///
     /// An absence counts where the export was seen and nowhere else: a copy of a location lags behind. A retirement counts
     /// wherever it is read: it opens under the repository's keys only. That a former owner has stated it, and the owner of
-    /// today takes it back, no grant tells.
+    /// today takes it back, no grant tells: see [`Self::is_taken_anew`].
     pub(super) fn decide_fate(&self, outcome: SessionId, place: &Place, seen: &Seen<'_>) -> Fate {
         if seen.live.contains(&outcome) {
             Fate::Stays
@@ -51,6 +54,12 @@ impl Taken {
         } else {
             Fate::Stays
         }
+    }
+
+    /// Whether an import that finds the export live in a place makes a content of it once more. The place that stated the
+    /// retirement states it no more: it was void, and was withdrawn. That another has it live says only that it lags behind.
+    pub(super) fn is_taken_anew(&self, place: &Place) -> bool {
+        self.retired_in.as_ref() == Some(place)
     }
 
     pub(super) fn put(&self, key: RowKey, now: Timestamp, expect: Expect) -> Change {
@@ -75,8 +84,8 @@ impl<'a> Seen<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Stays,
-    /// Its content goes. The row stays: where it was seen the export may be live for ever, and would be taken in, offered to
-    /// be restored, and removed again and again.
+    /// Its content goes. The row stays, and names the place: where it was seen the export may be live for ever, and would be
+    /// taken in, offered to be restored, and removed again and again.
     Retired,
     /// Its content goes, and the row: it is gone where it was seen.
     Gone,
@@ -124,6 +133,7 @@ mod tests {
             repository: RepositoryId::from_bytes([7; 16]),
             place: Some(place("own")),
             content: None,
+            retired_in: None,
             by: "a".to_owned(),
             offered_to: BTreeSet::new(),
         };
@@ -142,6 +152,26 @@ mod tests {
         check(retired, "copy", Fate::Retired);
         check(absent, "own", Fate::Gone);
         check(absent, "copy", Fate::Stays);
+    }
+
+    /// What a former owner had retired, and the owner of today took back, never came back from a copy.
+    #[test]
+    fn what_a_place_took_by_a_retirement_is_taken_anew_where_it_is_live_in_that_place_only() {
+        let place = |path: &str| Place::FileStore { claim: "share".to_owned(), path: path.to_owned() };
+        let own = serde_json::to_value(place("own")).unwrap();
+        let row =
+            serde_json::json!({ "repository": RepositoryId::from_bytes([7; 16]), "place": own, "by": "a" });
+        let mut taken: Taken = serde_json::from_value(row).unwrap();
+        for path in ["own", "copy"] {
+            assert!(!taken.is_taken_anew(&place(path)), "somebody may have deleted its content: {path}");
+        }
+        taken.retired_in = Some(place("copy"));
+        let stored = serde_json::to_value(&taken).unwrap();
+        let taken: Taken = serde_json::from_value(stored).unwrap();
+        assert!(taken.is_taken_anew(&place("copy")));
+        for path in ["own", "other"] {
+            assert!(!taken.is_taken_anew(&place(path)), "it lags behind: {path}");
+        }
     }
 
     #[test]

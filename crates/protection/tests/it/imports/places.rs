@@ -11,7 +11,7 @@ use super::{
     BANK, EXPORTING, IMPORTING, SHOP, applications, details_of, imported, importing, importing_from,
     raise_source, raise_target, receive_string, retire_export, run,
 };
-use crate::fixture::copy;
+use crate::fixture::{copy, files};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 /// A copy of the location that lags behind said of what was newer that it was gone, also of what somebody had deleted.
@@ -65,6 +65,40 @@ async fn what_was_retired_goes_with_an_import_from_a_copy_that_states_it() -> Re
     for (name, policy) in [("three", "lagging"), ("four", "copied")] {
         run(&target, name, policy).await?;
         assert_eq!(applications(&target)?, [BANK], "{policy}");
+    }
+    source.end().await?;
+    target.end().await
+}
+
+/// The owner of today withdraws what a former one has retired: what an import had removed for it in a copy never came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_copy_no_longer_states_to_be_retired_comes_back_from_it() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
+    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
+    run(&target, "one", IMPORTING).await?;
+    let share = target.share.path();
+    copy(&share.join("k10"), &share.join("before/k10"))?;
+    retire_export(&source, SHOP, EXPORTING).await?;
+    copy(&share.join("k10"), &share.join("after/k10"))?;
+    target.apply_policy(&importing_from(&target, "copied", "after", &whole).await?).await?;
+    run(&target, "two", "copied").await?;
+    assert_eq!(applications(&target)?, [BANK]);
+
+    let exports = share.join(format!("after/k10/{}/exports", source.platform.cluster_id()));
+    let stated: Vec<_> = files(&exports)?.into_iter().filter(|path| path.contains("/retired/")).collect();
+    assert_eq!(stated.len(), 1, "{stated:?}");
+    fs::remove_file(exports.join(&stated[0]))?;
+    // It says nothing of what another place has stated.
+    target.apply_policy(&importing_from(&target, "lagging", "before", &whole).await?).await?;
+    run(&target, "three", "lagging").await?;
+    assert_eq!(applications(&target)?, [BANK]);
+    for (name, count) in [("four", 1), ("five", 0)] {
+        run(&target, name, "copied").await?;
+        assert_eq!(applications(&target)?, [BANK, SHOP], "{name}");
+        assert_eq!(details_of(&target, name).await?["importedCount"], count, "{name}");
     }
     source.end().await?;
     target.end().await
