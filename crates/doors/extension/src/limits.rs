@@ -139,9 +139,6 @@ pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
 /// The front proxy's authority is read again this often.
 pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// An API server that has not answered by then is away; a connection that was cut off would wait for hours.
-pub(crate) const TRUST_READ_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Lives of our certificates. Each is replaced when a third of its life is left.
 pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) const AUTHORITY_RENEW_AFTER: Duration = Duration::from_secs(240 * 24 * 3600);
