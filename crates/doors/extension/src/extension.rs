@@ -9,7 +9,7 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_protection::Platform;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -19,11 +19,9 @@ use crate::authentication::{
 use crate::authorization::AccessReviews;
 use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
-use crate::failure::class_of;
+use crate::failure::{class_of, within};
 use crate::fairness::Shares;
-use crate::limits::{
-    BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_READ_TIMEOUT, TRUST_RELOAD_INTERVAL, WATCHES,
-};
+use crate::limits::{BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
@@ -36,13 +34,6 @@ pub enum ReadTrustError {
     ReadConfigMap {
         #[source]
         source: Box<kube::Error>,
-    },
-    #[error(
-        "read ConfigMap '{AUTHENTICATION_NAMESPACE}/{AUTHENTICATION_CONFIG_MAP}' within {TRUST_READ_TIMEOUT:?}"
-    )]
-    AwaitConfigMap {
-        #[source]
-        source: tokio::time::error::Elapsed,
     },
     #[error("parse ConfigMap '{AUTHENTICATION_NAMESPACE}/{AUTHENTICATION_CONFIG_MAP}'")]
     ParseConfigMap {
@@ -59,7 +50,6 @@ impl Classified for ReadTrustError {
                 ErrorClass::NotFound => ErrorClass::Unavailable { retry_after: None },
                 class => class,
             },
-            Self::AwaitConfigMap { .. } => ErrorClass::Unavailable { retry_after: None },
             Self::ParseConfigMap { source } => source.class(),
         }
     }
@@ -67,20 +57,22 @@ impl Classified for ReadTrustError {
     fn code(&self) -> &'static str {
         match self {
             Self::ReadConfigMap { .. } => "extension.trust.read",
-            Self::AwaitConfigMap { .. } => "extension.trust.await",
             Self::ParseConfigMap { source } => source.code(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::ReadConfigMap { .. } => Some(format!(
-                "the platform's account needs the role 'extension-apiserver-authentication-reader' in \
-                 '{AUTHENTICATION_NAMESPACE}'"
-            )),
-            Self::AwaitConfigMap { .. } => {
-                Some("look whether the API server answers, and whether the network leads there".to_owned())
-            }
+            Self::ReadConfigMap { source } => match class_of(source) {
+                ErrorClass::Denied => Some(format!(
+                    "the platform's account needs the role 'extension-apiserver-authentication-reader' in \
+                     '{AUTHENTICATION_NAMESPACE}'"
+                )),
+                ErrorClass::Unavailable { .. } => Some(
+                    "look whether the API server answers, and whether the network leads there".to_owned(),
+                ),
+                _ => None,
+            },
             Self::ParseConfigMap { source } => source.hint(),
         }
     }
@@ -152,9 +144,8 @@ impl Extension {
     pub async fn read_trust(&self) -> Result<(), ReadTrustError> {
         let config_maps: Api<ConfigMap> =
             Api::namespaced(self.shared.client.clone(), AUTHENTICATION_NAMESPACE);
-        let config = timeout(TRUST_READ_TIMEOUT, config_maps.get(AUTHENTICATION_CONFIG_MAP))
+        let config = within(config_maps.get(AUTHENTICATION_CONFIG_MAP))
             .await
-            .map_err(|source| ReadTrustError::AwaitConfigMap { source })?
             .map_err(|source| ReadTrustError::ReadConfigMap { source: Box::new(source) })?;
         let trust =
             FrontProxyTrust::parse(&config).map_err(|source| ReadTrustError::ParseConfigMap { source })?;

@@ -74,8 +74,8 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The API server gives up on a request after a minute; so do we, a little earlier, to say why.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// The audit event of a request, of one that was cut too, is written before the answer if the disk takes it within this:
-/// what is left of the minute.
+/// The audit event of a request, of one that was cut too, is written before the answer if the disk takes it until so long
+/// after that: what is left of the minute.
 pub(crate) const EVENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection whose peer answers no ping is closed, and its watches with it.
@@ -138,9 +138,6 @@ pub(crate) const SELECTOR_BYTES_MAX: usize = 16 << 10;
 
 /// The front proxy's authority is read again this often.
 pub(crate) const TRUST_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
-
-/// An API server that has not answered by then is away; a connection that was cut off would wait for hours.
-pub(crate) const TRUST_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lives of our certificates. Each is replaced when a third of its life is left.
 pub(crate) const AUTHORITY_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -16,6 +16,7 @@ use keelson_model::names::group;
 use keelson_protection::Requester;
 use keelson_protection::audit::{Outcome, note_request};
 use keelson_protection::requests::Asked;
+use tokio::time::Instant;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tracing::warn;
@@ -44,6 +45,7 @@ pub(crate) fn router(shared: Arc<Shared>, patience: Duration) -> Router {
 }
 
 async fn route(shared: &Arc<Shared>, request: Request, patience: Duration) -> Result<Response, Refusal> {
+    let told_until = Instant::now() + patience + EVENT_TIMEOUT;
     let (parts, body) = request.into_parts();
     let requester = parts.extensions.get::<Requester>();
     let target = match Target::parse(&parts.uri) {
@@ -68,7 +70,7 @@ async fn route(shared: &Arc<Shared>, request: Request, patience: Duration) -> Re
     let operation = match path.operation(&parts.method) {
         Ok(operation) => operation,
         Err(refusal) => {
-            tell(shared, asked, verb_of(&parts.method), path, Some(&refusal)).await;
+            tell(shared, asked, verb_of(&parts.method), path, Some(&refusal), told_until).await;
             return Err(refusal);
         }
     };
@@ -81,7 +83,7 @@ async fn route(shared: &Arc<Shared>, request: Request, patience: Duration) -> Re
     let is_told = if operation.is_write() { result.is_err() } else { path.kind.group == group::VAULT };
     if is_told {
         let refusal = result.as_ref().err();
-        tell(shared, asked, operation.as_str(), path, refusal).await;
+        tell(shared, asked, operation.as_str(), path, refusal, told_until).await;
     }
     result
 }
@@ -101,13 +103,14 @@ fn verb_of(method: &Method) -> &'static str {
     }
 }
 
-/// Returns when the event is written. A disk that takes it late gets it after the answer.
+/// Returns when the event is written. A disk that takes it only after `until` gets it after the answer.
 async fn tell(
     shared: &Shared,
     asked: Asked<'_>,
     verb: &'static str,
     path: ObjectPath<'_>,
     refusal: Option<&Refusal>,
+    until: Instant,
 ) {
     let outcome = match refusal {
         Some(refusal) => Outcome { code: refusal.code().as_u16(), reason: refusal.reason() },
@@ -115,7 +118,7 @@ async fn tell(
     };
     let object = (path.kind, path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     let noting = note_request(&shared.platform, asked, verb, object, outcome);
-    if tokio::time::timeout(EVENT_TIMEOUT, noting).await.is_err() {
+    if tokio::time::timeout_at(until, noting).await.is_err() {
         warn!(verb, kind = path.kind.kind, "a request is answered before its audit event is written");
     }
 }

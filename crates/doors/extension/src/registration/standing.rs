@@ -98,7 +98,7 @@ struct Registrar {
 /// Whether who comes by a group is told of the authorities that a pass found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bundle {
-    /// Its APIService names them, or is gone: one that returns names those of then.
+    /// Its APIService names them, or does not lead to us: one that comes to do so names those of then.
     Settled,
     /// That is for another pass to find out.
     Open,
@@ -276,16 +276,14 @@ impl Registrar {
         let name = api_service_name(version);
         match (claim, presence) {
             (Some(Claim::Foreign { by }), _) => Err(RegisterError::ForeignApiService { name, by }),
-            (None, Presence::AwayForAMoment | Presence::Withheld | Presence::AwayForLong) => {
-                Ok(Bundle::Settled)
-            }
-            (Some(Claim::Undecided), _) | (Some(Claim::Leftover), Presence::AwayForAMoment) => {
-                Ok(Bundle::Open)
-            }
-            (Some(Claim::Ours), Presence::AwayForLong)
-            | (Some(Claim::Leftover), Presence::Withheld | Presence::AwayForLong) => {
+            (None, Presence::AwayForAMoment | Presence::Withheld | Presence::AwayForLong)
+            | (Some(Claim::Undecided), _)
+            | (Some(Claim::Leftover), Presence::AwayForAMoment) => Ok(Bundle::Settled),
+            (Some(claim @ Claim::Ours), Presence::AwayForLong)
+            | (Some(claim @ Claim::Leftover), Presence::Withheld | Presence::AwayForLong) => {
                 warn!(name, "a group is taken off the cluster until its data can be read again");
-                self.delete(found).await
+                let deleted = self.delete(found).await?;
+                Ok(if claim == Claim::Ours { deleted } else { Bundle::Settled })
             }
             (Some(Claim::Ours), Presence::Withheld) => {
                 self.apply(version, authorities, Resources::Withheld).await?;

@@ -86,6 +86,11 @@ fn leading_to(group: &str, namespace: &str, service: &str) -> Value {
     })
 }
 
+fn unanswered(mut api_service: Value) -> Value {
+    api_service["status"] = json!({ "conditions": [{ "type": "Available", "status": "False" }] });
+    api_service
+}
+
 /// Whether a second authority signs a day after a pass over such a cluster.
 async fn signs_after(found: Vec<Value>, refused: Option<&'static str>, presence: Presence) -> bool {
     let clock = Arc::new(ManualClock::new("2026-11-01T00:00:00Z".parse().unwrap()));
@@ -129,5 +134,13 @@ async fn an_authority_signs_only_when_no_group_leads_to_us_without_it() {
     let foreign = vec![leading_to(group::VAULT, "other", "starts")];
     assert!(signs_after(foreign, None, Presence::There).await, "one is somebody else's");
     let undecided = vec![leading_to(group::VAULT, HOME, "aggregatedapis-svc")];
-    assert!(!signs_after(undecided, None, Presence::There).await, "one may become ours");
+    assert!(signs_after(undecided, None, Presence::There).await, "one may become ours, and is told then");
+    let leftover = || vec![unanswered(leading_to(group::VAULT, HOME, "aggregatedapis-svc"))];
+    assert!(signs_after(leftover(), None, Presence::There).await, "it was told to one that is taken over");
+    assert!(!signs_after(leftover(), Some(group::VAULT), Presence::There).await, "it may be ours by now");
+    assert!(signs_after(leftover(), None, Presence::AwayForAMoment).await, "one is taken over later");
+    assert!(
+        signs_after(leftover(), Some(group::VAULT), Presence::AwayForLong).await,
+        "one that could not be deleted is not ours"
+    );
 }
