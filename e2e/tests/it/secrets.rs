@@ -36,9 +36,12 @@ const OF_APPLICATION: &str = "planted by the application gR2";
 
 /// What every private key of the curve of our certificates has, wherever it lies.
 const KEY_IN_PEM: &[u8] = b"PRIVATE KEY-----";
-/// The curve, and then an octet string, where a public key has a bit string.
+/// The curve, and then an octet string, where a public key has a bit string, and the length of what is in it: the number with
+/// the public key, or alone. Two bytes follow the tag that tells them apart, since in base64 so many may be left out.
 const KEY_IN_PKCS8: &[u8] =
-    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
+    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x6d\x30";
+const KEY_ALONE_IN_PKCS8: &[u8] =
+    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x27\x30";
 /// The curve, and then the public key, which stand behind the number.
 const KEY_IN_SEC1: &[u8] = b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\xa1\x44\x03\x42\x00";
 
@@ -62,10 +65,11 @@ impl Planted {
     }
 }
 
-fn private_keys() -> [Planted; 3] {
+fn private_keys() -> [Planted; 4] {
     [
         Planted::middle("a private key in PEM", KEY_IN_PEM),
         Planted::middle("a private key in PKCS#8", KEY_IN_PKCS8),
+        Planted::middle("a private key without its public key in PKCS#8", KEY_ALONE_IN_PKCS8),
         Planted::middle("a private key in SEC 1", KEY_IN_SEC1),
     ]
 }
@@ -441,7 +445,9 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     for pieces in [&emitted, &secrets] {
         assert_eq!(pieces.find(&private_keys()), Vec::<String>::new());
     }
-    assert_private_keys_are_found(fresh.plane().directory())?;
+    let keys = fresh.plane().directory().join("pki");
+    assert_private_keys_are_found(&keys)?;
+    assert_certificates_are_not_found(&keys)?;
 
     // The search finds what is there: Secrets are where secrets are, in base64, and this is one of them.
     let mut known = Emitted::default();
@@ -454,21 +460,21 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
 }
 
 /// A key that was made as those of our certificates are, in each form in which one may lie about.
-fn assert_private_keys_are_found(plane: &Path) -> Result<()> {
-    let pem = fs::read_to_string(plane.join("pki").join("ca.key"))?;
-    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let ByteString(der) = serde_json::from_value(json!(body))?;
+fn assert_private_keys_are_found(keys: &Path) -> Result<()> {
+    let pem = fs::read_to_string(keys.join("ca.key"))?;
+    let der = decode_pem(&pem)?;
     // Within a PKCS#8 lies a SEC 1 without the curve, which stands between the number and the public key otherwise.
     let (number, public_key) = der[31..].split_at(37);
     let sec1 =
         [&b"\x30\x77"[..], number, b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", public_key].concat();
-    let shifted = [&b"x"[..], &der[..]].concat();
+    let shifted = |bytes: &[u8]| base64(&[bytes, &der].concat()).into_bytes();
     let forms = [
         ("PEM", pem.clone().into_bytes()),
         ("PEM in base64", base64(pem.as_bytes()).into_bytes()),
         ("DER", der.clone()),
         ("DER in base64", base64(&der).into_bytes()),
-        ("DER behind a byte, in base64", base64(&shifted).into_bytes()),
+        ("DER behind a byte, in base64", shifted(b"x")),
+        ("DER behind two bytes, in base64", shifted(b"xx")),
         ("DER in hexadecimal digits", hexadecimal(&der).into_bytes()),
         ("SEC 1", sec1),
     ];
@@ -478,6 +484,23 @@ fn assert_private_keys_are_found(plane: &Path) -> Result<()> {
         ensure!(!known.find(&private_keys()).is_empty(), "a private key in {form} is not found");
     }
     Ok(())
+}
+
+/// A certificate names the same curve, at whatever place of a group of letters.
+fn assert_certificates_are_not_found(keys: &Path) -> Result<()> {
+    let certificate = decode_pem(&fs::read_to_string(keys.join("ca.crt"))?)?;
+    for before in [&b""[..], b"x", b"xx"] {
+        let mut known = Emitted::default();
+        known.add("a certificate", base64(&[before, &certificate].concat()).as_bytes());
+        assert_eq!(known.find(&private_keys()), Vec::<String>::new(), "behind {} bytes", before.len());
+    }
+    Ok(())
+}
+
+fn decode_pem(pem: &str) -> Result<Vec<u8>> {
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let ByteString(der) = serde_json::from_value(json!(body))?;
+    Ok(der)
 }
 
 fn planted(minio: &Minio) -> Vec<Planted> {
