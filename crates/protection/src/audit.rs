@@ -4,7 +4,8 @@
 //! an entry is cut off the journal after it was told. What was refused is written down before it is answered. An event
 //! names who, what, which object and what came of it; nothing of a body is in it.
 //! Limits: the files keep the newest of each series. What waits in a journal beyond `BACKLOG_BYTES_MAX` is let go, and
-//! that is told in its place.
+//! that is told in its place. What a disk takes too late is written after the answer. A request that was cut by its
+//! deadline is told as that, and once more from the journal where a commit of it came to an end all the same.
 
 mod deed;
 mod event;

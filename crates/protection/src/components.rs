@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use jiff::Timestamp;
 use keelson_model::names::label;
 use keelson_repository::{NamedStream, Reader};
@@ -18,7 +18,8 @@ use keelson_resources::apps::components::{
 };
 use keelson_resources::apps::{ArtifactDetails, ArtifactInfo};
 use keelson_workload::{
-    Component, Inventory, InventoryGap, Layer, ListedClaim, ListedObject, NamespaceName, decode_objects,
+    CapturedObject, Component, DecodeObjectsError, Inventory, InventoryGap, Layer, ListedClaim, ListedObject,
+    NamespaceName, decode_objects,
 };
 
 use crate::backup::BackupDescription;
@@ -124,18 +125,27 @@ async fn look(platform: &Platform, artifact: &Artifact, found: &mut Found) -> Re
 }
 
 async fn read_stream(reader: &Reader, stream: &NamedStream, inventory: &mut Inventory) -> Result<(), String> {
-    let mut objects = pin!(decode_objects(reader.read(&stream.reference)));
+    let objects = decode_objects(reader.read(&stream.reference));
+    add_objects(objects, &stream.name, inventory).await.map_err(|error| told(&error))
+}
+
+/// Adds what a stream holds, and says so where there is more in it than is read.
+async fn add_objects(
+    objects: impl Stream<Item = Result<CapturedObject, DecodeObjectsError>> + Send,
+    stream: &str,
+    inventory: &mut Inventory,
+) -> Result<(), DecodeObjectsError> {
+    let mut objects = pin!(objects);
     let mut read = 0;
-    while let Some(object) = objects.try_next().await.map_err(|error| told(&error))? {
+    while let Some(object) = objects.try_next().await? {
+        if read > STREAM_BYTES_MAX {
+            let mib = STREAM_BYTES_MAX >> 20;
+            inventory.note_gap(None, format!("only the first {mib} MiB of stream '{stream}' were read"));
+            return Ok(());
+        }
         inventory.add_captured(&object);
         let managed = object.managed_fields.as_ref().map_or(0, |fields| fields.get().len());
         read += object.object.get().len() + managed;
-        if read > STREAM_BYTES_MAX {
-            let mib = STREAM_BYTES_MAX >> 20;
-            inventory
-                .note_gap(None, format!("only the first {mib} MiB of stream '{}' were read", stream.name));
-            return Ok(());
-        }
     }
     Ok(())
 }
@@ -194,5 +204,49 @@ fn show_volume(object: ComponentObject, claim: ListedClaim) -> ComponentVolume {
         pod_name: pod,
         size: size.as_deref().and_then(whole_gigabytes),
         provider: provisioner,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::stream;
+    use keelson_workload::Kind;
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    fn object(name: &str, bytes: usize) -> Result<CapturedObject, DecodeObjectsError> {
+        Ok(CapturedObject {
+            layer: Layer::Configuration,
+            kind: Arc::new(Kind::namespaced("v1", "ConfigMap", "configmaps")),
+            namespace: Some("shop".to_owned()),
+            name: name.to_owned(),
+            uid: String::new(),
+            object: to_raw_value(&"x".repeat(bytes)).unwrap(),
+            managed_fields: None,
+        })
+    }
+
+    async fn check(
+        objects: Vec<Result<CapturedObject, DecodeObjectsError>>,
+        names: &[&str],
+        told: Option<&str>,
+    ) {
+        let mut inventory = Inventory::default();
+        add_objects(stream::iter(objects), "configuration", &mut inventory).await.unwrap();
+        let (found, gaps) = inventory.into_parts();
+        assert_eq!(found.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), names);
+        assert_eq!(gaps.iter().map(|gap| gap.why.as_str()).collect::<Vec<_>>(), Vec::from_iter(told));
+    }
+
+    /// A stream whose last object passed the limit was read whole, and was said to be cut.
+    #[tokio::test]
+    async fn a_stream_is_told_to_be_cut_only_where_something_of_it_is_left_out() {
+        let long = || object("long", STREAM_BYTES_MAX + 1);
+        check(vec![object("a", 1), long()], &["a", "long"], None).await;
+        let cut = "only the first 16 MiB of stream 'configuration' were read";
+        check(vec![long(), object("other", 1)], &["long"], Some(cut)).await;
     }
 }

@@ -1,17 +1,17 @@
 //! Import: makes restore points of what another installation has exported and granted.
 //!
 //! Guarantees: nothing is written to the location. Each export is taken in once: what somebody deleted here does not come
-//! back. What its source has retired, or lost, goes from here with the next import from the same place, and the action
-//! says so. Where the profile leads elsewhere than it did, and the export lies there too, it is read from there. What is
-//! damaged or makes no sense is passed over and told, and keeps nothing else away. Of each application the newest is
-//! offered to be restored, once, whatever became of the imports before. What was imported is bound to no namespace: whoever
-//! may restore it decides where it is seen. Limits: what is known of grants, repositories and exports stays in the catalog,
-//! also when nothing is imported any more.
+//! back; what a retirement took does once the place that stated it has the export live again. What its source has retired goes from here with the next import from a place that states it, what was lost with
+//! the next from the same place, and the action says so. Where the profile leads elsewhere than it did, and the export lies
+//! there too, it is read from there. What is damaged or makes no sense is passed over and told, and keeps nothing else away.
+//! Of each application the newest is offered to be restored, once, whatever became of the imports before. What was imported
+//! is bound to no namespace: whoever may restore it decides where it is seen. Limits: what is known of grants, repositories
+//! and exports stays in the catalog, also when nothing is imported any more.
 
 mod taken;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ use keelson_resources::actions::import::{ImportActionSpec, ImportDetails};
 use keelson_store::StoreError;
 use serde_json::json;
 
-use self::taken::{Known, Taken};
+use self::taken::{Fate, Known, Seen, Taken};
 use crate::actions::Finished;
 use crate::backup::BackupDescription;
 use crate::engine::{Failure, Job, read};
@@ -37,7 +37,7 @@ use crate::locations::{self, Location};
 use crate::platform::commit;
 use crate::policies;
 use crate::records::{Record, plain_row};
-use crate::recovery::exports::{live_outcomes, unless_unread};
+use crate::recovery::exports::{Outcomes, fetch_outcomes, unless_unread};
 use crate::repositories::{RepositoriesError, RepositoryRow};
 use crate::requests::application_labels;
 use crate::restore_points::{self, Artifact, ContentInternal, ExportedTo, NewPoint};
@@ -106,8 +106,7 @@ impl Classified for ImportError {
 struct Source {
     row: RepositoryRow,
     repository: Repository<Open>,
-    /// Not retired, of any result.
-    live: Vec<SessionId>,
+    outcomes: Outcomes,
 }
 
 /// What one import does, step by step.
@@ -203,9 +202,9 @@ impl Import<'_> {
                     continue;
                 }
             };
-            let live = live_outcomes(&repository).await?;
+            let outcomes = fetch_outcomes(&repository).await?;
             self.note_imported(&row).await?;
-            sources.push(Source { row, repository, live });
+            sources.push(Source { row, repository, outcomes });
         }
         match first_fault {
             Some(source) if sources.is_empty() => Err(ImportError::NothingOpened { count, source }.into()),
@@ -284,16 +283,22 @@ impl Import<'_> {
         let known = self.taken()?;
         for source in sources {
             let mut new = Vec::new();
-            for &outcome in &source.live {
+            for &outcome in &source.outcomes.live {
                 match known.get(&outcome) {
-                    Some(known) => self.follow(source, outcome, known).await?,
-                    None => new.push(outcome),
+                    Some(known) if !known.taken.is_taken_anew(&self.location.place) => {
+                        self.follow(source, outcome, known).await?;
+                    }
+                    _ => new.push(outcome),
                 }
             }
             let mut outcomes = std::pin::pin!(source.repository.committed_outcomes(new));
             while let Some(outcome) = outcomes.next().await {
                 match unless_unread(outcome)? {
-                    Ok(outcome) => self.take(source, &outcome).await?,
+                    Ok(outcome) => {
+                        let known = known.get(&outcome.id);
+                        let expect = known.map_or(Expect::Absent, |known| Expect::At(known.revision));
+                        self.take(source, &outcome, expect).await?;
+                    }
                     Err(error) => {
                         let application = &source.row.application;
                         self.told
@@ -334,8 +339,9 @@ impl Import<'_> {
         }
     }
 
-    /// Makes a content of an export of the policy, and notes that any other is not meant.
-    async fn take(&mut self, source: &Source, outcome: &Outcome) -> Result<(), Failure> {
+    /// Makes a content of an export of the policy, and notes that any other is not meant. The row takes the place of what was
+    /// known of it, so that what is taken anew is offered anew.
+    async fn take(&mut self, source: &Source, outcome: &Outcome, expect: Expect) -> Result<(), Failure> {
         let point = match self.point_of(source, outcome) {
             Ok(point) => point,
             Err(why) => {
@@ -350,6 +356,7 @@ impl Import<'_> {
             repository: source.row.repository,
             place: Some(self.location.place.clone()),
             content: None,
+            retired_in: None,
             by: self.job.action.uid.clone(),
             offered_to: BTreeSet::new(),
         };
@@ -361,7 +368,7 @@ impl Import<'_> {
             taken.content = Some(restore_points::content_key(&point).name);
             made = restore_points::create(&point, None, now);
         }
-        let mut changes = vec![taken.put(key.clone(), now, Expect::Absent)];
+        let mut changes = vec![taken.put(key.clone(), now, expect)];
         changes.append(&mut made);
         let there = match self.commit(changes).await {
             Err(ImportError::Write { source: CommitError::Conflict { key, .. } }) => key,
@@ -435,28 +442,33 @@ impl Import<'_> {
         }))
     }
 
-    /// Removes contents whose exports are retired or gone. Of a repository that could not be looked into none is, nor of
-    /// another place: a copy of a location lags behind, and one that was moved has a past of its own.
+    /// Removes contents whose exports are retired or gone. Of a repository that could not be looked into none is.
     async fn let_go(&mut self, sources: &[Source]) -> Result<u64, Failure> {
-        let live: HashMap<RepositoryId, HashSet<SessionId>> = sources
-            .iter()
-            .map(|source| (source.row.repository, source.live.iter().copied().collect()))
-            .collect();
+        let seen = sources.iter().map(|source| (source.row.repository, Seen::of(&source.outcomes)));
+        let seen: HashMap<RepositoryId, Seen<'_>> = seen.collect();
         let mut removed = 0;
-        for (outcome, Known { taken, .. }) in self.taken()? {
-            let is_here = taken.is_of(&self.location.place);
-            if !is_here || live.get(&taken.repository).is_none_or(|live| live.contains(&outcome)) {
-                continue;
-            }
-            let mut changes =
-                vec![Change::Delete { key: taken::key(&self.grant, outcome), expect: Expect::Any }];
+        for (outcome, Known { taken, revision }) in self.taken()? {
+            let Some(seen) = seen.get(&taken.repository) else { continue };
+            let key = taken::key(&self.grant, outcome);
+            let fate = taken.decide_fate(outcome, &self.location.place, seen);
+            let mut changes = match fate {
+                Fate::Stays => continue,
+                Fate::Retired => Vec::new(),
+                Fate::Gone => vec![Change::Delete { key: key.clone(), expect: Expect::Any }],
+            };
             if let Some(content) = self.content_of(&taken, outcome)? {
                 self.told
                     .push(format!("'{}' was removed: its source has retired what it led to", content.name));
                 changes.extend(gone(&self.job.database, &content)?);
+                if fate == Fate::Retired {
+                    let retired = Taken { retired_in: Some(self.location.place.clone()), ..taken };
+                    changes.push(retired.put(key, self.job.platform.clock.now(), Expect::At(revision)));
+                }
                 removed += 1;
             }
-            self.commit(changes).await?;
+            if !changes.is_empty() {
+                self.commit(changes).await?;
+            }
         }
         Ok(removed)
     }
@@ -517,7 +529,7 @@ impl Import<'_> {
             finished.status.insert("restorePointContent".to_owned(), json!({ "name": content }));
         }
         let details = ImportDetails {
-            found_count: sources.iter().map(|source| source.live.len() as u64).sum(),
+            found_count: sources.iter().map(|source| source.outcomes.live.len() as u64).sum(),
             imported_count,
             removed_count,
             restore_point_contents: newest.values().map(|offer| offer.content.clone()).collect(),

@@ -523,3 +523,68 @@ async fn note_fenced(platform: &Platform, key: &str, theirs: Epoch) -> Result<()
     .await
     .map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THEIRS: &str = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
+    const OURS: &str = "5b0c1d9e-2f64-4a55-8f0b-6f3a2d1c7e10";
+
+    fn cluster(id: &str) -> ClusterId {
+        id.parse().unwrap()
+    }
+
+    fn place(path: &str) -> Place {
+        Place::FileStore { claim: "share".to_owned(), path: path.to_owned() }
+    }
+
+    /// What is said of `theirs` in place `a`.
+    fn at_a() -> String {
+        held_key(&place("a"), &cluster(THEIRS))
+    }
+
+    fn pending() -> Ownership {
+        let (source, since) = (cluster(THEIRS), Timestamp::UNIX_EPOCH);
+        let pending = Pending { source, since, generation: Generation(2), seen_until: None, before: None };
+        Ownership { pending: Some(pending), ..Ownership::default() }
+    }
+
+    fn unowned() -> Ownership {
+        let (place, cluster) = (place("a"), cluster(THEIRS));
+        let unowned = Unowned { profile: "vault".to_owned(), place, cluster, why: String::new() };
+        Ownership { unowned: BTreeMap::from([(at_a(), unowned)]), ..Ownership::default() }
+    }
+
+    fn held(fenced_by: Option<Epoch>) -> Ownership {
+        let held = Held {
+            profile: "vault".to_owned(),
+            place: place("a"),
+            cluster: cluster(THEIRS),
+            epoch: Epoch(1),
+            taken_at: None,
+            foreseen: None,
+            confirmed: false,
+            fenced_by,
+        };
+        Ownership { held: BTreeMap::from([(at_a(), held)]), ..Ownership::default() }
+    }
+
+    /// Whether writing is forbidden: to theirs in places `a` and `b`, and to ours in `a`.
+    fn check(ownership: &Ownership, expected: [bool; 3]) {
+        let forbids = [("a", THEIRS), ("b", THEIRS), ("a", OURS)]
+            .map(|(path, id)| ownership.forbids_writing(&place(path), &cluster(id)));
+        assert_eq!(forbids, expected, "{ownership:?}");
+    }
+
+    #[test]
+    fn nothing_is_written_to_what_is_not_owned_yet_or_was_taken_over() {
+        check(&Ownership::default(), [false, false, false]);
+        check(&pending(), [true, true, false]);
+        check(&unowned(), [true, false, false]);
+        check(&held(None), [false, false, false]);
+        check(&held(Some(Epoch(2))), [true, false, false]);
+        check(&Ownership { held: held(None).held, ..unowned() }, [true, false, false]);
+        check(&Ownership { held: held(None).held, ..pending() }, [true, true, false]);
+    }
+}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The platform among those whom people read of. Somebody may bear the same name: he is a `User` all the same.
 const PLATFORM: &str = "keelson";
 
+/// Rows hold the platform as a word and a user as an object: no name makes a user the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Requester {

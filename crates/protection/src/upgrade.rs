@@ -1,24 +1,28 @@
 //! Upgrade of repositories: what was exported long ago and is never written to again opens as what is exported today.
 //!
 //! Guarantees: a repository that is upgraded opens with the newest key and with every passphrase slot of today, also one
-//! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is; the first of those is named. An
-//! attempt that was interrupted is made again from its beginning, and finds done what is. Limits: there is one format so far,
-//! so that what is stored is never written anew.
+//! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is, and like one that
+//! is out of reach for now it is named and keeps no other from being upgraded. An attempt that was interrupted is made again from its beginning, and finds done what
+//! is. Limits: there is one format so far, so that what is stored is never written anew.
 
 use std::collections::BTreeSet;
 
 use keelson_catalog::{Query, ReadError, RowKey};
-use keelson_model::{Classified, ErrorClass, RepositoryId};
+use keelson_model::{Chain, Classified, ErrorClass, RepositoryId};
 use keelson_resources::actions::upgrade::UpgradeActionSpec;
+use keelson_store::StorePath;
 use serde_json::json;
 
 use crate::actions::Finished;
 use crate::engine::{Failure, Job, read};
 use crate::locations::Location;
 use crate::records::Record;
-use crate::repositories::{self, RepositoryRow};
+use crate::repositories::{self, RepositoriesError, RepositoryRow};
 use crate::restore_points::ContentInternal;
 use crate::{kinds, policies, storage_repositories};
+
+/// So many refusals are told one by one: the action must hold them.
+const REFUSALS_TOLD_MAX: usize = 20;
 
 /// Repositories that were not upgraded.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,8 @@ pub(crate) enum UpgradeError {
     List { policy: String, source: ReadError },
     #[error("list the repositories of exports")]
     ListRepositories { source: ReadError },
+    #[error("{upgraded} of {all} repositories were upgraded, the others not: {told}")]
+    Refused { upgraded: usize, all: usize, told: String, decisive: RepositoriesError },
 }
 
 impl Classified for UpgradeError {
@@ -43,6 +49,7 @@ impl Classified for UpgradeError {
             Self::NoRepository { .. } => ErrorClass::NotFound,
             Self::Elsewhere { .. } | Self::NothingExported { .. } => ErrorClass::Invalid,
             Self::List { source, .. } | Self::ListRepositories { source } => source.class(),
+            Self::Refused { decisive, .. } => decisive.class(),
         }
     }
 
@@ -53,6 +60,7 @@ impl Classified for UpgradeError {
             Self::NothingExported { .. } => "upgrade.nothing_exported",
             Self::List { .. } => "upgrade.list",
             Self::ListRepositories { .. } => "upgrade.list_repositories",
+            Self::Refused { .. } => "upgrade.refused",
         }
     }
 
@@ -63,6 +71,7 @@ impl Classified for UpgradeError {
                  of the DR policy brings that of disaster recovery up to date, and what was imported is its source's"
                     .to_owned(),
             ),
+            Self::Refused { decisive, .. } => decisive.hint(),
             _ => None,
         }
     }
@@ -72,24 +81,43 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let asked: UpgradeActionSpec = job.action.spec()?;
     let location = job.platform.open_writable(&asked.profile.name).await?;
     let found = job.phase("Finding repositories", find(job, &asked, &location)).await?;
-    let upgrading = async {
-        let mut refused = None;
-        for (done, (key, row)) in found.iter().enumerate() {
-            job.check_cancelled()?;
-            match job.platform.upgrade_export(&location, key, row).await {
-                Err(error) if error.class().is_retryable() => return Err(error.into()),
-                // The others are upgraded all the same.
-                Err(error) => refused = refused.or(Some(error)),
-                Ok(()) => {}
-            }
-            job.progress((100 * done / found.len()).min(99) as u8).await;
-        }
-        refused.map_or(Ok(()), |error| Err(error.into()))
-    };
-    job.phase("Upgrading repositories", upgrading).await?;
+    job.phase("Upgrading repositories", upgrade_all(job, &location, &found)).await?;
     let mut finished = Finished::default();
     finished.status.insert("upgradedRepositories".to_owned(), json!(found.len()));
     Ok(finished)
+}
+
+/// Upgrades each that can be, whatever becomes of the others.
+async fn upgrade_all(
+    job: &Job,
+    location: &Location,
+    found: &[(RowKey, RepositoryRow)],
+) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    for (done, (key, row)) in found.iter().enumerate() {
+        job.check_cancelled()?;
+        if let Err(error) = job.platform.upgrade_export(location, key, row).await {
+            refused.push((row.root(), error));
+        }
+        job.progress((100 * done / found.len()).min(99) as u8).await;
+    }
+    Ok(unless_refused(found.len(), refused)?)
+}
+
+/// One error for all that were not upgraded. Its class and hint are those of the first that another attempt may mend, so that
+/// there is one; without any, of the first.
+fn unless_refused(all: usize, refused: Vec<(StorePath, RepositoriesError)>) -> Result<(), UpgradeError> {
+    let upgraded = all - refused.len();
+    let told = refused.iter().take(REFUSALS_TOLD_MAX);
+    let mut told: Vec<_> = told.map(|(root, error)| format!("'{root}': {}", Chain(error))).collect();
+    if let more @ 1.. = refused.len().saturating_sub(REFUSALS_TOLD_MAX) {
+        told.push(format!("and {more} more"));
+    }
+    let decisive = refused.iter().position(|(_, error)| error.class().is_retryable()).unwrap_or_default();
+    match refused.into_iter().nth(decisive) {
+        Some((_, decisive)) => Err(UpgradeError::Refused { upgraded, all, told: told.join("; "), decisive }),
+        None => Ok(()),
+    }
 }
 
 async fn find(
@@ -130,4 +158,50 @@ fn exported_by(job: &Job, namespace: &str, policy: &str) -> Result<BTreeSet<Repo
         found.extend(artifact.map(|artifact| artifact.repository));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gone(application: &str) -> (StorePath, RepositoriesError) {
+        let root: StorePath = format!("k10/x/exports/{application}").parse().unwrap();
+        (root.clone(), RepositoriesError::Gone { root: root.to_string(), profile: "vault".to_owned() })
+    }
+
+    /// Only the first was told, and nothing of how many had been upgraded.
+    #[test]
+    fn whatever_was_refused_is_told_with_what_was_upgraded_and_as_much_as_an_action_holds() {
+        assert!(unless_refused(3, Vec::new()).is_ok());
+        let error = unless_refused(3, vec![gone("shop"), gone("wiki")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "1 of 3 repositories were upgraded, the others not: \
+             'k10/x/exports/shop': repository 'k10/x/exports/shop' is not in 'vault' any more; \
+             'k10/x/exports/wiki': repository 'k10/x/exports/wiki' is not in 'vault' any more"
+        );
+        assert!(matches!(error.class(), ErrorClass::NotFound));
+
+        let many = (0..REFUSALS_TOLD_MAX + 2).map(|index| gone(&format!("of-{index}"))).collect();
+        let error = unless_refused(REFUSALS_TOLD_MAX + 2, many).unwrap_err().to_string();
+        assert!(error.starts_with("0 of 22") && error.ends_with("; and 2 more"), "{error}");
+        assert!(error.contains("exports/of-19'") && !error.contains("exports/of-20'"), "{error}");
+    }
+
+    /// One that was out of reach in every attempt hid what was refused, and how many had been upgraded.
+    #[test]
+    fn what_is_out_of_reach_for_now_brings_another_attempt_and_hides_no_refusal() {
+        let root: StorePath = "k10/x/exports/wiki".parse().unwrap();
+        let away = || RepositoriesError::MakeFolder {
+            folder: "/data/wiki".into(),
+            source: std::io::Error::other("the disk is away"),
+        };
+        for refused in [vec![gone("shop"), (root.clone(), away())], vec![(root, away()), gone("shop")]] {
+            let error = unless_refused(3, refused).unwrap_err();
+            assert!(error.class().is_retryable(), "{error}");
+            let told = error.to_string();
+            assert!(told.starts_with("1 of 3 repositories"), "{told}");
+            assert!(told.contains("'k10/x/exports/shop'") && told.contains("the disk is away"), "{told}");
+        }
+    }
 }

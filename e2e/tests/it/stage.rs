@@ -40,6 +40,17 @@ pub(crate) struct Stage {
     plane: ControlPlane,
 }
 
+/// What the `serve` of a stage is given beside a directory of its own.
+struct Given<'a> {
+    kubeconfig: &'a Path,
+    /// What is found under `CLAIM`, and under further ones.
+    share: &'a Path,
+    claims: &'a [(&'a str, &'a Path)],
+    flags: &'a [&'a str],
+    /// Of the log.
+    filter: Option<&'a str>,
+}
+
 /// What must not have changed after a refusal: the catalog's digests, and the revision that the API tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
@@ -62,24 +73,19 @@ impl Stage {
     ) -> Result<Self> {
         let plane = block_on(ControlPlane::start())?;
         let kubeconfig = plane.kubeconfig().to_owned();
-        Self::raise_on(plane, &kubeconfig, share, claims, flags, filter)
+        Self::raise_on(plane, Given { kubeconfig: &kubeconfig, share, claims, flags, filter })
     }
 
     /// The same under the account of an installation, on a cluster that knows what it was refused.
     pub(crate) fn raise_installed(share: &Path) -> Result<Self> {
         let plane = block_on(ControlPlane::start_audited())?;
         let kubeconfig = accounts::install(&plane, Account::Platform)?;
-        Self::raise_on(plane, &kubeconfig, share, &[], &[], None)
+        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags: &[], filter: None };
+        Self::raise_on(plane, given)
     }
 
-    fn raise_on(
-        plane: ControlPlane,
-        kubeconfig: &Path,
-        share: &Path,
-        claims: &[(&str, &Path)],
-        flags: &[&str],
-        filter: Option<&str>,
-    ) -> Result<Self> {
+    fn raise_on(plane: ControlPlane, given: Given<'_>) -> Result<Self> {
+        let Given { kubeconfig, share, claims, flags, filter } = given;
         let instance = Instance::serve_logging(kubeconfig, filter, |directory| {
             let mut arguments: Vec<String> =
                 ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]

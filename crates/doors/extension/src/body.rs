@@ -1,6 +1,7 @@
 //! Reading bodies: bounded in bytes, time and memory; JSON or YAML, with the first keys that are given twice.
 //!
-//! A body holds a share of the memory for all bodies, from before it is read until its request is answered.
+//! A body holds a share of the memory for all bodies, from before it is read until its request is answered; where that is
+//! cut, until the blocking pool has done what it began with it.
 
 #[cfg(test)]
 mod tests;
@@ -123,22 +124,40 @@ async fn read(mut body: Body, mut room: usize, share: &mut Share) -> Result<Vec<
 }
 
 impl Received {
-    /// What it says, and what its request holds until it is answered.
-    pub(crate) async fn decode(mut self, format: Format) -> Result<(Decoded, Share), Refusal> {
+    /// What it says.
+    pub(crate) async fn decode(mut self, format: Format) -> Result<WithShare<Decoded>, Refusal> {
         blocking(move || {
-            let decoded = decode(format, &self.bytes, &mut self.share)?;
-            Ok((decoded, self.share))
+            let value = decode(format, &self.bytes, &mut self.share)?;
+            Ok(WithShare { value, share: self.share })
         })
         .await
     }
 
     /// The same where it may be empty, and says nothing then.
-    pub(crate) async fn decode_any(self, headers: &HeaderMap) -> Result<(Option<Decoded>, Share), Refusal> {
+    pub(crate) async fn decode_any(self, headers: &HeaderMap) -> Result<WithShare<Option<Decoded>>, Refusal> {
         if self.bytes.is_empty() {
-            return Ok((None, self.share));
+            return Ok(WithShare { value: None, share: self.share });
         }
-        let (decoded, share) = self.decode(Format::of_object(headers)?).await?;
-        Ok((Some(decoded), share))
+        let WithShare { value, share } = self.decode(Format::of_object(headers)?).await?;
+        Ok(WithShare { value: Some(value), share })
+    }
+}
+
+/// What was made of a body, and what its request holds of the memory for bodies until it is answered.
+pub(crate) struct WithShare<T> {
+    pub(crate) value: T,
+    pub(crate) share: Share,
+}
+
+impl<T: Send + 'static> WithShare<T> {
+    /// Makes something of it on the blocking pool. There work goes on when its request is cut, and holds the share until it
+    /// is done.
+    pub(crate) async fn make<U: Send + 'static>(
+        self,
+        work: impl FnOnce(T) -> Result<U, Refusal> + Send + 'static,
+    ) -> Result<WithShare<U>, Refusal> {
+        let Self { value, share } = self;
+        blocking(move || Ok(WithShare { value: work(value)?, share })).await
     }
 }
 

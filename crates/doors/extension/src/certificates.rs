@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use keelson_model::{Classified, ErrorClass};
@@ -16,6 +15,8 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::authentication::{AnyClientCertificate, crypto_provider};
 use crate::limits::{
@@ -59,15 +60,23 @@ impl Classified for CertificateError {
 /// nobody meets a certificate of one that he does not know.
 pub struct ServingCertificates {
     names: Vec<String>,
-    current: ArcSwap<Current>,
+    /// Written in place, so that nobody's change is lost. Who listens hears of those by which clients must trust others.
+    current: watch::Sender<Current>,
 }
 
-struct Current {
+pub(crate) struct Current {
     authority: Arc<Authority>,
-    /// Told of beside the authority, and signs in its place after a while.
-    successor: Option<Arc<Authority>>,
+    successor: Option<Successor>,
     config: Arc<ServerConfig>,
     signed: Timestamp,
+}
+
+/// Told of beside the authority, and signs in its place after a while.
+#[derive(Clone)]
+struct Successor {
+    authority: Arc<Authority>,
+    /// Since when everybody who must trust it was told of it.
+    told: Option<Timestamp>,
 }
 
 struct Authority {
@@ -89,6 +98,27 @@ pub enum Renewed {
     Everything,
 }
 
+impl Renewed {
+    /// Whether clients must trust other authorities than before.
+    fn changes_authorities(self) -> bool {
+        match self {
+            Self::Serving => false,
+            Self::Successor | Self::Authority | Self::Everything => true,
+        }
+    }
+
+    fn tell(self) {
+        match self {
+            Self::Serving | Self::Successor | Self::Authority => {
+                info!(renewed = ?self, "a certificate was renewed");
+            }
+            Self::Everything => {
+                warn!("by the clock of now the authority is not valid: another one was made in its place");
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for ServingCertificates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServingCertificates").field("names", &self.names).finish_non_exhaustive()
@@ -101,41 +131,80 @@ impl ServingCertificates {
         let mut names = names.to_vec();
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
         let current = Current::sign(Arc::new(Authority::generate(now)?), None, &names, now)?;
-        Ok(Self { names, current: ArcSwap::from_pointee(current) })
+        Ok(Self { names, current: watch::Sender::new(current) })
     }
 
     /// What clients must trust, as PEM: one authority, or two while the second takes over.
     pub fn authorities_pem(&self) -> String {
-        let current = self.current.load();
-        let successor = current.successor.as_ref().map_or("", |successor| successor.pem.as_str());
-        format!("{}{successor}", current.authority.pem)
+        self.current.borrow().authorities_pem()
     }
 
-    /// Renews what is due. New connections get it, old ones go on.
+    /// Hears whenever clients must trust other authorities than before.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Current> {
+        self.current.subscribe()
+    }
+
+    /// Everybody was told of these authorities. That counts only if they are still the ones whom clients must trust.
+    pub fn note_told(&self, authorities_pem: &str, now: Timestamp) {
+        self.current.send_if_modified(|current| {
+            if current.authorities_pem() == authorities_pem
+                && let Some(successor) = &mut current.successor
+            {
+                // The first time counts, unless it was of a clock that has been set back since.
+                successor.told = Some(successor.told.map_or(now, |told| told.min(now)));
+            }
+            false
+        });
+    }
+
+    /// Renews what is due, and says so in the log. New connections get it, old ones go on. Answers what was renewed.
     pub fn keep_current(&self, now: Timestamp) -> Result<Vec<Renewed>, CertificateError> {
-        let mut renewed = Vec::new();
-        loop {
-            let current = self.current.load_full();
-            let Some(due) = current.decide_due(now) else { return Ok(renewed) };
-            self.current.store(Arc::new(current.renew(due, &self.names, now)?));
-            renewed.push(due);
+        let mut all = Vec::new();
+        while let Some(renewed) = self.renew_next(now)? {
+            renewed.tell();
+            all.push(renewed);
         }
+        Ok(all)
+    }
+
+    fn renew_next(&self, now: Timestamp) -> Result<Option<Renewed>, CertificateError> {
+        let mut outcome = Ok(None);
+        self.current.send_if_modified(|current| {
+            let Some(due) = current.decide_due(now) else { return false };
+            match current.renew(due, &self.names, now) {
+                Ok(renewed) => {
+                    *current = renewed;
+                    outcome = Ok(Some(due));
+                    due.changes_authorities()
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    false
+                }
+            }
+        });
+        outcome
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().config)
+        Arc::clone(&self.current.borrow().config)
     }
 }
 
 impl Current {
     fn sign(
         authority: Arc<Authority>,
-        successor: Option<Arc<Authority>>,
+        successor: Option<Successor>,
         names: &[String],
         now: Timestamp,
     ) -> Result<Self, CertificateError> {
         let config = sign_config(&authority.issuer, names, now)?;
         Ok(Self { authority, successor, config, signed: now })
+    }
+
+    fn authorities_pem(&self) -> String {
+        let successor = self.successor.as_ref().map_or("", |successor| successor.authority.pem.as_str());
+        format!("{}{successor}", self.authority.pem)
     }
 
     /// By the clock that clients judge certificates by: a machine that slept, or whose clock was set, is found out. The
@@ -144,15 +213,19 @@ impl Current {
         if !is_good(self.authority.made, now, AUTHORITY_LIFE.saturating_sub(CLOCKS_DIFFER_BY)) {
             return Some(Renewed::Everything);
         }
-        let has_waited = |successor: &Arc<Authority>| !is_good(successor.made, now, AUTHORITY_TOLD_FOR);
-        if self.successor.as_ref().is_some_and(has_waited) {
+        if self.successor.as_ref().is_some_and(|successor| successor.has_waited(now)) {
             return Some(Renewed::Authority);
         }
         if !is_good(self.signed, now, SERVING_RENEW_AFTER) {
             return Some(Renewed::Serving);
         }
         let is_old = !is_good(self.authority.made, now, AUTHORITY_RENEW_AFTER);
-        (is_old && self.successor.is_none()).then_some(Renewed::Successor)
+        // One of the future may come too late for one that is old now.
+        let is_followed = self
+            .successor
+            .as_ref()
+            .is_some_and(|successor| is_good(successor.authority.made, now, AUTHORITY_LIFE));
+        (is_old && !is_followed).then_some(Renewed::Successor)
     }
 
     fn renew(&self, due: Renewed, names: &[String], now: Timestamp) -> Result<Self, CertificateError> {
@@ -160,14 +233,25 @@ impl Current {
         match (due, successor) {
             (Renewed::Serving, successor) => Self::sign(authority, successor, names, now),
             (Renewed::Successor, _) => {
-                let successor = Some(Arc::new(Authority::generate(now)?));
-                Ok(Self { authority, successor, config: Arc::clone(&self.config), signed: self.signed })
+                let successor = Successor { authority: Arc::new(Authority::generate(now)?), told: None };
+                let (config, signed) = (Arc::clone(&self.config), self.signed);
+                Ok(Self { authority, successor: Some(successor), config, signed })
             }
-            (Renewed::Authority, Some(successor)) => Self::sign(successor, None, names, now),
+            (Renewed::Authority, Some(successor)) => Self::sign(successor.authority, None, names, now),
             (Renewed::Authority | Renewed::Everything, _) => {
                 Self::sign(Arc::new(Authority::generate(now)?), None, names, now)
             }
         }
+    }
+}
+
+impl Successor {
+    /// Whether it may sign. One of the future, as after a clock was set back, is not valid yet: it waits, however long ago
+    /// by that clock everybody was told of it.
+    fn has_waited(&self, now: Timestamp) -> bool {
+        let Some(told) = self.told else { return false };
+        let waited = now.duration_since(told.max(self.authority.made));
+        !waited.is_negative() && waited.unsigned_abs() >= AUTHORITY_TOLD_FOR
     }
 }
 
@@ -230,75 +314,4 @@ fn set_life(params: &mut CertificateParams, now: Timestamp, life: Duration) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(day: i64) -> Timestamp {
-        Timestamp::from_second(1_750_000_000 + day * 24 * 3600).unwrap()
-    }
-
-    fn start() -> ServingCertificates {
-        ServingCertificates::generate(&[], at(0)).unwrap()
-    }
-
-    /// What a look on that day finds to be done.
-    fn look(certificates: &ServingCertificates, day: i64) -> Vec<Renewed> {
-        certificates.keep_current(at(day)).unwrap()
-    }
-
-    fn authorities(certificates: &ServingCertificates) -> usize {
-        certificates.authorities_pem().matches("BEGIN CERTIFICATE").count()
-    }
-
-    /// Days by a clock that stood still, as that of a machine that sleeps, did not count.
-    #[test]
-    fn a_certificate_is_renewed_after_twenty_days_of_the_wall_clock() {
-        let certificates = start();
-        let authority = certificates.authorities_pem();
-        let mut last = certificates.config();
-        for (day, is_due) in [(0, false), (19, false), (20, true), (20, false), (39, false), (40, true)] {
-            let expected = vec![Renewed::Serving; usize::from(is_due)];
-            assert_eq!(look(&certificates, day), expected, "day {day}");
-            let config = certificates.config();
-            assert_eq!(!Arc::ptr_eq(&last, &config), is_due, "day {day}");
-            last = config;
-        }
-        assert_eq!(certificates.authorities_pem(), authority);
-    }
-
-    #[test]
-    fn an_authority_is_told_of_for_a_day_before_it_signs_in_the_place_of_another() {
-        let certificates = start();
-        let old = certificates.authorities_pem();
-        assert_eq!(look(&certificates, 239), [Renewed::Serving]);
-        assert_eq!(look(&certificates, 240), [Renewed::Successor]);
-        let both = certificates.authorities_pem();
-        assert!(look(&certificates, 240).is_empty());
-        assert_eq!(look(&certificates, 241), [Renewed::Authority]);
-        assert_eq!(format!("{old}{}", certificates.authorities_pem()), both);
-        // Its age counts from when it was made.
-        assert_eq!(look(&certificates, 240 + 239), [Renewed::Serving]);
-        assert_eq!(look(&certificates, 240 + 240), [Renewed::Successor]);
-    }
-
-    /// Its certificates were of the future for everybody else, until it was started again.
-    #[test]
-    fn a_clock_that_is_set_right_leaves_no_certificate_of_another_time() {
-        for (day, is_lost) in [(-400, true), (-2, true), (-1, false), (1, false), (364, true), (4_000, true)]
-        {
-            let certificates = start();
-            let before = certificates.authorities_pem();
-            let expected = vec![Renewed::Everything; usize::from(is_lost)];
-            assert_eq!(look(&certificates, day), expected, "day {day}");
-            assert_eq!(certificates.authorities_pem() != before, is_lost, "day {day}");
-            assert_eq!(authorities(&certificates), 1, "day {day}");
-        }
-        // In the middle of a handover.
-        let certificates = start();
-        assert_eq!(look(&certificates, 240), [Renewed::Serving, Renewed::Successor]);
-        assert_eq!(authorities(&certificates), 2);
-        assert_eq!(look(&certificates, -20), [Renewed::Everything]);
-        assert_eq!(authorities(&certificates), 1);
-        assert!(look(&certificates, -20).is_empty());
-    }
-}
+mod tests;

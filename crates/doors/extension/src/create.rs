@@ -18,14 +18,14 @@ use serde_json::Value;
 use tracing::error;
 
 use crate::authorization::Verdict;
-use crate::body::Decoded;
+use crate::body::{Decoded, WithShare};
 use crate::get::refuse_request;
 use crate::limits::{GENERATED_NAMES_TRIED, REFERENCES_MAX, WARNINGS_MAX};
 use crate::object::Object;
 use crate::options::{FieldValidation, WriteOptions};
 use crate::refusal::{About, FieldError, Refusal};
-use crate::response::json_bytes;
-use crate::shared::{Shared, blocking, refuse_failure};
+use crate::response::{hold, json_bytes};
+use crate::shared::{Shared, refuse_failure};
 use crate::target::ObjectPath;
 use crate::view::View;
 
@@ -34,11 +34,12 @@ pub(crate) async fn create(
     asked: Asked<'_>,
     path: ObjectPath<'_>,
     uri: &Uri,
-    object: Decoded,
+    object: WithShare<Decoded>,
     view: View,
 ) -> Result<Response, Refusal> {
     let options = WriteOptions::parse("CreateOptions", uri)?;
-    let submitted = check_submitted(shared, path, object, options.validation).await?;
+    let checked = check_submitted(shared, path, object, options.validation).await?;
+    let WithShare { value: submitted, share } = checked;
     check_namespace(shared, path, &submitted).await?;
     let about = About { kind: path.kind, name: submitted.name() };
     check_references(shared, asked.requester, about, &submitted.references).await?;
@@ -59,23 +60,23 @@ pub(crate) async fn create(
     let mut response = json_bytes(view.single(&object));
     *response.status_mut() = StatusCode::CREATED;
     add_warnings(&mut response, &submitted.warnings);
-    Ok(response)
+    Ok(hold(response, share))
 }
 
 /// Looks at every field, of which there may be many.
 async fn check_submitted(
     shared: &Shared,
     path: ObjectPath<'_>,
-    object: Decoded,
+    object: WithShare<Decoded>,
     validation: FieldValidation,
-) -> Result<Submitted, Refusal> {
+) -> Result<WithShare<Submitted>, Refusal> {
     let (kind, namespace) = (path.kind, path.namespace.map(str::to_owned));
     let install_namespace = shared.install_namespace().to_owned();
-    blocking(move || {
+    let check = move |object| {
         let path = ObjectPath { kind, namespace: namespace.as_deref(), name: None, details: false };
         Submitted::check(path, object, validation, &install_namespace)
-    })
-    .await
+    };
+    object.make(check).await
 }
 
 /// What is wrong with a request that is carried out all the same.

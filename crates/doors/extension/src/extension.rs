@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::authentication::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, FrontProxy, FrontProxyTrust, ParseTrustError,
@@ -19,7 +19,7 @@ use crate::authentication::{
 use crate::authorization::AccessReviews;
 use crate::certificates::ServingCertificates;
 use crate::discovery::{Documents, Withheld};
-use crate::failure::class_of;
+use crate::failure::{class_of, within};
 use crate::fairness::Shares;
 use crate::limits::{BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::readiness::Readiness;
@@ -63,10 +63,16 @@ impl Classified for ReadTrustError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::ReadConfigMap { .. } => Some(format!(
-                "the platform's account needs the role 'extension-apiserver-authentication-reader' in \
-                 '{AUTHENTICATION_NAMESPACE}'"
-            )),
+            Self::ReadConfigMap { source } => match class_of(source) {
+                ErrorClass::Denied => Some(format!(
+                    "the platform's account needs the role 'extension-apiserver-authentication-reader' in \
+                     '{AUTHENTICATION_NAMESPACE}'"
+                )),
+                ErrorClass::Unavailable { .. } => Some(
+                    "look whether the API server answers, and whether the network leads there".to_owned(),
+                ),
+                _ => None,
+            },
             Self::ParseConfigMap { source } => source.hint(),
         }
     }
@@ -138,8 +144,7 @@ impl Extension {
     pub async fn read_trust(&self) -> Result<(), ReadTrustError> {
         let config_maps: Api<ConfigMap> =
             Api::namespaced(self.shared.client.clone(), AUTHENTICATION_NAMESPACE);
-        let config = config_maps
-            .get(AUTHENTICATION_CONFIG_MAP)
+        let config = within(config_maps.get(AUTHENTICATION_CONFIG_MAP))
             .await
             .map_err(|source| ReadTrustError::ReadConfigMap { source: Box::new(source) })?;
         let trust =
@@ -181,7 +186,12 @@ impl Extension {
         loop {
             ticks.tick().await;
             if let Err(error) = self.read_trust().await {
-                warn!(code = error.code(), chain = %Chain(&error), "the front proxy's authority could not be read");
+                warn!(
+                    code = error.code(),
+                    chain = %Chain(&error),
+                    again_in = ?every,
+                    "the front proxy's authority could not be read: what was read last goes on"
+                );
             }
         }
     }
@@ -193,12 +203,13 @@ impl Extension {
     ) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(every).await;
-            match certificates.keep_current(self.shared.now()) {
-                Ok(renewed) if renewed.is_empty() => {}
-                Ok(renewed) => info!(?renewed, "certificates were renewed"),
-                Err(error) => {
-                    warn!(code = error.code(), chain = %Chain(&error), "certificates were not renewed");
-                }
+            if let Err(error) = certificates.keep_current(self.shared.now()) {
+                warn!(
+                    code = error.code(),
+                    chain = %Chain(&error),
+                    again_in = ?every,
+                    "serving certificates were not renewed: what was there is shown until that is tried again"
+                );
             }
         }
     }

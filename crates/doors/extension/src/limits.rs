@@ -7,8 +7,8 @@ use crate::fairness::Portions;
 /// The API server itself takes no larger body.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 
-/// Memory for bodies, in bytes: of each what is read, and what is made of it. A write of two KiB takes some forty KiB, so
-/// that hundreds of one name go on at once; the largest body that there is fits alone.
+/// Memory for bodies, in bytes: of each what is read, and what is made of it. A write of two KiB, as people make them,
+/// takes no more than 64 KiB, so that hundreds of one name go on at once; the largest body that there is fits alone.
 pub(crate) const BODIES: Portions = Portions { all: 80 << 20, kept: 16 << 20, each: 20 << 20 };
 
 /// A write takes this of it, however small its body.
@@ -73,6 +73,10 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The API server gives up on a request after a minute; so do we, a little earlier, to say why.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// The audit event of a request, of one that was cut too, is written before the answer if the disk takes it until so long
+/// after that: what is left of the minute.
+pub(crate) const EVENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection whose peer answers no ping is closed, and its watches with it.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -142,8 +146,8 @@ pub(crate) const SERVING_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const SERVING_RENEW_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
 pub(crate) const SERVING_LOOK_EVERY: Duration = Duration::from_secs(3600);
 
-/// For so long a new authority stands in the APIServices before it signs. They are written within seconds; an API server
-/// that was away for a night is back.
+/// For so long a new authority stands in all APIServices before it signs: each API server reads them, and one that was
+/// cut off for a night is back.
 pub(crate) const AUTHORITY_TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What we sign is valid from so long before: there are clocks that lag.

@@ -14,14 +14,14 @@ use keelson_protection::requests::{self, Asked, Effect, RequestError};
 use keelson_resources::{FieldPath, Reference, prune_fields, validate_change};
 use serde_json::{Map, Value};
 
-use crate::body::Decoded;
+use crate::body::{Decoded, WithShare};
 use crate::create::{add_warnings, check_references, validate_fields};
 use crate::get::{self, refuse_request};
 use crate::limits::{PATCHES_TRIED, REFERENCES_MAX};
 use crate::object::Object;
 use crate::options::{FieldValidation, Freshness, WriteOptions};
 use crate::refusal::{About, FieldError, Refusal};
-use crate::response::json_bytes;
+use crate::response::{hold, json_bytes};
 use crate::shared::{Shared, refuse_failure};
 use crate::target::ObjectPath;
 use crate::view::View;
@@ -31,30 +31,53 @@ pub(crate) async fn patch(
     asked: Asked<'_>,
     path: ObjectPath<'_>,
     uri: &Uri,
-    patch: Decoded,
+    patch: WithShare<Decoded>,
     view: View,
 ) -> Result<Response, Refusal> {
     let options = WriteOptions::parse("PatchOptions", uri)?;
-    let patch = Patch::parse(patch)?;
+    let mut patch = WithShare { value: Patch::parse(patch.value)?, share: patch.share };
     let effect = if options.dry_run { Effect::DryRun } else { Effect::Apply };
     let about = About { kind: path.kind, name: path.name.unwrap_or_default() };
     let mut tries_left = PATCHES_TRIED;
-    let (stored, warnings) = loop {
+    let (stored, warnings, share) = loop {
         tries_left -= 1;
         let found = get::read(shared, path, Freshness::Latest).await?;
-        let Changed { spec, warnings, references } =
-            patch.apply(path, &found, options.validation, shared.install_namespace())?;
+        let applied = apply(shared, path, patch, found, options.validation).await?;
+        let WithShare { value: Applied { patch: tried, found, changed }, share } = applied;
+        let Changed { spec, warnings, references } = changed;
         check_references(shared, asked.requester, about, &references).await?;
         match requests::change(&shared.platform, asked, path.kind, found, spec, effect).await {
-            Ok(stored) => break (stored, warnings),
-            Err(RequestError::Commit { source: CommitError::Conflict { .. } }) if tries_left > 0 => {}
+            Ok(stored) => break (stored, warnings, share),
+            Err(RequestError::Commit { source: CommitError::Conflict { .. } }) if tries_left > 0 => {
+                patch = WithShare { value: tried, share };
+            }
             Err(error) => return Err(refuse_request(about, &error)),
         }
     };
     let object = Object::parse(path.kind, &stored).map_err(|error| refuse_failure(&error))?;
     let mut response = json_bytes(view.single(&object));
     add_warnings(&mut response, &warnings);
-    Ok(response)
+    Ok(hold(response, share))
+}
+
+/// Merges and looks at every field, of which there may be many.
+async fn apply(
+    shared: &Shared,
+    path: ObjectPath<'_>,
+    patch: WithShare<Patch>,
+    found: Stored,
+    validation: FieldValidation,
+) -> Result<WithShare<Applied>, Refusal> {
+    let [namespace, name] = [path.namespace, path.name].map(|part| part.map(str::to_owned));
+    let kind = path.kind;
+    let install_namespace = shared.install_namespace().to_owned();
+    let apply = move |patch: Patch| {
+        let (namespace, name) = (namespace.as_deref(), name.as_deref());
+        let path = ObjectPath { kind, namespace, name, details: false };
+        let changed = patch.apply(path, &found, validation, &install_namespace)?;
+        Ok(Applied { patch, found, changed })
+    };
+    patch.make(apply).await
 }
 
 /// As many fields as a client is told that he must not change.
@@ -65,6 +88,13 @@ const FIELDS_NAMED_MAX: usize = 32;
 struct Patch {
     fields: Value,
     duplicates: Vec<String>,
+}
+
+/// A patch with the object that it was merged into.
+struct Applied {
+    patch: Patch,
+    found: Stored,
+    changed: Changed,
 }
 
 /// What a patch makes of an object.

@@ -26,10 +26,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 
 use crate::discovery::{GroupVersion, group_versions};
-use crate::failure::class_of;
+use crate::failure::{class_of, within};
 
 use self::claim::{Address, Claim, judge};
-use self::cluster::{absent_is_fine, within};
+use self::cluster::absent_is_fine;
 
 pub use self::guard::{Guard, GuardTimes, RemoveError};
 pub use self::lease::{Holder, LeaseError, LeaseTimes, ServeLease};

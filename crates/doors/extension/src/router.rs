@@ -16,12 +16,15 @@ use keelson_model::names::group;
 use keelson_protection::Requester;
 use keelson_protection::audit::{Outcome, note_request};
 use keelson_protection::requests::Asked;
+use tokio::time::Instant;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
+use tracing::warn;
 
 use crate::accept::choose_representation;
-use crate::body::{Format, receive};
+use crate::body::{Format, WithShare, receive};
 use crate::control_plane::is_namespace_controller;
+use crate::limits::EVENT_TIMEOUT;
 use crate::options::{GetOptions, IncludeObject, ReadOptions};
 use crate::refusal::Refusal;
 use crate::response::{WorthCompressing, hold};
@@ -36,20 +39,13 @@ pub(crate) fn router(shared: Arc<Shared>, patience: Duration) -> Router {
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(WorthCompressing);
     let answer = move |State(shared): State<Arc<Shared>>, request: Request| async move {
-        answer(&shared, request, patience).await
+        route(&shared, request, patience).await.unwrap_or_else(Refusal::into_response)
     };
     Router::new().fallback(answer).with_state(shared).layer(compression)
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request, patience: Duration) -> Response {
-    match tokio::time::timeout(patience, route(shared, request)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(refusal)) => refusal.into_response(),
-        Err(_) => Refusal::timed_out().into_response(),
-    }
-}
-
-async fn route(shared: &Arc<Shared>, request: Request) -> Result<Response, Refusal> {
+async fn route(shared: &Arc<Shared>, request: Request, patience: Duration) -> Result<Response, Refusal> {
+    let told_until = Instant::now() + patience + EVENT_TIMEOUT;
     let (parts, body) = request.into_parts();
     let requester = parts.extensions.get::<Requester>();
     let target = match Target::parse(&parts.uri) {
@@ -74,18 +70,20 @@ async fn route(shared: &Arc<Shared>, request: Request) -> Result<Response, Refus
     let operation = match path.operation(&parts.method) {
         Ok(operation) => operation,
         Err(refusal) => {
-            tell(shared, asked, verb_of(&parts.method), path, Some(&refusal)).await;
+            tell(shared, asked, verb_of(&parts.method), path, Some(&refusal), told_until).await;
             return Err(refusal);
         }
     };
     // What comes with a read says nothing, and would take room on its connection while the read waits for its turn.
     let body = if operation.is_write() { body } else { Body::empty() };
-    let result = handle(shared, &parts, body, asked, path, operation).await;
+    // What is told of a request is not cut with it.
+    let handled = tokio::time::timeout(patience, handle(shared, &parts, body, asked, path, operation)).await;
+    let result = handled.unwrap_or_else(|_| Err(Refusal::timed_out()));
     // What was carried out is told from the journal.
     let is_told = if operation.is_write() { result.is_err() } else { path.kind.group == group::VAULT };
     if is_told {
         let refusal = result.as_ref().err();
-        tell(shared, asked, operation.as_str(), path, refusal).await;
+        tell(shared, asked, operation.as_str(), path, refusal, told_until).await;
     }
     result
 }
@@ -105,19 +103,24 @@ fn verb_of(method: &Method) -> &'static str {
     }
 }
 
+/// Returns when the event is written. A disk that takes it only after `until` gets it after the answer.
 async fn tell(
     shared: &Shared,
     asked: Asked<'_>,
     verb: &'static str,
     path: ObjectPath<'_>,
     refusal: Option<&Refusal>,
+    until: Instant,
 ) {
     let outcome = match refusal {
         Some(refusal) => Outcome { code: refusal.code().as_u16(), reason: refusal.reason() },
         None => Outcome { code: StatusCode::OK.as_u16(), reason: "" },
     };
     let object = (path.kind, path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
-    note_request(&shared.platform, asked, verb, object, outcome).await;
+    let noting = note_request(&shared.platform, asked, verb, object, outcome);
+    if tokio::time::timeout_at(until, noting).await.is_err() {
+        warn!(verb, kind = path.kind.kind, "a request is answered before its audit event is written");
+    }
 }
 
 fn publish(shared: &Shared, published: Published<'_>, headers: &HeaderMap) -> Result<Response, Refusal> {
@@ -187,22 +190,20 @@ async fn handle(
         Operation::DeleteCollection if holds_nothing => Ok(delete::success(path.kind, None)),
         Operation::Create => {
             let format = Format::of_object(headers)?;
-            let (object, share) = received.await?.decode(format).await?;
-            let view = view(IncludeObject::Metadata);
-            create::create(shared, asked, path, uri, object, view).await.map(|created| hold(created, share))
+            let object = received.await?.decode(format).await?;
+            create::create(shared, asked, path, uri, object, view(IncludeObject::Metadata)).await
         }
         Operation::Patch => {
             let format = Format::of_patch(headers)?;
-            let (patch, share) = received.await?.decode(format).await?;
-            let view = view(IncludeObject::Metadata);
-            patch::patch(shared, asked, path, uri, patch, view).await.map(|patched| hold(patched, share))
+            let patch = received.await?.decode(format).await?;
+            patch::patch(shared, asked, path, uri, patch, view(IncludeObject::Metadata)).await
         }
         Operation::Delete => {
-            let (options, share) = received.await?.decode_any(headers).await?;
+            let WithShare { value: options, share } = received.await?.decode_any(headers).await?;
             delete::delete(shared, asked, path, uri, options).await.map(|deleted| hold(deleted, share))
         }
         Operation::DeleteCollection => {
-            let (options, share) = received.await?.decode_any(headers).await?;
+            let WithShare { value: options, share } = received.await?.decode_any(headers).await?;
             let deleted = delete::delete_collection(shared, asked, extent, uri, options).await;
             deleted.map(|deleted| hold(deleted, share))
         }

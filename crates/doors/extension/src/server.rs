@@ -40,7 +40,7 @@ pub(crate) struct Bounds {
     pub(crate) strangers: usize,
     pub(crate) first_request: Duration,
     pub(crate) stranger_life: Duration,
-    /// From a request to its answer.
+    /// From a request to its outcome. What the trail is told of it has a time of its own.
     pub(crate) request: Duration,
 }
 

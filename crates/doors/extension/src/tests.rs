@@ -7,7 +7,7 @@ mod creates;
 mod deletes;
 mod details;
 mod documents;
-mod harness;
+pub(crate) mod harness;
 mod patches;
 mod reads;
 mod rotation;

@@ -35,10 +35,10 @@ pub(crate) fn standing(
     let process = u64::from_le_bytes(keelson_crypto::random_bytes());
     let me = Holder { instance: platform.instance().to_string(), process: format!("{process:016x}") };
     let (namespace, clock) = (registration.namespace.clone(), Arc::clone(platform.clock()));
-    let lease = ServeLease::new(client.clone(), &namespace, me, LeaseTimes::USUAL, clock);
+    let lease = ServeLease::new(client.clone(), &namespace, me, LeaseTimes::USUAL, Arc::clone(&clock));
     let answers = groups_that_answer(Arc::clone(platform));
     let telling = Arc::clone(platform);
-    Standing::new(client, registration, certificates, lease, answers, StandingTimes::USUAL)
+    Standing::new(client, registration, certificates, lease, answers, StandingTimes::USUAL, clock)
         .withholding(withheld)
         .telling_taken(Arc::new(move |taken| telling.note_taken_apis(taken)))
 }

@@ -203,6 +203,28 @@ mod tests {
         );
     }
 
+    /// Roles of users, and the binding of one, stayed behind.
+    #[test]
+    fn what_does_not_go_with_the_install_namespace_is_named_where_its_removal_is_described() {
+        let page = include_str!("../../../../docs/operations/api.md");
+        let (_, section) = page.split_once("## Remove the platform").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let deletions: Vec<_> =
+            section.lines().filter_map(|line| line.strip_prefix("kubectl delete ")).collect();
+        for (file, object) in roles("k10", "kasten-io") {
+            if object["metadata"]["namespace"] == "kasten-io" {
+                continue;
+            }
+            let kind = object["kind"].as_str().unwrap().to_ascii_lowercase();
+            let is_named = |deletion: &&str| {
+                let (kinds, names) = deletion.split_once(' ').unwrap();
+                kinds.split(',').any(|found| found == kind)
+                    && names.split(' ').any(|found| object["metadata"]["name"] == found)
+            };
+            assert!(deletions.iter().any(is_named), "{file}");
+        }
+    }
+
     #[test]
     fn a_basic_user_may_cancel_and_restore_but_reads_no_profile() {
         let (_, basic) = roles("k10", "kasten-io").swap_remove(1);

@@ -136,9 +136,13 @@ impl Inventory {
         ControlFlow::Continue(())
     }
 
-    /// Adds what another one has.
-    pub(crate) fn merge(&mut self, other: Self) {
+    /// Adds the list of one more kind, or says that there is no room for any. One without objects fits always.
+    pub(crate) fn merge(&mut self, other: Self) -> ControlFlow<()> {
         let Self { objects, by_kind: _, mounts, gaps, has_more_gaps } = other;
+        if self.is_full() && !objects.is_empty() {
+            self.note_gap(None, "not all kinds were looked at");
+            return ControlFlow::Break(());
+        }
         for object in objects {
             if self.add(object).is_break() {
                 break;
@@ -151,6 +155,7 @@ impl Inventory {
             self.note_gap(resource, why);
         }
         self.has_more_gaps |= has_more_gaps;
+        ControlFlow::Continue(())
     }
 
     /// Notes which claims a pod mounts, if it is a pod and has not run to its end.
@@ -188,7 +193,7 @@ impl Inventory {
     }
 
     /// Whether nothing more is listed.
-    pub(crate) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.objects.len() >= INVENTORY_OBJECTS_MAX
     }
 
@@ -263,6 +268,39 @@ mod tests {
         let (objects, gaps) = inventory.into_parts();
         assert_eq!((objects.len(), gaps.len()), (INVENTORY_OBJECTS_MAX, GAPS_MAX + 1));
         assert_eq!(gaps[GAPS_MAX].why, "more is missing than is told here");
+    }
+
+    /// It was said of what fits exactly that kinds were left out, though those that followed had no objects.
+    #[test]
+    fn kinds_are_left_out_only_where_objects_are() {
+        let list = |kind_number: usize, count: usize| {
+            let custom = kind("example.com/v1", "Thing", &format!("things{kind_number}"));
+            let mut list = Inventory::default();
+            for number in 0..count {
+                list.add_captured(&captured(&custom, &number.to_string(), json!({})));
+            }
+            list
+        };
+        let whole_kinds = INVENTORY_OBJECTS_MAX / KIND_OBJECTS_MAX - 1;
+        let check = |last: [usize; 2], told: &[&str]| {
+            let mut inventory = Inventory::default();
+            let counts = std::iter::repeat_n(KIND_OBJECTS_MAX, whole_kinds).chain(last).chain([0]);
+            for (number, count) in counts.enumerate() {
+                if inventory.merge(list(number, count)).is_break() {
+                    break;
+                }
+            }
+            let (objects, gaps) = inventory.into_parts();
+            let wanted = whole_kinds * KIND_OBJECTS_MAX + last.iter().sum::<usize>();
+            assert_eq!(objects.len(), wanted.min(INVENTORY_OBJECTS_MAX), "{last:?}");
+            let gaps: Vec<_> = gaps.iter().map(|gap| gap.why.as_str()).collect();
+            assert_eq!(gaps, told, "{last:?}");
+        };
+        check([KIND_OBJECTS_MAX - 1, 0], &[]);
+        check([KIND_OBJECTS_MAX, 0], &[]);
+        check([KIND_OBJECTS_MAX - 1, 1], &[]);
+        check([KIND_OBJECTS_MAX, 1], &["not all kinds were looked at"]);
+        check([KIND_OBJECTS_MAX - 1, 2], &["only 5000 objects are listed"]);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) async fn survey(
     let mut repositories = Vec::new();
     for (application, root) in &roots {
         if let Some(repository) = opener.open(location, root).await? {
-            let outcomes = live_outcomes(&repository).await?;
+            let outcomes = fetch_outcomes(&repository).await?.live;
             repositories.push(ExportRepository {
                 application: application.clone(),
                 root: root.clone(),
@@ -217,13 +217,22 @@ pub(crate) fn unless_unread(
     }
 }
 
-pub(crate) async fn live_outcomes(repository: &Repository<Open>) -> Result<Vec<SessionId>, RecoveryError> {
+/// What a repository says of its outcomes.
+pub(crate) struct Outcomes {
+    /// Not retired, of any result.
+    pub live: Vec<SessionId>,
+    /// Stated to be retired, whether they still lie there or not.
+    pub retired: HashSet<SessionId>,
+}
+
+pub(crate) async fn fetch_outcomes(repository: &Repository<Open>) -> Result<Outcomes, RecoveryError> {
     let retired = repository.list_retired().await.map_err(|source| RecoveryError::ListRetired { source })?;
     let retired: HashSet<_> = retired.into_iter().map(|retirement| retirement.outcome).collect();
     let folder = repository.root().clone();
     let outcomes = repository.list_outcomes().await;
     let outcomes = outcomes.map_err(|source| RecoveryError::List { folder, source })?;
-    Ok(outcomes.into_iter().filter(|outcome| !retired.contains(outcome)).collect())
+    let live = outcomes.into_iter().filter(|outcome| !retired.contains(outcome)).collect();
+    Ok(Outcomes { live, retired })
 }
 
 /// The lineage whose claims these keys open; a new one where no claim is left.

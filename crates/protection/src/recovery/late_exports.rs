@@ -28,7 +28,7 @@ use crate::namespaces::{self, NamespaceId};
 use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::exports::{
-    ExportRepository, list_roots, live_outcomes, point_of, unless_out_of_reach, unless_unread,
+    ExportRepository, fetch_outcomes, list_roots, point_of, unless_out_of_reach, unless_unread,
 };
 use crate::recovery::state::{self, LateExports};
 use crate::recovery::{RecoveryError, is_unfinished};
@@ -172,7 +172,7 @@ async fn open(
             return Ok(None);
         }
     };
-    let outcomes = live_outcomes(&repository).await?;
+    let outcomes = fetch_outcomes(&repository).await?.live;
     Ok(Some(ExportRepository {
         application: application.to_owned(),
         root: root.clone(),

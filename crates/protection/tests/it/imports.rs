@@ -1,25 +1,26 @@
-//! Imports: two clusters and one share. The one exports by a policy, the other imports by the receive string.
+//! Imports: two clusters and one share. The one exports by a policy, the other imports by the receive string. What is
+//! granted with the string, `imports/grants.rs`; where the location is there twice, or has moved, `imports/places.rs`.
+
+mod grants;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::names::{CLUSTER_SCOPE, label};
-use keelson_model::recovery::DrMode;
 use keelson_model::{Revision, SessionId};
-use keelson_protection::recovery::enable::enable;
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
-use keelson_protection::{Record, Requester, maintenance};
+use keelson_protection::{Record, Requester};
 use keelson_store::OBJECT_BYTES_MAX;
 use keelson_testkit::eventually;
 use keelson_workload::Kind;
 use serde_json::{Value, json};
 
 use crate::fixture::{World, copy, files, user};
-use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile, set_passphrase};
+use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile};
 
 const EXPORTING: &str = "nightly";
 const IMPORTING: &str = "theirs";
@@ -515,49 +516,6 @@ async fn what_an_import_took_in_before_it_failed_is_restored_by_the_next() -> Re
     target.end().await
 }
 
-/// The string of a deleted policy had leaked, and opened what another policy of its name selected later.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_is_made_anew_grants_anew_and_one_that_was_recovered_goes_on() -> Result<()> {
-    let source = furnish(World::start().await?).await?;
-    make_valid(&source.platform, &config("Policy", "policies"), &policy()).await?;
-    source.apply_policy(&exporting(EXPORTING, &[SHOP])).await?;
-    run(&source, "first", EXPORTING).await?;
-    let leaked = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
-    run(&source, "second", EXPORTING).await?;
-    assert_eq!(receive_string(&source, "RunAction", (NAMESPACE, "second")).await?, leaked);
-
-    let kind = config("Policy", "policies");
-    source.platform.cluster().delete_object(&kind, Some(NAMESPACE), EXPORTING).await?;
-    let row = RowKey::new(RowKind::new("policies.config.kio.kasten.io"), NAMESPACE, EXPORTING);
-    eventually("the mirror has seen that", async || {
-        Ok(source.platform.catalog()?.read(&row)?.is_none().then_some(()))
-    })
-    .await?;
-    source.apply_policy(&exporting(EXPORTING, &[BANK])).await?;
-    run(&source, "third", EXPORTING).await?;
-    let anew = receive_string(&source, "RunAction", (NAMESPACE, "third")).await?;
-    assert_ne!(anew, leaked);
-    let granted = files(&grants_of(&source, &source))?;
-    let of = |application: &str| {
-        let parts = granted.iter().map(|path| path.split('/').collect::<Vec<_>>());
-        let of_it = parts.filter(|parts| parts[1] == application).map(|parts| parts[0].to_owned());
-        of_it.collect::<BTreeSet<_>>()
-    };
-    assert!(of(SHOP).len() == 1 && of(BANK).len() == 1 && of(SHOP) != of(BANK), "{granted:?}");
-
-    source.wait_until_shipped().await?;
-    let lost = source.platform.cluster_id().clone();
-    let mut source = source.lose_cluster().await?;
-    source.serve();
-    source.namespace(BANK).await?;
-    make_valid(&source.platform, &config("Profile", "profiles"), &profile()).await?;
-    source.recover(&lost).await?;
-    source.apply_policy(&exporting(EXPORTING, &[BANK])).await?;
-    run(&source, "fourth", EXPORTING).await?;
-    assert_eq!(receive_string(&source, "RunAction", (NAMESPACE, "fourth")).await?, anew);
-    source.end().await
-}
-
 /// Whoever administers the one cluster would have become an administrator of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_of_no_application_is_restored_by_hand_only_and_goes_when_its_source_retires_it() -> Result<()>
@@ -601,105 +559,6 @@ async fn what_is_of_no_application_is_restored_by_hand_only_and_goes_when_its_so
     run(&target, "two", IMPORTING).await?;
     assert_eq!(applications(&target)?, [SHOP]);
     assert!(target.list("ClusterRestorePoint")?.is_empty(), "its point led nowhere");
-    source.end().await?;
-    target.end().await
-}
-
-/// A copy of the location that lags behind said of what was newer that it was gone, also of what somebody had deleted.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_import_from_a_copy_that_lags_behind_removes_nothing_and_brings_nothing_back() -> Result<()> {
-    let target = raise_target().await?;
-    let source = raise_source(&target).await?;
-    run(&source, "first", EXPORTING).await?;
-    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
-    copy(&target.share.path().join("k10"), &target.share.path().join("lagging/k10"))?;
-    run(&source, "second", EXPORTING).await?;
-    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
-    run(&target, "one", IMPORTING).await?;
-    assert_eq!(applications(&target)?, [BANK, BANK, SHOP, SHOP]);
-    for (_, content) in imported(&target)?.into_iter().filter(|(application, _)| application == BANK) {
-        target.delete("RestorePointContent", ("", &content.name)).await?;
-    }
-    eventually("they are gone", async || Ok((applications(&target)? == [SHOP, SHOP]).then_some(()))).await?;
-    let policy = importing_from(&target, "copied", "lagging", &whole).await?;
-    target.apply_policy(&policy).await?;
-    for (name, policy) in [("two", "copied"), ("three", IMPORTING)] {
-        run(&target, name, policy).await?;
-        assert_eq!(applications(&target)?, [SHOP, SHOP], "{policy}");
-    }
-    source.end().await?;
-    target.end().await
-}
-
-/// The location was moved, as a whole, and the profile with it: the contents led nowhere, and were not taken in anew.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_imported_is_read_where_its_location_was_moved_to() -> Result<()> {
-    let target = raise_target().await?;
-    let source = raise_source(&target).await?;
-    run(&source, "first", EXPORTING).await?;
-    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
-    source.end().await?;
-    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
-    run(&target, "one", IMPORTING).await?;
-    let before = imported(&target)?;
-    assert_eq!(before.len(), 2);
-
-    let share = target.share.path();
-    fs::create_dir(share.join("moved"))?;
-    fs::rename(share.join("k10"), share.join("moved/k10"))?;
-    let mut moved = profile();
-    moved["spec"]["locationSpec"]["fileStore"]["path"] = json!("moved");
-    make_valid(&target.platform, &config("Profile", "profiles"), &moved).await?;
-    run(&target, "two", IMPORTING).await?;
-    let after = imported(&target)?;
-    let names =
-        |contents: &[(String, Record)]| contents.iter().map(|it| it.1.name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&after), names(&before), "nothing was taken in twice, and nothing is gone");
-    for (index, (_, content)) in after.into_iter().enumerate() {
-        let name = format!("look-{index}");
-        let subject = json!({ "subject": { "kind": "RestorePointContent", "name": content.name } });
-        target.create("ValidateAction", (NAMESPACE, &name), subject).await?;
-        target.completed("ValidateAction", (NAMESPACE, &name)).await?;
-    }
-    target.end().await
-}
-
-/// What an owner retires and rewrites after that is sealed under a new key, whether anything is exported or not.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_imported_is_read_on_after_the_passphrase_of_its_source_has_changed() -> Result<()> {
-    let target = raise_target().await?;
-    let source = raise_source(&target).await?;
-    enable(&source.platform, "vault", DrMode::Legacy).await?;
-    run(&source, "first", EXPORTING).await?;
-    run(&source, "second", EXPORTING).await?;
-    let whole = receive_string(&source, "RunAction", (NAMESPACE, "first")).await?;
-    target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
-    run(&target, "one", IMPORTING).await?;
-    set_passphrase(source.platform.cluster(), "another one that is long enough").await?;
-    enable(&source.platform, "vault", DrMode::Legacy).await?;
-    let granted = files(&grants_of(&source, &target))?;
-    assert_eq!(granted.iter().filter(|path| path.ends_with("/2")).count(), 2, "{granted:?}");
-
-    retire_export(&source, SHOP, EXPORTING).await?;
-    eventually("a pass is due", async || Ok(maintenance::passes(&source.platform))).await?;
-    for (count, hours) in [(1, 3), (2, 25)] {
-        source.clock.advance(Duration::from_secs(hours * 3600));
-        eventually("maintenance has passed", async || {
-            let passes = maintenance::passes(&source.platform);
-            Ok(passes.filter(|passes| passes.count >= count).map(drop))
-        })
-        .await?;
-    }
-    let status = run(&target, "two", IMPORTING).await?;
-    assert_eq!(applications(&target)?, [BANK, BANK, SHOP]);
-    let told = status["exceptions"].to_string();
-    assert!(told.contains("its source has retired") && !told.contains("passed over"), "{told}");
-    for (index, (_, content)) in imported(&target)?.into_iter().enumerate() {
-        let (name, kind) = (format!("look-{index}"), "RestorePointContent");
-        let subject = json!({ "subject": { "kind": kind, "name": content.name } });
-        target.create("ValidateAction", (NAMESPACE, &name), subject).await?;
-        target.completed("ValidateAction", (NAMESPACE, &name)).await?;
-    }
     source.end().await?;
     target.end().await
 }

@@ -42,8 +42,8 @@ fn of_application(application: &str) -> impl Fn(&Record) -> bool {
     move |record| record.body.status["appName"] == application
 }
 
-fn policy() -> Value {
-    json!({ "kind": "Policy", "name": POLICY, "namespace": NAMESPACE })
+fn policy(name: &str) -> Value {
+    json!({ "kind": "Policy", "name": name, "namespace": NAMESPACE })
 }
 
 async fn upgrade(world: &World, name: &str, subject: Value) -> Result<Record> {
@@ -72,18 +72,23 @@ async fn exported() -> Result<World> {
         world.namespace(application).await?;
     }
     world.export(SHOP, "by-hand", json!({})).await?;
+    export_by_policy(&world, POLICY, &[WIKI]).await?;
+    Ok(world)
+}
+
+async fn export_by_policy(world: &World, policy: &str, applications: &[&str]) -> Result<()> {
     let profile = json!({ "name": "vault", "namespace": NAMESPACE });
-    let names = json!({ "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [WIKI] });
+    let names = json!({ "key": "k10.kasten.io/appNamespace", "operator": "In", "values": applications });
     let spec = json!({
         "frequency": "@onDemand",
         "selector": { "matchExpressions": [names] },
         "actions": [{ "action": "backup" }, { "action": "export", "exportParameters": {
             "frequency": "@onDemand", "profile": profile, "exportData": { "enabled": true } } }],
     });
-    world.apply_policy(&plain_policy(POLICY, &spec)).await?;
-    let status = world.run_policy("run", POLICY).await?;
+    world.apply_policy(&plain_policy(policy, &spec)).await?;
+    let status = world.run_policy(&format!("run-{policy}"), policy).await?;
     ensure!(status["state"] == "Complete", "{status}");
-    Ok(world)
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +100,7 @@ async fn an_upgrade_lets_exports_open_with_the_passphrase_again() -> Result<()> 
         ensure!(!opens(&world, application).await?, "'{application}' has lost it");
     }
 
-    let done = upgrade(&world, "of-policy", policy()).await?.body.status;
+    let done = upgrade(&world, "of-policy", policy(POLICY)).await?.body.status;
     ensure!((&done["state"], &done["upgradedRepositories"]) == (&json!("Complete"), &json!(1)), "{done}");
     ensure!(opens(&world, WIKI).await? && !opens(&world, SHOP).await?, "the policy exported '{WIKI}' alone");
     let subject = repository(&world, of_application(SHOP)).await?;
@@ -104,6 +109,21 @@ async fn an_upgrade_lets_exports_open_with_the_passphrase_again() -> Result<()> 
         ensure!(done["state"] == "Complete", "{done}");
         ensure!(opens(&world, SHOP).await?);
     }
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_is_refused_one_repository_mends_the_others_and_names_it() -> Result<()> {
+    let world = exported().await?;
+    export_by_policy(&world, "both", &[SHOP, WIKI]).await?;
+    std::fs::rename(folder(&world, WIKI)?, world.share.path().join("aside"))?;
+    lose_slots(&world, SHOP)?;
+    ensure!(!opens(&world, SHOP).await?, "'{SHOP}' has lost its slots");
+
+    refused(&world, "partly", policy("both"), "1 of 2 repositories were upgraded, the others not: ").await?;
+    ensure!(opens(&world, SHOP).await?, "'{SHOP}' is upgraded whatever became of '{WIKI}'");
+    let message = format!("exports/{WIKI}");
+    refused(&world, "again", policy("both"), &message).await?;
     world.end().await
 }
 
@@ -128,10 +148,13 @@ async fn an_upgrade_that_finds_nothing_to_upgrade_says_what_it_looked_for() -> R
         "frequency": "@onDemand", "selector": { "matchLabels": { "app": "none" } }, "actions": [{ "action": "backup" }],
     });
     world.apply_policy(&plain_policy("other", &spec)).await?;
-    let other = json!({ "kind": "Policy", "name": "other", "namespace": NAMESPACE });
-    refused(&world, "nothing", other, "no export of policy 'other' lies where profile 'vault' leads to")
-        .await?;
-    let none = json!({ "kind": "Policy", "name": "none", "namespace": NAMESPACE });
-    refused(&world, "no-policy", none, "there is no policy 'none'").await?;
+    refused(
+        &world,
+        "nothing",
+        policy("other"),
+        "no export of policy 'other' lies where profile 'vault' leads to",
+    )
+    .await?;
+    refused(&world, "no-policy", policy("none"), "there is no policy 'none'").await?;
     world.end().await
 }

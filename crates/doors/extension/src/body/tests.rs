@@ -1,27 +1,15 @@
 //! What is taken of bodies, what is made of them, and what is refused.
 
 use http::HeaderValue;
-use keelson_protection::User;
 use serde_json::json;
 
 use super::*;
+use crate::fairness::Portions;
 use crate::limits::BODIES;
+use crate::tests::harness::{alice, user};
 
 fn headers(content_type: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
-}
-
-fn user(name: &str) -> Requester {
-    Requester::User(User {
-        name: name.to_owned(),
-        uid: String::new(),
-        groups: Vec::new(),
-        extra: std::collections::BTreeMap::new(),
-    })
-}
-
-fn alice() -> Requester {
-    user("alice")
 }
 
 fn code(refused: Result<impl fmt::Debug, Refusal>) -> u16 {
@@ -90,10 +78,10 @@ fn a_body_for_which_there_is_no_memory_is_refused_and_asked_for_again() {
 async fn a_body_is_read_if_there_is_memory_for_what_it_says() {
     let shares = Shares::new(BODIES);
     let received = receive(&shares, &alice(), Body::from("{}")).await.unwrap();
-    let (decoded, share) = received.decode(Format::Json).await.unwrap();
-    assert_eq!(decoded.value, json!({}));
+    let decoded = received.decode(Format::Json).await.unwrap();
+    assert_eq!(decoded.value.value, json!({}));
     let nothing = receive(&shares, &alice(), Body::empty()).await.unwrap();
-    assert_eq!(nothing.decode_any(&headers("text/plain")).await.unwrap().0, None);
+    assert_eq!(nothing.decode_any(&headers("text/plain")).await.unwrap().value, None);
     let large = Body::from(vec![b'x'; BODY_BYTES_MAX + 1]);
     assert_eq!(code(receive(&shares, &alice(), large).await.map(|_| ())), 413);
     let unstated = || {
@@ -104,7 +92,28 @@ async fn a_body_is_read_if_there_is_memory_for_what_it_says() {
     let held: Vec<_> = std::iter::from_fn(|| shares.take_many(&alice(), BODY_BYTES_MAX)).collect();
     assert_eq!(code(receive(&shares, &alice(), unstated()).await.map(|_| ())), 429, "it is large");
     assert!(receive(&shares, &alice(), Body::from("{}")).await.is_ok(), "{} are held", held.len());
-    drop(share);
+    drop(decoded);
+}
+
+/// The share went with the request, and others were let in while the memory was still held.
+#[tokio::test]
+async fn what_goes_on_with_a_body_after_its_request_was_cut_holds_its_share() {
+    let shares = Shares::new(Portions { all: 2, kept: 1, each: 1 });
+    let body = WithShare { value: (), share: shares.take(&alice()).unwrap() };
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel();
+    let making = body.make(move |()| {
+        begin.send(()).expect("somebody waits");
+        ended.recv().expect("an end");
+        Ok(())
+    });
+    tokio::select! {
+        _ = making => panic!("it cannot be done"),
+        begun = begun => begun.unwrap(),
+    }
+    assert!(shares.take(&alice()).is_none(), "its request is cut, it goes on");
+    end.send(()).unwrap();
+    assert!(shares.take_within(&alice(), BODY_TIMEOUT).await.is_some(), "it is done");
 }
 
 #[test]

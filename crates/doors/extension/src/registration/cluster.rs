@@ -1,7 +1,6 @@
 //! What the cluster says of our namespace and of the APIServices with our names. Reads, and decides nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -16,9 +15,7 @@ use tracing::debug;
 
 use super::RegisterError;
 use super::claim::{Address, Claim, address_of, judge};
-
-/// An API server that does not answer is away; a connection that was cut off would wait for hours.
-const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+use crate::failure::within;
 
 /// A list brings one event for each APIService of the cluster.
 pub(super) const EVENTS_TOGETHER_MAX: usize = 1_024;
@@ -29,11 +26,6 @@ pub(super) enum Home {
     Stays,
     /// It terminates, or is gone already.
     Leaves,
-}
-
-pub(super) async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-    let answer = tokio::time::timeout(REQUEST_WITHIN, request).await;
-    answer.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
 }
 
 pub(super) async fn read_home(client: &Client, name: &str) -> Result<Home, RegisterError> {

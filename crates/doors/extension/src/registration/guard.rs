@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::claim::{Address, Claim, is_in, judge};
-use super::cluster::{self, EVENTS_TOGETHER_MAX, Home, absent_is_fine, within};
+use super::cluster::{self, EVENTS_TOGETHER_MAX, Home, absent_is_fine};
 use super::lease::{LeaseError, holder_of, version_of};
 use super::told::Told;
 use super::{RegisterError, delete_api_service, delete_service, remove_api_services};
+use crate::failure::within;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardTimes {

@@ -17,8 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::cluster::within;
-use crate::failure::class_of;
+use crate::failure::{class_of, within};
 
 /// How often the Lease is renewed, and after how long without a change another may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

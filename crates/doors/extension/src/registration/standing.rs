@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use keelson_model::{Chain, Classified, ErrorClass};
+use keelson_model::{Chain, Classified, Clock, ErrorClass};
 use keelson_protection::{Platform, TakenApi};
 use kube::Client;
 use tokio::sync::watch;
@@ -92,6 +92,16 @@ struct Registrar {
     times: StandingTimes,
     told: Told,
     tell_taken: TellTaken,
+    clock: Arc<dyn Clock>,
+}
+
+/// Whether who comes by a group is told of the authorities that a pass found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bundle {
+    /// Its APIService names them, or does not lead to us: one that comes to do so names those of then.
+    Settled,
+    /// That is for another pass to find out.
+    Open,
 }
 
 impl Standing {
@@ -102,6 +112,7 @@ impl Standing {
         lease: ServeLease,
         answers: Answers,
         times: StandingTimes,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let registrar = Registrar {
             client,
@@ -113,6 +124,7 @@ impl Standing {
             times,
             told: Told::default(),
             tell_taken: Arc::new(|_| ()),
+            clock,
         };
         Self { lease, registrar }
     }
@@ -178,11 +190,13 @@ impl Registrar {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = interval(self.times.look_every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut authorities = self.certificates.subscribe();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Some(_) = changes.next() => {}
                 Ok(()) = held.changed() => {}
+                Ok(()) = authorities.changed() => {}
                 _ = looks.tick() => {
                     let now = self.absences.look(Instant::now(), &self.answers, &self.times);
                     if std::mem::replace(&mut presence, now.clone()) == now {
@@ -212,17 +226,22 @@ impl Registrar {
         self.withhold(presence);
         let mut found = cluster::find_api_services(&self.client).await?;
         self.registration.apply_service(&self.client).await?;
-        let mut taken = BTreeMap::new();
+        let authorities = self.certificates.authorities_pem();
+        let (mut taken, mut are_told) = (BTreeMap::new(), true);
         for version in group_versions() {
             let name = api_service_name(version);
             let presence = presence.get(&version).copied().unwrap_or(Presence::There);
             let found = found.remove(&name);
-            let result = self.pass_group(version, presence, found.as_ref()).await;
+            let result = self.pass_group(version, presence, found.as_ref(), &authorities).await;
+            are_told &= is_told(&result);
             if let Err(RegisterError::ForeignApiService { name, by }) = &result {
                 let uid = found.and_then(|found| found.metadata.uid).unwrap_or_default();
                 taken.insert(name.clone(), TakenApi { uid, by: by.clone() });
             }
-            self.tell(&name, &result);
+            self.tell(&name, &result.map(drop));
+        }
+        if are_told {
+            self.certificates.note_told(&authorities, self.clock.now());
         }
         (self.tell_taken)(taken);
         for (name, leftover) in found {
@@ -248,7 +267,8 @@ impl Registrar {
         version: GroupVersion,
         presence: Presence,
         found: Option<&APIService>,
-    ) -> Result<(), RegisterError> {
+        authorities: &str,
+    ) -> Result<Bundle, RegisterError> {
         let claim = match found {
             Some(found) => Some(self.claim(found).await?),
             None => None,
@@ -256,37 +276,42 @@ impl Registrar {
         let name = api_service_name(version);
         match (claim, presence) {
             (Some(Claim::Foreign { by }), _) => Err(RegisterError::ForeignApiService { name, by }),
-            (Some(Claim::Undecided), _)
-            | (None, Presence::AwayForAMoment | Presence::Withheld | Presence::AwayForLong)
-            | (Some(Claim::Leftover), Presence::AwayForAMoment) => Ok(()),
-            (Some(Claim::Ours), Presence::AwayForLong)
-            | (Some(Claim::Leftover), Presence::Withheld | Presence::AwayForLong) => {
+            (None, Presence::AwayForAMoment | Presence::Withheld | Presence::AwayForLong)
+            | (Some(Claim::Undecided), _)
+            | (Some(Claim::Leftover), Presence::AwayForAMoment) => Ok(Bundle::Settled),
+            (Some(claim @ Claim::Ours), Presence::AwayForLong)
+            | (Some(claim @ Claim::Leftover), Presence::Withheld | Presence::AwayForLong) => {
                 warn!(name, "a group is taken off the cluster until its data can be read again");
-                self.delete(found).await
+                let deleted = self.delete(found).await?;
+                Ok(if claim == Claim::Ours { deleted } else { Bundle::Settled })
             }
             (Some(Claim::Ours), Presence::Withheld) => {
-                self.apply(version, Resources::Withheld).await?;
+                self.apply(version, authorities, Resources::Withheld).await?;
                 if self.absences.note_withheld(version, Instant::now()) {
                     warn!(name, "the data of a group is away: discovery lists no resources of it");
                 }
-                Ok(())
+                Ok(Bundle::Settled)
             }
             (claim @ (None | Some(Claim::Ours | Claim::Leftover)), Presence::There)
             | (claim @ Some(Claim::Ours), Presence::AwayForAMoment) => {
-                self.apply(version, Resources::Listed).await?;
+                self.apply(version, authorities, Resources::Listed).await?;
                 match claim {
                     None => info!(name, "a group was registered"),
                     Some(Claim::Leftover) => info!(name, "what another installation left was taken over"),
                     Some(_) => {}
                 }
-                Ok(())
+                Ok(Bundle::Settled)
             }
         }
     }
 
-    async fn apply(&self, version: GroupVersion, resources: Resources) -> Result<(), RegisterError> {
-        let pem = self.certificates.authorities_pem();
-        self.registration.apply_api_service(&self.client, version, &pem, resources).await
+    async fn apply(
+        &self,
+        version: GroupVersion,
+        authorities: &str,
+        resources: Resources,
+    ) -> Result<(), RegisterError> {
+        self.registration.apply_api_service(&self.client, version, authorities, resources).await
     }
 
     /// One group with a name of ours that this version does not serve.
@@ -295,7 +320,7 @@ impl Registrar {
             Claim::Ours | Claim::Leftover => {
                 let name = found.metadata.name.as_deref().unwrap_or_default();
                 info!(name, "what another installation left is removed: nobody serves it");
-                self.delete(Some(found)).await
+                self.delete(Some(found)).await.map(drop)
             }
             // Somebody serves what we do not.
             Claim::Foreign { .. } | Claim::Undecided => Ok(()),
@@ -303,11 +328,11 @@ impl Registrar {
     }
 
     /// One that has changed since it was read is looked at again at once.
-    async fn delete(&self, found: Option<&APIService>) -> Result<(), RegisterError> {
-        let Some(found) = found else { return Ok(()) };
+    async fn delete(&self, found: Option<&APIService>) -> Result<Bundle, RegisterError> {
+        let Some(found) = found else { return Ok(Bundle::Settled) };
         match delete_api_service(&self.client, found).await {
-            Err(error) if error.class() == ErrorClass::Conflict => Ok(()),
-            deleted => deleted,
+            Err(error) if error.class() == ErrorClass::Conflict => Ok(Bundle::Open),
+            deleted => deleted.map(|()| Bundle::Settled),
         }
     }
 
@@ -374,6 +399,14 @@ impl Registrar {
     }
 }
 
+/// What is somebody else's does not lead to us.
+fn is_told(result: &Result<Bundle, RegisterError>) -> bool {
+    match result {
+        Ok(Bundle::Settled) | Err(RegisterError::ForeignApiService { .. }) => true,
+        Ok(Bundle::Open) | Err(_) => false,
+    }
+}
+
 /// How the data of a group is to be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
@@ -435,47 +468,4 @@ impl Absences {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use keelson_model::names::group;
-
-    use super::*;
-
-    #[test]
-    fn a_group_is_away_for_long_only_after_its_resources_were_withheld_for_long() {
-        let is_away = Arc::new(AtomicBool::new(true));
-        let away = Arc::clone(&is_away);
-        let answers: Answers =
-            Arc::new(move |version| version.group == group::DR || !away.load(Ordering::Relaxed));
-        let (mut absences, start) = (Absences::default(), Instant::now());
-        let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let check = |absences: &mut Absences, seconds: u64, is_away_now: bool, expected: Presence| {
-            is_away.store(is_away_now, Ordering::Relaxed);
-            for (version, found) in absences.look(at(seconds), &answers, &StandingTimes::USUAL) {
-                let expected = if version.group == group::DR { Presence::There } else { expected };
-                assert_eq!(found, expected, "{version} after {seconds} s");
-            }
-        };
-        let note = |absences: &mut Absences, seconds: u64| {
-            let mut versions = group_versions().into_iter().filter(|version| version.group != group::DR);
-            versions.all(|version| absences.note_withheld(version, at(seconds)))
-        };
-        check(&mut absences, 0, true, Presence::AwayForAMoment);
-        check(&mut absences, 59, true, Presence::AwayForAMoment);
-        check(&mut absences, 60, true, Presence::Withheld);
-        check(&mut absences, 61, false, Presence::There);
-        check(&mut absences, 100, true, Presence::AwayForAMoment);
-        check(&mut absences, 160, true, Presence::Withheld);
-        // The cluster could not be told of it at once.
-        check(&mut absences, 300, true, Presence::Withheld);
-        assert!(note(&mut absences, 310));
-        assert!(!note(&mut absences, 320));
-        check(&mut absences, 369, true, Presence::Withheld);
-        check(&mut absences, 370, true, Presence::AwayForLong);
-        check(&mut absences, 900, true, Presence::AwayForLong);
-        check(&mut absences, 901, false, Presence::There);
-        check(&mut absences, 1000, true, Presence::AwayForAMoment);
-        check(&mut absences, 1060, true, Presence::Withheld);
-    }
-}
+mod tests;

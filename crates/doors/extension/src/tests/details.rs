@@ -4,7 +4,7 @@ use http::StatusCode;
 use keelson_resources::{KindInfo, find_kind};
 use serde_json::{Value, json};
 
-use super::harness::{POINTS, World};
+use super::harness::{Answering, POINTS, World};
 
 const APPLICATIONS: &str = "/apis/apps.kio.kasten.io/v1alpha1/namespaces";
 const CONTENTS: &str = "/apis/apps.kio.kasten.io/v1alpha1/restorepointcontents";
@@ -132,7 +132,7 @@ async fn an_application_that_cannot_be_looked_at_says_why() {
 #[tokio::test(start_paused = true)]
 async fn details_that_cost_something_are_made_for_few_at_a_time_and_end() {
     let world = World::start().await;
-    world.believe().silent.push("api");
+    world.believe().answering = Answering::WithoutEnd("api");
     application(&world, "shop", "shop", "Active");
     let path = format!("{APPLICATIONS}/shop/applications/shop/details");
     let (one, other, third) = tokio::join!(world.get(&path), world.get(&path), world.get(&path));

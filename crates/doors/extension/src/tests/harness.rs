@@ -36,15 +36,23 @@ pub(super) struct Beliefs {
     pub(super) namespaces: BTreeMap<String, bool>,
     /// Resources that nobody may use.
     pub(super) denied: Vec<&'static str>,
-    /// Whether it answers nothing at all.
-    pub(super) is_silent: bool,
-    /// Paths of which an answer begins and never ends.
-    pub(super) silent: Vec<&'static str>,
+    pub(super) answering: Answering,
     /// Every access review that was asked for.
     pub(super) reviews: Vec<Value>,
     /// Every request, as `GET api/v1/namespaces/shop`.
     pub(super) asked: Vec<String>,
     objects: BTreeMap<String, Value>,
+}
+
+/// How the fake API server answers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answering {
+    #[default]
+    InFull,
+    /// Nothing comes, whatever is asked.
+    NotAtAll,
+    /// What is read at this path begins to come, and never ends.
+    WithoutEnd(&'static str),
 }
 
 pub(super) struct World {
@@ -325,11 +333,11 @@ pub(super) fn points() -> &'static KindInfo {
     find_kind("apps.kio.kasten.io", "restorepoints").expect("a kind of ours")
 }
 
-pub(super) fn alice() -> Requester {
+pub(crate) fn alice() -> Requester {
     user("alice")
 }
 
-pub(super) fn user(name: &str) -> Requester {
+pub(crate) fn user(name: &str) -> Requester {
     Requester::User(User {
         name: name.to_owned(),
         uid: "u-1".to_owned(),
@@ -350,7 +358,7 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.expect("a whole body").to_bytes();
     let sent: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    if beliefs.lock().unwrap().is_silent {
+    if beliefs.lock().unwrap().answering == Answering::NotAtAll {
         return std::future::pending().await;
     }
     let mut beliefs = beliefs.lock().unwrap();
@@ -358,9 +366,9 @@ async fn answer(State(beliefs): State<Arc<Mutex<Beliefs>>>, request: Request) ->
     let segments: Vec<&str> = path.split('/').collect();
     beliefs.asked.push(format!("{} {path}", parts.method));
     let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
-    let is_silent = beliefs.silent.contains(&path.as_str());
+    let is_without_end = matches!(beliefs.answering, Answering::WithoutEnd(at) if at == path);
     match (&parts.method, segments.as_slice()) {
-        (&Method::GET, _) if is_silent => {
+        (&Method::GET, _) if is_without_end => {
             Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()).into_response()
         }
         (&Method::GET, ["api", "v1", "namespaces"]) if is_watch => {

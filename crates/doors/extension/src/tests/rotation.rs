@@ -8,6 +8,7 @@ use axum::body::Body;
 use http::StatusCode;
 use hyper::client::conn::http2::SendRequest;
 use k8s_openapi::api::core::v1::ConfigMap;
+use keelson_model::{Classified as _, Clock as _, ErrorClass};
 use keelson_testkit::eventually;
 use kube::Api;
 use kube::api::PostParams;
@@ -16,9 +17,9 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::connections::{LONG, PATIENCE, Served, ask, proxies, published, request};
-use super::harness::{Events, POINTS, World};
+use super::harness::{Answering, Events, POINTS, World};
 use crate::authentication::{AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE};
-use crate::extension::Looks;
+use crate::extension::{Looks, ReadTrustError};
 use crate::server::Bounds;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -127,7 +128,7 @@ async fn a_watch_goes_on_while_the_serving_certificate_is_renewed_under_the_same
     assert_eq!(served.certificates.authorities_pem(), authority, "what the APIServices tell stays right");
 }
 
-/// Whoever was told of the old authority alone is let in until he was told of both, and for a day longer.
+/// Whoever was told of the old authority alone is let in until all were told of both, and for a day longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_authority_signs_when_everybody_was_told_of_it_and_a_watch_goes_on() {
     let served = serve().await;
@@ -143,6 +144,9 @@ async fn a_new_authority_signs_when_everybody_was_told_of_it_and_a_watch_goes_on
     assert_eq!(served.serial(&both).await.unwrap(), shown);
     watch.brings(&world, "told").await;
 
+    world.clock.advance(DAY);
+    assert!(served.certificates.keep_current(world.clock.now()).unwrap().is_empty(), "nobody was told of it");
+    served.certificates.note_told(&both, world.clock.now());
     world.clock.advance(DAY);
     let new = served.await_other_than(&both).await;
     assert_eq!(format!("{old}{new}"), both);
@@ -183,4 +187,27 @@ async fn another_authority_of_the_front_proxy_counts_at_once_on_connections_that
     let mut newcomer = served.aggregator_of(new).await;
     assert_eq!(ask(&mut newcomer, POINTS).await.status(), StatusCode::OK);
     watch.brings(&world, "after").await;
+}
+
+/// A role was advised whatever was wrong.
+#[tokio::test]
+async fn who_may_not_read_the_trust_is_told_the_role_and_who_gets_no_answer_the_network() {
+    let check = |error: &ReadTrustError, class: ErrorClass, hint: &str| {
+        assert_eq!((error.code(), error.class()), ("extension.trust.read", class));
+        let told = error.hint().unwrap_or_default();
+        assert!(told.contains(hint), "'{told}' does not say '{hint}'");
+    };
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403,
+        "message": "it is forbidden", "metadata": {},
+    });
+    let denied = kube::Error::Api(serde_json::from_value(status).unwrap());
+    let denied = ReadTrustError::ReadConfigMap { source: Box::new(denied) };
+    check(&denied, ErrorClass::Denied, "extension-apiserver-authentication-reader");
+
+    let world = World::start().await;
+    world.believe().answering = Answering::NotAtAll;
+    tokio::time::pause();
+    let late = world.extension.read_trust().await.unwrap_err();
+    check(&late, ErrorClass::Unavailable { retry_after: None }, "whether the network leads there");
 }

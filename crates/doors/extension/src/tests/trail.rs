@@ -3,15 +3,23 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::time::Duration;
 
+use axum::body::Body;
+use futures::FutureExt as _;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use keelson_protection::audit;
 use keelson_protection::random_suffix;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use super::harness::{self, BACKUPS, World};
+use super::harness::{self, Answering, BACKUPS, World};
+use crate::limits::EVENT_TIMEOUT;
+use crate::server::Bounds;
 
 const REQUESTS: usize = 1_000;
 const ACTIONS: &str = "/apis/actions.kio.kasten.io/v1alpha1/namespaces";
@@ -217,4 +225,69 @@ async fn an_event_bears_the_name_that_the_api_server_has_given_its_request() {
     tell(&world).await;
     let ids: Vec<Value> = told(&world).iter().map(|event| event["auditID"].clone()).collect();
     assert_eq!(ids, [id, id]);
+}
+
+/// What was to be told of it was cut with it.
+#[tokio::test]
+async fn a_write_that_takes_too_long_is_told_as_that() {
+    let world = World::start().await;
+    let headers = [(CONTENT_TYPE.as_str(), "application/json")];
+    let body = Body::from(People::backup("slow", 0).to_string());
+    let create = harness::request(Method::POST, BACKUPS, &headers, body, Some(harness::alice()));
+    let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
+    world.believe().answering = Answering::NotAtAll;
+    let answer = world.extension.router_within(bounds).oneshot(create).await.unwrap();
+    world.believe().answering = Answering::InFull;
+    assert_eq!(answer.status().as_u16(), 504);
+    tell(&world).await;
+    let events = told(&world);
+    assert_eq!(events.len(), 1, "{events:?}");
+    let expected = ("alice", "create", "shop/backupactions", "", 504);
+    let (user, verb, place, name, code) = key(&events[0]);
+    assert_eq!((user.as_str(), verb.as_str(), place.as_str(), name.as_str(), code), expected);
+    assert_eq!(events[0]["responseStatus"]["reason"], "Timeout");
+}
+
+/// Threads that write to the disk.
+const WRITERS: usize = 16;
+
+/// Nothing is written until what this answers is dropped.
+fn hold_the_disk() -> Vec<mpsc::Sender<()>> {
+    let hold = |_| {
+        let (held, released) = mpsc::channel();
+        drop(tokio::task::spawn_blocking(move || released.recv()));
+        held
+    };
+    (0..WRITERS).map(hold).collect()
+}
+
+/// Three seconds after it came a refusal was answered, written or not, although the API server would have waited.
+#[test]
+fn a_refusal_waits_for_its_event_until_the_api_server_is_about_to_give_up() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(WRITERS).build().unwrap();
+    runtime.block_on(async {
+        let world = World::start().await;
+        let path = format!("{BACKUPS}/b");
+        let refuse = || world.respond(Method::PUT, &path, &[], "", Some(harness::alice()));
+        tokio::time::pause();
+
+        let disk = hold_the_disk();
+        let mut answer = pin!(refuse());
+        assert!(answer.as_mut().now_or_never().is_none(), "it is answered before it is written");
+        tokio::time::advance(EVENT_TIMEOUT * 2).await;
+        assert!(answer.as_mut().now_or_never().is_none(), "it is answered before it is written");
+        drop(disk);
+        assert_eq!(answer.await.status().as_u16(), 405);
+        let verbs: Vec<Value> = told(&world).iter().map(|event| event["verb"].clone()).collect();
+        assert_eq!(verbs, ["update"]);
+
+        let disk = hold_the_disk();
+        let mut answer = pin!(refuse());
+        assert!(answer.as_mut().now_or_never().is_none(), "it is answered before it is written");
+        tokio::time::advance(Bounds::default().request + EVENT_TIMEOUT + Duration::from_secs(1)).await;
+        let answer = answer.as_mut().now_or_never().expect("nobody waits any longer");
+        assert_eq!(answer.status().as_u16(), 405);
+        drop(disk);
+    });
 }

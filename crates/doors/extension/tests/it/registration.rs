@@ -112,12 +112,13 @@ impl Stage {
     }
 
     fn standing(&self, instance: &str, process: &str, answers: Answers) -> Standing {
-        self.standing_with(Arc::new(certificates()), instance, process, answers)
+        self.standing_with(Arc::new(certificates()), STANDING_TIMES, instance, process, answers)
     }
 
     fn standing_with(
         &self,
         certificates: Arc<ServingCertificates>,
+        times: StandingTimes,
         instance: &str,
         process: &str,
         answers: Answers,
@@ -126,7 +127,7 @@ impl Stage {
         let me = Holder { instance: instance.to_owned(), process: process.to_owned() };
         let lease = ServeLease::new(self.client.clone(), HOME, me, LEASE_TIMES, Arc::new(WallClock));
         let client = self.client.clone();
-        Standing::new(client, registration, certificates, lease, answers, STANDING_TIMES)
+        Standing::new(client, registration, certificates, lease, answers, times, Arc::new(WallClock))
     }
 
     /// A `serve` whose data is there.

@@ -1,6 +1,7 @@
 //! Lists what a backup of a namespace would capture now, by name and kind: for somebody who looks, and waits.
 //!
-//! Limits: definitions of custom kinds lie in no namespace and are not listed.
+//! Limits: what a backup adds to the objects in the namespace, which are the Namespace itself and the definitions of custom
+//! kinds, lies in no namespace and is not listed.
 
 use std::time::Duration;
 
@@ -49,11 +50,9 @@ impl Cluster {
         // In order, so that the same is told of a namespace that has more than is told.
         let mut lists = stream::iter(lists).buffered(KINDS_AT_ONCE);
         while let Some(list) = lists.next().await {
-            if inventory.is_full() {
-                inventory.note_gap(None, "not all kinds were looked at");
+            if inventory.merge(list).is_break() {
                 break;
             }
-            inventory.merge(list);
         }
         Ok(())
     }

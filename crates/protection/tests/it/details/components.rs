@@ -111,6 +111,7 @@ async fn an_application_and_its_restore_points_tell_what_they_are_made_of() -> R
     })
     .await?;
     assert_config(&details);
+    assert!(!names(&details, "config").contains(&format!("Namespace/{SHOP}")), "{details}");
     let parts = ["network", "workloads", "customresources"].map(|part| names(&details, part));
     assert_eq!(parts, [["Service/web"], ["Deployment/web"], ["Thing/one"]]);
     let thing = &details["components"]["customresources"][0];

@@ -94,22 +94,23 @@ impl Server {
             .spawn(async move { extension.serve(listener, serving).await });
         let serving = Mutex::new(Some(serving));
         let server = Self { port, authority, platform, registration, certificates, shutdown, serving };
-        server.tell_authorities(plane).await;
+        server.tell_authorities(plane, 0).await;
         server
     }
 
-    /// To the API server, and to who reaches us directly.
-    async fn tell_authorities(&self, plane: &ControlPlane) {
+    /// To the API server, and to who reaches us directly, as if it were so many days ago.
+    async fn tell_authorities(&self, plane: &ControlPlane, days: u64) {
         let authorities = self.certificates.authorities_pem();
         std::fs::write(&self.authority, &authorities).unwrap();
         let client = plane.client().await.unwrap();
         self.registration.register(&client, &authorities).await.unwrap();
+        self.certificates.note_told(&authorities, days_ago(days));
     }
 
     /// Does what a look does that was so many days ago.
     pub(super) async fn renew_certificates(&self, plane: &ControlPlane, days: u64) -> Vec<Renewed> {
         let renewed = self.certificates.keep_current(days_ago(days)).unwrap();
-        self.tell_authorities(plane).await;
+        self.tell_authorities(plane, days).await;
         renewed
     }
 

@@ -8,7 +8,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use keelson_extension::{
-    Answers, LeaseError, Renewed, ServingCertificates, Successor, api_service_name, group_versions,
+    Answers, LeaseError, Renewed, ServingCertificates, StandingTimes, Successor, api_service_name,
+    group_versions,
 };
 use keelson_model::Clock as _;
 use keelson_model::names::{API_SERVICE, SERVE_LEASE, annotation, group};
@@ -231,17 +232,25 @@ impl Stage {
 async fn the_api_services_tell_of_a_new_authority_before_it_signs() {
     let stage = Stage::raise().await;
     let certificates = Arc::new(certificates());
-    let standing = stage.standing_with(Arc::clone(&certificates), "a", "1", Arc::new(|_| true));
-    let serve = Serve::begin(standing);
-    stage.await_registered(&ALL).await;
-    stage.await_told(&certificates).await;
     let look = |day: u64| {
         let now = WallClock.now().saturating_add(Duration::from_secs(day * 24 * 3600)).unwrap();
         certificates.keep_current(now).unwrap()
     };
     assert_eq!(look(240), [Renewed::Serving, Renewed::Successor]);
+    assert!(look(241).is_empty(), "the API server was not told of it");
+    // It is not for its turn that each change waits.
+    let times = StandingTimes { assert_every: Duration::from_secs(3600), ..STANDING_TIMES };
+    let shown = Arc::clone(&certificates);
+    let serve = Serve::begin(stage.standing_with(shown, times, "a", "1", Arc::new(|_| true)));
+    stage.await_registered(&ALL).await;
     stage.await_told(&certificates).await;
-    assert_eq!(look(241), [Renewed::Authority]);
+    let renewed = eventually("the new one signs", async || {
+        let renewed = look(241);
+        Ok((!renewed.is_empty()).then_some(renewed))
+    });
+    assert_eq!(renewed.await.unwrap(), [Renewed::Authority]);
+    stage.await_told(&certificates).await;
+    assert_eq!(look(2_000), [Renewed::Everything]);
     stage.await_told(&certificates).await;
     drop(serve);
     stage.plane.stop().await.unwrap();
