@@ -1,12 +1,13 @@
 //! Import: makes restore points of what another installation has exported and granted.
 //!
-//! Guarantees: nothing is written to the location. Each export is taken in once: what somebody deleted here does not come
-//! back; what a retirement took does once the place that stated it has the export live again. What its source has retired goes from here with the next import from a place that states it, what was lost with
-//! the next from the same place, and the action says so. Where the profile leads elsewhere than it did, and the export lies
-//! there too, it is read from there. What is damaged or makes no sense is passed over and told, and keeps nothing else away.
-//! Of each application the newest is offered to be restored, once, whatever became of the imports before. What was imported
-//! is bound to no namespace: whoever may restore it decides where it is seen. Limits: what is known of grants, repositories
-//! and exports stays in the catalog, also when nothing is imported any more.
+//! Guarantees: nothing is written to the location. Each export is taken in once: what somebody deleted here does not
+//! come back; what a retirement took does once the place that stated it has the export live again. What its source has
+//! retired goes from here with the next import from a place that states it, what was lost with the next from the same
+//! place, and the action says so. Where the profile leads elsewhere than it did, and the export lies there too, it is
+//! read from there. What is damaged or makes no sense is passed over and told, and keeps nothing else away. Of each
+//! application the newest is offered to be restored, once, whatever became of the imports before. What was imported is
+//! bound to no namespace: whoever may restore it decides where it is seen. Limits: what is known of grants,
+//! repositories and exports stays in the catalog, also when nothing is imported any more.
 
 mod taken;
 

@@ -160,6 +160,7 @@ async fn a_missing_namespace_and_one_of_the_cluster_are_refused() -> Result<()> 
 #[tokio::test]
 async fn objects_out_of_order_are_refused() -> Result<()> {
     let scene = Scene::set("order").await?;
+    scene.apply(&[json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})])?;
     let (mut before, _) = scene.capture().await?;
     before.reverse();
     let error = scene.restore(&scene.request(), &before).await.expect_err("the namespace comes last");
