@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -65,9 +66,20 @@ impl Listing {
 }
 
 fn collect(root: &Path, folder: &Path, objects: &mut BTreeMap<PathBuf, (u64, SystemTime)>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        // What is only there for a moment is gone by now.
+        Err(error) if error.kind() == ErrorKind::NotFound && folder != root => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
-        let metadata = fs::symlink_metadata(&path)?;
+        if path.file_name().is_some_and(is_passing) {
+            continue;
+        }
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
         if metadata.is_dir() {
             collect(root, &path, objects)?;
         } else {
@@ -76,6 +88,11 @@ fn collect(root: &Path, folder: &Path, objects: &mut BTreeMap<PathBuf, (u64, Sys
         }
     }
     Ok(())
+}
+
+/// What a writer has not finished, and what tries a location: neither is an object, and both go by themselves.
+fn is_passing(name: &OsStr) -> bool {
+    name == "keelson-probe" || name.as_encoded_bytes().starts_with(b".keelson-")
 }
 
 #[cfg(test)]

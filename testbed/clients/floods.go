@@ -92,6 +92,8 @@ func linger(at door) (map[string]int64, error) {
 	}
 	all.Wait()
 	close(held)
+	// Whom the server has shown out it closes in its own time.
+	time.Sleep(time.Second)
 	var open int64
 	for connection := range held {
 		if isOpen(connection) {
@@ -104,7 +106,7 @@ func linger(at door) (map[string]int64, error) {
 
 // isOpen reads what is left of the answer, and on: there is no more to come, or there was an end.
 func isOpen(connection net.Conn) bool {
-	if err := connection.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+	if err := connection.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		return false
 	}
 	_, err := io.Copy(io.Discard, connection)

@@ -16,7 +16,7 @@ const (
 	// Who holds on to much is a few people, not one.
 	readerUsers = 4
 	// Longer than a list is queued for.
-	readersStay = 15 * time.Second
+	readersStay = 25 * time.Second
 )
 
 // takeNothing asks for large lists and for watches with all there is, and lets the server send not one byte of them.

@@ -144,7 +144,7 @@ fn a_policy_on_a_preset_backs_up_and_exports_as_the_preset_says() -> Result<()> 
     let stage = raise_protected(share.directory(), ORIGIN, &[])?;
     let preset = |export: Value| {
         let spec =
-            json!({ "backup": { "frequency": "@hourly", "retention": { "hourly": 2 } }, "export": export });
+            json!({ "backup": { "frequency": "@yearly", "retention": { "yearly": 2 } }, "export": export });
         json!({ "apiVersion": CONFIG, "kind": "PolicyPreset", "spec": spec,
             "metadata": { "name": "gold", "namespace": NAMESPACE } })
     };

@@ -21,9 +21,9 @@ const ALL: [&str; 5] = ["actions", "apps", "dr", "repositories", "vault"];
 /// Minutes are waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Two minutes without a renewal, what a look takes to come, and the deletions.
-const LOST_WITHIN: Duration = Duration::from_secs(135);
-/// A terminating namespace is noticed by a watch.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(2);
+const LOST_WITHIN: Duration = Duration::from_secs(150);
+/// A terminating namespace is noticed by a watch, and emptied by the cluster after five seconds.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(4);
 /// Restarts of the platform and of its guards, by turns.
 const KILLS: usize = 45;
 /// The controller that deletes a namespace tries again less and less often, in the end once a minute.

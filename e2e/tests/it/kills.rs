@@ -20,7 +20,7 @@ use crate::world::{
 /// What the work has just written when the process dies, its announcement, its first data, its result; and how many works
 /// are killed there until one was interrupted. On a busy machine the signal may come after the end of the action, and
 /// behind the result on any.
-const MOMENTS: [(&str, usize); 3] = [("sessions", 3), ("packs", 3), ("outcomes", 1)];
+const MOMENTS: [(&str, usize); 3] = [("sessions", 6), ("packs", 12), ("outcomes", 1)];
 
 /// Waits until something new lies in a folder of this name.
 fn until_written(within: &Path, folder: &str, before: &Listing) -> Result<()> {

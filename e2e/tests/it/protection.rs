@@ -136,18 +136,18 @@ fn what_was_acknowledged_five_seconds_before_the_disk_is_lost_comes_back() -> Re
     let mut acknowledged = Vec::new();
     for number in 0.. {
         stage.create(&action("BackupAction", &format!("busy-{number}"), APPLICATION, subject.clone()))?;
-        acknowledged.push((Instant::now(), stage.revision()?.parse::<u64>()?));
-        if began.elapsed() > BUSY {
+        let revision = stage.revision()?.parse::<u64>()?;
+        acknowledged.push((Instant::now(), revision));
+        if began.elapsed() > BUSY && acknowledged.len() > 10 {
             break;
         }
     }
-    stage.instance.kill()?;
     let killed = Instant::now();
+    stage.instance.kill()?;
     let due = acknowledged.iter().rev().find(|(at, _)| killed.duration_since(*at) >= LOST_AT_MOST);
     let (_, due) = due.context("nothing was acknowledged so long ago")?;
     let recoverable = recoverable(&share)?;
     assert!(recoverable >= *due, "entry {due} was acknowledged in time, {recoverable} is the last");
-    assert!(acknowledged.len() > 10, "the platform was hardly busy: {} actions", acknowledged.len());
     Ok(())
 }
 
@@ -249,17 +249,17 @@ fn a_location_that_is_away_and_a_platform_that_reports_no_more_are_told() -> Res
         Ok((is_well && status["disasterRecovery"]["shipped"]["behind"] == 0).then_some(()))
     })?;
 
-    // Nothing changes now, so it is not written again for half a minute.
-    stage.state()?;
-    let mut map = stage.get(&["configmap", "keelson-status", "-n", NAMESPACE])?.context("no status")?;
-    let mut status: Value = serde_json::from_str(map["data"]["status.json"].as_str().context("no JSON")?)?;
-    status["writtenAt"] = json!("2026-01-01T00:00:00Z");
-    map["data"]["status.json"] = json!(status.to_string());
-    stage.apply(&map)?;
-    assert_said(
-        &stage.keelson(&["dr", "status"])?,
-        7,
-        &["and nothing since", "hint: is keelson serve running?"],
-    );
+    let said = stage.until("a status of long ago is told as such", || {
+        let mut map = stage.get(&["configmap", "keelson-status", "-n", NAMESPACE])?.context("no status")?;
+        let text = map["data"]["status.json"].as_str().context("no JSON")?;
+        let mut status: Value = serde_json::from_str(text)?;
+        status["writtenAt"] = json!("2026-01-01T00:00:00Z");
+        map["data"]["status.json"] = json!(status.to_string());
+        // The platform writes it each half minute, also just before this or just after.
+        let put = stage.try_kubectl(&["replace", "-f", "-"], &map.to_string())?;
+        let said = stage.keelson(&["dr", "status"])?;
+        Ok((put.code == 0 && said.code != 0).then_some(said))
+    })?;
+    assert_said(&said, 7, &["and nothing since", "hint: is keelson serve running?"]);
     Ok(())
 }

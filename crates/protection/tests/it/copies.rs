@@ -82,11 +82,15 @@ fn is_retired(world: &World, copy: &Value) -> Result<bool> {
 async fn maintain(world: &World) -> Result<maintenance::PassReport> {
     let before = eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
     world.clock.advance(Duration::from_secs(25 * 3600));
-    eventually("maintenance has passed", async || {
+    let passed = async || -> Result<Option<maintenance::PassReport>> {
         let passes = maintenance::passes(&world.platform).filter(|passes| passes.count > before.count);
         Ok(passes.and_then(|passes| passes.last))
-    })
-    .await
+    };
+    // The policy's run is due as well: a pass that meets its session looks again after a minute.
+    match eventually("maintenance has passed", passed).await {
+        Err(_) => eventually("maintenance has passed, after a session", passed).await,
+        passed => passed,
+    }
 }
 
 async fn restore(world: &World, point: &str) -> Result<()> {

@@ -97,10 +97,11 @@ async fn a_drill_names_a_location_whose_end_was_cut_off() -> Result<()> {
         let segments = repository.join("segments");
         eventually("a segment was shipped", async || Ok((count(&segments) > number).then_some(()))).await?;
     }
-    for folder in ["segments", "manifests"] {
-        let folder = repository.join(folder);
+    for name in ["segments", "manifests"] {
+        let folder = repository.join(name);
         if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
+            // In one step: a segment may be on its way into it.
+            std::fs::rename(&folder, world.share.path().join(format!("cut-off-{name}")))?;
         }
     }
     clock.advance(HOUR);

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{NAMESPACE, config, make_valid, prepare, settings};
+use crate::stage::{NAMESPACE, config, make_valid, open_platform, prepare, settings};
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {
@@ -72,7 +72,7 @@ impl World {
     ) -> Result<Self> {
         let cluster = Cluster::from_client(plane.client().await?);
         let shared: Arc<dyn Clock> = clock.clone();
-        let platform = Platform::open(settings, cluster, shared).await?;
+        let platform = open_platform(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
         Ok(Self { plane, platform, clock, share, stop, services, data })
     }

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::fixture::{World, copy, person};
 use crate::passphrase::{POLLS_CUT, copy_of, poll_times, replace};
 use crate::platform::Site;
-use crate::stage::{NAMESPACE, config, make_valid, policy, profile};
+use crate::stage::{NAMESPACE, config, make_valid, open_platform, policy, profile};
 
 const KIND: &str = "Passkey";
 const OFFICE: (&str, &str) = ("", "office");
@@ -122,7 +122,7 @@ async fn each_passkey_opens_the_volume_alone_and_the_last_valid_one_stays() -> R
 /// Another process of the platform, on a copy of its volume.
 async fn open_copy(platform: &Platform, data: &Path) -> Result<Arc<Platform>> {
     let settings = Settings { data: data.to_owned(), ..platform.settings().clone() };
-    Ok(Platform::open(settings, platform.cluster().clone(), platform.clock().clone()).await?)
+    open_platform(settings, platform.cluster().clone(), platform.clock().clone()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

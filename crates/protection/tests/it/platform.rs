@@ -13,6 +13,8 @@ use keelson_testkit::ControlPlane;
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
+use crate::stage::open_platform;
+
 pub(crate) const NAMESPACE: &str = "kasten-io";
 
 /// What outlives a process of the platform.
@@ -91,6 +93,6 @@ impl Site {
             passphrase_cost: KdfCost::LOWEST,
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
-        Ok(Platform::open(settings, self.cluster().await?, clock).await?)
+        open_platform(settings, self.cluster().await?, clock).await
     }
 }

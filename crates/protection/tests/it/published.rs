@@ -74,7 +74,13 @@ async fn act(world: &World) -> Result<()> {
     world.create("BackupAction", (SHOP, "retired"), subject).await?;
     let retired = world.completed("BackupAction", (SHOP, "retired")).await?;
     let name = retired.body.status["restorePoint"]["name"].as_str().context("a point")?;
-    world.delete("RestorePointContent", ("", &format!("{SHOP}-{name}"))).await?;
+    let content = format!("{SHOP}-{name}");
+    world.delete("RestorePointContent", ("", &content)).await?;
+    // What goes while it is looked at is listed, and has no details any more.
+    eventually("it is retired", async || {
+        Ok(world.read("RestorePointContent", ("", &content))?.is_none().then_some(()))
+    })
+    .await?;
     eventually(
         "the application is known",
         async || Ok((!world.list("Application")?.is_empty()).then_some(())),

@@ -14,7 +14,7 @@ use keelson_workload::Cluster;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{copy, put_note};
-use crate::stage::{config, make_valid, prepare, profile, settings};
+use crate::stage::{config, make_valid, open_platform, prepare, profile, settings};
 
 /// A life of the platform on a volume: it starts, does something, and stops after all of it was shipped.
 async fn live(
@@ -25,7 +25,7 @@ async fn live(
 ) -> Result<()> {
     let shared: Arc<dyn Clock> = clock.clone();
     let cluster = Cluster::from_client(plane.client().await?);
-    let platform = Platform::open(settings(data, share), cluster, shared).await?;
+    let platform = open_platform(settings(data, share), cluster, shared).await?;
     let stop = CancellationToken::new();
     let mut services = tokio::task::JoinSet::new();
     services.spawn(keelson_protection::run(platform.clone(), stop.clone()));

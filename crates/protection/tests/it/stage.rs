@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use keelson_catalog::DataDirError;
 use keelson_crypto::Passphrase;
+use keelson_model::Clock;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
-use keelson_protection::{Platform, Settings};
+use keelson_protection::{OpenPlatformError, Platform, Settings};
 use keelson_repository::{Locked, Open, Repository, Unlock};
 use keelson_resources::spec_hash;
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{Store, StorePath};
+use keelson_testkit::eventually;
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
@@ -54,6 +57,21 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         quick_mode: false,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
     }
+}
+
+/// Another test that starts a process holds a copy of a volume's lock from its fork to its exec: a moment.
+pub(crate) async fn open_platform(
+    settings: Settings,
+    cluster: Cluster,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Platform>> {
+    eventually("the volume is let go of", async || {
+        match Platform::open(settings.clone(), cluster.clone(), clock.clone()).await {
+            Err(OpenPlatformError::DataDir { source: DataDirError::Locked { .. }, .. }) => Ok(None),
+            opened => Ok(Some(opened?)),
+        }
+    })
+    .await
 }
 
 /// Opens a repository that lies in a folder of this machine.

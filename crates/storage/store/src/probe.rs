@@ -266,7 +266,7 @@ async fn examine(
     let capabilities = store.capabilities();
     let one_winner = race(store, test).await?;
     let one_version = !capabilities.versions || count_versions(store, test).await? == 1;
-    let object_lock = capabilities.object_lock && lock_holds(store, test, time).await?;
+    let object_lock = capabilities.object_lock && lock_holds(store, test).await?;
     Ok(Dialect {
         writable: true,
         reason: None,
@@ -310,8 +310,10 @@ async fn count_versions(store: &dyn Store, test: &TestObjects) -> Result<usize, 
     Ok(listing.map_err(|source| ProbeError::ListVersions { source })?.versions.len())
 }
 
-async fn lock_holds(store: &dyn Store, test: &TestObjects, time: Timestamp) -> Result<bool, ProbeError> {
+async fn lock_holds(store: &dyn Store, test: &TestObjects) -> Result<bool, ProbeError> {
     let fault = |source| ProbeError::LockObject { source };
+    // Asked anew: what came before may have taken as long as the lock lasts.
+    let time = store.time().await.map_err(|source| ProbeError::AskTime { source })?;
     let until = time + Duration::from_secs(LOCK_SECONDS);
     let options = PutOptions::create().retained(Some(until));
     store.put(&test.locked, test.body(0), options).await.map_err(fault)?;

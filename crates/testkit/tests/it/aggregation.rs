@@ -50,8 +50,12 @@ async fn a_service_of_type_external_name_leads_to_a_server_on_loopback() -> Resu
     })
     .await?;
 
-    let request = Request::get(format!("/apis/{GROUP}/v1/whoami")).body(Vec::new())?;
-    let answer: Value = client.request(request).await?;
+    // What is said to be available is passed on some moments later.
+    let answer: Value = eventually("the API server passes requests on", async || {
+        let request = Request::get(format!("/apis/{GROUP}/v1/whoami")).body(Vec::new())?;
+        Ok(client.request(request).await.ok())
+    })
+    .await?;
     assert_eq!(answer, json!({ "user": "admin", "groups": ["system:masters", "system:authenticated"] }));
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Who gets in, and how far.
 
+use std::sync::Once;
+
 use serde_json::{Value, json};
 
 use crate::environment::{Environment, environment};
@@ -62,6 +64,7 @@ fn a_user_needs_the_right_to_what_a_spec_refers_to() {
         ],
     });
     cluster.create(&rules).unwrap();
+    cluster.await_right("bob", &["create", "restoreactions.actions.kio.kasten.io", "-n", "tenant"]);
     let restore = |name: &str, namespace: &str, point: &str| {
         json!({
             "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "RestoreAction",
@@ -81,12 +84,19 @@ fn a_user_needs_the_right_to_what_a_spec_refers_to() {
     assert!(listed.contains("Forbidden"), "{listed}");
 }
 
+fn install_roles(cluster: &Environment) {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/roles");
+        cluster.kubectl(&["apply", "-f", roles]);
+    });
+}
+
 /// The roles of `deploy/roles` as an installation gets them.
 #[test]
 fn the_roles_of_an_installation_allow_what_they_are_for() {
     let cluster = environment();
-    let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/roles");
-    cluster.kubectl(&["apply", "-f", roles]);
+    install_roles(cluster);
     for namespace in ["granted", "other"] {
         cluster.namespace(namespace);
         cluster.put("restorepoints", namespace, "rp", &[]);
@@ -101,6 +111,7 @@ fn the_roles_of_an_installation_allow_what_they_are_for() {
         "--clusterrole=k10-basic",
         "--user=dana",
     ]);
+    cluster.await_right("dana", &["create", "backupactions.actions.kio.kasten.io", "-n", "granted"]);
 
     let backup = json!({
         "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "BackupAction",
@@ -152,7 +163,7 @@ fn the_roles_of_an_installation_allow_what_they_are_for() {
 #[test]
 fn a_tenant_cancels_an_action_of_its_own_and_nobody_elses() {
     let cluster = environment();
-    cluster.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/roles")]);
+    install_roles(cluster);
     for namespace in ["canceller", "neighbour"] {
         cluster.namespace(namespace);
         cluster.put_in_state("backupactions", namespace, "work", &[], "Pending");
@@ -160,6 +171,7 @@ fn a_tenant_cancels_an_action_of_its_own_and_nobody_elses() {
     let words =
         ["create", "rolebinding", "erin", "-n", "canceller", "--clusterrole=k10-basic", "--user=erin"];
     cluster.kubectl(&words);
+    cluster.await_right("erin", &["create", "cancelactions.actions.kio.kasten.io", "-n", "canceller"]);
     let cancel = |namespace: &str, subject: Value| {
         let object = json!({
             "apiVersion": "actions.kio.kasten.io/v1alpha1", "kind": "CancelAction",

@@ -108,7 +108,7 @@ fn assert_quota_refuses(cluster: &Environment, namespace: &str) {
     cluster.kubectl(&["create", "quota", "maps", "-n", namespace, "--hard=count/configmaps=2"]);
     // One config map is the cluster's own in every namespace.
     await_used(cluster, namespace, "maps", "count/configmaps", "1");
-    cluster.create(&config_map("allowed", namespace)).unwrap();
+    eventually("a map may be made", || cluster.create(&config_map("allowed", namespace)).ok());
     let refused = cluster.create(&config_map("one-too-many", namespace)).unwrap_err();
     assert!(refused.contains("exceeded quota: maps"), "{refused}");
 }

@@ -77,6 +77,7 @@ impl Environment {
             kubectl: Kubectl::Current,
         };
         environment.await_service();
+        environment.await_versions();
         environment
     }
 
@@ -84,6 +85,23 @@ impl Environment {
         eventually("the API server finds us", || {
             self.try_kubectl(&["get", "restorepoints.apps.kio.kasten.io", "-A"], "").is_ok().then_some(())
         });
+    }
+
+    /// The API server asks each group and version by itself, and reads what it says of its kinds later still.
+    fn await_versions(&self) {
+        for version in keelson_extension::group_versions() {
+            for path in [format!("/apis/{version}"), format!("/openapi/v3/apis/{version}")] {
+                eventually(&format!("the API server has {path}"), || {
+                    self.try_kubectl(&["get", "--raw", &path], "").is_ok().then_some(())
+                });
+            }
+        }
+    }
+
+    /// Waits until the API server knows of a role that was made just now: `words` are those of `kubectl auth can-i`.
+    pub(crate) fn await_right(&self, user: &str, words: &[&str]) {
+        let words = [&["auth", "can-i"], words, &["--as", user]].concat();
+        eventually(&format!("{user} may"), || self.try_kubectl(&words, "").is_ok().then_some(()));
     }
 
     /// Ends the server as a deployment would, does something while it is away, and starts another at its place.

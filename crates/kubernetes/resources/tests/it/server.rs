@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use keelson_resources::crd::crds;
 use keelson_testkit::{ControlPlane, eventually};
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -26,6 +26,16 @@ pub(crate) async fn client_with_definitions() -> Result<Client> {
             let established =
                 |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
             Ok(conditions.iter().any(established).then_some(()))
+        })
+        .await?;
+        let spec = &definition["spec"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let [version, kind] = [&spec["versions"][0]["name"], &spec["names"]["kind"]].map(text);
+        let gvk = GroupVersionKind::gvk(&text(&spec["group"]), &version, &kind);
+        let kind = ApiResource::from_gvk_with_plural(&gvk, &text(&spec["names"]["plural"]));
+        let objects: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+        eventually("the kind is served", async || {
+            Ok(objects.list(&ListParams::default().limit(1)).await.ok().map(drop))
         })
         .await?;
     }

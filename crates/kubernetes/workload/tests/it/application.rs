@@ -9,8 +9,8 @@ use futures::{StreamExt, stream};
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{
     CaptureReport, CaptureRequest, CaptureScope, CapturedObject, Cluster, Filters, Kind, NamespaceName,
-    ObjectEncoder, RbacRule, RestoreError, RestoreReport, RestoreRequest, RestoreScope, StatusRule,
-    comparable, decode_objects,
+    ObjectEncoder, RbacRule, Requester, RestoreError, RestoreReport, RestoreRequest, RestoreScope,
+    StatusRule, SubjectReview, comparable, decode_objects,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -32,7 +32,30 @@ impl Scene {
         let scene = Self { plane, cluster, namespace: namespace.parse()?, group };
         scene.apply(&[json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": namespace, "labels": {"team": "shop"}}})])?;
+        let accounts = Kind::namespaced("v1", "ServiceAccount", "serviceaccounts");
+        eventually("the namespace has what the cluster makes in each", async || {
+            let read = async |kind, name| scene.cluster.read_object(kind, Some(namespace), name).await;
+            let account = read(&accounts, "default").await?;
+            let map = read(&config_maps(), "kube-root-ca.crt").await?;
+            Ok((account.is_some() && map.is_some()).then_some(()))
+        })
+        .await?;
         Ok(scene)
+    }
+
+    /// Waits until the API server knows of a role that was made just now.
+    pub(crate) async fn await_right(
+        &self,
+        requester: &Requester,
+        verb: &str,
+        (group, resource): (&str, &str),
+        namespace: &str,
+    ) -> Result<()> {
+        let review = SubjectReview { requester, verb, group, resource, subresource: "", namespace, name: "" };
+        eventually(&format!("{} may {verb} {resource}", requester.user), async || {
+            Ok(self.cluster.subject_access_review(&review).await?.is_allowed().then_some(()))
+        })
+        .await
     }
 
     pub(crate) fn name(&self) -> &str {

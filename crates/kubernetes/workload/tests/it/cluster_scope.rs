@@ -1,6 +1,7 @@
 //! The cluster scope is captured, loses some of what it held, and gets back what is missing.
 
 use anyhow::Result;
+use keelson_testkit::eventually;
 use keelson_workload::{
     Authority, CaptureScope, CapturedObject, Filters, Impersonation, Kind, Requester, ResourceFilter,
     RestoreReport, RestoreRequest, StatusRule,
@@ -84,7 +85,8 @@ async fn what_is_missing_of_the_cluster_scope_comes_back_and_what_is_there_stays
     let priority = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 7,
         "metadata": {"name": "outside-first"}});
     let reader = role("outside:reader", "clusterroles", &["get"]);
-    scene.apply(&[class("outside-fast"), reader, readers, gadget, priority])?;
+    let objects = [class("outside-fast"), reader, readers, gadget, priority];
+    eventually("the custom kind is served", async || Ok(scene.apply(&objects).ok())).await?;
 
     let (objects, omitted) = capture(&scene, Filters::default()).await?;
     let definition_line = format!("customresourcedefinitions {definition}");
@@ -194,6 +196,11 @@ async fn a_restore_of_the_cluster_scope_does_what_its_requester_may() -> Result<
     ])?;
     let (objects, _) = capture(&scene, Filters::default()).await?;
     let alice = Requester { user: "alice".to_owned(), ..Requester::default() };
+    let rbac = "rbac.authorization.k8s.io";
+    for kind in [("storage.k8s.io", "storageclasses"), (rbac, "clusterroles"), (rbac, "clusterrolebindings")]
+    {
+        scene.await_right(&alice, "create", kind, "").await?;
+    }
     let impersonated = Authority::OnBehalfOf(Impersonation::try_from(&alice)?);
     let grants = "attempting to grant RBAC permissions not currently held";
     for (run, authority, of_role, of_binding) in [

@@ -26,6 +26,8 @@ async fn changed_scene(namespace: &str) -> Result<(Scene, Vec<keelson_workload::
     let scale = json!({"spec": {"replicas": 5}});
     let mut live = scene.read(&deployments(), "web").await?;
     live["spec"]["replicas"] = scale["spec"]["replicas"].clone();
+    // Its controller may be writing to it.
+    live["metadata"]["resourceVersion"].take();
     scene.cluster.replace_object(&deployments(), &live).await?;
     // An immutable Secret changes only by being made anew.
     scene.cluster.delete_object(&secrets(), Some(scene.name()), "sealed").await?;

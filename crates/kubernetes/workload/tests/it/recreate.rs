@@ -118,6 +118,7 @@ async fn a_workload_to_which_a_claim_belongs_is_not_made_anew() -> Result<()> {
 async fn what_belongs_to_other_objects_made_anew_stays() -> Result<()> {
     let scene = Scene::set("dependents-stay").await?;
     scene.install_shop().await?;
+    await_collector(&scene).await?;
     let before = uid(&scene, &crate::application::config_maps(), "made-by-shop").await?;
     let (mut objects, _) = scene.capture().await?;
     change(&mut objects, "Shop", |shop| shop["spec"]["size"] = json!(9))?;
@@ -130,5 +131,16 @@ async fn what_belongs_to_other_objects_made_anew_stays() -> Result<()> {
     assert_eq!((report.failures, report.recreated), (vec![], 1));
     let child = scene.read(&crate::application::config_maps(), "made-by-shop").await?;
     assert_eq!((&child["metadata"]["uid"], child["metadata"]["ownerReferences"].is_null()), (&before, true));
+    Ok(())
+}
+
+/// The garbage collector looks for new kinds every half minute; a deletion that leaves dependents behind waits for it.
+async fn await_collector(scene: &Scene) -> Result<()> {
+    let shop = json!({"metadata": {"name": "probe", "namespace": scene.name()}, "spec": {"size": 1}});
+    scene.cluster.create_object(&scene.shop_kind(), &shop).await?;
+    let shops = format!("shops.{}", scene.group());
+    let words = ["delete", &shops, "probe", "--cascade=orphan", "--timeout=120s", "-n", scene.name()];
+    let deleted = scene.plane.kubectl().args(words).output()?;
+    anyhow::ensure!(deleted.status.success(), "{deleted:?}");
     Ok(())
 }

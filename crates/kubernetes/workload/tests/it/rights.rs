@@ -17,7 +17,9 @@ async fn scene_of_alice(namespace: &str) -> Result<(Scene, Requester)> {
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "alice"},
             "subjects": [{"kind": "User", "name": "alice", "apiGroup": "rbac.authorization.k8s.io"}]}),
     ])?;
-    Ok((scene, Requester { user: "alice".to_owned(), ..Requester::default() }))
+    let alice = Requester { user: "alice".to_owned(), ..Requester::default() };
+    scene.await_right(&alice, "create", ("", "configmaps"), namespace).await?;
+    Ok((scene, alice))
 }
 
 async fn restore_deleted(scene: &Scene, authority: Authority) -> Result<RestoreReport> {

@@ -118,10 +118,10 @@ impl Environment {
     }
 
     /// Makes, changes and removes restore points of a namespace, one commit after the other, until told to end; a
-    /// name that is used again has another uid. How many commits that were.
+    /// name that is used again has another uid. How many commits that were, at least one a name and one.
     pub(crate) fn change_until(&self, namespace: &str, names: usize, end: &AtomicBool) -> usize {
         let mut commits = 0;
-        while !end.load(Ordering::Relaxed) {
+        while !end.load(Ordering::Relaxed) || commits <= names {
             self.change(namespace, names, commits);
             commits += 1;
         }

@@ -65,7 +65,7 @@ impl Server {
         let access = ClusterAccess::Kubeconfig(plane.kubeconfig().to_owned());
         let cluster = Cluster::connect(&access).await.unwrap();
         let platform = Platform::open(settings, cluster, Arc::new(WallClock)).await.unwrap();
-        Self::serve(plane, platform, 0).await
+        Self::serve(plane, platform, keelson_testkit::free_port().unwrap()).await
     }
 
     /// Another server of the same platform, on the same port, with certificates of its own.

@@ -27,7 +27,7 @@ fn details_of_an_application_take_a_right_of_their_own_and_show_names_alone() {
     let kind = find_kind("apps.kio.kasten.io", "applications").unwrap();
     let body = json!({"spec": {"namespace": {"name": looked}}, "status": {"state": "Active"}});
     cluster.put_object(kind, looked, looked, &body);
-    cluster.create(&grant(looked, "erin", &["applications"])).unwrap();
+    cluster.create(&grant(looked, "grace", &["applications"])).unwrap();
     cluster.create(&grant(looked, "frank", &["applications/details"])).unwrap();
 
     let of = |name: &str| {
@@ -35,7 +35,7 @@ fn details_of_an_application_take_a_right_of_their_own_and_show_names_alone() {
     };
     let path = of(looked);
     let asked = ["get", "--raw", &path];
-    let refused = cluster.kubectl_as("erin", &asked, "").unwrap_err();
+    let refused = cluster.kubectl_as("grace", &asked, "").unwrap_err();
     assert!(refused.contains("Forbidden") || refused.contains("forbidden"), "{refused}");
     let secrets = cluster.kubectl_as("frank", &["get", "secrets", "-n", looked], "").unwrap_err();
     assert!(secrets.contains("Forbidden"), "{secrets}");

@@ -24,7 +24,7 @@ const TIMES: GuardTimes = GuardTimes {
     renewed_within: Duration::from_secs(4),
 };
 /// Two looks and the deletions.
-const MARGIN: Duration = Duration::from_secs(4);
+const MARGIN: Duration = Duration::from_secs(7);
 
 /// The guard as it is installed: an account with its roles of `deploy/roles`.
 struct Guards {

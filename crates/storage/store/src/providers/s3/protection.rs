@@ -21,7 +21,7 @@ use crate::{Operation, Store, StoreError, StorePath, VersionId};
 
 const FOLDER: &str = "keelson-probe";
 /// Long enough to try a delete, short enough to wait for.
-const LOCK: Duration = Duration::from_secs(3);
+const LOCK: Duration = Duration::from_secs(6);
 const TICK: Duration = Duration::from_millis(1100);
 /// By how much the lock is extended, to see that it can be.
 const EXTENSION: Duration = Duration::from_secs(1);
