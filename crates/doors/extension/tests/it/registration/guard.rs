@@ -23,7 +23,8 @@ const TIMES: GuardTimes = GuardTimes {
     lost_after: Duration::from_secs(8),
     renewed_within: Duration::from_secs(4),
 };
-/// Two looks and the deletions.
+/// Two looks and the deletions. Less than `lost_after`: by that a guard that followed the namespace is told from one that
+/// missed its Lease.
 const MARGIN: Duration = Duration::from_secs(7);
 
 /// The guard as it is installed: an account with its roles of `deploy/roles`.
