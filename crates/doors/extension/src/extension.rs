@@ -107,6 +107,7 @@ impl Extension {
             front_proxy: FrontProxy::default(),
             documents: Documents::new(),
             watches: Shares::new(WATCHES),
+            feeds: Feeds::default(),
             lists: Shares::new(LISTS),
             bodies: Shares::new(BODIES),
             details: Shares::new(DETAILS),
