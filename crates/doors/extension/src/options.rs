@@ -129,8 +129,8 @@ impl ReadOptions {
             let timeout = timeout.map(Duration::from_secs);
             return Ok(Self::Watch(WatchOptions { selection, start, bookmarks, timeout, include }));
         }
-        let freshness = take_list_freshness(&mut parameters);
         let (limit, resume) = take_page(&mut parameters)?;
+        let freshness = take_list_freshness(&mut parameters, limit.is_some(), resume.is_some());
         // The time a list may take is bounded anyway, and bookmarks are a word to watches only.
         parameters.take_number("timeoutSeconds");
         parameters.take_switch("allowWatchBookmarks");
@@ -230,7 +230,8 @@ fn freshness(revision: Option<Revision>) -> Freshness {
     }
 }
 
-fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
+/// `is_limited` and `is_continued` say whether the list is one page of several.
+fn take_list_freshness(parameters: &mut Parameters, is_limited: bool, is_continued: bool) -> Freshness {
     let given = parameters.has("resourceVersion");
     let revision = parameters.take_revision("resourceVersion");
     if parameters.take("sendInitialEvents").is_some() {
@@ -240,9 +241,7 @@ fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
     let Some(rule) = parameters.take_text("resourceVersionMatch") else {
         // A page of a version is of that version and no later one.
         return match revision {
-            Some(revision) if revision.as_u64() > 0 && parameters.has("limit") => {
-                Freshness::Exactly(revision)
-            }
+            Some(revision) if revision.as_u64() > 0 && is_limited => Freshness::Exactly(revision),
             _ => freshness(revision),
         };
     };
@@ -250,7 +249,7 @@ fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
     if !given {
         parameters.refuse(forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"));
     }
-    if parameters.has("continue") {
+    if is_continued {
         parameters.refuse(forbid("resourceVersionMatch is forbidden when continue is provided"));
     }
     match (rule.as_str(), revision) {
@@ -400,6 +399,11 @@ mod tests {
     fn a_list_of_any_version_is_the_latest() {
         assert_eq!(list("resourceVersion=0").unwrap().freshness, Freshness::Latest);
         assert_eq!(list("limit=0").unwrap().limit, None);
+        let version = Revision::new(Generation(1), Sequence(7));
+        let of_version =
+            |limit: u8| list(&format!("limit={limit}&resourceVersion={version}")).unwrap().freshness;
+        assert_eq!(of_version(5), Freshness::Exactly(version));
+        assert_eq!(of_version(0), Freshness::NotOlderThan(version), "no limit is no page");
         assert_eq!(list("limit=5&timeoutSeconds=30").unwrap().limit, Some(5));
     }
 
