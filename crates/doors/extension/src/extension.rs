@@ -26,6 +26,7 @@ use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
 use crate::shared::Shared;
+use crate::watch::Feeds;
 
 /// The authority of the front proxy cannot be learned.
 #[derive(Debug, thiserror::Error)]
