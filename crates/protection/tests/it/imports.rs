@@ -7,6 +7,7 @@ mod places;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
@@ -365,6 +366,7 @@ async fn an_export_that_is_seen_after_a_newer_one_is_imported_and_not_restored()
     let first = outcome_of(&source, &target, SHOP)?;
     let changed = json!({ "metadata": { "name": "goods", "namespace": SHOP }, "data": { "of": "today" } });
     source.platform.cluster().apply_object(&config_maps(), &changed).await?;
+    source.clock.advance(Duration::from_secs(60));
     run(&source, "second", EXPORTING).await?;
     let whole = receive_string(&source, "RunAction", (NAMESPACE, "second")).await?;
     let aside = target.share.path().join("aside");
