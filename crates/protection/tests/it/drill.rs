@@ -13,7 +13,7 @@ use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::recovery::report::ReportDocument;
 use keelson_protection::recovery::state;
-use keelson_protection::{Platform, status};
+use keelson_protection::{Platform, metrics, status};
 use keelson_testkit::eventually;
 use keelson_workload::NamespacedName;
 
@@ -54,6 +54,7 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     assert!(report.through.is_some() && report.repositories == 1 && report.bytes_read > 0, "{report:?}");
     assert!(!world.data.path().join("drill").exists(), "nothing is left of the catalog that was built");
     assert_eq!(newest_report(&world, report.at).await?.drill, report);
+    assert_eq!(told(&world), (None, true));
 
     let cluster = world.share.path().join("k10").join(platform.cluster_id().as_str());
     for pack in packs(&repository(&cluster)?)? {
@@ -68,7 +69,19 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     assert!(!report.is_green());
     assert!(report.findings.iter().any(|finding| finding.contains("packs/")), "{:?}", report.findings);
     assert_eq!(newest_report(&world, report.at).await?.drill, report);
+    let alarm =
+        format!("the drill at {} failed: a recovery might not succeed: {}", report.at, report.findings[0]);
+    assert_eq!(told(&world), (Some(alarm), false));
     world.end().await
+}
+
+/// The alarm about the last drill, and whether the metric says that it went well.
+fn told(world: &World) -> (Option<String>, bool) {
+    let status = status::observe(&world.platform);
+    let metrics = metrics::render(&status, world.clock.now());
+    let value = metrics.lines().find_map(|line| line.strip_prefix("keelson_drill_last_success "));
+    let alarms = status.disaster_recovery.map(|dr| dr.alarms).unwrap_or_default();
+    (alarms.into_iter().find(|alarm| alarm.starts_with("the drill at ")), value == Some("1"))
 }
 
 /// The signed report of a drill out of the cluster, checked by the key in the status.
