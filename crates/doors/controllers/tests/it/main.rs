@@ -222,11 +222,16 @@ async fn nothing_is_written_without_a_change(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// To the profile `share`.
-async fn protect(scene: &Scene) -> Result<()> {
+async fn make_passphrase(scene: &Scene) -> Result<()> {
     let at = NamespacedName::new(NAMESPACE, DR_SECRET);
     let passphrase = b"correct horse battery staple".to_vec();
     scene.cluster.create_secret(&Secret::opaque(at, [("key".to_owned(), passphrase)])).await?;
+    Ok(())
+}
+
+/// To the profile `share`.
+async fn protect(scene: &Scene) -> Result<()> {
+    make_passphrase(scene).await?;
     scene.apply(&policies(), &policy(DR_POLICY, NAMESPACE, "share")).await?;
     scene.status(&policies(), NAMESPACE, DR_POLICY, "Success").await?;
     ensure!(state::enabled(&scene.platform)?.is_some(), "the policy protects the platform");
@@ -288,5 +293,29 @@ async fn a_drill_that_failed_is_an_event_on_the_policy_of_the_platform() -> Resu
     let first = last.findings.first().context("a finding")?;
     let told = format!("a recovery might not succeed: {first} ({} findings)", last.findings_total);
     ensure!(event["type"] == "Warning" && event["note"] == told.as_str(), "{event} does not tell: {told}");
+    scene.end().await
+}
+
+/// The share is of this machine, whose clock is the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_whose_clock_differs_takes_no_backups() -> Result<()> {
+    let scene = Scene::set_with(Arc::new(ClockAhead(AtomicU64::new(3600)))).await?;
+    let share = scene.mounts.join("share");
+    std::fs::create_dir_all(&share)?;
+    scene.apply(&profiles(), &profile(NAMESPACE, "share")).await?;
+    let status = scene.status(&profiles(), NAMESPACE, "share", "Success").await?;
+    let why = status["conditions"].to_string();
+    ensure!(status["readOnly"] == true && why.contains("differ by more than five minutes"), "{status}");
+
+    make_passphrase(&scene).await?;
+    for (name, application) in [("nightly", "shop"), (DR_POLICY, NAMESPACE)] {
+        scene.apply(&policies(), &policy(name, application, "share")).await?;
+        let status = scene.status(&policies(), NAMESPACE, name, "Failed").await?;
+        let error = status["error"].to_string();
+        ensure!(error.contains("profile 'share' cannot be used here"), "{name}: {error}");
+    }
+    ensure!(state::enabled(&scene.platform)?.is_none(), "the platform protects itself there");
+    let left: Vec<_> = std::fs::read_dir(&share)?.collect();
+    ensure!(left.is_empty(), "something was written there: {left:?}");
     scene.end().await
 }
