@@ -17,7 +17,7 @@ use keelson_protection::{Platform, metrics, status};
 use keelson_testkit::eventually;
 use keelson_workload::NamespacedName;
 
-use crate::fixture::{World, put_note};
+use crate::fixture::{World, copy, put_note};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -119,10 +119,34 @@ async fn a_drill_names_a_location_whose_end_was_cut_off() -> Result<()> {
     }
     clock.advance(HOUR);
     let report = drilled_after(&platform, due).await?;
-    // What is committed meanwhile is shipped, and what it continues is not there.
-    let names_it =
-        |finding: &String| finding.contains("was rolled back") || finding.contains("leads nowhere");
-    assert!(report.findings.iter().any(names_it), "{:?}", report.findings);
+    assert!(report.findings.iter().any(|finding| tells_of_a_loss(finding)), "{:?}", report.findings);
+    world.end().await
+}
+
+/// What is committed meanwhile is shipped, and what it continues is not there.
+fn tells_of_a_loss(finding: &str) -> bool {
+    finding.contains("was rolled back") || finding.contains("leads nowhere")
+}
+
+/// Whoever puts a copy of everything from before in place leaves what is whole, genuine and older, its runs too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_names_a_location_that_was_put_back_to_an_older_state() -> Result<()> {
+    let (world, due) = protected().await?;
+    let (platform, clock) = (world.platform.clone(), world.clock.clone());
+    let [present, older, away] = ["k10", "older", "away"].map(|name| world.share.path().join(name));
+    let segments = repository(&present.join(platform.cluster_id().as_str()))?.join("segments");
+    put_note(&platform, "before")?;
+    world.wait_until_shipped().await?;
+    copy(&present, &older)?;
+    let before = count(&segments);
+    put_note(&platform, "after")?;
+    eventually("it is shipped", async || Ok((count(&segments) > before).then_some(()))).await?;
+    world.wait_until_shipped().await?;
+    std::fs::rename(&present, &away)?;
+    std::fs::rename(&older, &present)?;
+    clock.advance(HOUR);
+    let report = drilled_after(&platform, due).await?;
+    assert!(report.findings.iter().any(|finding| tells_of_a_loss(finding)), "{:?}", report.findings);
     world.end().await
 }
 
