@@ -9,7 +9,7 @@
 //! before. What was imported is bound to no namespace: whoever may restore it decides where it is seen. Limits: what is
 //! known of grants, repositories and exports stays in the catalog, also when nothing is imported any more.
 
-mod taken;
+pub(crate) mod taken;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

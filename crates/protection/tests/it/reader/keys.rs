@@ -1,6 +1,7 @@
-//! A repository with trees, repeats, retired and aborted outcomes, two passphrases and a changed vault key.
+//! A repository with trees, repeats, retired and aborted outcomes, two passphrases and a changed vault key, and what
+//! a prune leaves there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use jiff::Timestamp;
 use keelson_crypto::{KdfCost, Passphrase, Slot, VaultKey, VaultKeyring};
 use keelson_model::{Classified, ErrorClass, LineageId, RepositoryId, SlotId};
 use keelson_repository::{
-    ChunkSizes, Indexed, Locked, NamedStream, NewRepository, NewSession, Outcome, OutcomeDraft, Ownership,
-    Repository, Session, SessionPurpose,
+    ChunkSizes, Indexed, JudgedRetirements, Locked, NamedStream, NewRepository, NewSession, Outcome,
+    OutcomeDraft, Ownership, PruneStep, Repository, Session, SessionPurpose, Unlock,
 };
 use keelson_store::Store;
 use keelson_store::providers::filesystem::FilesystemStore;
@@ -60,6 +61,10 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length).map(|_| step(&mut state)).collect()
 }
 
+fn owner() -> Ownership {
+    Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 4)
+}
+
 async fn begin(repository: &Repository<Indexed>, purpose: SessionPurpose) -> Result<Session> {
     Ok(repository.begin(NewSession { purpose, lives_until: now(), now: now() }).await?)
 }
@@ -97,8 +102,7 @@ async fn make(location: &Path, key: &str, other: KdfCost) -> Result<Outcome> {
     back_up(&indexed, &[("noise", repeated.clone()), ("zeros", vec![0; 30_000]), ("empty", Vec::new())])
         .await?;
     let retired = back_up(&indexed, &[("gone", noise(2, 5_000))]).await?;
-    let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 4);
-    indexed.retire(retired.id, &proof, now()).await?;
+    indexed.retire(retired.id, &owner(), now()).await?;
     let aborted = begin(&indexed, SessionPurpose::Backup).await?;
     write(&aborted, "half", &noise(3, 5_000)).await?;
     aborted.life().give_up(now()).await?;
@@ -108,6 +112,21 @@ async fn make(location: &Path, key: &str, other: KdfCost) -> Result<Outcome> {
         first.add_key(&vault, &[slot(3, NEW, KdfCost::LOWEST, &vault)?]).await?.load_index().await?;
     // Thousands of chunks: more than one node can list, so that nodes have a node above them.
     back_up(&changed, &[("deep", [repeated, noise(4, 900_000)].concat())]).await
+}
+
+/// Removes the retired outcome, which leaves a mark and its verdict, and begins a session that does not end.
+async fn prune(location: &Path, key: &str) -> Result<()> {
+    let store: Arc<dyn Store> = Arc::new(FilesystemStore::open(location).await?);
+    let passphrase = Arc::new(Passphrase::new(NEW.as_bytes().to_vec()));
+    let locked = Repository::<Locked>::at(store, key.parse()?)?;
+    let repository = locked.open(Unlock::Passphrase(&passphrase)).await?.load_index().await?;
+    let valid: BTreeSet<_> = repository.list_retired().await?.iter().map(|retired| retired.outcome).collect();
+    let judged = JudgedRetirements { valid, void: BTreeSet::new() };
+    let plan = repository.plan_prune(&owner(), &judged).await?;
+    let step = repository.begin_prune(plan).advance(&owner(), now(), &|_| {}).await?;
+    ensure!(matches!(step, PruneStep::Complete(done) if done.outcomes_removed == 1), "{step:?}");
+    drop(begin(&repository, SessionPurpose::Export).await?);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,6 +164,8 @@ async fn a_stranger_finds_a_flipped_bit_in_every_kind_of_object_of_a_repository(
     let (reader, location) = (FormatReader::prepare()?, tempfile::tempdir()?);
     let key = format!("k10/0c3e8c52-6a0b/exports/shop/{}", RepositoryId::from_bytes(ID));
     make(location.path(), &key, KdfCost::LOWEST).await?;
-    let kinds = ["format", "slots", "keys", "sessions", "packs", "index", "outcomes", "retired"];
+    prune(location.path(), &key).await?;
+    let kinds =
+        ["format", "slots", "keys", "sessions", "packs", "index", "outcomes", "retired", "marks", "verdicts"];
     flip_each_kind(&reader, location.path(), NEW, &kinds)
 }
