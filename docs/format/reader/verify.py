@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
-from decode import Unreadable, decode_json_object, ensure
+from decode import Damage, Unreadable, decode_json_object, ensure
 from disaster_recovery import PlatformRepository, read_lineages
 from envelope import MARK, PACK, SESSION, VERDICT, open_object
 from location import NUMBER, Location
 from report import Report
 from repository import (
     Chunk,
+    MoveTable,
     Outcome,
     Repository,
     Stream,
@@ -41,13 +43,13 @@ class RepositoryCheck:
         for name in repository.location.names(repository.key("packs")):
             with self._report.reading(repository.key(f"packs/{name}")):
                 self._check_pack(name)
+        outcomes = self._read_outcomes()
+        moves = MoveTable(outcomes.values())
         retired = repository.retired()
-        for name in repository.outcome_ids():
-            with self._report.reading(repository.key(f"outcomes/{name}")):
-                self.outcomes += 1
-                outcome = repository.outcome(name)
-                if name not in retired:
-                    self._check_outcome(outcome)
+        for name, outcome in outcomes.items():
+            if name not in retired:
+                with self._report.reading(repository.key(f"outcomes/{name}")):
+                    self._check_outcome(outcome, moves.needed_by(id_of(name), outcome.packs))
         for name in repository.location.names(repository.key("sessions")):
             with self._report.reading(repository.key(f"sessions/{name}")):
                 session, _, renewal = name.partition("/")
@@ -99,24 +101,41 @@ class RepositoryCheck:
         _, packs = self._good.setdefault(chunk.id, (chunk.length, set()))
         packs.add(pack_id)
 
-    def _check_outcome(self, outcome: Outcome) -> None:
-        """Streams are whole, out of the packs that the outcome names and no others."""
+    def _read_outcomes(self) -> dict[str, Outcome]:
+        """All that open, without what their writers say of them: that may be long, and is not looked at."""
+        repository, outcomes = self._repository, {}
+        for name in repository.outcome_ids():
+            self.outcomes += 1
+            with self._report.reading(repository.key(f"outcomes/{name}")):
+                outcomes[name] = replace(repository.outcome(name), description=b"")
+        return outcomes
+
+    def _check_outcome(self, outcome: Outcome, needed: set[bytes]) -> None:
+        """Streams are whole, out of the packs that the outcome needs and no others."""
+        try:
+            self._check_streams(outcome, needed)
+        except Damage as damage:
+            # A later key's index objects and repacks say where things have gone; without that key nothing is proven.
+            if any(self._report.has_unread(self._repository.key(folder)) for folder in ("index", "outcomes")):
+                raise Unreadable(f"{damage}, and what was not read may say where it is") from None
+            raise
+
+    def _check_streams(self, outcome: Outcome, needed: set[bytes]) -> None:
         repository = self._repository
-        for pack_id in outcome.packs:
+        for pack_id in sorted(needed):
             ensure(repository.location.holds(repository.key(pack_key(pack_id))), f"pack {pack_id.hex()} is missing")
-        named = set(outcome.packs)
         for stream in outcome.streams:
             if stream.root is not None:
-                self._check_tree(stream.root, stream, named)
+                self._check_tree(stream.root, stream, needed)
 
-    def _check_tree(self, root: bytes, stream: Stream, named: set[bytes]) -> None:
+    def _check_tree(self, root: bytes, stream: Stream, needed: set[bytes]) -> None:
         for chunk_id, length in self._repository.leaves(root, stream.depth, stream.length):
-            stated = self._check_named(chunk_id, named)
+            stated = self._check_needed(chunk_id, needed)
             ensure(stated == length, f"chunk {chunk_id.hex()} has {stated} bytes where the tree says {length}")
 
-    def _check_named(self, chunk_id: bytes, named: set[bytes]) -> int:
+    def _check_needed(self, chunk_id: bytes, needed: set[bytes]) -> int:
         length, packs = self._good.get(chunk_id, (0, set()))
-        ensure(not packs.isdisjoint(named), f"no pack that it names has a good copy of chunk {chunk_id.hex()}")
+        ensure(not packs.isdisjoint(needed), f"no pack that it needs has a good copy of chunk {chunk_id.hex()}")
         return length
 
 
