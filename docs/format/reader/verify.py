@@ -177,4 +177,4 @@ def verify_clusters(location: Location, vault_keys: VaultKeys, report: Report) -
                 report.add_damage(key, "nothing of the platform has such a key")
     for lineage in read_lineages(location, vault_keys, report):
         for key in lineage.strangers:
-            report.add_damage(key, "a claim that does not open or does not name the one before")
+            report.add_damage(key, "neither a claim that opens and names the one before, nor its epoch's list of retirements")
