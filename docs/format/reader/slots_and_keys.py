@@ -101,6 +101,13 @@ def fingerprint(key: bytes) -> bytes:
     return hkdf(key, b"keelson/0/fingerprint", length=16)
 
 
+def open_data_key(vault_key: bytes, file: KeyFile, format_sum: bytes) -> bytes:
+    context = b"\x01" + file.repository_id + struct.pack("<I", file.number) + format_sum
+    data_key = open_box(vault_key, "data key", context, file.data_key)
+    ensure(len(data_key) == 32, "a key that has not 32 bytes")
+    return data_key
+
+
 @dataclass
 class VaultKeys:
     """All vault keys at hand. Installations number theirs independently, so a number may have several."""
@@ -119,12 +126,10 @@ class VaultKeys:
     def open_key_file(self, file: KeyFile, format_sum: bytes) -> bytes:
         """The data key. The vault key before is added, if the file holds it."""
         vault_key = self.by_fingerprint[file.number, file.fingerprint]
-        context = b"\x01" + file.repository_id + struct.pack("<I", file.number) + format_sum
-        data_key = open_box(vault_key, "data key", context, file.data_key)
+        data_key = open_data_key(vault_key, file, format_sum)
         if file.previous_vault_key is not None:
             before = struct.pack("<I", file.number - 1)
             self.add(file.number - 1, open_box(vault_key, "previous vault key", before, file.previous_vault_key))
-        ensure(len(data_key) == 32, "a key that has not 32 bytes")
         return data_key
 
 
