@@ -159,7 +159,8 @@ fn flip_last(
     passphrase: &str,
     is_meant: impl Fn(&Path) -> bool,
 ) -> Result<()> {
-    let file = files(location)?.into_iter().rfind(|path| is_meant(path)).context("no such object is there")?;
+    let file =
+        files(location)?.into_iter().rfind(|path| is_meant(path)).context("no such object is there")?;
     let whole = fs::read(location.join(&file))?;
     for at in [whole.len() / 3, whole.len() / 2, whole.len() - 10] {
         let mut harmed = whole.clone();

@@ -72,7 +72,10 @@ async fn write(session: &Session, name: &str, content: &[u8]) -> Result<NamedStr
     Ok(NamedStream { name: name.to_owned(), reference, attributes })
 }
 
-pub(super) async fn back_up(repository: &Repository<Indexed>, contents: &[(&str, Vec<u8>)]) -> Result<Outcome> {
+pub(super) async fn back_up(
+    repository: &Repository<Indexed>,
+    contents: &[(&str, Vec<u8>)],
+) -> Result<Outcome> {
     let session = begin(repository, SessionPurpose::Export).await?;
     session.life().renew(now()).await?;
     let mut streams = Vec::new();

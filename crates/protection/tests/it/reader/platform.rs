@@ -8,16 +8,19 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Expect, Row, RowKey, RowKind, Stored};
 use keelson_model::names::DR_POLICY;
-use keelson_model::{Clock, ManualClock};
+use keelson_model::{Clock, LineageId, ManualClock};
 use keelson_protection::requests::{Effect, NewObject, create};
 use keelson_protection::{Platform, Record, Requester};
+use keelson_repository::Ownership;
 use keelson_testkit::{ControlPlane, FormatReader, eventually, random_hex};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ours, compare, files, flip_each_kind, repositories};
-use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, policy, prepare, profile, settings};
+use super::{Ours, compare, ensure_sound, files, flip_each_kind, repositories};
+use crate::stage::{
+    NAMESPACE, PASSPHRASE, config, make_valid, open_repository, policy, prepare, profile, settings,
+};
 
 const APPLICATION: &str = "shop";
 const CONFIG_MAPS: [&str; 3] = ["orders", "prices", "customers"];
@@ -249,6 +252,21 @@ fn assert_strangers_are_named(reader: &FormatReader, location: &Path) -> Result<
     Ok(())
 }
 
+/// A run was retired and its outcome pruned; its manifest stays for days.
+async fn assert_a_retired_run_is_no_damage(reader: &FormatReader, location: &Path) -> Result<()> {
+    let lines = reader.read(location, PASSPHRASE, &["list"])?.lines()?;
+    let is_run = |line: &&Value| line["outcome"].is_string() && line["description"]["manual"].is_boolean();
+    let run = lines.iter().find(is_run).context("the outcome of a run")?;
+    let [repository, outcome] =
+        ["repository", "outcome"].map(|field| run[field].as_str().unwrap_or_default());
+    let opened = open_repository(&location.join(repository), PASSPHRASE).await?;
+    let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 1);
+    opened.retire(outcome.parse()?, &proof, Timestamp::constant(1_770_000_000, 0)).await?;
+    ensure_sound(reader, location, PASSPHRASE)?;
+    std::fs::remove_file(location.join(repository).join("outcomes").join(outcome))?;
+    ensure_sound(reader, location, PASSPHRASE).map(drop)
+}
+
 async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     let reader = FormatReader::prepare()?;
     let plane = ControlPlane::start().await?;
@@ -281,7 +299,8 @@ async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     assert_same_repositories(&reader, share.path()).await?;
     assert_reads_objects(&reader, share.path())?;
     assert_strangers_are_named(&reader, share.path())?;
-    flip_each_kind(&reader, share.path(), PASSPHRASE, &KINDS)
+    flip_each_kind(&reader, share.path(), PASSPHRASE, &KINDS)?;
+    assert_a_retired_run_is_no_damage(&reader, share.path()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
