@@ -26,7 +26,6 @@ from location import ID, Location, RepositoryPath
 from report import Report
 from slots_and_keys import (
     KEYS_MAX,
-    SLOTS_MAX,
     KeyFile,
     Slot,
     VaultKeys,
@@ -286,12 +285,12 @@ class Repository:
         self._retired: set[str] | None = None
         self._openers: dict[bytes, Opener] = {}
         self._copies: dict[bytes, list[tuple[PackEntry, Copy]]] = {}
-        for name in self._names("slots", SLOTS_MAX):
+        for name in location.names(self.key("slots")):
             with report.reading(self.key(f"slots/{name}")):
                 slot = decode_slot(self._read(f"slots/{name}"))
                 ensure(name == slot.id.hex(), "another slot's id: it was swapped")
                 self.slots.append(slot)
-        for name in self._names("keys", KEYS_MAX):
+        for name in self._key_names():
             with report.reading(self.key(f"keys/{name}")):
                 file = decode_key_file(self._read(f"keys/{name}"))
                 ensure(name == str(file.number), f"key {file.number} under another number")
@@ -306,9 +305,9 @@ class Repository:
     def _read(self, name: str) -> bytes:
         return self.location.read(self.key(name))
 
-    def _names(self, folder: str, count_max: int) -> list[str]:
-        names = self.location.names(self.key(folder))
-        ensure(len(names) <= count_max, f"{len(names)} objects in {folder}/, more than {count_max}")
+    def _key_names(self) -> list[str]:
+        names = self.location.names(self.key("keys"))
+        ensure(len(names) <= KEYS_MAX, f"{len(names)} objects in keys/, more than {KEYS_MAX}")
         return names
 
     def open_slots(self, passphrase: bytes, vault_keys: VaultKeys) -> None:

@@ -142,6 +142,20 @@ async fn a_stranger_reads_a_repository_whose_passphrase_was_changed() -> Result<
     Ok(())
 }
 
+/// Each change of a passphrase leaves its slots, for as long as there is data that they open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_reads_a_repository_with_many_slots() -> Result<()> {
+    let (reader, location) = (FormatReader::prepare()?, tempfile::tempdir()?);
+    let key = format!("k10/0c3e8c52-6a0b/exports/shop/{}", RepositoryId::from_bytes(ID));
+    let vault = VaultKeyring::new(VaultKey::generate(1));
+    let slots = (0..40).map(|id| slot(id, OLD, KdfCost::LOWEST, &vault)).collect::<Result<Vec<_>>>()?;
+    let chunks = ChunkSizes::new(64, 128, 192).context("sizes of chunks")?;
+    let store: Arc<dyn Store> = Arc::new(FilesystemStore::open(location.path()).await?);
+    let new = NewRepository { id: RepositoryId::from_bytes(ID), vault: &vault, slots: &slots, chunks };
+    Repository::<Locked>::at(store, key.parse()?)?.create(new).await?;
+    ensure_sound(&reader, location.path(), OLD).map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_finds_a_flipped_bit_in_every_kind_of_object_of_a_repository() -> Result<()> {
     let (reader, location) = (FormatReader::prepare()?, tempfile::tempdir()?);
