@@ -16,6 +16,7 @@ from catalog import State, unpack_body
 from decode import Damage, Unreadable, decode_json_object, ensure
 from disaster_recovery import PlatformRepository, newest_chain, read_lineages
 from drill_report import check_report
+from grants import GrantCheck, GrantKeys
 from kit import open_kit
 from location import Location
 from objects import decode_objects
@@ -150,15 +151,19 @@ def verify_location(opened: Opened) -> None:
             check = RepositoryCheck(repository)
             check.run()
             outcomes += check.outcomes
+    grant_keys = GrantKeys()
     for platform in opened.platforms():
-        verify_platform(platform)
+        verify_platform(platform, grant_keys)
     verify_clusters(opened.location, opened.vault_keys, opened.report)
+    grants = GrantCheck(opened.location, opened.repositories, grant_keys)
+    grants.run(opened.report)
     report = opened.report
     write_line(
         {
             "repositories": len(opened.repositories),
             "packs": sum(len(repository.packs) for repository in opened.repositories),
             "outcomes": outcomes,
+            "grantedKeys": {"found": grants.found, "opened": grants.opened},
             "damaged": len(report.damaged),
             "unread": len(report.unread),
         }

@@ -10,8 +10,19 @@ from typing import Any, TypeVar
 
 from catalog import CatalogKeys, State
 from decode import Chunks, Damage, Unreadable, decode_json_object, ensure
-from envelope import BASE, EPOCH, LINEAGE, MANIFEST, SEGMENT, START, Owner, open_box, open_object
-from location import Location
+from envelope import (
+    BASE,
+    EPOCH,
+    EPOCH_RETIREMENTS,
+    LINEAGE,
+    MANIFEST,
+    SEGMENT,
+    START,
+    Owner,
+    open_box,
+    open_object,
+)
+from location import ID, Location
 from report import Report
 from repository import Repository, id_of
 from segments import Segment, decode_base_header, decode_segment, load_base
@@ -21,6 +32,7 @@ CLASS_NAMES = ("configuration", "local")
 MODES = ("v2", "v3", "v3.2_data", "v3.2_metadata")
 POSITION = re.compile(r"([0-9]{8})-([0-9]{8})-([0-9]{14})")
 CLAIM = re.compile(r"[0-9]{8}")
+RETIREMENTS = re.compile(r"([0-9]{8})\.retired")
 CLAIM_FIELDS = ("instance", "cluster", "claimed_at")
 
 Type = TypeVar("Type")
@@ -308,13 +320,18 @@ def read_lineages(location: Location, vault_keys: VaultKeys, report: Report) -> 
 
 
 def read_claims(location: Location, keys: list[str], owner: Owner) -> tuple[list[dict[str, Any]], list[str]]:
-    """A claim counts if it opens and names the one before it that counts; the others were written by strangers."""
+    """A claim counts if it opens and names the one before it that counts; the others were written by strangers, and so
+    was what lies in the place of a list of retirements and is none."""
     epochs: list[dict[str, Any]] = []
     strangers: list[str] = []
     previous: str | None = None
     for key in keys:
         name = key.rsplit("/", 1)[1]
+        retirements = RETIREMENTS.fullmatch(name)
         try:
+            if retirements is not None:
+                check_retirements(location.read(key), owner, int(retirements[1]))
+                continue
             ensure(CLAIM.fullmatch(name) is not None, "not named by a number")
             data = location.read(key)
             claim = decode_json_object(open_object(data, owner, EPOCH, None).directory)
@@ -325,3 +342,13 @@ def read_claims(location: Location, keys: list[str], owner: Owner) -> tuple[list
         previous = sha256(data).hexdigest()
         epochs.append({"epoch": int(name), **{field: claim.get(field) for field in CLAIM_FIELDS}})
     return epochs, strangers
+
+
+def check_retirements(data: bytes, owner: Owner, epoch: int) -> None:
+    """What was retired when an epoch was claimed."""
+    opened = open_object(data, owner, EPOCH_RETIREMENTS, None)
+    ensure(not opened.sealed_parts, "a list of retirements with parts")
+    document = decode_versioned(opened.directory)
+    ensure(take(document, "epoch", int) == epoch, "another epoch's list")
+    for outcome in take(document, "outcomes", list):
+        ensure(isinstance(outcome, str) and ID.fullmatch(outcome) is not None, "names what is no outcome")

@@ -23,10 +23,10 @@ use serde_json::{Value, json};
 use crate::fixture::{World, copy, files, user};
 use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile};
 
-const EXPORTING: &str = "nightly";
+pub(crate) const EXPORTING: &str = "nightly";
 const IMPORTING: &str = "theirs";
-const SHOP: &str = "shop";
-const BANK: &str = "bank";
+pub(crate) const SHOP: &str = "shop";
+pub(crate) const BANK: &str = "bank";
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 /// Of the journal, read in one go.
@@ -45,7 +45,8 @@ async fn raise_source(beside: &World) -> Result<World> {
     furnish(beside.start_beside().await?).await
 }
 
-async fn furnish(mut source: World) -> Result<World> {
+/// Gives a cluster two applications, and a policy that exports both.
+pub(crate) async fn furnish(mut source: World) -> Result<World> {
     for namespace in [SHOP, BANK] {
         source.namespace(namespace).await?;
         let map =
@@ -96,7 +97,7 @@ async fn raise_target() -> Result<World> {
     Ok(target)
 }
 
-async fn run(world: &World, run: &str, policy: &str) -> Result<Value> {
+pub(crate) async fn run(world: &World, run: &str, policy: &str) -> Result<Value> {
     let status = world.run_policy(run, policy).await?;
     ensure!(status["state"] == "Complete", "{run}: {status}");
     Ok(status)

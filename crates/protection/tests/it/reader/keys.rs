@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures::stream;
 use jiff::Timestamp;
@@ -19,14 +19,14 @@ use keelson_store::Store;
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_testkit::FormatReader;
 
-use super::{Ours, compare, flip_each_kind};
+use super::{Ours, compare, ensure_sound, flip_each_kind};
 
 const OLD: &str = "the first passphrase";
 const OTHER: &str = "the same key, another passphrase";
 const NEW: &str = "the passphrase after it was changed";
 const ID: [u8; 16] = [7; 16];
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::constant(1_770_000_000, 123_456_000)
 }
 
@@ -44,13 +44,13 @@ impl Classified for NeverFails {
     }
 }
 
-fn slot(id: u8, passphrase: &str, cost: KdfCost, vault: &VaultKeyring) -> Result<Slot> {
+pub(super) fn slot(id: u8, passphrase: &str, cost: KdfCost, vault: &VaultKeyring) -> Result<Slot> {
     let passphrase = Passphrase::new(passphrase.as_bytes().to_vec());
     Ok(Slot::seal(SlotId::from_bytes([id; 16]), &passphrase, cost, vault.newest())?)
 }
 
 /// Bytes that do not compress, the same for the same seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let step = |state: &mut u64| {
         *state ^= *state << 13;
@@ -77,7 +77,10 @@ async fn write(session: &Session, name: &str, content: &[u8]) -> Result<NamedStr
     Ok(NamedStream { name: name.to_owned(), reference, attributes })
 }
 
-async fn back_up(repository: &Repository<Indexed>, contents: &[(&str, Vec<u8>)]) -> Result<Outcome> {
+pub(super) async fn back_up(
+    repository: &Repository<Indexed>,
+    contents: &[(&str, Vec<u8>)],
+) -> Result<Outcome> {
     let session = begin(repository, SessionPurpose::Export).await?;
     session.life().renew(now()).await?;
     let mut streams = Vec::new();
@@ -141,8 +144,7 @@ async fn a_stranger_reads_a_repository_whose_passphrase_was_changed() -> Result<
     let deep = listed.iter().find(|line| line["streams"][0]["name"] == "deep").context("the deep stream")?;
     assert_eq!(deep["streams"][0]["depth"], 2, "{deep}");
 
-    let verified = reader.read(location.path(), NEW, &["verify"])?;
-    ensure!(verified.code == 0, "{}", verified.stderr);
+    ensure_sound(&reader, location.path(), NEW)?;
     for (passphrase, opens) in
         [(NEW, [true, false, false]), (OLD, [false, true, false]), (OTHER, [false, false, true])]
     {
@@ -157,6 +159,20 @@ async fn a_stranger_reads_a_repository_whose_passphrase_was_changed() -> Result<
     assert!(old.stderr.contains(&format!("not read: {key}/outcomes/{}: no key 2 is at hand", newest.id)));
     assert!(!old.stderr.contains("damaged"), "{}", old.stderr);
     Ok(())
+}
+
+/// Each change of a passphrase leaves its slots, for as long as there is data that they open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_reads_a_repository_with_many_slots() -> Result<()> {
+    let (reader, location) = (FormatReader::prepare()?, tempfile::tempdir()?);
+    let key = format!("k10/0c3e8c52-6a0b/exports/shop/{}", RepositoryId::from_bytes(ID));
+    let vault = VaultKeyring::new(VaultKey::generate(1));
+    let slots = (0..40).map(|id| slot(id, OLD, KdfCost::LOWEST, &vault)).collect::<Result<Vec<_>>>()?;
+    let chunks = ChunkSizes::new(64, 128, 192).context("sizes of chunks")?;
+    let store: Arc<dyn Store> = Arc::new(FilesystemStore::open(location.path()).await?);
+    let new = NewRepository { id: RepositoryId::from_bytes(ID), vault: &vault, slots: &slots, chunks };
+    Repository::<Locked>::at(store, key.parse()?)?.create(new).await?;
+    ensure_sound(&reader, location.path(), OLD).map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
