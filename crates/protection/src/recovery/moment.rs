@@ -63,11 +63,27 @@ pub(crate) async fn find_moment<'a>(
             }
             Found::NothingSince(earliest) => first = earliest,
         }
+        if let Some(elder) = find_elder(open, all()) {
+            line = Some(elder);
+            continue;
+        }
         let parent = open.chain.parent.as_ref();
         bound = parent.map(|fork| fork.at.sequence);
         line = parent.and_then(|fork| find(fork.repository));
     }
     Err(RecoveryError::PointInTime { wanted, first, last })
+}
+
+/// Pure: where the same instance shipped the same generation to before. A new passphrase makes a new repository, and its
+/// bases name the same parent as those before.
+fn find_elder<'a>(open: &OpenChain, all: impl Iterator<Item = &'a OpenChain>) -> Option<&'a OpenChain> {
+    let (instance, begun) = (open.base.instance, open.base.at);
+    let elders = all.filter(|other| {
+        let (theirs, at) = (other.base.instance, other.base.at);
+        let is_same_life = theirs == instance && at.generation == begun.generation;
+        is_same_life && at.sequence < begun.sequence && other.cluster == open.cluster
+    });
+    elders.max_by_key(|elder| elder.base.at.sequence)
 }
 
 enum Found {

@@ -16,9 +16,10 @@ use keelson_store::Store;
 use crate::layout::Position;
 use crate::recovery::RecoveryError;
 use crate::recovery::chain::{ShippedChain, find_continuations};
+use crate::recovery::documents::Fork;
 use crate::recovery::open::{OpenChain, is_settled, list_clusters, list_repositories, open_chain};
 
-/// More recoveries onto other clusters than a platform sees in its life.
+/// More clusters than a platform lives on.
 const ANCESTORS_MAX: usize = 64;
 /// Of clusters that share a location, and of their repositories, so many are looked at.
 const OTHERS_MAX: usize = 256;
@@ -32,24 +33,27 @@ pub(crate) async fn open_ancestors(
     chains: &[OpenChain],
 ) -> Result<(Vec<OpenChain>, Vec<String>), RecoveryError> {
     let (mut ancestors, mut warnings) = (Vec::<OpenChain>::new(), Vec::new());
-    let mut tried = BTreeSet::<RepositoryId>::new();
+    let mut tried = BTreeSet::<ClusterId>::new();
     while tried.len() < ANCESTORS_MAX {
         let next = chains.iter().chain(&ancestors).find_map(|open| {
             let fork = open.chain.parent.as_ref()?;
-            let is_new = fork.cluster != *asked && !tried.contains(&fork.repository);
+            let is_new = fork.cluster != *asked && !tried.contains(&fork.cluster);
             is_new.then(|| (fork.clone(), open.vault_keys().clone()))
         });
         let Some((fork, keys)) = next else { break };
-        tried.insert(fork.repository);
-        let why = match open_below(store, &fork.cluster, fork.repository, &keys).await {
-            Ok(Some(open)) => {
-                ancestors.push(open);
-                continue;
+        tried.insert(fork.cluster.clone());
+        let mut why = "it is not there".to_owned();
+        for repository in list_beside(store, &fork).await? {
+            match open_below(store, &fork.cluster, repository, &keys).await {
+                Ok(open) => ancestors.extend(open),
+                Err(error) if is_settled(&error) && repository != fork.repository => {}
+                Err(error) if is_settled(&error) => why = Chain(&error).to_string(),
+                Err(error) => return Err(error),
             }
-            Ok(None) => "it is not there".to_owned(),
-            Err(error) if is_settled(&error) => Chain(&error).to_string(),
-            Err(error) => return Err(error),
-        };
+        }
+        if ancestors.iter().any(|open| open.chain.repository == fork.repository) {
+            continue;
+        }
         tracing::warn!(cluster = %fork.cluster, repository = %fork.repository, why, "a chain that was left is not used");
         warnings.push(format!(
             "no moment before {} can be recovered, where repository {} of cluster {} was left: {why}",
@@ -57,6 +61,15 @@ pub(crate) async fn open_ancestors(
         ));
     }
     Ok((ancestors, warnings))
+}
+
+/// The repository that was left, and those beside it: its instance may have shipped to others before.
+async fn list_beside(store: &Arc<dyn Store>, fork: &Fork) -> Result<Vec<RepositoryId>, RecoveryError> {
+    let mut repositories = list_repositories(store, &fork.cluster).await?;
+    repositories.retain(|repository| *repository != fork.repository);
+    repositories.insert(0, fork.repository);
+    repositories.truncate(OTHERS_MAX);
+    Ok(repositories)
 }
 
 /// None where nothing was shipped, or what lies there was written elsewhere.

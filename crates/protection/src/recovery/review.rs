@@ -150,7 +150,8 @@ async fn find_earlier(
     }
     if open.cluster != *cluster {
         warnings.push(format!(
-            "at {wanted} cluster {cluster} did not ship yet: this is the state of cluster {}, which it came from",
+            "at {wanted} cluster {cluster} did not ship yet: this is the state of cluster {}, which it came from, as of \
+             {committed_at}",
             open.cluster
         ));
     }

@@ -119,6 +119,36 @@ async fn a_moment_before_what_was_lost_says_that_more_may_have_been_committed() 
     assert!(!whole(before).await, "entry {} cannot be read", third.sequence.0);
 }
 
+/// A recovered instance whose passphrase was changed names its source as the parent of both repositories: the state at the
+/// fork was given for every moment up to the change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_new_repository_of_the_same_life_is_found_in_the_one_before() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let elder = world.open().await;
+    let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
+    moved.clock.advance(Duration::from_secs(5));
+    let target = moved.target(LEGACY, 1).await;
+    let known = Started::never(moved.repository);
+    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
+    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
+    moved.ship(&mut shipper).await.unwrap();
+    moved.commits(2);
+    moved.ship(&mut shipper).await.unwrap();
+
+    let (now, mut chains) = (moved.clock.now(), [elder, moved.open().await]);
+    let source = RepositoryId::from_bytes(random_bytes());
+    let fork = Position { sequence: Sequence(1), ..chains[0].chain.bases[0] };
+    for open in &mut chains {
+        open.chain.parent = Some(Fork { cluster: cluster(), repository: source, at: fork });
+    }
+    let moment = find_moment(&chains, &[], times[7], now).await.unwrap();
+    assert_eq!(moment.open.chain.repository, chains[0].chain.repository);
+    assert_eq!(moment.at.sequence, Sequence(8));
+    let moment = find_moment(&chains, &[], now, now).await.unwrap();
+    assert_eq!(moment.open.chain.repository, chains[1].chain.repository);
+}
+
 /// The chain went on in a later generation beside the one that it left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
