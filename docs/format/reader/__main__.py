@@ -14,7 +14,7 @@ from typing import Any
 
 from catalog import State, unpack_body
 from decode import Damage, Unreadable, decode_json_object, ensure
-from disaster_recovery import PlatformRepository, newest_chain, read_lineages
+from disaster_recovery import PlatformRepository, continuations, newest_chain, read_lineages
 from drill_report import check_report
 from grants import GrantCheck, GrantKeys
 from kit import open_kit
@@ -177,8 +177,18 @@ def read_stream(opened: Opened, arguments: argparse.Namespace) -> Iterator[bytes
     return repository.stream(streams[0])
 
 
-def print_catalog(opened: Opened) -> None:
-    found = newest_chain(opened.platforms())
+def choose_cluster(platforms: list[PlatformRepository], asked: str | None) -> str:
+    """The id that was asked for, or the only one. Epochs are claimed for each id, so positions of two are not compared."""
+    clusters = sorted({one.repository.path.cluster for one in platforms if one.bases})
+    if asked is None and len(clusters) > 1:
+        raise OSError(f"name a cluster id, the location has chains of several: {', '.join(clusters)}")
+    return asked or "".join(clusters)
+
+
+def print_catalog(opened: Opened, asked: str | None) -> None:
+    platforms = opened.platforms()
+    cluster = choose_cluster(platforms, asked)
+    found = newest_chain(platforms, cluster)
     if found is None:
         raise Damage("there is no chain, or none that opens")
     platform, base = found
@@ -192,6 +202,10 @@ def print_catalog(opened: Opened) -> None:
             "chain": reached.chain.hex(),
             "digests": [digest.hex() for digest in reached.state.digests()],
             "counts": reached.state.counts(),
+            "continuedBy": [
+                {"repository": other.repository.path.key, "at": at.name()}
+                for other, at in continuations(platforms, cluster)
+            ],
         }
     )
 
@@ -227,7 +241,8 @@ def parse_arguments() -> argparse.Namespace:
     for argument in ("repository", "outcome", "stream"):
         cat.add_argument(argument)
         objects.add_argument(argument)
-    commands.add_parser("catalog", help="rebuild the newest catalog: its rows, then its digests")
+    newest = commands.add_parser("catalog", help="rebuild the newest catalog: its rows, then its digests")
+    newest.add_argument("cluster", nargs="?", help="the id below which it lies; needed where several have chains")
     kit = commands.add_parser("kit", help="open a recovery kit with its passphrase and print its document")
     kit.add_argument("file", type=Path)
     report = commands.add_parser("check-report", help="check the report of a drill and print what was found")
@@ -278,7 +293,7 @@ def run_on_location(arguments: argparse.Namespace) -> int:
             for captured in decode_objects(read_stream(opened, arguments)):
                 write_line(captured)
         case "catalog":
-            print_catalog(opened)
+            print_catalog(opened, arguments.cluster)
     for key, what in opened.report.damaged:
         print(f"damaged: {key}: {what}", file=sys.stderr)
     for key, why in opened.report.unread:

@@ -96,6 +96,7 @@ class Parent:
 @dataclass(frozen=True)
 class Base:
     at: Position
+    cluster: str
     outcome: str
     lineage: bytes
     catalog_key: bytes
@@ -112,6 +113,7 @@ def decode_base(document: dict[str, Any]) -> Base:
         parent = Parent(take(fields, "cluster", str), take(fields, "repository", str), take_position(fields, "at"))
     return Base(
         take_position(document, "at"),
+        take(document, "cluster", str),
         take(document, "outcome", str),
         take_bytes(document, "lineage"),
         take_bytes(document, "catalog_key"),
@@ -268,8 +270,12 @@ def decode_versioned(data: bytes) -> dict[str, Any]:
     return document
 
 
-def newest_chain(repositories: Sequence[PlatformRepository]) -> tuple[PlatformRepository, Base] | None:
-    """The greatest position; then a chain that left it and went on, as long as it has nothing beyond the fork."""
+def newest_chain(
+    repositories: Sequence[PlatformRepository], cluster: str
+) -> tuple[PlatformRepository, Base] | None:
+    """Below one cluster id: the greatest position; then a chain that left it and went on, as long as it has nothing beyond
+    the fork."""
+    repositories = [one for one in repositories if one.repository.path.cluster == cluster]
     found = [(tip, r, r.newest_base(generation)) for r in repositories for generation, tip in r.tips().items()]
     if not found:
         return None
@@ -282,12 +288,39 @@ def newest_chain(repositories: Sequence[PlatformRepository]) -> tuple[PlatformRe
         latest = max(followers, key=lambda one: one[0])
 
 
+def continuations(repositories: Sequence[PlatformRepository], cluster: str) -> list[tuple[PlatformRepository, Position]]:
+    """Chains below other ids that came from one below this id, directly or over others, and that no chain left at their
+    end; with how far they go."""
+    found = [(r, *newest) for r in repositories for newest in newest_of(r)]
+    line = {r.repository.path.key for r in repositories if r.repository.path.cluster == cluster}
+    # A base says below which id it was written: elsewhere it is a copy.
+    others = [one for one in found if one[1].cluster == one[0].repository.path.cluster != cluster]
+    for _ in others:
+        line |= {r.repository.path.key for r, base, _ in others if parent_key(base) in line}
+    left = [base for _, base, _ in found]
+    return [
+        (r, tip)
+        for r, _, tip in others
+        if r.repository.path.key in line and not any(leaves_at_the_end(base, r, tip) for base in left)
+    ]
+
+
+def newest_of(repository: PlatformRepository) -> list[tuple[Base, Position]]:
+    """The base and the end of its latest generation, if it has a base."""
+    tips = repository.tips()
+    return [(repository.newest_base(generation), tips[generation]) for generation in sorted(tips)[-1:]]
+
+
+def parent_key(base: Base) -> str | None:
+    return None if base.parent is None else f"k10/{base.parent.cluster}/dr/{base.parent.repository}"
+
+
 def revision(at: Position) -> tuple[int, int]:
     return at.generation, at.sequence
 
 
 def leaves_at_the_end(base: Base, parent: PlatformRepository, tip: Position) -> bool:
-    if base.parent is None or parent.repository.path.key != f"k10/{base.parent.cluster}/dr/{base.parent.repository}":
+    if base.parent is None or parent.repository.path.key != parent_key(base):
         return False
     return revision(base.parent.at) >= revision(tip)
 
