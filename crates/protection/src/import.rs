@@ -9,13 +9,12 @@
 //! before. What was imported is bound to no namespace: whoever may restore it decides where it is seen. Limits: what is
 //! known of grants, repositories and exports stays in the catalog, also when nothing is imported any more.
 
+mod offers;
 pub(crate) mod taken;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use futures::StreamExt;
-use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, RowKey};
 use keelson_model::names::label;
 use keelson_model::naming::{check_label_value, check_namespace, check_object_name};
@@ -27,6 +26,7 @@ use keelson_resources::actions::import::{ImportActionSpec, ImportDetails};
 use keelson_store::StoreError;
 use serde_json::json;
 
+use self::offers::{Offers, moment};
 use self::taken::{Fate, Known, Seen, Taken};
 use crate::actions::Finished;
 use crate::backup::BackupDescription;
@@ -133,63 +133,6 @@ impl Told {
             told if told < TOLD_MAX => self.0.push(sentence),
             _ => {}
         }
-    }
-}
-
-/// When what a content holds was captured, and its name, which tells apart what is of one moment.
-type Moment = (Timestamp, String);
-
-fn moment(content: &Record) -> Moment {
-    let at = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
-    (at.unwrap_or(content.created), content.name.clone())
-}
-
-/// A content that no import has named yet, and the change by which it is noted that it was named.
-type Offer = (Moment, Change);
-
-/// What no import has named yet.
-#[derive(Default)]
-struct Offers {
-    /// By application.
-    newest: BTreeMap<String, Offer>,
-    /// There is something newer, and that is restored or was.
-    older: Vec<Change>,
-    /// The newest that was named, by application, of what is still there.
-    named: BTreeMap<String, Moment>,
-}
-
-impl Offers {
-    fn note_named(&mut self, application: String, moment: Moment) {
-        match self.named.entry(application) {
-            Entry::Vacant(entry) => {
-                entry.insert(moment);
-            }
-            Entry::Occupied(mut entry) if *entry.get() < moment => drop(entry.insert(moment)),
-            Entry::Occupied(_) => {}
-        }
-    }
-
-    fn add(&mut self, application: String, offer: Offer) {
-        match self.newest.entry(application) {
-            Entry::Vacant(entry) => {
-                entry.insert(offer);
-            }
-            Entry::Occupied(mut entry) if entry.get().0 < offer.0 => self.older.push(entry.insert(offer).1),
-            Entry::Occupied(_) => self.older.push(offer.1),
-        }
-    }
-
-    /// What is to be named, and what only to be noted. An export may be seen after a newer one: it was finished late, was
-    /// damaged for a while, or its retirement was withdrawn.
-    fn part(self) -> (BTreeMap<String, Offer>, Vec<Change>) {
-        let Self { newest, mut older, named } = self;
-        let is_news = |application: &String, (moment, _): &Offer| {
-            named.get(application).is_none_or(|named| named < moment)
-        };
-        let (newest, passed): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            newest.into_iter().partition(|(application, offer)| is_news(application, offer));
-        older.extend(passed.into_values().map(|(_, noted)| noted));
-        (newest, older)
     }
 }
 
