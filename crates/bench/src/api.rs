@@ -71,7 +71,7 @@ pub(crate) async fn measure(program: &Path, rows: u64) -> Result<Figures> {
     ensure!(rows >= ROWS_MIN, "there are {ROWS_MIN} rows at least");
     let scale = Scale::of(usize::try_from(rows).context("count rows")?);
     let share = Supervisor::start("bench-location")?;
-    let cluster = Cluster::start().await?;
+    let cluster = Cluster::start_durable().await?;
     cluster.create_namespaces(crate::recovery::seed::applications()).await?;
     let mut instance = Instance::new(program, cluster.kubeconfig(), share.directory())?;
     say("filling the catalog");

@@ -23,7 +23,16 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Result<Self> {
-        let cluster = Self { plane: ControlPlane::start().await? };
+        Self::beside(ControlPlane::start().await?).await
+    }
+
+    /// One that keeps what it is told as durably as we do.
+    pub(crate) async fn start_durable() -> Result<Self> {
+        Self::beside(ControlPlane::start_durable().await?).await
+    }
+
+    async fn beside(plane: ControlPlane) -> Result<Self> {
+        let cluster = Self { plane };
         cluster.create_namespaces([NAMESPACE.to_owned()]).await?;
         Ok(cluster)
     }

@@ -12,12 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::actions::Work;
+use crate::audit::Deed;
 use crate::backup::{BackupDescription, Committing, StoredBackup};
 use crate::batch::BatchPlan;
 use crate::epochs::{Claim, RetiredBefore};
-use crate::grants::{self, ImportedRow};
+use crate::grants::{self, ImportedRow, Kept};
 use crate::identity::Identity;
-use crate::layout::{Epoch, Position};
+use crate::import::taken::Taken;
+use crate::layout::{Epoch, Position, parse_granted};
 use crate::maintenance::Passes;
 use crate::mirror::MirroredSecret;
 use crate::ownership::Ownership;
@@ -77,7 +79,11 @@ pub const TARGETS: &[Decoder] = &[
     ("artifact", |bytes| json::<Artifact>(bytes, |_| {})),
     ("repository's row", |bytes| json::<RepositoryRow>(bytes, |_| {})),
     ("receive string", |bytes| std::str::from_utf8(bytes).is_ok_and(grants::reads_as_written)),
+    ("folder of a granted repository", granted),
+    ("grant's row", |bytes| json::<Kept>(bytes, |_| {})),
     ("imported repository", |bytes| json::<ImportedRow>(bytes, |_| {})),
+    ("export that was taken in", |bytes| json::<Taken>(bytes, |_| {})),
+    ("actor of the journal", |bytes| json::<Deed>(bytes, |_| {})),
     ("repository's settings", |bytes| {
         json::<StorageRepositorySpec>(bytes, |settings| {
             let _ = settings.process_timeout();
@@ -152,6 +158,13 @@ fn position(bytes: &[u8]) -> bool {
     assert_eq!(at.to_string(), text, "one position has one name");
     placed(at);
     assert!(at.epoch <= Epoch::MAX);
+    true
+}
+
+fn granted(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Some((cluster, repository)) = parse_granted(text) else { return false };
+    assert_eq!(format!("{cluster}.{repository}"), text, "one repository has one folder");
     true
 }
 

@@ -119,7 +119,7 @@ impl Classified for GrantsError {
 
 /// The key of a grant, as a row keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+pub(crate) struct Kept {
     grant: GrantName,
     /// Hex, sealed under the catalog key.
     key: String,

@@ -5,17 +5,16 @@
 //! retired goes from here with the next import from a place that states it, what was lost with the next from the same
 //! place, and the action says so. Where the profile leads elsewhere than it did, and the export lies there too, it is
 //! read from there. What is damaged or makes no sense is passed over and told, and keeps nothing else away. Of each
-//! application the newest is offered to be restored, once, whatever became of the imports before. What was imported is
-//! bound to no namespace: whoever may restore it decides where it is seen. Limits: what is known of grants,
-//! repositories and exports stays in the catalog, also when nothing is imported any more.
+//! application the newest is offered to be restored, once and after nothing newer, whatever became of the imports
+//! before. What was imported is bound to no namespace: whoever may restore it decides where it is seen. Limits: what is
+//! known of grants, repositories and exports stays in the catalog, also when nothing is imported any more.
 
-mod taken;
+mod offers;
+pub(crate) mod taken;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use futures::StreamExt;
-use jiff::Timestamp;
 use keelson_catalog::{Change, Class, CommitError, Database, Expect, ReadError, RowKey};
 use keelson_model::names::label;
 use keelson_model::naming::{check_label_value, check_namespace, check_object_name};
@@ -27,6 +26,7 @@ use keelson_resources::actions::import::{ImportActionSpec, ImportDetails};
 use keelson_store::StoreError;
 use serde_json::json;
 
+use self::offers::{Offers, moment};
 use self::taken::{Fate, Known, Seen, Taken};
 use crate::actions::Finished;
 use crate::backup::BackupDescription;
@@ -133,20 +133,6 @@ impl Told {
             told if told < TOLD_MAX => self.0.push(sentence),
             _ => {}
         }
-    }
-}
-
-/// A content that no import has named yet.
-struct Offer {
-    at: Timestamp,
-    content: String,
-    /// That it was named.
-    noted: Change,
-}
-
-impl Offer {
-    fn is_older_than(&self, other: &Self) -> bool {
-        (self.at, &self.content) < (other.at, &other.content)
     }
 }
 
@@ -485,59 +471,48 @@ impl Import<'_> {
         Ok(is_it.then_some(content))
     }
 
-    /// Names the newest of each application that no import has named. That it was named is one commit with the end of the
-    /// action, so that one that fails leaves it to the next.
+    /// Names the newest of each application, unless an import has named that or a newer one. That it was named is one commit
+    /// with the end of the action, so that one that fails leaves it to the next.
     async fn finish(self, sources: &[Source], removed_count: u64) -> Result<Finished, Failure> {
         let now = self.job.platform.clock.now();
         let consumer = self.consumer();
-        let mut newest: BTreeMap<String, Offer> = BTreeMap::new();
-        let mut older = Vec::new();
+        let mut offers = Offers::default();
         let mut imported_count = 0;
         for (outcome, Known { taken, revision }) in self.taken()? {
             let is_new = taken.by == self.job.action.uid;
-            let is_offered = taken.offered_to.contains(&consumer);
-            if is_offered && !is_new {
-                continue;
-            }
             let Some(content) = self.content_of(&taken, outcome)? else { continue };
             imported_count += u64::from(is_new);
             let application = content.label(label::APP_NAMESPACE).to_owned();
-            if is_offered || !self.is_meant(&taken, &application) {
+            if taken.offered_to.contains(&consumer) {
+                offers.note_named(application, moment(&content));
                 continue;
             }
-            let at = content.body.status["actionTime"].as_str().and_then(|text| text.parse().ok());
+            if !self.is_meant(&taken, &application) {
+                continue;
+            }
             let key = taken::key(&self.grant, outcome);
             let mut noted = taken;
             noted.offered_to.insert(consumer.clone());
             let noted = noted.put(key, now, Expect::At(revision));
-            let offer = Offer { at: at.unwrap_or(content.created), content: content.name, noted };
-            match newest.entry(application) {
-                Entry::Vacant(entry) => {
-                    entry.insert(offer);
-                }
-                Entry::Occupied(mut entry) if entry.get().is_older_than(&offer) => {
-                    older.push(entry.insert(offer).noted);
-                }
-                Entry::Occupied(_) => older.push(offer.noted),
-            }
+            offers.add(application, (moment(&content), noted));
         }
+        let (newest, older) = offers.part();
         for changes in older.chunks(ROWS_PER_COMMIT) {
             self.commit(changes.to_vec()).await?;
         }
         let mut finished = Finished { exceptions: self.told.0, ..Finished::default() };
-        let latest = newest.values().reduce(|one, other| if one.is_older_than(other) { other } else { one });
-        if let Some(Offer { content, .. }) = latest {
+        if let Some((_, content)) = newest.values().map(|(moment, _)| moment).max() {
             finished.status.insert("restorePointContent".to_owned(), json!({ "name": content }));
         }
         let details = ImportDetails {
             found_count: sources.iter().map(|source| source.outcomes.live.len() as u64).sum(),
             imported_count,
             removed_count,
-            restore_point_contents: newest.values().map(|offer| offer.content.clone()).collect(),
+            restore_point_contents: newest.values().map(|((_, content), _)| content.clone()).collect(),
             ..ImportDetails::default()
         };
         finished.details = Some(json!(details));
-        finished.changes = newest.into_values().map(|offer| offer.noted).collect();
+        finished.changes = newest.into_values().map(|(_, noted)| noted).collect();
         Ok(finished)
     }
 

@@ -23,6 +23,7 @@ pub(crate) mod open;
 pub mod plan;
 pub mod prove;
 pub(crate) mod read;
+pub(crate) mod relatives;
 pub mod report;
 pub mod review;
 pub(crate) mod run;

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a repository that is upgraded opens with the newest key and with every passphrase slot of today, also one
 //! whose slots somebody deleted; one of a newer format, of other keys or of another owner is left as it is, and like one that
-//! is out of reach for now it is named and keeps no other from being upgraded. An attempt that was interrupted is made again from its beginning, and finds done what
-//! is. Limits: there is one format so far, so that what is stored is never written anew.
+//! is out of reach for now it is named and keeps no other from being upgraded; only where the whole location is, an attempt
+//! ends. One that was interrupted is made again from its beginning, and finds done what is. Limits: there is one format so far, so that what is stored is never written anew.
 
 use std::collections::BTreeSet;
 
@@ -87,7 +87,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     Ok(finished)
 }
 
-/// Upgrades each that can be, whatever becomes of the others.
+/// Upgrades each that can be, whatever becomes of the others. A location that does not answer is not asked for each of them.
 async fn upgrade_all(
     job: &Job,
     location: &Location,
@@ -97,21 +97,38 @@ async fn upgrade_all(
     for (done, (key, row)) in found.iter().enumerate() {
         job.check_cancelled()?;
         if let Err(error) = job.platform.upgrade_export(location, key, row).await {
+            let is_away = is_of_location(&error);
             refused.push((row.root(), error));
+            if is_away {
+                let untried = found.len() - done - 1;
+                return Ok(unless_refused(found.len(), untried, refused)?);
+            }
         }
         job.progress((100 * done / found.len()).min(99) as u8).await;
     }
-    Ok(unless_refused(found.len(), refused)?)
+    Ok(unless_refused(found.len(), 0, refused)?)
+}
+
+/// It was asked whose the location is, and did not say.
+fn is_of_location(error: &RepositoriesError) -> bool {
+    matches!(error, RepositoriesError::NotOwned { source } if source.class().is_retryable())
 }
 
 /// One error for all that were not upgraded. Its class and hint are those of the first that another attempt may mend, so that
 /// there is one; without any, of the first.
-fn unless_refused(all: usize, refused: Vec<(StorePath, RepositoriesError)>) -> Result<(), UpgradeError> {
-    let upgraded = all - refused.len();
+fn unless_refused(
+    all: usize,
+    untried: usize,
+    refused: Vec<(StorePath, RepositoriesError)>,
+) -> Result<(), UpgradeError> {
+    let upgraded = all - untried - refused.len();
     let told = refused.iter().take(REFUSALS_TOLD_MAX);
     let mut told: Vec<_> = told.map(|(root, error)| format!("'{root}': {}", Chain(error))).collect();
     if let more @ 1.. = refused.len().saturating_sub(REFUSALS_TOLD_MAX) {
         told.push(format!("and {more} more"));
+    }
+    if untried > 0 {
+        told.push(format!("{untried} were not tried"));
     }
     let decisive = refused.iter().position(|(_, error)| error.class().is_retryable()).unwrap_or_default();
     match refused.into_iter().nth(decisive) {
@@ -172,8 +189,8 @@ mod tests {
     /// Only the first was told, and nothing of how many had been upgraded.
     #[test]
     fn whatever_was_refused_is_told_with_what_was_upgraded_and_as_much_as_an_action_holds() {
-        assert!(unless_refused(3, Vec::new()).is_ok());
-        let error = unless_refused(3, vec![gone("shop"), gone("wiki")]).unwrap_err();
+        assert!(unless_refused(3, 0, Vec::new()).is_ok());
+        let error = unless_refused(3, 0, vec![gone("shop"), gone("wiki")]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "1 of 3 repositories were upgraded, the others not: \
@@ -183,7 +200,7 @@ mod tests {
         assert!(matches!(error.class(), ErrorClass::NotFound));
 
         let many = (0..REFUSALS_TOLD_MAX + 2).map(|index| gone(&format!("of-{index}"))).collect();
-        let error = unless_refused(REFUSALS_TOLD_MAX + 2, many).unwrap_err().to_string();
+        let error = unless_refused(REFUSALS_TOLD_MAX + 2, 0, many).unwrap_err().to_string();
         assert!(error.starts_with("0 of 22") && error.ends_with("; and 2 more"), "{error}");
         assert!(error.contains("exports/of-19'") && !error.contains("exports/of-20'"), "{error}");
     }
@@ -197,11 +214,18 @@ mod tests {
             source: std::io::Error::other("the disk is away"),
         };
         for refused in [vec![gone("shop"), (root.clone(), away())], vec![(root, away()), gone("shop")]] {
-            let error = unless_refused(3, refused).unwrap_err();
+            let error = unless_refused(3, 0, refused).unwrap_err();
             assert!(error.class().is_retryable(), "{error}");
             let told = error.to_string();
             assert!(told.starts_with("1 of 3 repositories"), "{told}");
             assert!(told.contains("'k10/x/exports/shop'") && told.contains("the disk is away"), "{told}");
         }
+    }
+
+    /// Each repository waited for a location that was away: hours, in one of the few turns that there are.
+    #[test]
+    fn what_was_not_tried_is_told_and_counts_as_not_upgraded() {
+        let error = unless_refused(5, 3, vec![gone("shop")]).unwrap_err().to_string();
+        assert!(error.starts_with("1 of 5") && error.ends_with("any more; 3 were not tried"), "{error}");
     }
 }

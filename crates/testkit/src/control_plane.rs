@@ -55,34 +55,56 @@ pub struct ControlPlane {
     pki: Pki,
     url: String,
     kubeconfig: PathBuf,
-    audit: Audit,
+    manner: Manner,
 }
+
+/// In which ways a control plane differs from the others.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    audit: Audit,
+    etcd: Etcd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Etcd {
+    /// What is lost with the machine is lost with the test.
+    Hasty,
+    /// Flushes each write to the disk, as outside of tests.
+    Durable,
+}
+
+const AS_USUAL: Manner = Manner { audit: Audit::Off, etcd: Etcd::Hasty };
 
 impl ControlPlane {
     /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
     pub async fn start() -> Result<Self> {
-        Self::start_noting(Audit::Off).await
+        Self::start_as(AS_USUAL).await
     }
 
     /// One that notes what accounts ask it for, so that it can tell what it `refused` them.
     pub async fn start_audited() -> Result<Self> {
-        Self::start_noting(Audit::OfAccounts).await
+        Self::start_as(Manner { audit: Audit::OfAccounts, ..AS_USUAL }).await
     }
 
-    async fn start_noting(audit: Audit) -> Result<Self> {
+    /// One that flushes what it is told to the disk before it says so, for whoever measures it.
+    pub async fn start_durable() -> Result<Self> {
+        Self::start_as(Manner { etcd: Etcd::Durable, ..AS_USUAL }).await
+    }
+
+    async fn start_as(manner: Manner) -> Result<Self> {
         let programs = Programs::locate()?;
         for _ in 1..START_ATTEMPTS {
-            match Self::start_with(programs.clone(), Supervisor::start("control-plane")?, audit).await {
+            match Self::start_with(programs.clone(), Supervisor::start("control-plane")?, manner).await {
                 Err(error) if format!("{error:#}").contains("address already in use") => {}
                 other => return other,
             }
         }
-        Self::start_with(programs, Supervisor::start("control-plane")?, audit).await
+        Self::start_with(programs, Supervisor::start("control-plane")?, manner).await
     }
 
     /// Starts one in `directory`, which it owns from now on.
     pub async fn start_in(directory: PathBuf) -> Result<Self> {
-        Self::start_with(Programs::locate()?, Supervisor::start_in(directory)?, Audit::Off).await
+        Self::start_with(Programs::locate()?, Supervisor::start_in(directory)?, AS_USUAL).await
     }
 
     /// The one that all tests of this process share; each works in namespaces of its own.
@@ -91,7 +113,7 @@ impl ControlPlane {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    async fn start_with(programs: Programs, supervisor: Supervisor, audit: Audit) -> Result<Self> {
+    async fn start_with(programs: Programs, supervisor: Supervisor, manner: Manner) -> Result<Self> {
         let port = free_port()?;
         let url = format!("https://{}:{port}", Ipv4Addr::LOCALHOST);
         let pki = Pki::create(supervisor.directory().join("pki"))?;
@@ -99,8 +121,8 @@ impl ControlPlane {
         let kubeconfig = supervisor.directory().join("kubeconfig");
         kubeconfig::write(&kubeconfig, &url, &pki.authority(), &Identity::Certificate(&admin))?;
 
-        let mut plane = Self { supervisor, programs, pki, url, kubeconfig, audit };
-        audit.prepare(plane.directory())?;
+        let mut plane = Self { supervisor, programs, pki, url, kubeconfig, manner };
+        manner.audit.prepare(plane.directory())?;
         let (etcd, etcd_url) = plane.etcd()?;
         plane.supervisor.run(ETCD, &etcd)?;
         plane.supervisor.run(API_SERVER, &plane.api_server(port, &etcd_url))?;
@@ -152,7 +174,7 @@ impl ControlPlane {
     /// What the API server refused to accounts themselves, but those of its own controllers: each request with its reason,
     /// once. What they ask for in the name of others does not count.
     pub fn refused(&self) -> Result<Vec<String>> {
-        self.audit.refused(self.directory())
+        self.manner.audit.refused(self.directory())
     }
 
     pub async fn client_for(&self, user: &str, group: Option<&str>) -> Result<Client> {
@@ -250,7 +272,11 @@ impl ControlPlane {
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--initial-advertise-peer-urls={peer}"))
             .arg(format!("--initial-cluster=default={peer}"))
-            .args(["--unsafe-no-fsync", "--log-level=warn"]);
+            .arg("--log-level=warn");
+        let program = match self.manner.etcd {
+            Etcd::Hasty => program.arg("--unsafe-no-fsync"),
+            Etcd::Durable => program,
+        };
         Ok((program, client))
     }
 
@@ -282,7 +308,7 @@ impl ControlPlane {
             .arg(file("proxy-client-key-file", "front-proxy.key"))
             // Resolves the Service itself and not its endpoints, which is what makes `ExternalName` work.
             .arg("--enable-aggregator-routing=false");
-        program.args(self.audit.flags(self.directory()))
+        program.args(self.manner.audit.flags(self.directory()))
     }
 
     fn controller_manager(&self) -> Program {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use keelson_store::{
-    Capabilities, ListPage, Listing, NetworkFault, ObjectMeta, Operation, Place, PutOptions, Read, Store,
-    StoreError, StorePath, VersionId, VersionListing, VersionPage, VersionScope, Written,
+    Capabilities, Feature, ListPage, Listing, NetworkFault, ObjectMeta, Operation, Place, PutOptions, Read,
+    Store, StoreError, StorePath, VersionId, VersionListing, VersionPage, VersionScope, Written,
 };
 
 /// Which calls a rule counts.
@@ -70,6 +70,8 @@ pub enum Failure {
     ReadOnly,
     BadCredentials,
     Missing,
+    /// As a directory whose file system has no hard links.
+    NoLinks,
 }
 
 /// One call that reached the store, whatever became of it.
@@ -193,6 +195,7 @@ impl FaultyStore {
                 place: Place::Bucket,
                 source: Some(source),
             },
+            Failure::NoLinks => StoreError::Unsupported { operation, location, feature: Feature::Links },
         }
     }
 }

@@ -14,8 +14,9 @@ from typing import Any
 
 from catalog import State, unpack_body
 from decode import Damage, Unreadable, decode_json_object, ensure
-from disaster_recovery import PlatformRepository, newest_chain, read_lineages
+from disaster_recovery import PlatformRepository, continuations, newest_chain, read_lineages
 from drill_report import check_report
+from grants import GrantCheck, GrantKeys
 from kit import open_kit
 from location import Location
 from objects import decode_objects
@@ -150,15 +151,19 @@ def verify_location(opened: Opened) -> None:
             check = RepositoryCheck(repository)
             check.run()
             outcomes += check.outcomes
+    grant_keys = GrantKeys()
     for platform in opened.platforms():
-        verify_platform(platform)
+        verify_platform(platform, grant_keys)
     verify_clusters(opened.location, opened.vault_keys, opened.report)
+    grants = GrantCheck(opened.location, opened.repositories, grant_keys)
+    grants.run(opened.report)
     report = opened.report
     write_line(
         {
             "repositories": len(opened.repositories),
             "packs": sum(len(repository.packs) for repository in opened.repositories),
             "outcomes": outcomes,
+            "grantedKeys": {"found": grants.found, "opened": grants.opened},
             "damaged": len(report.damaged),
             "unread": len(report.unread),
         }
@@ -172,8 +177,18 @@ def read_stream(opened: Opened, arguments: argparse.Namespace) -> Iterator[bytes
     return repository.stream(streams[0])
 
 
-def print_catalog(opened: Opened) -> None:
-    found = newest_chain(opened.platforms())
+def choose_cluster(platforms: list[PlatformRepository], asked: str | None) -> str:
+    """The id that was asked for, or the only one. Epochs are claimed for each id, so positions of two are not compared."""
+    clusters = sorted({one.repository.path.cluster for one in platforms if one.bases})
+    if asked is None and len(clusters) > 1:
+        raise OSError(f"name a cluster id, the location has chains of several: {', '.join(clusters)}")
+    return asked or "".join(clusters)
+
+
+def print_catalog(opened: Opened, asked: str | None) -> None:
+    platforms = opened.platforms()
+    cluster = choose_cluster(platforms, asked)
+    found = newest_chain(platforms, cluster)
     if found is None:
         raise Damage("there is no chain, or none that opens")
     platform, base = found
@@ -187,6 +202,10 @@ def print_catalog(opened: Opened) -> None:
             "chain": reached.chain.hex(),
             "digests": [digest.hex() for digest in reached.state.digests()],
             "counts": reached.state.counts(),
+            "continuedBy": [
+                {"repository": other.repository.path.key, "at": at.name()}
+                for other, at in continuations(platforms, cluster)
+            ],
         }
     )
 
@@ -222,7 +241,8 @@ def parse_arguments() -> argparse.Namespace:
     for argument in ("repository", "outcome", "stream"):
         cat.add_argument(argument)
         objects.add_argument(argument)
-    commands.add_parser("catalog", help="rebuild the newest catalog: its rows, then its digests")
+    newest = commands.add_parser("catalog", help="rebuild the newest catalog: its rows, then its digests")
+    newest.add_argument("cluster", nargs="?", help="the id below which it lies; needed where several have chains")
     kit = commands.add_parser("kit", help="open a recovery kit with its passphrase and print its document")
     kit.add_argument("file", type=Path)
     report = commands.add_parser("check-report", help="check the report of a drill and print what was found")
@@ -273,7 +293,7 @@ def run_on_location(arguments: argparse.Namespace) -> int:
             for captured in decode_objects(read_stream(opened, arguments)):
                 write_line(captured)
         case "catalog":
-            print_catalog(opened)
+            print_catalog(opened, arguments.cluster)
     for key, what in opened.report.damaged:
         print(f"damaged: {key}: {what}", file=sys.stderr)
     for key, why in opened.report.unread:

@@ -116,6 +116,7 @@ def decode_effects(part: bytes) -> list[Effect]:
 class CatalogKeys:
     def __init__(self, catalog_key: bytes) -> None:
         ensure(len(catalog_key) == 32, "a catalog key that has not 32 bytes")
+        self.catalog_key = catalog_key
         self._chain = chain_key(catalog_key)
         self._rows = [row_digest_key(catalog_key, row_class) for row_class in range(CLASSES)]
 

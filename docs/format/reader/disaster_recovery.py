@@ -10,8 +10,19 @@ from typing import Any, TypeVar
 
 from catalog import CatalogKeys, State
 from decode import Chunks, Damage, Unreadable, decode_json_object, ensure
-from envelope import BASE, EPOCH, LINEAGE, MANIFEST, SEGMENT, START, Owner, open_box, open_object
-from location import Location
+from envelope import (
+    BASE,
+    EPOCH,
+    EPOCH_RETIREMENTS,
+    LINEAGE,
+    MANIFEST,
+    SEGMENT,
+    START,
+    Owner,
+    open_box,
+    open_object,
+)
+from location import ID, Location
 from report import Report
 from repository import Repository, id_of
 from segments import Segment, decode_base_header, decode_segment, load_base
@@ -21,6 +32,7 @@ CLASS_NAMES = ("configuration", "local")
 MODES = ("v2", "v3", "v3.2_data", "v3.2_metadata")
 POSITION = re.compile(r"([0-9]{8})-([0-9]{8})-([0-9]{14})")
 CLAIM = re.compile(r"[0-9]{8}")
+RETIREMENTS = re.compile(r"([0-9]{8})\.retired")
 CLAIM_FIELDS = ("instance", "cluster", "claimed_at")
 
 Type = TypeVar("Type")
@@ -84,6 +96,7 @@ class Parent:
 @dataclass(frozen=True)
 class Base:
     at: Position
+    cluster: str
     outcome: str
     lineage: bytes
     catalog_key: bytes
@@ -100,6 +113,7 @@ def decode_base(document: dict[str, Any]) -> Base:
         parent = Parent(take(fields, "cluster", str), take(fields, "repository", str), take_position(fields, "at"))
     return Base(
         take_position(document, "at"),
+        take(document, "cluster", str),
         take(document, "outcome", str),
         take_bytes(document, "lineage"),
         take_bytes(document, "catalog_key"),
@@ -256,8 +270,12 @@ def decode_versioned(data: bytes) -> dict[str, Any]:
     return document
 
 
-def newest_chain(repositories: Sequence[PlatformRepository]) -> tuple[PlatformRepository, Base] | None:
-    """The greatest position; then a chain that left it and went on, as long as it has nothing beyond the fork."""
+def newest_chain(
+    repositories: Sequence[PlatformRepository], cluster: str
+) -> tuple[PlatformRepository, Base] | None:
+    """Below one cluster id: the greatest position; then a chain that left it and went on, as long as it has nothing beyond
+    the fork."""
+    repositories = [one for one in repositories if one.repository.path.cluster == cluster]
     found = [(tip, r, r.newest_base(generation)) for r in repositories for generation, tip in r.tips().items()]
     if not found:
         return None
@@ -270,12 +288,39 @@ def newest_chain(repositories: Sequence[PlatformRepository]) -> tuple[PlatformRe
         latest = max(followers, key=lambda one: one[0])
 
 
+def continuations(repositories: Sequence[PlatformRepository], cluster: str) -> list[tuple[PlatformRepository, Position]]:
+    """Chains below other ids that came from one below this id, directly or over others, and that no chain left at their
+    end; with how far they go."""
+    found = [(r, *newest) for r in repositories for newest in newest_of(r)]
+    line = {r.repository.path.key for r in repositories if r.repository.path.cluster == cluster}
+    # A base says below which id it was written: elsewhere it is a copy.
+    others = [one for one in found if one[1].cluster == one[0].repository.path.cluster != cluster]
+    for _ in others:
+        line |= {r.repository.path.key for r, base, _ in others if parent_key(base) in line}
+    left = [base for _, base, _ in found]
+    return [
+        (r, tip)
+        for r, _, tip in others
+        if r.repository.path.key in line and not any(leaves_at_the_end(base, r, tip) for base in left)
+    ]
+
+
+def newest_of(repository: PlatformRepository) -> list[tuple[Base, Position]]:
+    """The base and the end of its latest generation, if it has a base."""
+    tips = repository.tips()
+    return [(repository.newest_base(generation), tips[generation]) for generation in sorted(tips)[-1:]]
+
+
+def parent_key(base: Base) -> str | None:
+    return None if base.parent is None else f"k10/{base.parent.cluster}/dr/{base.parent.repository}"
+
+
 def revision(at: Position) -> tuple[int, int]:
     return at.generation, at.sequence
 
 
 def leaves_at_the_end(base: Base, parent: PlatformRepository, tip: Position) -> bool:
-    if base.parent is None or parent.repository.path.key != f"k10/{base.parent.cluster}/dr/{base.parent.repository}":
+    if base.parent is None or parent.repository.path.key != parent_key(base):
         return False
     return revision(base.parent.at) >= revision(tip)
 
@@ -308,13 +353,18 @@ def read_lineages(location: Location, vault_keys: VaultKeys, report: Report) -> 
 
 
 def read_claims(location: Location, keys: list[str], owner: Owner) -> tuple[list[dict[str, Any]], list[str]]:
-    """A claim counts if it opens and names the one before it that counts; the others were written by strangers."""
+    """A claim counts if it opens and names the one before it that counts; the others were written by strangers, and so
+    was what lies in the place of a list of retirements and is none."""
     epochs: list[dict[str, Any]] = []
     strangers: list[str] = []
     previous: str | None = None
     for key in keys:
         name = key.rsplit("/", 1)[1]
+        retirements = RETIREMENTS.fullmatch(name)
         try:
+            if retirements is not None:
+                check_retirements(location.read(key), owner, int(retirements[1]))
+                continue
             ensure(CLAIM.fullmatch(name) is not None, "not named by a number")
             data = location.read(key)
             claim = decode_json_object(open_object(data, owner, EPOCH, None).directory)
@@ -325,3 +375,13 @@ def read_claims(location: Location, keys: list[str], owner: Owner) -> tuple[list
         previous = sha256(data).hexdigest()
         epochs.append({"epoch": int(name), **{field: claim.get(field) for field in CLAIM_FIELDS}})
     return epochs, strangers
+
+
+def check_retirements(data: bytes, owner: Owner, epoch: int) -> None:
+    """What was retired when an epoch was claimed."""
+    opened = open_object(data, owner, EPOCH_RETIREMENTS, None)
+    ensure(not opened.sealed_parts, "a list of retirements with parts")
+    document = decode_versioned(opened.directory)
+    ensure(take(document, "epoch", int) == epoch, "another epoch's list")
+    for outcome in take(document, "outcomes", list):
+        ensure(isinstance(outcome, str) and ID.fullmatch(outcome) is not None, "names what is no outcome")

@@ -18,6 +18,10 @@ class Report:
         if (key, what) not in self.damaged:
             self.damaged.append((key, what))
 
+    def has_unread(self, folder: str) -> bool:
+        """Whether something beneath the folder was not opened."""
+        return any(key.startswith(f"{folder}/") for key, _ in self.unread)
+
     @contextmanager
     def reading(self, key: str) -> Iterator[None]:
         """Notes what goes wrong in its body, which ends there, and goes on."""

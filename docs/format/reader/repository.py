@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -26,7 +26,6 @@ from location import ID, Location, RepositoryPath
 from report import Report
 from slots_and_keys import (
     KEYS_MAX,
-    SLOTS_MAX,
     KeyFile,
     Slot,
     VaultKeys,
@@ -49,6 +48,7 @@ RAW, ZSTANDARD = 0, 1
 
 RESULTS = {1: "committed", 2: "done", 3: "aborted"}
 PURPOSES = {1: "backup", 2: "export", 3: "restore", 4: "base", 5: "verify", 6: "repack"}
+COMMITTED, REPACK = 1, 6
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,14 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Move:
+    """What lay in one pack lies in others now."""
+
+    old: bytes
+    new: list[bytes]
+
+
+@dataclass(frozen=True)
 class Outcome:
     result: int
     purpose: int
@@ -158,6 +166,8 @@ class Outcome:
     streams: list[Stream]
     packs: list[bytes]
     indexes: list[bytes]
+    moves: list[Move]
+    moved_for: frozenset[bytes]
 
 
 def decode_stream(cursor: Cursor) -> Stream:
@@ -171,6 +181,10 @@ def decode_stream(cursor: Cursor) -> Stream:
     return Stream(name, length, depth_and_one - 1, root, dict(attributes))
 
 
+def decode_ids(cursor: Cursor) -> list[bytes]:
+    return cursor.items(lambda: cursor.take(16), 16)
+
+
 def decode_outcome(part: bytes) -> Outcome:
     cursor = decode_record(part)
     result, purpose, created = cursor.u8(), cursor.u8(), cursor.i64()
@@ -180,11 +194,43 @@ def decode_outcome(part: bytes) -> Outcome:
     locked_until = cursor.i64() if locked else None
     description = cursor.blob(DESCRIPTION_BYTES_MAX)
     streams = cursor.items(lambda: decode_stream(cursor), 15, STREAMS_MAX)
-    packs = cursor.items(lambda: cursor.take(16), 16)
+    packs = decode_ids(cursor)
     ensure(packs == sorted(set(packs)), "the packs are not sorted")
-    indexes = cursor.items(lambda: (cursor.take(16), cursor.text(VERSION_ID_BYTES_MAX)), 18)
+    indexes = [index for index, _ in cursor.items(lambda: (cursor.take(16), cursor.text(VERSION_ID_BYTES_MAX)), 18)]
+    moves: list[Move] = []
+    moved_for: frozenset[bytes] = frozenset()
+    if (result, purpose) == (COMMITTED, REPACK):
+        ensure(not streams and not packs, "a repack with streams or packs")
+        moves = cursor.items(lambda: Move(cursor.take(16), decode_ids(cursor)), 20)
+        moved_for = frozenset(decode_ids(cursor))
     cursor.end()
-    return Outcome(result, purpose, created, locked_until, description, streams, packs, [i for i, _ in indexes])
+    return Outcome(result, purpose, created, locked_until, description, streams, packs, indexes, moves, moved_for)
+
+
+class MoveTable:
+    """The moves of all repacks. Each holds for the outcomes that its repack names, and for no others."""
+
+    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+        self._by_old: dict[bytes, list[tuple[frozenset[bytes], list[bytes]]]] = {}
+        for outcome in outcomes:
+            for move in outcome.moves:
+                self._by_old.setdefault(move.old, []).append((outcome.moved_for, move.new))
+
+    def needed_by(self, outcome_id: bytes, named: list[bytes]) -> set[bytes]:
+        """The packs that an outcome needs in place of those that it names."""
+        needed: set[bytes] = set()
+        followed: set[bytes] = set()
+        left = list(named)
+        while left:
+            pack_id = left.pop()
+            moved = [new for outcomes, new in self._by_old.get(pack_id, []) if outcome_id in outcomes]
+            if not moved:
+                needed.add(pack_id)
+            elif pack_id not in followed:
+                followed.add(pack_id)
+                for new in moved:
+                    left.extend(new)
+        return needed
 
 
 def check_session(part: bytes, renewal: int) -> None:
@@ -208,7 +254,7 @@ def check_id_lists(part: bytes) -> None:
     """A mark or a verdict: two lists of ids."""
     cursor = decode_record(part)
     for _ in range(2):
-        cursor.items(lambda: cursor.take(16), 16)
+        decode_ids(cursor)
     cursor.end()
 
 
@@ -236,14 +282,15 @@ class Repository:
         self.keys: dict[int, bytes] = {}
         self.packs: dict[bytes, PackEntry] = {}
         self._id_key: bytes | None = None
+        self._retired: set[str] | None = None
         self._openers: dict[bytes, Opener] = {}
         self._copies: dict[bytes, list[tuple[PackEntry, Copy]]] = {}
-        for name in self._names("slots", SLOTS_MAX):
+        for name in location.names(self.key("slots")):
             with report.reading(self.key(f"slots/{name}")):
                 slot = decode_slot(self._read(f"slots/{name}"))
                 ensure(name == slot.id.hex(), "another slot's id: it was swapped")
                 self.slots.append(slot)
-        for name in self._names("keys", KEYS_MAX):
+        for name in self._key_names():
             with report.reading(self.key(f"keys/{name}")):
                 file = decode_key_file(self._read(f"keys/{name}"))
                 ensure(name == str(file.number), f"key {file.number} under another number")
@@ -258,9 +305,9 @@ class Repository:
     def _read(self, name: str) -> bytes:
         return self.location.read(self.key(name))
 
-    def _names(self, folder: str, count_max: int) -> list[str]:
-        names = self.location.names(self.key(folder))
-        ensure(len(names) <= count_max, f"{len(names)} objects in {folder}/, more than {count_max}")
+    def _key_names(self) -> list[str]:
+        names = self.location.names(self.key("keys"))
+        ensure(len(names) <= KEYS_MAX, f"{len(names)} objects in keys/, more than {KEYS_MAX}")
         return names
 
     def open_slots(self, passphrase: bytes, vault_keys: VaultKeys) -> None:
@@ -306,6 +353,12 @@ class Repository:
         return decode_outcome(opened.only_part())
 
     def retired(self) -> set[str]:
+        """The outcomes that somebody has stated to be retired, whether as an owner or not."""
+        if self._retired is None:
+            self._retired = self._read_retired()
+        return self._retired
+
+    def _read_retired(self) -> set[str]:
         found = set()
         for name in self.location.names(self.key("retired")):
             with self.report.reading(self.key(f"retired/{name}")):

@@ -12,7 +12,6 @@ from decode import Cursor, ensure, refuse_later
 from envelope import hkdf, open_box, open_gcm
 
 SLOT_BYTES = 200
-SLOTS_MAX = 32
 KEYS_MAX = 1_024
 BOXED_KEY_BYTES = 92
 
@@ -52,11 +51,12 @@ def decode_slot(data: bytes) -> Slot:
     costs = (cursor.u32(), cursor.u32(), cursor.u32())
     memory, iterations, lanes = costs
     if derivation == ARGON2ID:
-        bounded = 1_024 <= memory <= 262_144 and 1 <= iterations <= 16 and 1 <= lanes <= 16
+        bounded = 1_024 <= memory <= 131_072 and 1 <= iterations <= 6 and 1 <= lanes <= 4
     else:
         ensure(derivation == PBKDF2, f"key derivation {derivation} is unknown")
-        bounded = 1_000_000 <= memory <= 20_000_000 and iterations == lanes == 0
+        bounded = 1_000_000 <= memory <= 2_000_000 and iterations == lanes == 0
     ensure(bounded, f"costs {costs} are out of bounds")
+    ensure(vault_key <= KEYS_MAX, f"vault key {vault_key} is beyond {KEYS_MAX}")
     slot_id, salt, check, sealed = cursor.take(16), cursor.take(32), cursor.take(32), cursor.take(60)
     cursor.end()
     return Slot(slot_id, vault_key, derivation, costs, salt, check, sealed, data[:108])
@@ -101,6 +101,13 @@ def fingerprint(key: bytes) -> bytes:
     return hkdf(key, b"keelson/0/fingerprint", length=16)
 
 
+def open_data_key(vault_key: bytes, file: KeyFile, format_sum: bytes) -> bytes:
+    context = b"\x01" + file.repository_id + struct.pack("<I", file.number) + format_sum
+    data_key = open_box(vault_key, "data key", context, file.data_key)
+    ensure(len(data_key) == 32, "a key that has not 32 bytes")
+    return data_key
+
+
 @dataclass
 class VaultKeys:
     """All vault keys at hand. Installations number theirs independently, so a number may have several."""
@@ -119,12 +126,10 @@ class VaultKeys:
     def open_key_file(self, file: KeyFile, format_sum: bytes) -> bytes:
         """The data key. The vault key before is added, if the file holds it."""
         vault_key = self.by_fingerprint[file.number, file.fingerprint]
-        context = b"\x01" + file.repository_id + struct.pack("<I", file.number) + format_sum
-        data_key = open_box(vault_key, "data key", context, file.data_key)
+        data_key = open_data_key(vault_key, file, format_sum)
         if file.previous_vault_key is not None:
             before = struct.pack("<I", file.number - 1)
             self.add(file.number - 1, open_box(vault_key, "previous vault key", before, file.previous_vault_key))
-        ensure(len(data_key) == 32, "a key that has not 32 bytes")
         return data_key
 
 

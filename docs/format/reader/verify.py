@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
-from decode import Unreadable, decode_json_object, ensure
+from catalog import Name, Row
+from decode import Damage, Unreadable, decode_json_object, ensure
 from disaster_recovery import PlatformRepository, read_lineages
 from envelope import MARK, PACK, SESSION, VERDICT, open_object
+from grants import GrantKeys
 from location import NUMBER, Location
 from report import Report
 from repository import (
     Chunk,
+    MoveTable,
     Outcome,
     Repository,
     Stream,
@@ -41,13 +45,13 @@ class RepositoryCheck:
         for name in repository.location.names(repository.key("packs")):
             with self._report.reading(repository.key(f"packs/{name}")):
                 self._check_pack(name)
+        outcomes = self._read_outcomes()
+        moves = MoveTable(outcomes.values())
         retired = repository.retired()
-        for name in repository.outcome_ids():
-            with self._report.reading(repository.key(f"outcomes/{name}")):
-                self.outcomes += 1
-                outcome = repository.outcome(name)
-                if name not in retired:
-                    self._check_outcome(outcome)
+        for name, outcome in outcomes.items():
+            if name not in retired:
+                with self._report.reading(repository.key(f"outcomes/{name}")):
+                    self._check_outcome(outcome, moves.needed_by(id_of(name), outcome.packs))
         for name in repository.location.names(repository.key("sessions")):
             with self._report.reading(repository.key(f"sessions/{name}")):
                 session, _, renewal = name.partition("/")
@@ -99,36 +103,58 @@ class RepositoryCheck:
         _, packs = self._good.setdefault(chunk.id, (chunk.length, set()))
         packs.add(pack_id)
 
-    def _check_outcome(self, outcome: Outcome) -> None:
-        """Streams are whole, out of the packs that the outcome names and no others."""
+    def _read_outcomes(self) -> dict[str, Outcome]:
+        """All that open, without what their writers say of them: that may be long, and is not looked at."""
+        repository, outcomes = self._repository, {}
+        for name in repository.outcome_ids():
+            self.outcomes += 1
+            with self._report.reading(repository.key(f"outcomes/{name}")):
+                outcomes[name] = replace(repository.outcome(name), description=b"")
+        return outcomes
+
+    def _check_outcome(self, outcome: Outcome, needed: set[bytes]) -> None:
+        """Streams are whole, out of the packs that the outcome needs and no others."""
+        try:
+            self._check_streams(outcome, needed)
+        except Damage as damage:
+            # A later key's index objects and repacks say where things have gone; without that key nothing is proven.
+            if any(self._report.has_unread(self._repository.key(folder)) for folder in ("index", "outcomes")):
+                raise Unreadable(f"{damage}, and what was not read may say where it is") from None
+            raise
+
+    def _check_streams(self, outcome: Outcome, needed: set[bytes]) -> None:
         repository = self._repository
-        for pack_id in outcome.packs:
+        for pack_id in sorted(needed):
             ensure(repository.location.holds(repository.key(pack_key(pack_id))), f"pack {pack_id.hex()} is missing")
-        named = set(outcome.packs)
         for stream in outcome.streams:
             if stream.root is not None:
-                self._check_tree(stream.root, stream, named)
+                self._check_tree(stream.root, stream, needed)
 
-    def _check_tree(self, root: bytes, stream: Stream, named: set[bytes]) -> None:
+    def _check_tree(self, root: bytes, stream: Stream, needed: set[bytes]) -> None:
         for chunk_id, length in self._repository.leaves(root, stream.depth, stream.length):
-            stated = self._check_named(chunk_id, named)
+            stated = self._check_needed(chunk_id, needed)
             ensure(stated == length, f"chunk {chunk_id.hex()} has {stated} bytes where the tree says {length}")
 
-    def _check_named(self, chunk_id: bytes, named: set[bytes]) -> int:
+    def _check_needed(self, chunk_id: bytes, needed: set[bytes]) -> int:
         length, packs = self._good.get(chunk_id, (0, set()))
-        ensure(not packs.isdisjoint(named), f"no pack that it names has a good copy of chunk {chunk_id.hex()}")
+        ensure(not packs.isdisjoint(needed), f"no pack that it needs has a good copy of chunk {chunk_id.hex()}")
         return length
 
 
-def verify_platform(platform: PlatformRepository) -> None:
-    """Replays each base up to the next one of its generation, the newest to the end, and compares on the way."""
+def verify_platform(platform: PlatformRepository, grant_keys: GrantKeys) -> None:
+    """Replays each base up to the next one of its generation, the newest to the end, and compares on the way. One whose
+    outcome is retired is on its way out, and its rows may be gone. Keeps the keys of the grants that it meets."""
     report, repository = platform.repository.report, platform.repository
     reached_manifests = set()
-    positions = sorted(platform.bases)
+    retired = repository.retired()
+    positions = sorted(at for at, base in platform.bases.items() if base.outcome not in retired)
     for base_at, next_at in zip(positions, [*positions[1:], None], strict=False):
         followed = next_at if next_at is not None and next_at.generation == base_at.generation else None
+        base = platform.bases[base_at]
+        rows: dict[Name, Row] = {}
         with report.reading(repository.key(f"bases/{base_at.name()}")):
-            for reached in platform.replay(platform.bases[base_at]):
+            for reached in platform.replay(base):
+                rows = reached.state.rows
                 manifest = platform.manifests.get(reached.at)
                 if manifest is not None:
                     reached_manifests.add(reached.at)
@@ -137,12 +163,14 @@ def verify_platform(platform: PlatformRepository) -> None:
                 if followed is not None and reached.at.sequence >= followed.sequence:
                     reached.check(platform.bases[followed].state)
                     break
-    outcomes = set(repository.outcome_ids())
+            grant_keys.add_given(rows.values(), platform.catalog_keys(base).catalog_key)
+    standing = set(repository.outcome_ids()) - retired
     for at, manifest in platform.manifests.items():
         with report.reading(repository.key(f"manifests/{at.name()}")):
-            ensure(manifest.base in platform.bases, f"base {manifest.base.name()} is missing")
-            ensure(at in reached_manifests, "no base and segments reach it")
-            ensure(manifest.outcome in outcomes, f"outcome {manifest.outcome} is missing")
+            # Of a run that was retired the document stays longer than its outcome, its base and the segments.
+            if manifest.outcome in standing:
+                ensure(manifest.base in platform.bases, f"base {manifest.base.name()} is missing")
+                ensure(at in reached_manifests, "no base and segments reach it")
 
 
 def verify_clusters(location: Location, vault_keys: VaultKeys, report: Report) -> None:
@@ -152,10 +180,12 @@ def verify_clusters(location: Location, vault_keys: VaultKeys, report: Report) -
             case ["k10", _, "cards", _]:
                 with report.reading(key):
                     ensure("format" in decode_json_object(location.read(key)), "a card without a format")
-            case ["k10", _, "epochs", _, _] | ["k10", _, "dr", _, _, *_] | ["k10", _, "exports", _, _, _, *_]:
+            case ["k10", _, "epochs", _, _] | ["k10", _, "grants", _, _, _, _]:
+                pass
+            case ["k10", _, "dr", _, _, *_] | ["k10", _, "exports", _, _, _, *_]:
                 pass
             case _:
                 report.add_damage(key, "nothing of the platform has such a key")
     for lineage in read_lineages(location, vault_keys, report):
         for key in lineage.strangers:
-            report.add_damage(key, "a claim that does not open or does not name the one before")
+            report.add_damage(key, "neither a claim that names the one before nor its epoch's list of retirements")

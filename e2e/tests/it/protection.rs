@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use keelson_e2e::{Listing, answer};
 use keelson_testkit::Supervisor;
 use serde_json::{Value, json};
@@ -107,6 +108,67 @@ fn quick_dr_brings_back_exports_and_configuration_except_what_is_skipped() -> Re
     for (name, expected) in [("orders", true), ("prices", true), ("later", false)] {
         let found = stage.get(&["configmap", name, "-n", APPLICATION])?.is_some();
         assert_eq!(found, expected, "{name}");
+    }
+    Ok(())
+}
+
+/// A second in which a platform rested, and the last entry before it, as `--point` takes it.
+struct Moment {
+    at: Timestamp,
+    point: String,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the platform beside us lives by it")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Returns in a later second.
+fn rest(stage: &Stage) -> Result<Moment> {
+    wait_until_shipped(stage)?;
+    let (at, status) = (now(), stage.status()?);
+    let repository = status["disasterRecovery"]["repository"].as_str().context("no repository")?;
+    let catalog = &status["catalog"];
+    let point = format!("{repository}.{}.{}", catalog["generation"], catalog["sequence"]);
+    stage.until("another second", || Ok((now() > at + Duration::from_secs(2)).then_some(())))?;
+    Ok(Moment { at, point })
+}
+
+/// A directory keeps no versions: what leads to an earlier moment is the chain alone.
+#[test]
+fn earlier_moments_are_recovered_from_a_directory_by_sequence_and_by_time() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let source = raise_protected(share.directory(), ORIGIN, &[])?;
+    let source_id = source.cluster_id()?;
+    back_up(&source, "first")?;
+    export(&source, "first")?;
+    let first = rest(&source)?;
+    source.create(&config_map("later"))?;
+    back_up(&source, "second")?;
+    export(&source, "second")?;
+    let second = rest(&source)?;
+    back_up(&source, "third")?;
+    export(&source, "third")?;
+    wait_until_shipped(&source)?;
+    source.instance.kill()?;
+    drop(source);
+
+    let at = second.at.to_string();
+    let by_sequence = (["--point", &first.point], 1, false);
+    let by_time = (["--point-in-time", &at], 2, true);
+    for (moment, exports, later) in [by_sequence, by_time] {
+        let stage = recover(&share, &source_id, &moment)?;
+        let list = stage.get(&["restorepointcontents"])?.context("no list")?;
+        let contents = list["items"].as_array().context("no items")?;
+        let is_export = |it: &&Value| it["metadata"]["labels"]["k10.kasten.io/exportProfile"] == "vault";
+        assert_eq!(contents.iter().filter(is_export).count(), exports, "{moment:?}: {list}");
+        let said = stage.keelson(&["restore", APPLICATION])?;
+        assert_eq!(said.code, 0, "{moment:?}: {said:?}");
+        for (name, expected) in [("orders", true), ("later", later)] {
+            let found = stage.get(&["configmap", name, "-n", APPLICATION])?.is_some();
+            assert_eq!(found, expected, "{moment:?}: {name}");
+        }
+        stage.instance.kill()?;
     }
     Ok(())
 }

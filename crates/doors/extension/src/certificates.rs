@@ -210,7 +210,7 @@ impl Current {
     /// By the clock that clients judge certificates by: a machine that slept, or whose clock was set, is found out. The
     /// serving certificate comes first, so that what is signed is valid whenever something else is told.
     fn decide_due(&self, now: Timestamp) -> Option<Renewed> {
-        if !is_good(self.authority.made, now, AUTHORITY_LIFE.saturating_sub(CLOCKS_DIFFER_BY)) {
+        if !self.authority.is_valid(now) {
             return Some(Renewed::Everything);
         }
         if self.successor.as_ref().is_some_and(|successor| successor.has_waited(now)) {
@@ -238,6 +238,10 @@ impl Current {
                 Ok(Self { authority, successor: Some(successor), config, signed })
             }
             (Renewed::Authority, Some(successor)) => Self::sign(successor.authority, None, names, now),
+            // Whoever was told of it trusts it at once.
+            (Renewed::Everything, Some(successor)) if successor.authority.is_valid(now) => {
+                Self::sign(successor.authority, None, names, now)
+            }
             (Renewed::Authority | Renewed::Everything, _) => {
                 Self::sign(Arc::new(Authority::generate(now)?), None, names, now)
             }
@@ -256,6 +260,11 @@ impl Successor {
 }
 
 impl Authority {
+    /// Also by the clock of whoever is a little ahead.
+    fn is_valid(&self, now: Timestamp) -> bool {
+        is_good(self.made, now, AUTHORITY_LIFE.saturating_sub(CLOCKS_DIFFER_BY))
+    }
+
     fn generate(now: Timestamp) -> Result<Self, CertificateError> {
         let what = "the serving authority";
         let key = KeyPair::generate().map_err(|source| CertificateError::GenerateKey { what, source })?;

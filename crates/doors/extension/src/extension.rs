@@ -26,6 +26,7 @@ use crate::readiness::Readiness;
 use crate::router::router;
 use crate::server::{self, Bounds};
 use crate::shared::Shared;
+use crate::watch::Feeds;
 
 /// The authority of the front proxy cannot be learned.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,7 @@ impl Extension {
             front_proxy: FrontProxy::default(),
             documents: Documents::new(),
             watches: Shares::new(WATCHES),
+            feeds: Feeds::default(),
             lists: Shares::new(LISTS),
             bodies: Shares::new(BODIES),
             details: Shares::new(DETAILS),

@@ -114,6 +114,18 @@ pub(crate) const LIMITED_LIST_BYTES: usize = 4 << 20;
 /// Events of a watch read in one go.
 pub(crate) const EVENTS_PER_READ: usize = 500;
 
+/// What happened lately to a kind is kept for all its watches: at most so many events,
+pub(crate) const FEED_EVENTS: usize = 500;
+
+/// and so many bytes of their bodies.
+pub(crate) const FEED_BYTES: usize = 512 << 10;
+
+/// Where nobody watched for longer than so many commits, what is kept begins anew: far fewer than the journal keeps.
+pub(crate) const FEED_GAP: u64 = 1_000;
+
+/// More events than this are turned into bytes on the blocking pool.
+pub(crate) const EVENTS_INLINE: usize = 16;
+
 /// Bodies of the objects at the beginning of a watch read in one go: a client that takes nothing holds what was read.
 pub(crate) const WATCH_READ_BYTES: usize = 64 << 10;
 

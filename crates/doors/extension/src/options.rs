@@ -129,8 +129,8 @@ impl ReadOptions {
             let timeout = timeout.map(Duration::from_secs);
             return Ok(Self::Watch(WatchOptions { selection, start, bookmarks, timeout, include }));
         }
-        let freshness = take_list_freshness(&mut parameters);
         let (limit, resume) = take_page(&mut parameters)?;
+        let freshness = take_list_freshness(&mut parameters, limit.is_some(), resume.is_some());
         // The time a list may take is bounded anyway, and bookmarks are a word to watches only.
         parameters.take_number("timeoutSeconds");
         parameters.take_switch("allowWatchBookmarks");
@@ -230,7 +230,8 @@ fn freshness(revision: Option<Revision>) -> Freshness {
     }
 }
 
-fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
+/// `is_limited` and `is_continued` say whether the list is one page of several.
+fn take_list_freshness(parameters: &mut Parameters, is_limited: bool, is_continued: bool) -> Freshness {
     let given = parameters.has("resourceVersion");
     let revision = parameters.take_revision("resourceVersion");
     if parameters.take("sendInitialEvents").is_some() {
@@ -240,9 +241,7 @@ fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
     let Some(rule) = parameters.take_text("resourceVersionMatch") else {
         // A page of a version is of that version and no later one.
         return match revision {
-            Some(revision) if revision.as_u64() > 0 && parameters.has("limit") => {
-                Freshness::Exactly(revision)
-            }
+            Some(revision) if revision.as_u64() > 0 && is_limited => Freshness::Exactly(revision),
             _ => freshness(revision),
         };
     };
@@ -250,7 +249,7 @@ fn take_list_freshness(parameters: &mut Parameters) -> Freshness {
     if !given {
         parameters.refuse(forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"));
     }
-    if parameters.has("continue") {
+    if is_continued {
         parameters.refuse(forbid("resourceVersionMatch is forbidden when continue is provided"));
     }
     match (rule.as_str(), revision) {
@@ -317,101 +316,4 @@ fn check_watch_rule(parameters: &mut Parameters, initial: Option<bool>, rule: Op
 }
 
 #[cfg(test)]
-mod tests {
-    use keelson_model::{Generation, Sequence};
-
-    use super::*;
-
-    fn read(query: &str) -> Result<ReadOptions, Refusal> {
-        let kind =
-            keelson_resources::find_kind("apps.kio.kasten.io", "applications").expect("a kind of ours");
-        ReadOptions::parse(kind, &format!("/apis?{query}").parse().expect("a test's own query"))
-    }
-
-    fn watch_start(query: &str) -> Result<WatchStart, Refusal> {
-        match read(&format!("watch=1&{query}"))? {
-            ReadOptions::Watch(options) => Ok(options.start),
-            ReadOptions::List(_) => panic!("'{query}' is a watch"),
-        }
-    }
-
-    fn list(query: &str) -> Result<ListOptions, Refusal> {
-        match read(query)? {
-            ReadOptions::List(options) => Ok(options),
-            ReadOptions::Watch(_) => panic!("'{query}' is a list"),
-        }
-    }
-
-    #[test]
-    fn a_watch_begins_where_kubernetes_says() {
-        let seven = Revision::new(Generation(0), Sequence(7));
-        let unmarked = |not_older_than| WatchStart::Initial { not_older_than, end: InitialEnd::Unmarked };
-        for (query, expected) in [
-            ("", unmarked(None)),
-            ("resourceVersion=0", unmarked(None)),
-            ("resourceVersion=7", WatchStart::After(seven)),
-            ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", unmarked(None)),
-            (
-                "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=7",
-                unmarked(Some(seven)),
-            ),
-            (
-                "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
-                WatchStart::Initial { not_older_than: None, end: InitialEnd::Marked },
-            ),
-            ("sendInitialEvents=false&resourceVersionMatch=NotOlderThan", WatchStart::Now),
-            (
-                "sendInitialEvents=false&resourceVersionMatch=NotOlderThan&resourceVersion=7",
-                WatchStart::After(seven),
-            ),
-        ] {
-            assert_eq!(watch_start(query).ok(), Some(expected), "{query}");
-        }
-    }
-
-    #[test]
-    fn options_that_contradict_each_other_are_refused() {
-        for query in [
-            "watch=1&sendInitialEvents=true",
-            "watch=1&resourceVersionMatch=NotOlderThan",
-            "watch=1&sendInitialEvents=true&resourceVersionMatch=Exact",
-            "watch=1&limit=5",
-            "watch=1&continue=x",
-            "sendInitialEvents=true",
-            "resourceVersionMatch=Exact",
-            "resourceVersionMatch=Exact&resourceVersion=0",
-            "resourceVersionMatch=Newest&resourceVersion=1",
-            "includeObject=Some",
-        ] {
-            let refusal = read(query).expect_err(query);
-            assert_eq!(refusal.code(), http::StatusCode::UNPROCESSABLE_ENTITY, "{query}");
-        }
-    }
-
-    #[test]
-    fn a_selector_over_an_unknown_field_is_refused_by_its_name() {
-        let refusal = list("fieldSelector=spec.foo%3Dbar").unwrap_err();
-        assert_eq!(refusal.code(), http::StatusCode::BAD_REQUEST);
-        assert_eq!(refusal.message(), "field label not supported: spec.foo");
-        assert!(list("labelSelector=a%20b").is_err());
-    }
-
-    #[test]
-    fn a_list_of_any_version_is_the_latest() {
-        assert_eq!(list("resourceVersion=0").unwrap().freshness, Freshness::Latest);
-        assert_eq!(list("limit=0").unwrap().limit, None);
-        assert_eq!(list("limit=5&timeoutSeconds=30").unwrap().limit, Some(5));
-    }
-
-    #[test]
-    fn create_options_know_three_ways_to_validate() {
-        let parse = |query: &str| {
-            WriteOptions::parse("CreateOptions", &format!("/apis?{query}").parse().expect("a query"))
-        };
-        assert_eq!(parse("").unwrap().validation, FieldValidation::Warn);
-        let kubectl = parse("fieldManager=kubectl-create&fieldValidation=Strict&dryRun=All").unwrap();
-        assert_eq!((kubectl.validation, kubectl.dry_run), (FieldValidation::Strict, true));
-        assert!(parse("fieldValidation=Maybe").is_err());
-        assert!(parse("dryRun=Some").is_err());
-    }
-}
+mod tests;

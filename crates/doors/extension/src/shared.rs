@@ -18,6 +18,7 @@ use crate::fairness::{Share, Shares};
 use crate::limits::LIST_PATIENCE;
 use crate::readiness::Readiness;
 use crate::refusal::Refusal;
+use crate::watch::Feeds;
 
 pub(crate) struct Shared {
     pub(crate) platform: Arc<Platform>,
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) reviews: AccessReviews,
     pub(crate) documents: Documents,
     pub(crate) watches: Arc<Shares>,
+    pub(crate) feeds: Feeds,
     pub(crate) lists: Arc<Shares>,
     /// Memory, in bytes.
     pub(crate) bodies: Arc<Shares>,

@@ -1,9 +1,10 @@
 //! Watches: what happens to the objects of a kind, as it happens, from a version that the client names.
 //!
-//! A watch pulls from the journal whenever a commit of its kind wakes it, so a slow client holds up nobody and costs no
-//! queue.
+//! A watch pulls whenever a commit of its kind wakes it, so a slow client holds up nobody and costs no queue. What many
+//! watches need at once is read from the journal once.
 //! It ends at its timeout, with the server, and, as expired, when a recovery replaces the catalog.
 
+mod feed;
 mod reader;
 mod visibility;
 
@@ -20,10 +21,13 @@ use keelson_protection::Requester;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use self::feed::Feed;
+pub(crate) use self::feed::Feeds;
 use self::reader::{Progress, Reader};
 use crate::fairness::Share;
 use crate::limits::{
-    BOOKMARK_INTERVAL, COMMITS_TOGETHER, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MAX, WATCH_TIMEOUT_MOST,
+    BOOKMARK_INTERVAL, COMMITS_TOGETHER, EVENTS_INLINE, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MAX,
+    WATCH_TIMEOUT_MOST,
 };
 use crate::options::{WatchOptions, WatchStart};
 use crate::refusal::Refusal;
@@ -62,6 +66,8 @@ pub(crate) async fn watch(
     };
     let mut watcher = Watcher {
         shared: Arc::clone(shared),
+        feed: shared.feeds.of(reader.row_kind()),
+        follows: false,
         reader: Some(reader),
         behind: true,
         read_at: now,
@@ -79,6 +85,9 @@ pub(crate) async fn watch(
 /// One client's watch.
 struct Watcher {
     shared: Arc<Shared>,
+    feed: Arc<Feed>,
+    /// It has come as far as there was, and waits for what happens with all others.
+    follows: bool,
     /// None once the watch is over.
     reader: Option<Reader>,
     /// There may be more to read without waiting.
@@ -137,7 +146,7 @@ impl Watcher {
     fn is_quiet(&mut self) -> bool {
         let Some(reader) = &mut self.reader else { return true };
         // Where there is no catalog, the read says so.
-        self.shared.database(reader.kind()).is_ok_and(|database| reader.is_quiet(&database))
+        self.shared.database(reader.kind()).is_ok_and(|database| reader.is_quiet(&database, &self.feed))
     }
 
     /// Nothing, where the client knows already how far it is.
@@ -152,12 +161,25 @@ impl Watcher {
         let database = self.shared.database(reader.kind())?;
         let now = self.shared.now();
         self.read_at = Instant::now();
-        let (reader, progress) = blocking(move || {
-            let progress = reader.read(&database, now)?;
-            Ok((reader, progress))
-        })
-        .await?;
+        let news = if self.follows { self.feed.after(&database, reader.since()).await } else { None };
+        let (reader, progress) = match news {
+            Some(news) if news.happenings.len() <= EVENTS_INLINE => {
+                let progress = reader.tell(&news, now);
+                (reader, progress)
+            }
+            news => {
+                let read = move || {
+                    let progress = match news {
+                        Some(news) => reader.tell(&news, now),
+                        None => reader.read(&database, now)?,
+                    };
+                    Ok((reader, progress))
+                };
+                blocking(read).await?
+            }
+        };
         let Progress { bytes, complete } = progress;
+        self.follows |= complete;
         self.reader = Some(reader);
         self.behind = !complete;
         Ok(bytes)

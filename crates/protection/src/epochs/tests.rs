@@ -29,6 +29,10 @@ fn instance() -> InstanceId {
     InstanceId::from_bytes(random_bytes())
 }
 
+fn first_claim() -> Claim {
+    Claim { instance: instance(), cluster: cluster(), claimed_at: Timestamp::UNIX_EPOCH, previous: None }
+}
+
 async fn claim_by(store: &MemoryStore, lineage: &Lineage, instance: InstanceId) -> Result<Epoch, EpochError> {
     let folder = ClusterFolder::new(&cluster());
     claim(store, &folder, lineage.id, &lineage.keys, (instance, cluster()), Timestamp::UNIX_EPOCH).await
@@ -53,8 +57,7 @@ async fn what_a_stranger_wrote_counts_for_nothing_and_is_reported() {
     let (store, ours, theirs) = (MemoryStore::new(), lineage(), lineage());
     let holder = instance();
     claim_by(&store, &ours, holder).await.unwrap();
-    let forged =
-        Claim { instance: instance(), cluster: cluster(), claimed_at: Timestamp::UNIX_EPOCH, previous: None };
+    let forged = first_claim();
     for epoch in [Epoch(2), Epoch(9)] {
         let path = ClusterFolder::new(&cluster()).epoch(ours.id, epoch);
         let bytes = documents::seal(theirs.keys.newest(), ObjectKind::Epoch, &path, &forged).unwrap();
@@ -65,6 +68,42 @@ async fn what_a_stranger_wrote_counts_for_nothing_and_is_reported() {
     assert_eq!(claims.strangers, [Epoch(2).to_string(), Epoch(9).to_string()]);
     let next = instance();
     assert_eq!(claim_by(&store, &ours, next).await.unwrap(), Epoch(3));
+}
+
+/// It opens under the lineage's key and continues its chain: nothing but its length speaks against it.
+#[tokio::test]
+async fn a_claim_of_more_than_64_kib_counts_for_nothing() {
+    let lineage = lineage();
+    let path = ClusterFolder::new(&cluster()).epoch(lineage.id, Epoch(1));
+    for (padding, counts) in [(60 << 10, true), (64 << 10, false)] {
+        let store = MemoryStore::new();
+        let claim = first_claim();
+        let mut padded = serde_json::to_value(&claim).unwrap();
+        padded["padding"] = "x".repeat(padding).into();
+        let bytes = documents::seal(lineage.keys.newest(), ObjectKind::Epoch, &path, &padded).unwrap();
+        store.create(&path, bytes).await.unwrap();
+        let claims = claims_of(&store, &lineage).await;
+        assert_eq!(claims.holder.map(|holder| holder.claim), counts.then_some(claim), "{padding}");
+        assert_eq!(claims.strangers.is_empty(), counts, "{padding}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_10_000_claims_of_a_lineage_are_refused() {
+    let (store, lineage) = (MemoryStore::new(), lineage());
+    let folder = ClusterFolder::new(&cluster());
+    let mut next = first_claim();
+    for number in 1..=10_001 {
+        let path = folder.epoch(lineage.id, Epoch(number));
+        let bytes = documents::seal(lineage.keys.newest(), ObjectKind::Epoch, &path, &next).unwrap();
+        next.previous = Some(Sha256::of(&bytes).to_string());
+        store.create(&path, bytes).await.unwrap();
+        if number == 10_000 {
+            assert_eq!(claims_of(&store, &lineage).await.holder.unwrap().epoch, Epoch(10_000));
+        }
+    }
+    let refused = read_claims(&store, &folder, lineage.id, &lineage.keys).await.unwrap_err();
+    assert!(matches!(refused, EpochError::TooMany { limit: 10_000, .. }), "{refused}");
 }
 
 /// As whoever synchronizes two copies of a location brings it about: it opens under the lineage's key, and its claimant

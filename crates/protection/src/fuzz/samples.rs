@@ -12,6 +12,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut samples = vec![
         ("name of a position", b"00000001-00000002-00000000000003".to_vec()),
         ("name of a position", b"99999999-08388607-01099511627775".to_vec()),
+        ("folder of a granted repository", format!("{CLUSTER}.{ID}").into_bytes()),
     ];
     let documents = documents().into_iter().chain(rows()).chain(instance_rows()).chain(steps());
     samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
@@ -176,7 +177,26 @@ fn rows() -> Vec<(&'static str, Value)> {
     let grant = json!({
         "cluster": CLUSTER, "grant": ID, "policyNamespace": "kasten-io", "policy": "nightly", "application": "shop",
     });
+    let kept = json!({ "grant": grant, "key": "00ff" });
+    let granter = json!({ "uid": "u", "generation": 2 });
+    let given = json!({ "grant": grant, "key": "00ff", "granter": granter });
+    let taken = json!({
+        "repository": ID, "place": place, "content": "c", "retired_in": exported()["place"], "by": "a",
+        "offered_to": ["nightly"],
+    });
+    let user = json!({ "name": "alice", "uid": "u", "groups": ["g"], "extra": { "scopes": ["s"] } });
+    let deed = json!({
+        "requester": user, "verb": "create", "kind": "k", "namespace": "n", "name": "n", "id": "i", "omitted": 3,
+    });
     vec![
+        ("grant's row", kept),
+        ("grant's row", given),
+        ("export that was taken in", taken),
+        ("actor of the journal", deed),
+        (
+            "actor of the journal",
+            json!({ "requester": "platform", "verb": "delete", "kind": "k", "name": "n" }),
+        ),
         ("description of a backup", description()),
         ("description of a run", run()),
         ("body of a row", body),

@@ -14,7 +14,7 @@ use crate::recovery::exports::Outcomes;
 
 /// An export that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     pub repository: RepositoryId,
     /// Where it was seen. Absent from rows of before this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -99,3 +99,41 @@ pub(crate) async fn hints(store: &Arc<dyn Store>, cluster: &ClusterId) -> Vec<Ca
         Vec::new()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use keelson_store::providers::memory::MemoryStore;
+
+    use super::*;
+
+    fn card(version: &str) -> CardDocument {
+        CardDocument {
+            format: DOCUMENT_VERSION,
+            product_version: version.to_owned(),
+            fips: false,
+            created: Timestamp::UNIX_EPOCH,
+            continued_by: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn of_cards_the_first_16_that_have_at_most_16_kib_are_read() {
+        let cluster = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa".parse().unwrap();
+        let (store, folder) = (MemoryStore::new(), ClusterFolder::new(&cluster));
+        for number in 1..=20 {
+            let mut bytes = serde_json::to_vec(&card(&number.to_string())).unwrap();
+            // White space behind it changes nothing of what it says.
+            match number {
+                2 => bytes.resize(16 << 10, b' '),
+                3 => bytes.resize((16 << 10) + 1, b' '),
+                _ => {}
+            }
+            store.create(&folder.card(number), bytes.into()).await.unwrap();
+        }
+        let found = read(&store, &folder).await.unwrap();
+        let versions: Vec<_> =
+            found.iter().map(|card| card.product_version.parse::<u64>().unwrap()).collect();
+        assert_eq!(versions, (1..=17).filter(|number| *number != 3).collect::<Vec<_>>());
+    }
+}

@@ -2,6 +2,8 @@
 
 pub(crate) mod keep;
 
+use std::collections::BTreeSet;
+
 use keelson_model::{Generation, RepositoryId, Sequence};
 
 use crate::layout::{Epoch, Position};
@@ -89,6 +91,32 @@ pub(crate) fn latest_chain(chains: &[ShippedChain]) -> Option<&ShippedChain> {
         (latest, followed) = (at, child);
     }
     Some(followed)
+}
+
+/// Of chains below other cluster ids, those that came from some of these, directly or over others, and that nobody else
+/// has gone on from at their end.
+pub(crate) fn find_continuations<'a>(
+    own: &[ShippedChain],
+    others: &'a [ShippedChain],
+) -> Vec<&'a ShippedChain> {
+    let mut line: BTreeSet<RepositoryId> = own.iter().map(|chain| chain.repository).collect();
+    // Each round takes at least one more in, or is the last.
+    for _ in others {
+        let comes_from =
+            |chain: &&ShippedChain| chain.parent.as_ref().is_some_and(|fork| line.contains(&fork.repository));
+        let children: Vec<_> = others.iter().filter(comes_from).map(|chain| chain.repository).collect();
+        let before = line.len();
+        line.extend(children);
+        if line.len() == before {
+            break;
+        }
+    }
+    let is_left_at_its_end = |left: &ShippedChain| {
+        let forks = own.iter().chain(others).filter_map(|chain| chain.parent.as_ref());
+        let mut forks = forks.filter(|fork| fork.repository == left.repository);
+        left.latest().is_some_and(|end| forks.any(|fork| fork.at.revision() >= end.revision()))
+    };
+    others.iter().filter(|chain| line.contains(&chain.repository) && !is_left_at_its_end(chain)).collect()
 }
 
 fn newest_of<'a>(chains: impl Iterator<Item = &'a ShippedChain>) -> Option<(Position, &'a ShippedChain)> {

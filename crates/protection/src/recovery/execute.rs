@@ -126,11 +126,14 @@ pub(crate) async fn plan_from_chain(
     let mut found = reviewed.warnings.clone();
     let (replay, base) = open.plan_replay(generation, through, &mut found).await?;
     let point = reviewed.points.iter().find(|point| point.id == id);
-    let seen = reviewed.chains.iter().flat_map(|open| &open.chain.bases);
+    let opened = reviewed.chains.iter().chain(&reviewed.ancestors);
+    let seen = opened.flat_map(|open| &open.chain.bases);
     let highest = seen.map(|at| at.generation).max().unwrap_or(Generation(0));
     Ok(plan::decide(Observed {
         profile: &request.source.profile_name,
-        source: &request.source.source_cluster_id,
+        // Below whose id the point lies: its backups are what is owned later, or not.
+        source: &open.cluster,
+        asked: &request.source.source_cluster_id,
         target: &platform.cluster_id,
         point: &id,
         mode: base.mode,
@@ -140,7 +143,7 @@ pub(crate) async fn plan_from_chain(
         skip: request.skip,
         present: present_contents(platform),
         created: point.map_or(base.created, |point| point.creation_time),
-        cards: &reviewed.cards,
+        cards: if open.cluster == request.source.source_cluster_id { &reviewed.cards } else { &[] },
         fips: cards::runs_fips(platform),
         warnings: found,
     }))
@@ -160,6 +163,7 @@ async fn plan_from_exports(
     let plan = plan::decide(Observed {
         profile,
         source,
+        asked: source,
         target: &platform.cluster_id,
         point: EXPORTS,
         mode: DrMode::QuickNoSnapshot,
@@ -237,7 +241,7 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
             let replay = plan.material.replay().ok_or(RecoveryError::Interrupted)?;
             let base = open.shelf().base(replay.base).await?;
             let key = catalog_key(open, &base)?;
-            let others = reviewed.chains.iter().map(|open| &open.repository);
+            let others = reviewed.chains.iter().chain(&reviewed.ancestors).map(|open| &open.repository);
             let keys = adopt_keys(platform, &open.repository, others).await?;
             let (prepared, state) = rebuild::from_chain(platform, plan, open, &base, &replay, &key).await?;
             let came_from = Some(DrRepository {

@@ -38,21 +38,24 @@ pub(crate) fn end_of_second(time: Timestamp) -> Timestamp {
     time.saturating_add(SignedDuration::from_micros(999_999)).unwrap_or(time)
 }
 
-/// Finds a moment on the chain that is followed now, or on those that it came from.
-pub(crate) async fn find_moment(
-    chains: &[OpenChain],
+/// Finds a moment on the chain that is followed now, or on those that it came from. Ancestors, below other cluster ids,
+/// count up to where they were left.
+pub(crate) async fn find_moment<'a>(
+    chains: &'a [OpenChain],
+    ancestors: &'a [OpenChain],
     wanted: Timestamp,
     now: Timestamp,
-) -> Result<Moment<'_>, RecoveryError> {
+) -> Result<Moment<'a>, RecoveryError> {
     let shipped: Vec<ShippedChain> = chains.iter().map(|open| open.chain.clone()).collect();
-    let find = |repository| chains.iter().find(|open| open.chain.repository == repository);
+    let all = || chains.iter().chain(ancestors);
+    let find = |repository| all().find(|open| open.chain.repository == repository);
     let latest = latest_chain(&shipped).and_then(|chain| find(chain.repository));
     let last = latest.map_or(now, |open| open.end_at);
     // Nobody knows yet; the search still tells what is possible.
     let until = if wanted <= now { end_of_second(wanted) } else { Timestamp::MIN };
     let (mut line, mut bound, mut first) = (latest, None, last);
     // Each step goes to another chain, and there are only so many.
-    for _ in chains {
+    for _ in all() {
         let Some(open) = line else { break };
         match search(open, until, bound).await? {
             Found::At { at, committed_at, mode, whole } => {
@@ -60,11 +63,27 @@ pub(crate) async fn find_moment(
             }
             Found::NothingSince(earliest) => first = earliest,
         }
+        if let Some(elder) = find_elder(open, all()) {
+            line = Some(elder);
+            continue;
+        }
         let parent = open.chain.parent.as_ref();
         bound = parent.map(|fork| fork.at.sequence);
         line = parent.and_then(|fork| find(fork.repository));
     }
     Err(RecoveryError::PointInTime { wanted, first, last })
+}
+
+/// Pure: where the same instance shipped the same generation to before. A new passphrase makes a new repository, and its
+/// bases name the same parent as those before.
+fn find_elder<'a>(open: &OpenChain, all: impl Iterator<Item = &'a OpenChain>) -> Option<&'a OpenChain> {
+    let (instance, begun) = (open.base.instance, open.base.at);
+    let elders = all.filter(|other| {
+        let (theirs, at) = (other.base.instance, other.base.at);
+        let is_same_life = theirs == instance && at.generation == begun.generation;
+        is_same_life && at.sequence < begun.sequence && other.cluster == open.cluster
+    });
+    elders.max_by_key(|elder| elder.base.at.sequence)
 }
 
 enum Found {
@@ -112,14 +131,17 @@ async fn behind(
     };
     let names: Vec<Position> = names.iter().map(|name| name.at).filter(ours).collect();
     let next = next.filter(|next| next.generation == base.at.generation);
+    // What lies behind the place where a chain was left belongs to somebody else.
+    let is_left_at = |sequence: Sequence| bound.is_some_and(|bound| sequence >= bound);
     let Some(directory) = last_begun(shelf, &names, until).await? else {
-        let whole = is_followed(shelf, &names, base.at, next).await?;
+        let whole = is_left_at(base.at.sequence) || is_followed(shelf, &names, base.at, next).await?;
         return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode, whole });
     };
     let found = last_entry(shelf, &directory, until).await?;
     let sequence = found.revision.sequence();
-    let whole =
-        sequence < directory.last.sequence || is_followed(shelf, &names, directory.last, next).await?;
+    let whole = is_left_at(sequence)
+        || sequence < directory.last.sequence
+        || is_followed(shelf, &names, directory.last, next).await?;
     let sequence = bound.map_or(sequence, |bound| sequence.min(bound));
     let at = Position { sequence, ..directory.first };
     Ok(Found::At { at, committed_at: found.at, mode: base.mode, whole })

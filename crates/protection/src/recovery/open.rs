@@ -24,6 +24,8 @@ const READS_IN_FLIGHT: usize = 8;
 
 /// A DR repository that opened, and what its listings say.
 pub(crate) struct OpenChain {
+    /// Below whose id it lies.
+    pub cluster: ClusterId,
     pub repository: Repository<Open>,
     pub folder: DrFolder,
     pub chain: ShippedChain,
@@ -189,13 +191,14 @@ pub(crate) async fn open_chain(
         Err(source) => return Err(failed(source)),
     }
     let repository = locked.open(unlock).await.map_err(failed)?;
-    let chain = read_chain(&**store, repository, folder).await?;
+    let chain = read_chain(&**store, cluster, repository, folder).await?;
     chain.map(Some).ok_or_else(|| RecoveryError::NoBase { cluster: cluster.clone(), repository: id })
 }
 
 /// None where no base was ever completed.
 async fn read_chain(
     store: &dyn Store,
+    cluster: &ClusterId,
     repository: Repository<Open>,
     folder: DrFolder,
 ) -> Result<Option<OpenChain>, RecoveryError> {
@@ -214,7 +217,8 @@ async fn read_chain(
     };
     warnings.extend(find_loss(&chain, &manifests));
     let end_at = last.map_or(base.created, |last| last.last_at);
-    Ok(Some(OpenChain { repository, folder, chain, base, end_at, manifests, warnings }))
+    let cluster = cluster.clone();
+    Ok(Some(OpenChain { cluster, repository, folder, chain, base, end_at, manifests, warnings }))
 }
 
 /// The runs that stand, newest first.

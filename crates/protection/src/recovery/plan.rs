@@ -19,6 +19,9 @@ use crate::recovery::documents::{CardDocument, Fork};
 pub struct RecoveryPlan {
     pub profile: String,
     pub source: ClusterId,
+    /// Under which id it was asked for, where the point lies below another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<ClusterId>,
     pub target: ClusterId,
     pub point: String,
     pub mode: DrMode,
@@ -64,7 +67,10 @@ impl Material {
 /// What a plan is decided from.
 pub(crate) struct Observed<'a> {
     pub profile: &'a str,
+    /// Below whose id the point lies.
     pub source: &'a ClusterId,
+    /// Whose was asked for.
+    pub asked: &'a ClusterId,
     pub target: &'a ClusterId,
     pub point: &'a str,
     pub mode: DrMode,
@@ -87,6 +93,7 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
     let Observed {
         profile,
         source,
+        asked,
         target,
         point,
         mode,
@@ -118,6 +125,7 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
     RecoveryPlan {
         profile: profile.to_owned(),
         source: source.clone(),
+        asked: (asked != source).then(|| asked.clone()),
         target: target.clone(),
         point: point.to_owned(),
         mode,
@@ -214,6 +222,11 @@ fn steps(material: &Material, generation: Generation, mode: DrMode, skip: SkipRe
 }
 
 impl RecoveryPlan {
+    /// Whether it is what somebody gets who asks for this id.
+    pub(crate) fn is_of(&self, asked: &ClusterId) -> bool {
+        self.source == *asked || self.asked.as_ref() == Some(asked)
+    }
+
     /// The point of the source's chain that the new one leaves from.
     pub fn fork(&self) -> Option<Fork> {
         let Material::Chain { repository, base, segments, through } = &self.material else { return None };
@@ -272,9 +285,11 @@ mod tests {
         };
         let fork = |replay: Replay| {
             let id: ClusterId = "0c3e8c52-6a0b".parse().unwrap();
+            let (newer, other) = ("1d4f9d63-7b1c".parse().unwrap(), "2e5fae74-8c2d".parse().unwrap());
             let plan = decide(Observed {
                 profile: "vault",
                 source: &id,
+                asked: &newer,
                 target: &id,
                 point: "latest",
                 mode: DrMode::Legacy,
@@ -289,6 +304,7 @@ mod tests {
                 warnings: vec!["lost: a run".to_owned()],
             });
             assert_eq!(plan.warnings[0], "lost: a run");
+            assert!(plan.is_of(&id) && plan.is_of(&newer) && !plan.is_of(&other));
             plan.fork().unwrap().at
         };
         assert_eq!(fork(replay(vec![at(1, 11), at(2, 15)], 17)), at(2, 17));
@@ -311,6 +327,7 @@ mod tests {
             let plan = decide(Observed {
                 profile: "vault",
                 source: &source,
+                asked: &source,
                 target: &target,
                 point: "exports",
                 mode: DrMode::QuickNoSnapshot,

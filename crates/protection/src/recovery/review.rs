@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use keelson_crypto::Passphrase;
 use keelson_model::recovery::{DrMode, DrPointId};
 use keelson_model::{Classified, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_store::Store;
@@ -19,6 +20,7 @@ use crate::recovery::documents::{CardDocument, ManifestDocument};
 use crate::recovery::known_head::{self, KnownHead, Rollback};
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
 use crate::recovery::open::{OpenChain, open_chains};
+use crate::recovery::relatives::{find_cut, open_ancestors, warn_of_continuations};
 use crate::recovery::{RecoveryError, cards};
 
 /// What was committed by a moment lies in the store this much later, unless the store was away.
@@ -55,7 +57,10 @@ pub struct ReviewedPoint {
 /// A location, opened and looked through.
 pub(crate) struct Reviewed {
     pub place: Place,
+    /// Below the id that was asked for.
     pub chains: Vec<OpenChain>,
+    /// Below other ids: what these came from, where an earlier moment was asked for.
+    pub ancestors: Vec<OpenChain>,
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
     pub warnings: Vec<String>,
@@ -67,6 +72,14 @@ pub(crate) struct Reviewed {
     pub rollback: Option<Rollback>,
 }
 
+/// What was found of one cluster, the wanted point first.
+struct Found {
+    chains: Vec<OpenChain>,
+    ancestors: Vec<OpenChain>,
+    points: Vec<ReviewedPoint>,
+    warnings: Vec<String>,
+}
+
 /// Looks through a location: the end of what was shipped first, then the runs, newest first.
 pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Reviewed, RecoveryError> {
     let location = platform
@@ -75,40 +88,81 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         .map_err(|source| RecoveryError::Location { source })?;
     let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
-    let now = platform.clock.now();
-    let store = as_of(&location.store, source.point_in_time, now)?;
-    let opened = open_chains(&store, &source.source_cluster_id, &passphrases).await;
-    let (chains, mut warnings) = match (opened, source.point_in_time) {
-        // Nothing was there yet. What is possible is told by what is there now.
-        (Err(error), Some(wanted)) if error.class().is_lasting() => {
-            let (chains, _) = open_chains(&location.store, &source.source_cluster_id, &passphrases).await?;
-            return Err(find_moment(&chains, wanted, now).await.err().unwrap_or(error));
-        }
-        (opened, _) => opened?,
+    let (store, cluster, now) = (&location.store, &source.source_cluster_id, platform.clock.now());
+    let found = match source.point_in_time {
+        None => find_latest(store, cluster, &passphrases).await?,
+        Some(wanted) => find_earlier(store, cluster, &passphrases, wanted, now).await?,
     };
-    warnings.extend(chains.iter().filter_map(|open| warn_of_replaced(&open.repository)));
-    warnings.extend(chains.iter().flat_map(|open| open.warnings.iter().cloned()));
-    let points = match source.point_in_time {
-        None => list_points(&chains, latest(&chains), None),
-        Some(wanted) => {
-            let Moment { open, at, committed_at, mode, whole } = find_moment(&chains, wanted, now).await?;
-            if !whole {
-                warnings.push(format!(
-                    "what was committed between {committed_at} and {wanted} is not in: what follows in the chain is lost or damaged"
-                ));
-            }
-            let first = point(open.chain.repository, at, mode, committed_at);
-            list_points(&chains, Some(first), Some(end_of_second(wanted)))
-        }
-    };
+    let Found { chains, ancestors, points, mut warnings } = found;
+    let opened = || chains.iter().chain(&ancestors);
+    warnings.extend(opened().filter_map(|open| warn_of_replaced(&open.repository)));
+    warnings.extend(opened().flat_map(|open| open.warnings.iter().cloned()));
     if points.is_empty() {
         return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
+    // As it is now, whichever moment is asked for: somebody may come with an old id.
+    let continued = warn_of_continuations(store, cluster, &chains).await;
+    warnings.splice(..0, continued);
     let rollback = find_rollback(source, &chains, &points[0].id).await?;
     warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));
     let seen_until = source.point_in_time.map(seen_until);
-    let cards = cards::hints(&location.store, &source.source_cluster_id).await;
-    Ok(Reviewed { place: location.place, chains, points, warnings, cards, seen_until, rollback })
+    let cards = cards::hints(store, cluster).await;
+    Ok(Reviewed { place: location.place, chains, ancestors, points, warnings, cards, seen_until, rollback })
+}
+
+async fn find_latest(
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    passphrases: &[Arc<Passphrase>],
+) -> Result<Found, RecoveryError> {
+    let (chains, warnings) = open_chains(store, cluster, passphrases).await?;
+    let points = list_points(&chains, latest(&chains), None);
+    Ok(Found { chains, ancestors: Vec::new(), points, warnings })
+}
+
+/// The chains of a cluster begin where it left others, which lie below the ids of the clusters that it came from.
+async fn find_earlier(
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    passphrases: &[Arc<Passphrase>],
+    wanted: Timestamp,
+    now: Timestamp,
+) -> Result<Found, RecoveryError> {
+    let past = as_of(store, wanted, now)?;
+    let (chains, mut warnings, absent) = match open_chains(&past, cluster, passphrases).await {
+        Ok((chains, warnings)) => (chains, warnings, None),
+        // Nothing of it was there yet. What is there now tells where it came from, and what is possible.
+        Err(error) if error.class().is_lasting() => {
+            let (chains, warnings) = open_chains(store, cluster, passphrases).await?;
+            (chains, warnings, Some(error))
+        }
+        Err(error) => return Err(error),
+    };
+    let (ancestors, told) = open_ancestors(&past, cluster, &chains).await?;
+    warnings.extend(told);
+    if !store.capabilities().versions {
+        warnings.extend(find_cut(&chains, &ancestors));
+    }
+    let Moment { open, at, committed_at, mode, whole } =
+        find_moment(&chains, &ancestors, wanted, now).await?;
+    if let Some(error) = absent.filter(|_| open.cluster == *cluster) {
+        return Err(error);
+    }
+    if open.cluster != *cluster {
+        warnings.push(format!(
+            "at {wanted} cluster {cluster} did not ship yet: this is the state of cluster {}, which it came from, as of \
+             {committed_at}",
+            open.cluster
+        ));
+    }
+    if !whole {
+        warnings.push(format!(
+            "what was committed between {committed_at} and {wanted} is not in: what follows in the chain is lost or damaged"
+        ));
+    }
+    let first = point(open.chain.repository, at, mode, committed_at);
+    let points = list_points(&chains, Some(first), Some(end_of_second(wanted)));
+    Ok(Found { chains, ancestors, points, warnings })
 }
 
 /// A moment before somebody saw the head cannot hold it.
@@ -126,19 +180,13 @@ async fn find_rollback(
 
 /// The store to look through for a moment. Where versions are kept it is the store as it was soon after: whoever has
 /// forged anything since, with whichever keys, has done nothing.
-fn as_of(
-    store: &Arc<dyn Store>,
-    wanted: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Arc<dyn Store>, RecoveryError> {
-    match wanted {
-        Some(wanted) if wanted <= now && store.capabilities().versions => {
-            let past = AsOf::new(store.clone(), seen_until(wanted));
-            let past = past.map_err(|source| RecoveryError::Past { source })?;
-            Ok(Arc::new(past))
-        }
-        Some(_) | None => Ok(store.clone()),
+fn as_of(store: &Arc<dyn Store>, wanted: Timestamp, now: Timestamp) -> Result<Arc<dyn Store>, RecoveryError> {
+    if wanted > now || !store.capabilities().versions {
+        return Ok(store.clone());
     }
+    let past = AsOf::new(store.clone(), seen_until(wanted));
+    let past = past.map_err(|source| RecoveryError::Past { source })?;
+    Ok(Arc::new(past))
 }
 
 fn seen_until(wanted: Timestamp) -> Timestamp {
@@ -193,7 +241,8 @@ impl Reviewed {
     pub(crate) fn find(&self, id: &str) -> Result<(&OpenChain, Generation, Sequence), RecoveryError> {
         let wanted: DrPointId = id.parse().map_err(|_| RecoveryError::PointId { id: id.to_owned() })?;
         let newest = || self.points.first().map_or_else(String::new, |point| point.id.clone());
-        let open = self.chains.iter().find(|open| open.chain.repository == wanted.repository);
+        let mut opened = self.chains.iter().chain(&self.ancestors);
+        let open = opened.find(|open| open.chain.repository == wanted.repository);
         let open = open.ok_or_else(|| RecoveryError::NoPoint { id: id.to_owned(), newest: newest() })?;
         Ok((open, wanted.generation, wanted.sequence))
     }

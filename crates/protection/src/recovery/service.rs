@@ -345,7 +345,7 @@ fn others_switched(
         Wanted::Point(point) => plan.point == *point,
         Wanted::Exports => plan.point == EXPORTS,
     };
-    if !same || plan.source != wanted.source.source_cluster_id {
+    if !same || !plan.is_of(&wanted.source.source_cluster_id) {
         return Err(RecoveryError::Unfinished { point: plan.point });
     }
     // What could not be put back may be left out now.

@@ -13,11 +13,11 @@ use keelson_protection::recovery::drill::DrillReport;
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::recovery::report::ReportDocument;
 use keelson_protection::recovery::state;
-use keelson_protection::{Platform, status};
+use keelson_protection::{Platform, metrics, status};
 use keelson_testkit::eventually;
 use keelson_workload::NamespacedName;
 
-use crate::fixture::{World, put_note};
+use crate::fixture::{World, copy, put_note};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -54,6 +54,7 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     assert!(report.through.is_some() && report.repositories == 1 && report.bytes_read > 0, "{report:?}");
     assert!(!world.data.path().join("drill").exists(), "nothing is left of the catalog that was built");
     assert_eq!(newest_report(&world, report.at).await?.drill, report);
+    assert_eq!(told(&world), (None, true));
 
     let cluster = world.share.path().join("k10").join(platform.cluster_id().as_str());
     for pack in packs(&repository(&cluster)?)? {
@@ -68,7 +69,19 @@ async fn a_drill_a_day_proves_the_location_and_names_what_was_damaged_since() ->
     assert!(!report.is_green());
     assert!(report.findings.iter().any(|finding| finding.contains("packs/")), "{:?}", report.findings);
     assert_eq!(newest_report(&world, report.at).await?.drill, report);
+    let alarm =
+        format!("the drill at {} failed: a recovery might not succeed: {}", report.at, report.findings[0]);
+    assert_eq!(told(&world), (Some(alarm), false));
     world.end().await
+}
+
+/// The alarm about the last drill, and whether the metric says that it went well.
+fn told(world: &World) -> (Option<String>, bool) {
+    let status = status::observe(&world.platform);
+    let metrics = metrics::render(&status, world.clock.now());
+    let value = metrics.lines().find_map(|line| line.strip_prefix("keelson_drill_last_success "));
+    let alarms = status.disaster_recovery.map(|dr| dr.alarms).unwrap_or_default();
+    (alarms.into_iter().find(|alarm| alarm.starts_with("the drill at ")), value == Some("1"))
 }
 
 /// The signed report of a drill out of the cluster, checked by the key in the status.
@@ -106,10 +119,34 @@ async fn a_drill_names_a_location_whose_end_was_cut_off() -> Result<()> {
     }
     clock.advance(HOUR);
     let report = drilled_after(&platform, due).await?;
-    // What is committed meanwhile is shipped, and what it continues is not there.
-    let names_it =
-        |finding: &String| finding.contains("was rolled back") || finding.contains("leads nowhere");
-    assert!(report.findings.iter().any(names_it), "{:?}", report.findings);
+    assert!(report.findings.iter().any(|finding| tells_of_a_loss(finding)), "{:?}", report.findings);
+    world.end().await
+}
+
+/// What is committed meanwhile is shipped, and what it continues is not there.
+fn tells_of_a_loss(finding: &str) -> bool {
+    finding.contains("was rolled back") || finding.contains("leads nowhere")
+}
+
+/// Whoever puts a copy of everything from before in place leaves what is whole, genuine and older, its runs too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_names_a_location_that_was_put_back_to_an_older_state() -> Result<()> {
+    let (world, due) = protected().await?;
+    let (platform, clock) = (world.platform.clone(), world.clock.clone());
+    let [present, older, away] = ["k10", "older", "away"].map(|name| world.share.path().join(name));
+    let segments = repository(&present.join(platform.cluster_id().as_str()))?.join("segments");
+    put_note(&platform, "before")?;
+    world.wait_until_shipped().await?;
+    copy(&present, &older)?;
+    let before = count(&segments);
+    put_note(&platform, "after")?;
+    eventually("it is shipped", async || Ok((count(&segments) > before).then_some(()))).await?;
+    world.wait_until_shipped().await?;
+    std::fs::rename(&present, &away)?;
+    std::fs::rename(&older, &present)?;
+    clock.advance(HOUR);
+    let report = drilled_after(&platform, due).await?;
+    assert!(report.findings.iter().any(|finding| tells_of_a_loss(finding)), "{:?}", report.findings);
     world.end().await
 }
 

@@ -7,6 +7,7 @@ mod places;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
@@ -22,10 +23,10 @@ use serde_json::{Value, json};
 use crate::fixture::{World, copy, files, user};
 use crate::stage::{NAMESPACE, config, make_valid, plain_policy, policy, profile};
 
-const EXPORTING: &str = "nightly";
+pub(crate) const EXPORTING: &str = "nightly";
 const IMPORTING: &str = "theirs";
-const SHOP: &str = "shop";
-const BANK: &str = "bank";
+pub(crate) const SHOP: &str = "shop";
+pub(crate) const BANK: &str = "bank";
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 /// Of the journal, read in one go.
@@ -44,7 +45,8 @@ async fn raise_source(beside: &World) -> Result<World> {
     furnish(beside.start_beside().await?).await
 }
 
-async fn furnish(mut source: World) -> Result<World> {
+/// Gives a cluster two applications, and a policy that exports both.
+pub(crate) async fn furnish(mut source: World) -> Result<World> {
     for namespace in [SHOP, BANK] {
         source.namespace(namespace).await?;
         let map =
@@ -95,7 +97,7 @@ async fn raise_target() -> Result<World> {
     Ok(target)
 }
 
-async fn run(world: &World, run: &str, policy: &str) -> Result<Value> {
+pub(crate) async fn run(world: &World, run: &str, policy: &str) -> Result<Value> {
     let status = world.run_policy(run, policy).await?;
     ensure!(status["state"] == "Complete", "{run}: {status}");
     Ok(status)
@@ -356,6 +358,41 @@ async fn an_import_restores_if_its_policy_says_so_and_a_content_by_hand() -> Res
 }
 
 /// Of the policy only the name of the grant comes back; its key is in the catalog.
+/// It was restored over what was newer, as the newest that no import had named.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_seen_after_a_newer_one_is_imported_and_not_restored() -> Result<()> {
+    let target = raise_target().await?;
+    let source = raise_source(&target).await?;
+    run(&source, "first", EXPORTING).await?;
+    let first = outcome_of(&source, &target, SHOP)?;
+    let changed = json!({ "metadata": { "name": "goods", "namespace": SHOP }, "data": { "of": "today" } });
+    source.platform.cluster().apply_object(&config_maps(), &changed).await?;
+    source.clock.advance(Duration::from_secs(60));
+    run(&source, "second", EXPORTING).await?;
+    let whole = receive_string(&source, "RunAction", (NAMESPACE, "second")).await?;
+    let aside = target.share.path().join("aside");
+    fs::rename(&first, &aside)?;
+
+    target.apply_policy(&importing(IMPORTING, &whole, Some(json!({})))).await?;
+    run(&target, "one", IMPORTING).await?;
+    assert_eq!(applications(&target)?, [BANK, BANK, SHOP]);
+    assert_eq!(goods(&target, SHOP).await?, Some(json!({ "of": "today" })));
+    let named = async |run: &str| -> Result<usize> {
+        let details = details_of(&target, run).await?;
+        Ok(details["restorePointContents"].as_array().map_or(0, Vec::len))
+    };
+    assert_eq!((target.list("BatchRestoreAction")?.len(), named("one").await?), (1, 2));
+    fs::rename(&aside, &first)?;
+    for (later, contents) in [("two", 1), ("three", 0)] {
+        run(&target, later, IMPORTING).await?;
+        assert_eq!(details_of(&target, later).await?["importedCount"], contents, "{later}");
+        assert_eq!(applications(&target)?, [BANK, BANK, SHOP, SHOP]);
+        assert_eq!((target.list("BatchRestoreAction")?.len(), named(later).await?), (1, 0), "{later}");
+    }
+    source.end().await?;
+    target.end().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_goes_on_after_its_platform_was_lost_and_recovered() -> Result<()> {
     let target = raise_target().await?;

@@ -6,6 +6,7 @@ mod attacked;
 mod batch;
 mod bucket;
 mod cancel;
+mod chains;
 mod cluster_scope;
 mod confirm;
 mod copies;

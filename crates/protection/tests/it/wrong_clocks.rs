@@ -33,6 +33,14 @@ async fn last_written(minio: &Minio) -> Result<Timestamp> {
     objects.into_iter().map(|object| object.modified).max().context("an empty bucket")
 }
 
+/// `…; <first> to <last> is possible`.
+fn is_range(why: &str) -> bool {
+    let range = why.split_once("tells the state of ").and_then(|(_, rest)| rest.split_once("; "));
+    let range = range.and_then(|(_, rest)| rest.split_once(" is possible"));
+    let ends = range.and_then(|(range, _)| range.split_once(" to "));
+    ends.is_some_and(|(first, last)| [first, last].iter().all(|end| end.parse::<Timestamp>().is_ok()))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_platform_whose_clock_is_wrong_comes_back_and_takes_nothing_over_until_it_is_right() -> Result<()> {
     let minio = start_bucket(Locks::Asked).await?;
@@ -58,6 +66,7 @@ async fn a_platform_whose_clock_is_wrong_comes_back_and_takes_nothing_over_until
         refused["state"] == "failed" && why.contains("nothing that was shipped tells the state"),
         "{why}"
     );
+    ensure!(is_range(&why), "it does not tell which moments are possible: {why}");
     world.delete("KastenDRRestore", (NAMESPACE, "behind")).await?;
     // Ahead, it is as good as ever.
     world.clock.set(before + 3 * HOUR);

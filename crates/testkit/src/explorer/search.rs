@@ -98,6 +98,7 @@ pub struct DepthFirst {
     last: Option<(usize, bool)>,
     interruptions: usize,
     held_up: Vec<HeldUp>,
+    strayed: usize,
 }
 
 struct Node {
@@ -118,7 +119,13 @@ struct HeldUp {
 impl DepthFirst {
     pub fn new(interruptions_max: usize) -> Self {
         let (path, held_up) = (Vec::new(), Vec::new());
-        Self { interruptions_max, path, depth: 0, last: None, interruptions: 0, held_up }
+        Self { interruptions_max, path, depth: 0, last: None, interruptions: 0, held_up, strayed: 0 }
+    }
+
+    /// How many runs could not be continued as they had begun, because something random turned out differently. What
+    /// lies behind their beginnings was not seen: a search that claims every order had none.
+    pub fn strayed(&self) -> usize {
+        self.strayed
     }
 
     /// Prepares the next run. `false` once every run was had.
@@ -189,7 +196,7 @@ impl Chooser for DepthFirst {
         if self.depth == self.path.len() {
             self.path.push(Node { options: Vec::new(), allowed: self.allowed(options), at: 0 });
         } else if !self.path[self.depth].is_like(options) {
-            // Something random has turned out differently, so this run cannot be continued as it was.
+            self.strayed += 1;
             return None;
         }
         let node = &mut self.path[self.depth];
@@ -204,5 +211,32 @@ impl Node {
     fn is_like(&self, options: &[Choice]) -> bool {
         let shape = |option: &Choice| (option.actor, option.ordinal, option.footprint.operation, option.fate);
         self.options.iter().map(shape).eq(options.iter().map(shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_store::{Operation, StorePath};
+
+    use super::*;
+
+    fn call(actor: usize, operation: Operation) -> Choice {
+        let footprint = Footprint { operation: Some(operation), path: StorePath::root() };
+        Choice { actor: Some(actor), ordinal: 0, footprint, fate: Fate::Done }
+    }
+
+    #[test]
+    fn a_run_that_is_not_as_it_was_is_counted() {
+        let both = [call(0, Operation::Put), call(1, Operation::Put)];
+        let mut search = DepthFirst::new(0);
+        assert_eq!(search.choose(&both), Some(0));
+        assert!(search.advance());
+        assert_eq!((search.choose(&both), search.strayed()), (Some(1), 0));
+
+        let mut search = DepthFirst::new(0);
+        assert_eq!(search.choose(&both), Some(0));
+        assert!(search.advance());
+        assert_eq!(search.choose(&[call(0, Operation::List), call(1, Operation::Put)]), None);
+        assert_eq!(search.strayed(), 1);
     }
 }

@@ -3,8 +3,9 @@
 mod configuration;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +33,16 @@ impl Clock for WallClock {
     }
 }
 
+/// The same, set ahead by so many seconds.
+#[derive(Debug, Default)]
+struct ClockAhead(AtomicU64);
+
+impl Clock for ClockAhead {
+    fn now(&self) -> Timestamp {
+        WallClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// A cluster, a platform on it, and the reconcilers at work.
 struct Scene {
     plane: ControlPlane,
@@ -44,6 +55,10 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Result<Self> {
+        Self::set_with(Arc::new(WallClock)).await
+    }
+
+    async fn set_with(clock: Arc<dyn Clock>) -> Result<Self> {
         let plane = ControlPlane::start().await?;
         let client = plane.client().await?;
         let cluster = Cluster::from_client(client.clone());
@@ -70,7 +85,7 @@ impl Scene {
             quick_mode: true,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         };
-        let platform = Platform::open(settings, cluster.clone(), Arc::new(WallClock)).await?;
+        let platform = Platform::open(settings, cluster.clone(), clock).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(keelson_controllers::run(platform.clone(), client, stop.clone()));
         Ok(Self { plane, cluster, platform, mounts, stop, tasks })
@@ -130,12 +145,18 @@ fn policy(name: &str, application: &str, profile: &str) -> Value {
     })
 }
 
-async fn event_reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
+/// In the order in which they were told.
+async fn events_about(scene: &Scene, name: &str) -> Result<Vec<Value>> {
     let kind = Kind::namespaced("events.k8s.io/v1", "Event", "events");
-    let events = scene.cluster.list_objects(&kind, Some(NAMESPACE), None).await?;
-    let mut about: Vec<_> = events.iter().filter(|event| event["regarding"]["name"] == name).collect();
-    about.sort_by_key(|event| event["eventTime"].as_str().map(str::to_owned));
-    Ok(about.iter().filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect())
+    let mut events = scene.cluster.list_objects(&kind, Some(NAMESPACE), None).await?;
+    events.retain(|event| event["regarding"]["name"] == name);
+    events.sort_by_key(|event| event["eventTime"].as_str().map(str::to_owned));
+    Ok(events)
+}
+
+async fn event_reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
+    let events = events_about(scene, name).await?;
+    Ok(events.iter().filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,13 +222,24 @@ async fn nothing_is_written_without_a_change(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-async fn protection_follows_its_policy(scene: &Scene) -> Result<()> {
+async fn make_passphrase(scene: &Scene) -> Result<()> {
     let at = NamespacedName::new(NAMESPACE, DR_SECRET);
     let passphrase = b"correct horse battery staple".to_vec();
     scene.cluster.create_secret(&Secret::opaque(at, [("key".to_owned(), passphrase)])).await?;
+    Ok(())
+}
+
+/// To the profile `share`.
+async fn protect(scene: &Scene) -> Result<()> {
+    make_passphrase(scene).await?;
     scene.apply(&policies(), &policy(DR_POLICY, NAMESPACE, "share")).await?;
     scene.status(&policies(), NAMESPACE, DR_POLICY, "Success").await?;
     ensure!(state::enabled(&scene.platform)?.is_some(), "the policy protects the platform");
+    Ok(())
+}
+
+async fn protection_follows_its_policy(scene: &Scene) -> Result<()> {
+    protect(scene).await?;
     scene.cluster.delete_object(&policies(), Some(NAMESPACE), DR_POLICY).await?;
     eventually("disaster recovery is off", async || {
         Ok(state::enabled(&scene.platform)?.is_none().then_some(()))
@@ -218,4 +250,72 @@ async fn protection_follows_its_policy(scene: &Scene) -> Result<()> {
         Ok(reasons.contains(&"ProtectionDisabled".to_owned()).then_some(()))
     })
     .await
+}
+
+/// Flips a bit in the middle of each pack of the platform's own backup.
+fn damage_packs(cluster: &Path) -> Result<()> {
+    for repository in std::fs::read_dir(cluster.join("dr"))? {
+        for folder in std::fs::read_dir(repository?.path().join("packs"))? {
+            for pack in std::fs::read_dir(folder?.path())? {
+                let pack = pack?.path();
+                let mut bytes = std::fs::read(&pack)?;
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&pack, bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_failed_is_an_event_on_the_policy_of_the_platform() -> Result<()> {
+    let clock = Arc::new(ClockAhead::default());
+    let scene = Scene::set_with(clock.clone()).await?;
+    std::fs::create_dir_all(scene.mounts.join("share"))?;
+    scene.apply(&profiles(), &profile(NAMESPACE, "share")).await?;
+    scene.status(&profiles(), NAMESPACE, "share", "Success").await?;
+    protect(&scene).await?;
+    scene.tasks.spawn(keelson_protection::run(scene.platform.clone(), scene.stop.clone()));
+    eventually("a drill is due in an hour", async || {
+        Ok(state::drills(&scene.platform)?.map(|drills| drills.next))
+    })
+    .await?;
+
+    damage_packs(&scene.mounts.join("share/k10").join(scene.platform.cluster_id().as_str()))?;
+    clock.0.store(3600, Ordering::Relaxed);
+    let event = eventually("an event tells of it", async || {
+        let events = events_about(&scene, DR_POLICY).await?;
+        Ok(events.into_iter().find(|event| event["reason"] == "DrillFailed"))
+    })
+    .await?;
+    let last = state::drills(&scene.platform)?.and_then(|drills| drills.last).context("a drill")?;
+    let first = last.findings.first().context("a finding")?;
+    let told = format!("a recovery might not succeed: {first} ({} findings)", last.findings_total);
+    ensure!(event["type"] == "Warning" && event["note"] == told.as_str(), "{event} does not tell: {told}");
+    scene.end().await
+}
+
+/// The share is of this machine, whose clock is the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_whose_clock_differs_takes_no_backups() -> Result<()> {
+    let scene = Scene::set_with(Arc::new(ClockAhead(AtomicU64::new(3600)))).await?;
+    let share = scene.mounts.join("share");
+    std::fs::create_dir_all(&share)?;
+    scene.apply(&profiles(), &profile(NAMESPACE, "share")).await?;
+    let status = scene.status(&profiles(), NAMESPACE, "share", "Success").await?;
+    let why = status["conditions"].to_string();
+    ensure!(status["readOnly"] == true && why.contains("differ by more than five minutes"), "{status}");
+
+    make_passphrase(&scene).await?;
+    for (name, application) in [("nightly", "shop"), (DR_POLICY, NAMESPACE)] {
+        scene.apply(&policies(), &policy(name, application, "share")).await?;
+        let status = scene.status(&policies(), NAMESPACE, name, "Failed").await?;
+        let error = status["error"].to_string();
+        ensure!(error.contains("profile 'share' cannot be used here"), "{name}: {error}");
+    }
+    ensure!(state::enabled(&scene.platform)?.is_none(), "the platform protects itself there");
+    let left: Vec<_> = std::fs::read_dir(&share)?.collect();
+    ensure!(left.is_empty(), "something was written there: {left:?}");
+    scene.end().await
 }

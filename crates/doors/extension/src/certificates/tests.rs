@@ -91,6 +91,18 @@ fn who_tells_of_authorities_hears_of_each_change_of_them() {
     hears(4_000, &[Renewed::Everything], true);
 }
 
+/// A third authority was made, which nobody trusted yet.
+#[test]
+fn a_machine_that_slept_through_a_handover_signs_with_what_everybody_was_told_of() {
+    let certificates = start();
+    assert_eq!(look(&certificates, 240), [Renewed::Serving, Renewed::Successor]);
+    tell(&certificates, 240);
+    let both = certificates.authorities_pem();
+    assert_eq!(look(&certificates, 366), [Renewed::Everything]);
+    let now = certificates.authorities_pem();
+    assert!(both != now && both.ends_with(&now), "{now}");
+}
+
 /// Its certificates were of the future for everybody else, until it was started again.
 #[test]
 fn a_clock_that_is_set_right_leaves_no_certificate_of_another_time() {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use keelson_catalog::{Database, Event, EventKind, Row};
+use keelson_catalog::{Database, Event, EventKind, Row, RowKind};
 use keelson_model::Revision;
 use keelson_resources::KindInfo;
 
+use super::feed::{Feed, Happening, News};
 use super::visibility::Visibility;
+use crate::accept::Representation;
 use crate::limits::{EVENTS_PER_READ, PAGE_ROWS, WATCH_READ_BYTES};
 use crate::object::Object;
 use crate::options::{InitialEnd, Selection};
@@ -85,6 +87,15 @@ impl Reader {
         self.extent.kind
     }
 
+    pub(super) fn row_kind(&self) -> RowKind {
+        self.extent.row_kind()
+    }
+
+    /// Everything up to here has been read.
+    pub(super) fn since(&self) -> Revision {
+        self.since
+    }
+
     /// How far it has read; nothing, where the client knows that or has not seen all objects that come first.
     pub(super) fn bookmark(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -95,9 +106,8 @@ impl Reader {
     }
 
     /// Whether there is nothing to read for this watch: most commits are of other kinds.
-    pub(super) fn is_quiet(&mut self, database: &Database) -> bool {
-        let quiet =
-            self.initial.is_none().then(|| database.quiet_through(&self.extent.row_kind(), self.since));
+    pub(super) fn is_quiet(&mut self, database: &Database, feed: &Feed) -> bool {
+        let quiet = self.initial.is_none().then(|| feed.quiet_through(database, self.since));
         let Some(head) = quiet.flatten() else { return false };
         self.advance(head);
         true
@@ -149,24 +159,56 @@ impl Reader {
     fn read_changes(&mut self, database: &Database) -> Result<Progress, Refusal> {
         let (kind, namespace) = (self.extent.row_kind(), self.extent.namespace.as_deref());
         let changes = database.changes(&kind, namespace, self.since, EVENTS_PER_READ).map_err(refuse_read)?;
+        Ok(self.tell_of(&News::from(changes)))
+    }
+
+    /// What others have read from the journal, of all namespaces.
+    pub(super) fn tell(&mut self, news: &News, now: Timestamp) -> Progress {
+        self.view.now = now;
+        self.tell_of(news)
+    }
+
+    fn tell_of(&mut self, news: &News) -> Progress {
         let mut out = Vec::new();
-        for event in &changes.events {
-            if self.was_shown(event) {
+        for happening in &news.happenings {
+            let event = &happening.event;
+            if !self.is_meant(event) || self.was_shown(event) {
                 continue;
             }
             let object = Object::one_of_many(self.kind(), &event.stored);
             if let Some(kind) = self.visibility.judge(event, &object) {
-                self.push_event(&mut out, event_type(kind), &object);
+                self.push_happening(&mut out, event_type(kind), happening, &object);
                 self.told = Some(event.stored.revision);
             }
         }
-        self.advance(changes.through);
-        Ok(Progress { bytes: out, complete: changes.complete })
+        self.advance(news.through);
+        Progress { bytes: out, complete: news.complete }
+    }
+
+    fn is_meant(&self, event: &Event) -> bool {
+        self.extent.namespace.as_ref().is_none_or(|namespace| *namespace == event.stored.row.namespace)
     }
 
     fn was_shown(&self, event: &Event) -> bool {
         !self.ahead.is_empty()
             && self.ahead.get(&key(&event.stored.row)).is_some_and(|shown| event.stored.revision <= *shown)
+    }
+
+    fn push_happening(
+        &mut self,
+        out: &mut Vec<u8>,
+        event_type: &str,
+        happening: &Happening,
+        object: &Object<'_>,
+    ) {
+        match self.view.representation {
+            Representation::Object => {
+                push_line(out, event_type, happening.whole(|| self.view.single(object)))
+            }
+            Representation::PartialMetadata(_) | Representation::Table(_) => {
+                self.push_event(out, event_type, object);
+            }
+        }
     }
 
     fn push_event(&mut self, out: &mut Vec<u8>, event_type: &str, object: &Object<'_>) {

@@ -92,14 +92,29 @@ async fn race(
     result.map(|()| run.clone()).map_err(|what| format!("{what}\n{run}"))
 }
 
-/// Every race of two with two interruptions; how many there were.
-fn search_races(put: Put, disturbances: usize) -> Result<usize, String> {
+/// How many interleavings a search had, and how many it could not have again as they had begun.
+struct Searched {
+    runs: usize,
+    strayed: usize,
+}
+
+impl Searched {
+    /// How many there are, with none left out.
+    #[track_caller]
+    fn all(self) -> usize {
+        assert_eq!(self.strayed, 0, "runs turned out differently, and what lies behind them was not seen");
+        self.runs
+    }
+}
+
+/// Every race of two with two interruptions.
+fn search_races(put: Put, disturbances: usize) -> Result<Searched, String> {
     let (runtime, mut search, mut runs) = (paused_runtime(), DepthFirst::new(2), 0);
     loop {
         let run = runtime.block_on(race(2, put, disturbances, &mut search))?;
         runs += usize::from(!run.cut);
         if !search.advance() {
-            return Ok(runs);
+            return Ok(Searched { runs, strayed: search.strayed() });
         }
     }
 }
@@ -107,14 +122,15 @@ fn search_races(put: Put, disturbances: usize) -> Result<usize, String> {
 #[test]
 fn every_order_of_two_racing_claims_leaves_one_holder_an_epoch() {
     for disturbances in [0, 1] {
-        let runs = search_races(Put::CreateOnly, disturbances).unwrap_or_else(|what| panic!("{what}"));
+        let raced = search_races(Put::CreateOnly, disturbances).unwrap_or_else(|what| panic!("{what}"));
+        let runs = raced.all();
         assert!(runs > 10, "{runs}");
     }
 }
 
 #[test]
 fn a_claim_must_be_created_and_never_replace_another() {
-    let what = search_races(Put::Overwrite, 0).unwrap_err();
+    let what = search_races(Put::Overwrite, 0).err().unwrap();
     assert!(what.contains("was won twice"), "{what}");
 }
 
@@ -143,15 +159,15 @@ fn random_walks_of_claims_and_retirements_are_safe() {
     println!("claims: {runs} interleavings from seed {seed}, all safe");
 }
 
-/// Every order of a hand-over within the bounds; how many there were.
-fn search(lie: Option<Lie>, interruptions: usize, disturbances: usize) -> Result<usize, Box<Violation>> {
+/// Every order of a hand-over within the bounds.
+fn search(lie: Option<Lie>, interruptions: usize, disturbances: usize) -> Result<Searched, Box<Violation>> {
     let (runtime, mut search, mut runs) = (paused_runtime(), DepthFirst::new(interruptions), 0);
     let scene = runtime.block_on(Handover::new());
     loop {
         let run = runtime.block_on(scene.play(disturbances, lie, &mut search))?;
         runs += usize::from(!run.cut);
         if !search.advance() {
-            return Ok(runs);
+            return Ok(Searched { runs, strayed: search.strayed() });
         }
     }
 }
@@ -159,7 +175,7 @@ fn search(lie: Option<Lie>, interruptions: usize, disturbances: usize) -> Result
 #[test]
 fn an_owner_who_was_paused_removes_nothing_that_its_successor_keeps() {
     for (interruptions, disturbances) in [(2, 0), (0, 1)] {
-        let runs = holds(search(None, interruptions, disturbances));
+        let runs = holds(search(None, interruptions, disturbances)).all();
         println!("{interruptions} interruptions, {disturbances} disturbances: {runs} runs");
         assert!(runs > 50, "{runs}");
     }

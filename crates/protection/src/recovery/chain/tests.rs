@@ -87,6 +87,27 @@ fn a_later_generation_of_the_same_epoch_is_the_latest() {
     assert_eq!(latest_chain(&[parent, child.clone()]).unwrap().repository, child.repository);
 }
 
+/// What a review of an old cluster id tells of, wherever it lies.
+#[test]
+fn what_goes_on_below_another_id_is_found_over_others_and_not_where_it_was_left_itself() {
+    let source = chain(1, &[10], 15);
+    let first = child(2, &source, at(1, 1, 15), at(0, 2, 1), at(0, 2, 9));
+    let second = child(3, &first, at(0, 2, 9), at(0, 3, 1), at(0, 3, 2));
+    let rehearsal = child(4, &source, at(1, 1, 12), at(0, 2, 1), at(0, 2, 5));
+    let stranger = child(5, &chain(6, &[10], 15), at(1, 1, 15), at(0, 2, 1), at(0, 2, 5));
+    let others = [second.clone(), rehearsal.clone(), stranger, first.clone()];
+    let check = |own: &[ShippedChain], others: &[ShippedChain], expected: &[&ShippedChain]| {
+        assert_eq!(find_continuations(own, others), expected);
+    };
+    check(std::slice::from_ref(&source), &others, &[&second, &rehearsal]);
+    check(std::slice::from_ref(&source), &[rehearsal.clone(), first.clone()], &[&rehearsal, &first]);
+    check(std::slice::from_ref(&second), &[source.clone(), first.clone()], &[]);
+    check(&[source.clone(), second.clone()], std::slice::from_ref(&first), &[]);
+    // It shipped on after somebody had recovered from it.
+    let ahead = ShippedChain { end: Some(at(0, 2, 11)), ..first };
+    check(&[source], &[second.clone(), ahead.clone()], &[&second, &ahead]);
+}
+
 #[test]
 fn a_child_of_a_child_is_followed_and_a_sibling_that_got_further_wins() {
     let parent = chain(1, &[10], 15);

@@ -8,16 +8,19 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Expect, Row, RowKey, RowKind, Stored};
 use keelson_model::names::DR_POLICY;
-use keelson_model::{Clock, ManualClock};
+use keelson_model::{Clock, LineageId, ManualClock};
 use keelson_protection::requests::{Effect, NewObject, create};
 use keelson_protection::{Platform, Record, Requester};
+use keelson_repository::Ownership;
 use keelson_testkit::{ControlPlane, FormatReader, eventually, random_hex};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ours, compare, files, flip_each_kind, repositories};
-use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, policy, prepare, profile, settings};
+use super::{Ours, compare, ensure_sound, files, flip_each_kind, repositories};
+use crate::stage::{
+    NAMESPACE, PASSPHRASE, config, make_valid, open_repository, policy, prepare, profile, settings,
+};
 
 const APPLICATION: &str = "shop";
 const CONFIG_MAPS: [&str; 3] = ["orders", "prices", "customers"];
@@ -249,6 +252,28 @@ fn assert_strangers_are_named(reader: &FormatReader, location: &Path) -> Result<
     Ok(())
 }
 
+/// Outcomes of runs and of bases were retired and pruned; their documents stay for a while.
+async fn assert_what_was_retired_is_no_damage(reader: &FormatReader, location: &Path) -> Result<()> {
+    let lines = reader.read(location, PASSPHRASE, &["list"])?.lines()?;
+    let proof = Ownership::proven_by_newest_epoch(LineageId::from_bytes([3; 16]), 1);
+    let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
+    for purpose in ["backup", "base"] {
+        let is_meant =
+            |line: &&Value| line["purpose"] == purpose && text(line, "repository").contains("/dr/");
+        let meant: Vec<_> = lines.iter().filter(is_meant).collect();
+        ensure!(!meant.is_empty(), "the platform has no outcome of purpose {purpose}");
+        for line in meant {
+            let (folder, outcome) = (location.join(text(line, "repository")), text(line, "outcome"));
+            let opened = open_repository(&folder, PASSPHRASE).await?;
+            opened.retire(outcome.parse()?, &proof, Timestamp::constant(1_770_000_000, 0)).await?;
+            ensure_sound(reader, location, PASSPHRASE)?;
+            std::fs::remove_file(folder.join("outcomes").join(outcome))?;
+        }
+        ensure_sound(reader, location, PASSPHRASE)?;
+    }
+    Ok(())
+}
+
 async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     let reader = FormatReader::prepare()?;
     let plane = ControlPlane::start().await?;
@@ -281,7 +306,8 @@ async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     assert_same_repositories(&reader, share.path()).await?;
     assert_reads_objects(&reader, share.path())?;
     assert_strangers_are_named(&reader, share.path())?;
-    flip_each_kind(&reader, share.path(), PASSPHRASE, &KINDS)
+    flip_each_kind(&reader, share.path(), PASSPHRASE, &KINDS)?;
+    assert_what_was_retired_is_no_damage(&reader, share.path()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

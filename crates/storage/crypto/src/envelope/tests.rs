@@ -1,5 +1,6 @@
 //! Objects: round trip; any flipped bit, cut or swap is noticed; a known object of the first release opens.
 
+use aws_lc_rs::aead::{Aad, Nonce};
 use keelson_model::{Classified, ErrorClass, RepositoryId};
 use proptest::prelude::*;
 
@@ -82,6 +83,41 @@ fn swapped_parts_are_noticed() {
     swapped[from..from + length].copy_from_slice(&sealed.bytes[to..to + length]);
     let error = open_all(&keys, ObjectKind::Pack, &swapped).unwrap_err();
     assert_eq!(error, OpenObjectError::AuthenticatePart { kind: ObjectKind::Pack, part: 0 });
+}
+
+/// Who has no key sees how long the whole object is, and not where it is divided.
+#[test]
+fn lengths_of_parts_are_sealed() {
+    let keys = keys(1);
+    let in_the_clear = |lengths: [usize; 2]| {
+        let sealed = seal(&keys, ObjectKind::Pack, &lengths.map(|length| vec![7_u8; length]), b"directory");
+        let told = lengths.iter().flat_map(|length| [*length, length + PART_OVERHEAD_BYTES]);
+        for told in told.map(|length| (length as u32).to_le_bytes()) {
+            assert!(!sealed.bytes.windows(told.len()).any(|bytes| bytes == told), "{told:?}");
+        }
+        let (header, trailer) = (&sealed.bytes[..16], &sealed.bytes[sealed.bytes.len() - 8..]);
+        (sealed.bytes.len(), header.to_vec(), trailer.to_vec())
+    };
+    assert_eq!(in_the_clear([100, 300]), in_the_clear([300, 100]));
+}
+
+/// With the same associated data, so that nothing differs but the key.
+#[test]
+fn an_objects_key_opens_nothing_that_another_sealed() {
+    let keys = keys(1);
+    let salts = [(); 2].map(|()| seal(&keys, ObjectKind::Pack, &[], b"").salt);
+    let [first, second] = salts.map(|salt| {
+        let id = ObjectId::from_bytes([1; ObjectId::LENGTH]);
+        let header = layout::Header { kind: ObjectKind::Pack, key_number: 1, id, salt };
+        layout::ObjectCipher::new(keys.newest(), &header)
+    });
+    let mut sealed = b"a part".to_vec();
+    let nonce = first.key.seal_in_place_append_tag(Aad::empty(), &mut sealed).unwrap();
+    let nonce: [u8; layout::NONCE_BYTES] = *nonce.as_ref();
+    let opens = |cipher: &layout::ObjectCipher| {
+        cipher.key.open_in_place(Nonce::from(&nonce), Aad::empty(), &mut sealed.clone()).is_ok()
+    };
+    assert_eq!((opens(&first), opens(&second)), (true, false));
 }
 
 #[test]

@@ -71,6 +71,17 @@ fn costs_outside_the_bounds_are_neither_made_nor_run() {
     assert_eq!(Slot::from_bytes(&bytes).unwrap_err(), DecodeSlotError::Cost);
 }
 
+/// So much a try of a passphrase costs whoever has the location.
+#[test]
+fn a_new_slot_costs_64_mib_and_three_passes_or_a_million_rounds() {
+    let recommended = KdfCost::Argon2id { memory_kib: 64 * 1024, iterations: 3, lanes: 1 };
+    let fips = KdfCost::Pbkdf2HmacSha256 { rounds: 1_000_000 };
+    for (cost, expected) in [(KdfCost::RECOMMENDED, recommended), (KdfCost::FIPS, fips)] {
+        let read = Slot::from_bytes(&slot(cost, &VaultKey::generate(1)).to_bytes()).unwrap();
+        assert_eq!(read.cost(), expected);
+    }
+}
+
 #[test]
 fn a_slot_of_a_later_release_says_so() {
     let mut bytes = slot(KdfCost::LOWEST, &VaultKey::generate(1)).to_bytes();

@@ -118,6 +118,26 @@ async fn a_location_that_cannot_be_written_is_a_dialect_and_a_full_one_an_error(
     Ok(())
 }
 
+#[tokio::test]
+async fn a_directory_without_hard_links_can_be_read_and_not_written() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    std::fs::write(directory.path().join("object"), "from elsewhere")?;
+    let store = FaultyStore::new(Arc::new(FilesystemStore::open(directory.path()).await?));
+    store.inject(Calls::Of(Operation::Put), Span::From(1), Fault::Before(Failure::NoLinks));
+    let dialect = probe(&store, "nonce", store.time().await?).await?;
+    assert_eq!(dialect.unfit(), [Unfit::ReadOnly]);
+    let reason = dialect.reason.unwrap_or_default();
+    assert!(reason.contains("the store has no hard links"), "{reason}");
+
+    let (object, new): (StorePath, StorePath) = ("object".parse()?, "new".parse()?);
+    let refused = store.create(&new, "x".into()).await.unwrap_err();
+    let hint = refused.hint().unwrap_or_default();
+    assert!(hint.contains("serves for import and restore alone"), "{hint}");
+    assert_eq!(store.fetch_all(&object).await?, "from elsewhere");
+    assert_eq!(store.list_all(&StorePath::root()).await?.len(), 1);
+    Ok(())
+}
+
 #[test]
 fn a_dialect_is_printed_into_a_status() {
     let json = serde_json::json!({

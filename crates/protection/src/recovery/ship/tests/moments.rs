@@ -9,7 +9,7 @@ use crate::recovery::moment::find_moment;
 /// The sequence number at a moment of one chain.
 async fn find(world: &World, time: Timestamp) -> Result<(u32, u64), (Timestamp, Timestamp)> {
     let chains = [world.open().await];
-    match find_moment(&chains, time, world.clock.now()).await {
+    match find_moment(&chains, &[], time, world.clock.now()).await {
         Ok(moment) => Ok((moment.at.generation.0, moment.at.sequence.0)),
         Err(RecoveryError::PointInTime { first, last, .. }) => Err((first, last)),
         Err(error) => panic!("{}", Chain(&error)),
@@ -44,7 +44,7 @@ async fn every_second_leads_to_its_last_entry() {
         assert_eq!(find(&world, half).await.ok(), (index > 1).then_some((1, index as u64)), "{half}");
     }
     let moments = [world.open().await];
-    let moment = find_moment(&moments, times[9], world.clock.now()).await.unwrap();
+    let moment = find_moment(&moments, &[], times[9], world.clock.now()).await.unwrap();
     assert_eq!(moment.committed_at, times[9]);
 }
 
@@ -106,7 +106,7 @@ async fn a_moment_before_what_was_lost_says_that_more_may_have_been_committed() 
     let times = shipped(&world).await;
     let whole = async |index: usize| {
         let chains = [world.open().await];
-        find_moment(&chains, times[index], world.clock.now()).await.unwrap().whole
+        find_moment(&chains, &[], times[index], world.clock.now()).await.unwrap().whole
     };
     for index in 1..times.len() {
         assert!(whole(index).await, "{index}");
@@ -117,6 +117,36 @@ async fn a_moment_before_what_was_lost_says_that_more_may_have_been_committed() 
     let before = third.sequence.0 as usize - 2;
     assert!(whole(before - 1).await, "its end is not reached");
     assert!(!whole(before).await, "entry {} cannot be read", third.sequence.0);
+}
+
+/// A recovered instance whose passphrase was changed names its source as the parent of both repositories: the state at the
+/// fork was given for every moment up to the change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_new_repository_of_the_same_life_is_found_in_the_one_before() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let elder = world.open().await;
+    let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
+    moved.clock.advance(Duration::from_secs(5));
+    let target = moved.target(LEGACY, 1).await;
+    let known = Started::never(moved.repository);
+    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
+    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
+    moved.ship(&mut shipper).await.unwrap();
+    moved.commits(2);
+    moved.ship(&mut shipper).await.unwrap();
+
+    let (now, mut chains) = (moved.clock.now(), [elder, moved.open().await]);
+    let source = RepositoryId::from_bytes(random_bytes());
+    let fork = Position { sequence: Sequence(1), ..chains[0].chain.bases[0] };
+    for open in &mut chains {
+        open.chain.parent = Some(Fork { cluster: cluster(), repository: source, at: fork });
+    }
+    let moment = find_moment(&chains, &[], times[7], now).await.unwrap();
+    assert_eq!(moment.open.chain.repository, chains[0].chain.repository);
+    assert_eq!(moment.at.sequence, Sequence(8));
+    let moment = find_moment(&chains, &[], now, now).await.unwrap();
+    assert_eq!(moment.open.chain.repository, chains[1].chain.repository);
 }
 
 /// The chain went on in a later generation beside the one that it left.
@@ -140,14 +170,23 @@ async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
     moved.ship(&mut shipper).await.unwrap();
 
     let (now, child) = (moved.clock.now(), moved.open().await);
-    let chains = [parent, child];
-    let at = async |time: Timestamp| {
-        let moment = find_moment(&chains, time, now).await.unwrap();
-        (moment.at.generation.0, moment.at.sequence.0)
-    };
-    assert_eq!(at(times[7]).await, (1, 8));
-    assert_eq!(at(now).await, (2, 3));
-    let refused = find_moment(&chains, times[0], now).await.err();
+    let mut chains = [parent, child];
+    // The one that was left may lie below another cluster id.
+    for (own, ancestors) in [(&chains[..], &chains[..0]), (&chains[1..], &chains[..1])] {
+        let at = async |time: Timestamp| {
+            let moment = find_moment(own, ancestors, time, now).await.unwrap();
+            (moment.at.generation.0, moment.at.sequence.0)
+        };
+        assert_eq!(at(times[7]).await, (1, 8));
+        assert_eq!(at(now).await, (2, 3));
+    }
+    let refused = find_moment(&chains, &[], times[0], now).await.err();
     let Some(RecoveryError::PointInTime { first, last, .. }) = refused else { panic!("before everything") };
     assert_eq!((first, last), (times[1], now));
+
+    // What it shipped after it was left is another instance's.
+    let earlier = Position { sequence: Sequence(12), ..fork };
+    chains[1].chain.parent = Some(Fork { cluster: cluster(), repository: left, at: earlier });
+    let moment = find_moment(&chains[1..], &chains[..1], times[19], now).await.unwrap();
+    assert_eq!((moment.at.sequence, moment.whole), (Sequence(12), true));
 }

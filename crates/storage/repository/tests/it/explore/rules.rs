@@ -12,7 +12,7 @@ use keelson_store::Operation;
 use super::cast::{Cast, Part};
 use super::liars::Lie;
 use super::story::{Story, Turn};
-use super::{holds, play_once, replay, search, search_up_to, walk};
+use super::{Searched, holds, play_once, replay, search, search_up_to, walk};
 
 /// Pieces of a retired outcome and of a writer that died: both in packs that a prune marks.
 const WRITER: Part = Part::Writer(&[1, 8]);
@@ -36,7 +36,7 @@ fn is_found(
 fn is_found_with(cast: &Cast, interruptions: usize, disturbances: usize, what: &str) {
     let found = match search(cast, interruptions, disturbances) {
         Err(violation) => violation,
-        Ok(runs) => match walk(std::slice::from_ref(cast), |_| disturbances, 0..WALKS) {
+        Ok(Searched { runs, .. }) => match walk(std::slice::from_ref(cast), |_| disturbances, 0..WALKS) {
             Err((_, violation)) => violation,
             Ok(walks) => panic!("{runs} runs and {walks} walks without this rule, and nothing was lost"),
         },

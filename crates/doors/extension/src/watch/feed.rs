@@ -1,0 +1,278 @@
+//! What happened lately to the objects of a kind, read once for all the watches that follow it.
+//!
+//! A commit wakes every watch of its kind, and all of them need the same few events. The first reads them from the journal,
+//! the others find them here. A watch that is further behind than this reaches reads the journal by itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use keelson_catalog::{Changes, Database, Event, RowKind};
+use keelson_model::Revision;
+
+use crate::limits::{EVENTS_PER_READ, FEED_BYTES, FEED_EVENTS, FEED_GAP};
+use crate::shared::blocking;
+
+/// The feeds of all kinds that somebody watches.
+#[derive(Default)]
+pub(crate) struct Feeds(Mutex<HashMap<RowKind, Arc<Feed>>>);
+
+impl Feeds {
+    pub(super) fn of(&self, kind: RowKind) -> Arc<Feed> {
+        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let feed = feeds.entry(kind.clone()).or_insert_with(|| Arc::new(Feed::new(kind)));
+        Arc::clone(feed)
+    }
+}
+
+/// What happened lately to the objects of one kind, in all namespaces.
+pub(super) struct Feed {
+    kind: RowKind,
+    /// None before the first read.
+    tail: Mutex<Option<Tail>>,
+    /// Whoever reads the journal holds it; who waits for it finds afterwards what was read.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What a watch is told.
+pub(super) struct News {
+    /// In the journal's order.
+    pub(super) happenings: Vec<Arc<Happening>>,
+    /// All events up to here are in.
+    pub(super) through: Revision,
+    /// Whether that is the head.
+    pub(super) complete: bool,
+}
+
+/// An event, and what is made of it for everyone who is shown whole objects.
+pub(super) struct Happening {
+    pub(super) event: Event,
+    whole: OnceLock<Vec<u8>>,
+}
+
+impl Happening {
+    fn new(event: Event) -> Self {
+        Self { event, whole: OnceLock::new() }
+    }
+
+    /// The object as JSON, made once.
+    pub(super) fn whole(&self, make: impl FnOnce() -> Vec<u8>) -> &[u8] {
+        self.whole.get_or_init(make)
+    }
+}
+
+impl From<Changes> for News {
+    fn from(changes: Changes) -> Self {
+        let Changes { events, through, complete } = changes;
+        let happenings = events.into_iter().map(|event| Arc::new(Happening::new(event))).collect();
+        Self { happenings, through, complete }
+    }
+}
+
+impl Feed {
+    fn new(kind: RowKind) -> Self {
+        Self { kind, tail: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The head, if it is known that nothing happened to the kind from `since` up to there. Reads nothing.
+    pub(super) fn quiet_through(&self, database: &Database, since: Revision) -> Option<Revision> {
+        if let Some(tail) = &mut *self.tail()
+            && let Some(head) = database.quiet_through(&self.kind, tail.through)
+        {
+            tail.through = head;
+        }
+        database.quiet_through(&self.kind, since)
+    }
+
+    /// What happened after `since`; None, where the journal has to be asked.
+    pub(super) async fn after(&self, database: &Database, since: Revision) -> Option<News> {
+        if since.generation() != database.generation() {
+            return None;
+        }
+        if let Some(news) = self.find(database, since) {
+            return Some(news);
+        }
+        let _turn = self.turn.lock().await;
+        // Somebody may have read it meanwhile.
+        if let Some(news) = self.find(database, since) {
+            return Some(news);
+        }
+        let from = self.continue_to(since)?;
+        let (journal, kind) = (database.clone(), self.kind.clone());
+        let changes = blocking(move || Ok(journal.changes(&kind, None, from, EVENTS_PER_READ))).await;
+        let mut tail = self.tail();
+        match changes {
+            Ok(Ok(changes)) => {
+                if let Some(tail) = &mut *tail {
+                    tail.append(changes);
+                }
+            }
+            // Whoever asks the journal itself is told what is wrong.
+            Ok(Err(_)) | Err(_) => *tail = None,
+        }
+        drop(tail);
+        self.find(database, since)
+    }
+
+    fn find(&self, database: &Database, since: Revision) -> Option<News> {
+        let tail = self.tail();
+        let (happenings, through) = tail.as_ref()?.after(since)?;
+        // A commit after this wakes the watch, one before is behind the head.
+        Some(News { happenings, through, complete: through >= database.head().revision })
+    }
+
+    /// From where to read so that what happened after `since` is here; None, where that was too long ago.
+    fn continue_to(&self, since: Revision) -> Option<Revision> {
+        let mut tail = self.tail();
+        match &*tail {
+            Some(tail) if tail.leads_to(since) => Some(tail.through),
+            Some(tail) if tail.through.generation() == since.generation() && since < tail.after => None,
+            _ => {
+                *tail = Some(Tail::new(since));
+                Some(since)
+            }
+        }
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Option<Tail>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A piece of what happened to a kind: everything after one revision, up to another.
+struct Tail {
+    after: Revision,
+    through: Revision,
+    happenings: VecDeque<Arc<Happening>>,
+    /// Of their bodies.
+    bytes: usize,
+}
+
+impl Tail {
+    fn new(at: Revision) -> Self {
+        Self { after: at, through: at, happenings: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Whether `since` lies within, or so little behind the end that the journal between is soon looked through.
+    fn leads_to(&self, since: Revision) -> bool {
+        let is_near = since.sequence().0.saturating_sub(self.through.sequence().0) <= FEED_GAP;
+        since.generation() == self.through.generation() && self.after <= since && is_near
+    }
+
+    /// What happened after `since`, if any of that is known.
+    fn after(&self, since: Revision) -> Option<(Vec<Arc<Happening>>, Revision)> {
+        if !self.leads_to(since) || self.through <= since {
+            return None;
+        }
+        let first = self.happenings.partition_point(|happening| happening.event.stored.revision <= since);
+        Some((self.happenings.iter().skip(first).cloned().collect(), self.through))
+    }
+
+    /// What follows the end. The oldest is let go of, whole entries of it, where there is too much.
+    fn append(&mut self, changes: Changes) {
+        for event in changes.events {
+            self.bytes += event.stored.row.body.len();
+            self.happenings.push_back(Arc::new(Happening::new(event)));
+        }
+        self.through = self.through.max(changes.through);
+        while self.happenings.len() > FEED_EVENTS || self.bytes > FEED_BYTES {
+            let Some(oldest) = self.happenings.front() else { return };
+            self.after = oldest.event.stored.revision;
+            self.forget_through_start();
+        }
+    }
+
+    fn forget_through_start(&mut self) {
+        while let Some(oldest) = self.happenings.front().filter(|it| it.event.stored.revision <= self.after) {
+            self.bytes -= oldest.event.stored.row.body.len();
+            self.happenings.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use keelson_catalog::{Class, EventKind, Row, Stored};
+    use keelson_model::{Generation, Sequence};
+
+    use super::*;
+
+    fn at(sequence: u64) -> Revision {
+        Revision::new(Generation(1), Sequence(sequence))
+    }
+
+    /// Events of these entries, `bytes` each, and nothing else up to `through`.
+    fn changes(entries: &[u64], through: u64, bytes: usize) -> Changes {
+        let event = |sequence: &u64| Event {
+            kind: EventKind::Modified,
+            stored: Stored {
+                row: Row {
+                    kind: RowKind::new("kind"),
+                    namespace: "shop".to_owned(),
+                    name: format!("of-{sequence}"),
+                    uid: "u".to_owned(),
+                    labels: BTreeMap::new(),
+                    created: Timestamp::UNIX_EPOCH,
+                    class: Class::Local,
+                    body: vec![b' '; bytes],
+                },
+                revision: at(*sequence),
+            },
+            before_labels: None,
+        };
+        Changes { events: entries.iter().map(event).collect(), through: at(through), complete: true }
+    }
+
+    fn entries_after(tail: &Tail, since: u64) -> Option<Vec<u64>> {
+        let (happenings, _) = tail.after(at(since))?;
+        Some(happenings.iter().map(|happening| happening.event.stored.revision.sequence().0).collect())
+    }
+
+    #[test]
+    fn each_watch_finds_what_happened_after_where_it_stands() {
+        let mut tail = Tail::new(at(10));
+        tail.append(changes(&[12, 12, 14], 15, 1));
+        assert_eq!(entries_after(&tail, 10), Some(vec![12, 12, 14]));
+        assert_eq!(
+            entries_after(&tail, 11),
+            Some(vec![12, 12, 14]),
+            "it was told that nothing happened at 11"
+        );
+        assert_eq!(entries_after(&tail, 12), Some(vec![14]));
+        assert_eq!(entries_after(&tail, 14), Some(vec![]));
+        assert_eq!(entries_after(&tail, 15), None, "there is nothing new yet");
+        assert_eq!(entries_after(&tail, 9), None, "what happened at 10 is not known");
+    }
+
+    #[test]
+    fn what_is_known_is_bounded_and_ends_between_two_entries() {
+        let mut tail = Tail::new(at(0));
+        for first in (1..=3 * FEED_EVENTS as u64).step_by(2) {
+            tail.append(changes(&[first, first, first + 1], first + 1, 1));
+            assert!(tail.happenings.len() <= FEED_EVENTS, "{}", tail.happenings.len());
+        }
+        let oldest = tail.after.sequence().0;
+        assert!(oldest > 0);
+        assert_eq!(entries_after(&tail, oldest - 1), None, "half of it is forgotten");
+        let known = entries_after(&tail, oldest).expect("all after that is known");
+        assert_eq!(known.len(), tail.happenings.len());
+
+        let sequence = tail.through.sequence().0 + 1;
+        tail.append(changes(&[sequence], sequence, FEED_BYTES + 1));
+        assert!(tail.happenings.is_empty() && tail.bytes == 0, "what is too large is read by each itself");
+        assert_eq!(entries_after(&tail, sequence - 1), None);
+    }
+
+    #[test]
+    fn a_feed_starts_anew_for_who_is_far_ahead_and_not_for_who_is_behind() {
+        let feed = Feed::new(RowKind::new("kind"));
+        assert_eq!(feed.continue_to(at(10)), Some(at(10)));
+        assert_eq!(feed.continue_to(at(12)), Some(at(10)), "what happened between is read as well");
+        assert_eq!(feed.continue_to(at(9)), None);
+        assert_eq!(feed.continue_to(at(11 + FEED_GAP)), Some(at(11 + FEED_GAP)));
+        let recovered = Revision::new(Generation(2), Sequence(3));
+        assert_eq!(feed.continue_to(recovered), Some(recovered));
+    }
+}

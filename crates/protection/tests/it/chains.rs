@@ -1,0 +1,138 @@
+//! A platform that was recovered on another cluster ships below that cluster's id. Its chain leads back to the one that it
+//! came from, and whoever comes with the old id is told where it goes on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keelson_catalog::{RowKey, RowKind};
+use keelson_model::recovery::DrMode;
+use keelson_model::{Clock, ClusterId, RepositoryId};
+use keelson_protection::recovery::enable::enable;
+use keelson_protection::recovery::state;
+use keelson_testkit::{FormatReader, eventually};
+use serde_json::{Value, json};
+
+use crate::fixture::{World, put_note};
+use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn serve(world: &mut World) -> Result<()> {
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    world.serve();
+    Ok(())
+}
+
+/// Commits a note a minute later than whatever came before. When.
+fn note(world: &World, name: &str) -> Result<Timestamp> {
+    world.clock.advance(MINUTE);
+    put_note(&world.platform, name)?;
+    let now = world.clock.now();
+    world.clock.advance(MINUTE);
+    Ok(now)
+}
+
+fn has_note(world: &World, name: &str) -> Result<bool> {
+    let key = RowKey::new(RowKind::new("notes"), "", name);
+    Ok(world.platform.catalog()?.read(&key)?.is_some())
+}
+
+/// Its cluster id and the repository that it ships to.
+fn place_of(world: &World) -> Result<(ClusterId, RepositoryId)> {
+    let enabled = state::enabled(&world.platform)?.context("it is enabled")?;
+    Ok((world.platform.cluster_id().clone(), enabled.repository))
+}
+
+/// The status of a review that has succeeded. Only one may be there.
+async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
+    let at = (NAMESPACE, name);
+    world.create("KastenDRReview", at, json!({ "sourceClusterInfo": info })).await?;
+    let status = eventually("the review has ended", async || {
+        let status = world.read("KastenDRReview", at)?.context("the review")?.body.status;
+        let state = status["state"].as_str().unwrap_or_default();
+        Ok(["success", "failed"].contains(&state).then_some(status))
+    })
+    .await?;
+    ensure!(status["state"] == "success", "{status}");
+    world.delete("KastenDRReview", at).await?;
+    Ok(status)
+}
+
+fn ensure_first_point(status: &Value, repository: RepositoryId) -> Result<()> {
+    let first = status["restorePoints"]["restorePointList"][0]["id"].as_str().context("a point")?;
+    ensure!(first.starts_with(&format!("{repository}.")), "{first} is not of repository {repository}");
+    Ok(())
+}
+
+/// Whether the notes of a review's plan begin with what goes on below another id.
+fn is_told_of(status: &Value, cluster: &ClusterId) -> bool {
+    let told = format!("cluster {cluster} goes on from what is here");
+    status["warnings"][0].as_str().is_some_and(|warning| warning.starts_with(&told))
+        && status["plan"].to_string().contains(&told)
+}
+
+/// The last line of what the independent reader makes of a cluster's newest catalog.
+fn read_summary(reader: &FormatReader, world: &World, cluster: &ClusterId) -> Result<Value> {
+    let told = reader.read(world.share.path(), PASSPHRASE, &["catalog", cluster.as_str()])?;
+    ensure!(told.code == 0, "{}", told.stderr);
+    told.lines()?.pop().context("a summary")
+}
+
+/// The chain of an instance that never took ownership was found by nobody who had the old id, and with the new one no
+/// moment before the fork could be recovered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_id_tells_where_it_goes_on()
+-> Result<()> {
+    let mut world = World::start().await?;
+    serve(&mut world).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let early = note(&world, "early")?;
+    note(&world, "late")?;
+    world.wait_until_shipped().await?;
+    let (source, first) = place_of(&world)?;
+
+    let mut world = world.lose_cluster().await?;
+    serve(&mut world).await?;
+    world.recover(&source).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    note(&world, "after")?;
+    world.wait_until_shipped().await?;
+    let (child, second) = place_of(&world)?;
+    ensure!(child != source && second != first);
+
+    let mut world = world.lose_cluster().await?;
+    serve(&mut world).await?;
+    let info = |cluster: &ClusterId| json!({ "profileName": "vault", "sourceClusterID": cluster });
+    let old = review(&world, "old", info(&source)).await?;
+    ensure_first_point(&old, first)?;
+    ensure!(is_told_of(&old, &child), "{old}");
+    let new = review(&world, "new", info(&child)).await?;
+    ensure_first_point(&new, second)?;
+    ensure!(!new["warnings"].to_string().contains("goes on"), "{new}");
+
+    let reader = FormatReader::prepare()?;
+    let read = read_summary(&reader, &world, &source)?;
+    ensure!(read["repository"] == format!("k10/{source}/dr/{first}"), "{read}");
+    ensure!(read["continuedBy"][0]["repository"] == format!("k10/{child}/dr/{second}"), "{read}");
+    let read = read_summary(&reader, &world, &child)?;
+    ensure!(read["repository"] == format!("k10/{child}/dr/{second}") && read["continuedBy"] == json!([]));
+    let unnamed = reader.read(world.share.path(), PASSPHRASE, &["catalog"])?;
+    ensure!(unnamed.code == 2 && unnamed.stderr.contains("name a cluster id"), "{}", unnamed.stderr);
+
+    let mut before = info(&child);
+    before["pointInTime"] = json!(early);
+    let earlier = review(&world, "earlier", before.clone()).await?;
+    ensure_first_point(&earlier, first)?;
+    ensure!(earlier["warnings"].to_string().contains("which it came from"), "{earlier}");
+    let restored = world.ended_recovery("earlier", before).await?;
+    ensure!(restored.body.status["state"] == "success", "{}", restored.body.status);
+    let plan = restored.body.status["plan"].to_string();
+    ensure!(plan.contains(&format!("Recover cluster {source} onto")), "{plan}");
+    ensure!(has_note(&world, "early")? && !has_note(&world, "late")? && !has_note(&world, "after")?);
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let parent = state::enabled(&world.platform)?.and_then(|enabled| enabled.parent).context("a parent")?;
+    ensure!(parent.cluster == source && parent.repository == first, "{parent:?}");
+    world.wait_until_shipped().await?;
+    world.end().await
+}
