@@ -30,7 +30,7 @@ const OPENING: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(300);
 const HOUR: u32 = 3_600;
 
-/// From the answer to a create until the last watcher has its event.
+/// From the request to create until the last watcher has its event, which may be there before the answer is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FannedOut {
     pub(super) median_ms: f64,
@@ -53,10 +53,10 @@ struct Event {
     last: AtomicU64,
 }
 
-/// A create that was answered.
-struct Answered {
+/// A create that succeeded.
+struct Made {
     version: u64,
-    at: Instant,
+    asked_at: Instant,
 }
 
 /// A thousand watches of one side, and what they saw.
@@ -97,26 +97,27 @@ impl Watches {
         let mut connection = client.connect().await?;
         let mut delays = Vec::with_capacity(objects.len());
         for object in objects {
+            let asked_at = Instant::now();
             let answer = connection.create(object).await?;
-            let answered = Answered { at: Instant::now(), version: version_of(&answer)? };
+            let made = Made { version: version_of(&answer)?, asked_at };
             self.wait_until_seen(self.passed).await?;
-            delays.push(self.delay_ms(self.passed, &answered));
+            delays.push(self.delay_ms(self.passed, &made));
             self.passed += 1;
-            self.last_version = answered.version;
+            self.last_version = made.version;
         }
         Ok(FannedOut::of(&delays))
     }
 
     /// Creates objects at a steady pace, whether or not those before have been seen.
     pub(super) async fn steadily(&mut self, client: &Client, objects: Vec<New>) -> Result<FannedOut> {
-        let mut answered = create_steadily(client, objects).await?;
-        answered.sort_by_key(|answered| answered.version);
-        let mut delays = Vec::with_capacity(answered.len());
-        for answered in &answered {
+        let mut all = create_steadily(client, objects).await?;
+        all.sort_by_key(|made| made.version);
+        let mut delays = Vec::with_capacity(all.len());
+        for made in &all {
             self.wait_until_seen(self.passed).await?;
-            delays.push(self.delay_ms(self.passed, answered));
+            delays.push(self.delay_ms(self.passed, made));
             self.passed += 1;
-            self.last_version = answered.version;
+            self.last_version = made.version;
         }
         Ok(FannedOut::of(&delays))
     }
@@ -156,10 +157,10 @@ impl Watches {
         anyhow::bail!("event {event} was seen by {by} watchers only")
     }
 
-    fn delay_ms(&self, event: usize, answered: &Answered) -> f64 {
+    fn delay_ms(&self, event: usize, made: &Made) -> f64 {
         let last =
             self.seen.began + Duration::from_nanos(self.seen.events[event].last.load(Ordering::Acquire));
-        last.saturating_duration_since(answered.at).as_secs_f64() * 1e3
+        last.saturating_duration_since(made.asked_at).as_secs_f64() * 1e3
     }
 }
 
@@ -225,7 +226,7 @@ impl Lines {
     }
 }
 
-async fn create_steadily(client: &Client, objects: Vec<New>) -> Result<Vec<Answered>> {
+async fn create_steadily(client: &Client, objects: Vec<New>) -> Result<Vec<Made>> {
     let (objects, mut writers) = (Arc::new(objects), JoinSet::new());
     let began = Instant::now() + Duration::from_millis(200);
     for first in 0..STEADY_WRITERS {
@@ -235,16 +236,16 @@ async fn create_steadily(client: &Client, objects: Vec<New>) -> Result<Vec<Answe
             for (number, object) in objects.iter().enumerate().skip(first).step_by(STEADY_WRITERS) {
                 let due = began + number as u32 * Duration::from_secs(1) / PER_SECOND;
                 tokio::time::sleep_until(due.into()).await;
-                let answer = connection.create(object).await?;
-                answered.push((Instant::now(), answer));
+                let asked_at = Instant::now();
+                answered.push((asked_at, connection.create(object).await?));
             }
             anyhow::Ok(answered)
         });
     }
     let mut all = Vec::new();
     while let Some(answered) = writers.join_next().await {
-        for (at, answer) in answered.context("a writer")?? {
-            all.push(Answered { at, version: version_of(&answer)? });
+        for (asked_at, answer) in answered.context("a writer")?? {
+            all.push(Made { version: version_of(&answer)?, asked_at });
         }
     }
     Ok(all)
