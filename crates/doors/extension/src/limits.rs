@@ -101,7 +101,7 @@ pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 /// A watch reads no more often than this: what is committed meanwhile it reads together.
 pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(20);
 
-/// Rows read in one go, and their bodies. A list up to this size is one consistent read.
+/// Rows read in one go, and their weight. A list up to this size is one consistent read.
 pub(crate) const PAGE_ROWS: usize = 1_000;
 pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
@@ -117,8 +117,8 @@ pub(crate) const EVENTS_PER_READ: usize = 500;
 /// What happened lately to a kind is kept for all its watches: at most so many events,
 pub(crate) const FEED_EVENTS: usize = 500;
 
-/// and so many bytes of their bodies.
-pub(crate) const FEED_BYTES: usize = 512 << 10;
+/// and so many bytes of them.
+pub(crate) const FEED_BYTES: usize = 1 << 20;
 
 /// Where nobody watched for longer than so many commits, what is kept begins anew: far fewer than the journal keeps.
 pub(crate) const FEED_GAP: u64 = 1_000;
@@ -126,7 +126,7 @@ pub(crate) const FEED_GAP: u64 = 1_000;
 /// More events than this are turned into bytes on the blocking pool.
 pub(crate) const EVENTS_INLINE: usize = 16;
 
-/// Bodies of the objects at the beginning of a watch read in one go: a client that takes nothing holds what was read.
+/// Objects at the beginning of a watch read in one go, by weight: a client that takes nothing holds what was read.
 pub(crate) const WATCH_READ_BYTES: usize = 64 << 10;
 
 /// Deletions of one deletecollection that are under way together.

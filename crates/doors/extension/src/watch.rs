@@ -161,7 +161,10 @@ impl Watcher {
         let database = self.shared.database(reader.kind())?;
         let now = self.shared.now();
         self.read_at = Instant::now();
-        let news = if self.follows { self.feed.after(&database, reader.since()).await } else { None };
+        // What is committed from here on wakes the watch again: were it waited for, a watch would never rest.
+        self.commits.borrow_and_update();
+        let head = database.head().revision;
+        let news = if self.follows { self.feed.after(&database, reader.since(), head).await } else { None };
         let (reader, progress) = match news {
             Some(news) if news.happenings.len() <= EVENTS_INLINE => {
                 let progress = reader.tell(&news, now);

@@ -26,7 +26,7 @@ pub const PAGE_ROWS_MAX: usize = 10_000;
 /// What a walk over many rows reads at once.
 pub(crate) const ROWS_PER_READ: usize = 500;
 
-/// A page ends with the row that brings its bodies to this, where the query names no less.
+/// A page ends with the row that brings its weight to this, where the query names no less.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Commits waiting for the writer; a caller beyond it waits in `commit`.
@@ -68,8 +68,8 @@ pub(crate) const CUT_ENTRIES_PER_TRANSACTION: u64 = 2_000;
 /// One call of `changes` looks at no more of the journal than this,
 pub(crate) const CHANGES_SCAN_BYTES: usize = 8 << 20;
 
-/// and ends with the entry that brings the bodies of its events to this: each of many watches holds what it read.
-pub(crate) const CHANGES_BODY_BYTES: usize = 64 << 10;
+/// and ends with the entry that brings the weight of its events to this: each of many watches holds what it read.
+pub(crate) const CHANGES_BYTES: usize = 64 << 10;
 
 /// Entries of the journal's tail that are verified when a catalog is opened.
 pub(crate) const TAIL_ENTRIES_CHECKED: u64 = 64;
@@ -89,5 +89,5 @@ pub const WRAPPED_KEY_BYTES_MAX: usize = 4 << 10;
 /// The first transaction of a new generation is cut into entries of about this size.
 pub(crate) const FIRST_ENTRY_BYTES: usize = 4 << 20;
 
-/// A group of commits is closed when its bodies reach this.
+/// A group of commits is closed when its rows weigh this.
 pub(crate) const GROUP_BYTES: usize = 32 << 20;

@@ -6,7 +6,7 @@ use keelson_model::{Revision, Sequence};
 
 use crate::change::Actor;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ROWS_MAX};
-use crate::row::{Labels, RowKey, RowKind, Stored};
+use crate::row::{Labels, RowKey, RowKind, Stored, weigh_labels};
 
 /// Rows of one kind, in the order of namespace and name.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Query {
     pub after: Option<PageKey>,
     /// At most `limits::PAGE_ROWS_MAX`.
     pub limit: usize,
-    /// The page ends with the row that brings its bodies to this; at most `limits::PAGE_BYTES_MAX`.
+    /// The page ends with the row that brings its weight to this; at most `limits::PAGE_BYTES_MAX`.
     pub bytes: usize,
 }
 
@@ -86,6 +86,13 @@ pub struct Event {
     pub stored: Stored,
     /// The labels before, by which a selector learns that a row entered or left its view. None of an added row.
     pub before_labels: Option<Labels>,
+}
+
+impl Event {
+    /// About how many bytes of memory the event takes.
+    pub fn weight(&self) -> usize {
+        self.stored.row.weight() + self.before_labels.as_ref().map_or(0, weigh_labels)
+    }
 }
 
 /// What happened after a revision.

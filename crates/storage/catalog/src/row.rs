@@ -8,6 +8,12 @@ use std::fmt;
 use jiff::Timestamp;
 use keelson_model::Revision;
 
+/// What names a row, and its fields.
+pub(crate) const ROW_OVERHEAD_BYTES: usize = 256;
+
+/// Two strings and their place in a map.
+const LABEL_OVERHEAD_BYTES: usize = 64;
+
 /// The labels of a row.
 pub type Labels = BTreeMap<String, String>;
 
@@ -172,6 +178,16 @@ impl Row {
     pub fn key(&self) -> RowKey {
         RowKey { kind: self.kind.clone(), namespace: self.namespace.clone(), name: self.name.clone() }
     }
+
+    /// About how many bytes of memory the row takes.
+    pub fn weight(&self) -> usize {
+        ROW_OVERHEAD_BYTES + self.body.len() + weigh_labels(&self.labels)
+    }
+}
+
+/// About how many bytes of memory labels take. A client may write more of them than of anything else.
+pub(crate) fn weigh_labels(labels: &Labels) -> usize {
+    labels.iter().map(|(key, value)| LABEL_OVERHEAD_BYTES + key.len() + value.len()).sum()
 }
 
 /// A row with the revision that last wrote it. A row of an older generation keeps its revision.

@@ -232,13 +232,28 @@ async fn a_watch_that_cannot_go_on_says_so_and_ends() {
 /// A thousand large objects were one piece, held for each client that took nothing.
 #[tokio::test]
 async fn a_watch_holds_little_of_what_its_client_does_not_take() {
+    check_pieces(|world, name, filler| {
+        let large = json!({"state": "Bound", "note": filler.repeat(20 << 10)});
+        world.put("shop", name, &[], large);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_holds_little_of_objects_with_many_labels() {
+    let keys: Vec<_> = (0..60).map(|number| format!("{number:0>250}/key")).collect();
+    check_pieces(move |world, name, filler| {
+        let value = filler.repeat(60);
+        let labels: Vec<_> = keys.iter().map(|key| (key.as_str(), value.as_str())).collect();
+        world.put("shop", name, &labels, bound());
+    })
+    .await;
+}
+
+/// Some objects are written, and written again, each time with another filler of one letter.
+async fn check_pieces(put: impl Fn(&World, &str, &str)) {
     let world = World::start().await;
-    let put_all = |filler: &str| {
-        for number in 10..40 {
-            let large = json!({"state": "Bound", "note": filler.repeat(20 << 10)});
-            world.put("shop", &format!("p{number}"), &[], large);
-        }
-    };
+    let put_all = |filler: &str| (10..40).for_each(|number| put(&world, &format!("p{number}"), filler));
     put_all("x");
     let version = world.get(POINTS).await.version().to_owned();
     put_all("y");

@@ -39,7 +39,7 @@ pub(super) struct News {
     pub(super) happenings: Vec<Arc<Happening>>,
     /// All events up to here are in.
     pub(super) through: Revision,
-    /// Whether that is the head.
+    /// Whether that is the head, or past what was asked for.
     pub(super) complete: bool,
 }
 
@@ -52,6 +52,11 @@ pub(super) struct Happening {
 impl Happening {
     fn new(event: Event) -> Self {
         Self { event, whole: OnceLock::new() }
+    }
+
+    /// With the object as JSON, which is about as long as all that is known of it.
+    fn weight(&self) -> usize {
+        self.event.weight() + self.event.stored.row.weight()
     }
 
     /// The object as JSON, made once.
@@ -83,17 +88,17 @@ impl Feed {
         database.quiet_through(&self.kind, since)
     }
 
-    /// What happened after `since`; None, where the journal has to be asked.
-    pub(super) async fn after(&self, database: &Database, since: Revision) -> Option<News> {
+    /// What happened after `since`, all of it where it goes through `head`; None, where the journal has to be asked.
+    pub(super) async fn after(&self, database: &Database, since: Revision, head: Revision) -> Option<News> {
         if since.generation() != database.generation() {
             return None;
         }
-        if let Some(news) = self.find(database, since) {
+        if let Some(news) = self.find(since, head) {
             return Some(news);
         }
         let _turn = self.turn.lock().await;
         // Somebody may have read it meanwhile.
-        if let Some(news) = self.find(database, since) {
+        if let Some(news) = self.find(since, head) {
             return Some(news);
         }
         let from = self.continue_to(since)?;
@@ -110,14 +115,13 @@ impl Feed {
             Ok(Err(_)) | Err(_) => *tail = None,
         }
         drop(tail);
-        self.find(database, since)
+        self.find(since, head)
     }
 
-    fn find(&self, database: &Database, since: Revision) -> Option<News> {
+    fn find(&self, since: Revision, head: Revision) -> Option<News> {
         let tail = self.tail();
         let (happenings, through) = tail.as_ref()?.after(since)?;
-        // A commit after this wakes the watch, one before is behind the head.
-        Some(News { happenings, through, complete: through >= database.head().revision })
+        Some(News { happenings, through, complete: through >= head })
     }
 
     /// From where to read so that what happened after `since` is here; None, where that was too long ago.
@@ -143,7 +147,7 @@ struct Tail {
     after: Revision,
     through: Revision,
     happenings: VecDeque<Arc<Happening>>,
-    /// Of their bodies.
+    /// Of all of them.
     bytes: usize,
 }
 
@@ -170,8 +174,9 @@ impl Tail {
     /// What follows the end. The oldest is let go of, whole entries of it, where there is too much.
     fn append(&mut self, changes: Changes) {
         for event in changes.events {
-            self.bytes += event.stored.row.body.len();
-            self.happenings.push_back(Arc::new(Happening::new(event)));
+            let happening = Happening::new(event);
+            self.bytes += happening.weight();
+            self.happenings.push_back(Arc::new(happening));
         }
         self.through = self.through.max(changes.through);
         while self.happenings.len() > FEED_EVENTS || self.bytes > FEED_BYTES {
@@ -183,7 +188,7 @@ impl Tail {
 
     fn forget_through_start(&mut self) {
         while let Some(oldest) = self.happenings.front().filter(|it| it.event.stored.revision <= self.after) {
-            self.bytes -= oldest.event.stored.row.body.len();
+            self.bytes -= oldest.weight();
             self.happenings.pop_front();
         }
     }
@@ -246,6 +251,16 @@ mod tests {
         assert_eq!(entries_after(&tail, 9), None, "what happened at 10 is not known");
     }
 
+    /// What is committed meanwhile is for another wake: while others write, a watch would never rest.
+    #[test]
+    fn a_watch_has_all_that_was_there_when_it_asked() {
+        let feed = Feed::new(RowKind::new("kind"));
+        feed.continue_to(at(10));
+        feed.tail().as_mut().expect("it has begun").append(changes(&[12], 15, 1));
+        let is_all = |head| feed.find(at(10), at(head)).expect("what is known").complete;
+        assert_eq!([14, 15, 16].map(is_all), [true, true, false]);
+    }
+
     #[test]
     fn what_is_known_is_bounded_and_ends_between_two_entries() {
         let mut tail = Tail::new(at(0));
@@ -263,6 +278,23 @@ mod tests {
         tail.append(changes(&[sequence], sequence, FEED_BYTES + 1));
         assert!(tail.happenings.is_empty() && tail.bytes == 0, "what is too large is read by each itself");
         assert_eq!(entries_after(&tail, sequence - 1), None);
+    }
+
+    /// Labels of the row and of the row before, and the object as JSON, are kept as well as bodies.
+    #[test]
+    fn what_is_known_is_bounded_whatever_it_consists_of() {
+        let labels: BTreeMap<_, _> =
+            (0..100).map(|label| (format!("{label:0>250}"), "v".repeat(60))).collect();
+        let mut tail = Tail::new(at(0));
+        for sequence in 1..=100 {
+            let mut labelled = changes(&[sequence], sequence, 1);
+            for event in &mut labelled.events {
+                event.stored.row.labels.clone_from(&labels);
+                event.before_labels = Some(labels.clone());
+            }
+            tail.append(labelled);
+        }
+        assert!((5..15).contains(&tail.happenings.len()), "{} events of 100 KiB", tail.happenings.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::format::body::BodyDecoder;
 use crate::format::entry::{Effect, Entry};
 use crate::format::record::{Record, decode_time};
 use crate::limits::{
-    CHANGES_BODY_BYTES, CHANGES_SCAN_BYTES, WATCH_WINDOW_AGE, WATCH_WINDOW_BYTES, WATCH_WINDOW_ENTRIES,
+    CHANGES_BYTES, CHANGES_SCAN_BYTES, WATCH_WINDOW_AGE, WATCH_WINDOW_BYTES, WATCH_WINDOW_ENTRIES,
 };
 use crate::query::{Changes, Event, EventKind, JournalEntry};
 use crate::row::{Class, Labels, RowKey, RowKind, Stored};
@@ -38,13 +38,13 @@ pub(super) fn changes(
             for effect in entry.effects(class).map_err(decode_error)? {
                 if effect_key(&effect).is_some_and(is_wanted) {
                     let event = read_event(effect, entry.revision, bodies)?;
-                    bytes += event.as_ref().map_or(0, |event| event.stored.row.body.len());
+                    bytes += event.as_ref().map_or(0, Event::weight);
                     changes.events.extend(event);
                 }
             }
         }
         changes.through = entry.revision;
-        Ok(changes.events.len() < limit && bytes < CHANGES_BODY_BYTES)
+        Ok(changes.events.len() < limit && bytes < CHANGES_BYTES)
     })?;
     changes.complete = changes.through == head;
     Ok(changes)

@@ -52,7 +52,7 @@ pub(crate) fn list(
         && let Some(record) = records.next()
     {
         let stored = record.into_stored(bodies).map_err(decode_error)?;
-        bytes += stored.row.body.len();
+        bytes += stored.row.weight();
         rows.push(stored);
     }
     let more = more || records.len() > 0;
@@ -78,10 +78,10 @@ struct Selected {
     more: bool,
 }
 
-/// Rows, and bytes of their bodies as stored.
+/// Rows, and their weight as stored.
 type Limits = (usize, usize);
 
-/// The rows after `query.after` that match, until there are so many or their bodies have so many bytes.
+/// The rows after `query.after` that match, until there are so many or they weigh so much.
 fn select(connection: &Connection, query: &Query, limits: Limits) -> rusqlite::Result<Selected> {
     let kind = query.kind.as_str();
     let (namespace, name) =
@@ -133,7 +133,7 @@ fn collect(
             selected.more = true;
             break;
         }
-        bytes += record.body.len();
+        bytes += record.weight();
         selected.records.push(record);
     }
     Ok(selected)

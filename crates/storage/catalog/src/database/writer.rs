@@ -368,7 +368,7 @@ fn gather(first: Commit, queue: &Receiver<Job>) -> (Vec<Commit>, Option<Job>) {
     while group.len() < GROUP_COMMITS_MAX && bytes < GROUP_BYTES {
         match queue.try_recv() {
             Ok(Job::Commit { actor, changes, done }) => {
-                bytes += body_bytes(&changes);
+                bytes += weigh(&changes);
                 group.push(Commit { actor, changes, done });
             }
             Ok(other) => return (group, Some(other)),
@@ -378,9 +378,9 @@ fn gather(first: Commit, queue: &Receiver<Job>) -> (Vec<Commit>, Option<Job>) {
     (group, None)
 }
 
-fn body_bytes(changes: &[Change]) -> usize {
+fn weigh(changes: &[Change]) -> usize {
     let bytes = |change: &Change| match change {
-        Change::Put { row, expect: _ } => row.body.len(),
+        Change::Put { row, expect: _ } => row.weight(),
         Change::RecordStep { run: _, step: _, result } => result.len(),
         Change::Delete { .. } | Change::DropSteps { .. } => 0,
     };

@@ -1,7 +1,7 @@
 //! Lists, pages, selectors.
 
 use keelson_catalog::limits::PAGE_BYTES_MAX;
-use keelson_catalog::{Change, Class, Database, Page, PageKey, Query};
+use keelson_catalog::{Change, Class, Database, Page, PageKey, Query, Row};
 use keelson_model::selector::LabelSelector;
 
 use crate::fixture::{ACTIONS, Fixture, POINTS, actor, delete, key, kind, labelled, put, row, row_in};
@@ -84,6 +84,23 @@ fn a_page_of_large_rows_is_short_and_none_is_missing() {
         let page = database.list(&Query { bytes, ..Query::all(kind(POINTS), 1000) }).unwrap();
         assert_eq!((page.rows.len(), page.remaining), (rows, Some(30 - rows as u64)), "{bytes}");
     }
+}
+
+/// Bodies are not all that a client writes: what labels take counts too.
+#[test]
+fn a_page_of_rows_with_many_labels_is_short_and_so_is_what_happened() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    let since = database.head().revision;
+    for number in 0..100 {
+        let labels = (0..100).map(|label| (format!("{label:0>250}"), "v".repeat(60))).collect();
+        put(&database, Row { labels, ..row(&format!("p{number:02}")) });
+    }
+    let page = database.list(&Query::all(kind(POINTS), 1000)).unwrap();
+    assert!((20..40).contains(&page.rows.len()), "{} rows of some 37 KiB", page.rows.len());
+    assert_eq!(all_pages(&database, Query::all(kind(POINTS), 1000)).len(), 100);
+    let changes = database.changes(&kind(POINTS), None, since, 1000).unwrap();
+    assert_eq!((changes.events.len(), changes.complete), (2, false));
 }
 
 fn noise(seed: u64) -> impl Iterator<Item = u8> {
