@@ -88,6 +88,28 @@ async fn a_dry_run_creates_nothing() {
 }
 
 #[tokio::test]
+async fn a_dry_run_binds_no_content_and_is_refused_as_the_run_would_be() {
+    let world = World::start().await;
+    let contents = find_kind("apps.kio.kasten.io", "restorepointcontents").unwrap();
+    let labels = [("k10.kasten.io/appName", "shop")];
+    world.put_row(world.row(contents, "", "kept", &labels, json!({"state": "Unbound"})));
+    let before = world.database().head();
+    let point =
+        |content| json!({"metadata": {"name": "p"}, "spec": {"restorePointContentRef": {"name": content}}});
+    let dry = format!("{POINTS}?dryRun=All");
+    let tried = world.post(&dry, &point("kept")).await;
+    assert_eq!((tried.code, &tried.json["metadata"]["name"]), (StatusCode::CREATED, &json!("p")));
+    assert_eq!(world.database().head(), before);
+    let refused = world.post(&dry, &point("absent")).await;
+    assert_eq!(
+        (refused.code, refused.message().contains("'absent'")),
+        (StatusCode::UNPROCESSABLE_ENTITY, true)
+    );
+    assert_eq!(world.post(POINTS, &point("kept")).await.code, StatusCode::CREATED);
+    assert!(world.database().head() != before, "what was tried works");
+}
+
+#[tokio::test]
 async fn an_unknown_field_is_refused_by_its_name() {
     let world = World::start().await;
     let mut object = backup("b");
