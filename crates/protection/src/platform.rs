@@ -461,7 +461,7 @@ fn open_instance(data: &DataDir, secret: &SecretKeys) -> Result<OpenedInstance, 
 
 fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {
     let commits = commits.clone();
-    Box::new(move |revision| {
+    Box::new(move |revision, _| {
         commits.send_replace(revision);
     })
 }

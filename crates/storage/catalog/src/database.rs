@@ -7,6 +7,7 @@ pub(crate) mod draft;
 mod journal;
 pub(crate) mod lookup;
 pub(crate) mod open;
+mod published;
 mod readers;
 mod rows;
 pub(crate) mod schema;
@@ -25,9 +26,10 @@ use keelson_model::{Generation, Revision, Sequence};
 use rusqlite::Connection;
 
 use self::lookup::query_error;
+use self::published::Published;
 use self::readers::Readers;
 use self::tables::{count_rows, find_head};
-use self::writer::{Admission, Job, Published, WriterHandle};
+use self::writer::{Admission, Job, WriterHandle};
 use crate::change::{Actor, Change, Step};
 use crate::digest::{Digests, Head, Proof};
 use crate::error::{CommitError, ReadError, ShipError, VerifyError};
@@ -37,7 +39,7 @@ use crate::row::{RowKey, RowKind, Scope, Stored};
 
 pub use self::rows::Rows;
 pub use self::shipping::{BaseSummary, EntryTime, Segment, SinkError, Stretch};
-pub use self::subscribers::{Subscriber, Subscription};
+pub use self::subscribers::{Subscriber, Subscription, Touched};
 pub use self::writer::{Done, Rewrapped};
 
 /// A catalog that is open. Clones are the same catalog; the last one closes it, after what was queued is written.
@@ -173,7 +175,7 @@ impl Database {
         self.0.readers.read(|transaction, _| shipping::find_origin(transaction).map_err(query_error))
     }
 
-    /// Has `subscriber` called with every new head.
+    /// Has `subscriber` called with every new head, and with whom it concerns.
     pub fn subscribe(&self, subscriber: Subscriber) -> Subscription {
         self.0.published.subscribers.add(subscriber)
     }

@@ -23,7 +23,7 @@ pub use change::{Actor, Change, Expect, Step};
 pub use data_dir::DataDir;
 pub use database::{
     BaseSummary, Database, Done, EntryTime, Rewrapped, Rows, Segment, SinkError, Stretch, Subscriber,
-    Subscription,
+    Subscription, Touched,
 };
 pub use digest::{Counts, Digests, Head};
 pub use error::{
