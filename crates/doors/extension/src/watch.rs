@@ -117,7 +117,7 @@ impl Watcher {
                     Wake::End => break,
                     Wake::Bookmark => self.bookmark(),
                     Wake::Commit => {
-                        self.behind = !self.is_quiet();
+                        self.behind = !self.pass_quiet();
                         continue;
                     }
                 }
@@ -142,11 +142,11 @@ impl Watcher {
         self.shared.shutdown.is_cancelled() || Instant::now() >= self.ends
     }
 
-    /// Whether what was committed is nothing to this watch.
-    fn is_quiet(&mut self) -> bool {
+    /// Passes over what is nothing to this watch, and says whether that is all there is.
+    fn pass_quiet(&mut self) -> bool {
         let Some(reader) = &mut self.reader else { return true };
         // Where there is no catalog, the read says so.
-        self.shared.database(reader.kind()).is_ok_and(|database| reader.is_quiet(&database, &self.feed))
+        self.shared.database(reader.kind()).is_ok_and(|database| reader.pass_quiet(&database, &self.feed))
     }
 
     /// Nothing, where the client knows already how far it is.

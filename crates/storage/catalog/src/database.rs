@@ -34,7 +34,7 @@ use crate::change::{Actor, Change, Step};
 use crate::digest::{Digests, Head, Proof};
 use crate::error::{CommitError, ReadError, ShipError, VerifyError};
 use crate::format::base::Origin;
-use crate::query::{Backlog, Changes, JournalEntry, Page, Query};
+use crate::query::{Backlog, Changes, JournalEntry, Page, Query, Quiet};
 use crate::row::{RowKey, RowKind, Scope, Stored};
 
 pub use self::rows::Rows;
@@ -133,11 +133,12 @@ impl Database {
             .read(|transaction, bodies| journal::changes(transaction, bodies, kind, namespace, since, limit))
     }
 
-    /// The head, if it is known that nothing happened to a kind from `since` up to there. Reads nothing.
+    /// How far it is known that nothing happened to a kind after `since`. Reads nothing.
     ///
-    /// Only what happened since the catalog was opened is known.
-    pub fn quiet_through(&self, kind: &RowKind, since: Revision) -> Option<Revision> {
-        self.0.published.quiet_through(kind, since)
+    /// Only what happened since the catalog was opened is known, and of a kind that has changed no more than the stretch
+    /// before its last change.
+    pub fn quiet_after(&self, kind: &RowKind, since: Revision) -> Quiet {
+        self.0.published.quiet_after(kind, since)
     }
 
     /// The audit trail after a sequence number: at least one entry where there is one.

@@ -32,6 +32,6 @@ pub use error::{
 };
 pub use format::Malformed;
 pub use format::base::{BaseHeader, Origin};
-pub use query::{Backlog, Changes, Event, EventKind, JournalEntry, Page, PageKey, Query};
+pub use query::{Backlog, Changes, Event, EventKind, JournalEntry, Page, PageKey, Query, Quiet};
 pub use rebuild::{Applied, FirstTransaction, Prepared, Rebuild, Until};
 pub use row::{Class, Labels, Row, RowKey, RowKind, Scope, Stored};

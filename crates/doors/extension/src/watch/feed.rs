@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use keelson_catalog::{Changes, Database, Event, RowKind};
+use keelson_catalog::{Changes, Database, Event, Quiet, RowKind};
 use keelson_model::Revision;
 
 use crate::limits::{EVENTS_PER_READ, FEED_BYTES, FEED_EVENTS, FEED_GAP};
@@ -39,7 +39,7 @@ pub(super) struct News {
     pub(super) happenings: Vec<Arc<Happening>>,
     /// All events up to here are in.
     pub(super) through: Revision,
-    /// Whether that is the head.
+    /// Whether nothing is known to have happened after that.
     pub(super) complete: bool,
 }
 
@@ -73,14 +73,12 @@ impl Feed {
         Self { kind, tail: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }
     }
 
-    /// The head, if it is known that nothing happened to the kind from `since` up to there. Reads nothing.
-    pub(super) fn quiet_through(&self, database: &Database, since: Revision) -> Option<Revision> {
-        if let Some(tail) = &mut *self.tail()
-            && let Some(head) = database.quiet_through(&self.kind, tail.through)
-        {
-            tail.through = head;
+    /// How far it is known that nothing happened to the kind after `since`. Reads nothing.
+    pub(super) fn quiet_after(&self, database: &Database, since: Revision) -> Quiet {
+        if let Some(tail) = &mut *self.tail() {
+            tail.through = database.quiet_after(&self.kind, tail.through).through;
         }
-        database.quiet_through(&self.kind, since)
+        database.quiet_after(&self.kind, since)
     }
 
     /// What happened after `since`; None, where the journal has to be asked.
@@ -116,8 +114,10 @@ impl Feed {
     fn find(&self, database: &Database, since: Revision) -> Option<News> {
         let tail = self.tail();
         let (happenings, through) = tail.as_ref()?.after(since)?;
-        // A commit after this wakes the watch, one before is behind the head.
-        Some(News { happenings, through, complete: through >= database.head().revision })
+        // Whatever changes the kind after this wakes the watch. What was read can be ahead of the head.
+        let complete =
+            through >= database.head().revision || database.quiet_after(&self.kind, through).complete;
+        Some(News { happenings, through, complete })
     }
 
     /// From where to read so that what happened after `since` is here; None, where that was too long ago.

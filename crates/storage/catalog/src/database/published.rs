@@ -7,6 +7,7 @@ use keelson_model::Revision;
 
 use super::subscribers::Subscribers;
 use crate::digest::Head;
+use crate::query::Quiet;
 use crate::row::RowKind;
 
 /// What the writer shares with readers.
@@ -15,9 +16,20 @@ pub(super) struct Published {
     head: RwLock<Head>,
     /// Where this process began.
     opened: Revision,
-    /// By kind, the last entry since then that may have changed rows of it.
-    touched: RwLock<HashMap<RowKind, Revision>>,
+    /// By kind, of those that may have changed since then.
+    touched: RwLock<HashMap<RowKind, Touch>>,
     pub(super) subscribers: Arc<Subscribers>,
+}
+
+/// When a kind was last changed.
+#[derive(Debug, Clone, Copy)]
+struct Touch {
+    /// Nothing happened to it after this entry,
+    quiet_after: Revision,
+    /// up to this one. It may have changed between here
+    quiet_through: Revision,
+    /// and here, and not after that.
+    last: Revision,
 }
 
 impl Published {
@@ -30,20 +42,30 @@ impl Published {
         *self.head.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The head, if no row of the kind was changed from `since` up to there.
-    pub(super) fn quiet_through(&self, kind: &RowKind, since: Revision) -> Option<Revision> {
+    pub(super) fn quiet_after(&self, kind: &RowKind, since: Revision) -> Quiet {
         // First the head: what is touched is known before.
         let head = self.head().revision;
-        let touched = self.touched.read().unwrap_or_else(PoisonError::into_inner);
-        let last = touched.get(kind).copied().unwrap_or(self.opened);
-        let is_of_now = since.generation() == head.generation() && since <= head;
-        (last <= since && is_of_now).then_some(head)
+        let unknown = Quiet { through: since, complete: false };
+        if since.generation() != head.generation() || since > head {
+            return unknown;
+        }
+        let touch = self.touched.read().unwrap_or_else(PoisonError::into_inner).get(kind).copied();
+        let last = touch.map_or(self.opened, |touch| touch.last);
+        if last <= since {
+            return Quiet { through: head, complete: true };
+        }
+        let before = touch.filter(|touch| touch.quiet_after <= since);
+        before.map_or(unknown, |touch| Quiet { through: since.max(touch.quiet_through), complete: false })
     }
 
-    /// Before the head is set.
+    /// Kinds that may have been changed after the head, up to an entry that is about to be the head.
     pub(super) fn touch(&self, kinds: &HashSet<RowKind>, at: Revision) {
+        let head = self.head().revision;
         let mut touched = self.touched.write().unwrap_or_else(PoisonError::into_inner);
-        touched.extend(kinds.iter().map(|kind| (kind.clone(), at)));
+        for kind in kinds {
+            let quiet_after = touched.get(kind).map_or(self.opened, |touch| touch.last);
+            touched.insert(kind.clone(), Touch { quiet_after, quiet_through: head, last: at });
+        }
     }
 
     pub(super) fn set_head(&self, head: Head) {

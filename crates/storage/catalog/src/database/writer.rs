@@ -415,7 +415,8 @@ mod tests {
         assert_eq!(database.head_for(shown).unwrap(), shown);
         let later = Revision::new(Generation(1), Sequence(shown.sequence().0 + 1));
         assert_eq!(database.head_for(later).unwrap(), shown, "what nobody has committed is not reached");
-        assert_eq!(database.quiet_through(&kind, shown), None, "the head that is told is behind it");
+        let quiet = database.quiet_after(&kind, shown);
+        assert_eq!((quiet.through, quiet.complete), (shown, false), "the head that is told is behind it");
     }
 
     #[test]
