@@ -1,7 +1,7 @@
 //! The catalog by itself: durable commits beside plain SQLite, pages out of very many rows, and many watchers.
 //!
 //! Straight on the crate `keelson-catalog`: no API server, no network, no JSON. A watcher does what a watch of the API
-//! server does with the catalog; that one waits 20 ms besides, in which it gathers a burst.
+//! server does with the catalog; that one gathers what comes within 5 ms of its last read besides.
 
 mod commits;
 mod figures;

@@ -2,6 +2,8 @@
 //!
 //! Opening a platform reads or makes its identity. It starts nothing: `service.rs` owns the tasks.
 
+mod commits;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +13,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::SignedDuration;
 use keelson_catalog::{
-    Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Rewrapped, Subscription,
+    Actor, Change, CommitError, DataDir, DataDirError, Database, OpenCatalogError, Rewrapped, RowKind,
+    Subscription,
 };
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, InstanceId, Revision};
@@ -22,6 +25,7 @@ use keelson_workload::{Cluster, ConnectError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+use self::commits::Commits;
 use crate::audit::Trail;
 use crate::cancel::Attempts;
 use crate::identity::{self, Identity, IdentityError, RepositoryKeys};
@@ -203,7 +207,7 @@ pub struct Platform {
     /// Read and replaced together: slots belong to the newest of the keys.
     identity: RwLock<(Identity, RepositoryKeys)>,
     catalog: ArcSwap<CatalogSlot>,
-    commits: watch::Sender<Revision>,
+    commits: Arc<Commits>,
     /// Small tasks of use cases; awaited when the service stops.
     tasks: TaskTracker,
     _instance_commits: Subscription,
@@ -266,8 +270,8 @@ impl Platform {
             }
             Ok(Some(_)) => open_current(&data, &key),
         };
-        let (commits, _) = watch::channel(instance.head().revision);
-        let instance_commits = instance.subscribe(announce(&commits));
+        let commits = Commits::new(instance.head().revision);
+        let instance_commits = instance.subscribe(commits.subscriber());
         let slot = CatalogSlot::new(catalog, &commits);
         let index_cache = open_index_cache(&settings);
         Ok(Arc::new(Self {
@@ -329,7 +333,7 @@ impl Platform {
     /// Opens nothing, closes nothing: from here on everybody works with this catalog.
     pub(crate) fn use_catalog(&self, database: Database, key: CatalogKey) {
         self.catalog.store(Arc::new(CatalogSlot::new(Ok((database, key)), &self.commits)));
-        self.commits.send_modify(|_| ());
+        self.commits.wake_all();
     }
 
     /// What the door has found of our groups in the hands of others, by the names of APIServices: told to people.
@@ -343,7 +347,13 @@ impl Platform {
 
     /// Wakes up after every commit to either file. Only the wake-up counts; the value may be of either.
     pub fn commits(&self) -> watch::Receiver<Revision> {
-        self.commits.subscribe()
+        self.commits.follow_any()
+    }
+
+    /// Wakes up after every commit that may have changed objects of a kind, and when another catalog or generation is in
+    /// use.
+    pub fn commits_of(&self, kind: &KindInfo) -> watch::Receiver<()> {
+        self.commits.follow_kind(RowKind::new(kind.row_kind()))
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -395,8 +405,9 @@ impl Platform {
 }
 
 impl CatalogSlot {
-    fn new(catalog: Result<(Database, CatalogKey), CatalogAway>, commits: &watch::Sender<Revision>) -> Self {
-        let subscription = catalog.as_ref().ok().map(|(database, _)| database.subscribe(announce(commits)));
+    fn new(catalog: Result<(Database, CatalogKey), CatalogAway>, commits: &Arc<Commits>) -> Self {
+        let subscribe = |(database, _): &(Database, CatalogKey)| database.subscribe(commits.subscriber());
+        let subscription = catalog.as_ref().ok().map(subscribe);
         Self { catalog, _commits: subscription }
     }
 }
@@ -457,13 +468,6 @@ fn open_instance(data: &DataDir, secret: &SecretKeys) -> Result<OpenedInstance, 
         }
     }
     Ok(OpenedInstance { instance, key, secret, away: None })
-}
-
-fn announce(commits: &watch::Sender<Revision>) -> keelson_catalog::Subscriber {
-    let commits = commits.clone();
-    Box::new(move |revision| {
-        commits.send_replace(revision);
-    })
 }
 
 fn away<E: Classified>(error: E) -> CatalogAway {

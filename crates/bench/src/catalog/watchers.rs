@@ -1,7 +1,7 @@
 //! How long it takes until a thousand watchers have seen a commit, and what they take of memory.
 //!
-//! They are woken and read as the watches of the API server are: one subscription tells a channel, everybody who waits
-//! there reads what happened since, on the blocking pool.
+//! They are woken and read as the watches of the API server are: one subscription tells a channel of what concerns their
+//! kind, everybody who waits there reads what happened since, on the blocking pool.
 
 use std::time::Instant;
 
@@ -34,8 +34,10 @@ pub(crate) struct Watches {
 pub(super) async fn measure(database: Database) -> Result<Watches> {
     let memory_before = peak_memory("self")?;
     let (commits, told) = watch::channel(database.head().revision);
-    let _subscription = database.subscribe(Box::new(move |revision| {
-        commits.send_replace(revision);
+    let _subscription = database.subscribe(Box::new(move |revision, touched| {
+        if touched.concerns(&seed::kind()) {
+            commits.send_replace(revision);
+        }
     }));
     let (seen, mut events) = mpsc::unbounded_channel();
     let mut watchers = JoinSet::new();

@@ -95,11 +95,13 @@ pub(crate) const WATCH_TIMEOUT_MOST: Duration = Duration::from_secs(60 * 60);
 /// A watch that names a longer timeout ends after a day; clients begin the next one by themselves.
 pub(crate) const WATCH_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A bookmark is due this often, so that a client's version stays ahead of the cut of the journal.
-pub(crate) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
+/// A watch that nothing wakes looks this often how far it is, and tells in a bookmark: its version, and its client's, stay
+/// ahead of the cut of the journal.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A watch reads no more often than this: what is committed meanwhile it reads together.
-pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(20);
+/// A watch reads no more often than this: what is committed of its kind meanwhile it reads together. One reads the journal
+/// for all, so this bounds the pieces that each client is sent, two hundred a second. Of 50 commits a second few wait.
+pub(crate) const COMMITS_TOGETHER: Duration = Duration::from_millis(5);
 
 /// Rows read in one go, and their weight. A list up to this size is one consistent read.
 pub(crate) const PAGE_ROWS: usize = 1_000;

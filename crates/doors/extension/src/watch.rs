@@ -1,7 +1,8 @@
 //! Watches: what happens to the objects of a kind, as it happens, from a version that the client names.
 //!
 //! A watch pulls whenever a commit of its kind wakes it, so a slow client holds up nobody and costs no queue. What many
-//! watches need at once is read from the journal once.
+//! watches need at once is read from the journal once. Commits of other kinds wake nobody: a watch passes over them when
+//! it looks, now and then.
 //! It ends at its timeout, with the server, and, as expired, when a recovery replaces the catalog.
 
 mod feed;
@@ -16,7 +17,6 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures::{StreamExt, stream};
-use keelson_model::Revision;
 use keelson_protection::Requester;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -26,7 +26,7 @@ pub(crate) use self::feed::Feeds;
 use self::reader::{Progress, Reader};
 use crate::fairness::Share;
 use crate::limits::{
-    BOOKMARK_INTERVAL, COMMITS_TOGETHER, EVENTS_INLINE, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MAX,
+    COMMITS_TOGETHER, EVENTS_INLINE, LOOK_INTERVAL, WATCH_TIMEOUT_LEAST, WATCH_TIMEOUT_MAX,
     WATCH_TIMEOUT_MOST,
 };
 use crate::options::{WatchOptions, WatchStart};
@@ -49,7 +49,7 @@ pub(crate) async fn watch(
     }
     let share = shared.watches.take(requester).ok_or_else(|| Refusal::too_many_requests("watches"))?;
     // Subscribed before the first read, so that no commit falls between them.
-    let commits = shared.platform.commits();
+    let commits = shared.platform.commits_of(extent.kind);
     let database = shared.database(extent.kind)?;
     // The version that a watch goes on from is judged by its first read.
     if let WatchStart::Initial { not_older_than: Some(revision), .. } = options.start {
@@ -71,7 +71,8 @@ pub(crate) async fn watch(
         reader: Some(reader),
         behind: true,
         read_at: now,
-        bookmark_due: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
+        look_due: now + LOOK_INTERVAL,
+        takes_bookmarks: options.bookmarks,
         ends: now + options.timeout.unwrap_or_else(spread_timeout).min(WATCH_TIMEOUT_MAX),
         commits,
         _share: share,
@@ -93,16 +94,18 @@ struct Watcher {
     /// There may be more to read without waiting.
     behind: bool,
     read_at: Instant,
-    bookmark_due: Option<Instant>,
+    look_due: Instant,
+    takes_bookmarks: bool,
     ends: Instant,
-    commits: watch::Receiver<Revision>,
+    /// Of its kind.
+    commits: watch::Receiver<()>,
     _share: Share,
 }
 
 /// What made a waiting watch go on.
 enum Wake {
     Commit,
-    Bookmark,
+    Look,
     End,
 }
 
@@ -115,11 +118,11 @@ impl Watcher {
             } else {
                 match self.wait().await {
                     Wake::End => break,
-                    Wake::Bookmark => self.bookmark(),
                     Wake::Commit => {
-                        self.behind = !self.is_quiet();
+                        self.behind = !self.pass_quiet();
                         continue;
                     }
+                    Wake::Look => self.look(),
                 }
             };
             if !bytes.is_empty() {
@@ -131,8 +134,14 @@ impl Watcher {
 
     /// The last word, if the client takes any: how far it has come, so that it goes on from there and lists nothing.
     async fn end(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        self.bookmark_due?;
-        let mut bytes = self.read().await.unwrap_or_else(reader::error_event);
+        if !self.takes_bookmarks {
+            return None;
+        }
+        let mut bytes = if self.pass_quiet() {
+            Vec::new()
+        } else {
+            self.read().await.unwrap_or_else(reader::error_event)
+        };
         bytes.extend(self.bookmark());
         self.reader = None;
         (!bytes.is_empty()).then(|| (Ok(Bytes::from(bytes)), self))
@@ -142,16 +151,22 @@ impl Watcher {
         self.shared.shutdown.is_cancelled() || Instant::now() >= self.ends
     }
 
-    /// Whether what was committed is nothing to this watch.
-    fn is_quiet(&mut self) -> bool {
+    /// Passes over what is nothing to this watch, and says whether that is all there is.
+    fn pass_quiet(&mut self) -> bool {
         let Some(reader) = &mut self.reader else { return true };
         // Where there is no catalog, the read says so.
-        self.shared.database(reader.kind()).is_ok_and(|database| reader.is_quiet(&database, &self.feed))
+        self.shared.database(reader.kind()).is_ok_and(|database| reader.pass_quiet(&database, &self.feed))
+    }
+
+    /// Goes on to where it is without a read, and tells a client that takes bookmarks.
+    fn look(&mut self) -> Vec<u8> {
+        self.look_due = Instant::now() + LOOK_INTERVAL;
+        self.behind = !self.pass_quiet();
+        if self.takes_bookmarks { self.bookmark() } else { Vec::new() }
     }
 
     /// Nothing, where the client knows already how far it is.
     fn bookmark(&mut self) -> Vec<u8> {
-        self.bookmark_due = Some(Instant::now() + BOOKMARK_INTERVAL);
         self.reader.as_mut().map(Reader::bookmark).unwrap_or_default()
     }
 
@@ -161,7 +176,7 @@ impl Watcher {
         let database = self.shared.database(reader.kind())?;
         let now = self.shared.now();
         self.read_at = Instant::now();
-        // What is committed from here on wakes the watch again: were it waited for, a watch would never rest.
+        // What is committed after this wakes the watch again.
         self.commits.borrow_and_update();
         let head = database.head().revision;
         let news = if self.follows { self.feed.after(&database, reader.since(), head).await } else { None };
@@ -189,18 +204,18 @@ impl Watcher {
     }
 
     async fn wait(&mut self) -> Wake {
-        let until = self.bookmark_due.map_or(self.ends, |due| due.min(self.ends));
+        let until = self.look_due.min(self.ends);
         tokio::select! {
             () = self.shared.shutdown.cancelled() => Wake::End,
             changed = self.commits.changed() => match changed {
                 Ok(()) => {
-                    // The first of a burst is read at once, the rest of it together: every commit wakes every watch.
+                    // The first of a burst is read at once, the rest of it together.
                     sleep_until(self.read_at + COMMITS_TOGETHER).await;
                     Wake::Commit
                 }
                 Err(_) => Wake::End,
             },
-            () = sleep_until(until) => if until == self.ends { Wake::End } else { Wake::Bookmark },
+            () = sleep_until(until) => if until == self.ends { Wake::End } else { Wake::Look },
         }
     }
 }

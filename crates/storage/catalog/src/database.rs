@@ -7,6 +7,7 @@ pub(crate) mod draft;
 mod journal;
 pub(crate) mod lookup;
 pub(crate) mod open;
+mod published;
 mod readers;
 mod rows;
 pub(crate) mod schema;
@@ -25,19 +26,20 @@ use keelson_model::{Generation, Revision, Sequence};
 use rusqlite::Connection;
 
 use self::lookup::query_error;
+use self::published::Published;
 use self::readers::Readers;
 use self::tables::{count_rows, find_head};
-use self::writer::{Admission, Job, Published, WriterHandle};
+use self::writer::{Admission, Job, WriterHandle};
 use crate::change::{Actor, Change, Step};
 use crate::digest::{Digests, Head, Proof};
 use crate::error::{CommitError, ReadError, ShipError, VerifyError};
 use crate::format::base::Origin;
-use crate::query::{Backlog, Changes, JournalEntry, Page, Query};
+use crate::query::{Backlog, Changes, JournalEntry, Page, Query, Quiet};
 use crate::row::{RowKey, RowKind, Scope, Stored};
 
 pub use self::rows::Rows;
 pub use self::shipping::{BaseSummary, EntryTime, Segment, SinkError, Stretch};
-pub use self::subscribers::{Subscriber, Subscription};
+pub use self::subscribers::{Subscriber, Subscription, Touched};
 pub use self::writer::{Done, Rewrapped};
 
 /// A catalog that is open. Clones are the same catalog; the last one closes it, after what was queued is written.
@@ -131,11 +133,12 @@ impl Database {
             .read(|transaction, bodies| journal::changes(transaction, bodies, kind, namespace, since, limit))
     }
 
-    /// The head, if it is known that nothing happened to a kind from `since` up to there. Reads nothing.
+    /// How far it is known that nothing happened to a kind after `since`. Reads nothing.
     ///
-    /// Only what happened since the catalog was opened is known.
-    pub fn quiet_through(&self, kind: &RowKind, since: Revision) -> Option<Revision> {
-        self.0.published.quiet_through(kind, since)
+    /// Only what happened since the catalog was opened is known, and of a kind that has changed no more than the stretch
+    /// before its last change.
+    pub fn quiet_after(&self, kind: &RowKind, since: Revision) -> Quiet {
+        self.0.published.quiet_after(kind, since)
     }
 
     /// The audit trail after a sequence number: at least one entry where there is one.
@@ -173,7 +176,7 @@ impl Database {
         self.0.readers.read(|transaction, _| shipping::find_origin(transaction).map_err(query_error))
     }
 
-    /// Has `subscriber` called with every new head.
+    /// Has `subscriber` called with every new head, and with whom it concerns.
     pub fn subscribe(&self, subscriber: Subscriber) -> Subscription {
         self.0.published.subscribers.add(subscriber)
     }

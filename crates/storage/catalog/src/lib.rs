@@ -23,7 +23,7 @@ pub use change::{Actor, Change, Expect, Step};
 pub use data_dir::DataDir;
 pub use database::{
     BaseSummary, Database, Done, EntryTime, Rewrapped, Rows, Segment, SinkError, Stretch, Subscriber,
-    Subscription,
+    Subscription, Touched,
 };
 pub use digest::{Counts, Digests, Head};
 pub use error::{
@@ -32,6 +32,6 @@ pub use error::{
 };
 pub use format::Malformed;
 pub use format::base::{BaseHeader, Origin};
-pub use query::{Backlog, Changes, Event, EventKind, JournalEntry, Page, PageKey, Query};
+pub use query::{Backlog, Changes, Event, EventKind, JournalEntry, Page, PageKey, Query, Quiet};
 pub use rebuild::{Applied, FirstTransaction, Prepared, Rebuild, Until};
 pub use row::{Class, Labels, Row, RowKey, RowKind, Scope, Stored};

@@ -106,6 +106,15 @@ pub struct Changes {
     pub complete: bool,
 }
 
+/// What is known of a kind without a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiet {
+    /// Nothing happened to it up to here. Where nothing is known, from where it was asked for.
+    pub through: Revision,
+    /// Whether that is the catalog's head.
+    pub complete: bool,
+}
+
 /// One entry of the journal, for audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEntry {

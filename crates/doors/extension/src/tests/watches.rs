@@ -1,11 +1,16 @@
 //! Watching: where a watch begins, what it shows, how it ends.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
-use keelson_model::Sequence;
+use keelson_catalog::{Actor, Change};
+use keelson_model::{Generation, Sequence};
+use keelson_resources::find_kind;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::harness::{ALL_POINTS, POINTS, World, points, user};
-use crate::limits::WATCHES;
+use crate::limits::{LOOK_INTERVAL, WATCHES};
 
 const WATCH_LIST: &str =
     "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
@@ -13,6 +18,12 @@ const END: &str = "k8s.io/initial-events-end";
 
 fn bound() -> Value {
     json!({"state": "Bound"})
+}
+
+/// Writes an action, which is not what most watches here are of.
+fn put_backup(world: &World, name: &str) {
+    let backups = find_kind("actions.kio.kasten.io", "backupactions").expect("a kind of ours");
+    world.put_row(world.row(backups, "shop", name, &[], json!({"state": "Complete"})));
 }
 
 #[tokio::test]
@@ -63,7 +74,7 @@ async fn ages_in_a_watched_table_are_those_of_the_moment_of_each_event() {
     let world = World::start().await;
     let accept = "application/json;as=Table;g=meta.k8s.io;v=v1";
     let mut events = world.watch_as(&format!("{POINTS}?watch=1"), accept).await;
-    world.clock.advance(std::time::Duration::from_secs(300));
+    world.clock.advance(Duration::from_secs(300));
     world.put("shop", "a", &[], bound());
     let event = events.next().await.unwrap();
     let columns = event["object"]["columnDefinitions"].as_array().unwrap();
@@ -96,13 +107,67 @@ async fn bookmarks_tell_a_silent_watch_how_far_it_is() {
     assert_eq!(bookmark["object"]["metadata"].get("annotations"), None);
 }
 
+/// Commits of other kinds do not wake it, so it has to look by itself.
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_tells_how_far_a_watch_is_whose_kind_is_silent() {
+    let world = World::start().await;
+    let version = world.get(POINTS).await.version().to_owned();
+    let watch = format!("{POINTS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
+    let mut events = world.watch(&watch).await;
+    let woken = world.platform.commits_of(points());
+    put_backup(&world, "b");
+    world.settled().await;
+    assert!(!woken.has_changed().unwrap(), "a commit of another kind");
+    for _ in 0..2 {
+        let bookmark = events.next().await.unwrap();
+        assert_eq!(bookmark["type"], "BOOKMARK");
+        let now = world.get(ALL_POINTS).await.version().to_owned();
+        assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], now);
+        put_backup(&world, "c");
+        world.settled().await;
+    }
+}
+
+/// The journal may not reach back to where it was woken last.
+#[tokio::test(start_paused = true)]
+async fn a_watch_whose_kind_is_silent_goes_on_when_the_journal_is_cut() {
+    let world = World::start().await;
+    let version = world.get(POINTS).await.version().to_owned();
+    let mut events = world.watch(&format!("{POINTS}?watch=1&resourceVersion={version}")).await;
+    for name in ["b", "c", "d"] {
+        put_backup(&world, name);
+    }
+    world.settled().await;
+    let silent = timeout(LOOK_INTERVAL + Duration::from_secs(1), events.next()).await;
+    assert!(silent.is_err(), "{silent:?}");
+    world.database().cut_prefix(Sequence::MAX).unwrap();
+    for name in ["a", "z"] {
+        world.put("shop", name, &[], bound());
+    }
+    assert_eq!(events.line().await, "ADDED shop/a");
+    assert_eq!(events.line().await, "ADDED shop/z");
+}
+
+/// Nothing happens to its kind, and so nothing but the generation wakes it.
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_as_expired_when_a_generation_begins() {
+    let world = World::start().await;
+    let version = world.get(POINTS).await.version().to_owned();
+    let mut events = world.watch(&format!("{POINTS}?watch=1&resourceVersion={version}")).await;
+    world.database().open_generation(Generation(9), &Actor::new("test")).unwrap();
+    let told = timeout(Duration::from_secs(1), events.next()).await;
+    let error = told.expect("it does not wait until it looks").unwrap();
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert_eq!(events.next().await, None);
+}
+
 #[tokio::test]
 async fn an_object_never_goes_back_in_time() {
     let world = World::start().await;
     let names: Vec<String> = (0..=crate::limits::PAGE_ROWS).map(|number| format!("p{number:05}")).collect();
     let rows = names.iter().map(|name| world.row(points(), "shop", name, &[], bound()));
-    let changes = rows.map(keelson_catalog::Change::put).collect();
-    world.database().commit(&keelson_catalog::Actor::new("test"), changes).unwrap();
+    let changes = rows.map(Change::put).collect();
+    world.database().commit(&Actor::new("test"), changes).unwrap();
     // The first page is read as the watch begins; the second shows what has happened to its rows since.
     let mut events = world.watch(&format!("{POINTS}{WATCH_LIST}")).await;
     let last = names.last().unwrap();

@@ -105,12 +105,14 @@ impl Reader {
         out
     }
 
-    /// Whether there is nothing to read for this watch: most commits are of other kinds.
-    pub(super) fn is_quiet(&mut self, database: &Database, feed: &Feed) -> bool {
-        let quiet = self.initial.is_none().then(|| feed.quiet_through(database, self.since));
-        let Some(head) = quiet.flatten() else { return false };
-        self.advance(head);
-        true
+    /// Passes over what is known to be nothing to this watch, and says whether that is all there is.
+    pub(super) fn pass_quiet(&mut self, database: &Database, feed: &Feed) -> bool {
+        if self.initial.is_some() {
+            return false;
+        }
+        let quiet = feed.quiet_after(database, self.since);
+        self.advance(quiet.through);
+        quiet.complete
     }
 
     /// All that happened up to there was told.

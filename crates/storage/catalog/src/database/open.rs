@@ -6,10 +6,11 @@ use std::sync::Arc;
 use keelson_model::{Clock, Generation, Revision, Sequence};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::published::Published;
 use super::readers::Readers;
 use super::tables::{find_head, find_meta, meta, put_head, put_meta};
 use super::verify::verify_chain_after;
-use super::writer::{Published, WriterHandle};
+use super::writer::WriterHandle;
 use super::{Database, Inner, schema};
 use crate::digest::{Digests, Head, Proof};
 use crate::error::{OpenCatalogError, OpenCheck, VerifyError, sqlite};

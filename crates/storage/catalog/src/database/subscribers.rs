@@ -1,12 +1,34 @@
 //! Who wants to hear of every new head.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use keelson_model::Revision;
 
+use crate::row::RowKind;
+
 /// Called with the new head after each group of commits, from the writer's thread. It must neither block nor panic.
-pub type Subscriber = Box<dyn Fn(Revision) + Send + Sync>;
+pub type Subscriber = Box<dyn Fn(Revision, &Touched) + Send + Sync>;
+
+/// Whom a new head concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// Rows of these kinds may have changed, and no others.
+    Kinds(HashSet<RowKind>),
+    /// Whoever follows any kind: a generation has begun.
+    All,
+}
+
+impl Touched {
+    /// Whether it concerns who follows this kind.
+    pub fn concerns(&self, kind: &RowKind) -> bool {
+        match self {
+            Self::Kinds(kinds) => kinds.contains(kind),
+            Self::All => true,
+        }
+    }
+}
 
 #[derive(Default)]
 struct List {
@@ -27,13 +49,13 @@ impl Subscribers {
     }
 
     /// Calls without the lock, so that a subscriber may end its own subscription.
-    pub(super) fn notify(&self, head: Revision) {
+    pub(super) fn notify(&self, head: Revision, touched: &Touched) {
         let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let subscribers: Vec<_> =
             list.subscribers.iter().map(|(_, subscriber)| Arc::clone(subscriber)).collect();
         drop(list);
         for subscriber in subscribers {
-            subscriber(head);
+            subscriber(head, touched);
         }
     }
 

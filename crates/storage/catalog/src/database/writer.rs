@@ -5,16 +5,17 @@
 //! 3. Notes the head and commits: one fsync for the group.
 //! 4. Publishes the head, answers every commit, then wakes the subscribers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use keelson_model::{Clock, Generation, Revision, Sequence};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::draft::{Applier, Draft, write_error};
-use super::subscribers::Subscribers;
+use super::published::Published;
+use super::subscribers::Touched;
 use super::tables::{find_cut, find_meta, meta, put_head, put_meta};
 use crate::change::{Actor, Change};
 use crate::digest::{Head, Proof};
@@ -77,47 +78,6 @@ pub(super) enum Admission {
     Open,
     /// Another catalog has taken its place.
     Superseded,
-}
-
-/// What the writer shares with readers.
-#[derive(Debug)]
-pub(super) struct Published {
-    head: RwLock<Head>,
-    /// Where this process began.
-    opened: Revision,
-    /// By kind, the last entry since then that may have changed rows of it.
-    touched: RwLock<HashMap<RowKind, Revision>>,
-    pub(super) subscribers: Arc<Subscribers>,
-}
-
-impl Published {
-    pub(super) fn new(head: Head) -> Self {
-        let (opened, touched) = (head.revision, RwLock::default());
-        Self { head: RwLock::new(head), opened, touched, subscribers: Arc::default() }
-    }
-
-    pub(super) fn head(&self) -> Head {
-        *self.head.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The head, if no row of the kind was changed from `since` up to there.
-    pub(super) fn quiet_through(&self, kind: &RowKind, since: Revision) -> Option<Revision> {
-        // First the head: what is touched is known before.
-        let head = self.head().revision;
-        let touched = self.touched.read().unwrap_or_else(PoisonError::into_inner);
-        let last = touched.get(kind).copied().unwrap_or(self.opened);
-        let is_of_now = since.generation() == head.generation() && since <= head;
-        (last <= since && is_of_now).then_some(head)
-    }
-
-    fn touch(&self, kinds: HashSet<RowKind>, at: Revision) {
-        let mut touched = self.touched.write().unwrap_or_else(PoisonError::into_inner);
-        touched.extend(kinds.into_iter().map(|kind| (kind, at)));
-    }
-
-    fn set_head(&self, head: Head) {
-        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
-    }
 }
 
 /// The door to the writer's thread. Dropping it lets the thread finish what is queued, and waits for it.
@@ -252,7 +212,7 @@ impl Writer {
         let kinds = kinds_of(&requests);
         match self.write(requests) {
             Ok(outcomes) => {
-                self.published.touch(kinds, self.head.revision);
+                self.published.touch(&kinds, self.head.revision);
                 self.published.set_head(self.head);
                 for (done, outcome) in answers.into_iter().zip(outcomes) {
                     done(outcome);
@@ -265,7 +225,7 @@ impl Writer {
             }
         }
         if self.head.revision != before.revision {
-            self.published.subscribers.notify(self.head.revision);
+            self.published.subscribers.notify(self.head.revision, &Touched::Kinds(kinds));
         }
     }
 
@@ -331,7 +291,7 @@ impl Writer {
         transaction.commit().map_err(write_error)?;
         self.head = head;
         self.published.set_head(head);
-        self.published.subscribers.notify(head.revision);
+        self.published.subscribers.notify(head.revision, &Touched::All);
         Ok(head.revision)
     }
 
@@ -455,7 +415,8 @@ mod tests {
         assert_eq!(database.head_for(shown).unwrap(), shown);
         let later = Revision::new(Generation(1), Sequence(shown.sequence().0 + 1));
         assert_eq!(database.head_for(later).unwrap(), shown, "what nobody has committed is not reached");
-        assert_eq!(database.quiet_through(&kind, shown), None, "the head that is told is behind it");
+        let quiet = database.quiet_after(&kind, shown);
+        assert_eq!((quiet.through, quiet.complete), (shown, false), "the head that is told is behind it");
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use keelson_catalog::limits::{BODY_BYTES_MAX, TEXT_BYTES_MAX};
 use keelson_catalog::{Change, Class, CommitError, Expect, RowFault, RowKey};
-use keelson_model::{Classified, ErrorClass, Sequence};
+use keelson_model::{Classified, ErrorClass, Generation, Sequence};
 
-use crate::fixture::{Fixture, POINTS, actor, delete, key, kind, labelled, put, row, row_in, with_body};
+use crate::fixture::{
+    ACTIONS, Fixture, POINTS, actor, delete, key, kind, labelled, put, row, row_in, with_body,
+};
 
 #[test]
 fn a_row_reads_back_as_it_was_put() {
@@ -205,7 +207,7 @@ fn subscribers_hear_of_the_head_until_they_leave() {
     let sender = Mutex::new(sender);
     let subscription = {
         let heard = Arc::clone(&heard);
-        database.subscribe(Box::new(move |head| {
+        database.subscribe(Box::new(move |head, _| {
             heard.store(head.as_u64(), Ordering::SeqCst);
             sender.lock().unwrap().send(head).unwrap();
         }))
@@ -216,6 +218,30 @@ fn subscribers_hear_of_the_head_until_they_leave() {
     put(&database, row("b"));
     put(&database, row("c"));
     assert_eq!(heard.load(Ordering::SeqCst), revision.as_u64());
+}
+
+#[test]
+fn subscribers_hear_whom_a_head_concerns() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
+    let _subscription = database.subscribe(Box::new(move |head, touched| {
+        let concerned = [POINTS, ACTIONS].map(|of| touched.concerns(&kind(of)));
+        sender.lock().unwrap().send((head, concerned)).unwrap();
+    }));
+    let head = put(&database, row("a"));
+    assert_eq!(receiver.recv().unwrap(), (head, [true, false]));
+    let head = delete(&database, key("a"));
+    assert_eq!(receiver.recv().unwrap(), (head, [true, false]));
+    let both = [POINTS, ACTIONS].map(|of| Change::put(row_in(of, "shop", "b", Class::Local)));
+    let head = database.commit(&actor(), both.into()).unwrap();
+    assert_eq!(receiver.recv().unwrap(), (head, [true, true]));
+    let step = Change::RecordStep { run: "run".into(), step: "export".into(), result: Vec::new() };
+    let head = database.commit(&actor(), vec![step]).unwrap();
+    assert_eq!(receiver.recv().unwrap(), (head, [false, false]));
+    let head = database.open_generation(Generation(5), &actor()).unwrap();
+    assert_eq!(receiver.recv().unwrap(), (head, [true, true]), "whoever follows any kind has to begin anew");
 }
 
 #[test]

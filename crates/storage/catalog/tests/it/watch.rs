@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keelson_catalog::limits::{WATCH_WINDOW_AGE, WATCH_WINDOW_ENTRIES};
-use keelson_catalog::{Change, Class, Database, Event, EventKind, ReadError};
+use keelson_catalog::{Change, Class, Database, Event, EventKind, Quiet, ReadError};
 use keelson_model::{Classified, Generation, Revision, Sequence};
 
 use crate::fixture::{
@@ -16,6 +16,14 @@ fn start() -> Revision {
 
 fn at(sequence: u64) -> Revision {
     Revision::new(Generation(1), Sequence(sequence))
+}
+
+fn unknown(since: Revision) -> Quiet {
+    Quiet { through: since, complete: false }
+}
+
+fn through_head(through: Revision) -> Quiet {
+    Quiet { through, complete: true }
 }
 
 fn events(database: &Database, since: Revision) -> Vec<Event> {
@@ -145,19 +153,44 @@ fn a_kind_is_quiet_until_it_changes() {
     let fixture = Fixture::new();
     let (_data_dir, database) = fixture.create();
     let of = |kind: &str| row_in(kind, "", "one", Class::Local);
+    let quiet = |of: &str, since| database.quiet_after(&kind(of), since);
     let before = database.head().revision;
     let after_points = put(&database, of(POINTS));
-    assert_eq!(database.quiet_through(&kind(POINTS), before), None, "it has changed since");
-    assert_eq!(database.quiet_through(&kind(ACTIONS), before), Some(after_points));
+    assert_eq!(quiet(POINTS, before), unknown(before), "it has changed since");
+    assert_eq!(quiet(ACTIONS, before), through_head(after_points));
     let after_actions = put(&database, of(ACTIONS));
-    assert_eq!(database.quiet_through(&kind(POINTS), after_points), Some(after_actions));
+    assert_eq!(quiet(POINTS, after_points), through_head(after_actions));
     let changes = database.changes(&kind(POINTS), None, after_points, 10).unwrap();
     assert_eq!((changes.events.len(), changes.through), (0, after_actions), "as it says");
     let deleted = delete(&database, of(POINTS).key());
-    assert_eq!(database.quiet_through(&kind(POINTS), after_actions), None);
-    assert_eq!(database.quiet_through(&kind(POINTS), deleted), Some(deleted));
+    assert_eq!(quiet(POINTS, after_actions), unknown(after_actions));
+    assert_eq!(quiet(POINTS, deleted), through_head(deleted));
     let ahead = at(deleted.sequence().0 + 1);
-    assert_eq!(database.quiet_through(&kind(POINTS), ahead), None, "nothing is known of what is to come");
+    assert_eq!(quiet(POINTS, ahead), unknown(ahead), "nothing is known of what is to come");
+}
+
+/// A watch that is woken by the first change after many of other kinds need not look for it through all of those.
+#[test]
+fn a_kind_that_has_changed_is_known_to_have_been_quiet_before() {
+    let fixture = Fixture::new();
+    let (_data_dir, database) = fixture.create();
+    let changed = |of: &str, body: &str| put(&database, with_body(row_in(of, "", "one", Class::Local), body));
+    let until_changed = |through| Quiet { through, complete: false };
+    let opened = database.head().revision;
+    let first_action = changed(ACTIONS, "first");
+    let first = changed(POINTS, "first");
+    let [.., quiet_through] = ["second", "third", "fourth"].map(|body| changed(ACTIONS, body));
+    let second = changed(POINTS, "second");
+    let quiet = |since| database.quiet_after(&kind(POINTS), since);
+    for since in [first, at(first.sequence().0 + 1), quiet_through] {
+        assert_eq!(quiet(since), until_changed(quiet_through), "after {since}");
+        let changes = database.changes(&kind(POINTS), None, quiet(since).through, 10).unwrap();
+        assert_eq!(changes.events.len(), 1, "after {since}");
+    }
+    for since in [opened, first_action] {
+        assert_eq!(quiet(since), unknown(since), "it has changed twice since {since}");
+    }
+    assert_eq!(quiet(second), through_head(second));
 }
 
 /// What happened before a process began is not known to it.
@@ -170,8 +203,10 @@ fn no_kind_is_quiet_from_before_the_catalog_was_opened() {
     drop((database, data_dir));
     let data_dir = fixture.data_dir();
     let database = data_dir.open_current(&fixture.key).unwrap();
-    assert_eq!(database.quiet_through(&kind(POINTS), before), None);
-    assert_eq!(database.quiet_through(&kind(POINTS), head), Some(head));
+    let quiet = |since| database.quiet_after(&kind(POINTS), since);
+    assert_eq!((quiet(before), quiet(head)), (unknown(before), through_head(head)));
+    put(&database, row_in(POINTS, "", "one", Class::Local));
+    assert_eq!(quiet(before), unknown(before));
 }
 
 #[test]
