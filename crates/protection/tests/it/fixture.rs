@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{NAMESPACE, config, make_valid, open_platform, prepare, settings};
+
+/// How the name of a file begins that a store has not finished.
+const UNFINISHED: &[u8] = b".keelson-";
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {
@@ -349,14 +353,21 @@ impl World {
     }
 }
 
-/// Copies what lies in a folder to another.
+/// Copies what lies in a folder to another, but for what is being written there, and what goes meanwhile.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name()))?,
-            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))?),
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target)?;
+        } else if let Err(error) = std::fs::copy(&source, &target)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("copy {}", source.display()));
         }
     }
     Ok(())
