@@ -18,7 +18,7 @@ use keelson_protection::{Platform, metrics, status};
 use keelson_testkit::eventually;
 use keelson_workload::NamespacedName;
 
-use crate::fixture::{World, copy, put_note};
+use crate::fixture::{World, copy, is_unfinished, put_note};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -177,7 +177,10 @@ fn packs(repository: &Path) -> Result<Vec<PathBuf>> {
     let mut packs = Vec::new();
     for folder in std::fs::read_dir(repository.join("packs"))? {
         for pack in std::fs::read_dir(folder?.path())? {
-            packs.push(pack?.path());
+            let pack = pack?;
+            if !is_unfinished(&pack) {
+                packs.push(pack.path());
+            }
         }
     }
     Ok(packs)

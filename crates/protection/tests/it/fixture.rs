@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::fs::DirEntry;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,9 +25,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{NAMESPACE, config, make_valid, open_platform, prepare, settings};
-
-/// How the name of a file begins that a store has not finished.
-const UNFINISHED: &[u8] = b".keelson-";
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {
@@ -353,13 +351,18 @@ impl World {
     }
 }
 
+/// A store gives what it writes such a name until it is whole, and then a second one for a moment.
+pub(crate) fn is_unfinished(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".keelson-")
+}
+
 /// Copies what lies in a folder to another, but for what is being written there, and what goes meanwhile.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED) {
+        if is_unfinished(&entry) {
             continue;
         }
         if entry.file_type()?.is_dir() {
