@@ -16,8 +16,12 @@ import (
 	"time"
 )
 
-// How long an attacker waits for an answer. Longer than the server's own patience with bodies.
-const answerWithin = 45 * time.Second
+const (
+	// How long an attacker waits for an answer. Longer than the server's own patience with bodies, on a busy machine too.
+	answerWithin = 90 * time.Second
+	// Of thousands who come at once some must knock again, each time after twice as long.
+	dialWithin = 30 * time.Second
+)
 
 // door is where the server listens, and the address that the attacker comes from.
 type door struct {
@@ -95,7 +99,7 @@ func runRude(arguments []string) error {
 }
 
 func (d door) dial() (net.Conn, error) {
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: d.from}, Timeout: 10 * time.Second}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: d.from}, Timeout: dialWithin}
 	return dialer.Dial("tcp", d.address)
 }
 

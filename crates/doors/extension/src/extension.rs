@@ -24,7 +24,7 @@ use crate::fairness::Shares;
 use crate::limits::{BODIES, DETAILS, LISTS, SERVING_LOOK_EVERY, TRUST_RELOAD_INTERVAL, WATCHES};
 use crate::readiness::Readiness;
 use crate::router::router;
-use crate::server::{self, Bounds};
+use crate::server::{self, Bounds, Farewell};
 use crate::shared::Shared;
 use crate::watch::Feeds;
 
@@ -155,9 +155,16 @@ impl Extension {
         Ok(())
     }
 
-    /// Serves until the token is cancelled. Keeps the front proxy's authority and our certificate current.
-    pub async fn serve(&self, listener: TcpListener, certificates: Arc<ServingCertificates>) {
-        self.serve_within(Bounds::default(), Looks::default(), listener, certificates).await;
+    /// Serves until the token is cancelled, and then as long as the farewell takes. Keeps the front proxy's authority and
+    /// our certificate current.
+    pub async fn serve(
+        &self,
+        farewell: Farewell,
+        listener: TcpListener,
+        certificates: Arc<ServingCertificates>,
+    ) {
+        let bounds = Bounds { farewell, ..Bounds::default() };
+        self.serve_within(bounds, Looks::default(), listener, certificates).await;
     }
 
     pub(crate) async fn serve_within(

@@ -54,3 +54,4 @@ pub use registration::{
     RemoveError, ServeLease, Standing, StandingTimes, Successor, TellTaken, api_service_name,
     groups_that_answer,
 };
+pub use server::Farewell;

@@ -42,6 +42,7 @@ pub(crate) struct Bounds {
     pub(crate) stranger_life: Duration,
     /// From a request to its outcome. What the trail is told of it has a time of its own.
     pub(crate) request: Duration,
+    pub(crate) farewell: Farewell,
 }
 
 impl Default for Bounds {
@@ -53,8 +54,22 @@ impl Default for Bounds {
             first_request: FIRST_REQUEST_TIMEOUT,
             stranger_life: STRANGER_LIFE,
             request: REQUEST_TIMEOUT,
+            farewell: Farewell::USUAL,
         }
     }
+}
+
+/// How long a server takes to end, counted from when it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Farewell {
+    /// For so long everybody is answered, if the front proxy has a connection.
+    pub answered_for: Duration,
+    /// What is still open after this is dropped.
+    pub dropped_after: Duration,
+}
+
+impl Farewell {
+    pub const USUAL: Self = Self { answered_for: FAREWELL, dropped_after: DRAIN_TIMEOUT };
 }
 
 /// Who is at the other end, as far as room is concerned. What a request may do is judged at each request.
@@ -146,12 +161,13 @@ pub(crate) async fn serve(
     accept_until(&connections, &listener, shutdown.cancelled()).await;
     let began = Instant::now();
     if connections.places.are_used(bounds) {
-        accept_until(&connections, &listener, sleep_until(began + FAREWELL)).await;
+        accept_until(&connections, &listener, sleep_until(began + bounds.farewell.answered_for)).await;
     }
     drop(listener);
     connections.goaway.cancel();
     connections.tasks.close();
-    if tokio::time::timeout_at(began + DRAIN_TIMEOUT, connections.tasks.wait()).await.is_err() {
+    if tokio::time::timeout_at(began + bounds.farewell.dropped_after, connections.tasks.wait()).await.is_err()
+    {
         warn!(connections = connections.tasks.len(), "connections were dropped at shutdown");
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{ArgAction, Args};
-use keelson_extension::{Extension, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor};
+use keelson_extension::{
+    Extension, Farewell, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor,
+};
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
@@ -169,7 +171,7 @@ async fn start(serve: &Serve, access: &ClusterAccess) -> Result<Started> {
     let readiness = extension.readiness();
     let mut tasks = JoinSet::new();
     tasks.spawn(keelson_protection::follow_namespaces(platform.clone(), stop.clone()));
-    tasks.spawn(async move { extension.serve(listener, certificates).await });
+    tasks.spawn(async move { extension.serve(Farewell::USUAL, listener, certificates).await });
     if let Some(listener) = metrics_listener {
         info!(address = %listener.local_addr()?, "metrics are served");
         tasks.spawn(metrics::serve(listener, platform.clone(), clock, stop.clone()));

@@ -1,9 +1,10 @@
 //! The platform shows by itself, once a day, that it would come back.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use keelson_crypto::VerifyingKey;
 use keelson_model::Clock;
@@ -17,10 +18,12 @@ use keelson_protection::{Platform, metrics, status};
 use keelson_testkit::eventually;
 use keelson_workload::NamespacedName;
 
-use crate::fixture::{World, copy, put_note};
+use crate::fixture::{World, copy, is_unfinished, put_note};
 use crate::stage::{NAMESPACE, config, make_valid, profile};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// The platform writes to its location a few times a minute at most.
+const PUT_BACK_TRIES: usize = 20;
 
 /// The first drill after a moment.
 async fn drilled_after(platform: &Platform, moment: Timestamp) -> Result<DrillReport> {
@@ -133,7 +136,7 @@ fn tells_of_a_loss(finding: &str) -> bool {
 async fn a_drill_names_a_location_that_was_put_back_to_an_older_state() -> Result<()> {
     let (world, due) = protected().await?;
     let (platform, clock) = (world.platform.clone(), world.clock.clone());
-    let [present, older, away] = ["k10", "older", "away"].map(|name| world.share.path().join(name));
+    let [present, older] = ["k10", "older"].map(|name| world.share.path().join(name));
     let segments = repository(&present.join(platform.cluster_id().as_str()))?.join("segments");
     put_note(&platform, "before")?;
     world.wait_until_shipped().await?;
@@ -142,12 +145,23 @@ async fn a_drill_names_a_location_that_was_put_back_to_an_older_state() -> Resul
     put_note(&platform, "after")?;
     eventually("it is shipped", async || Ok((count(&segments) > before).then_some(()))).await?;
     world.wait_until_shipped().await?;
-    std::fs::rename(&present, &away)?;
-    std::fs::rename(&older, &present)?;
+    put_back(&older, &present)?;
     clock.advance(HOUR);
     let report = drilled_after(&platform, due).await?;
     assert!(report.findings.iter().any(|finding| tells_of_a_loss(finding)), "{:?}", report.findings);
     world.end().await
+}
+
+/// Puts a folder in the place of another. Where something was written there between the two steps, that is taken away, too.
+fn put_back(older: &Path, present: &Path) -> Result<()> {
+    for number in 0..PUT_BACK_TRIES {
+        std::fs::rename(present, present.with_extension(format!("away-{number}")))?;
+        match std::fs::rename(older, present) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            renamed => return renamed.context("put the older state in place"),
+        }
+    }
+    bail!("something is written to {} all the time", present.display())
 }
 
 fn count(folder: &Path) -> usize {
@@ -163,7 +177,10 @@ fn packs(repository: &Path) -> Result<Vec<PathBuf>> {
     let mut packs = Vec::new();
     for folder in std::fs::read_dir(repository.join("packs"))? {
         for pack in std::fs::read_dir(folder?.path())? {
-            packs.push(pack?.path());
+            let pack = pack?;
+            if !is_unfinished(&pack) {
+                packs.push(pack.path());
+            }
         }
     }
     Ok(packs)

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::fs::DirEntry;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -349,14 +351,26 @@ impl World {
     }
 }
 
-/// Copies what lies in a folder to another.
+/// A store gives what it writes such a name until it is whole, and then a second one for a moment.
+pub(crate) fn is_unfinished(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".keelson-")
+}
+
+/// Copies what lies in a folder to another, but for what is being written there, and what goes meanwhile.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name()))?,
-            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))?),
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if is_unfinished(&entry) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target)?;
+        } else if let Err(error) = std::fs::copy(&source, &target)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("copy {}", source.display()));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod configuration;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -252,18 +253,43 @@ async fn protection_follows_its_policy(scene: &Scene) -> Result<()> {
     .await
 }
 
-/// Flips a bit in the middle of each pack of the platform's own backup.
-fn damage_packs(cluster: &Path) -> Result<()> {
-    for repository in std::fs::read_dir(cluster.join("dr"))? {
-        for folder in std::fs::read_dir(repository?.path().join("packs"))? {
-            for pack in std::fs::read_dir(folder?.path())? {
-                let pack = pack?.path();
-                let mut bytes = std::fs::read(&pack)?;
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-                std::fs::write(&pack, bytes)?;
-            }
+/// Of the platform's own backup, those that are whole: one that is being written has a reserved name beside.
+fn packs(cluster: &Path) -> Result<Vec<PathBuf>> {
+    let mut packs = Vec::new();
+    for repository in entries(&cluster.join("dr"))? {
+        for folder in entries(&repository.join("packs"))? {
+            packs.extend(entries(&folder)?);
         }
+    }
+    Ok(packs)
+}
+
+/// What lies in a folder, which may not be there yet, but for what a store has not finished.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".keelson-") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Flips a bit in the middle of each pack, once there are any.
+async fn damage_packs(cluster: &Path) -> Result<()> {
+    let packs = eventually("the platform has backed itself up", async || {
+        Ok(Some(packs(cluster)?).filter(|packs| !packs.is_empty()))
+    });
+    for pack in packs.await? {
+        let mut bytes = std::fs::read(&pack)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&pack, bytes)?;
     }
     Ok(())
 }
@@ -282,7 +308,7 @@ async fn a_drill_that_failed_is_an_event_on_the_policy_of_the_platform() -> Resu
     })
     .await?;
 
-    damage_packs(&scene.mounts.join("share/k10").join(scene.platform.cluster_id().as_str()))?;
+    damage_packs(&scene.mounts.join("share/k10").join(scene.platform.cluster_id().as_str())).await?;
     clock.0.store(3600, Ordering::Relaxed);
     let event = eventually("an event tells of it", async || {
         let events = events_about(&scene, DR_POLICY).await?;
@@ -291,6 +317,7 @@ async fn a_drill_that_failed_is_an_event_on_the_policy_of_the_platform() -> Resu
     .await?;
     let last = state::drills(&scene.platform)?.and_then(|drills| drills.last).context("a drill")?;
     let first = last.findings.first().context("a finding")?;
+    ensure!(last.findings.iter().any(|finding| finding.contains("packs/")), "{:?}", last.findings);
     let told = format!("a recovery might not succeed: {first} ({} findings)", last.findings_total);
     ensure!(event["type"] == "Warning" && event["note"] == told.as_str(), "{event} does not tell: {told}");
     scene.end().await

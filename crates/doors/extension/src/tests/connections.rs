@@ -30,7 +30,7 @@ use super::harness::World;
 use crate::authentication::{AUTHENTICATION_CONFIG_MAP, FrontProxyTrust, crypto_provider};
 use crate::certificates::ServingCertificates;
 use crate::extension::Looks;
-use crate::server::Bounds;
+use crate::server::{Bounds, Farewell};
 
 /// Much longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(600);
@@ -45,6 +45,7 @@ const BOUNDS: Bounds = Bounds {
     first_request: LONG,
     stranger_life: LONG,
     request: LONG,
+    farewell: Farewell::USUAL,
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";

@@ -17,13 +17,16 @@ use tower::ServiceExt as _;
 use super::connections::{Served, ask, request, trust_in};
 use super::harness::{BACKUPS, POINTS};
 use crate::Extension;
-use crate::server::Bounds;
+use crate::server::{Bounds, Farewell};
 
 const WATCHERS: usize = 8;
 const WATCHES_EACH: usize = 120;
 const WRITES: usize = 50;
+/// Longer than a busy machine takes to let a newcomer ask while all watches end, and for all that to be answered.
+const FAREWELL: Farewell =
+    Farewell { answered_for: Duration::from_secs(8), dropped_after: Duration::from_secs(25) };
 /// In its pod there is half a minute.
-const ENDED_WITHIN: Duration = Duration::from_secs(12);
+const ENDED_WITHIN: Duration = Duration::from_secs(28);
 
 async fn text(response: Response<impl hyper::body::Body<Error: std::fmt::Debug>>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -69,7 +72,7 @@ async fn a_server_is_ready_from_when_it_stands_to_when_it_leaves() {
 /// Connections were refused from the first moment on, and informers listed everything anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_end_each_write_is_answered_and_each_watch_tells_how_far_it_has_come() {
-    let mut served = Served::start(Bounds::default()).await;
+    let mut served = Served::start(Bounds { farewell: FAREWELL, ..Bounds::default() }).await;
     let world = served.world.clone();
     world.put("shop", "a", &[], json!({}));
     let version = world.get(POINTS).await.version().to_owned();

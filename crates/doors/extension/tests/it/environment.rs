@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use keelson_extension::Renewed;
+use keelson_extension::{Farewell, Renewed};
 use keelson_testkit::ControlPlane;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
@@ -110,6 +110,18 @@ impl Environment {
         meanwhile(self);
         let server = self.runtime.block_on(self.server.anew(&self.plane));
         self.server = Arc::new(server);
+        self.await_service();
+    }
+
+    /// Lets the server begin to end, does something while the cluster is still sent there, and sends it to another one, which
+    /// will take so long to end itself. Whoever comes back meets the one or the other, whenever that is.
+    pub(crate) fn replace_server(&mut self, farewell: Farewell, meanwhile: impl FnOnce()) {
+        let next = self.runtime.block_on(self.server.beside(&self.plane, farewell));
+        self.server.leave();
+        meanwhile();
+        self.runtime.block_on(next.register(&self.plane));
+        self.port = next.port;
+        self.server = Arc::new(next);
         self.await_service();
     }
 

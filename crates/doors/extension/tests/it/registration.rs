@@ -26,9 +26,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 const HOME: &str = "kasten-io";
-/// Much shorter than in the product, and longer than a busy machine takes for a request.
+/// Shorter than in the product, and longer than a busy machine holds a process up.
 const LEASE_TIMES: LeaseTimes =
-    LeaseTimes { renew_every: Duration::from_millis(500), expires_after: Duration::from_secs(4) };
+    LeaseTimes { renew_every: Duration::from_millis(500), expires_after: Duration::from_secs(15) };
 const STANDING_TIMES: StandingTimes = StandingTimes {
     assert_every: Duration::from_secs(2),
     look_every: Duration::from_millis(100),

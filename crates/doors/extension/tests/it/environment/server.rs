@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keelson_extension::{Extension, Reach, Registration, Renewed, ServingCertificates};
+use keelson_extension::{Extension, Farewell, Reach, Registration, Renewed, ServingCertificates};
 use keelson_model::Clock;
 use keelson_protection::{Platform, Settings};
-use keelson_testkit::ControlPlane;
+use keelson_testkit::{ControlPlane, free_port};
 use keelson_workload::{Cluster, ClusterAccess};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -65,15 +65,24 @@ impl Server {
         let access = ClusterAccess::Kubeconfig(plane.kubeconfig().to_owned());
         let cluster = Cluster::connect(&access).await.unwrap();
         let platform = Platform::open(settings, cluster, Arc::new(WallClock)).await.unwrap();
-        Self::serve(plane, platform, keelson_testkit::free_port().unwrap()).await
+        let server = Self::serve(plane, platform, free_port().unwrap(), Farewell::USUAL).await;
+        server.register(plane).await;
+        server
     }
 
     /// Another server of the same platform, on the same port, with certificates of its own.
     pub(super) async fn anew(&self, plane: &ControlPlane) -> Self {
-        Self::serve(plane, Arc::clone(&self.platform), self.port).await
+        let server = Self::serve(plane, Arc::clone(&self.platform), self.port, Farewell::USUAL).await;
+        server.register(plane).await;
+        server
     }
 
-    async fn serve(plane: &ControlPlane, platform: Arc<Platform>, port: u16) -> Self {
+    /// The same on a port of its own, to which the cluster is not sent yet.
+    pub(super) async fn beside(&self, plane: &ControlPlane, farewell: Farewell) -> Self {
+        Self::serve(plane, Arc::clone(&self.platform), free_port().unwrap(), farewell).await
+    }
+
+    async fn serve(plane: &ControlPlane, platform: Arc<Platform>, port: u16, farewell: Farewell) -> Self {
         let client = plane.client().await.unwrap();
         let shutdown = CancellationToken::new();
         let extension = Extension::new(Arc::clone(&platform), client, shutdown.clone());
@@ -91,11 +100,14 @@ impl Server {
         let authority = plane.directory().join("extension-ca.crt");
         let serving = Arc::clone(&certificates);
         let serving = tokio_util::task::TaskTracker::new()
-            .spawn(async move { extension.serve(listener, serving).await });
+            .spawn(async move { extension.serve(farewell, listener, serving).await });
         let serving = Mutex::new(Some(serving));
-        let server = Self { port, authority, platform, registration, certificates, shutdown, serving };
-        server.tell_authorities(plane, 0).await;
-        server
+        Self { port, authority, platform, registration, certificates, shutdown, serving }
+    }
+
+    /// Sends the cluster here.
+    pub(super) async fn register(&self, plane: &ControlPlane) {
+        self.tell_authorities(plane, 0).await;
     }
 
     /// To the API server, and to who reaches us directly, as if it were so many days ago.
@@ -114,9 +126,14 @@ impl Server {
         renewed
     }
 
-    /// Ends it as a deployment does, and returns when it has ended.
-    pub(super) async fn stop(&self) {
+    /// Lets it begin to end, as a deployment does.
+    pub(super) fn leave(&self) {
         self.shutdown.cancel();
+    }
+
+    /// The same, and returns when it has ended.
+    pub(super) async fn stop(&self) {
+        self.leave();
         let serving = self.serving.lock().unwrap().take();
         serving.expect("it is stopped once").await.unwrap();
     }

@@ -17,15 +17,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ALL, HOME, Stage, assert_stays};
 
+/// Where nobody serves.
 const TIMES: GuardTimes = GuardTimes {
     look_every: Duration::from_millis(500),
     follow_every: Duration::from_millis(200),
     lost_after: Duration::from_secs(8),
     renewed_within: Duration::from_secs(4),
 };
-/// Two looks and the deletions. Less than `lost_after`: by that a guard that followed the namespace is told from one that
-/// missed its Lease.
-const MARGIN: Duration = Duration::from_secs(7);
+/// A busy machine holds a `serve` up for less.
+const TIMES_BESIDE_A_SERVE: GuardTimes = GuardTimes { lost_after: Duration::from_secs(20), ..TIMES };
+/// By this a guard that follows the namespace is told from one that misses its Lease.
+const TIMES_WITHOUT_A_LEASE: GuardTimes = GuardTimes { lost_after: Duration::from_secs(3_600), ..TIMES };
+/// Two looks and the deletions, on a busy machine too.
+const MARGIN: Duration = Duration::from_secs(30);
+/// In this a guard looks at the namespace many times.
+const MANY_LOOKS: Duration = Duration::from_secs(5);
 
 /// The guard as it is installed: an account with its roles of `deploy/roles`.
 struct Guards {
@@ -54,11 +60,7 @@ impl Guards {
         Self { client, tasks: JoinSet::new(), stop: CancellationToken::new() }
     }
 
-    fn begin(&mut self) {
-        self.begin_with(TIMES);
-    }
-
-    fn begin_with(&mut self, times: GuardTimes) {
+    fn begin(&mut self, times: GuardTimes) {
         let (mut guard, stop) = (Guard::new(self.client.clone(), HOME, times), self.stop.clone());
         self.tasks.spawn(async move { guard.run(stop).await });
     }
@@ -83,11 +85,12 @@ where
 async fn guards_leave_what_is_renewed_and_delete_what_nobody_renews_any_more() {
     let stage = Stage::raise().await;
     let mut guards = Guards::install(&stage).await;
-    guards.begin();
-    guards.begin();
+    let lost_after = TIMES_BESIDE_A_SERVE.lost_after;
+    guards.begin(TIMES_BESIDE_A_SERVE);
+    guards.begin(TIMES_BESIDE_A_SERVE);
     // Short lives, one after the other: each of them renews the Lease.
     let (began, mut life) = (Instant::now(), 0);
-    while began.elapsed() < 2 * TIMES.lost_after {
+    while began.elapsed() < lost_after + MANY_LOOKS {
         life += 1;
         let _serve = stage.serve("a", &life.to_string());
         stage.await_holder(&format!("a_{life}")).await;
@@ -102,12 +105,12 @@ async fn guards_leave_what_is_renewed_and_delete_what_nobody_renews_any_more() {
     let killed = Instant::now();
     stage.await_registered(&[]).await;
     let took = killed.elapsed();
-    println!("gone {took:?} after the last renewal; the guard counts {:?}", TIMES.lost_after);
-    assert!(took <= TIMES.lost_after + MARGIN, "{took:?}");
+    println!("gone {took:?} after the last renewal; the guard counts {lost_after:?}");
+    assert!(took <= lost_after + MARGIN, "{took:?}");
     // And again from there.
     let serve = stage.serve("a", "again");
     println!("back after {:?}", stage.await_registered(&ALL).await);
-    assert_stays(TIMES.lost_after, async || {
+    assert_stays(MANY_LOOKS, async || {
         assert_eq!(stage.registered().await.len(), ALL.len());
     })
     .await;
@@ -124,8 +127,8 @@ async fn a_namespace_that_goes_while_nobody_serves_is_not_kept_by_what_was_regis
     stage.api_service("reporting", HOME, "aggregatedapis-svc").await;
     super::registration(HOME, API_SERVICE).register(&stage.client, &stage.plane.authority()).await.unwrap();
     let mut guards = Guards::install(&stage).await;
-    guards.begin();
-    guards.begin();
+    guards.begin(TIMES_WITHOUT_A_LEASE);
+    guards.begin(TIMES_WITHOUT_A_LEASE);
     stage.delete_home().await;
     let took = stage.await_registered(&[]).await;
     println!("gone {took:?} after the namespace began to terminate");
@@ -168,8 +171,8 @@ async fn a_namespace_that_goes_while_its_watch_is_away_is_followed_at_once() {
     })
     .await
     .unwrap();
-    guards.begin_with(GuardTimes { look_every: Duration::from_secs(3_600), ..TIMES });
-    assert_stays(MARGIN, async || {
+    guards.begin(GuardTimes { look_every: Duration::from_secs(3_600), ..TIMES_WITHOUT_A_LEASE });
+    assert_stays(MANY_LOOKS, async || {
         assert_eq!(stage.registered().await.len(), ALL.len());
     })
     .await;
@@ -188,7 +191,7 @@ async fn a_lease_that_cannot_be_read_is_never_taken_for_lost() {
     let mut guards = Guards::install(&stage).await;
     let bindings: Api<RoleBinding> = Api::namespaced(stage.client.clone(), HOME);
     bindings.delete("k10-guard", &DeleteParams::default()).await.unwrap();
-    guards.begin();
+    guards.begin(TIMES);
     assert_stays(2 * TIMES.lost_after, async || {
         assert_eq!(stage.registered().await.len(), ALL.len());
     })
@@ -208,10 +211,11 @@ async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
     let stage = Stage::raise().await;
     stage.service(HOME, "aggregatedapis-svc").await;
     let guards = Guards::install(&stage).await;
-    let guard = Guard::new(guards.client, HOME, TIMES);
     let serve = stage.serve("a", "1");
     stage.await_registered(&ALL).await;
-    let refused = guard.remove().await.unwrap_err();
+    // It waits for a renewal, and no longer than until it sees one.
+    let patient = GuardTimes { renewed_within: Duration::from_secs(60), ..TIMES };
+    let refused = Guard::new(guards.client.clone(), HOME, patient).remove().await.unwrap_err();
     assert!(matches!(&refused, RemoveError::StillServed { holder, .. } if holder == "a_1"), "{refused:?}");
     assert_eq!(stage.registered().await.len(), ALL.len());
 
@@ -225,6 +229,7 @@ async fn at_a_persons_word_all_is_taken_away_but_not_under_a_serve_that_runs() {
     })
     .await
     .unwrap();
+    let guard = Guard::new(guards.client, HOME, TIMES);
     let removed = guard.remove().await.unwrap();
     let expected = [
         "APIService 'v1alpha1.actions.kio.kasten.io'",

@@ -20,9 +20,11 @@ use serde_json::json;
 
 use super::{ALL, HOME, LEASE_TIMES, STANDING_TIMES, Serve, Stage, WallClock, assert_stays, certificates};
 
-const PUT_BACK_WITHIN: Duration = Duration::from_secs(15);
+const PUT_BACK_WITHIN: Duration = Duration::from_secs(30);
 /// We may see something this much later than it happened.
-const SEEN_LATE: Duration = Duration::from_secs(2);
+const SEEN_LATE: Duration = Duration::from_secs(8);
+/// What stands in a Lease is of a clock that may be set a little meanwhile; the wait is not.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(500);
 
 /// It was registered once, so what somebody deleted stayed away for ever, and an API server that was away ended us.
 #[tokio::test(flavor = "multi_thread")]
@@ -80,21 +82,15 @@ async fn a_second_serve_waits_until_the_first_is_surely_gone_and_the_first_then_
     stage.await_holder("a_1").await;
     let second = stage.serve("b", "1");
     let holder = async || stage.lease().await.unwrap().spec.unwrap().holder_identity;
-    assert_stays(2 * LEASE_TIMES.expires_after, async || {
+    assert_stays(LEASE_TIMES.expires_after + 2 * LEASE_TIMES.renew_every, async || {
         assert_eq!(holder().await.as_deref(), Some("a_1"));
     })
     .await;
-    let renewed = async || stage.lease().await.unwrap().spec.unwrap().renew_time;
-    let before = renewed().await;
-    eventually("it is renewed once more", async || Ok((renewed().await != before).then_some(())))
-        .await
-        .unwrap();
     // Killed: it takes its time to be believed dead.
     drop(first);
-    let took = stage.await_holder("b_1").await;
-    println!("taken over after {took:?}");
-    // It counts from when it saw the last renewal, which was some time before the kill.
-    assert!(took + 2 * LEASE_TIMES.renew_every >= LEASE_TIMES.expires_after, "{took:?}");
+    let waited = stage.await_taken_over("b_1").await;
+    println!("taken over {waited:?} after the last renewal");
+    assert!(waited + CLOCKS_DIFFER_BY >= LEASE_TIMES.expires_after, "{waited:?}");
     drop(second);
 
     // The next process of the same volume cannot but be alone.
@@ -118,8 +114,11 @@ async fn a_second_serve_waits_until_the_first_is_surely_gone_and_the_first_then_
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_whose_data_is_away_for_long_are_taken_off_and_put_back_when_it_is_there() {
     let stage = Stage::raise().await;
-    let times =
-        StandingTimes { away_for: Duration::from_secs(8), withheld_for: 2 * SEEN_LATE, ..STANDING_TIMES };
+    let times = StandingTimes {
+        away_for: 2 * SEEN_LATE,
+        withheld_for: SEEN_LATE + Duration::from_secs(2),
+        ..STANDING_TIMES
+    };
     let standing = |process: &str, answers: Answers| {
         stage.standing_with(Arc::new(certificates()), times, "a", process, answers)
     };
@@ -131,7 +130,7 @@ async fn groups_whose_data_is_away_for_long_are_taken_off_and_put_back_when_it_i
     stage.await_registered(&ALL).await;
 
     is_there.store(false, Ordering::Relaxed);
-    assert_stays(times.away_for / 2, async || {
+    assert_stays(times.away_for / 4, async || {
         assert_eq!(stage.registered().await.len(), ALL.len(), "it is away for a moment only");
     })
     .await;
@@ -163,7 +162,7 @@ async fn groups_whose_data_is_away_for_long_are_taken_off_and_put_back_when_it_i
     }
     let _serve = Serve::begin(standing("2", answers));
     stage.await_holder("a_2").await;
-    assert_stays(times.away_for, async || {
+    assert_stays(4 * times.assert_every, async || {
         assert_eq!(stage.registered().await.len(), 1);
     })
     .await;
@@ -223,6 +222,22 @@ async fn who_ends_takes_the_registration_away_only_if_nobody_comes_after() {
 }
 
 impl Stage {
+    /// Waits until another has taken the Lease, and says how long after its last renewal that was, by what stands in it.
+    async fn await_taken_over(&self, expected: &str) -> Duration {
+        let mut renewed = None;
+        eventually(&format!("{expected} takes the Lease"), async || {
+            let spec = self.lease().await.unwrap().spec.unwrap();
+            if spec.holder_identity.as_deref() != Some(expected) {
+                renewed = spec.renew_time;
+                return Ok(None);
+            }
+            let (taken, renewed) = (spec.acquire_time.unwrap(), renewed.as_ref().unwrap());
+            Ok(Some(taken.0.duration_since(renewed.0).unsigned_abs()))
+        })
+        .await
+        .unwrap()
+    }
+
     /// Waits until each APIService tells of the authorities whom a client must trust.
     async fn await_told(&self, certificates: &ServingCertificates) {
         let expected = certificates.authorities_pem();

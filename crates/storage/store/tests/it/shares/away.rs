@@ -11,8 +11,9 @@ use keelson_testkit::{Share, eventually, in_nfs_guest};
 
 use super::{block_on, leftovers, path};
 
-/// What a call may take on top of its deadline on a busy machine.
-const SLACK: Duration = Duration::from_secs(10);
+/// What a call may take on top of its deadline in a guest without a processor of its own. Who waited for the server would
+/// wait for ever.
+const SLACK: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_server_that_is_away_is_told_by_the_deadline_and_served_again() -> Result<()> {
