@@ -1,11 +1,12 @@
 //! Whether somebody may have what an action names: asked at creation by the door, and again when it is carried out.
 //!
 //! Rights may be taken away while an action waits. Children of a policy run are not asked for: they do what the policy
-//! says, and who may run a policy was asked of the run. Nothing of before a recovery is carried out after it, so that
-//! no requester of another cluster is ever asked about.
+//! says, and who may run a policy and use what it names was asked of the run. Nothing of before a recovery is carried out
+//! after it, so that no requester of another cluster is ever asked about.
 
 use keelson_model::names::{group, label};
 use keelson_model::{Classified, ErrorClass};
+use keelson_resources::policy::ParsedPolicy;
 use keelson_resources::{Reference, Verb, kind_of_row};
 use keelson_workload::{RequestError, SubjectReview};
 use serde_json::json;
@@ -100,6 +101,24 @@ pub(crate) async fn check_reference(
         name: reference.name.unwrap_or_default(),
         namespace: reference.namespace.unwrap_or_default(),
     })
+}
+
+/// A run writes through the profiles that its policy names. In the install namespace an administrator named them; elsewhere
+/// whoever may write policies did, and a run is only for those who may read the profiles.
+pub(crate) async fn check_run(
+    platform: &Platform,
+    requester: &Requester,
+    policy: &ParsedPolicy,
+) -> Result<(), AccessError> {
+    let install_namespace = &platform.settings.install_namespace;
+    if policy.namespace == *install_namespace {
+        return Ok(());
+    }
+    for profile in policy.profiles() {
+        let reference = Reference::read(group::CONFIG, "profiles", install_namespace, profile);
+        check_reference(platform, requester, reference).await?;
+    }
+    Ok(())
 }
 
 /// A restore into another namespace shows what was captured to whoever reads there: for whom that is, see

@@ -53,7 +53,7 @@ pub(crate) struct Policy {
 
 /// A policy that cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PolicyError {
+pub enum PolicyError {
     #[error("read policy '{namespace}/{name}'")]
     Read { namespace: String, name: String, source: RequestError },
     #[error("read preset '{namespace}/{name}'")]
@@ -105,6 +105,17 @@ pub(crate) async fn fetch_valid(
     let object = fetch(platform, namespace, name).await?;
     let preset = fetch_preset(platform, &object).await?;
     parse_valid(&object, preset.as_ref(), &platform.settings.install_namespace)
+}
+
+/// Fetches a policy that somebody may have written a moment ago. None if it is not sound as it stands: it does not run then.
+pub(crate) async fn fetch_unjudged(
+    platform: &Platform,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Policy>, PolicyError> {
+    let object = fetch(platform, namespace, name).await?;
+    let preset = fetch_preset(platform, &object).await?;
+    Ok(policy::resolve(&object, preset.as_ref()).and_then(parse).ok())
 }
 
 /// The preset that a policy names, if it is there.

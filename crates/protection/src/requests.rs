@@ -28,6 +28,7 @@ use crate::engine::ReadRecordError;
 use crate::namespaces::{self, Lifetime, ReadNamespaceError};
 use crate::passkeys::PasskeyError;
 use crate::platform::{CatalogAway, Platform};
+use crate::policies::PolicyError;
 use crate::records::DecodeRecordError;
 use crate::requester::Requester;
 
@@ -120,6 +121,8 @@ pub enum RequestError {
     Decode { source: DecodeRecordError },
     #[error(transparent)]
     Access { source: AccessError },
+    #[error(transparent)]
+    Policy { source: PolicyError },
     #[error("look for the namespace")]
     Namespace { source: ReadNamespaceError },
     #[error("write the catalog")]
@@ -148,6 +151,7 @@ impl Classified for RequestError {
             Self::Read { source } => source.class(),
             Self::Decode { .. } => ErrorClass::Corrupt,
             Self::Access { source } => source.class(),
+            Self::Policy { source } => source.class(),
             Self::Namespace { source } => source.class(),
             Self::Commit { source } => source.class(),
             Self::Passkey { source } => source.class(),
@@ -165,6 +169,7 @@ impl Classified for RequestError {
             Self::Read { .. } => "request.read",
             Self::Decode { .. } => "request.decode",
             Self::Access { source } => source.code(),
+            Self::Policy { source } => source.code(),
             Self::Namespace { .. } => "request.namespace",
             Self::Commit { .. } => "request.commit",
             Self::Passkey { source } => source.code(),

@@ -259,7 +259,9 @@ fn a_platform_that_stays_away_is_taken_off_the_cluster_and_comes_back_by_itself(
     let timeout = format!("--timeout={}s", HOME_GONE_WITHIN.as_secs());
     let said = stage.try_kubectl(&["wait", "--for=delete", "namespace", NAMESPACE, &timeout], "")?;
     ensure!(said.code == 0, "{said:?}");
-    println!("followed in {followed:?}, gone in {:?}", began.elapsed());
+    let gone = began.elapsed();
+    println!("followed in {followed:?}, gone in {gone:?}");
+    ensure!(gone <= HOME_GONE_WITHIN, "the namespace went, but only {gone:?} after the word");
     await_account_is_worth_nothing(&stage, &account)?;
     for guard in guards {
         ensure!(guard.is_running(), "the guard ended:\n{}", guard.log_tail());

@@ -112,6 +112,7 @@ pub(crate) fn refuse_request(about: About<'_>, error: &RequestError) -> Refusal 
         RequestError::Read { .. }
         | RequestError::Decode { .. }
         | RequestError::Access { .. }
+        | RequestError::Policy { .. }
         | RequestError::Namespace { .. }
         | RequestError::Commit { .. }
         | RequestError::Passkey { .. } => refuse_failure(error),

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
+use keelson_model::names::label;
+use keelson_resources::LABELS_MAX;
+
 use crate::fairness::Portions;
+
+// The labels that clients give a backup, its export and the restore point, and all of the platform, fit into one row.
+const _: () = assert!(3 * LABELS_MAX + label::OF_THE_SYSTEM.len() <= keelson_catalog::limits::LABELS_MAX);
 
 /// The API server itself takes no larger body.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;

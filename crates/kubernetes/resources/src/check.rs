@@ -14,6 +14,7 @@ use keelson_model::names::group;
 use serde_json::Value;
 
 pub(crate) use checker::Checker;
+pub use metadata::LABELS_MAX;
 pub use path::FieldPath;
 
 use crate::kind::KindInfo;

@@ -192,7 +192,7 @@ pub struct Reference {
 
 impl Reference {
     /// The right to read one object.
-    pub(crate) fn read(group: &'static str, resource: &'static str, namespace: &str, name: &str) -> Self {
+    pub fn read(group: &'static str, resource: &'static str, namespace: &str, name: &str) -> Self {
         Self { verb: Verb::Get, group, resource, namespace: Some(namespace.into()), name: Some(name.into()) }
     }
 }

@@ -29,8 +29,8 @@ pub mod storage_repository;
 
 pub use age::human_age;
 pub use check::{
-    FieldError, FieldFault, FieldPath, check_served, ignored_fields, prune_fields, unknown_fields,
-    validate_change, validate_create,
+    FieldError, FieldFault, FieldPath, LABELS_MAX, check_served, ignored_fields, prune_fields,
+    unknown_fields, validate_change, validate_create,
 };
 pub use fingerprint::spec_hash;
 pub use kind::{Cell, Column, KINDS, KindInfo, Reference, ResourceScope, Verb, find_kind, kind_of_row};

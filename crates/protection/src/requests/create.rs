@@ -15,6 +15,7 @@ use crate::cluster_scope;
 use crate::kinds;
 use crate::namespaces;
 use crate::platform::{Platform, commit};
+use crate::policies::{self, PolicyError};
 use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Asked, Effect, NewObject, RequestError, cancel, passkey};
@@ -56,7 +57,7 @@ pub async fn create(
         note_namespace(platform, &mut record).await?;
     }
     let changes = match kind.kind {
-        "RunAction" => run_action(platform, &database, requester, &mut record).await?,
+        "RunAction" => run_action(platform, requester, &mut record).await?,
         "BackupAction" => backup_action(requester, &mut record),
         "BackupClusterAction" => cluster_action(requester, &mut record),
         "ExportAction" => point_action(&database, requester, &mut record)?,
@@ -118,29 +119,29 @@ pub(super) fn stored(record: &Record, changes: &[Change], revision: keelson_mode
 
 async fn run_action(
     platform: &Platform,
-    database: &Database,
     requester: &Requester,
     record: &mut Record,
 ) -> Result<Vec<Change>, RequestError> {
     let policy = record.body.spec["subject"]["name"].as_str().unwrap_or_default().to_owned();
     let namespace = record.body.spec["subject"]["namespace"].as_str().unwrap_or(&record.namespace).to_owned();
-    let known = RowKey::new(kinds::policies(), namespace.clone(), policy.clone());
-    let mirrored = database.read(&known).map_err(|source| RequestError::Read { source })?.is_some();
-    if !mirrored && !policy_exists(platform, &namespace, &policy).await {
-        return Err(RequestError::InvalidField {
-            field: "spec.subject.name",
-            message: format!("there is no policy '{policy}' in namespace '{namespace}'"),
-        });
+    // As the cluster has it: a policy made or changed a moment ago may not be mirrored yet.
+    let found = policies::fetch_unjudged(platform, &namespace, &policy).await.map_err(refuse_policy)?;
+    if let Some(found) = found {
+        let checked = access::check_run(platform, requester, &found.parsed).await;
+        checked.map_err(|source| RequestError::Access { source })?;
     }
     record.labels.insert(label::POLICY_NAME.to_owned(), policy);
     record.labels.insert(label::POLICY_NAMESPACE.to_owned(), namespace);
     Ok(actions::submit(record.clone(), requester, Value::Null))
 }
 
-/// A policy made a moment ago may not be mirrored yet.
-async fn policy_exists(platform: &Platform, namespace: &str, name: &str) -> bool {
-    let found = platform.cluster.read_object(&kinds::policy(), Some(namespace), name).await;
-    matches!(found, Ok(Some(_)))
+fn refuse_policy(error: PolicyError) -> RequestError {
+    match error {
+        PolicyError::Absent { .. } => {
+            RequestError::InvalidField { field: "spec.subject.name", message: error.to_string() }
+        }
+        source => RequestError::Policy { source },
+    }
 }
 
 fn backup_action(requester: &Requester, record: &mut Record) -> Vec<Change> {

@@ -8,6 +8,7 @@ use keelson_model::names::{DR_POLICY, label};
 use keelson_model::{Classified, ErrorClass};
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::actions::{self, Finished};
 use crate::batch;
 use crate::cancel;
@@ -89,6 +90,7 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     if is_own {
         return recovery::run::execute(job, &policy).await;
     }
+    access::check_run(&job.platform, &job.requester(), &policy.parsed).await?;
     let selecting = select(job, &policy, (namespace, name));
     let plan = job.phase("Selecting applications", selecting).await?;
     let carrying_out = async {

@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use keelson_protection::requests::{self, Effect, NewObject};
-use keelson_resources::find_kind;
+use keelson_resources::{LABELS_MAX, find_kind};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -244,6 +244,26 @@ async fn bodies_are_bounded_and_must_be_objects() {
     assert_eq!(answer.code, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let unknown = world.post(&format!("{BACKUPS}?force=true"), &backup("b")).await;
     assert_eq!(unknown.code, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+/// More than a row of the catalog holds were answered with 500, and a dry run said that all was well.
+#[tokio::test]
+async fn labels_are_bounded_before_anything_is_written() {
+    let world = World::start().await;
+    let mut object = backup("b");
+    let labels = |count: usize| -> Value {
+        (0..count).map(|number| (format!("label-{number}"), json!("mine"))).collect()
+    };
+    for count in [LABELS_MAX + 1, 257] {
+        object["metadata"]["labels"] = labels(count);
+        for query in ["", "?dryRun=All"] {
+            let message = "metadata.labels: Too many: must have at most 80 items";
+            let answer = expect(&world, query, &object, StatusCode::UNPROCESSABLE_ENTITY, message).await;
+            assert_eq!(answer.json["details"]["causes"][0]["reason"], "FieldValueTooMany");
+        }
+    }
+    object["metadata"]["labels"] = labels(LABELS_MAX);
+    expect(&world, "", &object, StatusCode::CREATED, "").await;
 }
 
 /// A tenant could put what he made among the restore points of a policy, where its retention would count them.

@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use serde_json::{Value, json};
 
-use crate::environment::{Environment, environment};
+use crate::environment::{Environment, environment, eventually};
 
 /// Goes past the API server, straight to ours.
 pub(crate) fn direct(
@@ -92,6 +92,22 @@ fn install_roles(cluster: &Environment) {
     });
 }
 
+/// Verb, group, resource, perhaps with a sub-resource, and namespace.
+type Right<'a> = [&'a str; 4];
+
+/// What the API server says of a user in a group.
+fn is_allowed(cluster: &Environment, who: (&str, &str), right: Right<'_>) -> bool {
+    let [verb, group, resource, namespace] = right;
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": who.0, "groups": [who.1], "resourceAttributes": {
+            "verb": verb, "group": group, "resource": resource.split('/').next(),
+            "subresource": resource.split('/').nth(1), "namespace": namespace}},
+    });
+    let words = ["create", "-f", "-", "-o", "jsonpath={.status.allowed}"];
+    cluster.try_kubectl(&words, &review.to_string()).unwrap() == "true"
+}
+
 /// The roles of `deploy/roles` as an installation gets them.
 #[test]
 fn the_roles_of_an_installation_allow_what_they_are_for() {
@@ -148,16 +164,79 @@ fn the_roles_of_an_installation_allow_what_they_are_for() {
         (admin, "update", "", "secrets", "kasten-io", true),
         (admin, "get", "", "secrets", "granted", false),
     ] {
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {"user": who.0, "groups": [who.1], "resourceAttributes": {
-                "verb": verb, "group": group, "resource": resource.split('/').next(),
-                "subresource": resource.split('/').nth(1), "namespace": namespace}},
-        });
-        let words = ["create", "-f", "-", "-o", "jsonpath={.status.allowed}"];
-        let allowed = cluster.try_kubectl(&words, &review.to_string()).unwrap();
-        assert_eq!(allowed, expected.to_string(), "{} {verb} {resource}.{group} in '{namespace}'", who.0);
+        let allowed = is_allowed(cluster, who, [verb, group, resource, namespace]);
+        assert_eq!(allowed, expected, "{} {verb} {resource}.{group} in '{namespace}'", who.0);
     }
+}
+
+const CONFIG: &str = "config.kio.kasten.io";
+const MACHINES: &str = "kubevirt.io";
+const VERBS: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+
+/// Binds a role to a user in one namespace, and shows of each resource, told by its group and name, which verbs the user
+/// has there, and that he has none of them in another namespace.
+fn check_role(cluster: &Environment, role: &str, namespace: &str, table: &[(&str, &str, &[&str])]) {
+    let user = format!("holder-of-{role}");
+    let (as_role, as_user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+    cluster.kubectl(&["create", "rolebinding", &user, "-n", namespace, &as_role, &as_user]);
+    let may = |verb: &str, group: &str, resource: &str, namespace: &str| {
+        is_allowed(cluster, (user.as_str(), "system:authenticated"), [verb, group, resource, namespace])
+    };
+    let (group, resource, verbs) = table[0];
+    eventually(&format!("{user} may"), || may(verbs[0], group, resource, namespace).then_some(()));
+    for (group, resource, verbs) in table {
+        let allowed: Vec<_> =
+            VERBS.into_iter().filter(|verb| may(verb, group, resource, namespace)).collect();
+        assert_eq!(allowed, *verbs, "{user}: {resource}.{group} in '{namespace}'");
+        let elsewhere = verbs.iter().find(|verb| may(verb, group, resource, "aside"));
+        assert_eq!(elsewhere, None, "{user}: {resource}.{group} elsewhere");
+    }
+}
+
+/// Nobody has them by an installation alone: they are there to be bound.
+#[test]
+fn the_roles_for_configuration_and_for_machines_show_the_one_and_change_the_other() {
+    let cluster = environment();
+    install_roles(cluster);
+    for namespace in ["aside", "machines"] {
+        cluster.namespace(namespace);
+    }
+    let shown: &[&str] = &["get", "list"];
+    check_role(
+        cluster,
+        "k10-config-view",
+        "kasten-io",
+        &[
+            (CONFIG, "profiles", shown),
+            (CONFIG, "policies", shown),
+            (CONFIG, "policypresets", shown),
+            (CONFIG, "transformsets", shown),
+            (CONFIG, "blueprintbindings", shown),
+            (CONFIG, "storagesecuritycontexts", shown),
+            (CONFIG, "storagesecuritycontextbindings", shown),
+            (CONFIG, "auditconfigs", &[]),
+            (CONFIG, "actionpodspecs", &[]),
+            ("", "secrets", &[]),
+            ("apps.kio.kasten.io", "restorepoints", &[]),
+            ("actions.kio.kasten.io", "runactions", &[]),
+        ],
+    );
+    let changed: &[&str] = &["get", "list", "patch"];
+    check_role(
+        cluster,
+        "k10-virtualmachines-admin",
+        "machines",
+        &[
+            (MACHINES, "virtualmachines", changed),
+            (MACHINES, "virtualmachineinstances", changed),
+            (MACHINES, "virtualmachines/status", &[]),
+            ("", "persistentvolumeclaims", &["get"]),
+            ("", "secrets", &[]),
+            ("", "pods", &[]),
+            (CONFIG, "policies", &[]),
+            ("actions.kio.kasten.io", "restoreactions", &[]),
+        ],
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A tenant who names what belongs to somebody else, for each reference of each kind: refused when the object is made,
 //! and refused when it is carried out where the right was taken away in between.
 
-use keelson_resources::{KINDS, KindInfo, Reference, Verb};
+use keelson_resources::{KINDS, KindInfo, Reference, Verb, spec_hash};
 use serde_json::{Value, json};
 
 use crate::environment::{Environment, INSTALL_NAMESPACE, environment, eventually};
@@ -10,6 +10,7 @@ use crate::environment::{Environment, INSTALL_NAMESPACE, environment, eventually
 const NAMING_NOTHING: &[&str] = &["BackupClusterAction"];
 /// Nothing of it is left to do once it is made.
 const DONE_AT_ONCE: [&str; 3] = ["RestorePoint", "CancelAction", "Passkey"];
+const POLICIES: &str = "policies.config.kio.kasten.io";
 
 /// What may be asked for: the kind, where such objects are made (nowhere if in no namespace), and a spec. All references of all of them are tried.
 fn asked() -> Vec<(&'static str, &'static str, Value)> {
@@ -90,20 +91,38 @@ fn attempts() -> Vec<Attempt> {
         assert!(!references.is_empty(), "this {name} names nothing: {spec}");
         for withheld in &references {
             let user = format!("robber-{}", attempts.len());
-            let making = Reference {
-                verb: Verb::Create,
-                group: kind.group,
-                resource: kind.plural,
-                namespace: kind.is_namespaced().then(|| namespace.to_owned()),
-                name: None,
-            };
             let others = references.iter().filter(|reference| *reference != withheld).cloned();
             let round = attempts.iter().filter(|attempt| attempt.kind.kind == name).count();
-            let (object, rights) = (object(&user), others.chain([making]).collect());
+            let (object, rights) = (object(&user), others.chain([making(kind, namespace)]).collect());
             attempts.push(Attempt { user, kind, object, round, rights, withheld: withheld.clone() });
         }
     }
     attempts
+}
+
+/// The right to make objects of a kind.
+fn making(kind: &KindInfo, namespace: &str) -> Reference {
+    Reference {
+        verb: Verb::Create,
+        group: kind.group,
+        resource: kind.plural,
+        namespace: kind.is_namespaced().then(|| namespace.to_owned()),
+        name: None,
+    }
+}
+
+/// A run of the policy that exports, by somebody who may read the policy and not the profile.
+fn exporting_run(user: &str, namespace: &str) -> Attempt {
+    let kind = kind_of("RunAction");
+    let policy = json!({ "kind": "Policy", "name": "exporting", "namespace": namespace });
+    let object = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind,
+        "metadata": metadata(user, namespace), "spec": { "subject": policy },
+    });
+    let mut rights = (kind.references)(&object, INSTALL_NAMESPACE);
+    rights.push(making(kind, namespace));
+    let withheld = Reference::read("config.kio.kasten.io", "profiles", INSTALL_NAMESPACE, "vault");
+    Attempt { user: user.to_owned(), kind, object, round: 0, rights, withheld }
 }
 
 /// A role with one right, and its binding to one user.
@@ -162,6 +181,22 @@ impl Attempt {
         });
     }
 
+    /// Refused for what shows only when the policy is looked at.
+    fn await_refusal_of_run(&self, cluster: &Environment) {
+        let words = self.denial();
+        eventually(&words, || match self.make(cluster) {
+            Ok(made) => panic!("{made} although {} was not granted", self.withheld.resource),
+            Err(told) => told.contains(&words).then_some(()),
+        });
+    }
+
+    /// For which right what was asked for is not done.
+    fn denial(&self) -> String {
+        let Reference { verb, resource, name, .. } = &self.withheld;
+        let (verb, name) = (verb.as_str(), name.as_deref().unwrap_or_default());
+        format!("user '{}' may not {verb} {resource} '{name}'", self.user)
+    }
+
     fn await_revocation(&self, cluster: &Environment) {
         let Reference { verb, group, resource, namespace, name } = &self.withheld;
         let review = json!({
@@ -188,15 +223,57 @@ impl Attempt {
             let ends = ["Complete", "Failed", "Skipped", "success", "failed"];
             ends.contains(&status["state"].as_str().unwrap()).then_some(status)
         });
-        let Reference { verb, resource, name, .. } = &self.withheld;
-        let (verb, name) = (verb.as_str(), name.as_deref().unwrap_or_default());
-        let told = format!("user '{}' may not {verb} {resource} '{name}'", self.user);
-        let state = status["state"].as_str().unwrap();
+        let (told, state) = (self.denial(), status["state"].as_str().unwrap());
         assert!(
             state.eq_ignore_ascii_case("failed") && status["error"].to_string().contains(&told),
             "{status}"
         );
     }
+}
+
+/// Made while the last right to it is there, and carried out when that was taken away.
+fn make_and_carry_out(cluster: &Environment, attempts: &[&Attempt]) {
+    let last = list(attempts.iter().flat_map(|attempt| attempt.last_right()).collect());
+    cluster.try_kubectl(&["create", "-f", "-"], &last).unwrap();
+    for attempt in attempts {
+        eventually(&format!("{} may", attempt.user), || attempt.make(cluster).ok());
+    }
+    cluster.try_kubectl(&["delete", "-f", "-"], &last).unwrap();
+    for attempt in attempts {
+        attempt.await_revocation(cluster);
+    }
+    cluster.work_while(|cluster| {
+        for attempt in attempts.iter().filter(|attempt| !DONE_AT_ONCE.contains(&attempt.kind.kind)) {
+            attempt.await_failure(cluster);
+        }
+    });
+}
+
+/// A policy of the application `robbers`.
+fn policy(name: &str, namespace: &str, actions: &Value) -> Value {
+    json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": {
+            "frequency": "@onDemand", "actions": actions,
+            "selector": { "matchExpressions": [
+                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["robbers"] },
+            ]},
+        },
+    })
+}
+
+/// Makes a policy that exports, and finds it sound, as the controllers would.
+fn create_exporting(cluster: &Environment, namespace: &str) {
+    let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
+    let export = json!({ "action": "export", "exportParameters": { "profile": profile } });
+    cluster.create(&policy("exporting", namespace, &json!([{ "action": "backup" }, export]))).unwrap();
+    let words = ["exporting", "-n", namespace];
+    let found = cluster.kubectl(&[&["get", POLICIES, "-o", "jsonpath={.spec}"], &words[..]].concat());
+    let spec: Value = serde_json::from_str(&found).unwrap();
+    let judged = json!({ "status": { "validation": "Success", "hash": spec_hash(&spec) } }).to_string();
+    let patch = ["patch", POLICIES, "--subresource=status", "--type=merge", "-p", &judged];
+    cluster.kubectl(&[&patch[..], &words[..]].concat());
 }
 
 fn prepare(cluster: &Environment) {
@@ -219,17 +296,7 @@ fn prepare(cluster: &Environment) {
     cluster.put_in_state("backupactions", "robbers", "begun", &[], "Pending");
     cluster.put_in_state("restorepointcontents", "", "theirs", &[], "Unbound");
     cluster.put("clusterrestorepoints", "", "theirs", &[]);
-    let policy = json!({
-        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
-        "metadata": { "name": "nightly", "namespace": "robbers" },
-        "spec": {
-            "frequency": "@onDemand", "actions": [{ "action": "backup" }],
-            "selector": { "matchExpressions": [
-                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["robbers"] },
-            ]},
-        },
-    });
-    cluster.create(&policy).unwrap();
+    cluster.create(&policy("nightly", "robbers", &json!([{ "action": "backup" }]))).unwrap();
 }
 
 #[test]
@@ -250,27 +317,32 @@ fn what_a_spec_names_is_refused_without_the_right_to_it_at_creation_and_at_execu
     for attempt in &attempts {
         attempt.await_refusal(&cluster);
     }
-    let last = list(attempts.iter().flat_map(Attempt::last_right).collect());
     let rounds = attempts.iter().map(|attempt| attempt.round).max().unwrap();
     for round in 0..=rounds {
-        let attempts = || attempts.iter().filter(move |attempt| attempt.round == round);
-        cluster.try_kubectl(&["create", "-f", "-"], &last).unwrap();
-        for attempt in attempts() {
-            eventually(&format!("{} may", attempt.user), || attempt.make(&cluster).ok());
-        }
-        cluster.try_kubectl(&["delete", "-f", "-"], &last).unwrap();
-        for attempt in attempts() {
-            attempt.await_revocation(&cluster);
-        }
-        cluster.work_while(|cluster| {
-            for attempt in attempts().filter(|attempt| !DONE_AT_ONCE.contains(&attempt.kind.kind)) {
-                attempt.await_failure(cluster);
-            }
-        });
+        let attempts: Vec<_> = attempts.iter().filter(|attempt| attempt.round == round).collect();
+        make_and_carry_out(&cluster, &attempts);
         for kind in ["kastendrreviews", "kastendrrestores"] {
             cluster.kubectl(&["delete", kind, "--all", "-n", INSTALL_NAMESPACE]);
         }
     }
+}
+
+/// A tenant exported through any profile: what a policy of his names was asked of nobody.
+#[test]
+fn a_policy_of_a_tenant_runs_for_whoever_may_read_its_profiles_at_creation_and_at_execution() {
+    let cluster = Environment::start();
+    prepare(&cluster);
+    for namespace in ["robbers", INSTALL_NAMESPACE] {
+        create_exporting(&cluster, namespace);
+    }
+    let run = exporting_run("robber", "robbers");
+    // There the profile was named by an administrator.
+    let of_administrators = exporting_run("clerk", INSTALL_NAMESPACE);
+    let usual = [&run, &of_administrators].into_iter().flat_map(Attempt::usual_rights).collect();
+    cluster.try_kubectl(&["create", "-f", "-"], &list(usual)).unwrap();
+    run.await_refusal_of_run(&cluster);
+    eventually("the clerk may", || of_administrators.make(&cluster).ok());
+    make_and_carry_out(&cluster, &[&run]);
 }
 
 /// No right helps: what an action of a namespace does stays in it.

@@ -26,6 +26,10 @@ const KNOWN: [&str; 15] = [
 
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 
+/// Not a third of what the catalog takes of one object: a restore point bears the labels of its backup, of its export and its
+/// own, and those of the platform besides.
+pub const LABELS_MAX: usize = 80;
+
 pub(super) fn check_metadata(kind: &KindInfo, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let empty = Value::Object(Map::new());
@@ -108,6 +112,11 @@ fn texts<'a>(
 
 fn check_labels(metadata: &Value, errors: &mut Vec<FieldError>) {
     let labels: Vec<_> = texts(metadata, "labels", errors).collect();
+    if labels.len() > LABELS_MAX {
+        let message = format!("must have at most {LABELS_MAX} items");
+        errors.push(FieldError::new("metadata.labels", FieldFault::TooMany, message));
+        return;
+    }
     for (key, value) in labels {
         if errors.len() >= ERRORS_MAX {
             return;

@@ -166,6 +166,20 @@ fn a_wrong_structure_is_told_in_the_words_of_kubernetes() {
 }
 
 #[test]
+fn labels_are_as_many_as_leave_room_for_those_of_the_platform() {
+    let labelled = |count: usize| {
+        let mut object = object("shop", json!({ "subject": { "name": "shop", "namespace": "shop" } }));
+        let labels = (0..count).map(|number| (format!("label-{number}"), json!("mine")));
+        object["metadata"]["labels"] = labels.collect();
+        said("backupactions", &object)
+    };
+    assert_eq!(labelled(LABELS_MAX), Vec::<String>::new());
+    for count in [LABELS_MAX + 1, 10_000] {
+        assert_eq!(labelled(count), ["metadata.labels: Too many: must have at most 80 items"]);
+    }
+}
+
+#[test]
 fn metadata_is_checked_as_the_api_server_would() {
     let spec = json!({ "restorePointContentRef": { "name": "c" } });
     for (metadata, message) in [
