@@ -69,6 +69,8 @@ struct SourceFigures {
     segments: Shipped,
     entries: u64,
     rebased: Rebased,
+    /// What came for the changed rows.
+    changes: Shipped,
     enabling: Duration,
     dr_run: Duration,
     memory: u64,
@@ -83,7 +85,8 @@ pub(crate) async fn measure(program: &Path, split: Split) -> Result<Figures> {
 }
 
 /// The first half: a platform with its catalog protects itself, and everything but the location goes.
-async fn lose(program: &Path, share: &Path, Split { percent, base, later }: Split) -> Result<Lost> {
+async fn lose(program: &Path, share: &Path, split: Split) -> Result<Lost> {
+    let Split { percent, base, later } = split;
     let cluster = Cluster::start().await?;
     cluster.create_passphrase(PASSPHRASE).await?;
     cluster.create_namespaces(seed::applications()).await?;
@@ -119,13 +122,33 @@ async fn lose(program: &Path, share: &Path, Split { percent, base, later }: Spli
     let segments = Shipped::segments(share)?;
     let memory = enabling_memory.max(instance.peak_memory()?);
     let cluster_id = cluster.id().await?;
+    if split.outgrows_base() {
+        // It finds the segments of the run before too many, and writes the base that follows them.
+        instance.answer(&["dr", "run"]).await?;
+    }
     instance.kill()?;
     say("a base, one percent of the rows changed, and a base again");
     let rebased = rebase::measure(&cluster, &instance.data()).await?;
+    say("shipping the changed rows");
+    let changes = ship_changes(&cluster, &mut instance, share).await?;
     instance.destroy().await?;
     cluster.destroy().await?;
-    let source = SourceFigures { base: shipped_base, segments, entries, rebased, enabling, dr_run, memory };
+    let source =
+        SourceFigures { base: shipped_base, segments, entries, rebased, changes, enabling, dr_run, memory };
     Ok(Lost { cluster_id, moment, source })
+}
+
+/// Lets the platform ship what was changed while it did not run. Returns the segments that came.
+async fn ship_changes(cluster: &Cluster, instance: &mut Instance, share: &Path) -> Result<Shipped> {
+    let (segments, bases) = (Shipped::segments(share)?, Shipped::bases(share)?);
+    instance.serve()?;
+    cluster.wait_served().await?;
+    instance.answer(&["dr", "run"]).await?;
+    ensure!(Shipped::bases(share)? == bases, "a base was written while the changed rows were shipped");
+    let came = Shipped::segments(share)?.since(segments);
+    let came = came.context("segments went while the changed rows were shipped")?;
+    ensure!(came.objects > 0, "no segment came for the changed rows");
+    Ok(came)
 }
 
 /// The second half: an empty cluster, an empty data directory, and the location.
@@ -144,7 +167,7 @@ async fn recover(program: &Path, share: &Path, lost: Lost, split: Split) -> Resu
     let mut words = vec!["dr", "restore", "--profile", PROFILE, "--source-cluster-id", &lost.cluster_id];
     words.extend(["--output", "json"]);
     if split.outgrows_base() {
-        // Before the next base, which the platform has written meanwhile: segments are to be replayed.
+        // Before the next base: segments are to be replayed.
         words.extend(["--point-in-time", &moment]);
     }
     let said = instance.answer(&words).await?;

@@ -31,6 +31,8 @@ use self::event::of_deed;
 pub use self::follow::{Sink, run};
 pub use self::read::{ReadAuditError, Reading, Told, read};
 use self::series::Series;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::{follow::withstand_told, read::withstand_lines, series::withstand_series};
 use crate::platform::Platform;
 use crate::records;
 use crate::requests::Asked;

@@ -3,6 +3,7 @@
 
 mod samples;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
@@ -10,15 +11,17 @@ use keelson_model::Revision;
 use keelson_resources::storage_repository::StorageRepositorySpec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::actions::Work;
-use crate::audit::Deed;
+use crate::audit::{Deed, withstand_lines, withstand_series, withstand_told};
 use crate::backup::{BackupDescription, Committing, StoredBackup};
 use crate::batch::BatchPlan;
 use crate::epochs::{Claim, RetiredBefore};
 use crate::grants::{self, ImportedRow, Kept};
 use crate::identity::Identity;
 use crate::import::taken::Taken;
+use crate::instance_secret::{self, SecretData};
 use crate::layout::{Epoch, Position, parse_granted};
 use crate::maintenance::Passes;
 use crate::mirror::MirroredSecret;
@@ -133,6 +136,10 @@ pub const TARGETS: &[Decoder] = &[
     ("plan of a batch", |bytes| json::<BatchPlan>(bytes, |_| {})),
     ("status of an instance", |bytes| json::<InstanceStatus>(bytes, |_| {})),
     ("what the cluster is owed", |bytes| json::<Vec<Owed>>(bytes, |_| {})),
+    ("events of the trail", withstand_lines),
+    ("end of a series of events", withstand_series),
+    ("how far events were told", withstand_told),
+    ("instance Secret", secret),
 ];
 
 /// What is read is written as a text that reads as the same.
@@ -166,6 +173,13 @@ fn granted(bytes: &[u8]) -> bool {
     let Some((cluster, repository)) = parse_granted(text) else { return false };
     assert_eq!(format!("{cluster}.{repository}"), text, "one repository has one folder");
     true
+}
+
+/// A Secret whose values are texts.
+fn secret(bytes: &[u8]) -> bool {
+    let Ok(texts) = serde_json::from_slice::<BTreeMap<String, String>>(bytes) else { return false };
+    let data = texts.into_iter().map(|(name, text)| (name, Zeroizing::new(text.into_bytes())));
+    instance_secret::withstand(&data.collect::<SecretData>())
 }
 
 /// As whoever holds the key signed it, whatever he signed; and never what nobody signed.

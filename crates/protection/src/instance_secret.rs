@@ -101,6 +101,26 @@ impl InstanceSecret {
     }
 }
 
+/// For `fuzz`: whatever a Secret holds, its forms are written as they were read, its key is found by the fingerprint, and
+/// what was edited for a volume is of that. Says whether it leads to one.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand(data: &SecretData) -> bool {
+    let secret = InstanceSecret::parse(data);
+    let mut forms = SecretData::new();
+    put_forms(&mut forms, &secret.forms);
+    assert_eq!(InstanceSecret::parse(&forms).forms, secret.forms);
+    assert!(secret.current.as_ref().is_none_or(|current| secret.holds(current.fingerprint())));
+    let (instance, mut edited) = (InstanceId::from_bytes([1; 16]), data.clone());
+    let is_ours = edit_own(&mut edited, instance, |_| {});
+    assert_eq!(is_ours, !secret.is_of_another(instance));
+    if is_ours {
+        let edited = InstanceSecret::parse(&edited);
+        assert!(!edited.lacks_volume());
+        assert!(!edited.is_of_another(instance));
+    }
+    secret.has_current() || secret.has_passkeys()
+}
+
 /// The same key once more, for who keeps it.
 pub(crate) fn copy(key: &InstanceKey) -> InstanceKey {
     InstanceKey::from_slice(key.expose()).expect("a key has the length of a key")

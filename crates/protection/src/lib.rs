@@ -6,6 +6,7 @@
 
 mod access;
 pub mod audit;
+mod kept;
 mod kinds;
 mod platform;
 mod records;

@@ -30,6 +30,7 @@ use crate::audit::Trail;
 use crate::cancel::Attempts;
 use crate::identity::{self, Identity, IdentityError, RepositoryKeys};
 use crate::instance_secret::{OpenedInstanceKey, SecretKeys, secret_keys};
+use crate::kept;
 use crate::namespaces::StayingNamespaces;
 use crate::ownership::ClockLooks;
 use crate::passkeys::Passkeys;
@@ -496,6 +497,7 @@ pub(crate) async fn commit(
     changes: Vec<Change>,
 ) -> Result<Revision, CommitError> {
     debug_assert!(has_one_of_each_kind(&changes), "several rows of one served kind: {changes:?}");
+    debug_assert!(kept::are_listed(&changes), "a kind or class that `kept.rs` does not list: {changes:?}");
     let (reply, answer) = oneshot::channel();
     database.commit_with(&actor.into(), changes, Box::new(move |result| drop(reply.send(result))));
     answer.await.expect("the writer answers each commit before it drops the callback")

@@ -134,6 +134,7 @@ fn rights_of(head: &str) -> Vec<&'static str> {
         ("GET", false) if asks("versioning") => "s3:GetBucketVersioning",
         ("GET", false) if asks("object-lock") => "s3:GetBucketObjectLockConfiguration",
         ("GET", false) if asks("lifecycle") => "s3:GetLifecycleConfiguration",
+        ("GET", false) if asks("location") => "s3:GetBucketLocation",
         ("GET", false) if asks("versions") => "s3:ListBucketVersions",
         (_, false) => "s3:ListBucket",
         ("GET", true) if asks("retention") => "s3:GetObjectRetention",
@@ -167,6 +168,7 @@ mod tests {
     fn a_request_needs_the_rights_that_aws_asks_for() {
         let check = |head: &str, expected: &[&str]| assert_eq!(rights_of(head), expected, "{head}");
         check("GET /b?versioning HTTP/1.1\r\nHost: a", &["s3:GetBucketVersioning"]);
+        check("GET /b?location HTTP/1.1\r\nHost: a", &["s3:GetBucketLocation"]);
         check("GET /b/?list-type=2 HTTP/1.1\r\nHost: a", &["s3:ListBucket"]);
         check("GET /b/k?versionId=1 HTTP/1.1\r\nHost: a", &["s3:GetObjectVersion"]);
         let locked = "PUT /b/k HTTP/1.1\r\nX-Amz-Object-Lock-Mode: GOVERNANCE";

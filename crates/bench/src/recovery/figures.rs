@@ -32,6 +32,11 @@ impl Shipped {
         Self::of(share, is_segment)
     }
 
+    /// The documents of bases, which name their rows.
+    pub(super) fn bases(share: &Path) -> Result<Self> {
+        Self::of(share, |path| lies_in(path, "bases"))
+    }
+
     pub(super) fn without_segments(share: &Path) -> Result<Self> {
         Self::of(share, |path| !is_segment(path))
     }
@@ -50,10 +55,20 @@ impl Shipped {
         }
         Ok(sum)
     }
+
+    /// What came; nothing where something went.
+    pub(super) fn since(self, before: Self) -> Option<Self> {
+        let objects = self.objects.checked_sub(before.objects)?;
+        Some(Self { objects, bytes: self.bytes.checked_sub(before.bytes)? })
+    }
 }
 
 fn is_segment(path: &Path) -> bool {
-    path.parent().is_some_and(|folder| folder.ends_with("segments"))
+    lies_in(path, "segments")
+}
+
+fn lies_in(path: &Path, name: &str) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with(name))
 }
 
 pub(crate) struct Figures {
@@ -88,12 +103,10 @@ impl Figures {
         memory.chain(missed_by_serving(self.serving)).chain(missed_by_changes(self.changed_share())).collect()
     }
 
-    /// What segments send for a change of one row in a hundred, of the bytes of a base of those rows: one entry a row, and
-    /// no entry that was measured has less than a row.
+    /// What segments sent for a change of one row in a hundred, of the bytes of a base of those rows.
     fn changed_share(&self) -> f64 {
-        let SourceFigures { segments, entries, rebased, .. } = &self.source;
-        let entry = segments.bytes as f64 / (*entries).max(1) as f64;
-        (rebased.rows as f64 / 100.0) * entry / rebased.first_bytes.max(1) as f64
+        let SourceFigures { changes, rebased, .. } = &self.source;
+        changes.bytes as f64 / rebased.first_bytes.max(1) as f64
     }
 
     /// Segments, per byte of the base.
@@ -112,7 +125,8 @@ impl Figures {
             "nextBase": { "rows": source.rebased.rows, "changedRows": source.rebased.changed,
                           "firstBytes": source.rebased.first_bytes, "bytes": source.rebased.next_bytes,
                           "ofFirst": source.rebased.share() },
-            "onePercentChanged": { "ofBase": self.changed_share(), "gate": CHANGED_GATE },
+            "onePercentChanged": { "bytes": source.changes.bytes, "objects": source.changes.objects,
+                                   "ofBase": self.changed_share(), "gate": CHANGED_GATE },
             "seconds": {
                 "enable": source.enabling.as_secs_f64(), "drRun": source.dr_run.as_secs_f64(),
                 "ready": self.ready.as_secs_f64(), "serving": self.serving.as_secs_f64(),
@@ -158,7 +172,9 @@ impl fmt::Display for Figures {
         writeln!(f, "enable, with the base   {}", seconds(source.enabling))?;
         writeln!(
             f,
-            "1 % of rows changed     {:.1} % of a base sent in segments (gate {:.0} %)",
+            "1 % of rows changed     {} in {} segments sent, {:.1} % of a base (gate {:.0} %)",
+            mib(source.changes.bytes),
+            source.changes.objects,
             100.0 * self.changed_share(),
             100.0 * CHANGED_GATE
         )?;
@@ -200,15 +216,24 @@ mod tests {
     fn segments_are_counted_apart_from_the_rest() -> Result<()> {
         let folder = std::env::temp_dir().join(format!("keelson-bench-{}", std::process::id()));
         fs::create_dir_all(folder.join("dr/segments"))?;
+        fs::create_dir_all(folder.join("dr/bases"))?;
         fs::write(folder.join("dr/segments/1"), "12345")?;
-        fs::write(folder.join("dr/base"), "123")?;
-        let found = (Shipped::segments(&folder), Shipped::without_segments(&folder));
+        fs::write(folder.join("dr/bases/1"), "123")?;
+        fs::write(folder.join("dr/pack"), "1234567")?;
+        let found = [Shipped::segments(&folder), Shipped::bases(&folder), Shipped::without_segments(&folder)];
         fs::remove_dir_all(&folder)?;
-        assert_eq!(
-            (found.0?, found.1?),
-            (Shipped { objects: 1, bytes: 5 }, Shipped { objects: 1, bytes: 3 })
-        );
+        let expected = [(1, 5), (1, 3), (2, 10)].map(|(objects, bytes)| Shipped { objects, bytes });
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert_eq!(found?, expected);
+        }
         Ok(())
+    }
+
+    #[test]
+    fn what_came_is_what_is_there_more_and_nothing_where_something_went() {
+        let (few, many) = (Shipped { objects: 1, bytes: 5 }, Shipped { objects: 3, bytes: 9 });
+        assert_eq!(many.since(few), Some(Shipped { objects: 2, bytes: 4 }));
+        assert_eq!(few.since(many), None);
     }
 
     #[test]

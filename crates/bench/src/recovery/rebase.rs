@@ -7,9 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use futures::stream;
-use keelson_catalog::{Actor, Change, Database, Query, Scope, ShipError};
+use keelson_catalog::{Change, Database, Query, Row, Scope, ShipError};
 use keelson_crypto::{InstanceKey, VaultKey, VaultKeyring};
 use keelson_model::{Clock, RepositoryId, later};
+use keelson_protection::Body;
 use keelson_repository::{
     Indexed, NamedStream, NewRepository, NewSession, OutcomeDraft, Repository, SessionPurpose,
 };
@@ -17,7 +18,7 @@ use keelson_store::StorePath;
 use keelson_store::providers::filesystem::FilesystemStore;
 use tokio::sync::mpsc;
 
-use super::seed;
+use super::seed::{self, Commits};
 use crate::clock::WallClock;
 use crate::cluster::Cluster;
 use crate::index::folder_bytes;
@@ -44,7 +45,7 @@ impl Rebased {
     }
 }
 
-/// On the data directory of a platform that has ended.
+/// On the data directory of a platform that has ended, which ships the changed rows when it is started again.
 pub(super) async fn measure(cluster: &Cluster, data: &Path) -> Result<Rebased> {
     let folder = tempfile::tempdir().context("make a folder for bases")?;
     let (folder, repository) = (folder.path(), create(folder.path()).await?);
@@ -95,32 +96,32 @@ async fn ship(catalog: &Database, repository: &Repository<Indexed>) -> Result<()
     session.commit(draft).await.map(drop).context("commit a base")
 }
 
-/// Changes the state of one row in so many, in key order. Returns how many rows there are and how many it changed.
+/// Annotates one row in so many, in key order, an entry a row. Returns how many rows there are and how many it changed.
 fn change(catalog: &Database) -> Result<(u64, u64)> {
-    let (mut rows, mut changed) = (0, 0);
+    let mut commits = Commits::new(catalog.clone());
+    let mut rows = 0;
     for kind in seed::row_kinds() {
         let mut query = Query::all(kind, PAGE_ROWS);
         loop {
             let page = catalog.list(&query).context("read rows")?;
-            let mut changes = Vec::new();
             for stored in page.rows {
                 rows += 1;
-                if rows % EVERY != 0 {
-                    continue;
+                if rows % EVERY == 0 {
+                    commits.put(vec![annotate(stored.row, rows)?])?;
                 }
-                let mut row = stored.row;
-                let mut body: serde_json::Value = serde_json::from_slice(&row.body).context("read a row")?;
-                body["status"]["changed"] = serde_json::json!(rows);
-                row.body = serde_json::to_vec(&body).context("write a row")?;
-                changes.push(Change::put(row));
             }
-            changed += changes.len() as u64;
-            catalog.commit(&Actor::new("bench"), changes).context("change rows")?;
             match page.next {
                 Some(next) => query.after = Some(next),
                 None => break,
             }
         }
     }
-    Ok((rows, changed))
+    Ok((rows, commits.finish()?))
+}
+
+fn annotate(mut row: Row, number: u64) -> Result<Change> {
+    let mut body: Body = serde_json::from_slice(&row.body).context("read a row")?;
+    body.annotations.insert("bench/changed".to_owned(), number.to_string());
+    row.body = serde_json::to_vec(&body).context("write a row")?;
+    Ok(Change::put(row))
 }

@@ -102,7 +102,7 @@ impl Place {
         Some(Self { revision: revision.parse().ok()?, number: number.parse().ok()?, of: of.parse().ok()? })
     }
 
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         format!("{} {}/{}", self.revision, self.number, self.of)
     }
 }

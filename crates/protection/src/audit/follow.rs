@@ -222,6 +222,18 @@ fn parse_told(text: &[u8]) -> Option<ToldThrough> {
     Some(ToldThrough { catalog: parse(catalog, CATALOG)?, instance: parse(instance, INSTANCE)? })
 }
 
+fn told_text(told: &ToldThrough) -> String {
+    format!("{CATALOG} {}\n{INSTANCE} {}\n", told.catalog, told.instance)
+}
+
+/// For `fuzz`: what says how far was told is written as a text that says the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_told(bytes: &[u8]) -> bool {
+    let Some(told) = parse_told(bytes) else { return false };
+    assert_eq!(parse_told(told_text(&told).as_bytes()), Some(told));
+    true
+}
+
 /// Beside, then in place of the one before. The events up to there are on the disk before.
 pub(super) fn write_told(folder: &Path, told: &ToldThrough) -> io::Result<()> {
     if read_told(folder)? == Some(*told) {
@@ -234,7 +246,7 @@ pub(super) fn write_told(folder: &Path, told: &ToldThrough) -> io::Result<()> {
     }
     let beside = folder.join(format!("{TOLD}.new"));
     let mut file = File::create(&beside)?;
-    writeln!(file, "{CATALOG} {}\n{INSTANCE} {}", told.catalog, told.instance)?;
+    file.write_all(told_text(told).as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, folder.join(TOLD))?;
     File::open(folder)?.sync_all()

@@ -146,7 +146,7 @@ impl Walk {
 }
 
 /// What has no end yet is still being written.
-fn read_line(file: &mut BufReader<File>) -> io::Result<Option<String>> {
+fn read_line(file: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     file.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
     if line.pop_if(|last| *last == b'\n').is_none() {
@@ -174,4 +174,17 @@ struct User {
 fn parse(line: String) -> Result<Told, serde_json::Error> {
     let Line { stage_timestamp, user } = serde_json::from_str(&line)?;
     Ok(Told { at: stage_timestamp, user: user.username, line })
+}
+
+/// A file of a series, for `fuzz`: each line is told as it stands there. Says whether one was.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_lines(bytes: &[u8]) -> bool {
+    let (mut rest, mut at) = (bytes, 0);
+    while let Ok(Some(line)) = read_line(&mut rest) {
+        let Ok(told) = parse(line) else { break };
+        let end = at + told.line.len();
+        assert_eq!((told.line.as_bytes(), bytes[end]), (&bytes[at..end], b'\n'));
+        at = end + 1;
+    }
+    at > 0
 }

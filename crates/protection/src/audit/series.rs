@@ -112,21 +112,38 @@ pub(super) fn files(folder: &Path, series: &str) -> io::Result<Vec<(u64, PathBuf
     Ok(found)
 }
 
-/// How far whole entries reach, and where the last of them stands. Of an entry all events are there, or none counts.
 fn whole(file: &mut File) -> io::Result<(u64, Option<Place>)> {
     let mut text = Vec::new();
     file.take(2 * FILE_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(whole_of(&text))
+}
+
+/// How far whole entries reach, and where the last of them stands. Of an entry all events are there, or none counts.
+fn whole_of(text: &[u8]) -> (u64, Option<Place>) {
     let mut end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     while end > 0 {
         let start = text[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before + 1);
         let line: Option<Line> = serde_json::from_slice(&text[start..end]).ok();
         match line.map(Line::place) {
-            Some(None) => return Ok((end as u64, None)),
-            Some(Some(place)) if place.number == place.of => return Ok((end as u64, Some(place))),
+            Some(None) => return (end as u64, None),
+            Some(Some(place)) if place.number == place.of => return (end as u64, Some(place)),
             Some(Some(_)) | None => end = start,
         }
     }
-    Ok((0, None))
+    (0, None)
+}
+
+/// A file of a series, for `fuzz`: what is kept of it ends with a line, and is whole. Says whether anything is.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn withstand_series(bytes: &[u8]) -> bool {
+    let (end, place) = whole_of(bytes);
+    let kept = &bytes[..end as usize];
+    assert!(kept.is_empty() || kept.ends_with(b"\n"));
+    assert_eq!(whole_of(kept), (end, place));
+    if let Some(place) = place {
+        assert_eq!(Place::parse(&place.text()), Some(place));
+    }
+    end > 0
 }
 
 #[derive(Deserialize)]

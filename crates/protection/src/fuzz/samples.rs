@@ -2,6 +2,7 @@
 
 use keelson_crypto::{InstanceKey, SigningKey, VaultKey, VaultKeyring};
 use keelson_model::LineageId;
+use keelson_model::names::annotation;
 use serde_json::{Value, json};
 
 use crate::grants;
@@ -18,7 +19,36 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     samples.extend(documents.map(|(target, document)| (target, document.to_string().into_bytes())));
     samples.push(("signed report", signed_report().into_bytes()));
     samples.push(("receive string", grants::sample().into_bytes()));
+    samples.extend(trail());
+    samples.push(("instance Secret", instance_secret().to_string().into_bytes()));
     samples
+}
+
+/// What the files of audit events hold.
+fn trail() -> [(&'static str, Vec<u8>); 3] {
+    let event = |place: &str| {
+        json!({
+            "kind": "Event", "auditID": "a", "verb": "create", "user": { "username": "alice", "groups": ["g"] },
+            "stageTimestamp": TIME, "annotations": { (annotation::AUDIT_PLACE): place },
+        })
+    };
+    let lines = format!("{}\n{}\n{}\n", event("7 1/1"), event("8 1/2"), event("8 2/2")).into_bytes();
+    [
+        ("events of the trail", lines.clone()),
+        ("end of a series of events", lines),
+        ("how far events were told", b"catalog 7\ninstance 9\n".to_vec()),
+    ]
+}
+
+/// With a key as it is, those before it, and the form of a Passkey.
+fn instance_secret() -> Value {
+    let key = "0123456789abcdef0123456789abcdef";
+    let form =
+        json!({ "name": "n", "secret": { "namespace": "n", "name": "n" }, "sealed": "00ff" }).to_string();
+    json!({
+        "instance-key": key, "previous-instance-key": key, "wrapped-previous-instance-key": "w", "volume": ID,
+        "passkey-u": form,
+    })
 }
 
 pub(super) fn signing_key() -> SigningKey {

@@ -9,6 +9,7 @@ use aws_sdk_s3::types::{
     LifecycleRuleFilter, NoncurrentVersionExpiration, ObjectLockConfiguration, ObjectLockEnabled,
     ObjectLockRetentionMode, ObjectLockRule,
 };
+use keelson_model::Chain;
 use keelson_store::decorators::Retained;
 use keelson_store::probe::{Unfit, probe};
 use keelson_store::providers::s3::{LockMode, ProtectionFault, S3Settings, S3Store};
@@ -22,8 +23,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const BUCKET: &str = "vault";
 
 /// All that the documents ask for.
-const RIGHTS: [&str; 13] = [
-    "s3:GetBucketLocation",
+const RIGHTS: [&str; 12] = [
     "s3:ListBucket",
     "s3:PutObject",
     "s3:GetObject",
@@ -71,13 +71,26 @@ async fn every_right_that_is_missing_is_named_and_with_all_of_them_a_bucket_prot
     let left = minio.client().list_object_versions().bucket(BUCKET).send().await?;
     assert!(left.versions().is_empty() && left.delete_markers().is_empty(), "{left:?}");
 
-    // Without these nothing is opened at all, and opening says it.
-    let beyond = ["s3:GetBucketLocation", "s3:ListBucket"];
-    for right in RIGHTS.into_iter().filter(|right| !beyond.contains(right)) {
+    // What cannot be listed is not opened at all, and opening says it.
+    let listing = "s3:ListBucket";
+    let refused = S3Store::connect(through(&lacking(listing).await?)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Forbidden { .. }), "{refused:?}");
+    assert!(Chain(&refused).to_string().contains("needs the right s3:ListBucket"), "{}", Chain(&refused));
+    for right in RIGHTS.into_iter().filter(|right| *right != listing) {
         let gate = lacking(right).await?;
         let found = faults(through(&gate)).await?;
         assert_eq!(found, [ProtectionFault::MissingRight { right }]);
     }
+    minio.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_to_a_buckets_location_is_not_needed() -> Result<()> {
+    let minio = Minio::start().await?;
+    minio.create_bucket(BUCKET, BucketProtection::ObjectLock).await?;
+    let gate = S3Gate::open(&minio.endpoint(), GateHabit::Lacks("s3:GetBucketLocation")).await?;
+    let through = S3Settings { endpoint: Some(gate.endpoint()), ..settings(&minio, BUCKET) };
+    assert_eq!(faults(through).await?, []);
     minio.stop().await
 }
 

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::S3Store;
 use super::transport::Transport;
 use super::trust::Trust;
+use crate::error::Source;
 use crate::{Capabilities, Operation, StoreError, StorePath};
 
 const DEFAULT_REGION: &str = "us-east-1";
@@ -182,7 +183,8 @@ impl S3Store {
     /// A HEAD would do, but its errors come without a body that says what is wrong.
     async fn look(&self) -> Result<(), StoreError> {
         let answer = self.client.list_objects_v2().bucket(&self.bucket).max_keys(1).send().await;
-        let answer = answer.map_err(|error| self.fault(Operation::Connect, &StorePath::root(), error))?;
+        let answer =
+            answer.map_err(|error| name_right(self.fault(Operation::Connect, &StorePath::root(), error)))?;
         self.is_truncated(&StorePath::root(), answer.is_truncated).map(drop)
     }
 
@@ -220,6 +222,23 @@ impl S3Store {
         let rules = answer.rules().iter().filter(|rule| rule.status == ExpirationStatus::Enabled);
         let rules = rules.filter(removes).filter(|rule| touches(rule, &self.path));
         Ok(rules.map(|rule| rule.id.clone().unwrap_or_else(|| "without an id".to_owned())).collect())
+    }
+}
+
+/// Without this right no bucket is opened; those that only protection needs are told by `check_protection`.
+#[derive(Debug, thiserror::Error)]
+#[error("listing the bucket needs the right s3:ListBucket")]
+struct ListingRefused {
+    source: Source,
+}
+
+fn name_right(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Forbidden { operation, path, location, source } => {
+            let source = ListingRefused { source }.into();
+            StoreError::Forbidden { operation, path, location, source }
+        }
+        error => error,
     }
 }
 
