@@ -1,6 +1,7 @@
 //! A review: what a location holds of a source cluster, newest first. Reads only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_crypto::Passphrase;
@@ -25,6 +26,8 @@ use crate::recovery::{RecoveryError, cards};
 
 /// What was committed by a moment lies in the store this much later, unless the store was away.
 const SHIPPED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+/// How long a review looks for what goes on below other ids: whoever can write can make that last, and it is a hint.
+const CONTINUATIONS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where to look and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +104,7 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
     // As it is now, whichever moment is asked for: somebody may come with an old id.
-    let continued = warn_of_continuations(store, cluster, &chains).await;
+    let continued = warn_of_continuations(store, cluster, &chains, CONTINUATIONS_WITHIN).await;
     warnings.splice(..0, continued);
     let rollback = find_rollback(source, &chains, &points[0].id).await?;
     warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));

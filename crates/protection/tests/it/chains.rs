@@ -13,7 +13,7 @@ use keelson_protection::recovery::state;
 use keelson_testkit::{FormatReader, eventually};
 use serde_json::{Value, json};
 
-use crate::fixture::{World, put_note};
+use crate::fixture::{World, copy, put_note};
 use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -103,10 +103,14 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
 
     let mut world = world.lose_cluster().await?;
     serve(&mut world).await?;
+    // Whoever can write there may copy a chain to below any id: it says itself where it was written.
+    let (folder, thief) = (world.share.path().join("k10"), "0a1b2c3d-4e5f");
+    let [real, copied] = [child.as_str(), thief].map(|id| folder.join(id).join(format!("dr/{second}")));
+    copy(&real, &copied)?;
     let info = |cluster: &ClusterId| json!({ "profileName": "vault", "sourceClusterID": cluster });
     let old = review(&world, "old", info(&source)).await?;
     ensure_first_point(&old, first)?;
-    ensure!(is_told_of(&old, &child), "{old}");
+    ensure!(is_told_of(&old, &child) && !old["warnings"].to_string().contains(thief), "{old}");
     let new = review(&world, "new", info(&child)).await?;
     ensure_first_point(&new, second)?;
     ensure!(!new["warnings"].to_string().contains("goes on"), "{new}");
@@ -114,6 +118,7 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
     let reader = FormatReader::prepare()?;
     let read = read_summary(&reader, &world, &source)?;
     ensure!(read["repository"] == format!("k10/{source}/dr/{first}"), "{read}");
+    ensure!(read["continuedBy"].as_array().is_some_and(|others| others.len() == 1), "{read}");
     ensure!(read["continuedBy"][0]["repository"] == format!("k10/{child}/dr/{second}"), "{read}");
     let read = read_summary(&reader, &world, &child)?;
     ensure!(read["repository"] == format!("k10/{child}/dr/{second}") && read["continuedBy"] == json!([]));

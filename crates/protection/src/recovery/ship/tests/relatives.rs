@@ -1,0 +1,63 @@
+//! Chains below other cluster ids: what is told of them, and what a stranger can make of them.
+
+use super::*;
+use crate::recovery::documents::Fork;
+use crate::recovery::relatives::warn_of_continuations;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn id(text: &str) -> ClusterId {
+    text.parse().unwrap()
+}
+
+/// What was shipped is recovered on another cluster, and ships below its id.
+async fn recovered_on(world: World, other: &str) -> World {
+    let at = world.open().await.chain.latest().unwrap();
+    let fork = Fork { cluster: world.cluster.clone(), repository: world.repository, at };
+    let moved = World { repository: RepositoryId::from_bytes(random_bytes()), cluster: id(other), ..world };
+    move_on::open_generation(&moved.catalog, Generation(2)).await.unwrap();
+    let mut target = moved.target(LEGACY, 1).await;
+    target.enabled.parent = Some(fork);
+    let known = Started::never(moved.repository);
+    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
+    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
+    moved.ship(&mut shipper).await.unwrap();
+    moved.commits(2);
+    moved.ship(&mut shipper).await.unwrap();
+    moved
+}
+
+async fn copy_chain(world: &World, from: &DrFolder, to: &DrFolder) {
+    for object in world.memory.list_all(from.repository()).await.unwrap() {
+        let bytes = world.memory.fetch_all(&object.path).await.unwrap();
+        let name = object.path.strip_prefix(from.repository()).unwrap();
+        world.memory.tamper(&to.repository().join_path(&name).unwrap(), bytes);
+    }
+}
+
+/// A copy below another id was read to its end, and whoever had made it decided how long every recovery waited for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_below_another_id_goes_on_from_nothing_and_one_without_an_end_holds_no_recovery_up() {
+    let world = World::new();
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    world.commits(3);
+    world.ship(&mut shipper).await.unwrap();
+    let chains = [world.open().await];
+    let moved = recovered_on(world, "1d4f9d63-7b1c").await;
+    let copy = ClusterFolder::new(&id("0a1b2c3d-4e5f")).dr_repository(moved.repository);
+    copy_chain(&moved, &moved.folder(), &copy).await;
+    let store: Arc<dyn Store> = moved.store.clone();
+    let look = async |within: Duration| warn_of_continuations(&store, &cluster(), &chains, within).await;
+    let real = format!("cluster {} goes on from what is here", moved.cluster);
+
+    let told = look(MINUTE).await;
+    assert!(told.len() == 1 && told[0].starts_with(&real), "{told:?}");
+    let calls = |folder: StorePath| moved.store.count(&Calls::Beneath(folder));
+    assert!(calls(copy.bases()) > 0);
+    assert_eq!((calls(copy.segments()), calls(copy.manifests())), (0, 0), "its base says whose it is");
+
+    moved.store.inject(Calls::Beneath(copy.bases()), Span::From(1), Fault::Silence);
+    let told = look(Duration::from_secs(2)).await;
+    assert!(told.len() == 2 && told[0].starts_with(&real), "{told:?}");
+    assert!(told[1].ends_with("was not found out: looking takes longer than 2 seconds"), "{told:?}");
+}
