@@ -160,7 +160,8 @@ async fn find_earlier(
     }
     if !whole {
         warnings.push(format!(
-            "what was committed between {committed_at} and {wanted} is not in: what follows in the chain is lost or damaged"
+            "what was committed between {committed_at} and {wanted} is not in: it was not shipped there, or what follows in the \
+             chain is lost or damaged"
         ));
     }
     let first = point(open.chain.repository, at, mode, committed_at);
