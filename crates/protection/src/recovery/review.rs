@@ -62,7 +62,7 @@ pub(crate) struct Reviewed {
     pub place: Place,
     /// Below the id that was asked for.
     pub chains: Vec<OpenChain>,
-    /// Below other ids: what these came from, where an earlier moment was asked for.
+    /// Below other ids: what these came from, where a moment was asked for that these do not hold.
     pub ancestors: Vec<OpenChain>,
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
@@ -76,7 +76,7 @@ pub(crate) struct Reviewed {
 }
 
 /// What was found of one cluster, the wanted point first.
-struct Found {
+pub(super) struct Found {
     chains: Vec<OpenChain>,
     ancestors: Vec<OpenChain>,
     points: Vec<ReviewedPoint>,
@@ -123,8 +123,9 @@ async fn find_latest(
     Ok(Found { chains, ancestors: Vec::new(), points, warnings })
 }
 
-/// The chains of a cluster begin where it left others, which lie below the ids of the clusters that it came from.
-async fn find_earlier(
+/// The chains of a cluster begin where it left others, which lie below the ids of the clusters that it came from. Those are
+/// opened only for what its own do not hold.
+pub(super) async fn find_earlier(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
     passphrases: &[Arc<Passphrase>],
@@ -141,13 +142,21 @@ async fn find_earlier(
         }
         Err(error) => return Err(error),
     };
-    let (ancestors, told) = open_ancestors(&past, cluster, &chains).await?;
-    warnings.extend(told);
-    if !store.capabilities().versions {
-        warnings.extend(find_cut(&chains, &ancestors));
-    }
-    let Moment { open, at, committed_at, mode, whole } =
-        find_moment(&chains, &ancestors, wanted, now).await?;
+    let mut ancestors = Vec::new();
+    // Whoever may read below this id alone gets what lies here.
+    let moment = match find_moment(&chains, &[], wanted, now).await {
+        Err(RecoveryError::PointInTime { .. }) => {
+            let (opened, told) = open_ancestors(&past, cluster, &chains).await?;
+            ancestors = opened;
+            warnings.extend(told);
+            if !store.capabilities().versions {
+                warnings.extend(find_cut(&chains, &ancestors));
+            }
+            find_moment(&chains, &ancestors, wanted, now).await
+        }
+        found => found,
+    };
+    let Moment { open, at, committed_at, mode, whole } = moment?;
     if let Some(error) = absent.filter(|_| open.cluster == *cluster) {
         return Err(error);
     }

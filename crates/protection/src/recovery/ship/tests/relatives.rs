@@ -1,8 +1,10 @@
 //! Chains below other cluster ids: what is told of them, and what a stranger can make of them.
 
+use super::damage::{phrase, slot};
 use super::*;
 use crate::recovery::documents::Fork;
 use crate::recovery::relatives::warn_of_continuations;
+use crate::recovery::review::find_earlier;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -15,6 +17,7 @@ async fn recovered_on(world: World, other: &str) -> World {
     let at = world.open().await.chain.latest().unwrap();
     let fork = Fork { cluster: world.cluster.clone(), repository: world.repository, at };
     let moved = World { repository: RepositoryId::from_bytes(random_bytes()), cluster: id(other), ..world };
+    moved.clock.advance(Duration::from_secs(5));
     move_on::open_generation(&moved.catalog, Generation(2)).await.unwrap();
     let mut target = moved.target(LEGACY, 1).await;
     target.enabled.parent = Some(fork);
@@ -25,6 +28,15 @@ async fn recovered_on(world: World, other: &str) -> World {
     moved.commits(2);
     moved.ship(&mut shipper).await.unwrap();
     moved
+}
+
+/// A few entries below our own id.
+async fn shipped() -> World {
+    let world = World::new();
+    let (mut shipper, _) = world.begin(LEGACY).await;
+    world.commits(3);
+    world.ship(&mut shipper).await.unwrap();
+    world
 }
 
 async fn copy_chain(world: &World, from: &DrFolder, to: &DrFolder) {
@@ -38,10 +50,7 @@ async fn copy_chain(world: &World, from: &DrFolder, to: &DrFolder) {
 /// A copy below another id was read to its end, and whoever had made it decided how long every recovery waited for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_below_another_id_goes_on_from_nothing_and_one_without_an_end_holds_no_recovery_up() {
-    let world = World::new();
-    let (mut shipper, _) = world.begin(LEGACY).await;
-    world.commits(3);
-    world.ship(&mut shipper).await.unwrap();
+    let world = shipped().await;
     let chains = [world.open().await];
     let moved = recovered_on(world, "1d4f9d63-7b1c").await;
     let copy = ClusterFolder::new(&id("0a1b2c3d-4e5f")).dr_repository(moved.repository);
@@ -60,4 +69,25 @@ async fn a_copy_below_another_id_goes_on_from_nothing_and_one_without_an_end_hol
     let told = look(Duration::from_secs(2)).await;
     assert!(told.len() == 2 && told[0].starts_with(&real), "{told:?}");
     assert!(told[1].ends_with("was not found out: looking takes longer than 2 seconds"), "{told:?}");
+}
+
+/// What the chain came from was opened first: credentials for its own folder recovered no moment at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_of_its_own_chain_is_found_where_what_it_came_from_may_not_be_read() {
+    let world = shipped().await;
+    let (early, ours) = (world.clock.now(), phrase("a passphrase that is long enough"));
+    let moved = recovered_on(world, "1d4f9d63-7b1c").await;
+    let repository = moved.target(LEGACY, 1).await.repository;
+    repository.add_slot(&slot(&moved, &ours)).await.unwrap();
+    let store: Arc<dyn Store> = moved.store.clone();
+    let (now, passphrases) = (moved.clock.now(), [ours]);
+    let find = async |time| find_earlier(&store, &moved.cluster, &passphrases, time, now).await.map(drop);
+
+    let beside = ClusterFolder::new(&cluster()).dr();
+    moved.store.inject(Calls::Beneath(beside), Span::From(1), Fault::Before(Failure::BadCredentials));
+    find(now).await.unwrap();
+    let refused = find(early).await.unwrap_err();
+    assert!(matches!(refused, RecoveryError::List { .. }), "{}", Chain(&refused));
+    moved.store.heal();
+    find(early).await.unwrap();
 }
