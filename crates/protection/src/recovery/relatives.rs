@@ -50,7 +50,9 @@ pub(crate) async fn open_ancestors(
         let Some((fork, keys)) = next else { break };
         tried.insert(fork.cluster.clone());
         let mut why = "it is not there".to_owned();
-        for repository in list_beside(store, &fork).await? {
+        let (repositories, unseen) = list_beside(store, &fork).await?;
+        warnings.extend(unseen);
+        for repository in repositories {
             match open_original(store, &fork.cluster, repository, Unlock::Vault(&keys)).await {
                 Ok(open) => ancestors.extend(open),
                 Err(error) if is_settled(&error) && repository != fork.repository => {}
@@ -70,13 +72,27 @@ pub(crate) async fn open_ancestors(
     Ok((ancestors, warnings))
 }
 
-/// The repository that was left, and those beside it: its instance may have shipped to others before.
-async fn list_beside(store: &Arc<dyn Store>, fork: &Fork) -> Result<Vec<RepositoryId>, RecoveryError> {
-    let mut repositories = list_repositories(store, &fork.cluster).await?;
-    repositories.retain(|repository| *repository != fork.repository);
-    repositories.insert(0, fork.repository);
-    repositories.truncate(OTHERS_MAX);
-    Ok(repositories)
+/// The repository that was left, and those beside it: its instance may have shipped to others before. With what is not
+/// looked at, in words for a person: whoever can write there may leave any number of folders.
+async fn list_beside(
+    store: &Arc<dyn Store>,
+    fork: &Fork,
+) -> Result<(Vec<RepositoryId>, Option<String>), RecoveryError> {
+    let (mut repositories, mut unseen) = (vec![fork.repository], None);
+    match list_repositories(store, &fork.cluster).await {
+        Ok(found) => repositories.extend(found.into_iter().filter(|found| *found != fork.repository)),
+        Err(error) if is_settled(&error) => unseen = Some(Chain(&error).to_string()),
+        Err(error) => return Err(error),
+    }
+    if repositories.len() > OTHERS_MAX {
+        repositories.truncate(OTHERS_MAX);
+        unseen = Some(format!("there are more than {OTHERS_MAX}"));
+    }
+    let warning = unseen.map(|why| {
+        let (cluster, at) = (&fork.cluster, fork.at);
+        format!("not all repositories of cluster {cluster} are looked at for moments before {at}: {why}")
+    });
+    Ok((repositories, warning))
 }
 
 /// Pure: a chain that came from another one proves how far that one went.

@@ -259,7 +259,7 @@ async fn format_of(id: RepositoryId) -> Bytes {
     world.memory.fetch_all(&world.folder().repository().join("format").unwrap()).await.unwrap()
 }
 
-fn plant_format(world: &World, repository: RepositoryId, bytes: &[u8]) {
+pub(super) fn plant_format(world: &World, repository: RepositoryId, bytes: &[u8]) {
     let folder = ClusterFolder::new(&cluster()).dr_repository(repository);
     world.memory.tamper(&folder.repository().join("format").unwrap(), Bytes::copy_from_slice(bytes));
 }

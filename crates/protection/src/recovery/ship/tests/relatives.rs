@@ -1,9 +1,9 @@
 //! Chains below other cluster ids: what is told of them, and what a stranger can make of them.
 
-use super::damage::{phrase, slot};
+use super::damage::{phrase, plant_format, slot};
 use super::*;
 use crate::recovery::documents::Fork;
-use crate::recovery::relatives::warn_of_continuations;
+use crate::recovery::relatives::{open_ancestors, warn_of_continuations};
 use crate::recovery::review::find_earlier;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -90,4 +90,22 @@ async fn a_moment_of_its_own_chain_is_found_where_what_it_came_from_may_not_be_r
     assert!(matches!(refused, RecoveryError::List { .. }), "{}", Chain(&refused));
     moved.store.heal();
     find(early).await.unwrap();
+}
+
+/// Repositories that come behind a flood of folders were left out without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_folders_beside_what_was_left_hides_it_not_and_is_told() {
+    let moved = recovered_on(shipped().await, "1d4f9d63-7b1c").await;
+    let store: Arc<dyn Store> = moved.store.clone();
+    let chains = [moved.open().await];
+    let fork = chains[0].chain.parent.clone().unwrap();
+    let (ancestors, warnings) = open_ancestors(&store, &moved.cluster, &chains).await.unwrap();
+    assert_eq!((ancestors.len(), warnings), (1, Vec::new()));
+    for number in 0..=u8::MAX {
+        let id = [0, number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        plant_format(&moved, RepositoryId::from_bytes(id), b"x");
+    }
+    let (ancestors, warnings) = open_ancestors(&store, &moved.cluster, &chains).await.unwrap();
+    assert!(ancestors.len() == 1 && ancestors[0].chain.repository == fork.repository);
+    assert!(warnings.len() == 1 && warnings[0].starts_with("not all repositories"), "{warnings:?}");
 }
