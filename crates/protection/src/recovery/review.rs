@@ -62,7 +62,7 @@ pub(crate) struct Reviewed {
     pub place: Place,
     /// Below the id that was asked for.
     pub chains: Vec<OpenChain>,
-    /// Below other ids: what these came from, where a moment was asked for that these do not hold.
+    /// Below other ids: what these came from, where a moment or a point was asked for that these do not hold.
     pub ancestors: Vec<OpenChain>,
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
@@ -83,8 +83,13 @@ pub(super) struct Found {
     warnings: Vec<String>,
 }
 
-/// Looks through a location: the end of what was shipped first, then the runs, newest first.
-pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Reviewed, RecoveryError> {
+/// Looks through a location: the end of what was shipped first, then the runs, newest first. Where a repository is named,
+/// also for that one among those that the chains came from.
+pub(crate) async fn review(
+    platform: &Platform,
+    source: &Source,
+    named: Option<RepositoryId>,
+) -> Result<Reviewed, RecoveryError> {
     let location = platform
         .open_location(&source.profile_name)
         .await
@@ -92,10 +97,13 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let (store, cluster, now) = (&location.store, &source.source_cluster_id, platform.clock.now());
-    let found = match source.point_in_time {
-        None => find_latest(store, cluster, &passphrases).await?,
-        Some(wanted) => find_earlier(store, cluster, &passphrases, wanted, now).await?,
+    let (found, seen) = match source.point_in_time {
+        None => (find_latest(store, cluster, &passphrases).await?, store.clone()),
+        Some(wanted) => {
+            (find_earlier(store, cluster, &passphrases, wanted, now).await?, as_of(store, wanted, now)?)
+        }
     };
+    let found = open_named(found, &seen, cluster, named).await?;
     let Found { chains, ancestors, points, mut warnings } = found;
     let opened = || chains.iter().chain(&ancestors);
     warnings.extend(opened().filter_map(|open| warn_of_replaced(&open.repository)));
@@ -178,6 +186,23 @@ pub(super) async fn find_earlier(
     Ok(Found { chains, ancestors, points, warnings })
 }
 
+/// A review as of an earlier moment prints points of the clusters that this one came from, and each can be asked for.
+async fn open_named(
+    found: Found,
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    named: Option<RepositoryId>,
+) -> Result<Found, RecoveryError> {
+    let Found { chains, mut ancestors, points, mut warnings } = found;
+    let is_open = |named: RepositoryId| chains.iter().any(|open| open.chain.repository == named);
+    if ancestors.is_empty() && named.is_some_and(|named| !is_open(named)) {
+        let (opened, told) = open_ancestors(store, cluster, &chains).await?;
+        ancestors = opened;
+        warnings.extend(told);
+    }
+    Ok(Found { chains, ancestors, points, warnings })
+}
+
 /// A moment before somebody saw the head cannot hold it.
 async fn find_rollback(
     source: &Source,
@@ -249,10 +274,14 @@ fn point(repository: RepositoryId, at: Position, mode: DrMode, created: Timestam
     }
 }
 
+pub(crate) fn parse_point(id: &str) -> Result<DrPointId, RecoveryError> {
+    id.parse().map_err(|_| RecoveryError::PointId { id: id.to_owned() })
+}
+
 impl Reviewed {
     /// The chain that a point lies on.
     pub(crate) fn find(&self, id: &str) -> Result<(&OpenChain, Generation, Sequence), RecoveryError> {
-        let wanted: DrPointId = id.parse().map_err(|_| RecoveryError::PointId { id: id.to_owned() })?;
+        let wanted = parse_point(id)?;
         let newest = || self.points.first().map_or_else(String::new, |point| point.id.clone());
         let mut opened = self.chains.iter().chain(&self.ancestors);
         let open = opened.find(|open| open.chain.repository == wanted.repository);

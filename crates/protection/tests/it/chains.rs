@@ -44,19 +44,36 @@ fn place_of(world: &World) -> Result<(ClusterId, RepositoryId)> {
     Ok((world.platform.cluster_id().clone(), enabled.repository))
 }
 
-/// The status of a review that has succeeded. Only one may be there.
-async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
+/// The status of a review or a restore that has ended.
+async fn ended(world: &World, kind: &str, name: &str, spec: Value) -> Result<Value> {
     let at = (NAMESPACE, name);
-    world.create("KastenDRReview", at, json!({ "sourceClusterInfo": info })).await?;
-    let status = eventually("the review has ended", async || {
-        let status = world.read("KastenDRReview", at)?.context("the review")?.body.status;
+    world.create(kind, at, spec).await?;
+    eventually(&format!("{kind} '{name}' has ended"), async || {
+        let status = world.read(kind, at)?.context("the request")?.body.status;
         let state = status["state"].as_str().unwrap_or_default();
         Ok(["success", "failed"].contains(&state).then_some(status))
     })
-    .await?;
+    .await
+}
+
+/// The status of a review that has succeeded. Only one may be there.
+async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
+    let status = ended(world, "KastenDRReview", name, json!({ "sourceClusterInfo": info })).await?;
     ensure!(status["state"] == "success", "{status}");
-    world.delete("KastenDRReview", at).await?;
+    world.delete("KastenDRReview", (NAMESPACE, name)).await?;
     Ok(status)
+}
+
+/// Asks for a point by its name, as made in another mode than it was, which is refused as soon as it is planned.
+async fn ensure_planned_by_name(world: &World, info: Value, point: &Value) -> Result<()> {
+    ended(world, "KastenDRReview", "named", json!({ "sourceClusterInfo": info })).await?;
+    let details = json!({ "kastenDRReviewRef": { "name": "named", "namespace": NAMESPACE }, "id": point });
+    let spec = json!({ "kastenDRReviewDetails": details, "quickMode": true });
+    let status = ended(world, "KastenDRRestore", "named", spec).await?;
+    ensure!(status.to_string().contains("set quickMode to false"), "{status}");
+    world.delete("KastenDRRestore", (NAMESPACE, "named")).await?;
+    world.delete("KastenDRReview", (NAMESPACE, "named")).await?;
+    Ok(())
 }
 
 fn ensure_first_point(status: &Value, repository: RepositoryId) -> Result<()> {
@@ -130,6 +147,9 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
     let earlier = review(&world, "earlier", before.clone()).await?;
     ensure_first_point(&earlier, first)?;
     ensure!(earlier["warnings"].to_string().contains("which it came from"), "{earlier}");
+    // What it prints was no point of the id that it was printed for.
+    ensure_planned_by_name(&world, info(&child), &earlier["restorePoints"]["restorePointList"][0]["id"])
+        .await?;
     let restored = world.ended_recovery("earlier", before).await?;
     ensure!(restored.body.status["state"] == "success", "{}", restored.body.status);
     let plan = restored.body.status["plan"].to_string();
