@@ -147,7 +147,7 @@ pub(crate) async fn plan_from_chain(
         skip: request.skip,
         present: present_contents(platform),
         created: point.map_or(base.created, |point| point.creation_time),
-        cards: if open.cluster == request.source.source_cluster_id { &reviewed.cards } else { &[] },
+        cards: &cards::hints(&reviewed.store, &open.cluster).await,
         fips: cards::runs_fips(platform),
         warnings: found,
     }))

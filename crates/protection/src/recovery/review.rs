@@ -12,17 +12,17 @@ use keelson_store::decorators::AsOf;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Position;
-use crate::locations::Place;
+use crate::locations::{Location, Place};
 use crate::passphrases;
 use crate::platform::Platform;
+use crate::recovery::RecoveryError;
 use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
-use crate::recovery::documents::{CardDocument, ManifestDocument};
+use crate::recovery::documents::ManifestDocument;
 use crate::recovery::known_head::{self, KnownHead, Rollback};
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
 use crate::recovery::open::{OpenChain, open_chains};
 use crate::recovery::relatives::{find_cut, open_ancestors, warn_of_continuations};
-use crate::recovery::{RecoveryError, cards};
 
 /// What was committed by a moment lies in the store this much later, unless the store was away.
 const SHIPPED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
@@ -67,8 +67,8 @@ pub(crate) struct Reviewed {
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
     pub warnings: Vec<String>,
-    /// What the location says in cleartext of the source, now.
-    pub cards: Vec<CardDocument>,
+    /// The location as it is now, whichever moment was asked for.
+    pub store: Arc<dyn Store>,
     /// Where an earlier moment was asked for: what belongs to it lay in the store by then.
     pub seen_until: Option<Timestamp>,
     /// The location does not hold what it is known to have held.
@@ -117,8 +117,8 @@ pub(crate) async fn review(
     let rollback = find_rollback(source, &chains, &points[0].id).await?;
     warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));
     let seen_until = source.point_in_time.map(seen_until);
-    let cards = cards::hints(store, cluster).await;
-    Ok(Reviewed { place: location.place, chains, ancestors, points, warnings, cards, seen_until, rollback })
+    let Location { profile: _, store, place } = location;
+    Ok(Reviewed { place, store, chains, ancestors, points, warnings, seen_until, rollback })
 }
 
 async fn find_latest(

@@ -142,11 +142,15 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
     let unnamed = reader.read(world.share.path(), PASSPHRASE, &["catalog"])?;
     ensure!(unnamed.code == 2 && unnamed.stderr.contains("name a cluster id"), "{}", unnamed.stderr);
 
+    let card = json!({ "format": 0, "productVersion": "1", "fips": true, "created": early });
+    std::fs::write(folder.join(source.as_str()).join("cards/00000002"), card.to_string())?;
     let mut before = info(&child);
     before["pointInTime"] = json!(early);
     let earlier = review(&world, "earlier", before.clone()).await?;
     ensure_first_point(&earlier, first)?;
     ensure!(earlier["warnings"].to_string().contains("which it came from"), "{earlier}");
+    let ran = format!("cluster {source} ran in FIPS mode and this instance does not");
+    ensure!(earlier["plan"].to_string().contains(&ran), "{earlier}");
     // What it prints was no point of the id that it was printed for.
     ensure_planned_by_name(&world, info(&child), &earlier["restorePoints"]["restorePointList"][0]["id"])
         .await?;
