@@ -145,9 +145,9 @@ fn describe_continuation(asked: &ClusterId, open: &OpenChain) -> Option<String> 
     let (fork, end) = (open.chain.parent.as_ref()?, open.chain.latest()?);
     let (cluster, end_at) = (&open.cluster, open.end_at);
     Some(format!(
-        "cluster {cluster} goes on from what is here of cluster {asked}: it left at {} and its newest state is {end}, committed \
-         at {end_at}; that state is not among these points, so ask for cluster {cluster} if it is the one you want. So it \
-         looks now, whichever moment was asked for, and who has the keys can forge it",
+        "cluster {cluster} goes on from what is here of cluster {asked}: it left at {} and came at least to {end}, committed at \
+         {end_at}, further where it has changed its passphrase; that state is not among these points, so ask for cluster \
+         {cluster} if it is the one you want. So it looks now, whichever moment was asked for, and who has the keys can forge it",
         fork.at
     ))
 }

@@ -21,13 +21,18 @@ async fn recovered_on(world: World, other: &str) -> World {
     move_on::open_generation(&moved.catalog, Generation(2)).await.unwrap();
     let mut target = moved.target(LEGACY, 1).await;
     target.enabled.parent = Some(fork);
+    ship_into(&moved, target).await;
+    moved
+}
+
+/// A new repository, and two entries behind its first base.
+async fn ship_into(moved: &World, target: Target) {
     let known = Started::never(moved.repository);
     let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
     shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
     moved.ship(&mut shipper).await.unwrap();
     moved.commits(2);
     moved.ship(&mut shipper).await.unwrap();
-    moved
 }
 
 /// A few entries below our own id.
@@ -108,4 +113,20 @@ async fn a_flood_of_folders_beside_what_was_left_hides_it_not_and_is_told() {
     let (ancestors, warnings) = open_ancestors(&store, &moved.cluster, &chains).await.unwrap();
     assert!(ancestors.len() == 1 && ancestors[0].chain.repository == fork.repository);
     assert!(warnings.len() == 1 && warnings[0].starts_with("not all repositories"), "{warnings:?}");
+}
+
+/// The end of what the old passphrase opens was told as the newest state.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_goes_on_under_a_changed_passphrase_the_end_that_is_seen_is_told_as_the_least() {
+    let world = shipped().await;
+    let chains = [world.open().await];
+    let moved = recovered_on(world, "1d4f9d63-7b1c").await;
+    let seen = moved.open().await.chain.latest().unwrap();
+    let vault = VaultKeyring::new(VaultKey::generate(VaultKey::FIRST));
+    let changed = World { repository: RepositoryId::from_bytes(random_bytes()), vault, ..moved };
+    ship_into(&changed, changed.target(LEGACY, 1).await).await;
+    assert!(changed.open().await.chain.latest().unwrap() > seen);
+    let store: Arc<dyn Store> = changed.store.clone();
+    let told = warn_of_continuations(&store, &cluster(), &chains, MINUTE).await;
+    assert!(told.len() == 1 && told[0].contains(&format!("came at least to {seen}, ")), "{told:?}");
 }
