@@ -14,7 +14,7 @@ use keelson_testkit::{FormatReader, eventually};
 use serde_json::{Value, json};
 
 use crate::fixture::{World, copy, put_note};
-use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile};
+use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile, set_passphrase};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -163,5 +163,37 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
     let parent = state::enabled(&world.platform)?.and_then(|enabled| enabled.parent).context("a parent")?;
     ensure!(parent.cluster == source && parent.repository == first, "{parent:?}");
     world.wait_until_shipped().await?;
+    world.end().await
+}
+
+/// Only chains with invented parents had shown it: a changed passphrase makes a second repository below the same id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_changed_passphrase_is_found_in_the_repository_before() -> Result<()> {
+    let changed = "another phrase, long enough as well";
+    let mut world = World::start().await?;
+    serve(&mut world).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let early = note(&world, "early")?;
+    note(&world, "between")?;
+    world.wait_until_shipped().await?;
+    let (source, first) = place_of(&world)?;
+    set_passphrase(world.platform.cluster(), changed).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let (_, second) = place_of(&world)?;
+    ensure!(second != first);
+    note(&world, "late")?;
+    eventually("the new repository has a base", async || {
+        let bases = world.listing(&format!("k10/{source}/dr/{second}/bases"));
+        Ok(bases.is_ok_and(|names| !names.is_empty()).then_some(()))
+    })
+    .await?;
+
+    let mut world = world.lose_cluster().await?;
+    set_passphrase(world.platform.cluster(), changed).await?;
+    serve(&mut world).await?;
+    let mut info = json!({ "profileName": "vault", "sourceClusterID": source });
+    ensure_first_point(&review(&world, "latest", info.clone()).await?, second)?;
+    info["pointInTime"] = json!(early);
+    ensure_first_point(&review(&world, "earlier", info).await?, first)?;
     world.end().await
 }
