@@ -5,11 +5,13 @@
 //! named by the epoch that it claimed, which says where they go on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use keelson_crypto::KdfCost;
 use keelson_model::{Chain, ClusterId};
 use keelson_store::{Store, StoreError, StoreExt};
+use tokio::time::timeout;
 
 use crate::layout::{ClusterFolder, Epoch};
 use crate::platform::Platform;
@@ -19,6 +21,8 @@ use crate::recovery::documents::{CardDocument, DOCUMENT_VERSION};
 const CARDS_MAX: usize = 16;
 /// A card has some hundred bytes; what is longer is none of ours.
 const CARD_BYTES_MAX: u64 = 16 << 10;
+/// What is none takes a request each, and whoever can write may leave any number of them.
+const HINTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether new slots are made with what FIPS approves.
 pub(crate) fn runs_fips(platform: &Platform) -> bool {
@@ -92,18 +96,24 @@ pub(crate) async fn read(
     Ok(found)
 }
 
-/// The same, for hints. What cannot be read now is none: no recovery waits for it.
+/// The same, for hints. What cannot be read now, or not in time, is none: no recovery waits for it.
 pub(crate) async fn hints(store: &Arc<dyn Store>, cluster: &ClusterId) -> Vec<CardDocument> {
-    read(&**store, &ClusterFolder::new(cluster)).await.unwrap_or_else(|error| {
-        tracing::warn!(%cluster, cause = %Chain(&error), "the cards of a cluster were not read");
-        Vec::new()
-    })
+    let folder = ClusterFolder::new(cluster);
+    match timeout(HINTS_WITHIN, read(&**store, &folder)).await {
+        Ok(Ok(cards)) => return cards,
+        Ok(Err(error)) => {
+            tracing::warn!(%cluster, cause = %Chain(&error), "the cards of a cluster were not read");
+        }
+        Err(_) => tracing::warn!(%cluster, "the cards of a cluster were not read in time"),
+    }
+    Vec::new()
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
     use keelson_store::providers::memory::MemoryStore;
+    use keelson_testkit::{Calls, Fault, FaultyStore, Span};
 
     use super::*;
 
@@ -135,5 +145,15 @@ mod tests {
         let versions: Vec<_> =
             found.iter().map(|card| card.product_version.parse::<u64>().unwrap()).collect();
         assert_eq!(versions, (1..=17).filter(|number| *number != 3).collect::<Vec<_>>());
+    }
+
+    /// A flood in the place of cards was read one by one, however long that took.
+    #[tokio::test(start_paused = true)]
+    async fn no_recovery_waits_for_cards_without_an_end() {
+        let cluster = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa".parse().unwrap();
+        let faulty = FaultyStore::new(Arc::new(MemoryStore::new()));
+        faulty.inject(Calls::All, Span::From(1), Fault::Silence);
+        let store: Arc<dyn Store> = Arc::new(faulty);
+        assert_eq!(hints(&store, &cluster).await, Vec::new());
     }
 }

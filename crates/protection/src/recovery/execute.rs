@@ -40,7 +40,7 @@ use crate::recovery::execute::configuration::PutBack;
 use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
 use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
-use crate::recovery::review::{Reviewed, Source, review};
+use crate::recovery::review::{Reviewed, Source, parse_point, review};
 use crate::recovery::state::{self, DrRepository, Recovered};
 use crate::recovery::{RecoveryError, cards, ship};
 
@@ -108,7 +108,11 @@ pub(crate) async fn make_plan(
     if request.wanted == Wanted::Exports {
         return plan_from_exports(platform, request).await;
     }
-    let reviewed = review(platform, &request.source).await?;
+    let named = match &request.wanted {
+        Wanted::Point(id) => Some(parse_point(id)?.repository),
+        Wanted::Latest | Wanted::Exports => None,
+    };
+    let reviewed = review(platform, &request.source, named).await?;
     let plan = plan_from_chain(platform, request, &reviewed).await?;
     Ok((plan, Opened::Chains(reviewed)))
 }
@@ -143,7 +147,7 @@ pub(crate) async fn plan_from_chain(
         skip: request.skip,
         present: present_contents(platform),
         created: point.map_or(base.created, |point| point.creation_time),
-        cards: if open.cluster == request.source.source_cluster_id { &reviewed.cards } else { &[] },
+        cards: &cards::hints(&reviewed.store, &open.cluster).await,
         fips: cards::runs_fips(platform),
         warnings: found,
     }))

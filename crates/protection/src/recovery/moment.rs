@@ -53,22 +53,27 @@ pub(crate) async fn find_moment<'a>(
     let last = latest.map_or(now, |open| open.end_at);
     // Nobody knows yet; the search still tells what is possible.
     let until = if wanted <= now { end_of_second(wanted) } else { Timestamp::MIN };
-    let (mut line, mut bound, mut first) = (latest, None, last);
+    let (mut line, mut end, mut first) = (latest, End::default(), last);
     // Each step goes to another chain, and there are only so many.
     for _ in all() {
         let Some(open) = line else { break };
-        match search(open, until, bound).await? {
+        let begun = match search(open, until, end).await? {
             Found::At { at, committed_at, mode, whole } => {
                 return Ok(Moment { open, at, committed_at, mode, whole });
             }
-            Found::NothingSince(earliest) => first = earliest,
-        }
+            Found::NothingSince { earliest, begun } => {
+                first = earliest;
+                begun
+            }
+        };
         if let Some(elder) = find_elder(open, all()) {
+            let resumed = begun.filter(|begun| begun.generation == elder.base.at.generation);
+            end = End { resumed: resumed.map(|begun| begun.sequence), ..end };
             line = Some(elder);
             continue;
         }
         let parent = open.chain.parent.as_ref();
-        bound = parent.map(|fork| fork.at.sequence);
+        end = End { left: parent.map(|fork| fork.at.sequence), resumed: None };
         line = parent.and_then(|fork| find(fork.repository));
     }
     Err(RecoveryError::PointInTime { wanted, first, last })
@@ -86,6 +91,15 @@ fn find_elder<'a>(open: &OpenChain, all: impl Iterator<Item = &'a OpenChain>) ->
     elders.max_by_key(|elder| elder.base.at.sequence)
 }
 
+/// Where a chain ends for whoever comes from a later one.
+#[derive(Clone, Copy, Default)]
+struct End {
+    /// It was left there: what lies behind belongs to somebody else.
+    left: Option<Sequence>,
+    /// The same life went on there, with the first base of another repository. Before it nothing may have been shipped.
+    resumed: Option<Sequence>,
+}
+
 enum Found {
     At {
         at: Position,
@@ -93,12 +107,15 @@ enum Found {
         mode: DrMode,
         whole: bool,
     },
-    /// The earliest moment of this chain is later.
-    NothingSince(Timestamp),
+    /// The earliest moment of this chain is later. With its first base that can be read.
+    NothingSince {
+        earliest: Timestamp,
+        begun: Option<Position>,
+    },
 }
 
-/// Of one chain, up to a sequence number where it was left.
-async fn search(open: &OpenChain, until: Timestamp, bound: Option<Sequence>) -> Result<Found, RecoveryError> {
+/// Of one chain, up to where it was left.
+async fn search(open: &OpenChain, until: Timestamp, end: End) -> Result<Found, RecoveryError> {
     let shelf = open.shelf();
     let (mut next, mut earliest) = (None, open.end_at);
     for at in open.chain.bases.iter().rev() {
@@ -107,12 +124,12 @@ async fn search(open: &OpenChain, until: Timestamp, bound: Option<Sequence>) -> 
             Err(error) if is_damage(&error) => continue,
             Err(error) => return Err(error),
         };
-        if base.head_at <= until && bound.is_none_or(|bound| base.at.sequence <= bound) {
-            return behind(&shelf, &base, next, until, bound).await;
+        if base.head_at <= until && end.left.is_none_or(|left| base.at.sequence <= left) {
+            return behind(&shelf, &base, next, until, end).await;
         }
         (next, earliest) = (Some(base.at), base.head_at);
     }
-    Ok(Found::NothingSince(earliest))
+    Ok(Found::NothingSince { earliest, begun: next })
 }
 
 /// Behind a base that is not too late, and before the next base, which is.
@@ -121,18 +138,20 @@ async fn behind(
     base: &BaseDocument,
     next: Option<Position>,
     until: Timestamp,
-    bound: Option<Sequence>,
+    end: End,
 ) -> Result<Found, RecoveryError> {
     let names = shelf.segments(Some(base.at)).await?;
     let ours = |at: &Position| {
         at.generation == base.at.generation
             && next.is_none_or(|next| *at <= next)
-            && bound.is_none_or(|bound| at.sequence <= bound)
+            && end.left.is_none_or(|left| at.sequence <= left)
     };
     let names: Vec<Position> = names.iter().map(|name| name.at).filter(ours).collect();
-    let next = next.filter(|next| next.generation == base.at.generation);
-    // What lies behind the place where a chain was left belongs to somebody else.
-    let is_left_at = |sequence: Sequence| bound.is_some_and(|bound| sequence >= bound);
+    let next = match next {
+        Some(next) => (next.generation == base.at.generation).then_some(next.sequence),
+        None => end.resumed,
+    };
+    let is_left_at = |sequence: Sequence| end.left.is_some_and(|left| sequence >= left);
     let Some(directory) = last_begun(shelf, &names, until).await? else {
         let whole = is_left_at(base.at.sequence) || is_followed(shelf, &names, base.at, next).await?;
         return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode, whole });
@@ -142,20 +161,20 @@ async fn behind(
     let whole = is_left_at(sequence)
         || sequence < directory.last.sequence
         || is_followed(shelf, &names, directory.last, next).await?;
-    let sequence = bound.map_or(sequence, |bound| sequence.min(bound));
+    let sequence = end.left.map_or(sequence, |left| sequence.min(left));
     let at = Position { sequence, ..directory.first };
     Ok(Found::At { at, committed_at: found.at, mode: base.mode, whole })
 }
 
-/// Whether the entry after `end` is to be had, or there is none.
+/// Whether the entry after `end` is to be had, or there is none. A base that begins with it is as good: it is later.
 async fn is_followed(
     shelf: &Shelf<'_>,
     names: &[Position],
     end: Position,
-    next: Option<Position>,
+    next: Option<Sequence>,
 ) -> Result<bool, RecoveryError> {
     match names.iter().find(|name| name.sequence > end.sequence) {
-        None => Ok(next.is_none_or(|next| next.sequence <= end.sequence)),
+        None => Ok(next.is_none_or(|next| next.0 <= end.sequence.0 + 1)),
         Some(name) if name.sequence.0 != end.sequence.0 + 1 => Ok(false),
         Some(name) => match shelf.segment(*name).await {
             Ok(_) => Ok(true),

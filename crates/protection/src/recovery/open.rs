@@ -15,7 +15,7 @@ use crate::layout::{self, ClusterFolder, DrFolder, Position};
 use crate::recovery::RecoveryError;
 use crate::recovery::chain::{Replay, ShippedChain, UnreachablePoint, choose_segments};
 use crate::recovery::documents::{BaseDocument, ManifestDocument};
-use crate::recovery::read::{PassedOver, Shelf, is_damage, warning};
+use crate::recovery::read::{PassedOver, Shelf, StoredName, is_damage, warning};
 
 /// More runs than any retention keeps. The newest are listed.
 const MANIFESTS_MAX: usize = 1_000;
@@ -170,12 +170,39 @@ async fn open_with_any(
     }
 }
 
+/// What lies below a cluster id and says that it was written below another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    Read,
+    PassOver,
+}
+
 /// None where nothing was ever shipped.
 pub(crate) async fn open_chain(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
     id: RepositoryId,
     unlock: Unlock<'_>,
+) -> Result<Option<OpenChain>, RecoveryError> {
+    open_shipped(store, cluster, id, unlock, Copies::Read).await
+}
+
+/// None also for a copy: of what was written below another id no more is read than the first base that opens.
+pub(crate) async fn open_original(
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    id: RepositoryId,
+    unlock: Unlock<'_>,
+) -> Result<Option<OpenChain>, RecoveryError> {
+    open_shipped(store, cluster, id, unlock, Copies::PassOver).await
+}
+
+async fn open_shipped(
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    id: RepositoryId,
+    unlock: Unlock<'_>,
+    copies: Copies,
 ) -> Result<Option<OpenChain>, RecoveryError> {
     let folder = ClusterFolder::new(cluster).dr_repository(id);
     let locked = Repository::<Locked>::at(store.clone(), folder.repository().clone())
@@ -191,34 +218,44 @@ pub(crate) async fn open_chain(
         Err(source) => return Err(failed(source)),
     }
     let repository = locked.open(unlock).await.map_err(failed)?;
-    let chain = read_chain(&**store, cluster, repository, folder).await?;
-    chain.map(Some).ok_or_else(|| RecoveryError::NoBase { cluster: cluster.clone(), repository: id })
-}
-
-/// None where no base was ever completed.
-async fn read_chain(
-    store: &dyn Store,
-    cluster: &ClusterId,
-    repository: Repository<Open>,
-    folder: DrFolder,
-) -> Result<Option<OpenChain>, RecoveryError> {
-    let shelf = Shelf { store, repository: &repository, folder: &folder };
+    let shelf = Shelf { store: &**store, repository: &repository, folder: &folder };
     let mut warnings = Vec::new();
     let bases = shelf.bases().await?;
-    let Some(base) = shelf.newest_base(&bases, &mut warnings).await? else { return Ok(None) };
+    let base = shelf.newest_base(&bases, &mut warnings).await?;
+    let base = base.ok_or_else(|| RecoveryError::NoBase { cluster: cluster.clone(), repository: id })?;
+    if copies == Copies::PassOver && base.cluster != *cluster {
+        return Ok(None);
+    }
+    let Contents { chain, end_at, manifests } = read_contents(&shelf, &bases, &base, &mut warnings).await?;
+    let cluster = cluster.clone();
+    Ok(Some(OpenChain { cluster, repository, folder, chain, base, end_at, manifests, warnings }))
+}
+
+/// What lies behind the newest base of a chain, and beside it.
+struct Contents {
+    chain: ShippedChain,
+    end_at: Timestamp,
+    manifests: Vec<ManifestDocument>,
+}
+
+async fn read_contents(
+    shelf: &Shelf<'_>,
+    bases: &[StoredName],
+    base: &BaseDocument,
+    warnings: &mut Vec<String>,
+) -> Result<Contents, RecoveryError> {
     let segments = shelf.segments(Some(base.at)).await?;
-    let last = shelf.last_segment(&segments, &mut warnings).await?;
-    let manifests = read_manifests(&shelf, &mut warnings).await?;
+    let last = shelf.last_segment(&segments, warnings).await?;
+    let manifests = read_manifests(shelf, warnings).await?;
     let chain = ShippedChain {
-        repository: repository.id(),
+        repository: shelf.repository.id(),
         bases: bases.iter().map(|base| base.at).filter(|at| *at <= base.at).collect(),
         end: last.as_ref().map(|last| last.last),
         parent: base.parent.clone(),
     };
     warnings.extend(find_loss(&chain, &manifests));
     let end_at = last.map_or(base.created, |last| last.last_at);
-    let cluster = cluster.clone();
-    Ok(Some(OpenChain { cluster, repository, folder, chain, base, end_at, manifests, warnings }))
+    Ok(Contents { chain, end_at, manifests })
 }
 
 /// The runs that stand, newest first.

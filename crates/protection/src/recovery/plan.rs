@@ -116,7 +116,7 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
     }
     warnings.extend(lacks(&material, mode));
     warnings.extend(other_mode(source, cards, fips));
-    warnings.extend(continued(source, target, cards));
+    warnings.extend(continued(source, [asked, target], cards));
     warnings.push(
         "policies run after the recovery, but nothing is retired until ConfigMap \
          k10-dr-remove-to-get-ownership is deleted"
@@ -168,9 +168,10 @@ fn other_mode(source: &ClusterId, cards: &[CardDocument], fips: bool) -> Option<
     }
 }
 
-/// Whoever comes with an old id is told where the backups have gone on.
-fn continued(source: &ClusterId, target: &ClusterId, cards: &[CardDocument]) -> Option<String> {
-    let on = cards.iter().rev().find_map(|card| card.continued_by.as_ref()).filter(|on| *on != target)?;
+/// Whoever comes with an old id is told where the backups have gone on, if he knows it not.
+fn continued(source: &ClusterId, known: [&ClusterId; 2], cards: &[CardDocument]) -> Option<String> {
+    let on = cards.iter().rev().find_map(|card| card.continued_by.as_ref());
+    let on = on.filter(|on| !known.contains(on))?;
     Some(format!(
         "a card says that cluster {on} has taken over what is here of cluster {source}: look there, too"
     ))
@@ -315,7 +316,7 @@ mod tests {
     fn what_a_card_says_of_the_source_is_a_note_of_the_plan() {
         let id = |text: &str| -> ClusterId { text.parse().unwrap() };
         let (source, target) = (id("0c3e8c52-6a0b"), id("1d4f9d63-7b1c"));
-        let check = |cards: &[(bool, Option<&str>)], fips: bool, expected: &[&str]| {
+        let check_for = |asked: &ClusterId, cards: &[(bool, Option<&str>)], fips: bool, expected: &[&str]| {
             let card = |(fips, on): &(bool, Option<&str>)| CardDocument {
                 format: 0,
                 product_version: "1".to_owned(),
@@ -327,7 +328,7 @@ mod tests {
             let plan = decide(Observed {
                 profile: "vault",
                 source: &source,
-                asked: &source,
+                asked,
                 target: &target,
                 point: "exports",
                 mode: DrMode::QuickNoSnapshot,
@@ -346,6 +347,9 @@ mod tests {
             assert_eq!(told.len(), expected.len(), "{cards:?} {fips}: {told:?}");
             assert!(told.iter().zip(expected).all(|(told, part)| told.contains(part)), "{told:?}");
         };
+        let check = |cards: &[(bool, Option<&str>)], fips: bool, expected: &[&str]| {
+            check_for(&source, cards, fips, expected);
+        };
         let (lost, gained) = ("ran in FIPS mode and this instance does not", "did not run in FIPS mode");
         check(&[], true, &[]);
         check(&[(true, None)], true, &[]);
@@ -355,5 +359,7 @@ mod tests {
         // Whoever has taken over since ran in another mode.
         check(&[(false, None), (true, Some("1d4f9d63-7b1c"))], false, &[lost]);
         check(&[(true, Some("2e5fae74-8c2d"))], false, &[lost, "cluster 2e5fae74-8c2d has taken over"]);
+        // Whoever comes with the newer id gets a moment of the older one.
+        check_for(&id("2e5fae74-8c2d"), &[(true, Some("2e5fae74-8c2d"))], false, &[lost]);
     }
 }

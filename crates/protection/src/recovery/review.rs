@@ -1,6 +1,7 @@
 //! A review: what a location holds of a source cluster, newest first. Reads only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_crypto::Passphrase;
@@ -11,20 +12,22 @@ use keelson_store::decorators::AsOf;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Position;
-use crate::locations::Place;
+use crate::locations::{Location, Place};
 use crate::passphrases;
 use crate::platform::Platform;
+use crate::recovery::RecoveryError;
 use crate::recovery::adopt::warn_of_replaced;
 use crate::recovery::chain::latest_chain;
-use crate::recovery::documents::{CardDocument, ManifestDocument};
+use crate::recovery::documents::ManifestDocument;
 use crate::recovery::known_head::{self, KnownHead, Rollback};
 use crate::recovery::moment::{Moment, end_of_second, find_moment};
 use crate::recovery::open::{OpenChain, open_chains};
 use crate::recovery::relatives::{find_cut, open_ancestors, warn_of_continuations};
-use crate::recovery::{RecoveryError, cards};
 
 /// What was committed by a moment lies in the store this much later, unless the store was away.
 const SHIPPED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+/// How long a review looks for what goes on below other ids: whoever can write can make that last, and it is a hint.
+const CONTINUATIONS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where to look and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,13 +62,13 @@ pub(crate) struct Reviewed {
     pub place: Place,
     /// Below the id that was asked for.
     pub chains: Vec<OpenChain>,
-    /// Below other ids: what these came from, where an earlier moment was asked for.
+    /// Below other ids: what these came from, where a moment or a point was asked for that these do not hold.
     pub ancestors: Vec<OpenChain>,
     pub points: Vec<ReviewedPoint>,
     /// What was passed over, and what is lost.
     pub warnings: Vec<String>,
-    /// What the location says in cleartext of the source, now.
-    pub cards: Vec<CardDocument>,
+    /// The location as it is now, whichever moment was asked for.
+    pub store: Arc<dyn Store>,
     /// Where an earlier moment was asked for: what belongs to it lay in the store by then.
     pub seen_until: Option<Timestamp>,
     /// The location does not hold what it is known to have held.
@@ -73,15 +76,20 @@ pub(crate) struct Reviewed {
 }
 
 /// What was found of one cluster, the wanted point first.
-struct Found {
+pub(super) struct Found {
     chains: Vec<OpenChain>,
     ancestors: Vec<OpenChain>,
     points: Vec<ReviewedPoint>,
     warnings: Vec<String>,
 }
 
-/// Looks through a location: the end of what was shipped first, then the runs, newest first.
-pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Reviewed, RecoveryError> {
+/// Looks through a location: the end of what was shipped first, then the runs, newest first. Where a repository is named,
+/// also for that one among those that the chains came from.
+pub(crate) async fn review(
+    platform: &Platform,
+    source: &Source,
+    named: Option<RepositoryId>,
+) -> Result<Reviewed, RecoveryError> {
     let location = platform
         .open_location(&source.profile_name)
         .await
@@ -89,10 +97,13 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
     let passphrases =
         passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let (store, cluster, now) = (&location.store, &source.source_cluster_id, platform.clock.now());
-    let found = match source.point_in_time {
-        None => find_latest(store, cluster, &passphrases).await?,
-        Some(wanted) => find_earlier(store, cluster, &passphrases, wanted, now).await?,
+    let (found, seen) = match source.point_in_time {
+        None => (find_latest(store, cluster, &passphrases).await?, store.clone()),
+        Some(wanted) => {
+            (find_earlier(store, cluster, &passphrases, wanted, now).await?, as_of(store, wanted, now)?)
+        }
     };
+    let found = open_named(found, &seen, cluster, named).await?;
     let Found { chains, ancestors, points, mut warnings } = found;
     let opened = || chains.iter().chain(&ancestors);
     warnings.extend(opened().filter_map(|open| warn_of_replaced(&open.repository)));
@@ -101,13 +112,13 @@ pub(crate) async fn review(platform: &Platform, source: &Source) -> Result<Revie
         return Err(RecoveryError::NoPoint { id: "latest".to_owned(), newest: String::new() });
     }
     // As it is now, whichever moment is asked for: somebody may come with an old id.
-    let continued = warn_of_continuations(store, cluster, &chains).await;
+    let continued = warn_of_continuations(store, cluster, &chains, CONTINUATIONS_WITHIN).await;
     warnings.splice(..0, continued);
     let rollback = find_rollback(source, &chains, &points[0].id).await?;
     warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));
     let seen_until = source.point_in_time.map(seen_until);
-    let cards = cards::hints(store, cluster).await;
-    Ok(Reviewed { place: location.place, chains, ancestors, points, warnings, cards, seen_until, rollback })
+    let Location { profile: _, store, place } = location;
+    Ok(Reviewed { place, store, chains, ancestors, points, warnings, seen_until, rollback })
 }
 
 async fn find_latest(
@@ -120,8 +131,9 @@ async fn find_latest(
     Ok(Found { chains, ancestors: Vec::new(), points, warnings })
 }
 
-/// The chains of a cluster begin where it left others, which lie below the ids of the clusters that it came from.
-async fn find_earlier(
+/// The chains of a cluster begin where it left others, which lie below the ids of the clusters that it came from. Those are
+/// opened only for what its own do not hold.
+pub(super) async fn find_earlier(
     store: &Arc<dyn Store>,
     cluster: &ClusterId,
     passphrases: &[Arc<Passphrase>],
@@ -138,13 +150,21 @@ async fn find_earlier(
         }
         Err(error) => return Err(error),
     };
-    let (ancestors, told) = open_ancestors(&past, cluster, &chains).await?;
-    warnings.extend(told);
-    if !store.capabilities().versions {
-        warnings.extend(find_cut(&chains, &ancestors));
-    }
-    let Moment { open, at, committed_at, mode, whole } =
-        find_moment(&chains, &ancestors, wanted, now).await?;
+    let mut ancestors = Vec::new();
+    // Whoever may read below this id alone gets what lies here.
+    let moment = match find_moment(&chains, &[], wanted, now).await {
+        Err(RecoveryError::PointInTime { .. }) => {
+            let (opened, told) = open_ancestors(&past, cluster, &chains).await?;
+            ancestors = opened;
+            warnings.extend(told);
+            if !store.capabilities().versions {
+                warnings.extend(find_cut(&chains, &ancestors));
+            }
+            find_moment(&chains, &ancestors, wanted, now).await
+        }
+        found => found,
+    };
+    let Moment { open, at, committed_at, mode, whole } = moment?;
     if let Some(error) = absent.filter(|_| open.cluster == *cluster) {
         return Err(error);
     }
@@ -157,11 +177,29 @@ async fn find_earlier(
     }
     if !whole {
         warnings.push(format!(
-            "what was committed between {committed_at} and {wanted} is not in: what follows in the chain is lost or damaged"
+            "what was committed between {committed_at} and {wanted} is not in: it was not shipped there, or what follows in the \
+             chain is lost or damaged"
         ));
     }
     let first = point(open.chain.repository, at, mode, committed_at);
     let points = list_points(&chains, Some(first), Some(end_of_second(wanted)));
+    Ok(Found { chains, ancestors, points, warnings })
+}
+
+/// A review as of an earlier moment prints points of the clusters that this one came from, and each can be asked for.
+async fn open_named(
+    found: Found,
+    store: &Arc<dyn Store>,
+    cluster: &ClusterId,
+    named: Option<RepositoryId>,
+) -> Result<Found, RecoveryError> {
+    let Found { chains, mut ancestors, points, mut warnings } = found;
+    let is_open = |named: RepositoryId| chains.iter().any(|open| open.chain.repository == named);
+    if ancestors.is_empty() && named.is_some_and(|named| !is_open(named)) {
+        let (opened, told) = open_ancestors(store, cluster, &chains).await?;
+        ancestors = opened;
+        warnings.extend(told);
+    }
     Ok(Found { chains, ancestors, points, warnings })
 }
 
@@ -236,10 +274,14 @@ fn point(repository: RepositoryId, at: Position, mode: DrMode, created: Timestam
     }
 }
 
+pub(crate) fn parse_point(id: &str) -> Result<DrPointId, RecoveryError> {
+    id.parse().map_err(|_| RecoveryError::PointId { id: id.to_owned() })
+}
+
 impl Reviewed {
     /// The chain that a point lies on.
     pub(crate) fn find(&self, id: &str) -> Result<(&OpenChain, Generation, Sequence), RecoveryError> {
-        let wanted: DrPointId = id.parse().map_err(|_| RecoveryError::PointId { id: id.to_owned() })?;
+        let wanted = parse_point(id)?;
         let newest = || self.points.first().map_or_else(String::new, |point| point.id.clone());
         let mut opened = self.chains.iter().chain(&self.ancestors);
         let open = opened.find(|open| open.chain.repository == wanted.repository);

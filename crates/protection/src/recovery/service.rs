@@ -217,7 +217,7 @@ async fn run_review(platform: &Platform, request: &Record) -> Result<(), Recover
     let fetching = "Fetching data from storage";
     note(platform, request, |progress: &mut RecoveryProgress| fetching.clone_into(&mut progress.phase)).await;
     let newest = RecoveryRequest { source, wanted: Wanted::Latest, skip: SkipResources::default() };
-    let reviewed = review(platform, &newest.source).await?;
+    let reviewed = review(platform, &newest.source, None).await?;
     let plan = execute::plan_from_chain(platform, &newest, &reviewed).await?;
     let points: Vec<_> = reviewed.points.into_iter().map(served_point).collect();
     note(platform, request, |status: &mut KastenDRReviewStatus| {

@@ -13,8 +13,8 @@ use keelson_protection::recovery::state;
 use keelson_testkit::{FormatReader, eventually};
 use serde_json::{Value, json};
 
-use crate::fixture::{World, put_note};
-use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile};
+use crate::fixture::{World, copy, put_note};
+use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile, set_passphrase};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -44,19 +44,36 @@ fn place_of(world: &World) -> Result<(ClusterId, RepositoryId)> {
     Ok((world.platform.cluster_id().clone(), enabled.repository))
 }
 
-/// The status of a review that has succeeded. Only one may be there.
-async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
+/// The status of a review or a restore that has ended.
+async fn ended(world: &World, kind: &str, name: &str, spec: Value) -> Result<Value> {
     let at = (NAMESPACE, name);
-    world.create("KastenDRReview", at, json!({ "sourceClusterInfo": info })).await?;
-    let status = eventually("the review has ended", async || {
-        let status = world.read("KastenDRReview", at)?.context("the review")?.body.status;
+    world.create(kind, at, spec).await?;
+    eventually(&format!("{kind} '{name}' has ended"), async || {
+        let status = world.read(kind, at)?.context("the request")?.body.status;
         let state = status["state"].as_str().unwrap_or_default();
         Ok(["success", "failed"].contains(&state).then_some(status))
     })
-    .await?;
+    .await
+}
+
+/// The status of a review that has succeeded. Only one may be there.
+async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
+    let status = ended(world, "KastenDRReview", name, json!({ "sourceClusterInfo": info })).await?;
     ensure!(status["state"] == "success", "{status}");
-    world.delete("KastenDRReview", at).await?;
+    world.delete("KastenDRReview", (NAMESPACE, name)).await?;
     Ok(status)
+}
+
+/// Asks for a point by its name, as made in another mode than it was, which is refused as soon as it is planned.
+async fn ensure_planned_by_name(world: &World, info: Value, point: &Value) -> Result<()> {
+    ended(world, "KastenDRReview", "named", json!({ "sourceClusterInfo": info })).await?;
+    let details = json!({ "kastenDRReviewRef": { "name": "named", "namespace": NAMESPACE }, "id": point });
+    let spec = json!({ "kastenDRReviewDetails": details, "quickMode": true });
+    let status = ended(world, "KastenDRRestore", "named", spec).await?;
+    ensure!(status.to_string().contains("set quickMode to false"), "{status}");
+    world.delete("KastenDRRestore", (NAMESPACE, "named")).await?;
+    world.delete("KastenDRReview", (NAMESPACE, "named")).await?;
+    Ok(())
 }
 
 fn ensure_first_point(status: &Value, repository: RepositoryId) -> Result<()> {
@@ -103,10 +120,14 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
 
     let mut world = world.lose_cluster().await?;
     serve(&mut world).await?;
+    // Whoever can write there may copy a chain to below any id: it says itself where it was written.
+    let (folder, thief) = (world.share.path().join("k10"), "0a1b2c3d-4e5f");
+    let [real, copied] = [child.as_str(), thief].map(|id| folder.join(id).join(format!("dr/{second}")));
+    copy(&real, &copied)?;
     let info = |cluster: &ClusterId| json!({ "profileName": "vault", "sourceClusterID": cluster });
     let old = review(&world, "old", info(&source)).await?;
     ensure_first_point(&old, first)?;
-    ensure!(is_told_of(&old, &child), "{old}");
+    ensure!(is_told_of(&old, &child) && !old["warnings"].to_string().contains(thief), "{old}");
     let new = review(&world, "new", info(&child)).await?;
     ensure_first_point(&new, second)?;
     ensure!(!new["warnings"].to_string().contains("goes on"), "{new}");
@@ -114,17 +135,25 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
     let reader = FormatReader::prepare()?;
     let read = read_summary(&reader, &world, &source)?;
     ensure!(read["repository"] == format!("k10/{source}/dr/{first}"), "{read}");
+    ensure!(read["continuedBy"].as_array().is_some_and(|others| others.len() == 1), "{read}");
     ensure!(read["continuedBy"][0]["repository"] == format!("k10/{child}/dr/{second}"), "{read}");
     let read = read_summary(&reader, &world, &child)?;
     ensure!(read["repository"] == format!("k10/{child}/dr/{second}") && read["continuedBy"] == json!([]));
     let unnamed = reader.read(world.share.path(), PASSPHRASE, &["catalog"])?;
     ensure!(unnamed.code == 2 && unnamed.stderr.contains("name a cluster id"), "{}", unnamed.stderr);
 
+    let card = json!({ "format": 0, "productVersion": "1", "fips": true, "created": early });
+    std::fs::write(folder.join(source.as_str()).join("cards/00000002"), card.to_string())?;
     let mut before = info(&child);
     before["pointInTime"] = json!(early);
     let earlier = review(&world, "earlier", before.clone()).await?;
     ensure_first_point(&earlier, first)?;
     ensure!(earlier["warnings"].to_string().contains("which it came from"), "{earlier}");
+    let ran = format!("cluster {source} ran in FIPS mode and this instance does not");
+    ensure!(earlier["plan"].to_string().contains(&ran), "{earlier}");
+    // What it prints was no point of the id that it was printed for.
+    ensure_planned_by_name(&world, info(&child), &earlier["restorePoints"]["restorePointList"][0]["id"])
+        .await?;
     let restored = world.ended_recovery("earlier", before).await?;
     ensure!(restored.body.status["state"] == "success", "{}", restored.body.status);
     let plan = restored.body.status["plan"].to_string();
@@ -134,5 +163,37 @@ async fn a_chain_is_followed_back_to_the_cluster_that_it_came_from_and_the_old_i
     let parent = state::enabled(&world.platform)?.and_then(|enabled| enabled.parent).context("a parent")?;
     ensure!(parent.cluster == source && parent.repository == first, "{parent:?}");
     world.wait_until_shipped().await?;
+    world.end().await
+}
+
+/// Only chains with invented parents had shown it: a changed passphrase makes a second repository below the same id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_changed_passphrase_is_found_in_the_repository_before() -> Result<()> {
+    let changed = "another phrase, long enough as well";
+    let mut world = World::start().await?;
+    serve(&mut world).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let early = note(&world, "early")?;
+    note(&world, "between")?;
+    world.wait_until_shipped().await?;
+    let (source, first) = place_of(&world)?;
+    set_passphrase(world.platform.cluster(), changed).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let (_, second) = place_of(&world)?;
+    ensure!(second != first);
+    note(&world, "late")?;
+    eventually("the new repository has a base", async || {
+        let bases = world.listing(&format!("k10/{source}/dr/{second}/bases"));
+        Ok(bases.is_ok_and(|names| !names.is_empty()).then_some(()))
+    })
+    .await?;
+
+    let mut world = world.lose_cluster().await?;
+    set_passphrase(world.platform.cluster(), changed).await?;
+    serve(&mut world).await?;
+    let mut info = json!({ "profileName": "vault", "sourceClusterID": source });
+    ensure_first_point(&review(&world, "latest", info.clone()).await?, second)?;
+    info["pointInTime"] = json!(early);
+    ensure_first_point(&review(&world, "earlier", info).await?, first)?;
     world.end().await
 }

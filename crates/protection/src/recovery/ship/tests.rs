@@ -27,6 +27,7 @@ mod damage;
 mod known_head;
 mod locks;
 mod moments;
+mod relatives;
 mod retention;
 mod starts;
 
@@ -39,6 +40,7 @@ struct World {
     indexes: IndexCache,
     memory: MemoryStore,
     store: Arc<FaultyStore>,
+    cluster: ClusterId,
     repository: RepositoryId,
     instance: InstanceId,
     lineage: LineageId,
@@ -70,6 +72,7 @@ impl World {
             vault: VaultKeyring::new(VaultKey::generate(VaultKey::FIRST)),
             indexes: IndexCache::temporary(),
             memory,
+            cluster: cluster(),
             repository: RepositoryId::from_bytes(random_bytes()),
             instance: InstanceId::from_bytes(random_bytes()),
             lineage: LineageId::from_bytes(random_bytes()),
@@ -92,6 +95,7 @@ impl World {
             indexes: self.indexes.clone(),
             memory: self.memory.clone(),
             store: self.store.clone(),
+            cluster: self.cluster.clone(),
             catalog,
             data,
             ..*self
@@ -102,7 +106,7 @@ impl World {
         Sender {
             catalog: self.catalog.clone(),
             clock: self.clock.clone(),
-            cluster: cluster(),
+            cluster: self.cluster.clone(),
             instance: self.instance,
             lineage: self.lineage,
             wrapped_key: self.key.wrap(self.vault.newest(), &catalog_key_context(self.repository)),
@@ -116,7 +120,7 @@ impl World {
     }
 
     async fn target(&self, mode: DrMode, epoch: u32) -> Target {
-        let folder = ClusterFolder::new(&cluster()).dr_repository(self.repository);
+        let folder = self.folder();
         let keys = RepositoryKeys { vault: self.vault.clone(), slots: Vec::new() };
         let repository = repositories::create_or_open(
             self.store.clone(),
@@ -188,7 +192,7 @@ impl World {
 
     async fn open(&self) -> OpenChain {
         let unlock = Unlock::Vault(&self.vault);
-        open_chain(&self.location().store, &cluster(), self.repository, unlock).await.unwrap().unwrap()
+        open_chain(&self.location().store, &self.cluster, self.repository, unlock).await.unwrap().unwrap()
     }
 
     /// The chain's digest at a point, after it was rebuilt from what lies in the store.
@@ -220,7 +224,7 @@ impl World {
     }
 
     fn folder(&self) -> DrFolder {
-        ClusterFolder::new(&cluster()).dr_repository(self.repository)
+        ClusterFolder::new(&self.cluster).dr_repository(self.repository)
     }
 }
 

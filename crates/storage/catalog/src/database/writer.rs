@@ -323,7 +323,7 @@ fn kinds_of(requests: &[(Actor, Vec<Change>)]) -> HashSet<RowKind> {
 
 /// The commits that share a transaction, and the job behind them that is not one of them.
 fn gather(first: Commit, queue: &Receiver<Job>) -> (Vec<Commit>, Option<Job>) {
-    let mut bytes = body_bytes(&first.changes);
+    let mut bytes = weigh(&first.changes);
     let mut group = vec![first];
     while group.len() < GROUP_COMMITS_MAX && bytes < GROUP_BYTES {
         match queue.try_recv() {

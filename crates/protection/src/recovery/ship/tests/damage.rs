@@ -234,11 +234,11 @@ async fn segments_that_a_run_proves_and_that_are_gone_are_named_as_a_loss() {
     assert!(open.chain.base_for(proven.at.generation, proven.at.sequence).is_err(), "not offered");
 }
 
-fn phrase(text: &str) -> Arc<keelson_crypto::Passphrase> {
+pub(super) fn phrase(text: &str) -> Arc<keelson_crypto::Passphrase> {
     Arc::new(keelson_crypto::Passphrase::new(text.as_bytes().to_vec()))
 }
 
-fn slot(world: &World, passphrase: &keelson_crypto::Passphrase) -> keelson_crypto::Slot {
+pub(super) fn slot(world: &World, passphrase: &keelson_crypto::Passphrase) -> keelson_crypto::Slot {
     let id = keelson_model::SlotId::from_bytes(random_bytes());
     let cost = keelson_crypto::KdfCost::LOWEST;
     keelson_crypto::Slot::seal(id, passphrase, cost, world.vault.newest()).unwrap()
@@ -259,7 +259,7 @@ async fn format_of(id: RepositoryId) -> Bytes {
     world.memory.fetch_all(&world.folder().repository().join("format").unwrap()).await.unwrap()
 }
 
-fn plant_format(world: &World, repository: RepositoryId, bytes: &[u8]) {
+pub(super) fn plant_format(world: &World, repository: RepositoryId, bytes: &[u8]) {
     let folder = ClusterFolder::new(&cluster()).dr_repository(repository);
     world.memory.tamper(&folder.repository().join("format").unwrap(), Bytes::copy_from_slice(bytes));
 }

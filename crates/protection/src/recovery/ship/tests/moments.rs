@@ -149,6 +149,34 @@ async fn a_moment_before_a_new_repository_of_the_same_life_is_found_in_the_one_b
     assert_eq!(moment.open.chain.repository, chains[1].chain.repository);
 }
 
+/// While disaster recovery was disabled, or another place was shipped to, nothing came here: what had been shipped before
+/// was given for every moment of that time, as if it were all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_at_which_nothing_was_shipped_says_that_more_may_have_been_committed() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let elder = world.open().await;
+    world.commits(3);
+    let gap = world.clock.now() - Duration::from_secs(1);
+    let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
+    let known = Started::never(moved.repository);
+    let (mut shipper, _) =
+        Shipper::take_up(moved.target(LEGACY, 1).await, &moved.sender(), &known).await.unwrap();
+    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
+    moved.ship(&mut shipper).await.unwrap();
+    moved.commits(2);
+    moved.ship(&mut shipper).await.unwrap();
+
+    let (now, chains) = (moved.clock.now(), [elder, moved.open().await]);
+    let at = async |time: Timestamp| {
+        let moment = find_moment(&chains, &[], time, now).await.unwrap();
+        (moment.at.sequence.0, moment.committed_at, moment.whole)
+    };
+    assert_eq!(at(gap).await, (20, times[19], false));
+    assert_eq!(at(times[18]).await, (19, times[18], true), "what follows is there");
+    assert_eq!(at(now).await, (25, now, true));
+}
+
 /// The chain went on in a later generation beside the one that it left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
