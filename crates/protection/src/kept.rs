@@ -1,7 +1,7 @@
 //! Where the rows of each kind are kept and of which classes: by that a recovery brings them back, in every mode, in Legacy
 //! mode alone, or never. Whoever adds a kind decides it here; every commit is held against it where assertions are on.
 
-use keelson_catalog::{Change, Class};
+use keelson_catalog::{Change, Class, RowKind};
 use keelson_model::names::group;
 use keelson_resources::configuration::CONFIGURATION;
 use keelson_resources::kind_of_row;
@@ -70,16 +70,21 @@ const UNSERVED: &[(&str, Kept)] = &[
     ("schedules", Kept::Instance),
 ];
 
-/// Whether every row that is written is of a kind that is listed, and of one of its classes.
-pub(crate) fn are_listed(changes: &[Change]) -> bool {
-    changes.iter().all(|change| match change {
-        Change::Put { row, expect: _ } => match kept(row.kind.as_str()) {
-            Some(Kept::Catalog(classes)) => classes.contains(&row.class),
-            Some(Kept::Instance) => true,
-            Some(Kept::Nowhere) | None => false,
-        },
-        Change::Delete { .. } | Change::RecordStep { .. } | Change::DropSteps { .. } => true,
-    })
+/// The first kind that is written and not listed, or not as of this class.
+pub(crate) fn find_unlisted(changes: &[Change]) -> Option<(&RowKind, Class)> {
+    let mut written = changes.iter().filter_map(|change| match change {
+        Change::Put { row, expect: _ } => Some((&row.kind, row.class)),
+        Change::Delete { .. } | Change::RecordStep { .. } | Change::DropSteps { .. } => None,
+    });
+    written.find(|(kind, class)| !is_listed(kind, *class))
+}
+
+fn is_listed(kind: &RowKind, class: Class) -> bool {
+    match kept(kind.as_str()) {
+        Some(Kept::Catalog(classes)) => classes.contains(&class),
+        Some(Kept::Instance) => true,
+        Some(Kept::Nowhere) | None => false,
+    }
 }
 
 fn kept(rows: &str) -> Option<Kept> {

@@ -496,8 +496,8 @@ pub(crate) async fn commit(
     actor: impl Into<Actor>,
     changes: Vec<Change>,
 ) -> Result<Revision, CommitError> {
-    debug_assert!(has_one_of_each_kind(&changes), "several rows of one served kind: {changes:?}");
-    debug_assert!(kept::are_listed(&changes), "a kind or class that `kept.rs` does not list: {changes:?}");
+    debug_assert!(has_one_of_each_kind(&changes), "several rows of one served kind");
+    debug_assert_eq!(kept::find_unlisted(&changes), None, "`kept.rs` does not list it");
     let (reply, answer) = oneshot::channel();
     database.commit_with(&actor.into(), changes, Box::new(move |result| drop(reply.send(result))));
     answer.await.expect("the writer answers each commit before it drops the callback")

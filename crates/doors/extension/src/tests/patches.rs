@@ -2,6 +2,7 @@
 
 use http::header::{ACCEPT, CONTENT_TYPE, WARNING};
 use http::{Method, StatusCode};
+use keelson_catalog::Class;
 use keelson_resources::{KINDS, Verb, find_kind};
 use serde_json::{Value, json};
 
@@ -25,6 +26,7 @@ async fn world() -> World {
         },
         "internal": {"repository": "07".repeat(16)},
     });
+    row.class = Class::Derived;
     row.body = serde_json::to_vec(&body).unwrap();
     world.put_row(row);
     world
