@@ -6,7 +6,6 @@
 
 use keelson_model::names::{group, label};
 use keelson_model::{Classified, ErrorClass};
-use keelson_resources::policy::ParsedPolicy;
 use keelson_resources::{Reference, Verb, kind_of_row};
 use keelson_workload::{RequestError, SubjectReview};
 use serde_json::json;
@@ -108,13 +107,14 @@ pub(crate) async fn check_reference(
 pub(crate) async fn check_run(
     platform: &Platform,
     requester: &Requester,
-    policy: &ParsedPolicy,
+    namespace: &str,
+    profiles: Vec<&str>,
 ) -> Result<(), AccessError> {
     let install_namespace = &platform.settings.install_namespace;
-    if policy.namespace == *install_namespace {
+    if namespace == install_namespace {
         return Ok(());
     }
-    for profile in policy.profiles() {
+    for profile in profiles {
         let reference = Reference::read(group::CONFIG, "profiles", install_namespace, profile);
         check_reference(platform, requester, reference).await?;
     }

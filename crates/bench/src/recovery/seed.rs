@@ -248,6 +248,8 @@ fn action(number: usize, now: Timestamp) -> Record {
     let name = format!("scheduled-{}{number}", random_suffix());
     let mut record = Record::new(kind(kind_name), namespace, &name, at, Class::Local);
     record.labels = labels(&application);
+    // It stays where it is: otherwise most would be moved to the history while what changed is shipped, and be counted.
+    record.labels.insert(label::DO_NOT_RETIRE.to_owned(), "true".to_owned());
     record.body.spec = match kind_name {
         "RunAction" => json!({
             "subject": { "kind": "Policy", "name": POLICY, "namespace": NAMESPACE }, "scheduledTime": at,

@@ -173,11 +173,11 @@ impl Watcher {
     /// Reads once. After a refusal the watch is over.
     async fn read(&mut self) -> Result<Vec<u8>, Refusal> {
         let Some(mut reader) = self.reader.take() else { return Ok(Vec::new()) };
+        // What is committed after this wakes the watch again, and another catalog does.
+        self.commits.borrow_and_update();
         let database = self.shared.database(reader.kind())?;
         let now = self.shared.now();
         self.read_at = Instant::now();
-        // What is committed after this wakes the watch again.
-        self.commits.borrow_and_update();
         let head = database.head().revision;
         let news = if self.follows { self.feed.after(&database, reader.since(), head).await } else { None };
         let (reader, progress) = match news {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use keelson_catalog::limits::LABELS_MAX;
 use keelson_catalog::{Class, Row, RowKey, RowKind};
 use keelson_model::names::DR_SECRET;
 use keelson_resources::spec_hash;
@@ -162,7 +163,8 @@ fn row_of(kind: RowKind, event: ConfigEvent, now: Timestamp) -> Row {
         namespace: event.namespace,
         name: event.name,
         uid: event.uid,
-        labels: event.labels,
+        // All of them are in the body. A row bears no more, and one object must not hold up all others.
+        labels: event.labels.into_iter().take(LABELS_MAX).collect(),
         created: created.unwrap_or(now),
         class: Class::Configuration,
         body,

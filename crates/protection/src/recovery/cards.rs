@@ -78,9 +78,19 @@ pub(crate) async fn read(
     store: &dyn Store,
     folder: &ClusterFolder,
 ) -> Result<Vec<CardDocument>, RecoveryError> {
+    let mut found = Vec::new();
+    read_into(&mut found, store, folder).await?;
+    Ok(found)
+}
+
+/// What was read until then is there, where it fails or is stopped.
+async fn read_into(
+    found: &mut Vec<CardDocument>,
+    store: &dyn Store,
+    folder: &ClusterFolder,
+) -> Result<(), RecoveryError> {
     let cards = folder.cards();
     let failed = |source| RecoveryError::List { folder: cards.clone(), source };
-    let mut found = Vec::new();
     let mut objects = store.stream(&cards);
     while let Some(object) = objects.try_next().await.map_err(failed)? {
         if found.len() == CARDS_MAX {
@@ -93,20 +103,21 @@ pub(crate) async fn read(
         let bytes = store.fetch_all(&path).await.map_err(|source| RecoveryError::Fetch { path, source })?;
         found.extend(serde_json::from_slice::<CardDocument>(&bytes).ok());
     }
-    Ok(found)
+    Ok(())
 }
 
-/// The same, for hints. What cannot be read now, or not in time, is none: no recovery waits for it.
+/// The same, for hints: those that can be read now and in time. No recovery waits for more.
 pub(crate) async fn hints(store: &Arc<dyn Store>, cluster: &ClusterId) -> Vec<CardDocument> {
     let folder = ClusterFolder::new(cluster);
-    match timeout(HINTS_WITHIN, read(&**store, &folder)).await {
-        Ok(Ok(cards)) => return cards,
+    let mut cards = Vec::new();
+    match timeout(HINTS_WITHIN, read_into(&mut cards, &**store, &folder)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%cluster, cause = %Chain(&error), "the cards of a cluster were not read");
+            tracing::warn!(%cluster, cause = %Chain(&error), "not all cards of a cluster were read");
         }
-        Err(_) => tracing::warn!(%cluster, "the cards of a cluster were not read in time"),
+        Err(_) => tracing::warn!(%cluster, "not all cards of a cluster were read in time"),
     }
-    Vec::new()
+    cards
 }
 
 #[cfg(test)]
@@ -151,9 +162,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_recovery_waits_for_cards_without_an_end() {
         let cluster = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa".parse().unwrap();
+        let folder = ClusterFolder::new(&cluster);
         let faulty = FaultyStore::new(Arc::new(MemoryStore::new()));
-        faulty.inject(Calls::All, Span::From(1), Fault::Silence);
+        for number in 1..=2 {
+            faulty
+                .create(&folder.card(number), serde_json::to_vec(&card("1")).unwrap().into())
+                .await
+                .unwrap();
+        }
+        faulty.inject(Calls::Beneath(folder.card(2)), Span::From(1), Fault::Silence);
         let store: Arc<dyn Store> = Arc::new(faulty);
-        assert_eq!(hints(&store, &cluster).await, Vec::new());
+        assert_eq!(hints(&store, &cluster).await, [card("1")], "what was read stays");
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong while the platform protects or recovers itself.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use keelson_catalog::{CommitError, DataDirError, Malformed, ReadError, RebuildError, ShipError};
 use keelson_crypto::{OpenBoxError, SealSlotError, WeakPassphrase};
@@ -115,8 +117,8 @@ pub enum RecoveryError {
     PointId { id: String },
     #[error("reach the point asked for")]
     Unreachable { source: UnreachablePoint },
-    #[error("nothing that was shipped tells the state of {wanted}; {first} to {last} is possible")]
-    PointInTime { wanted: Timestamp, first: Timestamp, last: Timestamp },
+    #[error("nothing that was shipped tells the state of {wanted}; {first} to {last} is possible{unseen}")]
+    PointInTime { wanted: Timestamp, first: Timestamp, last: Timestamp, unseen: Unseen },
     #[error("decode a segment")]
     DecodeSegment { source: Malformed },
     #[error("read the outcome that holds a base")]
@@ -155,6 +157,26 @@ pub enum RecoveryError {
 
 fn list(known: &[String]) -> String {
     if known.is_empty() { "no cluster at all".to_owned() } else { known.join(", ") }
+}
+
+/// What was not looked at, told behind what was found in the rest.
+#[derive(Debug, Default)]
+pub struct Unseen(Vec<String>);
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|unseen| write!(f, "; {unseen}"))
+    }
+}
+
+impl RecoveryError {
+    /// Tells of what was not looked at where nothing was found.
+    pub(crate) fn with_unseen(mut self, told: &[String]) -> Self {
+        if let Self::PointInTime { unseen, .. } = &mut self {
+            unseen.0.extend_from_slice(told);
+        }
+        self
+    }
 }
 
 impl Classified for RecoveryError {

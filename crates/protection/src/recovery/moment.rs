@@ -15,6 +15,7 @@ use crate::layout::Position;
 use crate::recovery::RecoveryError;
 use crate::recovery::chain::{ShippedChain, latest_chain};
 use crate::recovery::documents::{BaseDocument, SegmentDirectory};
+use crate::recovery::error::Unseen;
 use crate::recovery::open::OpenChain;
 use crate::recovery::read::{Shelf, is_damage};
 
@@ -73,10 +74,11 @@ pub(crate) async fn find_moment<'a>(
             continue;
         }
         let parent = open.chain.parent.as_ref();
-        end = End { left: parent.map(|fork| fork.at.sequence), resumed: None };
+        let is_next = begun.is_some_and(|begun| begun.sequence <= Sequence(1));
+        end = End { left: parent.map(|fork| fork.at.sequence), is_next, resumed: None };
         line = parent.and_then(|fork| find(fork.repository));
     }
-    Err(RecoveryError::PointInTime { wanted, first, last })
+    Err(RecoveryError::PointInTime { wanted, first, last, unseen: Unseen::default() })
 }
 
 /// Pure: where the same instance shipped the same generation to before. A new passphrase makes a new repository, and its
@@ -96,6 +98,8 @@ fn find_elder<'a>(open: &OpenChain, all: impl Iterator<Item = &'a OpenChain>) ->
 struct End {
     /// It was left there: what lies behind belongs to somebody else.
     left: Option<Sequence>,
+    /// Whoever left it shipped its very first entry. Otherwise there were some that nobody knows the time of.
+    is_next: bool,
     /// The same life went on there, with the first base of another repository. Before it nothing may have been shipped.
     resumed: Option<Sequence>,
 }
@@ -153,14 +157,20 @@ async fn behind(
     };
     let is_left_at = |sequence: Sequence| end.left.is_some_and(|left| sequence >= left);
     let Some(directory) = last_begun(shelf, &names, until).await? else {
-        let whole = is_left_at(base.at.sequence) || is_followed(shelf, &names, base.at, next).await?;
+        let whole = match is_left_at(base.at.sequence) {
+            true => end.is_next,
+            false => is_followed(shelf, &names, base.at, next).await?,
+        };
         return Ok(Found::At { at: base.at, committed_at: base.head_at, mode: base.mode, whole });
     };
     let found = last_entry(shelf, &directory, until).await?;
     let sequence = found.revision.sequence();
-    let whole = is_left_at(sequence)
-        || sequence < directory.last.sequence
-        || is_followed(shelf, &names, directory.last, next).await?;
+    let whole = match is_left_at(sequence) {
+        true => end.is_next,
+        false => {
+            sequence < directory.last.sequence || is_followed(shelf, &names, directory.last, next).await?
+        }
+    };
     let sequence = end.left.map_or(sequence, |left| sequence.min(left));
     let at = Position { sequence, ..directory.first };
     Ok(Found::At { at, committed_at: found.at, mode: base.mode, whole })

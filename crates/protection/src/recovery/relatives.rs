@@ -168,8 +168,9 @@ impl Others {
         };
         let clusters = names.iter().filter_map(|name| name.parse::<ClusterId>().ok());
         let clusters: Vec<_> = clusters.filter(|cluster| cluster != asked).collect();
-        let listed =
-            stream::iter(clusters).map(|cluster| list_below(store, cluster)).buffered(LOOKS_IN_FLIGHT);
+        let listed = stream::iter(clusters)
+            .map(|cluster| list_below(store, cluster))
+            .buffer_unordered(LOOKS_IN_FLIGHT);
         let looks =
             listed.flat_map(stream::iter).map(|(cluster, listed)| look_at(store, cluster, listed, keys));
         let mut looks = pin!(looks.buffer_unordered(LOOKS_IN_FLIGHT));

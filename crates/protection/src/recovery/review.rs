@@ -156,11 +156,13 @@ pub(super) async fn find_earlier(
         Err(RecoveryError::PointInTime { .. }) => {
             let (opened, told) = open_ancestors(&past, cluster, &chains).await?;
             ancestors = opened;
+            let found = find_moment(&chains, &ancestors, wanted, now).await;
+            let found = found.map_err(|error| error.with_unseen(&told));
             warnings.extend(told);
             if !store.capabilities().versions {
                 warnings.extend(find_cut(&chains, &ancestors));
             }
-            find_moment(&chains, &ancestors, wanted, now).await
+            found
         }
         found => found,
     };

@@ -122,12 +122,14 @@ async fn run_action(
     requester: &Requester,
     record: &mut Record,
 ) -> Result<Vec<Change>, RequestError> {
-    let policy = record.body.spec["subject"]["name"].as_str().unwrap_or_default().to_owned();
-    let namespace = record.body.spec["subject"]["namespace"].as_str().unwrap_or(&record.namespace).to_owned();
+    let subject = &record.body.spec["subject"];
+    let policy = subject["name"].as_str().unwrap_or_default().to_owned();
+    let namespace = subject["namespace"].as_str().filter(|named| !named.is_empty());
+    let namespace = namespace.unwrap_or(&record.namespace).to_owned();
     // As the cluster has it: a policy made or changed a moment ago may not be mirrored yet.
     let found = policies::fetch_unjudged(platform, &namespace, &policy).await.map_err(refuse_policy)?;
     if let Some(found) = found {
-        let checked = access::check_run(platform, requester, &found.parsed).await;
+        let checked = access::check_run(platform, requester, &namespace, found.parsed.profiles()).await;
         checked.map_err(|source| RequestError::Access { source })?;
     }
     record.labels.insert(label::POLICY_NAME.to_owned(), policy);

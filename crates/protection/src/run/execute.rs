@@ -78,7 +78,8 @@ impl Ended {
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     let subject = &job.action.body.spec["subject"];
     let name = subject["name"].as_str().unwrap_or_default();
-    let namespace = subject["namespace"].as_str().unwrap_or(&job.action.namespace);
+    let namespace = subject["namespace"].as_str().filter(|named| !named.is_empty());
+    let namespace = namespace.unwrap_or(&job.action.namespace);
     let is_own = name == DR_POLICY && namespace == job.platform.settings.install_namespace;
     if job.is_cancelled() && !is_own {
         // Whatever has become of the policy meanwhile.
@@ -90,9 +91,13 @@ pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
     if is_own {
         return recovery::run::execute(job, &policy).await;
     }
-    access::check_run(&job.platform, &job.requester(), &policy.parsed).await?;
+    let requester = job.requester();
+    let check = |profiles| access::check_run(&job.platform, &requester, namespace, profiles);
+    check(policy.parsed.profiles()).await?;
     let selecting = select(job, &policy, (namespace, name));
     let plan = job.phase("Selecting applications", selecting).await?;
+    // An attempt goes on with the plan of the one before, whatever has become of the policy.
+    check(plan.profiles()).await?;
     let carrying_out = async {
         let children = carry_out(job, &plan).await;
         if job.is_cancelled() {

@@ -38,6 +38,14 @@ pub(crate) struct RunPlan {
     pub tiers: Tiers,
 }
 
+impl RunPlan {
+    /// The profiles that it leads to.
+    pub(super) fn profiles(&self) -> Vec<&str> {
+        let export = self.export.iter().filter_map(|export| export.profile["name"].as_str());
+        export.chain(self.import.iter().map(|import| import.profile.as_str())).collect()
+    }
+}
+
 /// The names that one application's children will have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ApplicationRun {

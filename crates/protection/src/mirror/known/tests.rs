@@ -21,6 +21,17 @@ fn profile(change: ChangeKind, name: &str, secret: Value) -> ConfigEvent {
     event(kinds::profile(), change, name, json!({ "spec": spec }))
 }
 
+#[test]
+fn an_object_with_more_labels_than_a_row_bears_is_kept_whole_in_the_body() {
+    let labels: BTreeMap<_, _> = (0..300).map(|number| (format!("label-{number}"), "x".to_owned())).collect();
+    let object = json!({ "metadata": { "name": "many", "labels": labels }, "spec": {} });
+    let (kind, rows) = kinds::configuration().next().unwrap();
+    let event = ConfigEvent { labels, ..event(kind, Applied, "many", object) };
+    let row = row_of(rows, event, Timestamp::UNIX_EPOCH);
+    let body: Value = serde_json::from_slice(&row.body).unwrap();
+    assert_eq!((row.labels.len(), body["metadata"]["labels"].as_object().unwrap().len()), (LABELS_MAX, 300));
+}
+
 fn known(events: Vec<ConfigEvent>) -> Known {
     let mut known = Known::new("kasten-io");
     for event in events {

@@ -149,13 +149,13 @@ fn a_selector_finds_the_same_rows_with_and_without_the_index() {
         &database,
         labelled(row_in(POINTS, "n9", "rare", Class::Local), &[("parity", "odd"), ("rare", "yes")]),
     );
-    let whole = database.list(&Query::all(kind(POINTS), 10_000)).unwrap();
+    let whole: Vec<_> = database.rows(Query::of(kind(POINTS))).map(Result::unwrap).collect();
     for text in
         ["parity=odd", "third=1", "rare=yes", "rare=yes,parity=even", "third in (1,2),parity!=odd", "rare"]
     {
         let selector = LabelSelector::parse(text).unwrap();
         let expected: Vec<_> =
-            whole.rows.iter().filter(|stored| selector.matches(&stored.row.labels)).cloned().collect();
+            whole.iter().filter(|stored| selector.matches(&stored.row.labels)).cloned().collect();
         for namespace in [None, Some("n3".to_owned()), Some("n9".to_owned())] {
             let expected: Vec<_> = expected
                 .iter()

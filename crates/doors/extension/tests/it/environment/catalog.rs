@@ -84,6 +84,11 @@ impl Environment {
 
     /// Writes an object of any kind, into the file that holds the kind.
     pub(crate) fn put_object(&self, kind: &KindInfo, namespace: &str, name: &str, body: &serde_json::Value) {
+        let class = match kind.kind {
+            "Passkey" => Class::Configuration,
+            "Application" | "StorageRepository" => Class::Derived,
+            _ => Class::Local,
+        };
         let row = Row {
             kind: RowKind::new(kind.row_kind()),
             namespace: namespace.to_owned(),
@@ -91,7 +96,7 @@ impl Environment {
             uid: format!("uid-{}-{namespace}-{name}", kind.singular),
             labels: BTreeMap::new(),
             created: WallClock.now(),
-            class: Class::Local,
+            class,
             body: serde_json::to_vec(body).unwrap(),
         };
         let database = self.server.platform.database(kind).unwrap();

@@ -177,17 +177,16 @@ async fn a_moment_at_which_nothing_was_shipped_says_that_more_may_have_been_comm
     assert_eq!(at(now).await, (25, now, true));
 }
 
-/// The chain went on in a later generation beside the one that it left.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
-    let world = World::new();
-    let times = shipped(&world).await;
+/// A chain that was left with its last entry, and the one that goes on from there in a later generation, with so many
+/// commits before its first base.
+async fn forked(world: World, commits: usize) -> (World, [OpenChain; 2]) {
     let parent = world.open().await;
     let fork = Position { sequence: Sequence(20), ..parent.chain.latest().unwrap() };
     let left = world.repository;
     let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
     moved.clock.advance(Duration::from_secs(5));
     move_on::open_generation(&moved.catalog, Generation(2)).await.unwrap();
+    moved.commits(commits);
     let mut target = moved.target(LEGACY, 1).await;
     target.enabled.parent = Some(Fork { cluster: cluster(), repository: left, at: fork });
     let known = Started::never(moved.repository);
@@ -196,9 +195,17 @@ async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
     moved.ship(&mut shipper).await.unwrap();
     moved.commits(2);
     moved.ship(&mut shipper).await.unwrap();
+    let child = moved.open().await;
+    (moved, [parent, child])
+}
 
-    let (now, child) = (moved.clock.now(), moved.open().await);
-    let mut chains = [parent, child];
+/// The chain went on in a later generation beside the one that it left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let (moved, mut chains) = forked(world, 0).await;
+    let now = moved.clock.now();
     // The one that was left may lie below another cluster id.
     for (own, ancestors) in [(&chains[..], &chains[..0]), (&chains[1..], &chains[..1])] {
         let at = async |time: Timestamp| {
@@ -213,8 +220,21 @@ async fn a_moment_before_a_fork_is_found_on_the_chain_that_was_left() {
     assert_eq!((first, last), (times[1], now));
 
     // What it shipped after it was left is another instance's.
-    let earlier = Position { sequence: Sequence(12), ..fork };
-    chains[1].chain.parent = Some(Fork { cluster: cluster(), repository: left, at: earlier });
+    chains[1].chain.parent.as_mut().unwrap().at.sequence = Sequence(12);
     let moment = find_moment(&chains[1..], &chains[..1], times[19], now).await.unwrap();
     assert_eq!((moment.at.sequence, moment.whole), (Sequence(12), true));
+}
+
+/// What was committed before the first base came with it, and nobody knows when: the end of what had been left was given
+/// as if it were all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_between_a_fork_and_the_first_base_says_that_more_may_have_been_committed() {
+    let world = World::new();
+    let times = shipped(&world).await;
+    let (moved, chains) = forked(world, 3).await;
+    let first_base = chains[1].base.head_at;
+    for (time, whole) in [(first_base - Duration::from_secs(1), false), (times[18], true)] {
+        let moment = find_moment(&chains, &[], time, moved.clock.now()).await.unwrap();
+        assert_eq!((moment.at.generation, moment.whole), (Generation(1), whole), "{time}");
+    }
 }
