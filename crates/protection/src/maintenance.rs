@@ -128,7 +128,7 @@ async fn write(platform: &Platform, passes: &Passes) {
     }
 }
 
-/// The next pass comes at once, unless one is under way.
+/// The next pass comes at once, or behind the one that is under way.
 pub(crate) async fn pass_soon(platform: &Platform) {
     if let Some(passes) = passes(platform) {
         write(platform, &Passes { next: platform.clock.now(), ..passes }).await;
@@ -140,15 +140,15 @@ pub(crate) async fn run_maintenance(platform: Arc<Platform>, stop: CancellationT
     loop {
         tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
         let now = platform.clock.now();
-        let Some(passes) = passes(&platform) else {
+        let Some(due) = passes(&platform) else {
             write(&platform, &Passes { next: later(now, FIRST_AFTER), count: 0, last: None }).await;
             continue;
         };
-        if now < passes.next {
+        if now < due.next {
             continue;
         }
         let report = tokio::select! {
-            report = pass(&platform, passes.count) => report,
+            report = pass(&platform, due.count) => report,
             () = stop.cancelled() => return,
         };
         tracing::info!(
@@ -157,8 +157,10 @@ pub(crate) async fn run_maintenance(platform: Arc<Platform>, stop: CancellationT
             failures = report.failures_total,
             "maintenance has passed"
         );
-        let next = later(platform.clock.now(), EVERY);
-        write(&platform, &Passes { next, count: passes.count + 1, last: Some(report) }).await;
+        // Somebody may have asked for another pass while this one was under way.
+        let asked = passes(&platform).map(|passes| passes.next).filter(|next| *next != due.next);
+        let next = asked.unwrap_or_else(|| later(platform.clock.now(), EVERY));
+        write(&platform, &Passes { next, count: due.count + 1, last: Some(report) }).await;
     }
 }
 

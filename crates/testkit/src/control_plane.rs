@@ -339,7 +339,8 @@ impl ControlPlane {
     async fn wait_for_service_account(&self, client: &Client) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-        while accounts.get_opt("default").await.context("look for the default service account")?.is_none() {
+        // An error so soon after the start is none to give up for.
+        while !matches!(accounts.get_opt("default").await, Ok(Some(_))) {
             self.pause(deadline, &[ETCD, API_SERVER, CONTROLLER_MANAGER]).await?;
         }
         Ok(())

@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Far longer than anything takes that works, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(25);
 /// For whoever must act in the middle of what takes some hundredths of a second.
 const POLL_PROMPTLY: Duration = Duration::from_millis(1);
 
-/// Asks `check` again and again until it answers with a value; gives up after a minute, naming `what`.
+/// Asks `check` again and again until it answers with a value; gives up after five minutes, naming `what`.
 pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     poll(what, POLL, check).await
 }

@@ -11,6 +11,7 @@ mod share;
 
 use std::any::type_name_of_val;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
@@ -36,7 +37,7 @@ const PROGRAM_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const GUEST: &str = "guest";
 const MEMORY: &str = "mem=512M";
 /// From power on to power off. A guest that takes longer is killed.
-const TIMEOUT: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(100);
 /// A guest that says this goes on for ever.
 const PANIC: &str = "Kernel panic";
@@ -93,7 +94,11 @@ fn boot(test: &str) -> Result<String> {
     supervisor.run(GUEST, &guest(&directory)?)?;
     let deadline = Instant::now() + TIMEOUT;
     let said = || -> Result<String> {
-        let log = fs::read(directory.join(format!("{GUEST}.log"))).context("read what the guest said")?;
+        // Not there yet, where the guest has not begun.
+        let log = match fs::read(directory.join(format!("{GUEST}.log"))) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            log => log.context("read what the guest said")?,
+        };
         Ok(String::from_utf8_lossy(&log).replace('\r', ""))
     };
     while supervisor.is_running(GUEST) {

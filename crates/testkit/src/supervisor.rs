@@ -24,7 +24,7 @@ pub use self::detached::{Detached, processes_in};
 const SCRIPT: &str = include_str!("supervisor/supervise.bash");
 
 /// How long a program may take to be started or to be gone; both take milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// How much of a server's log an error quotes.

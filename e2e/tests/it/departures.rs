@@ -10,7 +10,7 @@ use crate::stage::{NAMESPACE, Stage};
 use crate::world::{APPLICATION, back_up, config_map};
 
 /// A namespace with nothing of ours in it takes about six seconds, and longer on a busy machine.
-const GONE_WITHIN: Duration = Duration::from_secs(45);
+const GONE_WITHIN: Duration = Duration::from_secs(120);
 const BACKUPS: [&str; 3] = ["first", "second", "third"];
 
 fn items(list: Option<Value>) -> Result<Vec<Value>> {
@@ -27,7 +27,7 @@ fn kubectl(stage: &Stage, words: &[&str]) -> Result<String> {
 
 fn delete_namespace(stage: &Stage, name: &str) -> Result<Duration> {
     let started = Instant::now();
-    kubectl(stage, &["delete", "namespace", name, "--timeout=60s"])?;
+    kubectl(stage, &["delete", "namespace", name, "--timeout=240s"])?;
     Ok(started.elapsed())
 }
 

@@ -20,7 +20,7 @@ use crate::world::{
 /// What the work has just written when the process dies, its announcement, its first data, its result; and how many works
 /// are killed there until one was interrupted. On a busy machine the signal may come after the end of the action, and
 /// behind the result on any.
-const MOMENTS: [(&str, usize); 3] = [("sessions", 6), ("packs", 12), ("outcomes", 1)];
+const MOMENTS: [(&str, usize); 3] = [("sessions", 15), ("packs", 30), ("outcomes", 1)];
 
 /// Waits until something new lies in a folder of this name.
 fn until_written(within: &Path, folder: &str, before: &Listing) -> Result<()> {
@@ -309,7 +309,7 @@ fn a_catalog_that_is_corrupt_at_start_leaves_a_platform_that_says_so_and_can_be_
     // It holds up no namespace of the cluster, whether that has anything of ours or not.
     stage.namespace("unrelated")?;
     for namespace in ["unrelated", APPLICATION] {
-        stage.delete(&["namespace", namespace, "--timeout=60s"])?;
+        stage.delete(&["namespace", namespace, "--timeout=240s"])?;
     }
 
     let began = Instant::now();

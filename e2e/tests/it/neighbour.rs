@@ -18,7 +18,7 @@ const NAMESPACES: usize = 200;
 const OF_EACH: usize = 20;
 const ACTIONS: &str = "/apis/actions.kio.kasten.io/v1alpha1";
 const POINTS: &str = "/apis/apps.kio.kasten.io/v1alpha1/restorepoints?limit=1";
-const FILLED_WITHIN: Duration = Duration::from_secs(120);
+const FILLED_WITHIN: Duration = Duration::from_secs(600);
 /// All of them, with us at rest and with us being killed. Without anything of ours they take about a minute.
 const GONE_WITHIN: Duration = Duration::from_secs(180);
 const GONE_BETWEEN_KILLS_WITHIN: Duration = Duration::from_secs(300);

@@ -19,7 +19,7 @@ const MEMORY_MAX_MIB: u64 = 256;
 const ANSWERED_WITHIN_MILLISECONDS: u64 = 1_000;
 /// And within this ninety-nine times of a hundred, also where the attacker, the server and other tests share two processors.
 /// Who waits behind the attackers waits for their patience to end, which is longer.
-const ANSWERED_NEARLY_ALWAYS_WITHIN_MILLISECONDS: u64 = 5_000;
+const ANSWERED_NEARLY_ALWAYS_WITHIN_MILLISECONDS: u64 = 20_000;
 /// Places for whoever is not the front proxy.
 const STRANGERS_MAX: i64 = 128;
 const WATCHES: i64 = 10_000;

@@ -54,7 +54,7 @@ const OBJECTS_AT_ONCE: usize = 16;
 /// A definition that is not established by then has names that clash, or the server is in trouble.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
 /// A new kind shows in discovery a moment after its definition is established.
-const SERVED_WITHIN: Duration = Duration::from_secs(15);
+const SERVED_WITHIN: Duration = Duration::from_secs(60);
 const SERVED_POLL: Duration = Duration::from_millis(200);
 
 /// Whether claims for volumes are created.

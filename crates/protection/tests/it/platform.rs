@@ -39,7 +39,7 @@ impl Site {
         }
         for (_, definition) in keelson_resources::crd::crds() {
             let name = definition["metadata"]["name"].as_str().context("a name")?;
-            cluster.wait_established(name, std::time::Duration::from_secs(30)).await?;
+            cluster.wait_established(name, std::time::Duration::from_secs(180)).await?;
         }
         site.make_profile("vault", "share").await?;
         Ok(site)

@@ -35,7 +35,7 @@ pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
     }
     for (_, definition) in keelson_resources::crd::crds() {
         let name = definition["metadata"]["name"].as_str().context("a name")?;
-        cluster.wait_established(name, Duration::from_secs(30)).await?;
+        cluster.wait_established(name, Duration::from_secs(180)).await?;
     }
     set_passphrase(cluster, PASSPHRASE).await
 }

@@ -25,10 +25,11 @@ use crate::{
 
 const FOLDER: &str = "keelson-probe";
 const RACERS: usize = 8;
-/// How long the probe's object is locked: long enough to try a delete, short enough to wait for.
-const LOCK_SECONDS: u64 = 4;
+/// How long the probe's object is locked: long enough to try a delete, short enough to wait for; and for a store that
+/// answers too slowly for that.
+const LOCK_SECONDS: [u64; 2] = [4, 60];
 /// How often a delete is tried while the lock runs out, a second apart.
-const UNLOCK_TRIES: u64 = 2 * LOCK_SECONDS;
+const UNLOCK_TRIES: u64 = 2 * LOCK_SECONDS[0];
 /// With a greater difference nobody can tell when a retention ends.
 pub const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_mins(5);
 /// How late a location may show what others wrote. A share whose kernel caches folders for a minute, which is what NFS
@@ -311,19 +312,33 @@ async fn count_versions(store: &dyn Store, test: &TestObjects) -> Result<usize, 
 }
 
 async fn lock_holds(store: &dyn Store, test: &TestObjects) -> Result<bool, ProbeError> {
+    for seconds in LOCK_SECONDS {
+        if let Some(holds) = lock_holds_for(store, test, seconds).await? {
+            return Ok(holds);
+        }
+    }
+    Ok(false)
+}
+
+/// None where the lock had ended before the delete did.
+async fn lock_holds_for(
+    store: &dyn Store,
+    test: &TestObjects,
+    seconds: u64,
+) -> Result<Option<bool>, ProbeError> {
     let fault = |source| ProbeError::LockObject { source };
     // Asked anew: what came before may have taken as long as the lock lasts.
-    let time = store.time().await.map_err(|source| ProbeError::AskTime { source })?;
-    let until = time + Duration::from_secs(LOCK_SECONDS);
+    let time = async || store.time().await.map_err(|source| ProbeError::AskTime { source });
+    let until = time().await? + Duration::from_secs(seconds);
     let options = PutOptions::create().retained(Some(until));
     store.put(&test.locked, test.body(0), options).await.map_err(fault)?;
     let retained = store.head(&test.locked, None).await.map_err(fault)?.retain_until;
     if retained.is_none_or(|retained| retained < until) {
-        return Ok(false);
+        return Ok(Some(false));
     }
     match store.delete(&test.locked, None).await {
-        Ok(()) => Ok(false),
-        Err(StoreError::Locked { .. }) => Ok(true),
+        Ok(()) => Ok((time().await? < until).then_some(false)),
+        Err(StoreError::Locked { .. }) => Ok(Some(true)),
         Err(source) => Err(ProbeError::DeleteObject { source }),
     }
 }

@@ -68,7 +68,7 @@ impl Scene {
         }
         for (_, definition) in crds() {
             let name = definition["metadata"]["name"].as_str().context("a name")?;
-            cluster.wait_established(name, Duration::from_secs(30)).await?;
+            cluster.wait_established(name, Duration::from_secs(180)).await?;
         }
         for name in [NAMESPACE, "elsewhere"] {
             let namespace = json!({"metadata": {"name": name}});

@@ -34,7 +34,6 @@ use crate::server::{Bounds, Farewell};
 
 /// Much longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(600);
-const SHORT: Duration = Duration::from_millis(200);
 /// What a client waits for an answer before the test has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -221,7 +220,8 @@ async fn is_answered_soon(served: &Served) -> bool {
 /// They held a place each for as long as they liked.
 #[tokio::test]
 async fn a_connection_over_which_no_request_comes_is_closed() {
-    let served = Served::start(Bounds { first_request: SHORT, ..BOUNDS }).await;
+    // A handshake fits into it, on a machine that has other things to do.
+    let served = Served::start(Bounds { first_request: Duration::from_secs(2), ..BOUNDS }).await;
     assert!(is_closed(&mut served.connect().await).await, "no handshake");
     for (what, sent) in [
         ("nothing", &b""[..]),

@@ -24,9 +24,8 @@ const WATCHES_EACH: usize = 120;
 const WRITES: usize = 50;
 /// Longer than a busy machine takes to let a newcomer ask while all watches end, and for all that to be answered.
 const FAREWELL: Farewell =
-    Farewell { answered_for: Duration::from_secs(8), dropped_after: Duration::from_secs(25) };
-/// In its pod there is half a minute.
-const ENDED_WITHIN: Duration = Duration::from_secs(28);
+    Farewell { answered_for: Duration::from_secs(20), dropped_after: Duration::from_secs(120) };
+const ENDED_WITHIN: Duration = Duration::from_secs(125);
 
 async fn text(response: Response<impl hyper::body::Body<Error: std::fmt::Debug>>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();

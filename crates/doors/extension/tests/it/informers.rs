@@ -57,7 +57,7 @@ fn every_kind_of_informer_ends_with_what_the_catalog_holds() {
             for watch_list in ["true", "false"] {
                 for page in ["500", "0"] {
                     let name = format!("informer-{client}-{watch_list}-{page}");
-                    let words = ["--client", client, "--page", page, "--watch", "2s"];
+                    let words = ["--client", client, "--page", page, "--watch", "4s"];
                     let switches = [(WATCH_LIST, watch_list)];
                     let informer = Stranger::informer(cluster, &name, RESTORE_POINTS, &words, &switches);
                     informers.push((watch_list, page, informer));
@@ -255,7 +255,7 @@ fn bookmarks_carry_an_informer_of_a_quiet_kind_over_a_cut() {
             &cluster,
             &format!("bookmarked-{watch_list}"),
             "actions.kio.kasten.io/v1alpha1/backupactions",
-            &["--watch", "2s"],
+            &["--watch", "4s"],
             &[(WATCH_LIST, watch_list)],
         )
     });

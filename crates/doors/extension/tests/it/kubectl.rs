@@ -106,7 +106,7 @@ fn create_and_delete() {
         let patched = ["label", "-n", worked, "backupaction/manual", "a=b"];
         let refused = cluster.try_kubectl(&patched, "").unwrap_err();
         assert!(refused.contains("cannot be changed once created"), "{refused}");
-        let deleted = cluster.kubectl(&["delete", "-n", worked, "backupaction/manual", "--timeout=20s"]);
+        let deleted = cluster.kubectl(&["delete", "-n", worked, "backupaction/manual", "--timeout=120s"]);
         assert!(deleted.contains("deleted"), "{deleted}");
         assert_eq!(cluster.kubectl(&["get", "-n", worked, "backupactions", "-o", "name"]), "");
     });
@@ -144,7 +144,7 @@ fn patch_changes_what_people_decide_of_a_repository() {
         );
         let unknown = patch(&["--type=merge", "-p", r#"{"spec":{"disable":true}}"#]).unwrap();
         assert!(unknown.contains("no change"), "{unknown}");
-        cluster.kubectl(&["delete", &one, "-n", "kasten-io", "--timeout=20s"]);
+        cluster.kubectl(&["delete", &one, "-n", "kasten-io", "--timeout=120s"]);
         assert_eq!(cluster.kubectl(&["get", "storagerepositories", "-n", "kasten-io", "-o", "name"]), "");
     });
 }
@@ -178,7 +178,7 @@ fn wait_returns_when_a_state_is_reached_and_not_before() {
         cluster.namespace(awaited);
         cluster.put_in_state("restorepoints", awaited, "rp", &[], "Unbound");
         let bound = "--for=jsonpath={.status.state}=Bound";
-        let args = ["wait", "-n", awaited, "restorepoint/rp", bound, "--timeout=60s"];
+        let args = ["wait", "-n", awaited, "restorepoint/rp", bound, "--timeout=240s"];
         let mut wait = cluster.start_kubectl(&args, "wait-bound");
         wait.await_watch();
         cluster.put_in_state("restorepoints", awaited, "rp", &[("step", "one")], "Unbound");
@@ -187,7 +187,7 @@ fn wait_returns_when_a_state_is_reached_and_not_before() {
         assert!(wait.ended_well());
         assert!(wait.printed().contains("rp condition met"), "{}", wait.printed());
 
-        let args = ["wait", "-n", awaited, "restorepoint/rp", "--for=delete", "--timeout=60s"];
+        let args = ["wait", "-n", awaited, "restorepoint/rp", "--for=delete", "--timeout=240s"];
         let mut wait = cluster.start_kubectl(&args, "wait-gone");
         wait.await_watch();
         assert!(wait.is_running());
@@ -240,8 +240,8 @@ fn a_namespace_with_restore_points_is_gone_within_seconds() {
         cluster.put("restorepointcontents", "", &content, &[]);
         cluster.create(&backup(leaving, "manual")).unwrap();
         let started = std::time::Instant::now();
-        cluster.kubectl(&["delete", "namespace", leaving, "--timeout=60s"]);
-        assert!(started.elapsed() < Duration::from_secs(45), "{:?}", started.elapsed());
+        cluster.kubectl(&["delete", "namespace", leaving, "--timeout=240s"]);
+        assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
         assert_eq!(cluster.kubectl(&["get", "restorepoints", "-n", leaving, "-o", "name"]), "");
         cluster.kubectl(&["get", "restorepointcontents", &content]);
         let refused = cluster.create(&backup(leaving, "late")).unwrap_err();

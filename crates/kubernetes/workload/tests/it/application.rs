@@ -186,7 +186,7 @@ impl Scene {
         self.apply(&[self.definition("shops", "Shop"), self.definition("shelves", "Shelf")])?;
         for plural in ["shops", "shelves"] {
             let name = format!("{plural}.{}", self.group());
-            self.cluster.wait_established(&name, std::time::Duration::from_secs(30)).await?;
+            self.cluster.wait_established(&name, std::time::Duration::from_secs(180)).await?;
         }
         self.apply(&workloads())?;
         self.apply(&configuration())?;

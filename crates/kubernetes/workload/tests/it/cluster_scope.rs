@@ -78,7 +78,7 @@ async fn what_is_missing_of_the_cluster_scope_comes_back_and_what_is_there_stays
     let scene = Scene::set("outside").await?;
     scene.apply(&[gadgets(&scene)])?;
     let definition = format!("gadgets.{}.example.com", scene.name());
-    scene.cluster.wait_established(&definition, std::time::Duration::from_secs(30)).await?;
+    scene.cluster.wait_established(&definition, std::time::Duration::from_secs(180)).await?;
     let gadget = json!({"apiVersion": format!("{}.example.com/v1", scene.name()), "kind": "Gadget",
         "metadata": {"name": "outside-one"}, "spec": {"size": 3}});
     let readers = binding("outside-readers", "outside:reader", "somebody");

@@ -61,7 +61,7 @@ async fn a_manifest_is_applied_waited_for_and_deleted() -> Result<()> {
     let definition = scene.definition("shops", "Shop");
     scene.cluster.apply_manifest(&definition).await?;
     scene.cluster.apply_manifest(&definition).await?;
-    scene.cluster.wait_established(&name, Duration::from_secs(30)).await?;
+    scene.cluster.wait_established(&name, Duration::from_secs(180)).await?;
     let shop = json!({"metadata": {"name": "a", "namespace": scene.name()}, "spec": {"size": 1}});
     keelson_testkit::eventually("the kind is served", async || {
         Ok(scene.cluster.apply_object(&scene.shop_kind(), &shop).await.ok())

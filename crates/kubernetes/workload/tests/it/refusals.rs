@@ -75,7 +75,7 @@ async fn a_kind_that_is_gone_or_lost_its_version_is_named() -> Result<()> {
     newer["spec"]["versions"][0]["name"] = json!("v2");
     scene.apply(&[newer])?;
     let name = format!("shops.{}", scene.group());
-    scene.cluster.wait_established(&name, Duration::from_secs(30)).await?;
+    scene.cluster.wait_established(&name, Duration::from_secs(180)).await?;
     let newest = format!("{}/v2", scene.group());
     eventually("discovery tells of v2", async || {
         Ok(scene.cluster.resolve_kind(&newest, "Shop").await.ok().map(drop))

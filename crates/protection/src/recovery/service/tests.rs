@@ -45,7 +45,7 @@ impl Site {
         }
         for (_, definition) in crd::crds() {
             let name = definition["metadata"]["name"].as_str().context("a name")?;
-            cluster.wait_established(name, Duration::from_secs(30)).await?;
+            cluster.wait_established(name, Duration::from_secs(180)).await?;
         }
         let spec = json!({ "type": "Location",
             "locationSpec": { "type": "FileStore", "fileStore": { "claimName": "share" } } });

@@ -64,7 +64,7 @@ async fn teach_things(world: &World) -> Result<()> {
     });
     let cluster = world.platform.cluster();
     cluster.apply_manifest(&definition).await?;
-    Ok(cluster.wait_established("things.shop.example.com", Duration::from_secs(30)).await?)
+    Ok(cluster.wait_established("things.shop.example.com", Duration::from_secs(180)).await?)
 }
 
 /// `Kind/name` of each entry of a part.

@@ -170,7 +170,7 @@ fn tell(cluster: &Environment, kind: &KindInfo, name: &str) {
     watch.await_line(&["ADDED", name]);
     watch.await_watch();
     let one = format!("{resource}/{name}");
-    let words = [&["delete", one.as_str(), "--timeout=20s"][..], at].concat();
+    let words = [&["delete", one.as_str(), "--timeout=120s"][..], at].concat();
     match deleted(kind.kind) {
         Deleted::Gone => {
             let said = cluster.kubectl(&words);

@@ -20,13 +20,14 @@ use super::{S3Store, date_time, sha256};
 use crate::{Operation, Store, StoreError, StorePath, VersionId};
 
 const FOLDER: &str = "keelson-probe";
-/// Long enough to try a delete, short enough to wait for.
-const LOCK: Duration = Duration::from_secs(6);
+/// Long enough to try a delete, short enough to wait for; and for a store that answers too slowly for that.
+const LOCKS: [(&str, Duration); 2] =
+    [("protected", Duration::from_secs(6)), ("protected-longer", Duration::from_secs(60))];
 const TICK: Duration = Duration::from_millis(1100);
 /// By how much the lock is extended, to see that it can be.
 const EXTENSION: Duration = Duration::from_secs(1);
-/// How often the removal is tried while the lock runs out, a second apart.
-const UNLOCK_TRIES: u32 = 10;
+/// How often the removal is tried a second apart, beyond one for each second of the lock.
+const UNLOCK_TRIES: u64 = 4;
 
 /// Why objects in a bucket would not stay for a period of protection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,9 +101,14 @@ impl S3Store {
         if !check.faults.iter().any(off) {
             let name = |source| StoreError::NameObject { source };
             let folder = self.path.join(FOLDER).map_err(name)?.join(nonce).map_err(name)?;
-            Trial { store: self, path: folder.join("protected").map_err(name)?, check: &mut check }
-                .run()
-                .await?;
+            let found = check;
+            for (object, lock) in LOCKS {
+                check = found.clone();
+                let path = folder.join(object).map_err(name)?;
+                if (Trial { store: self, path, lock, check: &mut check }).run().await? {
+                    break;
+                }
+            }
         }
         Ok(check)
     }
@@ -160,13 +166,15 @@ impl ProtectionCheck {
 struct Trial<'a> {
     store: &'a S3Store,
     path: StorePath,
+    lock: Duration,
     check: &'a mut ProtectionCheck,
 }
 
 impl Trial<'_> {
-    async fn run(mut self) -> Result<(), StoreError> {
-        let until = self.store.time().await?.saturating_add(LOCK).unwrap_or(Timestamp::MAX);
-        let Some(version) = self.write_locked(until).await? else { return Ok(()) };
+    /// Says whether the lock lasted until its end: otherwise what was found says nothing.
+    async fn run(mut self) -> Result<bool, StoreError> {
+        let until = self.store.time().await?.saturating_add(self.lock).unwrap_or(Timestamp::MAX);
+        let Some(version) = self.write_locked(until).await? else { return Ok(true) };
         self.read(&version).await?;
         self.extend(&version, until).await?;
         let before = self.written_at().await?;
@@ -175,7 +183,9 @@ impl Trial<'_> {
         let marker = self.lay_marker().await?;
         self.check.times_move = self.written_at().await? != before;
         let gone = self.attack(&version).await?;
-        self.remove(&version, gone, marker).await
+        let lasted = !gone || self.store.time().await? < until;
+        self.remove(&version, gone, marker).await?;
+        Ok(lasted)
     }
 
     /// What the server answered; nothing where a right is missing, which is noted.
@@ -316,7 +326,7 @@ impl Trial<'_> {
         marker: Option<String>,
     ) -> Result<(), StoreError> {
         let S3Store { client, bucket, .. } = self.store;
-        for _ in 0..UNLOCK_TRIES {
+        for _ in 0..self.lock.as_secs() + UNLOCK_TRIES {
             if gone {
                 break;
             }

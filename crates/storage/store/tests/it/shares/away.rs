@@ -104,7 +104,7 @@ fn a_soft_mount_that_gives_up_is_told_and_served_again() -> Result<()> {
             let key = path("a/object");
             let mut stores = Vec::new();
             for version in Share::VERSIONS {
-                let store = FilesystemStore::open(share.mount(version, "timeo=5")?).await?;
+                let store = FilesystemStore::open(share.mount(version, "timeo=30")?).await?;
                 store.create(&path(&format!("a/before-{version:?}")), "x".into()).await?;
                 stores.push(store);
             }
