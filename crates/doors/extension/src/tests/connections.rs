@@ -34,6 +34,7 @@ use crate::server::{Bounds, Farewell};
 
 /// Much longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(200);
 /// What a client waits for an answer before the test has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -310,7 +311,7 @@ async fn connections_that_never_come_to_the_end_of_their_handshake_shut_nobody_o
 
 #[tokio::test]
 async fn a_stranger_is_not_listened_to_for_ever() {
-    let served = Served::start(Bounds { stranger_life: SHORT, ..BOUNDS }).await;
+    let served = Served::start(Bounds { stranger_life: Duration::from_secs(2), ..BOUNDS }).await;
     let mut stranger = served.stranger().await.unwrap();
     let asking = async { while is_answered_after_rest(&mut stranger).await {} };
     assert!(tokio::time::timeout(PATIENCE, asking).await.is_ok());

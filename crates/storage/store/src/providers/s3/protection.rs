@@ -101,9 +101,9 @@ impl S3Store {
         if !check.faults.iter().any(off) {
             let name = |source| StoreError::NameObject { source };
             let folder = self.path.join(FOLDER).map_err(name)?.join(nonce).map_err(name)?;
-            let found = check;
+            let found = check.clone();
             for (object, lock) in LOCKS {
-                check = found.clone();
+                check.clone_from(&found);
                 let path = folder.join(object).map_err(name)?;
                 if (Trial { store: self, path, lock, check: &mut check }).run().await? {
                     break;
