@@ -19,8 +19,6 @@ use self::liars::Lie;
 use super::*;
 
 const NAMES: [&str; 3] = ["first", "second", "third"];
-/// Ids are random, and now and then two of them make a run turn out differently: the whole search is then had again.
-const SEARCHES_MAX: usize = 4;
 
 /// Which epochs each instance was told that it holds.
 type Won = Arc<Mutex<Vec<(Epoch, InstanceId)>>>;
@@ -100,18 +98,13 @@ struct Searched {
     strayed: usize,
 }
 
-/// How many there are, with none left out of one search.
-#[track_caller]
-fn all(mut search: impl FnMut() -> Searched) -> usize {
-    for _ in 0..SEARCHES_MAX {
-        let Searched { runs, strayed } = search();
-        if strayed == 0 {
-            return runs;
-        }
+impl Searched {
+    /// How many there are, with none left out.
+    #[track_caller]
+    fn all(self) -> usize {
+        assert_eq!(self.strayed, 0, "runs turned out differently, and what lies behind them was not seen");
+        self.runs
     }
-    panic!(
-        "in each of {SEARCHES_MAX} searches runs turned out differently, and what lies behind them was not seen"
-    );
 }
 
 /// Every race of two with two interruptions.
@@ -129,8 +122,8 @@ fn search_races(put: Put, disturbances: usize) -> Result<Searched, String> {
 #[test]
 fn every_order_of_two_racing_claims_leaves_one_holder_an_epoch() {
     for disturbances in [0, 1] {
-        let races = || search_races(Put::CreateOnly, disturbances).unwrap_or_else(|what| panic!("{what}"));
-        let runs = all(races);
+        let raced = search_races(Put::CreateOnly, disturbances).unwrap_or_else(|what| panic!("{what}"));
+        let runs = raced.all();
         assert!(runs > 10, "{runs}");
     }
 }
@@ -182,7 +175,7 @@ fn search(lie: Option<Lie>, interruptions: usize, disturbances: usize) -> Result
 #[test]
 fn an_owner_who_was_paused_removes_nothing_that_its_successor_keeps() {
     for (interruptions, disturbances) in [(2, 0), (0, 1)] {
-        let runs = all(|| holds(search(None, interruptions, disturbances)));
+        let runs = holds(search(None, interruptions, disturbances)).all();
         println!("{interruptions} interruptions, {disturbances} disturbances: {runs} runs");
         assert!(runs > 50, "{runs}");
     }
