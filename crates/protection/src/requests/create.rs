@@ -20,6 +20,7 @@ use crate::records::Record;
 use crate::requester::Requester;
 use crate::requests::{Asked, Effect, NewObject, RequestError, cancel, passkey};
 use crate::restore_points::{self, Retiring};
+use crate::run::policy_of;
 
 /// Creates one object of a kind that clients may create.
 pub async fn create(
@@ -122,10 +123,8 @@ async fn run_action(
     requester: &Requester,
     record: &mut Record,
 ) -> Result<Vec<Change>, RequestError> {
-    let subject = &record.body.spec["subject"];
-    let policy = subject["name"].as_str().unwrap_or_default().to_owned();
-    let namespace = subject["namespace"].as_str().filter(|named| !named.is_empty());
-    let namespace = namespace.unwrap_or(&record.namespace).to_owned();
+    let (namespace, policy) = policy_of(record);
+    let (namespace, policy) = (namespace.to_owned(), policy.to_owned());
     // As the cluster has it: a policy made or changed a moment ago may not be mirrored yet.
     let found = policies::fetch_unjudged(platform, &namespace, &policy).await.map_err(refuse_policy)?;
     if let Some(found) = found {

@@ -23,6 +23,7 @@ use crate::recovery;
 use crate::report;
 use crate::retention;
 use crate::run::plan::{self, ApplicationRun, ChildPlace, ImportStep, RunPlan};
+use crate::run::policy_of;
 
 /// Children are looked at after every commit, and at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -76,10 +77,7 @@ impl Ended {
 }
 
 pub(crate) async fn execute(job: &Job) -> Result<Finished, Failure> {
-    let subject = &job.action.body.spec["subject"];
-    let name = subject["name"].as_str().unwrap_or_default();
-    let namespace = subject["namespace"].as_str().filter(|named| !named.is_empty());
-    let namespace = namespace.unwrap_or(&job.action.namespace);
+    let (namespace, name) = policy_of(&job.action);
     let is_own = name == DR_POLICY && namespace == job.platform.settings.install_namespace;
     if job.is_cancelled() && !is_own {
         // Whatever has become of the policy meanwhile.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keelson_model::Revision;
 
 /// What names a row, and its fields.
-pub(crate) const ROW_OVERHEAD_BYTES: usize = 256;
+const ROW_OVERHEAD_BYTES: usize = 256;
 
 /// Two strings and their place in a map.
 const LABEL_OVERHEAD_BYTES: usize = 64;
@@ -181,8 +181,13 @@ impl Row {
 
     /// About how many bytes of memory the row takes.
     pub fn weight(&self) -> usize {
-        ROW_OVERHEAD_BYTES + self.body.len() + weigh_labels(&self.labels)
+        weigh(&self.body, &self.labels)
     }
+}
+
+/// About how many bytes of memory a row with this body takes.
+pub(crate) fn weigh(body: &[u8], labels: &Labels) -> usize {
+    ROW_OVERHEAD_BYTES + body.len() + weigh_labels(labels)
 }
 
 /// About how many bytes of memory labels take. A client may write more of them than of anything else.

@@ -536,3 +536,13 @@ async fn a_name_that_a_stranger_wrote_takes_no_generation() {
     let seen = move_on::highest_generation(&world.location(), &cluster(), &world.vault).await.unwrap();
     assert_eq!(seen, Generation(1));
 }
+
+/// A new repository, and two entries behind its first base.
+async fn ship_into(moved: &World, target: Target) {
+    let known = Started::never(moved.repository);
+    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
+    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
+    moved.ship(&mut shipper).await.unwrap();
+    moved.commits(2);
+    moved.ship(&mut shipper).await.unwrap();
+}

@@ -7,7 +7,7 @@ use super::Malformed;
 use super::body::BodyDecoder;
 use super::bytes::{Reader, Writer};
 use crate::limits::LABELS_MAX;
-use crate::row::{Class, Labels, ROW_OVERHEAD_BYTES, Row, RowKey, RowKind, Stored, weigh_labels};
+use crate::row::{Class, Labels, Row, RowKey, RowKind, Stored, weigh};
 
 /// A row as it is stored: body compressed, creation time in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Record {
 
     /// About how many bytes of memory the row takes as it is stored.
     pub(crate) fn weight(&self) -> usize {
-        ROW_OVERHEAD_BYTES + self.body.len() + weigh_labels(&self.labels)
+        weigh(&self.body, &self.labels)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {

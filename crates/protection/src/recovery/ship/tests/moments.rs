@@ -128,13 +128,7 @@ async fn a_moment_before_a_new_repository_of_the_same_life_is_found_in_the_one_b
     let elder = world.open().await;
     let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
     moved.clock.advance(Duration::from_secs(5));
-    let target = moved.target(LEGACY, 1).await;
-    let known = Started::never(moved.repository);
-    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
-    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
-    moved.ship(&mut shipper).await.unwrap();
-    moved.commits(2);
-    moved.ship(&mut shipper).await.unwrap();
+    ship_into(&moved, moved.target(LEGACY, 1).await).await;
 
     let (now, mut chains) = (moved.clock.now(), [elder, moved.open().await]);
     let source = RepositoryId::from_bytes(random_bytes());
@@ -159,13 +153,7 @@ async fn a_moment_at_which_nothing_was_shipped_says_that_more_may_have_been_comm
     world.commits(3);
     let gap = world.clock.now() - Duration::from_secs(1);
     let moved = World { repository: RepositoryId::from_bytes(random_bytes()), ..world };
-    let known = Started::never(moved.repository);
-    let (mut shipper, _) =
-        Shipper::take_up(moved.target(LEGACY, 1).await, &moved.sender(), &known).await.unwrap();
-    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
-    moved.ship(&mut shipper).await.unwrap();
-    moved.commits(2);
-    moved.ship(&mut shipper).await.unwrap();
+    ship_into(&moved, moved.target(LEGACY, 1).await).await;
 
     let (now, chains) = (moved.clock.now(), [elder, moved.open().await]);
     let at = async |time: Timestamp| {
@@ -189,12 +177,7 @@ async fn forked(world: World, commits: usize) -> (World, [OpenChain; 2]) {
     moved.commits(commits);
     let mut target = moved.target(LEGACY, 1).await;
     target.enabled.parent = Some(Fork { cluster: cluster(), repository: left, at: fork });
-    let known = Started::never(moved.repository);
-    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
-    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
-    moved.ship(&mut shipper).await.unwrap();
-    moved.commits(2);
-    moved.ship(&mut shipper).await.unwrap();
+    ship_into(&moved, target).await;
     let child = moved.open().await;
     (moved, [parent, child])
 }

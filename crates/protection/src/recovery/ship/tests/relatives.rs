@@ -25,16 +25,6 @@ async fn recovered_on(world: World, other: &str) -> World {
     moved
 }
 
-/// A new repository, and two entries behind its first base.
-async fn ship_into(moved: &World, target: Target) {
-    let known = Started::never(moved.repository);
-    let (mut shipper, _) = Shipper::take_up(target, &moved.sender(), &known).await.unwrap();
-    shipper.leave_start(&moved.sender(), &Started::next(moved.repository, None)).await.unwrap();
-    moved.ship(&mut shipper).await.unwrap();
-    moved.commits(2);
-    moved.ship(&mut shipper).await.unwrap();
-}
-
 /// A few entries below our own id.
 async fn shipped() -> World {
     let world = World::new();
