@@ -1,18 +1,20 @@
 //! A gate before an S3 server, for what no server at hand does by itself: it takes the condition off creates, as one
-//! kind of server does in buckets with versions, or refuses what needs a right, by AWS's table of rights.
+//! kind of server does in buckets with versions, refuses what needs a right, by AWS's table of rights, or answers as a
+//! server does that keeps no locks.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::Client;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::minio::client;
 
-/// No request of ours has a longer head.
+/// No request of ours has a longer head, and no answer to one.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// What the gate does to requests.
@@ -24,12 +26,23 @@ pub enum GateHabit {
     OverwritesOnCreate,
     /// Whoever comes through lacks this right, as a policy spells it.
     Lacks(&'static str),
+    /// No answer says which version it speaks of.
+    TellsNoVersion,
+    /// No answer says until when an object is locked.
+    TellsNoRetention,
+    /// A lock that is to be extended ends when it would have, and the answer is that all is well.
+    ForgetsExtensions,
+    /// Whatever version is to be deleted is said to be gone, locked or not.
+    DeletesLocked,
+    /// Whoever asks to bypass a lock is told that the version is gone, in whatever mode it is locked.
+    BypassesAnyLock,
 }
 
 /// A running gate. Dropping it closes it.
 #[derive(Debug)]
 pub struct S3Gate {
     address: SocketAddr,
+    habit: watch::Sender<GateHabit>,
     _stop: DropGuard,
 }
 
@@ -43,16 +56,23 @@ impl S3Gate {
         let stopped = stop.clone();
         let visits = TaskTracker::new();
         let tracker = visits.clone();
+        let (habit, habits) = watch::channel(habit);
         visits.spawn(async move {
             while let Some(Ok((visitor, _))) = stopped.run_until_cancelled(listener.accept()).await {
                 let (server, stopped) = (server.clone(), stopped.clone());
+                let habit = *habits.borrow();
                 tracker.spawn(async move {
                     // A visit that fails is a broken connection to the visitor, who reports it.
                     stopped.run_until_cancelled(pass(visitor, &server, habit)).await
                 });
             }
         });
-        Ok(Self { address, _stop: stop.drop_guard() })
+        Ok(Self { address, habit, _stop: stop.drop_guard() })
+    }
+
+    /// From the next request on it does this instead.
+    pub fn change(&self, habit: GateHabit) {
+        self.habit.send_replace(habit);
     }
 
     pub fn endpoint(&self) -> String {
@@ -67,50 +87,111 @@ impl S3Gate {
 
 /// One request a connection, so that each is seen.
 async fn pass(mut visitor: TcpStream, server: &str, habit: GateHabit) -> Result<()> {
+    let (head, begun) = read_head(&mut visitor).await?;
+    if let Some(answer) = answer_of(&head, habit) {
+        // Who answers before the request has ended breaks the connection.
+        let mut rest = length_of(&head).saturating_sub(begun.len());
+        while rest > 0 {
+            let mut body = vec![0; rest.min(HEAD_BYTES_MAX)];
+            let read = visitor.read(&mut body).await?;
+            ensure!(read > 0, "the visitor left");
+            rest -= read;
+        }
+        visitor.write_all(answer.as_bytes()).await?;
+        return Ok(visitor.shutdown().await?);
+    }
+    let (mut asked, mut told) = visitor.into_split();
+    let (mut answered, mut passed) = TcpStream::connect(server).await?.into_split();
+    passed.write_all(rewrite(&head, habit).as_bytes()).await?;
+    passed.write_all(&begun).await?;
+    let forth = async {
+        copy(&mut asked, &mut passed).await?;
+        anyhow::Ok(passed.shutdown().await?)
+    };
+    let back = async {
+        let (head, begun) = read_head(&mut answered).await?;
+        let head = format!("{}\r\n\r\n", without(&head, hidden_by(habit)));
+        told.write_all(head.as_bytes()).await?;
+        told.write_all(&begun).await?;
+        copy(&mut answered, &mut told).await?;
+        anyhow::Ok(told.shutdown().await?)
+    };
+    tokio::try_join!(forth, back)?;
+    Ok(())
+}
+
+/// The head of a message, and as much of its body as came with it.
+async fn read_head(from: &mut (impl AsyncRead + Unpin)) -> Result<(String, Vec<u8>)> {
     let mut read = Vec::new();
     let end = loop {
         if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             break end;
         }
-        ensure!(read.len() < HEAD_BYTES_MAX, "the head of the request has no end");
-        ensure!(visitor.read_buf(&mut read).await? > 0, "the visitor left");
+        ensure!(read.len() < HEAD_BYTES_MAX, "the head has no end");
+        ensure!(from.read_buf(&mut read).await? > 0, "the connection ended within the head");
     };
-    let head = std::str::from_utf8(&read[..end]).context("a head of text")?;
-    if let GateHabit::Lacks(right) = habit
-        && rights_of(head).contains(&right)
-    {
-        // Who answers before the request has ended breaks the connection.
-        let mut rest = length_of(head).saturating_sub(read.len() - end - 4);
-        while rest > 0 {
-            let mut body = vec![0; rest.min(HEAD_BYTES_MAX)];
-            rest -= visitor.read(&mut body).await?;
-        }
-        visitor.write_all(DENIED.as_bytes()).await?;
-        return Ok(visitor.shutdown().await?);
+    let begun = read.split_off(end + 4);
+    read.truncate(end);
+    Ok((String::from_utf8(read).context("a head of text")?, begun))
+}
+
+/// What the gate says itself; nothing where the server is asked.
+fn answer_of(head: &str, habit: GateHabit) -> Option<&'static str> {
+    let rights = rights_of(head);
+    match habit {
+        GateHabit::Lacks(right) => rights.contains(&right).then_some(DENIED),
+        GateHabit::ForgetsExtensions => (rights == ["s3:PutObjectRetention"]).then_some(DONE),
+        GateHabit::DeletesLocked => rights.contains(&"s3:DeleteObjectVersion").then_some(DONE),
+        GateHabit::BypassesAnyLock => rights.contains(&"s3:BypassGovernanceRetention").then_some(DONE),
+        GateHabit::Anonymous
+        | GateHabit::OverwritesOnCreate
+        | GateHabit::TellsNoVersion
+        | GateHabit::TellsNoRetention => None,
     }
-    let mut server = TcpStream::connect(server).await?;
-    server.write_all(rewrite(head, habit).as_bytes()).await?;
-    server.write_all(&read[end + 4..]).await?;
-    copy_bidirectional(&mut visitor, &mut server).await?;
-    Ok(())
+}
+
+/// The fields of an answer that are kept from the visitor.
+fn hidden_by(habit: GateHabit) -> &'static [&'static str] {
+    match habit {
+        GateHabit::TellsNoVersion => &["x-amz-version-id"],
+        GateHabit::TellsNoRetention => &["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"],
+        GateHabit::Anonymous
+        | GateHabit::OverwritesOnCreate
+        | GateHabit::Lacks(_)
+        | GateHabit::ForgetsExtensions
+        | GateHabit::DeletesLocked
+        | GateHabit::BypassesAnyLock => &[],
+    }
 }
 
 fn rewrite(head: &str, habit: GateHabit) -> String {
     let dropped: &[&str] = match habit {
-        GateHabit::Lacks(_) => &["connection"],
         GateHabit::Anonymous => &["authorization", "connection"],
         GateHabit::OverwritesOnCreate => &["authorization", "connection", "if-none-match"],
+        GateHabit::Lacks(_)
+        | GateHabit::TellsNoVersion
+        | GateHabit::TellsNoRetention
+        | GateHabit::ForgetsExtensions
+        | GateHabit::DeletesLocked
+        | GateHabit::BypassesAnyLock => &["connection"],
     };
+    format!("{}\r\nconnection: close\r\n\r\n", without(head, dropped))
+}
+
+/// A head without the fields of these names.
+fn without(head: &str, dropped: &[&str]) -> String {
     let kept = head.split("\r\n").filter(|line| {
         let name = line.split(':').next().unwrap_or_default();
         !dropped.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
     });
     let kept: Vec<_> = kept.collect();
-    format!("{}\r\nconnection: close\r\n\r\n", kept.join("\r\n"))
+    kept.join("\r\n")
 }
 
 const DENIED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 77\r\nconnection: close\r\n\r\n\
     <Error><Code>AccessDenied</Code><Message>a right is missing</Message></Error>";
+
+const DONE: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
@@ -175,6 +256,32 @@ mod tests {
         check(locked, &["s3:PutObject", "s3:PutObjectRetention"]);
         let bypass = "DELETE /b/k?versionId=1 HTTP/1.1\r\nx-amz-bypass-governance-retention: true";
         check(bypass, &["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]);
+    }
+
+    #[test]
+    fn a_gate_answers_itself_what_its_server_would_not() {
+        let check = |head: &str, habit: GateHabit, expected: Option<&str>| {
+            assert_eq!(answer_of(head, habit), expected, "{habit:?}: {head}");
+        };
+        let locked = "PUT /b/k HTTP/1.1\r\nx-amz-object-lock-mode: GOVERNANCE";
+        check(locked, GateHabit::ForgetsExtensions, None);
+        check("PUT /b/k?retention&versionId=1 HTTP/1.1", GateHabit::ForgetsExtensions, Some(DONE));
+        check("DELETE /b/k HTTP/1.1", GateHabit::DeletesLocked, None);
+        check("DELETE /b/k?versionId=1 HTTP/1.1", GateHabit::DeletesLocked, Some(DONE));
+        check("DELETE /b/k?versionId=1 HTTP/1.1", GateHabit::BypassesAnyLock, None);
+        let bypass = "DELETE /b/k?versionId=1 HTTP/1.1\r\nx-amz-bypass-governance-retention: true";
+        check(bypass, GateHabit::BypassesAnyLock, Some(DONE));
+    }
+
+    #[test]
+    fn a_gate_keeps_fields_of_an_answer_to_itself() {
+        let answer =
+            "HTTP/1.1 200 OK\r\nX-Amz-Version-Id: 1\r\nX-Amz-Object-Lock-Mode: GOVERNANCE\r\nETag: a";
+        let check = |habit, expected: &str| assert_eq!(without(answer, hidden_by(habit)), expected);
+        check(GateHabit::Anonymous, answer);
+        let unversioned = "HTTP/1.1 200 OK\r\nX-Amz-Object-Lock-Mode: GOVERNANCE\r\nETag: a";
+        check(GateHabit::TellsNoVersion, unversioned);
+        check(GateHabit::TellsNoRetention, "HTTP/1.1 200 OK\r\nX-Amz-Version-Id: 1\r\nETag: a");
     }
 
     #[test]

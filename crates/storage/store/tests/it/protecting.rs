@@ -211,6 +211,52 @@ async fn compliance_is_chosen_where_the_bucket_asks_for_it_and_nowhere_else() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_no_version_no_retention_or_no_lock_is_refused_and_told_why() -> Result<()> {
+    let minio = Minio::start().await?;
+    let (unkept, unlocked) = (
+        "the store does not keep the retention that it was given",
+        "the store deletes objects in spite of their retention",
+    );
+    for (bucket, habit, fault, message) in [
+        (
+            "unnamed",
+            GateHabit::TellsNoVersion,
+            ProtectionFault::NoVersionId,
+            "the store does not say which version it has written",
+        ),
+        ("untold", GateHabit::TellsNoRetention, ProtectionFault::RetentionNotKept, unkept),
+        ("forgotten", GateHabit::ForgetsExtensions, ProtectionFault::RetentionNotKept, unkept),
+        ("deleted", GateHabit::DeletesLocked, ProtectionFault::LockNotEnforced, unlocked),
+    ] {
+        minio.create_bucket(bucket, BucketProtection::ObjectLock).await?;
+        assert_eq!(faults(settings(&minio, bucket)).await?, [], "{bucket} without the gate");
+        let gate = S3Gate::open(&minio.endpoint(), habit).await?;
+        let through = S3Settings { endpoint: Some(gate.endpoint()), ..settings(&minio, bucket) };
+        assert_eq!(faults(through).await?, [fault.clone()], "{habit:?}");
+        assert_eq!(fault.to_string(), message);
+    }
+    minio.stop().await
+}
+
+/// To bypass a lock is a right in GOVERNANCE mode, of which only a warning comes, and no lock at all in the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_compliance_can_be_bypassed_is_refused() -> Result<()> {
+    let minio = Minio::start().await?;
+    let gate = S3Gate::open(&minio.endpoint(), GateHabit::BypassesAnyLock).await?;
+    for (bucket, mode, expected) in [
+        ("lenient", ObjectLockRetentionMode::Governance, (vec![], true)),
+        ("strict", ObjectLockRetentionMode::Compliance, (vec![ProtectionFault::LockNotEnforced], false)),
+    ] {
+        minio.create_bucket(bucket, BucketProtection::ObjectLock).await?;
+        set_default(&minio, bucket, mode).await?;
+        let through = S3Settings { endpoint: Some(gate.endpoint()), ..settings(&minio, bucket) };
+        let check = S3Store::connect(through).await?.check_protection("nonce").await?;
+        assert_eq!((check.faults, check.bypassed), expected, "{bucket}");
+    }
+    minio.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_created_in_a_protected_bucket_is_retained_by_the_stores_time() -> Result<()> {
     let minio = Minio::start().await?;
     for (bucket, protection) in [("locked", BucketProtection::ObjectLock), ("plain", BucketProtection::None)]
