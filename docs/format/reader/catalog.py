@@ -18,7 +18,7 @@ PART_BYTES_MAX = 16 * 1024 * 1024
 CLASSES = 3
 NO_PART = b""
 
-DICTIONARY = Path(__file__).parents[3] / "crates/storage/catalog/src/format/body/dictionary_1.json"
+DICTIONARY = Path(__file__).parents[1] / "dictionary_1.json"
 CREATED, UPDATED, RELABELLED, DELETED, LEFT = 1, 2, 3, 4, 5
 
 

@@ -26,20 +26,20 @@ fn policy(stage: &Stage, name: &str, spec: Value) -> Result<()> {
     stage.wait_valid("policy", name)
 }
 
-fn run(stage: &Stage, policy: &str, name: &str) -> Result<Value> {
+pub(crate) fn run(stage: &Stage, policy: &str, name: &str) -> Result<Value> {
     let subject = json!({ "kind": "Policy", "name": policy, "namespace": NAMESPACE });
     stage.create(&action("RunAction", name, NAMESPACE, json!({ "subject": subject })))?;
     stage.complete("runaction", NAMESPACE, name)
 }
 
-fn export_by_policy(stage: &Stage) -> Result<()> {
+pub(crate) fn export_by_policy(stage: &Stage, profile: &str) -> Result<()> {
     let names = json!({ "key": "k10.kasten.io/appNamespace", "operator": "In", "values": [APPLICATION] });
     let spec = json!({
         "frequency": "@daily", "retention": { "daily": 7 },
         "selector": { "matchExpressions": [names] },
         "actions": [
             { "action": "backup" },
-            { "action": "export", "exportParameters": { "profile": { "name": "vault", "namespace": NAMESPACE } } },
+            { "action": "export", "exportParameters": { "profile": { "name": profile, "namespace": NAMESPACE } } },
         ],
     });
     policy(stage, "nightly", spec)
@@ -56,7 +56,7 @@ fn import_by_policy(stage: &Stage, receive_string: &str) -> Result<()> {
     policy(stage, "theirs", spec)
 }
 
-fn receive_string(stage: &Stage, run: &str) -> Result<String> {
+pub(crate) fn receive_string(stage: &Stage, run: &str) -> Result<String> {
     let path =
         format!("/apis/actions.kio.kasten.io/v1alpha1/namespaces/{NAMESPACE}/runactions/{run}/details");
     let details: Value = serde_json::from_str(&stage.kubectl(&["get", "--raw", &path], "")?)?;
@@ -83,7 +83,7 @@ fn what_a_policy_exports_is_imported_restored_and_let_go_on_another_cluster() ->
     fs::create_dir_all(share.directory().join(ORIGIN))?;
     let source = raise(&share)?;
     create_application(&source)?;
-    export_by_policy(&source)?;
+    export_by_policy(&source, "vault")?;
     run(&source, "nightly", "first")?;
     let told = receive_string(&source, "first")?;
     let described = source.kubectl(&["describe", "runaction", "first", "-n", NAMESPACE], "")?;
@@ -134,7 +134,7 @@ fn a_receive_string_that_is_wrong_or_leads_nowhere_is_told_as_such() -> Result<(
     fs::create_dir_all(share.directory().join("elsewhere"))?;
     let source = raise(&share)?;
     create_application(&source)?;
-    export_by_policy(&source)?;
+    export_by_policy(&source, "vault")?;
     run(&source, "nightly", "first")?;
     let told = receive_string(&source, "first")?;
 

@@ -14,11 +14,10 @@ use keelson_e2e::{Answer, answer};
 use keelson_testkit::{BucketProtection, Minio, Supervisor};
 use serde_json::{Value, json};
 
+use crate::imports::{export_by_policy, receive_string, run};
 use crate::metrics::scrape;
 use crate::stage::{NAMESPACE, Stage, block_on, profile};
-use crate::world::{
-    APPLICATION, ORIGIN, action, back_up, create_application, restore_point_of, wait_until_shipped,
-};
+use crate::world::{APPLICATION, ORIGIN, create_application, wait_until_shipped};
 
 const BUCKET: &str = "vault";
 const FIRST: &str = "planted first passphrase qX7";
@@ -264,20 +263,34 @@ fn bucket_profile(name: &str, minio: &Minio, secret_key: &str) -> Vec<Value> {
     ]
 }
 
-/// An application with a secret of its own, backed up and exported to the bucket.
-fn protect_application(stage: &Stage) -> Result<()> {
+/// An application with a secret of its own, backed up and exported to the bucket. Gives the receive string of the policy
+/// that does it.
+fn protect_application(stage: &Stage) -> Result<String> {
     create_application(stage)?;
     stage.create(&json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "token", "namespace": APPLICATION },
         "stringData": { "token": OF_APPLICATION },
     }))?;
-    back_up(stage, "first")?;
-    let backup = stage.get(&["backupaction", "first", "-n", APPLICATION])?.context("the backup is gone")?;
-    let subject =
-        json!({ "kind": "RestorePoint", "name": restore_point_of(&backup)?, "namespace": APPLICATION });
-    let spec = json!({ "subject": subject, "profile": { "name": "bucket", "namespace": NAMESPACE } });
-    stage.create(&action("ExportAction", "first-export", NAMESPACE, spec))?;
-    stage.complete("exportaction", NAMESPACE, "first-export").map(drop)
+    export_by_policy(stage, "bucket")?;
+    run(stage, "nightly", "first")?;
+    receive_string(stage, "first")
+}
+
+/// What a receive string leads to: its key, as bytes and as the digits that stand in it, in hexadecimal once more.
+fn keys_of(receive_string: &str) -> Result<[Planted; 2]> {
+    let json = receive_string.split('.').nth(1).context("a receive string has three parts")?;
+    let said: Value = serde_json::from_slice(&bytes_of(json)?)?;
+    let digits = said["key"].as_str().context("a receive string without a key")?;
+    let key = bytes_of(digits)?;
+    ensure!(key.len() == 32, "the key of a receive string has {} bytes", key.len());
+    let planted = [
+        Planted::new("the key of a receive string", &key),
+        Planted::new("the digits of the key of a receive string", digits.as_bytes()),
+    ];
+    let mut known = Emitted::default();
+    known.add("the receive string", receive_string.as_bytes());
+    ensure!(!known.find(&planted).is_empty(), "its key is not found in a receive string");
+    Ok(planted)
 }
 
 /// What people get wrong: each refusal names what is wrong, and must not name the secret.
@@ -419,7 +432,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     get_it_wrong(&mut overheard, &minio)?;
     source.passphrase(&[("key", FIRST)])?;
     overheard.enable_anew()?;
-    protect_application(&source)?;
+    let receive_string = protect_application(&source)?;
     overheard.succeeds(&["dr", "run"])?;
     source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
     overheard.enable_anew()?;
@@ -431,6 +444,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.look_behind()?;
     let mut planted = planted(&minio);
     planted.push(Planted::new("the instance key", &instance_key(&source)?));
+    planted.extend(keys_of(&receive_string)?);
     secrets.add_secrets(&source)?;
     let id = source.cluster_id()?;
     source.instance.kill()?;
@@ -532,8 +546,13 @@ fn planted(minio: &Minio) -> Vec<Planted> {
 fn instance_key(stage: &Stage) -> Result<Vec<u8>> {
     let template = "-o=go-template={{index .data \"instance-key\" | base64decode | printf \"%x\"}}";
     let digits = stage.kubectl(&["get", "secret", "keelson-instance", "-n", NAMESPACE, template], "")?;
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair)?, 16).map_err(anyhow::Error::from);
-    let key = digits.trim().as_bytes().chunks(2).map(byte).collect::<Result<Vec<_>>>()?;
+    let key = bytes_of(digits.trim())?;
     ensure!(key.len() == 32, "the instance key has {} bytes", key.len());
     Ok(key)
+}
+
+/// What hexadecimal digits stand for.
+fn bytes_of(digits: &str) -> Result<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair)?, 16).map_err(anyhow::Error::from);
+    digits.as_bytes().chunks(2).map(byte).collect()
 }

@@ -92,3 +92,17 @@ impl fmt::Debug for BodyDecoder {
         f.write_str("BodyDecoder")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Whoever writes a reader has the pages alone.
+    #[test]
+    fn the_dictionary_is_the_one_beside_the_format_pages() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/format/dictionary_1.json");
+        assert!(fs::read(path).unwrap() == DICTIONARY_1_BYTES, "the built-in dictionary and {path} differ");
+    }
+}
