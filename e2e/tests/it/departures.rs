@@ -6,12 +6,14 @@ use anyhow::{Context, Result, ensure};
 use keelson_testkit::Supervisor;
 use serde_json::{Value, json};
 
-use crate::stage::{NAMESPACE, Stage};
+use crate::informers::Informer;
+use crate::stage::{APPS, NAMESPACE, Stage};
 use crate::world::{APPLICATION, back_up, config_map};
 
 /// A namespace with nothing of ours in it takes about six seconds, and longer on a busy machine.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
 const BACKUPS: [&str; 3] = ["first", "second", "third"];
+const DEPLOYMENT: &str = "keelson";
 
 fn items(list: Option<Value>) -> Result<Vec<Value>> {
     let list = list.context("a list")?;
@@ -23,6 +25,31 @@ fn kubectl(stage: &Stage, words: &[&str]) -> Result<String> {
     let said = stage.try_kubectl(words, "")?;
     ensure!(said.code == 0, "kubectl {}: {}", words.join(" "), said.stderr.trim());
     Ok(said.stdout)
+}
+
+/// The APIServices that lead to the platform: their names and uids.
+fn registered(stage: &Stage) -> Result<Vec<String>> {
+    let list: Value = serde_json::from_str(&kubectl(stage, &["get", "apiservices", "-o", "json"])?)?;
+    let ours = items(Some(list))?.into_iter().filter(|it| it["spec"]["service"]["namespace"] == NAMESPACE);
+    Ok(ours.map(|it| format!("{} {}", it["metadata"]["name"], it["metadata"]["uid"])).collect())
+}
+
+/// The Deployment that a `serve` may be told of. Its pods are never run here.
+fn deploy(stage: &Stage) -> Result<()> {
+    let labels = json!({ "component": "crypto" });
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": DEPLOYMENT, "namespace": NAMESPACE },
+        "spec": {
+            "replicas": 1,
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "serve", "image": "keelson" }] },
+            },
+        },
+    });
+    stage.create(&object).map(drop)
 }
 
 fn delete_namespace(stage: &Stage, name: &str) -> Result<Duration> {
@@ -96,11 +123,7 @@ fn a_platform_outside_the_cluster_that_is_stopped_leaves_a_cluster_that_works() 
     back_up(&stage, "first")?;
     stage.instance.stop()?;
 
-    let ours = kubectl(&stage, &["get", "apiservices", "-o", "name"])?;
-    // Those of custom resources are the cluster's own.
-    let is_own = |name: &str| name.contains(".config.") || name.contains(".reporting.");
-    let ours: Vec<_> = ours.lines().filter(|name| name.contains("kio.kasten.io") && !is_own(name)).collect();
-    assert_eq!(ours, Vec::<&str>::new());
+    assert_eq!(registered(&stage)?, Vec::<String>::new());
     assert!(!kubectl(&stage, &["get", "services", "-n", NAMESPACE, "-o", "name"])?.contains("keelson-api"));
     let took = delete_namespace(&stage, APPLICATION)?;
     assert!(took <= GONE_WITHIN, "the namespace took {took:?}");
@@ -113,4 +136,37 @@ fn a_platform_outside_the_cluster_that_is_stopped_leaves_a_cluster_that_works() 
         let contents = items(stage.get(&["restorepointcontents"])?)?;
         Ok((contents[0]["status"]["state"] == "Unbound").then_some(()))
     })
+}
+
+/// Between two pods of a Deployment nothing is registered anew, and with the last of them all of it goes.
+#[test]
+fn what_is_registered_stays_for_the_next_pod_of_the_deployment_and_goes_when_that_wants_none() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let mut stage = Stage::raise_installed(share.directory(), &["--deployment", DEPLOYMENT])?;
+    deploy(&stage)?;
+    stage.namespace(APPLICATION)?;
+    back_up(&stage, "first")?;
+    let mut informers = Informer::start_both(&stage, APPS, "restorepoints")?;
+    for informer in &mut informers {
+        assert_eq!(informer.await_holding_what_is_served(&stage)?.len(), 1);
+    }
+    let before = registered(&stage)?;
+    assert_eq!(before.len(), 5, "{before:?}");
+
+    stage.instance.stop()?;
+    assert_eq!(registered(&stage)?, before, "another pod comes");
+    stage.instance.restart()?;
+    stage.wait_until_served()?;
+    back_up(&stage, "second")?;
+    for informer in &mut informers {
+        assert_eq!(informer.await_holding_what_is_served(&stage)?.len(), 2);
+    }
+    assert_eq!(registered(&stage)?, before, "it was registered all the time");
+
+    kubectl(&stage, &["scale", "deployment", DEPLOYMENT, "-n", NAMESPACE, "--replicas=0"])?;
+    stage.instance.stop()?;
+    assert_eq!(registered(&stage)?, Vec::<String>::new());
+    let took = delete_namespace(&stage, APPLICATION)?;
+    assert!(took <= GONE_WITHIN, "the namespace took {took:?}");
+    Ok(())
 }

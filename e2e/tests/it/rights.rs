@@ -169,7 +169,7 @@ fn assert_nothing_was_refused(stage: &Stage) -> Result<()> {
 /// A platform under its account, and the location in which it finds what another left, or leaves it itself.
 fn raise(share: &Supervisor) -> Result<Stage> {
     fs::create_dir_all(share.directory().join(ORIGIN))?;
-    let stage = Stage::raise_installed(share.directory())?;
+    let stage = Stage::raise_installed(share.directory(), &[])?;
     stage.profile("vault", ORIGIN)?;
     stage.wait_valid("profile", "vault")?;
     stage.passphrase(&[("key", PASSPHRASE)])?;

@@ -76,11 +76,11 @@ impl Stage {
         Self::raise_on(plane, Given { kubeconfig: &kubeconfig, share, claims, flags, filter })
     }
 
-    /// The same under the account of an installation, on a cluster that knows what it was refused.
-    pub(crate) fn raise_installed(share: &Path) -> Result<Self> {
+    /// Under the account of an installation, with these flags, on a cluster that knows what it was refused.
+    pub(crate) fn raise_installed(share: &Path, flags: &[&str]) -> Result<Self> {
         let plane = block_on(ControlPlane::start_audited())?;
         let kubeconfig = accounts::install(&plane, Account::Platform)?;
-        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags: &[], filter: None };
+        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags, filter: None };
         Self::raise_on(plane, given)
     }
 

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::harness::{Answer, BACKUPS, World};
 
 const HOME: &str = "/apis/repositories.kio.kasten.io/v1alpha1/namespaces/kasten-io/storagerepositories";
-const ONE: &str =
+pub(super) const ONE: &str =
     "/apis/repositories.kio.kasten.io/v1alpha1/namespaces/kasten-io/storagerepositories/dr-repository-x";
 const MERGE: &str = "application/merge-patch+json";
 
-async fn world() -> World {
+/// With one repository.
+pub(super) async fn world() -> World {
     let world = World::start().await;
     let kind = find_kind("repositories.kio.kasten.io", "storagerepositories").unwrap();
     let mut row =
@@ -32,7 +33,7 @@ async fn world() -> World {
     world
 }
 
-async fn patch(world: &World, path: &str, patch: &Value) -> Answer {
+pub(super) async fn patch(world: &World, path: &str, patch: &Value) -> Answer {
     world.send(Method::PATCH, path, &[(CONTENT_TYPE.as_str(), MERGE)], &patch.to_string()).await
 }
 

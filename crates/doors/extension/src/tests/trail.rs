@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::harness::{self, Answering, BACKUPS, World};
+use super::patches::{self, ONE};
 use crate::limits::EVENT_TIMEOUT;
 use crate::server::Bounds;
 
@@ -225,6 +226,27 @@ async fn an_event_bears_the_name_that_the_api_server_has_given_its_request() {
     tell(&world).await;
     let ids: Vec<Value> = told(&world).iter().map(|event| event["auditID"].clone()).collect();
     assert_eq!(ids, [id, id]);
+}
+
+#[tokio::test]
+async fn a_patch_is_told_once_if_it_was_carried_out_or_refused_and_not_if_it_changes_nothing() {
+    let world = patches::world().await;
+    let send = async |path: &str, change: &Value| patches::patch(&world, path, change).await.code.as_u16();
+    let change = json!({ "spec": { "disableMaintenance": true } });
+    let of_another = json!({ "metadata": { "uid": "another" }, "spec": { "disableMaintenance": false } });
+    assert_eq!(send(&format!("{ONE}?dryRun=All"), &change).await, 200);
+    assert_eq!(send(ONE, &change).await, 200);
+    assert_eq!(send(ONE, &change).await, 200, "it is so already");
+    assert_eq!(send(ONE, &of_another).await, 409);
+    tell(&world).await;
+    let mut keys: Vec<Key> = told(&world).iter().map(key).filter(|(user, ..)| user == "alice").collect();
+    keys.sort_unstable();
+    let expected = [200, 409].map(|code| {
+        let [user, verb, place, name] =
+            ["alice", "patch", "kasten-io/storagerepositories", "dr-repository-x"].map(str::to_owned);
+        (user, verb, place, name, code)
+    });
+    assert_eq!(keys, expected);
 }
 
 /// What was to be told of it was cut with it.

@@ -11,6 +11,7 @@ const NAMING_NOTHING: &[&str] = &["BackupClusterAction"];
 /// Nothing of it is left to do once it is made.
 const DONE_AT_ONCE: [&str; 3] = ["RestorePoint", "CancelAction", "Passkey"];
 const POLICIES: &str = "policies.config.kio.kasten.io";
+const PRESETS: &str = "policypresets.config.kio.kasten.io";
 
 /// What may be asked for: the kind, where such objects are made (nowhere if in no namespace), and a spec. All references of all of them are tried.
 fn asked() -> Vec<(&'static str, &'static str, Value)> {
@@ -111,10 +112,10 @@ fn making(kind: &KindInfo, namespace: &str) -> Reference {
     }
 }
 
-/// A run of the policy that exports, by somebody who may read the policy and not the profile.
-fn exporting_run(user: &str, namespace: &str) -> Attempt {
+/// A run of a policy that exports, by somebody who may read the policy and not the profile.
+fn exporting_run(user: &str, namespace: &str, policy: &str) -> Attempt {
     let kind = kind_of("RunAction");
-    let policy = json!({ "kind": "Policy", "name": "exporting", "namespace": namespace });
+    let policy = json!({ "kind": "Policy", "name": policy, "namespace": namespace });
     let object = json!({
         "apiVersion": kind.api_version(), "kind": kind.kind,
         "metadata": metadata(user, namespace), "spec": { "subject": policy },
@@ -249,31 +250,54 @@ fn make_and_carry_out(cluster: &Environment, attempts: &[&Attempt]) {
     });
 }
 
-/// A policy of the application `robbers`.
-fn policy(name: &str, namespace: &str, actions: &Value) -> Value {
+/// A policy with this specification, of the application `robbers`.
+fn policy(name: &str, namespace: &str, mut spec: Value) -> Value {
+    spec["selector"] = json!({ "matchExpressions": [
+        { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["robbers"] },
+    ]});
     json!({
         "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "Policy",
-        "metadata": { "name": name, "namespace": namespace },
-        "spec": {
-            "frequency": "@onDemand", "actions": actions,
-            "selector": { "matchExpressions": [
-                { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["robbers"] },
-            ]},
-        },
+        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
     })
 }
 
-/// Makes a policy that exports, and finds it sound, as the controllers would.
-fn create_exporting(cluster: &Environment, namespace: &str) {
-    let profile = json!({ "name": "vault", "namespace": INSTALL_NAMESPACE });
-    let export = json!({ "action": "export", "exportParameters": { "profile": profile } });
-    cluster.create(&policy("exporting", namespace, &json!([{ "action": "backup" }, export]))).unwrap();
-    let words = ["exporting", "-n", namespace];
-    let found = cluster.kubectl(&[&["get", POLICIES, "-o", "jsonpath={.spec}"], &words[..]].concat());
+/// Makes a policy or a preset, and finds it sound, as the controllers would.
+fn create_sound(cluster: &Environment, resource: &str, object: &Value) {
+    cluster.create(object).unwrap();
+    let text = |field: &str| object["metadata"][field].as_str().unwrap();
+    let words = [text("name"), "-n", text("namespace")];
+    let found = cluster.kubectl(&[&["get", resource, "-o", "jsonpath={.spec}"], &words[..]].concat());
     let spec: Value = serde_json::from_str(&found).unwrap();
     let judged = json!({ "status": { "validation": "Success", "hash": spec_hash(&spec) } }).to_string();
-    let patch = ["patch", POLICIES, "--subresource=status", "--type=merge", "-p", &judged];
+    let patch = ["patch", resource, "--subresource=status", "--type=merge", "-p", &judged];
     cluster.kubectl(&[&patch[..], &words[..]].concat());
+}
+
+/// A policy that exports.
+fn create_exporting(cluster: &Environment, namespace: &str) {
+    let export = json!({ "action": "export", "exportParameters": { "profile": vault() } });
+    let spec = json!({ "frequency": "@onDemand", "actions": [{ "action": "backup" }, export] });
+    create_sound(cluster, POLICIES, &policy("exporting", namespace, spec));
+}
+
+/// A policy that names no profile, on a preset that does.
+fn create_on_preset(cluster: &Environment, namespace: &str) {
+    let preset = json!({
+        "apiVersion": "config.kio.kasten.io/v1alpha1", "kind": "PolicyPreset",
+        "metadata": { "name": "gold", "namespace": INSTALL_NAMESPACE },
+        "spec": {
+            "backup": { "frequency": "@daily", "retention": { "daily": 7 } },
+            "export": { "profile": vault(), "exportData": { "enabled": true } },
+        },
+    });
+    create_sound(cluster, PRESETS, &preset);
+    let named = json!({ "name": "gold", "namespace": INSTALL_NAMESPACE });
+    let spec = json!({ "presetRef": named, "actions": [{ "action": "backup" }] });
+    create_sound(cluster, POLICIES, &policy("on-preset", namespace, spec));
+}
+
+fn vault() -> Value {
+    json!({ "name": "vault", "namespace": INSTALL_NAMESPACE })
 }
 
 fn prepare(cluster: &Environment) {
@@ -296,7 +320,8 @@ fn prepare(cluster: &Environment) {
     cluster.put_in_state("backupactions", "robbers", "begun", &[], "Pending");
     cluster.put_in_state("restorepointcontents", "", "theirs", &[], "Unbound");
     cluster.put("clusterrestorepoints", "", "theirs", &[]);
-    cluster.create(&policy("nightly", "robbers", &json!([{ "action": "backup" }]))).unwrap();
+    let spec = json!({ "frequency": "@onDemand", "actions": [{ "action": "backup" }] });
+    cluster.create(&policy("nightly", "robbers", spec)).unwrap();
 }
 
 #[test]
@@ -327,7 +352,7 @@ fn what_a_spec_names_is_refused_without_the_right_to_it_at_creation_and_at_execu
     }
 }
 
-/// A tenant exported through any profile: what a policy of his names was asked of nobody.
+/// A tenant exported through any profile: what a policy of his names, or its preset, was asked of nobody.
 #[test]
 fn a_policy_of_a_tenant_runs_for_whoever_may_read_its_profiles_at_creation_and_at_execution() {
     let cluster = Environment::start();
@@ -335,14 +360,20 @@ fn a_policy_of_a_tenant_runs_for_whoever_may_read_its_profiles_at_creation_and_a
     for namespace in ["robbers", INSTALL_NAMESPACE] {
         create_exporting(&cluster, namespace);
     }
-    let run = exporting_run("robber", "robbers");
+    create_on_preset(&cluster, "robbers");
+    let runs = [
+        exporting_run("robber", "robbers", "exporting"),
+        exporting_run("robber-by-preset", "robbers", "on-preset"),
+    ];
     // There the profile was named by an administrator.
-    let of_administrators = exporting_run("clerk", INSTALL_NAMESPACE);
-    let usual = [&run, &of_administrators].into_iter().flat_map(Attempt::usual_rights).collect();
+    let of_administrators = exporting_run("clerk", INSTALL_NAMESPACE, "exporting");
+    let usual = runs.iter().chain([&of_administrators]).flat_map(Attempt::usual_rights).collect();
     cluster.try_kubectl(&["create", "-f", "-"], &list(usual)).unwrap();
-    run.await_refusal_of_run(&cluster);
+    for run in &runs {
+        run.await_refusal_of_run(&cluster);
+    }
     eventually("the clerk may", || of_administrators.make(&cluster).ok());
-    make_and_carry_out(&cluster, &[&run]);
+    make_and_carry_out(&cluster, &runs.each_ref());
 }
 
 /// No right helps: what an action of a namespace does stays in it.
