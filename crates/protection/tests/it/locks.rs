@@ -119,6 +119,24 @@ async fn a_profile_whose_bucket_tells_of_no_locks_any_more_is_not_opened_and_tol
     minio.stop().await
 }
 
+/// The owner of the server may bypass; the gate takes that right away, and the warning with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_may_bypass_locks_are_warned_of_until_they_may_not() -> Result<()> {
+    let minio = start_bucket(Locks::Asked).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &minio.endpoint(), Locks::Asked).await?;
+    let warnings = validate(&world).await?.warnings;
+    let [warning] = warnings.as_slice() else { bail!("one warning: {warnings:?}") };
+    ensure!(warning.contains("take the right s3:BypassGovernanceRetention from them"), "{warning}");
+
+    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
+    use_bucket(&world, &minio, &gate.endpoint(), Some("168h0m0s")).await?;
+    let warnings = validate(&world).await?.warnings;
+    ensure!(warnings.is_empty(), "{warnings:?}");
+    world.end().await?;
+    minio.stop().await
+}
+
 /// Opening does not ask for this right; no object comes to be without it all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_locked_any_more_is_not_written() -> Result<()> {
