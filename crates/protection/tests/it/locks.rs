@@ -1,17 +1,22 @@
-//! A bucket with locks: what is kept longer than a lock lasts is locked anew by maintenance.
+//! A bucket with locks: what is kept longer than a lock lasts is locked anew by maintenance, and what the bucket does not
+//! lock any more is not written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
+use keelson_model::{Classified, ErrorClass};
+use keelson_protection::LocationError;
 use keelson_protection::maintenance::{self, PassReport};
-use keelson_store::{Store, StoreExt};
-use keelson_testkit::eventually;
+use keelson_protection::validation::{Dialect, ProfileVerdict, validate_profile};
+use keelson_store::{Store, StoreError, StoreExt, StorePath};
+use keelson_testkit::{GateHabit, S3Gate, eventually};
 use serde_json::json;
 
-use crate::bucket::{Locks, serve_to, start_bucket, store_of, use_bucket};
+use crate::bucket::{BUCKET, Locks, keys, serve_to, start_bucket, store_of, use_bucket};
 use crate::fixture::World;
+use crate::stage::{NAMESPACE, config};
 
 const APPLICATION: &str = "shop";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -63,6 +68,93 @@ async fn an_export_whose_lock_ends_too_early_is_locked_anew_with_all_that_it_nee
     for (path, end) in &lengthened {
         ensure!(*end >= first[path] + 22 * DAY, "{path} is locked until {end}, before until {}", first[path]);
     }
+    world.end().await?;
+    minio.stop().await
+}
+
+/// What a validation finds of the profile `vault`, which it takes for fit.
+async fn validate(world: &World) -> Result<Dialect> {
+    let kind = config("Profile", "profiles");
+    let object = world.platform.cluster().read_object(&kind, Some(NAMESPACE), "vault").await?;
+    match validate_profile(&world.platform, &object.context("the profile")?).await {
+        ProfileVerdict::Writable(Some(dialect)) => Ok(dialect),
+        verdict => bail!("{verdict:?}"),
+    }
+}
+
+/// Whoever uses the bucket has all that is asked for, and no more.
+const RIGHTFUL: GateHabit = GateHabit::Lacks("s3:BypassGovernanceRetention");
+
+/// A right is taken away from credentials that were sound when the profile was validated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_whose_bucket_tells_of_no_locks_any_more_is_not_opened_and_told_why() -> Result<()> {
+    let minio = start_bucket(Locks::Asked).await?;
+    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
+    let dialect = validate(&world).await?;
+    ensure!(dialect.object_lock && dialect.warnings.is_empty(), "{dialect:?}");
+    let platform = world.platform.clone();
+    platform.open_writable("vault").await?;
+
+    let message = format!(
+        "profile 'vault' asks for protection for 168h0m0s, and s3://{BUCKET} at {} does not give it",
+        gate.endpoint()
+    );
+    for right in ["s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"] {
+        gate.change(GateHabit::Lacks(right));
+        for opened in [platform.open_writable("vault").await, platform.open_location("vault").await] {
+            let refused = opened.err().with_context(|| format!("opened without {right}"))?;
+            ensure!(matches!(refused, LocationError::Unprotected { .. }), "{right}: {refused:?}");
+            assert_eq!(refused.to_string(), message, "{right}");
+            assert_eq!((refused.code(), refused.class()), ("location.unprotected", ErrorClass::Invalid));
+            let hint = refused.hint().context("a hint")?;
+            ensure!(hint.contains("make a profile without protectionPeriod"), "{hint}");
+        }
+    }
+    // To read only.
+    use_bucket(&world, &minio, &gate.endpoint(), None).await?;
+    platform.open_location("vault").await?;
+    world.end().await?;
+    minio.stop().await
+}
+
+/// The owner of the server may bypass; the gate takes that right away, and the warning with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_may_bypass_locks_are_warned_of_until_they_may_not() -> Result<()> {
+    let minio = start_bucket(Locks::Asked).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &minio.endpoint(), Locks::Asked).await?;
+    let warnings = validate(&world).await?.warnings;
+    let [warning] = warnings.as_slice() else { bail!("one warning: {warnings:?}") };
+    ensure!(warning.contains("take the right s3:BypassGovernanceRetention from them"), "{warning}");
+
+    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
+    use_bucket(&world, &minio, &gate.endpoint(), Some("168h0m0s")).await?;
+    let warnings = validate(&world).await?.warnings;
+    ensure!(warnings.is_empty(), "{warnings:?}");
+    world.end().await?;
+    minio.stop().await
+}
+
+/// Opening does not ask for this right; no object comes to be without it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_locked_any_more_is_not_written() -> Result<()> {
+    let minio = start_bucket(Locks::Asked).await?;
+    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
+    let path: StorePath = "object".parse()?;
+    gate.change(GateHabit::Lacks("s3:PutObjectRetention"));
+    let location = world.platform.open_writable("vault").await?;
+    let refused = location.store.create(&path, "x".into()).await;
+    ensure!(matches!(refused, Err(StoreError::Forbidden { .. })), "{refused:?}");
+    ensure!(!keys(&minio).await?.contains("object"), "it was written without a lock");
+
+    gate.change(RIGHTFUL);
+    location.store.create(&path, "x".into()).await?;
+    let until = store_of(&minio).await?.head(&path, None).await?.retain_until;
+    ensure!(until.is_some(), "it is not locked");
     world.end().await?;
     minio.stop().await
 }
