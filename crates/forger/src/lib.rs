@@ -1,5 +1,6 @@
-//! What somebody who can write puts beside the genuine objects of a cluster: a whole object of every kind, made by the
-//! pages in `docs/format`, under the names that come next or that do harm. Nothing is written here.
+//! What somebody who can write puts beside the genuine objects of a cluster: whole slots, key files, cards and sealed
+//! objects of every kind, made by the pages in `docs/format`, under the names that come next or that do harm. No `format`
+//! and no granted key. Nothing is written here.
 //!
 //! A *stranger* seals under keys of his own, a *thief* holds the passphrase and seals what opens like ours. A
 //! dev-dependency only.
@@ -45,7 +46,7 @@ pub struct Forgery {
     pub bytes: Bytes,
 }
 
-/// Makes forgeries of every kind for what lies below `k10/<cluster>`.
+/// Makes the forgeries for what lies below `k10/<cluster>`.
 pub async fn forge(store: &Arc<dyn Store>, cluster: &str, hand: Hand<'_>) -> Result<Vec<Forgery>> {
     let folder = format!("k10/{cluster}");
     let objects = store.list_all(&folder.parse()?).await?;

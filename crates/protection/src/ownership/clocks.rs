@@ -97,3 +97,78 @@ pub(crate) async fn keep_expired(platform: &Platform, exported: Option<&Exported
         Ok(()) | Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use anyhow::Result;
+    use keelson_crypto::KdfCost;
+    use keelson_model::recovery::DrMode;
+    use keelson_model::{ManualClock, RepositoryId};
+    use keelson_testkit::ControlPlane;
+    use keelson_workload::Cluster;
+    use serde_json::json;
+
+    use super::*;
+    use crate::locations::Place;
+    use crate::platform::Settings;
+    use crate::recovery::state::Enabled;
+
+    const NAMESPACE: &str = "kasten-io";
+    const WHY: &str = "the clocks differ";
+
+    fn settings(data: &std::path::Path) -> Settings {
+        Settings {
+            install_namespace: NAMESPACE.to_owned(),
+            data: data.to_owned(),
+            mounts: "/nowhere".into(),
+            claims: BTreeMap::new(),
+            ownership_grace: Duration::from_secs(60),
+            clock_difference_max: SignedDuration::from_mins(5),
+            quick_mode: false,
+            passphrase_cost: KdfCost::LOWEST,
+        }
+    }
+
+    fn enabled_to(profile: &str) -> Enabled {
+        Enabled {
+            profile: profile.to_owned(),
+            place: Place::FileStore { claim: "share".to_owned(), path: String::new() },
+            repository: RepositoryId::from_bytes([1; 16]),
+            mode: DrMode::Legacy,
+            enabled_at: Timestamp::UNIX_EPOCH,
+            vault_key: 1,
+            slots: Vec::new(),
+            parent: None,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn backups_on_our_own_volume_wait_with_the_location_of_disaster_recovery() -> Result<()> {
+        let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
+        let cluster = Cluster::from_client(plane.client().await?);
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+        cluster.apply_manifest(&namespace).await?;
+        let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
+        let platform = Platform::open(settings(data.path()), cluster, clock.clone()).await?;
+        let look = |why: Option<&str>| {
+            platform.clock_looks.note("vault", platform.clock.now(), why.map(str::to_owned));
+        };
+
+        look(Some(WHY));
+        assert_eq!(keep_expired(&platform, None).await, None, "there is no location to wait with");
+        state::write_enabled(&platform, &enabled_to("elsewhere")).await?;
+        assert_eq!(keep_expired(&platform, None).await, None, "that location cannot be reached");
+        state::write_enabled(&platform, &enabled_to("vault")).await?;
+        assert_eq!(keep_expired(&platform, None).await.as_deref(), Some(WHY));
+        look(None);
+        assert_eq!(keep_expired(&platform, None).await, None, "the clocks agree");
+
+        // What was found out before our clock was set counts no more, and nobody can be asked.
+        look(Some(WHY));
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(keep_expired(&platform, None).await, None, "there is no such profile");
+        plane.stop().await
+    }
+}
