@@ -2,6 +2,8 @@
 
 mod immutable;
 
+use std::fmt::Display;
+
 use keelson_model::location::ProfileKind;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::policy::ParsedPolicy;
@@ -75,7 +77,10 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
     let mut dialect = match dialect {
         Ok(dialect) => dialect,
         Err(error) => {
-            return ProfileVerdict::Failed { errors: vec![told(&error)], class: error.class() };
+            // The right that is missing here is missing there by its name.
+            let mut errors: Vec<String> = check.ok().flatten().iter().flat_map(faults).collect();
+            errors.push(told(&error));
+            return ProfileVerdict::Failed { errors, class: error.class() };
         }
     };
     match check {
@@ -102,14 +107,22 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
 
 /// Pure. Why a bucket does not protect, one message a check: it would be unprotected silently otherwise.
 fn unprotected(dialect: &Dialect, check: &ProtectionCheck) -> Vec<String> {
-    let mut faults: Vec<String> = check.faults.iter().map(ToString::to_string).collect();
+    let mut errors: Vec<String> = faults(check).collect();
     // The check names the rule.
     let unfit = dialect.unfit().into_iter().filter(|unfit| *unfit != Unfit::ExpiresVersions);
-    faults.extend(unfit.map(|unfit| unfit.to_string()));
-    if faults.is_empty() && !dialect.object_lock {
-        faults.push(ProtectionFault::LockNotEnforced.to_string());
+    errors.extend(unfit.map(unheld));
+    if errors.is_empty() && !dialect.object_lock {
+        errors.push(unheld(ProtectionFault::LockNotEnforced));
     }
-    faults.into_iter().map(|fault| format!("protectionPeriod cannot be held: {fault}")).collect()
+    errors
+}
+
+fn faults(check: &ProtectionCheck) -> impl Iterator<Item = String> {
+    check.faults.iter().map(unheld)
+}
+
+fn unheld(fault: impl Display) -> String {
+    format!("protectionPeriod cannot be held: {fault}")
 }
 
 /// Pure. What does not stand against a bucket, and yet should be known.

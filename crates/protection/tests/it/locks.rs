@@ -20,6 +20,21 @@ use crate::stage::{NAMESPACE, config};
 
 const APPLICATION: &str = "shop";
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// What a profile with protectionPeriod needs, as a policy spells it.
+const RIGHTS: [&str; 12] = [
+    "s3:ListBucket",
+    "s3:PutObject",
+    "s3:GetObject",
+    "s3:DeleteObject",
+    "s3:GetBucketVersioning",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:ListBucketVersions",
+    "s3:GetObjectVersion",
+    "s3:DeleteObjectVersion",
+    "s3:GetObjectRetention",
+    "s3:PutObjectRetention",
+];
 
 /// Until when each object is locked that an export needs.
 async fn ends(store: &dyn Store, cluster: &str) -> Result<BTreeMap<String, Timestamp>> {
@@ -74,12 +89,34 @@ async fn an_export_whose_lock_ends_too_early_is_locked_anew_with_all_that_it_nee
 
 /// What a validation finds of the profile `vault`, which it takes for fit.
 async fn validate(world: &World) -> Result<Dialect> {
-    let kind = config("Profile", "profiles");
-    let object = world.platform.cluster().read_object(&kind, Some(NAMESPACE), "vault").await?;
-    match validate_profile(&world.platform, &object.context("the profile")?).await {
+    match judge(world).await? {
         ProfileVerdict::Writable(Some(dialect)) => Ok(dialect),
         verdict => bail!("{verdict:?}"),
     }
+}
+
+async fn judge(world: &World) -> Result<ProfileVerdict> {
+    let kind = config("Profile", "profiles");
+    let object = world.platform.cluster().read_object(&kind, Some(NAMESPACE), "vault").await?;
+    Ok(validate_profile(&world.platform, &object.context("the profile")?).await)
+}
+
+/// Also one without which the location cannot be tried at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_that_a_profile_lacks_is_told_by_its_name() -> Result<()> {
+    let minio = start_bucket(Locks::Asked).await?;
+    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
+    for right in RIGHTS {
+        gate.change(GateHabit::Lacks(right));
+        let ProfileVerdict::Failed { errors, .. } = judge(&world).await? else { bail!("without {right}") };
+        ensure!(errors.iter().any(|error| error.contains(right)), "without {right}: {errors:?}");
+    }
+    gate.change(RIGHTFUL);
+    validate(&world).await?;
+    world.end().await?;
+    minio.stop().await
 }
 
 /// Whoever uses the bucket has all that is asked for, and no more.
