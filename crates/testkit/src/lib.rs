@@ -29,7 +29,7 @@ pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use notes::{FIGURES, figure, skip};
 pub use ports::{free_port, random_hex};
 pub use programs::{Programs, testbed_program};
-pub use s3_gate::{GateHabit, S3Gate};
+pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};
 pub use stranger::Stranger;
 pub use supervisor::{Detached, Program, Supervisor, processes_in};
 pub use versitygw::Versitygw;

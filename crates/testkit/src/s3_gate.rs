@@ -17,6 +17,22 @@ use crate::minio::client;
 /// No request of ours has a longer head, and no answer to one.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// What a bucket asks for that is to protect, as a policy spells it.
+pub const PROTECTION_RIGHTS: [&str; 12] = [
+    "s3:ListBucket",
+    "s3:PutObject",
+    "s3:GetObject",
+    "s3:DeleteObject",
+    "s3:GetBucketVersioning",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:ListBucketVersions",
+    "s3:GetObjectVersion",
+    "s3:DeleteObjectVersion",
+    "s3:GetObjectRetention",
+    "s3:PutObjectRetention",
+];
+
 /// What the gate does to requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateHabit {

@@ -11,7 +11,7 @@ use keelson_protection::LocationError;
 use keelson_protection::maintenance::{self, PassReport};
 use keelson_protection::validation::{Dialect, ProfileVerdict, validate_profile};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
-use keelson_testkit::{GateHabit, S3Gate, eventually};
+use keelson_testkit::{GateHabit, Minio, PROTECTION_RIGHTS, S3Gate, eventually};
 use serde_json::json;
 
 use crate::bucket::{BUCKET, Locks, keys, serve_to, start_bucket, store_of, use_bucket};
@@ -20,21 +20,8 @@ use crate::stage::{NAMESPACE, config};
 
 const APPLICATION: &str = "shop";
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// What a profile with protectionPeriod needs, as a policy spells it.
-const RIGHTS: [&str; 12] = [
-    "s3:ListBucket",
-    "s3:PutObject",
-    "s3:GetObject",
-    "s3:DeleteObject",
-    "s3:GetBucketVersioning",
-    "s3:GetBucketObjectLockConfiguration",
-    "s3:GetLifecycleConfiguration",
-    "s3:ListBucketVersions",
-    "s3:GetObjectVersion",
-    "s3:DeleteObjectVersion",
-    "s3:GetObjectRetention",
-    "s3:PutObjectRetention",
-];
+/// Whoever uses the bucket has all that is asked for, and no more.
+const RIGHTFUL: GateHabit = GateHabit::Lacks("s3:BypassGovernanceRetention");
 
 /// Until when each object is locked that an export needs.
 async fn ends(store: &dyn Store, cluster: &str) -> Result<BTreeMap<String, Timestamp>> {
@@ -87,6 +74,15 @@ async fn an_export_whose_lock_ends_too_early_is_locked_anew_with_all_that_it_nee
     minio.stop().await
 }
 
+/// A platform whose bucket with locks is reached through a gate.
+async fn behind_gate() -> Result<(Minio, S3Gate, World)> {
+    let minio = start_bucket(Locks::Asked).await?;
+    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
+    Ok((minio, gate, world))
+}
+
 /// What a validation finds of the profile `vault`, which it takes for fit.
 async fn validate(world: &World) -> Result<Dialect> {
     match judge(world).await? {
@@ -104,11 +100,8 @@ async fn judge(world: &World) -> Result<ProfileVerdict> {
 /// Also one without which the location cannot be tried at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_that_a_profile_lacks_is_told_by_its_name() -> Result<()> {
-    let minio = start_bucket(Locks::Asked).await?;
-    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
-    let mut world = World::start_today(SignedDuration::MAX).await?;
-    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
-    for right in RIGHTS {
+    let (minio, gate, world) = behind_gate().await?;
+    for right in PROTECTION_RIGHTS {
         gate.change(GateHabit::Lacks(right));
         let ProfileVerdict::Failed { errors, .. } = judge(&world).await? else { bail!("without {right}") };
         ensure!(errors.iter().any(|error| error.contains(right)), "without {right}: {errors:?}");
@@ -119,16 +112,10 @@ async fn each_right_that_a_profile_lacks_is_told_by_its_name() -> Result<()> {
     minio.stop().await
 }
 
-/// Whoever uses the bucket has all that is asked for, and no more.
-const RIGHTFUL: GateHabit = GateHabit::Lacks("s3:BypassGovernanceRetention");
-
 /// A right is taken away from credentials that were sound when the profile was validated.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_whose_bucket_tells_of_no_locks_any_more_is_not_opened_and_told_why() -> Result<()> {
-    let minio = start_bucket(Locks::Asked).await?;
-    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
-    let mut world = World::start_today(SignedDuration::MAX).await?;
-    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
+    let (minio, gate, world) = behind_gate().await?;
     let dialect = validate(&world).await?;
     ensure!(dialect.object_lock && dialect.warnings.is_empty(), "{dialect:?}");
     let platform = world.platform.clone();
@@ -177,10 +164,7 @@ async fn credentials_that_may_bypass_locks_are_warned_of_until_they_may_not() ->
 /// Opening does not ask for this right; no object comes to be without it all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_locked_any_more_is_not_written() -> Result<()> {
-    let minio = start_bucket(Locks::Asked).await?;
-    let gate = S3Gate::open(&minio.endpoint(), RIGHTFUL).await?;
-    let mut world = World::start_today(SignedDuration::MAX).await?;
-    serve_to(&mut world, &minio, &gate.endpoint(), Locks::Asked).await?;
+    let (minio, gate, world) = behind_gate().await?;
     let path: StorePath = "object".parse()?;
     gate.change(GateHabit::Lacks("s3:PutObjectRetention"));
     let location = world.platform.open_writable("vault").await?;

@@ -14,7 +14,7 @@ use keelson_store::decorators::Retained;
 use keelson_store::probe::{Unfit, probe};
 use keelson_store::providers::s3::{LockMode, ProtectionFault, S3Settings, S3Store};
 use keelson_store::{PutOptions, RETENTION_MARGIN, Store, StoreError, StoreExt, StorePath};
-use keelson_testkit::{BucketProtection, GateHabit, Minio, S3Gate, Versitygw};
+use keelson_testkit::{BucketProtection, GateHabit, Minio, PROTECTION_RIGHTS, S3Gate, Versitygw};
 use serde_json::json;
 
 use crate::servers::{second_settings, settings};
@@ -22,27 +22,12 @@ use crate::servers::{second_settings, settings};
 const DAY: Duration = Duration::from_secs(86_400);
 const BUCKET: &str = "vault";
 
-/// All that the documents ask for.
-const RIGHTS: [&str; 12] = [
-    "s3:ListBucket",
-    "s3:PutObject",
-    "s3:GetObject",
-    "s3:DeleteObject",
-    "s3:GetBucketVersioning",
-    "s3:GetBucketObjectLockConfiguration",
-    "s3:GetLifecycleConfiguration",
-    "s3:ListBucketVersions",
-    "s3:GetObjectVersion",
-    "s3:DeleteObjectVersion",
-    "s3:GetObjectRetention",
-    "s3:PutObjectRetention",
-];
-
 /// Everybody may do everything that the documents ask for.
 async fn allow(minio: &Minio) -> Result<()> {
     let resources = [format!("arn:aws:s3:::{BUCKET}"), format!("arn:aws:s3:::{BUCKET}/*")];
-    let (objects, bucket): (Vec<_>, Vec<_>) =
-        RIGHTS.into_iter().partition(|right| right.contains("Object") && !right.contains("Bucket"));
+    let (objects, bucket): (Vec<_>, Vec<_>) = PROTECTION_RIGHTS
+        .into_iter()
+        .partition(|right| right.contains("Object") && !right.contains("Bucket"));
     let statement = |rights: &[&str], resource: &str| json!({ "Effect": "Allow", "Principal": "*", "Action": rights, "Resource": [resource] });
     let statements = [statement(&bucket, &resources[0]), statement(&objects, &resources[1])];
     let policy = json!({ "Version": "2012-10-17", "Statement": statements });
@@ -76,7 +61,7 @@ async fn every_right_that_is_missing_is_named_and_with_all_of_them_a_bucket_prot
     let refused = S3Store::connect(through(&lacking(listing).await?)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Forbidden { .. }), "{refused:?}");
     assert!(Chain(&refused).to_string().contains("needs the right s3:ListBucket"), "{}", Chain(&refused));
-    for right in RIGHTS.into_iter().filter(|right| *right != listing) {
+    for right in PROTECTION_RIGHTS.into_iter().filter(|right| *right != listing) {
         let gate = lacking(right).await?;
         let found = faults(through(&gate)).await?;
         assert_eq!(found, [ProtectionFault::MissingRight { right }]);
