@@ -12,23 +12,23 @@ mod tests;
 
 use std::sync::Arc;
 
-use futures::{StreamExt, future};
+use futures::future;
 use keelson_model::names::group;
 use keelson_protection::Platform;
 use keelson_resources::configuration::{CONFIGURATION, ConfigurationKind, Validation};
 use keelson_workload::Kind;
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::ApiResource;
-use kube::runtime::controller::{Action, Error};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::runtime::{Controller, controller, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
+use crate::drive::drive;
 use crate::follow::{LISTED_AGAIN_AFTER, follow, is_listed};
 use crate::looks::{Look, Looks};
-use crate::publish::{ReconcileError, publish, retry};
+use crate::publish::{ReconcileError, publish};
 use crate::subject::{plain_kind, reference};
 use decide::{Decision, decide};
 use observe::{Basis, observe};
@@ -84,20 +84,8 @@ async fn run_kind(
     let objects = Api::<DynamicObject>::all_with(client, &resource);
     let controller = Controller::new_with(objects, watcher::Config::default(), resource)
         .with_config(controller::Config::default().concurrency(CONCURRENCY));
-    touched
-        .into_iter()
-        .fold(controller, Controller::reconcile_all_on)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, |_, error, _| retry(error), context.clone())
-        .for_each(async |reconciled| match reconciled {
-            Ok(_) => (),
-            Err(Error::ObjectNotFound(at)) => context.looks.forget(&at),
-            Err(error) => {
-                let (kind, error) = (of.kind, &error as &dyn std::error::Error);
-                warn!(kind, error, "an object of configuration was not reconciled; trying again");
-            }
-        })
-        .await;
+    let controller = touched.into_iter().fold(controller, Controller::reconcile_all_on);
+    drive(controller, reconcile, context.clone(), |at| context.looks.forget(at), of.kind, stop).await;
 }
 
 fn resource_of(of: &ConfigurationKind) -> ApiResource {

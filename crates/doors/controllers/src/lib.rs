@@ -4,6 +4,7 @@
 
 mod configuration;
 mod disaster_recovery;
+mod drive;
 mod follow;
 mod looks;
 mod policy;

@@ -10,7 +10,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use keelson_model::names::DR_SECRET;
 use keelson_protection::Platform;
@@ -20,16 +19,16 @@ use keelson_resources::profile::Profile;
 use keelson_workload::Kind;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::discovery::ApiResource;
-use kube::runtime::controller::{Action, Error};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::runtime::{Controller, controller, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
+use crate::drive::drive;
 use crate::follow::{LISTED_AGAIN_AFTER, follow, follow_secrets, is_listed};
 use crate::looks::{Look, Looks};
-use crate::publish::{ReconcileError, publish, retry};
+use crate::publish::{ReconcileError, publish};
 use crate::subject::{plain_kind, reference};
 use act::act;
 use decide::{Decision, decide};
@@ -85,21 +84,12 @@ pub(crate) async fn run(platform: Arc<Platform>, client: Client, stop: Cancellat
         stop: stop.clone(),
     });
     let policies = Api::<DynamicObject>::all_with(client, &resource);
-    Controller::new_with(policies, watcher::Config::default(), resource)
+    let controller = Controller::new_with(policies, watcher::Config::default(), resource)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_all_on(profile_touched)
         .reconcile_all_on(preset_touched)
-        .reconcile_all_on(passphrase_touched)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, |_, error, _| retry(error), context.clone())
-        .for_each(async |reconciled| match reconciled {
-            Ok(_) => (),
-            Err(Error::ObjectNotFound(at)) => context.looks.forget(&at),
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "a policy was not reconciled; trying again");
-            }
-        })
-        .await;
+        .reconcile_all_on(passphrase_touched);
+    drive(controller, reconcile, context.clone(), |at| context.looks.forget(at), "Policy", stop).await;
 }
 
 async fn reconcile(policy: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
