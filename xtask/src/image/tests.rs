@@ -137,3 +137,15 @@ fn a_program_of_this_machine_becomes_an_image_with_its_libraries_and_its_bill() 
     let again = gather(&tree::root().unwrap(), Path::new("/bin/sh"), Some(&certificates)).unwrap();
     assert_eq!(bake(&again).unwrap().digest, bake(&ingredients).unwrap().digest);
 }
+
+#[test]
+fn the_charts_ask_for_the_image_by_its_name() {
+    for chart in ["k10", "k10restore"] {
+        let path = tree::root().unwrap().join("deploy/charts").join(chart).join("values.yaml");
+        let values: Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let image = &values["global"]["image"];
+        let word = |key: &str| image[key].as_str().unwrap();
+        let wanted = format!("{}/{}:{}", word("registry"), word("repository"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(wanted, NAME, "{chart}");
+    }
+}
