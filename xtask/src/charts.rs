@@ -127,7 +127,7 @@ fn ignored(folder: &Path) -> Result<Vec<Pattern>> {
     }
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(Pattern::parse).collect::<Result<_>>().with_context(|| format!("read {}", path.display()))
+    lines.map(Pattern::parse).collect::<Result<Vec<_>>>().with_context(|| format!("read {}", path.display()))
 }
 
 impl Pattern {

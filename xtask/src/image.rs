@@ -103,9 +103,10 @@ fn gather(root: &Path, program: &Path, certificates: Option<&Path>) -> Result<In
         "there is no program '{}': `cargo build --release --package keelson` makes it",
         program.display()
     );
-    let content = stripped(program)?;
+    let content = fs::read(program).with_context(|| format!("read {}", program.display()))?;
     let Elf { architecture, loader } =
         Elf::parse(&content).with_context(|| format!("'{}' is not for an image", program.display()))?;
+    let content = stripped(program)?.unwrap_or(content);
     let libraries = match loader {
         Some(loader) => libraries::resolve(program, &loader)?,
         None => Vec::new(),
@@ -131,22 +132,22 @@ fn gather(root: &Path, program: &Path, certificates: Option<&Path>) -> Result<In
     Ok(Ingredients { architecture, program: content, libraries, authorities, copyrights, bill })
 }
 
-/// The program without what only a debugger reads, if this machine has `strip`; else as it is.
-fn stripped(program: &Path) -> Result<Vec<u8>> {
+/// The program without what only a debugger reads; None if this machine has no `strip`.
+fn stripped(program: &Path) -> Result<Option<Vec<u8>>> {
     let folder = tempfile::tempdir().context("make a folder for the stripped program")?;
     let copy = folder.path().join(PROGRAM);
-    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     match Command::new("strip").arg("-o").arg(&copy).arg(program).output() {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "strip '{}': {}", program.display(), said.trim_end());
-            read(&copy)
+            let content = fs::read(&copy).with_context(|| format!("read {}", copy.display()))?;
+            Ok(Some(content))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             println!(
-                "note: there is no `strip` here (Debian: binutils); the image will be larger and another"
+                "note: no `strip` here (Debian: binutils): the image will be larger, with another digest"
             );
-            read(program)
+            Ok(None)
         }
         Err(error) => Err(error).context("run strip"),
     }

@@ -147,7 +147,7 @@ fn join(
         check_time_zones(&id, node)?;
         let linked = |edge: &&Edge| edge.dep_kinds.iter().any(|kind| kind.kind.is_none());
         let needs = node.deps.iter().filter(linked).filter_map(|edge| ids.get(edge.pkg.as_str()));
-        let mut needs: Vec<Id> = needs.filter(|id| named.contains_key(id)).cloned().collect();
+        let mut needs: Vec<Id> = needs.filter(|id| named.contains_key(*id)).cloned().collect();
         needs.sort();
         let license = package.license.as_deref().map(as_expression);
         let checksum = checksums.get(&id).cloned();

@@ -74,8 +74,8 @@ fn ask(arguments: &[&str]) -> Result<Option<String>> {
 /// The first of the packages in `PACKAGE[:ARCHITECTURE], …: PATH`.
 fn owner<'a>(answer: &'a str, path: &str) -> Option<&'a str> {
     let end = format!(": {path}");
-    let lines = answer.lines().filter(|line| !line.starts_with("diversion by "));
-    let owners = lines.filter_map(|line| line.strip_suffix(end.as_str())).next()?;
+    let mut lines = answer.lines().filter(|line| !line.starts_with("diversion by "));
+    let owners = lines.find_map(|line| line.strip_suffix(end.as_str()))?;
     owners.split(", ").next()
 }
 

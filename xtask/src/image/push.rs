@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// Push the image there too
     #[arg(long = "push", value_name = "HOST/REPOSITORY:TAG")]
     reference: Option<String>,
-    /// The registry speaks HTTP without TLS
+    /// The registry speaks HTTP without TLS; if it has TLS, its certificate is not checked
     #[arg(long, requires = "reference")]
     plain_http: bool,
     /// Who pushes; without it whoever is logged in with docker or crane

@@ -119,6 +119,9 @@ fn what_is_no_program_is_refused_by_its_name() {
     let root = tree::root().unwrap();
     let absent = gather(&root, Path::new("/nowhere/keelson"), None).err().unwrap().to_string();
     assert!(absent.starts_with("there is no program '/nowhere/keelson'"), "{absent}");
+    let text = root.join("LICENSE");
+    let text = format!("{:#}", gather(&root, &text, None).err().unwrap());
+    assert!(text.ends_with("/LICENSE' is not for an image: it is no ELF file"), "{text}");
 }
 
 #[test]
