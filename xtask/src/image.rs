@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     certificates: Option<PathBuf>,
     #[command(flatten)]
-    push: push::Arguments,
+    destination: push::Destination,
 }
 
 /// What an image is made of.
@@ -74,7 +74,7 @@ struct Ingredients {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    arguments.push.check()?;
+    arguments.destination.check()?;
     let root = tree::root()?;
     let target = tree::target_folder(&root);
     let program = arguments.program.clone().unwrap_or_else(|| target.join("release/keelson"));
@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     println!("size    {} bytes packed, {} bytes unpacked", image.packed_bytes, image.unpacked_bytes);
     println!("wrote   {}", output.display());
     println!("wrote   {}", bill.display());
-    if let Some(pushed) = arguments.push.push(&image)? {
+    if let Some(pushed) = arguments.destination.push(&image)? {
         println!("pushed  {pushed}");
     }
     Ok(ExitCode::SUCCESS)

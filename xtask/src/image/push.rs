@@ -18,7 +18,7 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const DOCKER_HUB_HOSTS: &[&str] = &["docker.io", "index.docker.io"];
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct Destination {
     /// Push the image there too
     #[arg(long = "push", value_name = "HOST/REPOSITORY:TAG")]
     reference: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     password_file: Option<PathBuf>,
 }
 
-impl Arguments {
+impl Destination {
     /// What is wrong with them is said before anything is made.
     pub(super) fn check(&self) -> Result<()> {
         self.reference.as_deref().map_or(Ok(()), |reference| host_of(reference).map(|_| ()))
