@@ -11,10 +11,15 @@ fn id(name: &str, version: &str) -> Id {
 fn metadata(features_of_jiff: &[&str]) -> Metadata {
     let package = |name: &str, license: &str| json!({ "id": name, "name": name, "version": "1.0.0", "license": license });
     let edge = |name: &str, kind: Option<&str>| json!({ "pkg": name, "dep_kinds": [{ "kind": kind }] });
+    let of_program = [edge("jiff", None), edge("only-tests", Some("dev"))];
     let value = json!({
-        "packages": [package("keelson", "Apache-2.0"), package("jiff", "Unlicense/MIT"), package("only-tests", "MIT")],
+        "packages": [
+            package("keelson", "Apache-2.0"),
+            package("jiff", "Unlicense/MIT"),
+            package("only-tests", "MIT"),
+        ],
         "resolve": { "nodes": [
-            { "id": "keelson", "features": [], "deps": [edge("jiff", None), edge("only-tests", Some("dev"))] },
+            { "id": "keelson", "features": [], "deps": of_program },
             { "id": "jiff", "features": features_of_jiff, "deps": [edge("only-tests", None)] },
             { "id": "only-tests", "features": [], "deps": [] },
         ] },
@@ -26,7 +31,7 @@ const TREE: &str = "keelson v1.0.0 (/srv/keelson)\njiff v1.0.0\njiff v1.0.0 (*)\
 
 #[test]
 fn only_what_is_linked_in_is_listed_with_its_licence_and_its_checksum() {
-    let lock = "version = 4\n\n[[package]]\nname = \"jiff\"\nversion = \"1.0.0\"\nsource = \"registry\"\nchecksum = \"ab\"\n\n\
+    let lock = "version = 4\n\n[[package]]\nname = \"jiff\"\nversion = \"1.0.0\"\nchecksum = \"ab\"\n\n\
                 [[package]]\nname = \"keelson\"\nversion = \"1.0.0\"\ndependencies = [\n \"jiff\",\n]\n";
     let crates = join(&named(TREE), &metadata(&["std"]), &checksums(lock)).unwrap();
     assert_eq!(crates.keys().cloned().collect::<Vec<_>>(), [id("jiff", "1.0.0"), id("keelson", "1.0.0")]);
