@@ -21,7 +21,7 @@ use crate::policies;
 use crate::recovery::RecoveryError;
 use crate::recovery::enable;
 use crate::recovery::execute::Phase;
-use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::plan::{Existing, RecoveryPlan};
 use crate::recovery::state::{self, Owed};
 
 /// What came of it.
@@ -169,7 +169,7 @@ impl Writer<'_> {
         let read = self.platform.cluster.read_secret(&secret.at).await;
         let present = read.map_err(|source| RecoveryError::Cluster { what: what.clone(), source })?;
         let is_new = present.is_none();
-        if let Some(present) = present.filter(|_| !self.plan.mode.is_quick()) {
+        if let Some(present) = present.filter(|_| self.plan.existing == Existing::Keep) {
             if present.data != secret.data {
                 self.notes.push(format!("{what} exists already and differs; it was kept"));
             }
@@ -192,7 +192,7 @@ impl Writer<'_> {
             if same_specification(present, &object) {
                 return Ok(());
             }
-            if !self.plan.mode.is_quick() {
+            if self.plan.existing == Existing::Keep {
                 self.notes.push(format!("{what} exists already and differs; it was kept"));
                 return Ok(());
             }
@@ -200,10 +200,21 @@ impl Writer<'_> {
                 return Ok(());
             }
         }
-        match self.platform.cluster.apply_object(kind, &object).await {
-            Ok(_) => Ok(()),
+        match self.write(kind, &object, present.is_some()).await {
+            Ok(()) => Ok(()),
             Err(error) => self.refused(row, what, present.is_none(), error),
         }
+    }
+
+    /// Of what is replaced the whole specification: an apply would leave what others wrote and the backup lacks.
+    async fn write(&self, kind: &Kind, object: &Value, is_there: bool) -> Result<(), RequestError> {
+        let cluster = &self.platform.cluster;
+        let text = |field: &str| object["metadata"][field].as_str();
+        if is_there {
+            let name = text("name").unwrap_or_default();
+            cluster.replace_spec(kind, text("namespace"), name, &object["spec"]).await?;
+        }
+        cluster.apply_object(kind, object).await.map(drop)
     }
 
     /// One object that the API server does not take must not keep all others away.
