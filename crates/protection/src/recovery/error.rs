@@ -382,6 +382,7 @@ impl Classified for RecoveryError {
             }
             Self::KeysExhausted => Some("disable and enable disaster recovery: it begins anew".to_owned()),
             Self::Cluster { source, .. } => source.hint(),
+            Self::Rebuild { source } if source.hint().is_some() => source.hint(),
             Self::Away { source } => source.hint(),
             Self::TimedOut { .. } => Some(
                 "everything is as it was; give it more time: --timeout, or spec.timeoutMinutes".to_owned(),

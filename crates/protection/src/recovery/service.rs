@@ -103,6 +103,15 @@ async fn withdraw(platform: &Platform) {
     }
 }
 
+/// What was built for nothing takes room, without which nobody can be told how it ended.
+async fn abandon(platform: &Arc<Platform>) {
+    let of = platform.clone();
+    let abandoned = tokio::task::spawn_blocking(move || of.data.abandon_recovery()).await;
+    if let Ok(Err(error)) = abandoned {
+        warn!(cause = %Chain(&error), "what a recovery had built stays until the next one begins");
+    }
+}
+
 /// Whether nothing is left of a recovery of an earlier process for which nobody waits.
 async fn try_left_over(platform: &Arc<Platform>) -> bool {
     match complete_left_over(platform).await {
@@ -176,6 +185,7 @@ async fn carry_out_within(
             let is_restore = kind.kind == kinds::dr_restore().kind;
             if is_restore {
                 withdraw(platform).await;
+                abandon(platform).await;
             }
             let is_partly_done = is_restore && is_partly_done(platform, &request);
             note_failure(platform, &request, failure, is_partly_done).await;
