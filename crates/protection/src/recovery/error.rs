@@ -183,6 +183,24 @@ impl fmt::Display for Unseen {
 }
 
 impl RecoveryError {
+    /// Whether the API server did not answer. It may again, without anybody doing anything.
+    pub(crate) fn is_cluster_away(&self) -> bool {
+        let class = match self {
+            Self::Cluster { source, .. } => source.class(),
+            Self::Location {
+                source:
+                    LocationError::ReadProfile { source, .. }
+                    | LocationError::ReadSecret { source, .. }
+                    | LocationError::ListProfiles { source },
+            } => source.class(),
+            Self::Passphrase { source: PassphraseError::Read { source, .. } } => source.class(),
+            Self::Access { source } => source.class(),
+            Self::Namespace { source } => source.class(),
+            _ => return false,
+        };
+        matches!(class, ErrorClass::Unavailable { .. })
+    }
+
     /// Tells of what was not looked at where nothing was found.
     pub(crate) fn with_unseen(mut self, told: &[String]) -> Self {
         if let Self::PointInTime { unseen, .. } = &mut self {

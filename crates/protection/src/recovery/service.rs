@@ -41,6 +41,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often what the cluster did not take of the recovered configuration is tried again. The mirror has long seen by
 /// then what the last try put back.
 const OWED_EVERY: Duration = Duration::from_secs(30);
+/// An API server that is away is asked again after this, and then less often. Each request is tried for some seconds.
+const AWAY_FIRST: Duration = Duration::from_secs(1);
+const AWAY_MAX: Duration = Duration::from_secs(15);
 /// The documented bound of a restore.
 const RESTORE_MINUTES: u64 = 90;
 const REVIEW_MINUTES: u64 = 30;
@@ -167,15 +170,9 @@ async fn carry_out_within(
     info!(kind = kind.kind, name = request.name, "recovery request begins");
     let begun = now(platform);
     note(platform, &request, |progress: &mut RecoveryProgress| progress.begin(begun)).await;
-    let work = async {
-        match kind.kind {
-            "KastenDRReview" => run_review(platform, &request).await,
-            _ => run_restore(platform, &request).await,
-        }
-    };
     let result = tokio::select! {
         biased;
-        result = work => result,
+        result = run(platform, kind, request.clone()) => result,
         stopped = limit => Err(stopped),
     };
     match result {
@@ -189,6 +186,35 @@ async fn carry_out_within(
             }
             let is_partly_done = is_restore && is_partly_done(platform, &request);
             note_failure(platform, &request, failure, is_partly_done).await;
+        }
+    }
+}
+
+/// Again while the API server is away: whatever was done is done once more or found to be done, as after a kill.
+async fn run(
+    platform: &Arc<Platform>,
+    kind: &'static KindInfo,
+    mut request: Record,
+) -> Result<(), RecoveryError> {
+    let mut pause = AWAY_FIRST;
+    loop {
+        let ended = match kind.kind {
+            "KastenDRReview" => run_review(platform, &request).await,
+            _ => run_restore(platform, &request).await,
+        };
+        let error = match ended {
+            Err(error) if error.is_cluster_away() => error,
+            ended => return ended,
+        };
+        warn!(cause = %Chain(&error), "the API server does not answer; the recovery goes on when it does");
+        let waiting = "Waiting for the API server";
+        note(platform, &request, |progress: &mut RecoveryProgress| waiting.clone_into(&mut progress.phase))
+            .await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AWAY_MAX);
+        match read(&platform.instance, &request.key()) {
+            Ok(Some(now)) if now.uid == request.uid => request = now,
+            _ => return Err(error),
         }
     }
 }

@@ -351,6 +351,27 @@ async fn a_mode_that_is_not_the_points_or_not_confirmed_is_refused_with_the_righ
     site.end().await
 }
 
+/// It failed after some seconds, and what had switched was left as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_an_api_server_that_is_away() -> Result<()> {
+    let mut site = Site::start(Vec::new()).await?;
+    let (request, platform) = (site.ask_restore("patient").await?, site.platform.clone());
+    site.plane.interrupt()?;
+    let restore = carry_out_within(
+        &platform,
+        kinds::dr_restore(),
+        request.clone(),
+        std::future::pending::<RecoveryError>(),
+    );
+    let mut carrying = pin!(restore);
+    meanwhile(carrying.as_mut(), site.at(&request, "Waiting for the API server")).await?;
+    meanwhile(carrying.as_mut(), site.plane.resume()).await?;
+    carrying.await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "success", "{status}");
+    site.end().await
+}
+
 /// The source was looked up in the review anew, although the plan was stored long since.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_has_switched_does_not_need_its_review_any_more() -> Result<()> {
