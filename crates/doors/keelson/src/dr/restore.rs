@@ -74,8 +74,11 @@ async fn run(arguments: RestoreArguments) -> Result<String> {
     let common = &moment.source.common;
     let preparing = async { anyhow::Ok((common.cluster().await?, moment.spec().await?)) };
     let (cluster, mut spec) = follow::unless_asked(ending, preparing).await?;
+    let asking = Asking::of(name, request);
+    let is_begun = follow::unless_asked(ending, is_begun(&cluster, &common.namespace, &asking)).await?;
     let mut review = None;
-    if let Some(point) = point {
+    // One that is there has its review.
+    if let Some(point) = point.filter(|_| !is_begun) {
         let name = find_point(ending, &cluster, &common.namespace, spec.clone()).await?;
         let reference = json!({ "name": name, "namespace": common.namespace });
         spec["kastenDRReviewDetails"] = json!({ "kastenDRReviewRef": reference, "id": point });
@@ -85,8 +88,7 @@ async fn run(arguments: RestoreArguments) -> Result<String> {
     for (field, value) in wish.as_object().into_iter().flatten() {
         spec[field] = value.clone();
     }
-    let restored =
-        follow_restore(ending, &cluster, common, &Asking::of(name, request), (spec, timeout)).await;
+    let restored = follow_restore(ending, &cluster, common, &asking, (spec, timeout)).await;
     // A restore that goes on without us may ask for its review again.
     let goes_on = restored.as_ref().is_err_and(is_cancelled);
     if let Some(review) = review.filter(|_| !goes_on) {
@@ -147,6 +149,11 @@ pub(super) async fn follow_restore(
     Ok(ended)
 }
 
+async fn is_begun(cluster: &Cluster, namespace: &str, asking: &Asking) -> Result<bool> {
+    let found = cluster.list_objects(&restore_kind(), Some(namespace), None).await.map_err(failed)?;
+    Ok(found.iter().any(|object| standing(object, asking) == Standing::Ours))
+}
+
 /// The name of the one to follow.
 async fn begin(cluster: &Cluster, namespace: &str, asking: &Asking, spec: Value) -> Result<String> {
     let kind = restore_kind();
@@ -184,7 +191,11 @@ async fn begin(cluster: &Cluster, namespace: &str, asking: &Asking, spec: Value)
 fn standing(object: &Value, asking: &Asking) -> Standing {
     let metadata = &object["metadata"];
     let is_named = asking.name.as_deref().is_none_or(|name| metadata["name"] == name);
-    if is_named && metadata["annotations"][annotation::REQUEST] == asking.request.as_str() {
+    let is_same = is_named && metadata["annotations"][annotation::REQUEST] == asking.request.as_str();
+    // A Job that tries once more means it.
+    let may_go_well =
+        object["status"]["state"] == "failed" && object["status"]["errorClass"] == "Unavailable";
+    if is_same && !may_go_well {
         return Standing::Ours;
     }
     if follow::is_ended(object) { Standing::Ended } else { Standing::Runs }
@@ -285,6 +296,11 @@ mod tests {
             assert_eq!(standing(&found, &job(Some("k10-restore"))), expected, "{name} {request} {state}");
         }
         assert_eq!(standing(&object("another", "uid-1", "running"), &job(None)), Standing::Ours);
+        let mut away = object("another", "uid-1", "failed");
+        away["status"]["errorClass"] = json!("Unavailable");
+        assert_eq!(standing(&away, &job(None)), Standing::Ended, "it is tried once more");
+        away["status"]["errorClass"] = json!("Cancelled");
+        assert_eq!(standing(&away, &job(None)), Standing::Ours);
         let other = Asking::of(None, Some(String::new()));
         assert_eq!(standing(&object("another", "", "running"), &other), Standing::Runs);
         assert_eq!(standing(&json!({ "status": {} }), &other), Standing::Runs);
