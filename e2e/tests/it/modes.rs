@@ -227,6 +227,40 @@ fn another_profile_and_another_passphrase_go_on_beside_what_the_old_ones_lead_to
     Ok(())
 }
 
+#[test]
+fn a_quick_backup_is_restored_once_it_is_confirmed_that_resources_are_replaced() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let source = raise_protected(share.directory(), ORIGIN, &["--quick"])?;
+    back_up(&source, "first")?;
+    export(&source, "first")?;
+    source.profile("mine", "before")?;
+    source.wait_valid("profile", "mine")?;
+    run(&source)?;
+    let source_id = source.cluster_id()?;
+    source.instance.kill()?;
+    drop(source);
+
+    let stage = raise(&share)?;
+    stage.profile("mine", "now")?;
+    let path = || -> Result<Value> {
+        let profile = stage.get(&["profile", "mine", "-n", NAMESPACE])?.context("no profile")?;
+        Ok(profile["spec"]["locationSpec"]["fileStore"]["path"].clone())
+    };
+    let restore = ["dr", "restore", "--profile", "vault", "--source-cluster-id", &source_id];
+    let said = stage.keelson(&[&restore[..], &["--quick-mode"]].concat())?;
+    assert_said(
+        &said,
+        3,
+        &["was made by Quick DR", "hint: a Quick restore point creates or replaces resources"],
+    );
+    assert_eq!(path()?, "now");
+    assert!(stage.get(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?.is_none());
+    let said = stage.keelson(&[&restore[..], &["--quick-mode", "--override-resources"]].concat())?;
+    assert_said(&said, 0, &[]);
+    assert_eq!(path()?, "before");
+    Ok(())
+}
+
 /// Server-side apply takes away only what the same manager wrote: what `kubectl` had written stayed in the policy and in
 /// the Secret.
 #[test]

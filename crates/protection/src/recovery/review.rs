@@ -128,7 +128,8 @@ pub(crate) async fn read_passphrases(
     vault: Option<&VaultAccess>,
 ) -> Result<Vec<Arc<Passphrase>>, RecoveryError> {
     if let Some(vault) = vault {
-        tracing::info!(address = vault.address, "the request says how Vault is reached");
+        // Its address may have a password in it.
+        tracing::info!(by_role = vault.role.is_some(), "the request says how Vault is reached");
     }
     passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })
 }

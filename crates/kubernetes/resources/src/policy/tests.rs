@@ -413,13 +413,13 @@ fn what_is_done_about_snapshots_of_the_catalog_is_told() {
         "profile": { "name": "vaulted-s3" }, "exportData": { "enabled": true },
     }});
     for (configuration, told) in [
-        (Value::Null, &[][..]),
-        (json!({}), &[]),
-        (json!({ "takeLocalCatalogSnapshot": false }), &[]),
-        (json!({ "takeLocalCatalogSnapshot": true }), &["takeLocalCatalogSnapshot"]),
+        (Value::Null, vec![]),
+        (json!({}), vec![]),
+        (json!({ "takeLocalCatalogSnapshot": false }), vec![]),
+        (json!({ "takeLocalCatalogSnapshot": true }), vec!["takeLocalCatalogSnapshot"]),
         (
             json!({ "takeLocalCatalogSnapshot": true, "exportCatalogSnapshot": true }),
-            &["takeLocalCatalogSnapshot", "exportCatalogSnapshot"],
+            vec!["takeLocalCatalogSnapshot", "exportCatalogSnapshot"],
         ),
     ] {
         let mut spec = dr(configuration.clone());
@@ -433,7 +433,7 @@ fn what_is_done_about_snapshots_of_the_catalog_is_told() {
                 "spec.kdrSnapshotConfiguration.{field}: no snapshot of the catalog's volume"
             ))
         };
-        assert!(ignored.iter().zip(told).all(begins), "{ignored:?}");
+        assert!(ignored.iter().zip(&told).all(begins), "{ignored:?}");
     }
 }
 
