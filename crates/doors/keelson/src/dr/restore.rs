@@ -193,9 +193,9 @@ fn standing(object: &Value, asking: &Asking) -> Standing {
     let is_named = asking.name.as_deref().is_none_or(|name| metadata["name"] == name);
     let is_same = is_named && metadata["annotations"][annotation::REQUEST] == asking.request.as_str();
     // A Job that tries once more means it.
-    let may_go_well =
-        object["status"]["state"] == "failed" && object["status"]["errorClass"] == "Unavailable";
-    if is_same && !may_go_well {
+    let status = &object["status"];
+    let may_go_well = status["errorClass"] == "Unavailable" || status["partlyDone"] == true;
+    if is_same && !(status["state"] == "failed" && may_go_well) {
         return Standing::Ours;
     }
     if follow::is_ended(object) { Standing::Ended } else { Standing::Runs }
@@ -301,6 +301,8 @@ mod tests {
         assert_eq!(standing(&away, &job(None)), Standing::Ended, "it is tried once more");
         away["status"]["errorClass"] = json!("Cancelled");
         assert_eq!(standing(&away, &job(None)), Standing::Ours);
+        away["status"]["partlyDone"] = json!(true);
+        assert_eq!(standing(&away, &job(None)), Standing::Ended, "it goes on after the switch");
         let other = Asking::of(None, Some(String::new()));
         assert_eq!(standing(&object("another", "", "running"), &other), Standing::Runs);
         assert_eq!(standing(&json!({ "status": {} }), &other), Standing::Runs);
