@@ -151,6 +151,12 @@ impl Stage {
         }
     }
 
+    /// Kills the cluster's API server and starts it again on what it had stored.
+    pub(crate) fn restart_api_server(&mut self) -> Result<()> {
+        self.plane.interrupt()?;
+        block_on(self.plane.resume())
+    }
+
     /// A client of the administrator, for who looks often.
     pub(crate) fn client(&self) -> Result<kube::Client> {
         block_on(self.plane.client())

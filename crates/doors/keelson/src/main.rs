@@ -15,6 +15,7 @@ mod restore;
 mod serve;
 mod signals;
 mod standing;
+mod termination;
 mod tools;
 
 use std::process::ExitCode;

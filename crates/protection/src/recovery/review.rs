@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use keelson_crypto::Passphrase;
 use keelson_model::recovery::{DrMode, DrPointId};
 use keelson_model::{Classified, ClusterId, Generation, RepositoryId, Sequence};
+use keelson_resources::recovery::VaultAccess;
 use keelson_store::Store;
 use keelson_store::decorators::AsOf;
 use serde::{Deserialize, Serialize};
@@ -88,14 +89,14 @@ pub(super) struct Found {
 pub(crate) async fn review(
     platform: &Platform,
     source: &Source,
+    vault: Option<&VaultAccess>,
     named: Option<RepositoryId>,
 ) -> Result<Reviewed, RecoveryError> {
     let location = platform
         .open_location(&source.profile_name)
         .await
         .map_err(|source| RecoveryError::Location { source })?;
-    let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+    let passphrases = read_passphrases(platform, vault).await?;
     let (store, cluster, now) = (&location.store, &source.source_cluster_id, platform.clock.now());
     let (found, seen) = match source.point_in_time {
         None => (find_latest(store, cluster, &passphrases).await?, store.clone()),
@@ -119,6 +120,18 @@ pub(crate) async fn review(
     let seen_until = source.point_in_time.map(seen_until);
     let Location { profile: _, store, place } = location;
     Ok(Reviewed { place, store, chains, ancestors, points, warnings, seen_until, rollback })
+}
+
+/// The passphrases of `k10-dr-secret`. This is where it is handed over how Vault is reached, if the request says so.
+pub(crate) async fn read_passphrases(
+    platform: &Platform,
+    vault: Option<&VaultAccess>,
+) -> Result<Vec<Arc<Passphrase>>, RecoveryError> {
+    if let Some(vault) = vault {
+        // Its address may have a password in it.
+        tracing::info!(by_role = vault.role.is_some(), "the request says how Vault is reached");
+    }
+    passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })
 }
 
 async fn find_latest(
