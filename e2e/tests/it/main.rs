@@ -22,6 +22,7 @@ mod kills;
 mod kit;
 mod metrics;
 mod neighbour;
+mod operator;
 mod passkeys;
 mod protection;
 mod rebuild;
