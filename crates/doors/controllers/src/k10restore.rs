@@ -34,7 +34,7 @@ use crate::publish::Note;
 use crate::status::status_patch;
 use act::{Outcome, act};
 use decide::{Plan, decide};
-use observe::{Asked, observe};
+use observe::{Asked, Requester, observe};
 use report::{Report, note_of_orphan, report};
 
 /// Who reports, in events.
@@ -166,11 +166,12 @@ impl Operator {
     }
 
     async fn tell_orphans(&mut self, plan: &Plan) {
-        self.told.retain(|uid| plan.orphans.iter().any(|orphan| orphan.uid == *uid));
+        self.told.retain(|uid| plan.orphans.iter().any(|orphan| orphan.asked_by.uid == *uid));
         for orphan in &plan.orphans {
-            if self.told.insert(orphan.uid.clone()) {
-                let at = NamespacedName::new(&self.namespace, &orphan.asked_name);
-                self.record(&at, &orphan.uid, &note_of_orphan(orphan)).await;
+            let Requester { uid, name } = &orphan.asked_by;
+            if self.told.insert(uid.clone()) {
+                let at = NamespacedName::new(&self.namespace, name);
+                self.record(&at, uid, &note_of_orphan(orphan)).await;
             }
         }
     }

@@ -23,10 +23,12 @@ pub const GROUP: &str = "apik10.kasten.io";
 pub const KIND: &str = "K10restore";
 pub const PLURAL: &str = "k10restores";
 
-/// On a KastenDRRestore: the uid of the K10restore that it was made for.
+/// On a KastenDRRestore: who asked for it, here the uid of the K10restore. Others who ask write theirs.
 pub const REQUEST_ANNOTATION: &str = "keelson.io/request";
-/// Beside it: the hash of the specification that was asked for.
-pub const REQUEST_HASH_ANNOTATION: &str = "keelson.io/request-hash";
+/// Beside it, where a K10restore asked: its name.
+pub const ASKED_ANNOTATION: &str = "keelson.io/k10restore";
+/// And the hash of its specification.
+pub const HASH_ANNOTATION: &str = "keelson.io/k10restore-hash";
 /// How the name of a KastenDRRestore of a K10restore begins.
 pub const RECOVERY_PREFIX: &str = "k10restore-";
 

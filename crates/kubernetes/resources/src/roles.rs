@@ -160,7 +160,7 @@ pub(crate) fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value
 }
 
 /// The rule for objects of these names alone.
-fn named(mut rule: Value, names: &[&str]) -> Value {
+pub(crate) fn named(mut rule: Value, names: &[&str]) -> Value {
     rule["resourceNames"] = json!(names);
     rule
 }

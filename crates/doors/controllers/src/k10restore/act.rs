@@ -1,13 +1,13 @@
 //! Makes or removes one KastenDRRestore, as decided.
 
-use keelson_resources::k10restore::{REQUEST_ANNOTATION, REQUEST_HASH_ANNOTATION, is_ended};
+use keelson_resources::k10restore::{ASKED_ANNOTATION, HASH_ANNOTATION, REQUEST_ANNOTATION, is_ended};
 use keelson_resources::recovery::RecoveryState;
 use keelson_workload::{Cluster, Creation, RequestError};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::decide::{NewRecovery, Step};
-use super::observe::{Trouble, recovery_kind};
+use super::observe::{Requester, Trouble, recovery_kind};
 
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +31,15 @@ pub(super) async fn act(cluster: &Cluster, namespace: &str, step: &Step) -> Outc
 
 async fn create(cluster: &Cluster, namespace: &str, new: &NewRecovery) -> Result<Outcome, RequestError> {
     let NewRecovery { name, asked_by, spec_hash, spec } = new;
+    let Requester { uid, name: asked_name } = asked_by;
     let object = json!({
         "metadata": {
             "name": name,
             "namespace": namespace,
             "annotations": {
-                REQUEST_ANNOTATION: asked_by,
-                REQUEST_HASH_ANNOTATION: spec_hash.to_string(),
+                REQUEST_ANNOTATION: uid,
+                ASKED_ANNOTATION: asked_name,
+                HASH_ANNOTATION: spec_hash.to_string(),
             },
         },
         "spec": spec,

@@ -4,7 +4,7 @@ use keelson_model::ErrorClass;
 use keelson_resources::k10restore::{RECOVERY_PREFIX, RecoveryReference};
 use serde_json::Value;
 
-use super::observe::{Asked, Recoveries, Recovery, Scene, Trouble};
+use super::observe::{Asked, Recoveries, Recovery, Requester, Scene, Trouble};
 use crate::subject::Lifetime;
 
 /// The longest name that the API server takes.
@@ -70,8 +70,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct NewRecovery {
     pub name: String,
-    /// The uid of the K10restore.
-    pub asked_by: String,
+    pub asked_by: Requester,
     pub spec_hash: u32,
     pub spec: Value,
 }
@@ -79,9 +78,7 @@ pub(super) struct NewRecovery {
 /// A recovery at work whose K10restore is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Orphan {
-    /// Of the K10restore.
-    pub uid: String,
-    pub asked_name: String,
+    pub asked_by: Requester,
     pub recovery: String,
 }
 
@@ -183,7 +180,7 @@ fn recovery_name(asked: &Asked) -> String {
 }
 
 fn is_of(recovery: &Recovery, asked: &Asked) -> bool {
-    recovery.asked_by.as_deref() == Some(asked.subject.uid.as_str())
+    recovery.asked_by.as_ref().is_some_and(|by| by.uid == asked.subject.uid)
 }
 
 /// The first that waits begins, once no other is at work and none is there that has ended.
@@ -200,7 +197,7 @@ fn take_turn(scene: &Scene, asked: &Asked, listed: &[Recovery]) -> (Verdict, Opt
     let (name, spec_hash) = (recovery_name(asked), asked.subject.hash);
     let new = NewRecovery {
         name: name.clone(),
-        asked_by: asked.subject.uid.clone(),
+        asked_by: Requester { uid: asked.subject.uid.clone(), name: asked.subject.at.name.clone() },
         spec_hash,
         spec: request.recovery_spec(),
     };
@@ -230,12 +227,7 @@ fn remove(recovery: &Recovery) -> Step {
 fn orphans(scene: &Scene, listed: &[Recovery]) -> Vec<Orphan> {
     let at_work = listed.iter().filter(|recovery| !recovery.is_ended() && is_orphan(scene, recovery));
     let orphan = |recovery: &Recovery| {
-        let asked_name = recovery.name.strip_prefix(RECOVERY_PREFIX).unwrap_or(&recovery.name);
-        Some(Orphan {
-            uid: recovery.asked_by.clone()?,
-            asked_name: asked_name.to_owned(),
-            recovery: recovery.name.clone(),
-        })
+        Some(Orphan { asked_by: recovery.asked_by.clone()?, recovery: recovery.name.clone() })
     };
     at_work.filter_map(orphan).collect()
 }

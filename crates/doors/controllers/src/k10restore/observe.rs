@@ -3,7 +3,7 @@
 use keelson_model::names::group;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::k10restore::{
-    self, GROUP, K10restoreStatus, KIND, PLURAL, REQUEST_ANNOTATION, REQUEST_HASH_ANNOTATION,
+    self, ASKED_ANNOTATION, GROUP, HASH_ANNOTATION, K10restoreStatus, KIND, PLURAL, REQUEST_ANNOTATION,
     RecoveryReference, is_ended, parse,
 };
 use keelson_resources::recovery::RecoveryState;
@@ -47,13 +47,20 @@ pub(super) struct Trouble {
     pub hint: Option<String>,
 }
 
+/// The K10restore that a KastenDRRestore was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Requester {
+    pub uid: String,
+    pub name: String,
+}
+
 /// A KastenDRRestore.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recovery {
     pub name: String,
     pub uid: String,
-    /// The uid of the K10restore that it was made for; none if somebody else asked for it.
-    pub asked_by: Option<String>,
+    /// None if no K10restore asked for it.
+    pub asked_by: Option<Requester>,
     /// Of the specification that was asked for.
     pub spec_hash: u32,
     pub state: RecoveryState,
@@ -61,6 +68,10 @@ pub(super) struct Recovery {
     pub error: String,
     /// Objects that were kept as they are, or could not be written.
     pub notes: usize,
+}
+
+fn requester((name, uid): (&str, &str)) -> Requester {
+    Requester { uid: uid.to_owned(), name: name.to_owned() }
 }
 
 impl Trouble {
@@ -74,15 +85,15 @@ impl Recovery {
         is_ended(self.state)
     }
 
-    fn of(object: &Value) -> Self {
+    pub(super) fn of(object: &Value) -> Self {
         let (metadata, status) = (&object["metadata"], &object["status"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let annotation = |name: &str| metadata["annotations"][name].as_str();
         Self {
             name: text(&metadata["name"]),
             uid: text(&metadata["uid"]),
-            asked_by: annotation(REQUEST_ANNOTATION).map(str::to_owned),
-            spec_hash: annotation(REQUEST_HASH_ANNOTATION).and_then(|hash| hash.parse().ok()).unwrap_or(0),
+            asked_by: annotation(ASKED_ANNOTATION).zip(annotation(REQUEST_ANNOTATION)).map(requester),
+            spec_hash: annotation(HASH_ANNOTATION).and_then(|hash| hash.parse().ok()).unwrap_or(0),
             state: RecoveryState::deserialize(&status["state"]).unwrap_or_default(),
             phase: text(&status["phase"]),
             error: text(&status["error"]),

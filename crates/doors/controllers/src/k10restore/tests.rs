@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::act::Outcome;
 use super::decide::{NewRecovery, Step, Verdict, Waiting, decide};
-use super::observe::{Asked, Recoveries, Recovery, Scene, Trouble};
+use super::observe::{Asked, Recoveries, Recovery, Requester, Scene, Trouble};
 use super::report::{Report, report};
 
 const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
@@ -35,11 +35,15 @@ fn changed(name: &str, change: impl FnOnce(&mut Value)) -> Asked {
     Asked::of(object)
 }
 
+fn requester(name: &str) -> Requester {
+    Requester { uid: format!("uid-of-{name}"), name: name.to_owned() }
+}
+
 fn recovery(name: &str, of: Option<&str>, state: RecoveryState) -> Recovery {
     Recovery {
         name: name.to_owned(),
         uid: format!("recovery-{name}"),
-        asked_by: of.map(|of| format!("uid-of-{of}")),
+        asked_by: of.map(requester),
         spec_hash: asked("any").subject.hash,
         state,
         phase: "Rebuilding the catalog".to_owned(),
@@ -72,7 +76,7 @@ fn check(scene: &Scene, verdicts: &[Verdict], step: Option<Step>) {
 fn creates(name: &str) -> Step {
     Step::Create(NewRecovery {
         name: format!("k10restore-{name}"),
-        asked_by: format!("uid-of-{name}"),
+        asked_by: requester(name),
         spec_hash: asked(name).subject.hash,
         spec: json!({ "sourceClusterInfo": { "profileName": "vault", "sourceClusterID": SOURCE } }),
     })
@@ -136,7 +140,7 @@ fn a_recovery_without_its_k10restore_goes_on_and_is_removed_when_it_has_ended() 
     let at_work = scene(vec![], vec![recovery("k10restore-a", Some("a"), RecoveryState::Running)]);
     let plan = decide(&at_work);
     assert_eq!((plan.step, plan.orphans.len()), (None, 1));
-    assert_eq!((plan.orphans[0].uid.as_str(), plan.orphans[0].asked_name.as_str()), ("uid-of-a", "a"));
+    assert_eq!(plan.orphans[0].asked_by, requester("a"));
     let ended = scene(vec![], vec![recovery("k10restore-a", Some("a"), RecoveryState::Success)]);
     check(&ended, &[], removes("k10restore-a"));
     // Somebody else's is nobody's to sweep.
@@ -146,6 +150,22 @@ fn a_recovery_without_its_k10restore_goes_on_and_is_removed_when_it_has_ended() 
     let waits = Verdict::Waits(Waiting::Recovery("k10restore-a".to_owned()));
     let at_work = recovery("k10restore-a", Some("a"), RecoveryState::Running);
     check(&scene(vec![again], vec![at_work]), &[waits], None);
+}
+
+/// A Job that asks for a recovery marks it by its own uid, under the same annotation.
+#[test]
+fn only_what_a_k10restore_asked_for_is_swept() {
+    let mut object = json!({
+        "metadata": { "name": "k10-restore", "uid": "u", "annotations": { "keelson.io/request": "uid-of-a-job" } },
+        "status": { "state": "success" },
+    });
+    let of_a_job = Recovery::of(&object);
+    assert_eq!((&of_a_job.asked_by, of_a_job.state), (&None, RecoveryState::Success));
+    check(&scene(vec![], vec![of_a_job]), &[], None);
+    object["metadata"]["annotations"]["keelson.io/k10restore"] = json!("a");
+    let swept = Recovery::of(&object);
+    let uid = swept.uid.clone();
+    check(&scene(vec![], vec![swept]), &[], Some(Step::Remove { name: "k10-restore".to_owned(), uid }));
 }
 
 #[test]

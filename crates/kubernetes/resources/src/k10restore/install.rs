@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use super::{GROUP, KIND, PLURAL, definition, form};
 use crate::crd::render_yaml;
-use crate::roles::{account, bind, role, rule};
+use crate::roles::{account, bind, named, role, rule};
 
 /// The name of the operator's account, Deployment and package.
 pub const ACCOUNT: &str = "keelson-operator";
 /// What runs unless the manifest is changed.
 pub const IMAGE: &str = concat!("ghcr.io/keelson-io/keelson:", env!("CARGO_PKG_VERSION"));
+const VAULT_SECRET: &str = "vault-creds";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Generated files below `deploy/operator`, each with the objects that it holds.
@@ -41,8 +42,10 @@ fn rules() -> Vec<Value> {
         rule(&[GROUP], &[PLURAL], &["get", "list", "watch"]),
         rule(&[GROUP], &[&statuses], &["patch"]),
         rule(&[group::DR], &["kastendrrestores"], &["create", "delete", "get", "list"]),
-        // Whoever asks for a recovery must be allowed to read the profile that it names.
+        // Whoever asks for a recovery must be allowed to read what it names: the profile, and the Secret with Vault's token,
+        // here under the name that is documented.
         rule(&[group::CONFIG], &["profiles"], &["get"]),
+        named(rule(&[""], &["secrets"], &["get"]), &[VAULT_SECRET]),
         rule(&["events.k8s.io"], &["events"], &["create"]),
     ]
 }

@@ -41,13 +41,13 @@ pub struct RecoveryRequest {
     pub point_in_time: Option<Time>,
     pub skip: SkipResources,
     pub timeout_minutes: Option<u32>,
-    pub quick_mode: Option<QuickMode>,
+    pub quick_mode: QuickMode,
     /// None unless it is enabled.
     pub vault: Option<Vault>,
 }
 
-/// What is said of how the backup was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is said of how the backup was made. False is a switch of a form that nobody has touched, and says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QuickMode {
     pub enabled: bool,
     pub override_resources: bool,
@@ -93,8 +93,11 @@ impl RecoveryRequest {
         if let Some(minutes) = timeout_minutes {
             spec["timeoutMinutes"] = json!(minutes);
         }
-        if let Some(QuickMode { enabled, override_resources }) = quick_mode {
-            spec["quickMode"] = json!({ "enabled": enabled, "overrideResources": override_resources });
+        let QuickMode { enabled, override_resources } = *quick_mode;
+        for (given, field) in [(enabled, "enabled"), (override_resources, "overrideResources")] {
+            if given {
+                spec["quickMode"][field] = json!(true);
+            }
         }
         if let Some(vault) = vault {
             spec["vault"] = vault.spec();
@@ -241,16 +244,15 @@ impl<'a> Reader<'a> {
         minutes
     }
 
-    fn quick_mode(&mut self) -> Option<QuickMode> {
-        let enabled = self.flag("quickMode.enabled");
+    fn quick_mode(&mut self) -> QuickMode {
+        let enabled = self.flag("quickMode.enabled").unwrap_or(false);
         let override_resources = self.flag("quickMode.overrideResources").unwrap_or(false);
-        let enabled = enabled?;
         if enabled && !override_resources {
             let what =
                 "must be true with quickMode.enabled: a Quick restore point creates or replaces resources";
             self.fault("quickMode.overrideResources", what);
         }
-        Some(QuickMode { enabled, override_resources })
+        QuickMode { enabled, override_resources }
     }
 
     fn vault(&mut self) -> Option<Vault> {

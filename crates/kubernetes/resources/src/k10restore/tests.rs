@@ -75,6 +75,15 @@ fn vault_is_not_asked_unless_it_is_enabled() {
     assert_eq!(read(&with("vault", role)).vault.unwrap().role, "k10");
 }
 
+/// Else a form would refuse each Quick restore point that it was not told of.
+#[test]
+fn a_switch_that_is_off_says_nothing_of_the_mode() {
+    let off = json!({ "enabled": false, "overrideResources": false });
+    assert!(read(&with("quickMode", off)).recovery_spec().get("quickMode").is_none());
+    let confirmed = read(&with("quickMode", json!({ "overrideResources": true }))).recovery_spec();
+    assert_eq!(confirmed["quickMode"], json!({ "overrideResources": true }));
+}
+
 #[test]
 fn what_cannot_be_carried_out_is_refused_with_every_fault() {
     refused(&Value::Null, &["spec.sourceClusterID: is required", "spec.profileName: is required"]);
@@ -144,17 +153,19 @@ fn the_definition_is_the_documented_one() {
 }
 
 #[test]
-fn the_operator_has_rights_in_its_namespace_alone_and_reads_no_secret() {
+fn the_operator_has_rights_in_its_namespace_alone_and_to_one_secret() {
     let objects = account_objects("kasten-io");
     let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ServiceAccount", "Role", "RoleBinding"]);
     for object in &objects {
         assert_eq!(object["metadata"]["namespace"], "kasten-io", "{object}");
-        assert!(
-            !object.to_string().contains(r#""*""#) && !object.to_string().contains("secrets"),
-            "{object}"
-        );
+        assert!(!object.to_string().contains(r#""*""#), "{object}");
     }
+    let rules = objects[1]["rules"].as_array().unwrap().iter();
+    let of_secrets: Vec<_> = rules.filter(|rule| rule.to_string().contains("secrets")).collect();
+    assert_eq!(of_secrets.len(), 1);
+    let (names, verbs) = (&of_secrets[0]["resourceNames"], &of_secrets[0]["verbs"]);
+    assert_eq!((names, verbs), (&json!(["vault-creds"]), &json!(["get"])));
 }
 
 #[test]
