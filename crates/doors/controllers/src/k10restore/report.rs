@@ -186,7 +186,10 @@ fn followed(asked: &Asked, recovery: &Recovery) -> Standing {
             phase: RUNNING,
             ready: Truth::False,
             reason: reason::RUNNING,
-            message: format!("KastenDRRestore '{name}': {}", if phase.is_empty() { "begins" } else { phase }),
+            message: format!(
+                "KastenDRRestore '{name}': {}",
+                if phase.is_empty() { "begins" } else { phase.as_str() }
+            ),
             hint: None,
             restore: Some(reference),
         },
