@@ -24,6 +24,7 @@ mod kit;
 mod metrics;
 mod modes;
 mod neighbour;
+mod operator;
 mod passkeys;
 mod protection;
 mod rebuild;

@@ -1,6 +1,7 @@
 //! The reconcilers beside a real API server: what a user writes, and the status that appears.
 
 mod configuration;
+mod k10restore;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
