@@ -55,7 +55,7 @@ pub(crate) async fn adopt_keys<'a>(
         "recovered with a passphrase that was replaced; going on under a key of its own"
     );
     let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+        passphrases::read(platform, None).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let key = VaultKey::generate(number);
     let all: Vec<_> = passphrases.iter().collect();
     // A recovery takes any passphrase: there is no other.

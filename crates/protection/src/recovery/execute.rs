@@ -161,7 +161,7 @@ async fn plan_from_exports(
     let location =
         platform.open_location(profile).await.map_err(|source| RecoveryError::Location { source })?;
     let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+        passphrases::read(platform, None).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let source = &request.source.source_cluster_id;
     let exports = exports::survey(&location, source, &passphrases).await?;
     let plan = plan::decide(Observed {

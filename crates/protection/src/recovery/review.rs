@@ -95,7 +95,7 @@ pub(crate) async fn review(
         .await
         .map_err(|source| RecoveryError::Location { source })?;
     let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+        passphrases::read(platform, None).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let (store, cluster, now) = (&location.store, &source.source_cluster_id, platform.clock.now());
     let (found, seen) = match source.point_in_time {
         None => (find_latest(store, cluster, &passphrases).await?, store.clone()),
