@@ -5,14 +5,15 @@ use std::time::Duration;
 use anyhow::Result;
 use keelson_model::ErrorClass;
 use keelson_model::names::{DR_POLICY, DR_SECRET, group};
+use keelson_model::passphrase::key;
 use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
+use super::passphrase::Fields;
 use super::{EnableArguments, policy_kind, run_action_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse, refuse_with};
-use crate::files::read_passphrase;
 use crate::follow;
 use crate::output::{data, say};
 
@@ -21,13 +22,13 @@ const RUN_WITHIN: Duration = Duration::from_secs(3600);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
-    let EnableArguments { common, profile, passphrase_file, quick } = arguments;
-    let passphrase = passphrase_file.map(|file| read_passphrase(&file)).transpose()?;
+    let EnableArguments { common, profile, passphrase, quick } = arguments;
+    let passphrase = passphrase.read()?;
     let cluster = common.cluster().await?;
     wait_for_verdict(&cluster, &common.namespace, &profile).await?;
     let before = Before::read(&cluster, &common.namespace).await?;
     let policy = dr_policy(&common.namespace, &profile, quick, before.policy.as_ref());
-    if let Err(error) = put_in_force(&cluster, &common.namespace, passphrase.as_deref(), &policy).await {
+    if let Err(error) = put_in_force(&cluster, &common.namespace, passphrase.as_ref(), &policy).await {
         if let Err(left) = before.put_back(&cluster, passphrase.is_some()).await {
             say(&format!("the policy and k10-dr-secret could not be put back as they were: {left:#}"));
         }
@@ -45,7 +46,7 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
 async fn put_in_force(
     cluster: &Cluster,
     namespace: &str,
-    passphrase: Option<&[u8]>,
+    passphrase: Option<&Fields>,
     policy: &Value,
 ) -> Result<()> {
     if let Some(passphrase) = passphrase {
@@ -56,11 +57,22 @@ async fn put_in_force(
     let version = passphrase_version(cluster, namespace).await?;
     let policy = validated(cluster, namespace, generation, version.as_deref()).await?;
     if policy["status"]["validation"] == "Success" {
+        tell_trouble(&policy);
         return Ok(());
     }
     let errors = policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let errors = errors.collect::<Vec<_>>().join("; ");
     Err(refuse(ErrorClass::Invalid, format!("disaster recovery was not enabled: {errors}")))
+}
+
+/// What is enabled stays so while the passphrase in force cannot be read where it is kept.
+fn tell_trouble(policy: &Value) {
+    let conditions = policy["status"]["conditions"].as_array().into_iter().flatten();
+    for condition in conditions.filter(|one| one["type"] == "PassphraseReadable" && one["status"] == "False")
+    {
+        let why = condition["message"].as_str().unwrap_or_default();
+        say(&format!("the passphrase in force cannot be read now: {why}"));
+    }
 }
 
 /// A profile that was just made is being looked at; one that is not there is told with the policy.
@@ -111,15 +123,22 @@ impl Before {
         }
         match self.secret {
             None => cluster.delete_secret(&NamespacedName::new(&namespace, DR_SECRET)).await.map_err(failed),
-            Some(secret) => cluster.apply_secret(&secret).await.map_err(failed),
+            Some(secret) => {
+                let put_back = cluster.edit_secret(&secret.at, |data| *data = secret.data.clone());
+                put_back.await.map_err(failed)
+            }
         }
     }
 }
 
-async fn write_secret(cluster: &Cluster, namespace: &str, passphrase: &[u8]) -> Result<()> {
+/// Whoever made the Secret before: of another source nothing stays. Further passphrases do.
+async fn write_secret(cluster: &Cluster, namespace: &str, fields: &Fields) -> Result<()> {
     let at = NamespacedName::new(namespace, DR_SECRET);
-    let secret = Secret::opaque(at, [("key".to_owned(), passphrase.to_vec())]);
-    cluster.apply_secret(&secret).await.map_err(failed)
+    let written = cluster.edit_secret(&at, |data| {
+        data.retain(|name, _| name.starts_with(key::FURTHER));
+        data.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone().into())));
+    });
+    written.await.map_err(failed)
 }
 
 /// Of a policy that is there, what the command does not name stays: the frequency, the retention.
