@@ -23,6 +23,7 @@ mod kit;
 mod metrics;
 mod neighbour;
 mod passkeys;
+mod passphrase_sources;
 mod protection;
 mod rebuild;
 mod recovery_refusals;
