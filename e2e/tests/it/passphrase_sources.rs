@@ -2,7 +2,10 @@
 //! OpenBao, which speaks Vault's API and is not Vault, and from moto, which stands for AWS.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::{ControlPlane, Moto, OpenBao, Supervisor, VaultAdmin, account_token};
@@ -198,6 +201,48 @@ fn a_passphrase_in_aws_is_read_with_the_keys_of_an_infrastructure_profile() -> R
         let without = stage.keelson(&["dr", "enable", "--profile", "vault"])?;
         assert_said(&without, 3, &["no valid infrastructure profile of type AWS", "GetSecretValue"]);
         give_keys(stage)
+    })
+}
+
+/// Says to everybody what AWS says to a key that it does not know. It ends with the test's process.
+fn refuse_all_keys() -> Result<String> {
+    const SAID: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code><Message>The \
+        security token included in the request is invalid.</Message></Error></ErrorResponse>";
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The request comes in one piece or two; what is said does not depend on it.
+            let read = stream.read(&mut [0; 16 << 10]);
+            let head = format!(
+                "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                SAID.len()
+            );
+            let said = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(SAID.as_bytes()));
+            drop((read, said));
+        }
+    });
+    Ok(endpoint)
+}
+
+#[test]
+fn an_infrastructure_profile_whose_keys_aws_does_not_know_is_failed_with_the_reason() -> Result<()> {
+    let endpoint = refuse_all_keys()?;
+    let share = Supervisor::start("share")?;
+    let plane = block_on(ControlPlane::start())?;
+    let stage = Stage::raise_in(plane, share.directory(), &[("AWS_ENDPOINT_URL_STS", &endpoint)])?;
+    ensure!(give_keys(&stage).is_err(), "the keys are taken");
+    let status = stage.validation("profile", "cloud")?;
+    assert_eq!(status["validation"], "Failed");
+    let told = status["error"].to_string();
+    for word in ["does not know the access key", "The security token included", "aws_access_key_id"] {
+        ensure!(told.contains(word), "'{word}' is not in: {told}");
+    }
+    // A Secret that is mended is looked at by itself.
+    stage.delete(&["secret", "aws-infra", "-n", NAMESPACE])?;
+    stage.until("the missing Secret is told", || {
+        let status = stage.validation("profile", "cloud")?;
+        Ok(status["error"].to_string().contains("Secret 'kasten-io/aws-infra' does not exist").then_some(()))
     })
 }
 

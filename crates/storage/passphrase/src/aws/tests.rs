@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use keelson_hostile::{Bombardment, Target};
 use keelson_model::{Chain, Classified, ErrorClass};
 use tempfile::NamedTempFile;
 
@@ -204,6 +205,25 @@ fn a_json_secret_gives_the_field_that_is_meant() {
     assert_told(&binary.unwrap_err(), "passphrase.aws.binary", &["SecretString"]);
     let several = pick(br#"{"SecretString":"{\"b\":\"kept in\",\"a\":\"x\"}"}"#, secret(None));
     assert_told(&several.unwrap_err(), "passphrase.aws.several_fields", &["'a', 'b'", "aws-secret-key"]);
+}
+
+fn is_taken(bytes: &[u8], field: Option<&'static str>) -> bool {
+    let picked = pick(bytes, secret(field));
+    picked.is_ok_and(|phrase| {
+        assert!(!phrase.is_empty() && phrase.len() <= PASSPHRASE_BYTES_MAX);
+        true
+    })
+}
+
+#[test]
+fn whatever_the_bytes_they_are_a_passphrase_or_refused() {
+    const TARGETS: &[Target] = &[
+        ("secret", |bytes| is_taken(bytes, None)),
+        ("field of a secret", |bytes| is_taken(bytes, Some("phrase"))),
+    ];
+    let of_field = serde_json::json!({ "SecretString": r#"{"phrase":"this","user":"x"}"# }).to_string();
+    let samples = vec![("secret", FOUND.as_bytes().to_vec()), ("field of a secret", of_field.into_bytes())];
+    Bombardment::of(TARGETS, samples).run();
 }
 
 #[tokio::test]

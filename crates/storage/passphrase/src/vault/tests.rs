@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use keelson_hostile::{Bombardment, Target};
 use keelson_model::{Chain, Classified, ErrorClass};
 use tempfile::NamedTempFile;
 
@@ -194,6 +195,28 @@ async fn what_is_read_must_hold_the_field_as_text() {
     let server = Scripted::start(move |_| (200, nested.clone())).await;
     let error = fetch_passphrase(&by_token(&server.address), field(KV1)).await.unwrap_err();
     assert_told(&error, "passphrase.vault.not_vault", &[]);
+}
+
+fn is_taken(bytes: &[u8], engine: VaultEngine) -> bool {
+    let answer = Answer { status: 200, body: Zeroizing::new(bytes.to_vec()) };
+    let picked = pick(&answer, &field(engine));
+    picked.is_ok_and(|phrase| {
+        assert!(!phrase.is_empty() && phrase.len() <= PASSPHRASE_BYTES_MAX);
+        true
+    })
+}
+
+#[test]
+fn whatever_the_bytes_they_are_a_passphrase_or_refused() {
+    const TARGETS: &[Target] = &[
+        ("without versions", |bytes| is_taken(bytes, VaultEngine::V1)),
+        ("with versions", |bytes| is_taken(bytes, VaultEngine::V2)),
+    ];
+    let samples = vec![
+        ("without versions", FOUND_V1.as_bytes().to_vec()),
+        ("with versions", FOUND_V2.as_bytes().to_vec()),
+    ];
+    Bombardment::of(TARGETS, samples).run();
 }
 
 #[tokio::test]
