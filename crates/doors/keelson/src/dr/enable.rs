@@ -136,7 +136,9 @@ async fn write_secret(cluster: &Cluster, namespace: &str, fields: &Fields) -> Re
     let at = NamespacedName::new(namespace, DR_SECRET);
     let written = cluster.edit_secret(&at, |data| {
         data.retain(|name, _| name.starts_with(key::FURTHER));
-        data.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone().into())));
+        for (name, value) in fields {
+            data.insert(name.clone(), value.clone().into());
+        }
     });
     written.await.map_err(failed)
 }
