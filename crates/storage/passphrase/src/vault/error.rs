@@ -212,7 +212,8 @@ impl Classified for VaultError {
                 return Some(format!(
                     "vault read auth/{mount}/role/{role}: bound_service_account_names and \
                      bound_service_account_namespaces must name the account that the platform's pods run as, by \
-                     default 'k10-k10' in 'kasten-io', and Vault must have the right to review tokens in this cluster"
+                     default 'k10-k10' in 'kasten-io', and Vault must have the right to review tokens in this cluster; \
+                     vault auth list shows whether anything is mounted there at all"
                 ));
             }
             Self::NoAuthMount { .. } => "vault auth list shows what is mounted; vault.mountPath names it",
