@@ -3,17 +3,18 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use keelson_testkit::{ControlPlane, Moto, OpenBao, Supervisor, VaultAdmin, account_token};
+use keelson_testkit::{ControlPlane, KvVersion, Moto, OpenBao, Role, Supervisor, account_token, trust_plane};
 use serde_json::{Value, json};
 
 use crate::stage::{NAMESPACE, Stage, assert_said, block_on, profile};
 use crate::world::{ORIGIN, wait_until_shipped};
 
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PHRASE: &str = "kept by the security office, elsewhere";
 const OTHER_PHRASE: &str = "another one of the security office";
 const DR_POLICY: &str = "k10-disaster-recovery-policy";
@@ -44,34 +45,39 @@ fn touch_secret(stage: &Stage, word: &str) -> Result<()> {
 
 struct Vault {
     server: OpenBao,
-    admin: VaultAdmin,
 }
 
 impl Vault {
     fn start() -> Result<Self> {
-        let server = block_on(OpenBao::start())?;
-        let admin = VaultAdmin::new(&server.address(), &server.root_token());
-        let vault = Self { server, admin };
-        for (mount, version) in [("first", 1), ("second", 2)] {
-            block_on(vault.server.enable_kv(mount, version))?;
+        let vault = Self { server: block_on(OpenBao::start(HERE))? };
+        for (mount, version, policy, path) in [
+            ("first", KvVersion::One, "k10-first", "first/k10"),
+            ("second", KvVersion::Two, "k10-second", "second/data/k10"),
+        ] {
+            vault.server.enable_kv(mount, version)?;
+            let rule = format!("path \"{path}\" {{ capabilities = [\"read\"] }}");
+            vault.server.write_policy(policy, &rule)?;
         }
         vault.put(PHRASE)?;
-        vault.admin.allow("k10-first", "first/k10")?;
-        vault.admin.allow("k10-second", "second/data/k10")?;
         Ok(vault)
     }
 
     fn put(&self, phrase: &str) -> Result<()> {
-        block_on(self.server.put("first", 1, "k10", &[("passphrase", phrase)]))?;
-        block_on(self.server.put("second", 2, "k10", &[("passphrase", phrase)]))?;
+        self.server.put("first", "k10", "passphrase", phrase)?;
+        self.server.put("second", "k10", "passphrase", phrase)
+    }
+
+    fn revoke(&self, token: &str) -> Result<()> {
+        let said = self.server.bao().args(["token", "revoke", token]).output()?;
+        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         Ok(())
     }
 
     /// Signs in with a token.
     fn give_token(&self, stage: &Stage, policy: &str) -> Result<String> {
-        let token = self.admin.token_of(policy)?;
+        let token = self.server.create_token(policy, "1h")?;
         create_secret(stage, "vault-creds", &[&format!("vault_token={token}")])?;
-        tell_of_vault(stage, json!({ "address": self.server.address(), "secretName": "vault-creds" }))?;
+        tell_of_vault(stage, json!({ "address": self.server.url(), "secretName": "vault-creds" }))?;
         Ok(token)
     }
 
@@ -79,14 +85,15 @@ impl Vault {
     fn give_role(&self, stage: &Stage, mount: &str, policy: &str, folder: &Path) -> Result<()> {
         let plane = stage.plane();
         stage.kubectl(&["create", "serviceaccount", "k10-k10", "-n", NAMESPACE], "")?;
-        self.admin.enable_kubernetes(mount, plane)?;
-        self.admin.bind(mount, "k10", (NAMESPACE, "k10-k10"), policy)?;
+        trust_plane(&self.server, mount, plane)?;
+        let role = Role { name: "k10", namespace: NAMESPACE, account: "k10-k10", policy };
+        self.server.bind_account(mount, &role)?;
         let token = folder.join(format!("token-of-{mount}"));
         fs::write(&token, account_token(plane, NAMESPACE, "k10-k10")?)?;
         tell_of_vault(
             stage,
             json!({
-                "address": self.server.address(), "role": "k10", "mountPath": mount,
+                "address": self.server.url(), "role": "k10", "mountPath": mount,
                 "serviceAccountTokenPath": token,
             }),
         )
@@ -189,9 +196,9 @@ fn give_keys(stage: &Stage) -> Result<()> {
 
 #[test]
 fn a_passphrase_in_aws_is_read_with_the_keys_of_an_infrastructure_profile() -> Result<()> {
-    let aws = block_on(Moto::start())?;
-    block_on(aws.put_secret_text("k10/dr/passphrase", PHRASE))?;
-    let endpoint = aws.endpoint().to_string();
+    let aws = block_on(Moto::start(HERE))?;
+    aws.put_secret("k10/dr/passphrase", PHRASE)?;
+    let endpoint = aws.url();
     protect_and_recover(&[("AWS_ENDPOINT_URL", &endpoint)], |stage, _| {
         create_secret(
             stage,
@@ -272,9 +279,9 @@ fn a_source_that_gives_nothing_enables_nothing() -> Result<()> {
     let right = fields("KVv1", "first", "k10", "passphrase");
     refused(&right, &["ConfigMap 'kasten-io/keelson-vault'", "vault.address"])?;
     refused(&fields("KVv3", "first", "k10", "passphrase"), &["neither 'KVv1' nor 'KVv2'"])?;
-    tell_of_vault(&stage, json!({ "address": vault.server.address() }))?;
+    tell_of_vault(&stage, json!({ "address": vault.server.url() }))?;
     refused(&right, &["neither a role nor a token", "vault.secretName"])?;
-    tell_of_vault(&stage, json!({ "address": vault.server.address(), "secretName": "vault-creds" }))?;
+    tell_of_vault(&stage, json!({ "address": vault.server.url(), "secretName": "vault-creds" }))?;
     refused(&right, &["Secret 'kasten-io/vault-creds' does not exist", "vault_token"])?;
     vault.give_token(&stage, "k10-first")?;
     refused(&fields("KVv2", "first", "k10", "passphrase"), &["KVv2"])?;
@@ -306,7 +313,7 @@ fn a_source_that_goes_away_is_told_and_a_value_that_changes_is_taken_up() -> Res
     enable(&stage)?;
     let repository = stage.status()?["disasterRecovery"]["repository"].clone();
 
-    vault.admin.revoke(&token)?;
+    vault.revoke(&token)?;
     touch_secret(&stage, "revoked")?;
     let why = stage.until("the source is told to be away", || readable(&stage))?;
     ensure!(why.contains("expired"), "{why}");

@@ -7,6 +7,7 @@ mod sources;
 use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -423,8 +424,8 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
     let (mut emitted, mut secrets) = (Emitted::default(), Emitted::default());
 
-    let aws = block_on(Moto::start())?;
-    let endpoint = aws.endpoint().to_string();
+    let aws = block_on(Moto::start(Ipv4Addr::LOCALHOST.into()))?;
+    let endpoint = aws.url();
     let environment = [("RUST_LOG", "debug"), ("AWS_ENDPOINT_URL", endpoint.as_str())];
     let source = Stage::raise_in(block_on(ControlPlane::start())?, share.directory(), &environment)?;
     let mut overheard = Overheard { stage: &source, emitted: &mut emitted };

@@ -1,7 +1,9 @@
 //! Passphrases that are kept elsewhere, and what signs in there.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context, Result, ensure};
-use keelson_testkit::{Moto, OpenBao, VaultAdmin};
+use keelson_testkit::{KvVersion, Moto, OpenBao};
 use serde_json::json;
 
 use super::{FURTHER, Overheard, Planted, SECOND};
@@ -22,7 +24,7 @@ fn secret(stage: &Stage, name: &str, key: &str, value: &str) -> Result<()> {
 /// The platform takes its passphrase from Vault and then from AWS, gets each of them wrong, and ends with those that it had.
 /// The servers answer as long as the platform is listened to.
 pub(super) fn keep_elsewhere(overheard: &mut Overheard<'_>, aws: &Moto) -> Result<Vec<Planted>> {
-    let server = block_on(OpenBao::start())?;
+    let server = block_on(OpenBao::start(Ipv4Addr::LOCALHOST.into()))?;
     let token = keep_in_vault(overheard, &server)?;
     keep_in_aws(overheard, aws)?;
     overheard.stage.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
@@ -39,15 +41,14 @@ pub(super) fn keep_elsewhere(overheard: &mut Overheard<'_>, aws: &Moto) -> Resul
 
 fn keep_in_vault(overheard: &mut Overheard<'_>, server: &OpenBao) -> Result<String> {
     let stage = overheard.stage;
-    let admin = VaultAdmin::new(&server.address(), &server.root_token());
-    block_on(server.enable_kv("first", 1))?;
-    block_on(server.put("first", 1, "k10", &[("passphrase", OF_VAULT)]))?;
-    admin.allow("k10", "first/k10")?;
-    let token = admin.token_of("k10")?;
+    server.enable_kv("first", KvVersion::One)?;
+    server.put("first", "k10", "passphrase", OF_VAULT)?;
+    server.write_policy("k10", "path \"first/k10\" { capabilities = [\"read\"] }")?;
+    let token = server.create_token("k10", "1h")?;
     stage.apply(&json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "name": "keelson-vault", "namespace": NAMESPACE },
-        "data": { "address": server.address(), "secretName": "vault-creds" },
+        "data": { "address": server.url(), "secretName": "vault-creds" },
     }))?;
     let fields = |key| {
         [
@@ -67,7 +68,8 @@ fn keep_in_vault(overheard: &mut Overheard<'_>, server: &OpenBao) -> Result<Stri
     stage.passphrase(&fields("passphrase"))?;
     overheard.enable_anew()?;
     // It was in force, and is away from here on.
-    admin.revoke(&token)?;
+    let revoked = server.bao().args(["token", "revoke", &token]).output()?;
+    ensure!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
     stage.kubectl(&["annotate", "secret", "k10-dr-secret", "-n", NAMESPACE, "touched=revoked"], "")?;
     stage.until("the source is told to be away", || {
         let conditions = stage.dr_policy()?["status"]["conditions"].clone();
@@ -79,7 +81,7 @@ fn keep_in_vault(overheard: &mut Overheard<'_>, server: &OpenBao) -> Result<Stri
 
 fn keep_in_aws(overheard: &mut Overheard<'_>, aws: &Moto) -> Result<()> {
     let stage = overheard.stage;
-    block_on(aws.put_secret_text("k10/dr", OF_AWS))?;
+    aws.put_secret("k10/dr", OF_AWS)?;
     stage.apply(&json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "aws-infra", "namespace": NAMESPACE },
         "stringData": { "aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": KEY_OF_AWS },

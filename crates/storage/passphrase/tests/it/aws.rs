@@ -1,5 +1,6 @@
 //! moto as AWS: keys, roles and web identities are taken as they are; what is told of secrets is what AWS tells.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use keelson_passphrase::aws::{
 };
 use keelson_testkit::Moto;
 
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOW: &str = "2026-01-02T15:04:05Z";
 const PHRASE: &str = "kept in a double of AWS ";
 const ROLE: &str = "arn:aws:iam::123456789012:role/k10-dr";
@@ -21,7 +23,7 @@ fn now() -> Timestamp {
 }
 
 fn settings(server: &Moto, identity: AwsIdentity) -> AwsSettings {
-    let endpoint = Some(server.endpoint().to_string());
+    let endpoint = Some(server.url());
     AwsSettings { identity, environment: AwsEnvironment { endpoint, ..AwsEnvironment::default() } }
 }
 
@@ -51,12 +53,12 @@ async fn refusal(settings: &AwsSettings, secret: AwsSecret<'_>) -> AwsError {
 
 #[tokio::test]
 async fn a_secret_is_read_by_its_name_and_what_is_wrong_is_told_apart() -> Result<()> {
-    let server = Moto::start().await?;
-    server.put_secret_text("k10/dr/passphrase", PHRASE).await?;
-    server.put_secret_text("one-field", &serde_json::json!({ "phrase": PHRASE }).to_string()).await?;
+    let server = Moto::start(HERE).await?;
+    server.put_secret("k10/dr/passphrase", PHRASE)?;
+    server.put_secret("one-field", &serde_json::json!({ "phrase": PHRASE }).to_string())?;
     let two = serde_json::json!({ "phrase": PHRASE, "user": "x" }).to_string();
-    server.put_secret_text("two-fields", &two).await?;
-    server.put_secret_binary("binary", &[0, 1, 2]).await?;
+    server.put_secret("two-fields", &two)?;
+    server.put_binary_secret("binary", &[0, 1, 2])?;
     let settings = settings(&server, keys(None));
     assert_read(&settings, named("k10/dr/passphrase")).await;
     assert_read(&settings, named("one-field")).await;
@@ -75,8 +77,8 @@ async fn a_secret_is_read_by_its_name_and_what_is_wrong_is_told_apart() -> Resul
 
 #[tokio::test]
 async fn a_role_and_a_web_identity_lead_to_it_too() -> Result<()> {
-    let server = Moto::start().await?;
-    server.put_secret_text("k10/dr", PHRASE).await?;
+    let server = Moto::start(HERE).await?;
+    server.put_secret("k10/dr", PHRASE)?;
     assert_read(&settings(&server, keys(Some(ROLE))), named("k10/dr")).await;
     let folder = tempfile::tempdir()?;
     let token = folder.path().join("token");

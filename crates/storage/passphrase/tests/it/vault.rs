@@ -1,5 +1,6 @@
 //! OpenBao with both engines, and accounts of a real cluster.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::Result;
@@ -7,10 +8,10 @@ use keelson_model::passphrase::{VaultEngine, VaultField};
 use keelson_model::{Chain, Classified};
 use keelson_passphrase::SecretText;
 use keelson_passphrase::vault::{KubernetesAuth, VaultError, VaultSettings, fetch_passphrase};
-use keelson_testkit::{ControlPlane, OpenBao, VaultAdmin, account_token};
+use keelson_testkit::{ControlPlane, KvVersion, OpenBao, Role, account_token, trust_plane};
 
 const PHRASE: &str = " kept in a real server \n";
-const FIELDS: &[(&str, &str)] = &[("passphrase", PHRASE), ("other", "x")];
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn by_token(address: &str, token: &str) -> VaultSettings {
     VaultSettings {
@@ -35,14 +36,28 @@ const FIRST: VaultField<'static> =
     VaultField { engine: VaultEngine::V1, mount_path: "first", secret_path: "k10/dr", field: "passphrase" };
 const SECOND: VaultField<'static> = VaultField { engine: VaultEngine::V2, mount_path: "second", ..FIRST };
 
-async fn start() -> Result<(OpenBao, VaultAdmin)> {
-    let server = OpenBao::start().await?;
-    server.enable_kv("first", 1).await?;
-    server.enable_kv("second", 2).await?;
-    server.put("first", 1, "k10/dr", FIELDS).await?;
-    server.put("second", 2, "k10/dr", FIELDS).await?;
-    let admin = VaultAdmin::new(&server.address(), &server.root_token());
-    Ok((server, admin))
+fn fill(server: &OpenBao) -> Result<()> {
+    for (mount, version, policy, path) in [
+        ("first", KvVersion::One, "reads-first", "first/k10/dr"),
+        ("second", KvVersion::Two, "reads-second", "second/data/k10/dr"),
+    ] {
+        server.enable_kv(mount, version)?;
+        server.put(mount, "k10/dr", "passphrase", PHRASE)?;
+        server.write_policy(policy, &format!("path \"{path}\" {{ capabilities = [\"read\"] }}"))?;
+    }
+    Ok(())
+}
+
+async fn start() -> Result<OpenBao> {
+    let server = OpenBao::start(HERE).await?;
+    fill(&server)?;
+    Ok(server)
+}
+
+fn bao(server: &OpenBao, words: &[&str]) -> Result<()> {
+    let said = server.bao().args(words).output()?;
+    anyhow::ensure!(said.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said.stderr));
+    Ok(())
 }
 
 async fn assert_read(settings: &VaultSettings, field: VaultField<'_>) {
@@ -65,9 +80,9 @@ fn assert_told(error: &VaultError, code: &str, word: &str) {
 
 #[tokio::test]
 async fn a_token_reads_both_engines_and_what_is_wrong_is_told_apart() -> Result<()> {
-    let (server, admin) = start().await?;
-    let address = server.address().to_owned();
-    let root = by_token(&address, &server.root_token());
+    let server = start().await?;
+    let address = server.url();
+    let root = by_token(&address, server.root_token());
     assert_read(&root, FIRST).await;
     assert_read(&root, SECOND).await;
 
@@ -81,42 +96,54 @@ async fn a_token_reads_both_engines_and_what_is_wrong_is_told_apart() -> Result<
         let absent = VaultField { secret_path: "k10/other", ..field };
         assert_told(&refusal(&root, absent).await, "passphrase.vault.no_secret", "vault-secret-path");
         let keyless = VaultField { field: "password", ..field };
-        assert_told(&refusal(&root, keyless).await, "passphrase.vault.no_key", "'other', 'passphrase'");
+        assert_told(&refusal(&root, keyless).await, "passphrase.vault.no_key", "it has 'passphrase'");
         let unmounted = VaultField { mount_path: "third", ..field };
         assert_told(&refusal(&root, unmounted).await, "passphrase.vault.no_mount", "vault-mount-path");
     }
 
-    admin.allow("reads-first", "first/k10/dr")?;
-    let token = admin.token_of("reads-first")?;
+    let token = server.create_token("reads-first", "1h")?;
     let limited = by_token(&address, &token);
     assert_read(&limited, FIRST).await;
     let denied = refusal(&limited, SECOND).await;
     assert_told(&denied, "passphrase.vault.forbidden", "second/data/k10/dr");
-    admin.revoke(&token)?;
+    bao(&server, &["token", "revoke", &token])?;
     assert_told(&refusal(&limited, FIRST).await, "passphrase.vault.token_refused", "vault_token");
     let unknown = by_token(&address, "s.unknown");
     assert_told(&refusal(&unknown, FIRST).await, "passphrase.vault.token_refused", "expired");
     let secured = by_token(&address.replace("http://", "https://"), "s.unknown");
     assert_told(&refusal(&secured, FIRST).await, "passphrase.vault.reach", "TLS");
 
-    server.seal().await?;
+    server.seal()?;
     assert_told(&refusal(&root, FIRST).await, "passphrase.vault.sealed", "unseal");
+    server.unseal()?;
+    assert_read(&root, FIRST).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_version_that_was_deleted_is_told_as_that() -> Result<()> {
-    let (server, admin) = start().await?;
-    admin.write("second/delete/k10/dr", &serde_json::json!({ "versions": [1] }))?;
-    let root = by_token(&server.address(), &server.root_token());
+    let server = start().await?;
+    bao(&server, &["kv", "delete", "-mount=second", "k10/dr"])?;
+    let root = by_token(&server.url(), server.root_token());
     assert_told(&refusal(&root, SECOND).await, "passphrase.vault.deleted", "undelete");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_authority_is_given_or_the_server_is_not_trusted() -> Result<()> {
+    let server = OpenBao::start_with_tls(HERE).await?;
+    fill(&server)?;
+    let mut settings = by_token(&server.url(), server.root_token());
+    assert_told(&refusal(&settings, FIRST).await, "passphrase.vault.reach", "vault.caSecretName");
+    settings.authority = server.authority().map(|authority| authority.as_bytes().to_vec());
+    assert_read(&settings, FIRST).await;
     Ok(())
 }
 
 /// The cluster itself says whose token it is.
 #[tokio::test]
 async fn an_account_of_a_cluster_signs_in_by_a_role_that_binds_it() -> Result<()> {
-    let (server, admin) = start().await?;
+    let server = start().await?;
     let plane = ControlPlane::start().await?;
     let folder = tempfile::tempdir()?;
     for account in ["k10-k10", "stranger"] {
@@ -125,16 +152,16 @@ async fn an_account_of_a_cluster_signs_in_by_a_role_that_binds_it() -> Result<()
         std::fs::write(folder.path().join(account), account_token(&plane, "default", account)?)?;
     }
     let (ours, strangers) = (folder.path().join("k10-k10"), folder.path().join("stranger"));
-    let address = server.address().to_owned();
+    let address = server.url();
     let unmounted = refusal(&by_account(&address, "k10", &ours), FIRST).await;
     let codes = ["passphrase.vault.no_auth_mount", "passphrase.vault.role_unbound"];
     assert!(codes.contains(&unmounted.code()), "{}", Chain(&unmounted));
 
-    admin.enable_kubernetes("kubernetes", &plane)?;
-    admin.allow("reads-first", "first/k10/dr")?;
-    admin.allow("reads-second", "second/data/k10/dr")?;
-    admin.bind("kubernetes", "first", ("default", "k10-k10"), "reads-first")?;
-    admin.bind("kubernetes", "second", ("default", "k10-k10"), "reads-second")?;
+    trust_plane(&server, "kubernetes", &plane)?;
+    for (name, policy) in [("first", "reads-first"), ("second", "reads-second")] {
+        let role = Role { name, namespace: "default", account: "k10-k10", policy };
+        server.bind_account("kubernetes", &role)?;
+    }
     assert_read(&by_account(&address, "first", &ours), FIRST).await;
     assert_read(&by_account(&address, "second", &ours), SECOND).await;
 
