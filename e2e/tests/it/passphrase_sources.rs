@@ -8,7 +8,9 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use keelson_testkit::{ControlPlane, KvVersion, Moto, OpenBao, Role, Supervisor, account_token, trust_plane};
+use keelson_testkit::{
+    ControlPlane, KvVersion, Moto, OpenBao, Role, Supervisor, account_token, eventually, trust_plane,
+};
 use serde_json::{Value, json};
 
 use crate::stage::{NAMESPACE, Stage, assert_said, block_on, profile};
@@ -58,7 +60,8 @@ impl Vault {
             let rule = format!("path \"{path}\" {{ capabilities = [\"read\"] }}");
             vault.server.write_policy(policy, &rule)?;
         }
-        vault.put(PHRASE)?;
+        // An engine with versions takes a moment.
+        block_on(eventually("the engines take secrets", async || Ok(vault.put(PHRASE).ok())))?;
         Ok(vault)
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use keelson_model::passphrase::AwsSecret;
 use keelson_model::{Chain, Classified};
@@ -40,11 +40,10 @@ fn named(name: &'static str) -> AwsSecret<'static> {
     AwsSecret { region: "us-east-1", name, json_field: None }
 }
 
-async fn assert_read(settings: &AwsSettings, secret: AwsSecret<'_>) {
-    match fetch_passphrase(settings, secret, now()).await {
-        Ok(found) => assert_eq!(found.as_slice(), PHRASE.as_bytes()),
-        Err(error) => panic!("{}", Chain(&error)),
-    }
+async fn check_read(settings: &AwsSettings, secret: AwsSecret<'_>) -> Result<()> {
+    let found = fetch_passphrase(settings, secret, now()).await?;
+    ensure!(found.as_slice() == PHRASE.as_bytes(), "another passphrase is read");
+    Ok(())
 }
 
 async fn refusal(settings: &AwsSettings, secret: AwsSecret<'_>) -> AwsError {
@@ -60,9 +59,9 @@ async fn a_secret_is_read_by_its_name_and_what_is_wrong_is_told_apart() -> Resul
     server.put_secret("two-fields", &two)?;
     server.put_binary_secret("binary", &[0, 1, 2])?;
     let settings = settings(&server, keys(None));
-    assert_read(&settings, named("k10/dr/passphrase")).await;
-    assert_read(&settings, named("one-field")).await;
-    assert_read(&settings, AwsSecret { json_field: Some("phrase"), ..named("two-fields") }).await;
+    check_read(&settings, named("k10/dr/passphrase")).await?;
+    check_read(&settings, named("one-field")).await?;
+    check_read(&settings, AwsSecret { json_field: Some("phrase"), ..named("two-fields") }).await?;
     for (secret, code) in [
         (named("two-fields"), "passphrase.aws.several_fields"),
         (named("binary"), "passphrase.aws.binary"),
@@ -79,7 +78,7 @@ async fn a_secret_is_read_by_its_name_and_what_is_wrong_is_told_apart() -> Resul
 async fn a_role_and_a_web_identity_lead_to_it_too() -> Result<()> {
     let server = Moto::start(HERE).await?;
     server.put_secret("k10/dr", PHRASE)?;
-    assert_read(&settings(&server, keys(Some(ROLE))), named("k10/dr")).await;
+    check_read(&settings(&server, keys(Some(ROLE))), named("k10/dr")).await?;
     let folder = tempfile::tempdir()?;
     let token = folder.path().join("token");
     // Its claims are those of an account, and nobody has signed it: the double does not look.
@@ -87,8 +86,8 @@ async fn a_role_and_a_web_identity_lead_to_it_too() -> Result<()> {
     let mut of_the_pod = settings(&server, AwsIdentity::Surroundings { role: None });
     of_the_pod.environment.web_identity_token_file = Some(token);
     of_the_pod.environment.role_arn = Some(ROLE.to_owned());
-    assert_read(&of_the_pod, named("k10/dr")).await;
+    check_read(&of_the_pod, named("k10/dr")).await?;
     let arn = check_identity(&settings(&server, keys(None)), now()).await?;
-    anyhow::ensure!(arn.starts_with("arn:aws:"), "{arn}");
+    ensure!(arn.starts_with("arn:aws:"), "{arn}");
     Ok(())
 }
