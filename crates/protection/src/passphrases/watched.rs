@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keelson_crypto::Passphrase;
-use keelson_model::Classified;
 use serde::{Deserialize, Serialize};
 
 use super::{PassphraseError, fetch_secret, parse, resolve};
