@@ -1,8 +1,9 @@
 # node.bash DIRECTORY: the first process of a node, in pid, mount, network, uts and ipc namespaces of its own. It makes
 # them a machine and runs the node's programs. Its end ends everything in there.
 #
-# The words of a program lie in NAME.argv in DIRECTORY, each ended by a NUL; its output goes to NAME.log. `node.env`
-# says who the node is. The file `ready` is there once the programs run, and a program that ends is named in `dead`.
+# The words of a program lie in NAME.argv in DIRECTORY, each ended by a NUL; its output goes to NAME.log. `node.env` says
+# who the node is and in which order its programs start. Images lie in ../images, as NAME.tar with what they are called in
+# NAME.name. The file `ready` is there once the programs run, and a program that ends is named in `dead`.
 set -u
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 cd "$1" && . ./node.env || exit 1
@@ -64,11 +65,20 @@ table ip keelson {
 }
 NFT
 
-for words in *.argv; do
-    name=${words%.argv}
-    mapfile -d '' -t argv <"$words"
+import_images() {
+    local attempt archive
+    for attempt in {1..1500}; do ctr version >/dev/null 2>&1 && break || sleep 0.02; done
+    for archive in ../images/*.tar; do
+        ctr --namespace k8s.io images import --index-name "$(cat "${archive%.tar}.name")" "$archive" || return
+    done
+}
+
+for name in $PROGRAMS; do
+    mapfile -d '' -t argv <"$name.argv"
     "${argv[@]}" </dev/null >>"$name.log" 2>&1 &
     echo "$name" >"$!.running"
+    # The kubelet wants a runtime that answers and, before its first pod, the image of sandboxes.
+    [ "$name" != containerd ] || import_images >>images.log 2>&1 || echo "images are not imported, see images.log" >>dead
 done
 touch ready
 # As the first process it is the parent of all orphans too; those have no name here.
