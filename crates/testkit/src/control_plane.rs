@@ -116,7 +116,7 @@ impl ControlPlane {
 
     async fn start_with(programs: Programs, supervisor: Supervisor, manner: Manner) -> Result<Self> {
         let address = manner.seat.address();
-        let port = free_port_at(address)?;
+        let port = free_port_at(address.into())?;
         let url = format!("https://{address}:{port}");
         let pki = Pki::create(supervisor.directory().join("pki"), &manner.seat.names())?;
         let admin = pki.sign_client("admin", Some("system:masters"))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub enum BucketProtection {
 /// A running server. Dropping it kills it and deletes its data.
 pub struct Minio {
     supervisor: Supervisor,
-    address: SocketAddrV4,
+    address: SocketAddr,
     access_key: String,
     secret_key: String,
 }
@@ -44,27 +44,27 @@ pub struct Minio {
 impl Minio {
     /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
     pub async fn start() -> Result<Self> {
-        Self::start_with(Supervisor::start(MINIO)?, Ipv4Addr::LOCALHOST).await
+        Self::start_with(Supervisor::start(MINIO)?, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }
 
     /// One that listens at another address of this machine, where pods reach it (`host_address`).
-    pub async fn start_at(address: Ipv4Addr) -> Result<Self> {
+    pub async fn start_at(address: IpAddr) -> Result<Self> {
         Self::start_with(Supervisor::start(MINIO)?, address).await
     }
 
     /// Starts one in `directory`, which it owns from now on.
     pub async fn start_in(directory: PathBuf) -> Result<Self> {
-        Self::start_with(Supervisor::start_in(directory)?, Ipv4Addr::LOCALHOST).await
+        Self::start_with(Supervisor::start_in(directory)?, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }
 
     /// The same at another address of this machine.
-    pub async fn start_in_at(directory: PathBuf, address: Ipv4Addr) -> Result<Self> {
+    pub async fn start_in_at(directory: PathBuf, address: IpAddr) -> Result<Self> {
         Self::start_with(Supervisor::start_in(directory)?, address).await
     }
 
-    async fn start_with(supervisor: Supervisor, address: Ipv4Addr) -> Result<Self> {
+    async fn start_with(supervisor: Supervisor, address: IpAddr) -> Result<Self> {
         let (access_key, secret_key) = (random_hex::<8>(), random_hex::<16>());
-        let address = SocketAddrV4::new(address, free_port_at(address)?);
+        let address = SocketAddr::new(address, free_port_at(address)?);
         let mut minio = Self { supervisor, address, access_key, secret_key };
         let data = minio.data();
         fs::create_dir_all(&data).context("create the directory of buckets")?;

@@ -2,7 +2,7 @@
 //! process of its own. It keeps no account of rights unless it is asked to.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -34,16 +34,16 @@ except client.exceptions.ResourceExistsException:
 pub struct Moto {
     supervisor: Supervisor,
     environment: PathBuf,
-    address: SocketAddrV4,
+    address: SocketAddr,
 }
 
 impl Moto {
     /// Starts one that listens at `address` of this machine.
-    pub async fn start(address: Ipv4Addr) -> Result<Self> {
+    pub async fn start(address: IpAddr) -> Result<Self> {
         let mut server = Self {
             supervisor: Supervisor::start(MOTO)?,
             environment: testbed_service(MOTO)?,
-            address: SocketAddrV4::new(address, free_port_at(address)?),
+            address: SocketAddr::new(address, free_port_at(address)?),
         };
         let port = server.address.port().to_string();
         let program = Program::new(server.environment.join("bin/moto_server")).args([
@@ -53,7 +53,7 @@ impl Moto {
             port,
         ]);
         server.supervisor.run(MOTO, &program)?;
-        server.supervisor.wait_for_listener(MOTO, server.address.into()).await?;
+        server.supervisor.wait_for_listener(MOTO, server.address).await?;
         Ok(server)
     }
 

@@ -68,19 +68,21 @@ pub struct Nodes;
 impl Nodes {
     /// What is missing, in words for `skip`.
     pub fn available() -> Result<(), String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("no cluster with nodes: it takes root".to_owned());
-        }
-        let found = |name: &str| PROGRAM_FOLDERS.iter().any(|folder| Path::new(folder).join(name).exists());
-        let mut missing: Vec<&str> = SYSTEM_PROGRAMS.into_iter().filter(|name| !found(name)).collect();
-        missing.extend(SYSTEM_FILES.into_iter().filter(|file| !Path::new(file).exists()));
-        match missing.first() {
-            Some(missing) => {
-                Err(format!("no cluster with nodes: {missing} is missing, see scripts/prerequisites"))
-            }
+        match obstacle(rustix::process::geteuid().is_root()) {
+            Some(reason) => Err(format!("no cluster with nodes: {reason}")),
             None => Ok(()),
         }
     }
+}
+
+fn obstacle(is_root: bool) -> Option<String> {
+    if !is_root {
+        return Some("it takes root".to_owned());
+    }
+    let found = |name: &&str| PROGRAM_FOLDERS.iter().any(|folder| Path::new(folder).join(name).exists());
+    let program = SYSTEM_PROGRAMS.into_iter().find(|name| !found(name));
+    let missing = program.or_else(|| SYSTEM_FILES.into_iter().find(|file| !Path::new(file).exists()))?;
+    Some(format!("{missing} is missing, see scripts/prerequisites"))
 }
 
 /// A running cluster. Dropping it ends it and deletes all that it has written.
@@ -254,5 +256,18 @@ impl NodeCluster {
 
     fn registries(&self) -> PathBuf {
         self.directory().join("registries")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_root_the_reason_is_one_line() {
+        assert_eq!(obstacle(false).as_deref(), Some("it takes root"));
+        if let Err(reason) = Nodes::available() {
+            assert!(reason.starts_with("no cluster with nodes: ") && !reason.contains('\n'), "{reason}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -29,7 +29,7 @@ pub enum KvVersion {
 pub struct OpenBao {
     supervisor: Supervisor,
     program: PathBuf,
-    address: SocketAddrV4,
+    address: SocketAddr,
     certificate: Option<ServerCertificate>,
     unseal_key: String,
     root_token: String,
@@ -37,21 +37,21 @@ pub struct OpenBao {
 
 impl OpenBao {
     /// Starts one that listens at `address` of this machine, without TLS.
-    pub async fn start(address: Ipv4Addr) -> Result<Self> {
+    pub async fn start(address: IpAddr) -> Result<Self> {
         Self::start_with(address, None).await
     }
 
     /// One with a certificate that an authority of its own has signed, for `address` and the name `vault.test`.
-    pub async fn start_with_tls(address: Ipv4Addr) -> Result<Self> {
+    pub async fn start_with_tls(address: IpAddr) -> Result<Self> {
         let hosts = [address.to_string(), "vault.test".to_owned(), "localhost".to_owned()];
         Self::start_with(address, Some(ServerCertificate::of_hosts(&hosts)?)).await
     }
 
-    async fn start_with(address: Ipv4Addr, certificate: Option<ServerCertificate>) -> Result<Self> {
+    async fn start_with(address: IpAddr, certificate: Option<ServerCertificate>) -> Result<Self> {
         let mut server = Self {
             supervisor: Supervisor::start(OPENBAO)?,
             program: testbed_service(OPENBAO)?.join("bao"),
-            address: SocketAddrV4::new(address, free_port_at(address)?),
+            address: SocketAddr::new(address, free_port_at(address)?),
             certificate,
             unseal_key: String::new(),
             root_token: String::new(),
@@ -60,7 +60,7 @@ impl OpenBao {
         fs::write(&settings, server.settings()?.to_string()).context("write the settings of OpenBao")?;
         let program = Program::new(&server.program).arg("server").arg("-config").arg(&settings);
         server.supervisor.run(OPENBAO, &program)?;
-        server.supervisor.wait_for_listener(OPENBAO, server.address.into()).await?;
+        server.supervisor.wait_for_listener(OPENBAO, server.address).await?;
         let told = server.ask(&["operator", "init", "-format=json", "-key-shares=1", "-key-threshold=1"])?;
         let told: Value = serde_json::from_str(&told).context("read what OpenBao was initialised with")?;
         let text = |value: &Value| value.as_str().map(str::to_owned).context("OpenBao tells no keys");

@@ -1,7 +1,7 @@
 //! Free ports and random names for servers that tests start side by side.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
@@ -18,11 +18,11 @@ static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A port of 127.0.0.1 that nobody listens on and that this process has not handed out before.
 pub fn free_port() -> Result<u16> {
-    free_port_at(Ipv4Addr::LOCALHOST)
+    free_port_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// The same at another address of this machine.
-pub(crate) fn free_port_at(address: Ipv4Addr) -> Result<u16> {
+pub(crate) fn free_port_at(address: IpAddr) -> Result<u16> {
     let mut taken = TAKEN.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it chose a port"))?;
     (0..ATTEMPTS)
         .map(|_| FIRST_PORT + u16::from_le_bytes(random()) % PORTS)

@@ -1,7 +1,7 @@
 //! A real registry of images for tests: distribution as a process of its own, with or without TLS and a password.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,7 +21,7 @@ const HASH: &str = r#"print crypt($ENV{PASSWORD}, "\$2y\$05\$" . $ENV{SALT});"#;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RegistrySettings {
     /// Where it listens; loopback is out of pods' and nodes' reach.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Whether it asks for `user` and `password`.
     pub with_password: bool,
     pub with_tls: bool,
@@ -30,7 +30,7 @@ pub struct RegistrySettings {
 /// A running registry. Dropping it kills it and deletes its images.
 pub struct Registry {
     supervisor: Supervisor,
-    address: SocketAddrV4,
+    address: SocketAddr,
     password: Option<String>,
     certificate: Option<ServerCertificate>,
 }
@@ -43,7 +43,7 @@ impl Registry {
         let certificate = with_tls.then(|| ServerCertificate::of_hosts(&hosts)).transpose()?;
         let mut registry = Self {
             supervisor: Supervisor::start(REGISTRY)?,
-            address: SocketAddrV4::new(address, free_port_at(address)?),
+            address: SocketAddr::new(address, free_port_at(address)?),
             password: with_password.then(random_hex::<12>),
             certificate,
         };
@@ -56,7 +56,7 @@ impl Registry {
             // Otherwise it looks for a collector of traces.
             .env("OTEL_TRACES_EXPORTER", "none");
         registry.supervisor.run(REGISTRY, &program)?;
-        registry.supervisor.wait_for_listener(REGISTRY, registry.address.into()).await?;
+        registry.supervisor.wait_for_listener(REGISTRY, registry.address).await?;
         Ok(registry)
     }
 

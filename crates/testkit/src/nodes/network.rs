@@ -2,7 +2,7 @@
 //! done to the machine is done, and undone, by `network.bash`.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -25,14 +25,14 @@ pub(super) const NODES_MAX: u8 = 8;
 
 /// The address of this machine under which pods of all clusters reach what listens there. It is there for as long as
 /// this process, or a cluster of it, lives.
-pub fn host_address() -> Result<Ipv4Addr> {
-    static HELD: Mutex<Option<(Supervisor, Ipv4Addr)>> = Mutex::new(None);
+pub fn host_address() -> Result<IpAddr> {
+    static HELD: Mutex<Option<(Supervisor, IpAddr)>> = Mutex::new(None);
     let mut held = HELD.lock().map_err(|_| anyhow!("a thread panicked while it raised the bridge"))?;
     if let Some((_, address)) = &*held {
         return Ok(*address);
     }
     let mut supervisor = Supervisor::start("host-address")?;
-    let address = hold(&mut supervisor, "host")?.host();
+    let address = hold(&mut supervisor, "host")?.host().into();
     *held = Some((supervisor, address));
     Ok(address)
 }
