@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::control_plane::ServerCertificate;
@@ -88,7 +90,10 @@ impl Registry {
     /// begin with `host`.
     pub fn docker_config(&self, host: &str) -> String {
         let auths = match &self.password {
-            Some(password) => json!({ host: { "username": self.user(), "password": password } }),
+            Some(password) => {
+                let both = STANDARD.encode(format!("{}:{password}", self.user()));
+                json!({ host: { "username": self.user(), "password": password, "auth": both } })
+            }
             None => json!({}),
         };
         json!({ "auths": auths }).to_string()
