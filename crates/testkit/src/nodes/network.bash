@@ -30,7 +30,7 @@ choose_octet() {
     local octet taken
     taken=$(ip -4 -o address; ip -4 route show table all)
     for octet in {90..120}; do
-        grep -q "[ =]10\.$octet\." <<<"$taken" || { echo "$octet"; return; }
+        grep -qE "(^|[^0-9.])10\.$octet\." <<<"$taken" || { echo "$octet"; return; }
     done
     echo "no 10.90.0.0/16 to 10.120.0.0/16 is free" >&2
     return 1
