@@ -13,7 +13,7 @@ mod volumes;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kube::Client;
@@ -33,6 +33,8 @@ const SCHEDULER: &str = "kube-scheduler";
 const SYSTEM_PROGRAMS: [&str; 10] =
     ["containerd", "ctr", "runc", "nft", "conntrack", "iptables", "ip", "unshare", "nsenter", "setpriv"];
 const PROGRAM_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Done in namespaces that go with it.
+const ATTEMPT: &str = "mount -t tmpfs tmpfs /run && ip link add bridge type bridge && nft list tables";
 const SYSTEM_FILES: [&str; 3] = ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/bin/busybox"];
 
 /// Which Helm.
@@ -81,8 +83,21 @@ fn obstacle(is_root: bool) -> Option<String> {
     }
     let found = |name: &&str| PROGRAM_FOLDERS.iter().any(|folder| Path::new(folder).join(name).exists());
     let program = SYSTEM_PROGRAMS.into_iter().find(|name| !found(name));
-    let missing = program.or_else(|| SYSTEM_FILES.into_iter().find(|file| !Path::new(file).exists()))?;
-    Some(format!("{missing} is missing, see scripts/prerequisites"))
+    let missing = program.or_else(|| SYSTEM_FILES.into_iter().find(|file| !Path::new(file).exists()));
+    if let Some(missing) = missing {
+        return Some(format!("{missing} is missing, see scripts/prerequisites"));
+    }
+    // Root of a container may be root of little.
+    let tried = Command::new("unshare")
+        .args(["--fork", "--pid", "--mount", "--net", "--uts", "--ipc", "--mount-proc", "sh", "-c", ATTEMPT])
+        .stdin(Stdio::null())
+        .output();
+    let said = match tried {
+        Ok(output) if output.status.success() => return None,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Err(error) => error.to_string(),
+    };
+    Some(format!("this machine does not let it have namespaces of its own: {said}"))
 }
 
 /// A running cluster. Dropping it ends it and deletes all that it has written.
@@ -174,7 +189,8 @@ impl NodeCluster {
     pub fn helm(&self, version: Helm) -> Result<Command> {
         let home = self.directory().join(version.program());
         let mut helm = Command::new(testbed_program(version.program())?);
-        helm.env("KUBECONFIG", self.kubeconfig());
+        // Its discovery cache is keyed by host and port, which other clusters reuse.
+        helm.env("KUBECONFIG", self.kubeconfig()).env("KUBECACHEDIR", home.join("discovery"));
         for (variable, folder) in
             [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
         {
