@@ -1,7 +1,7 @@
 //! A whole Kubernetes control plane in a temporary directory: etcd, API server, controller manager.
 //!
-//! No node and no scheduler: pods stay pending, unless `nodes` adds them. Everything the API does by itself is real: RBAC, admission,
-//! aggregation, garbage collection, namespaces' end. Nothing needs root, and nothing is left behind
+//! No node and no scheduler, unless `nodes` adds them: pods stay pending. Everything the API does by itself is real: RBAC,
+//! admission, aggregation, garbage collection, namespaces' end. Nothing needs root, and nothing is left behind
 //! (`supervisor`). An extension server on loopback is reached through a Service of type `ExternalName`.
 
 mod audit;

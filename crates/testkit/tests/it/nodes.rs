@@ -159,8 +159,9 @@ async fn pods_of_two_nodes_reach_each_other_and_survive_the_api_server() -> Resu
     cluster.restart_api_server().await?;
 
     // A Service lags behind its pods by a moment.
-    let script = "for i in $(seq 60); do wget -q -O - http://server.default.svc.cluster.local && exit; sleep 1; done; exit 1";
-    let mut client = pod("client", script);
+    let ask = "wget -q -O - http://server.default.svc.cluster.local 2>/dev/null";
+    let script = format!("for i in $(seq 60); do {ask} && exit; sleep 1; done; exit 1");
+    let mut client = pod("client", &script);
     client["spec"]["nodeName"] = json!("pair-2");
     assert_eq!(run(&cluster, client).await?, "hello\n");
 
@@ -187,8 +188,9 @@ async fn two_clusters_reach_one_server_and_one_that_is_cut_off_nothing_else() ->
     let node: IpAddr =
         kubectl(&right, &["get", "node", "right-1", "-o", "jsonpath={.status.addresses[0].address}"])?
             .parse()?;
-    let knock =
-        |name: &str| pod(name, &format!("nc -w 3 {node} 10250 </dev/null && echo open || echo closed"));
+    let knock = |name: &str| {
+        pod(name, &format!("nc -w 3 {node} 10250 </dev/null 2>/dev/null && echo open || echo closed"))
+    };
     assert_eq!(run(&left, knock("before")).await?, "open\n");
     left.cut_off()?;
     assert_eq!(run(&left, knock("after")).await?, "closed\n");
