@@ -46,12 +46,12 @@ component: {{ .component }}
 {{- $names := list -}}
 {{- with .Values.global.imagePullSecret }}{{ $names = append $names . }}{{ end -}}
 {{- if include "k10.dockerConfig" . }}{{ $names = append $names "k10-ecr" }}{{ end -}}
-{{- with uniq $names }}
+{{- with uniq $names -}}
 imagePullSecrets:
 {{- range . }}
   - name: {{ . | quote }}
 {{- end }}
-{{- end }}
+{{- end -}}
 {{- end }}
 
 {{/* The Docker configuration in base64, or nothing. */}}

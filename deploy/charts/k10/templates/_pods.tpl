@@ -24,22 +24,22 @@ securityContext:
 {{- end }}
 
 {{- define "k10.podAnnotations" -}}
-{{- with merge (dict) .own (.root.Values.global.podAnnotations | default dict) }}
+{{- with merge (dict) .own (.root.Values.global.podAnnotations | default dict) -}}
 annotations:
   {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- end -}}
 {{- end }}
 
 {{/* A node that is lost is given up after half a minute, instead of five. */}}
 {{- define "k10.scheduling" -}}
 {{- $given := .Values.keelson -}}
-{{- with $given.priorityClassName }}
+{{- with $given.priorityClassName -}}
 priorityClassName: {{ . | quote }}
-{{- end }}
-{{- with $given.nodeSelector }}
+{{ end -}}
+{{- with $given.nodeSelector -}}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
-{{- end }}
+{{ end -}}
 tolerations:
   - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
   - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}

@@ -9,11 +9,11 @@ helm install {{ .Release.Name }} kasten/k10restore --namespace={{ .Release.Names
 
 {{- define "k10restore.sourceClusterID" -}}
 {{- $given := .Values.sourceClusterID -}}
-{{- if or (not $given) (not (kindIs "string" $given)) -}}
+{{- if not $given -}}
 {{- fail (printf "sourceClusterID is missing: the UID of namespace default of the lost cluster, as in %s" (include "k10restore.example" .)) -}}
 {{- end -}}
-{{- if not (regexMatch "^[A-Za-z0-9][-A-Za-z0-9_.]*$" $given) -}}
-{{- fail (printf "sourceClusterID is %q, which is no id of a cluster: it is written like 0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" $given) -}}
+{{- if not (and (kindIs "string" $given) (regexMatch "^[a-z0-9][-a-z0-9]{7,63}$" (toString $given))) -}}
+{{- fail (printf "sourceClusterID is \"%v\", which is no id of a cluster: it is a text like 0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa, the UID of its namespace default" $given) -}}
 {{- end -}}
 {{- $given -}}
 {{- end }}
