@@ -4,11 +4,11 @@
 {{- $given := .Values.services.securityContext -}}
 securityContext:
   runAsNonRoot: {{ $given.runAsNonRoot }}
-  {{- with $given.runAsUser }}
-  runAsUser: {{ . }}
+  {{- if not (kindIs "invalid" $given.runAsUser) }}
+  runAsUser: {{ int64 $given.runAsUser }}
   {{- end }}
-  {{- with $given.fsGroup }}
-  fsGroup: {{ . }}
+  {{- if not (kindIs "invalid" $given.fsGroup) }}
+  fsGroup: {{ int64 $given.fsGroup }}
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
   seccompProfile:
@@ -48,13 +48,14 @@ tolerations:
   {{- end }}
 {{- end }}
 
-{{/* Of every container: image, and the level of the log. info is what the program takes by itself. */}}
+{{/* Of every container. */}}
 {{- define "k10.container" -}}
 image: {{ include "k10.image" . | quote }}
 imagePullPolicy: {{ .Values.global.image.pullPolicy }}
 {{ include "k10.containerSecurity" . }}
 {{- end }}
 
+{{/* What the program takes by itself is info. */}}
 {{- define "k10.logFilter" -}}
 {{- if ne .Values.logLevel "info" -}}
 {{- .Values.logLevel }},kube=warn,hyper=warn,tower=warn,aws_=warn
