@@ -7,11 +7,11 @@ You are operating in FIPS mode.
 
 Wait for it, and see how it stands:
   kubectl wait --namespace {{ $in }} pod --selector component=crypto --for condition=Ready --timeout 5m
-  kubectl exec --namespace {{ $in }} deployment/keelson -- keelson dr status --namespace {{ $in }}
+  kubectl exec --namespace {{ $in }} deployment/keelson -- /keelson dr status --namespace {{ $in }}
 
 Enable disaster recovery, with a location profile that is there already, here vault:
   kubectl create secret generic k10-dr-secret --namespace {{ $in }} --from-literal key=<passphrase>
-  kubectl exec --namespace {{ $in }} deployment/keelson -- keelson dr enable --namespace {{ $in }} --profile vault
+  kubectl exec --namespace {{ $in }} deployment/keelson -- /keelson dr enable --namespace {{ $in }} --profile vault
 It makes the policy k10-disaster-recovery-policy, which runs at once and then each hour.
 
 Keep outside the cluster, without any of them nothing comes back:
