@@ -38,7 +38,7 @@
 {{/* What selects the pods of a component, for good: a Deployment cannot change it. */}}
 {{- define "k10.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 component: {{ .component }}
 {{- end }}
 

@@ -22,11 +22,11 @@ helm install {{ .Release.Name }} kasten/k10restore --namespace={{ .Release.Names
 {{- $profile := .Values.profile -}}
 {{- $given := "" -}}
 {{- if kindIs "map" $profile }}{{ $given = $profile.name }}{{ end -}}
-{{- if or (not $given) (not (kindIs "string" $given)) -}}
+{{- if not $given -}}
 {{- fail (printf "profile.name is missing: the location profile in namespace %s that leads to the backups, as in %s" .Release.Namespace (include "k10restore.example" .)) -}}
 {{- end -}}
-{{- if not (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" $given) -}}
-{{- fail (printf "profile.name is %q, which is no name of a profile: kubectl get profiles.config.kio.kasten.io --namespace %s lists them, as in --set profile.name=vaulted-s3" $given .Release.Namespace) -}}
+{{- if not (and (kindIs "string" $given) (regexMatch "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" (toString $given))) -}}
+{{- fail (printf "profile.name is \"%v\", which is no name of a profile: kubectl get profiles.config.kio.kasten.io --namespace %s lists them, as in --set profile.name=vaulted-s3" $given .Release.Namespace) -}}
 {{- end -}}
 {{- $given -}}
 {{- end }}
