@@ -40,7 +40,7 @@ pub fn answer_of(child: Child) -> Result<Answer> {
     Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-/// A `keelson serve`, or a guard, in a directory of its own. Dropping it kills the process and deletes the directory.
+/// A `keelson serve`, a guard or an operator, in a directory of its own. Dropping it kills the process and deletes the directory.
 pub struct Instance {
     supervisor: Supervisor,
 }
@@ -51,13 +51,13 @@ impl Instance {
         kubeconfig: &Path,
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
-        Self::serve_logging(kubeconfig, None, arguments)
+        Self::serve_in(kubeconfig, &[], arguments)
     }
 
-    /// The same, logging what the filter lets pass.
-    pub fn serve_logging<W: AsRef<OsStr>>(
+    /// The same, with more in its environment.
+    pub fn serve_in<W: AsRef<OsStr>>(
         kubeconfig: &Path,
-        filter: Option<&str>,
+        environment: &[(&str, &str)],
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
         let mut supervisor = Supervisor::start("serve")?;
@@ -69,8 +69,8 @@ impl Instance {
             .arg(kubeconfig)
             .args(arguments.iter().map(AsRef::as_ref))
             .env("TMPDIR", &temporary.display().to_string());
-        if let Some(filter) = filter {
-            program = program.env("RUST_LOG", filter);
+        for (name, value) in environment {
+            program = program.env(name, value);
         }
         supervisor.run(NAME, &program)?;
         Ok(Self { supervisor })
@@ -78,8 +78,17 @@ impl Instance {
 
     /// Starts `keelson guard` instead.
     pub fn guard(kubeconfig: &Path, namespace: &str) -> Result<Self> {
-        let mut supervisor = Supervisor::start("guard")?;
-        let words = ["guard", "--namespace", namespace, "--kubeconfig"];
+        Self::beside("guard", kubeconfig, namespace)
+    }
+
+    /// Starts `keelson operator` instead.
+    pub fn operator(kubeconfig: &Path, namespace: &str) -> Result<Self> {
+        Self::beside("operator", kubeconfig, namespace)
+    }
+
+    fn beside(command: &str, kubeconfig: &Path, namespace: &str) -> Result<Self> {
+        let mut supervisor = Supervisor::start(command)?;
+        let words = [command, "--namespace", namespace, "--kubeconfig"];
         supervisor.run(NAME, &Program::new(program()?).args(words).arg(kubeconfig))?;
         Ok(Self { supervisor })
     }

@@ -2,11 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
+mod archive;
+mod charts;
 mod codegen;
 mod e2e;
 mod evidence;
 mod explore;
 mod finding;
+mod image;
 mod promises;
 mod source;
 mod testbed;
@@ -40,6 +43,10 @@ enum Chore {
     E2e(e2e::Arguments),
     /// Walk at random through interleavings of writers, readers, prunes and claims, and say how many there were
     Explore(explore::Arguments),
+    /// Make an OCI image of the program, and push it to a registry if one is named
+    Image(image::Arguments),
+    /// Make a chart repository of the charts
+    Charts(charts::Arguments),
     /// Start, stop or show a Kubernetes control plane for trying things out
     #[command(subcommand)]
     Testbed(testbed::Command),
@@ -72,6 +79,8 @@ fn run(chore: Chore) -> Result<ExitCode> {
         }
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
+        Chore::Image(arguments) => image::run(&arguments),
+        Chore::Charts(arguments) => charts::run(&arguments),
         Chore::Testbed(command) => testbed::run(&command),
     }
 }

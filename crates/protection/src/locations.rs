@@ -21,6 +21,7 @@ use keelson_workload::{NamespacedName, RequestError, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::kinds;
+use crate::layout;
 use crate::platform::Platform;
 use crate::validation::faults_of;
 
@@ -337,18 +338,36 @@ impl Platform {
                 source,
             })?
             .ok_or_else(|| LocationError::NoSecret { profile: profile.to_owned(), secret: at.clone() })?;
-        let field = |missing: &'static str| text_field(profile, &secret, missing);
-        Ok(S3Settings {
-            bucket: object.bucket.clone(),
-            path,
-            endpoint: object.endpoint.clone(),
-            region: Some(object.region.clone()).filter(|region| !region.is_empty()),
-            access_key: field("aws_access_key_id")?,
-            secret_key: keelson_store::providers::s3::Secret::new(field("aws_secret_access_key")?),
-            trust: if object.skip_tls_verify { Trust::Anyone } else { Trust::default() },
-            lock_mode: LockMode::default(),
-        })
+        settings_with(profile, object, path, &secret)
     }
+}
+
+/// Whether a location opens with the values of a Secret that is not in the cluster. A share needs none.
+pub(crate) async fn opens_with(profile: &str, spec: &LocationSpec, secret: &Secret) -> bool {
+    let LocationSpec::ObjectStore(object) = spec else { return true };
+    let Ok(root) = root_of(profile, spec) else { return false };
+    let Ok(settings) = settings_with(profile, object, root.clone(), secret) else { return false };
+    let Ok(bucket) = S3Store::connect(settings).await else { return false };
+    below(Arc::new(bucket), root).list_folders(&layout::clusters()).await.is_ok()
+}
+
+fn settings_with(
+    profile: &str,
+    object: &ObjectStoreLocation,
+    path: StorePath,
+    secret: &Secret,
+) -> Result<S3Settings, LocationError> {
+    let field = |missing: &'static str| text_field(profile, secret, missing);
+    Ok(S3Settings {
+        bucket: object.bucket.clone(),
+        path,
+        endpoint: object.endpoint.clone(),
+        region: Some(object.region.clone()).filter(|region| !region.is_empty()),
+        access_key: field("aws_access_key_id")?,
+        secret_key: keelson_store::providers::s3::Secret::new(field("aws_secret_access_key")?),
+        trust: if object.skip_tls_verify { Trust::Anyone } else { Trust::default() },
+        lock_mode: LockMode::default(),
+    })
 }
 
 fn root_of(profile: &str, spec: &LocationSpec) -> Result<StorePath, LocationError> {

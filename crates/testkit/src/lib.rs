@@ -18,6 +18,7 @@ mod s3_gate;
 pub mod store_conformance;
 mod stranger;
 mod supervisor;
+mod vault_accounts;
 mod versitygw;
 
 pub use control_plane::{ClientCertificate, ControlPlane, FRONT_PROXY};
@@ -32,4 +33,5 @@ pub use programs::{Programs, testbed_program};
 pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};
 pub use stranger::Stranger;
 pub use supervisor::{Detached, Program, Supervisor, processes_in};
+pub use vault_accounts::{account_token, trust_plane};
 pub use versitygw::Versitygw;

@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    async fn reconcile(_: Arc<DynamicObject>, (): Arc<()>) -> Result<Action, ReconcileError> {
+    async fn reconcile(_: Arc<DynamicObject>, _: Arc<()>) -> Result<Action, ReconcileError> {
         Ok(Action::await_change())
     }
 

@@ -193,6 +193,11 @@ fn specs() -> [(&'static str, Value); 13] {
         ("", json!({ "secret": { "name": "office", "namespace": "vaults" } })),
         (INSTALL, json!({ "sourceClusterInfo": source })),
         (INSTALL, json!({ "sourceClusterInfo": source, "skipResources": "profiles,policies" })),
+        (
+            INSTALL,
+            json!({ "sourceClusterInfo": source, "quickMode": { "enabled": true, "overrideResources": true },
+                "vault": { "address": "https://vault.acme.test", "role": "k10" } }),
+        ),
     ]
 }
 

@@ -68,9 +68,9 @@ async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
 async fn ensure_planned_by_name(world: &World, info: Value, point: &Value) -> Result<()> {
     ended(world, "KastenDRReview", "named", json!({ "sourceClusterInfo": info })).await?;
     let details = json!({ "kastenDRReviewRef": { "name": "named", "namespace": NAMESPACE }, "id": point });
-    let spec = json!({ "kastenDRReviewDetails": details, "quickMode": true });
+    let spec = json!({ "kastenDRReviewDetails": details, "quickMode": { "enabled": true, "overrideResources": true } });
     let status = ended(world, "KastenDRRestore", "named", spec).await?;
-    ensure!(status.to_string().contains("set quickMode to false"), "{status}");
+    ensure!(status.to_string().contains("set spec.quickMode.enabled to false"), "{status}");
     world.delete("KastenDRRestore", (NAMESPACE, "named")).await?;
     world.delete("KastenDRReview", (NAMESPACE, "named")).await?;
     Ok(())

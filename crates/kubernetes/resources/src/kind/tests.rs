@@ -282,6 +282,19 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
         json!({ "kastenDRReviewDetails": { "kastenDRReviewRef": { "name": "rev" }, "id": "i" } }),
         &["get kastendrreviews.dr.kio.kasten.io kasten-io/rev"],
     );
+    let vault = json!({ "address": "https://vault.test", "secretName": "token", "caSecretName": "ca" });
+    for kind in ["KastenDRReview", "KastenDRRestore"] {
+        let source = json!({ "profileName": "p", "sourceClusterID": "c" });
+        check_references(
+            kind,
+            json!({ "sourceClusterInfo": source, "vault": vault }),
+            &[
+                "get profiles.config.kio.kasten.io kasten-io/p",
+                "get secrets. kasten-io/token",
+                "get secrets. kasten-io/ca",
+            ],
+        );
+    }
 }
 
 #[test]
