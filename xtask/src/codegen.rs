@@ -85,3 +85,24 @@ fn abandoned(tree: &Tree, generated: &BTreeMap<String, String>) -> Vec<String> {
     let paths = tree.files().map(|(path, _)| path).filter(is_generated);
     paths.filter(|path| !generated.contains_key(*path)).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roles_of_the_chart_are_the_documented_ones_once_the_names_are_put_in() {
+        let put_in = |text: &str| {
+            text.replace(CHART_RELEASE, RELEASE).replace(CHART_NAMESPACE, DEFAULT_INSTALL_NAMESPACE)
+        };
+        let of_chart: Vec<_> = roles::roles(CHART_RELEASE, CHART_NAMESPACE)
+            .into_iter()
+            .map(|(name, role)| (put_in(&name), put_in(&crd::render_yaml(&role))))
+            .collect();
+        let documented: Vec<_> = roles::roles(RELEASE, DEFAULT_INSTALL_NAMESPACE)
+            .into_iter()
+            .map(|(name, role)| (name, crd::render_yaml(&role)))
+            .collect();
+        assert_eq!(of_chart, documented);
+    }
+}
