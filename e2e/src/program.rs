@@ -51,13 +51,13 @@ impl Instance {
         kubeconfig: &Path,
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
-        Self::serve_logging(kubeconfig, None, arguments)
+        Self::serve_in(kubeconfig, &[], arguments)
     }
 
-    /// The same, logging what the filter lets pass.
-    pub fn serve_logging<W: AsRef<OsStr>>(
+    /// The same, with more in its environment.
+    pub fn serve_in<W: AsRef<OsStr>>(
         kubeconfig: &Path,
-        filter: Option<&str>,
+        environment: &[(&str, &str)],
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
         let mut supervisor = Supervisor::start("serve")?;
@@ -69,8 +69,8 @@ impl Instance {
             .arg(kubeconfig)
             .args(arguments.iter().map(AsRef::as_ref))
             .env("TMPDIR", &temporary.display().to_string());
-        if let Some(filter) = filter {
-            program = program.env("RUST_LOG", filter);
+        for (name, value) in environment {
+            program = program.env(name, value);
         }
         supervisor.run(NAME, &program)?;
         Ok(Self { supervisor })

@@ -69,6 +69,7 @@ mod upkeep;
 pub use identity::IdentityError;
 pub use instance_secret::INSTANCE_SECRET;
 pub use keelson_crypto::KdfCost;
+pub use keelson_passphrase::aws::AwsEnvironment;
 pub use keelson_store::probe::CLOCK_DIFFERENCE_MAX;
 pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};

@@ -18,6 +18,7 @@ use keelson_catalog::{
 };
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, InstanceId, Revision};
+use keelson_passphrase::aws::AwsEnvironment;
 use keelson_repository::IndexCache;
 use keelson_resources::KINDS;
 use keelson_resources::KindInfo;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub quick_mode: bool,
     /// What guessing a passphrase costs. PBKDF2 is for FIPS mode, which also asks for longer passphrases.
     pub passphrase_cost: KdfCost,
+    /// Where AWS is and as whom the platform runs there, as the environment of its process says.
+    pub aws: AwsEnvironment,
 }
 
 /// A ConfigMap may vanish for a moment while its namespace is torn down or a tool re-applies it.

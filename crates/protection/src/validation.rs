@@ -1,6 +1,7 @@
 //! Validation of profiles and policies: what their status says, decided by looking, not by believing.
 
 mod immutable;
+mod infra;
 
 use std::fmt::Display;
 
@@ -16,7 +17,7 @@ use crate::grants;
 use crate::locations::{self, LocationError};
 use crate::platform::Platform;
 use crate::records::random_suffix;
-use crate::recovery::enable;
+use crate::recovery::{enable, state};
 
 /// What was found out about a profile.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub enum PolicyVerdict {
     /// It can run. What does not stand against that, and yet should be known, comes as warnings.
     Sound {
         warnings: Vec<String>,
+        /// Why the source of the passphrase in force cannot be read now. What is enabled stays so.
+        source_trouble: Option<String>,
     },
     Failed {
         errors: Vec<String>,
@@ -58,7 +61,8 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
         Err(error) => return failed(&error),
     };
     let spec = match (known.kind, known.spec) {
-        (ProfileKind::Vbr | ProfileKind::Infra, _) => return ProfileVerdict::Writable(None),
+        (ProfileKind::Vbr, _) => return ProfileVerdict::Writable(None),
+        (ProfileKind::Infra, _) => return infra::validate(platform, object).await,
         (_, Some(spec)) => spec,
         (_, None) => return failed(&LocationError::NoLocation { profile: name.to_owned() }),
     };
@@ -169,7 +173,7 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
         class = error.class();
         errors.push(told(&error));
     }
-    let mut warnings = Vec::new();
+    let (mut warnings, mut source_trouble) = (Vec::new(), None);
     if let Some(import) = &policy.import
         && check_profile(platform, &import.profile).await.is_ok()
     {
@@ -187,9 +191,11 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
             errors.push(told(&error));
         }
         warnings = immutable::find_weaknesses(platform, &dr.profile, policy.frequency).await;
+        let known = state::passphrase_source(platform).ok().flatten();
+        source_trouble = known.and_then(|known| known.trouble).map(|trouble| trouble.why);
     }
     match errors.is_empty() {
-        true => PolicyVerdict::Sound { warnings },
+        true => PolicyVerdict::Sound { warnings, source_trouble },
         false => PolicyVerdict::Failed { errors, class },
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
 use keelson_store::{Store, StorePath};
 
-use crate::ports::{free_port, random_hex};
+use crate::ports::{free_port_at, random_hex};
 use crate::programs::testbed_program;
 use crate::supervisor::{Detached, Program, Supervisor};
 
@@ -35,7 +36,7 @@ pub enum BucketProtection {
 /// A running server. Dropping it kills it and deletes its data.
 pub struct Minio {
     supervisor: Supervisor,
-    port: u16,
+    address: SocketAddr,
     access_key: String,
     secret_key: String,
 }
@@ -43,22 +44,33 @@ pub struct Minio {
 impl Minio {
     /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
     pub async fn start() -> Result<Self> {
-        Self::start_with(Supervisor::start(MINIO)?).await
+        Self::start_with(Supervisor::start(MINIO)?, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// One that listens at another address of this machine, where pods reach it (`host_address`).
+    pub async fn start_at(address: IpAddr) -> Result<Self> {
+        Self::start_with(Supervisor::start(MINIO)?, address).await
     }
 
     /// Starts one in `directory`, which it owns from now on.
     pub async fn start_in(directory: PathBuf) -> Result<Self> {
-        Self::start_with(Supervisor::start_in(directory)?).await
+        Self::start_with(Supervisor::start_in(directory)?, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }
 
-    async fn start_with(supervisor: Supervisor) -> Result<Self> {
+    /// The same at another address of this machine.
+    pub async fn start_in_at(directory: PathBuf, address: IpAddr) -> Result<Self> {
+        Self::start_with(Supervisor::start_in(directory)?, address).await
+    }
+
+    async fn start_with(supervisor: Supervisor, address: IpAddr) -> Result<Self> {
         let (access_key, secret_key) = (random_hex::<8>(), random_hex::<16>());
-        let mut minio = Self { supervisor, port: free_port()?, access_key, secret_key };
+        let address = SocketAddr::new(address, free_port_at(address)?);
+        let mut minio = Self { supervisor, address, access_key, secret_key };
         let data = minio.data();
         fs::create_dir_all(&data).context("create the directory of buckets")?;
         let server = Program::new(testbed_program(MINIO)?)
             .args(["server", "--quiet", "--address"])
-            .arg(format!("127.0.0.1:{}", minio.port))
+            .arg(minio.address.to_string())
             .arg(data)
             .env("MINIO_ROOT_USER", &minio.access_key)
             .env("MINIO_ROOT_PASSWORD", &minio.secret_key)
@@ -70,7 +82,7 @@ impl Minio {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     pub fn region(&self) -> &'static str {

@@ -1,7 +1,7 @@
-//! Free loopback ports and random names for servers that tests start side by side.
+//! Free ports and random names for servers that tests start side by side.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
@@ -18,11 +18,16 @@ static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A port of 127.0.0.1 that nobody listens on and that this process has not handed out before.
 pub fn free_port() -> Result<u16> {
+    free_port_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// The same at another address of this machine.
+pub(crate) fn free_port_at(address: IpAddr) -> Result<u16> {
     let mut taken = TAKEN.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it chose a port"))?;
     (0..ATTEMPTS)
         .map(|_| FIRST_PORT + u16::from_le_bytes(random()) % PORTS)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() && taken.insert(*port))
-        .context("find a free loopback port")
+        .find(|port| TcpListener::bind((address, *port)).is_ok() && taken.insert(*port))
+        .with_context(|| format!("find a free port of {address}"))
 }
 
 /// `N` random bytes in hexadecimal, for names and passwords that live as long as a test.

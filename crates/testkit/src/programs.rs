@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/build");
+const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/fetch");
 
 /// The executables of a control plane.
 #[derive(Debug, Clone)]
@@ -63,10 +64,20 @@ fn directory_of(name: &str) -> Result<PathBuf> {
 }
 
 fn build(arguments: &[&str]) -> Result<PathBuf> {
-    let output =
-        Command::new(BUILD).args(arguments).stderr(Stdio::inherit()).output().context("run testbed/build")?;
-    ensure!(output.status.success(), "testbed/build {} failed", arguments.join(" "));
-    let path = String::from_utf8(output.stdout).context("read the answer of testbed/build")?;
+    directory_told_by(BUILD, arguments)
+}
+
+/// The directory of a service that is no Go module, installed if need be.
+pub(crate) fn testbed_service(name: &str) -> Result<PathBuf> {
+    directory_told_by(FETCH, &[name])
+}
+
+fn directory_told_by(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let line = || format!("{script} {}", arguments.join(" "));
+    let output = Command::new(script).args(arguments).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("run {}", line()))?;
+    ensure!(output.status.success(), "{} failed", line());
+    let path = String::from_utf8(output.stdout).with_context(|| format!("read the answer of {}", line()))?;
     Ok(PathBuf::from(path.trim_end()))
 }
 

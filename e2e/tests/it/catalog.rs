@@ -44,6 +44,7 @@ fn with_catalog(stage: &mut Stage, work: impl FnOnce(&Database) -> Result<()>) -
         clock_difference_max: SignedDuration::MAX,
         quick_mode: false,
         passphrase_cost: KdfCost::RECOMMENDED,
+        aws: keelson_protection::AwsEnvironment::default(),
     };
     let access = ClusterAccess::Kubeconfig(stage.plane().kubeconfig().to_owned());
     let platform = block_on(async {

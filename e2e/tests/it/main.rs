@@ -26,6 +26,7 @@ mod modes;
 mod neighbour;
 mod operator;
 mod passkeys;
+mod passphrase_sources;
 mod protection;
 mod rebuild;
 mod recovery_refusals;

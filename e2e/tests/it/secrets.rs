@@ -2,16 +2,19 @@
 //! at the most talkative level that people use, and every byte that it has stored is searched for them. Private keys are
 //! searched for everywhere, also among Secrets: the keys of our certificates leave no memory.
 
+mod sources;
+
 use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use keelson_e2e::{Answer, answer};
-use keelson_testkit::{BucketProtection, Minio, Supervisor};
+use keelson_testkit::{BucketProtection, ControlPlane, Minio, Moto, Supervisor};
 use serde_json::{Value, json};
 
 use crate::imports::{export_by_policy, receive_string, run};
@@ -421,7 +424,10 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
     let (mut emitted, mut secrets) = (Emitted::default(), Emitted::default());
 
-    let source = Stage::raise_with(share.directory(), &[], &[], Some("debug"))?;
+    let aws = block_on(Moto::start(Ipv4Addr::LOCALHOST.into()))?;
+    let endpoint = aws.url();
+    let environment = [("RUST_LOG", "debug"), ("AWS_ENDPOINT_URL", endpoint.as_str())];
+    let source = Stage::raise_in(block_on(ControlPlane::start())?, share.directory(), &environment)?;
     let mut overheard = Overheard { stage: &source, emitted: &mut emitted };
     source.profile("vault", ORIGIN)?;
     for object in bucket_profile("bucket", &minio, minio.secret_key()) {
@@ -436,6 +442,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.succeeds(&["dr", "run"])?;
     source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
     overheard.enable_anew()?;
+    let of_sources = sources::keep_elsewhere(&mut overheard, &aws)?;
     make_passkeys(&mut overheard)?;
     make_kit(&mut overheard, kits.directory())?;
     overheard.succeeds(&["dr", "run"])?;
@@ -443,6 +450,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.list_everything()?;
     overheard.look_behind()?;
     let mut planted = planted(&minio);
+    planted.extend(of_sources);
     planted.push(Planted::new("the instance key", &instance_key(&source)?));
     planted.extend(keys_of(&receive_string)?);
     secrets.add_secrets(&source)?;

@@ -47,8 +47,7 @@ struct Given<'a> {
     share: &'a Path,
     claims: &'a [(&'a str, &'a Path)],
     flags: &'a [&'a str],
-    /// Of the log.
-    filter: Option<&'a str>,
+    environment: &'a [(&'a str, &'a str)],
 }
 
 /// What must not have changed after a refusal: the catalog's digests, and the revision that the API tells.
@@ -73,20 +72,29 @@ impl Stage {
     ) -> Result<Self> {
         let plane = block_on(ControlPlane::start())?;
         let kubeconfig = plane.kubeconfig().to_owned();
-        Self::raise_on(plane, Given { kubeconfig: &kubeconfig, share, claims, flags, filter })
+        let filter = filter.map(|filter| ("RUST_LOG", filter));
+        let environment = filter.as_slice();
+        Self::raise_on(plane, Given { kubeconfig: &kubeconfig, share, claims, flags, environment })
+    }
+
+    /// The same on a cluster that is there already, in an environment that names more.
+    pub(crate) fn raise_in(plane: ControlPlane, share: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let kubeconfig = plane.kubeconfig().to_owned();
+        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags: &[], environment };
+        Self::raise_on(plane, given)
     }
 
     /// Under the account of an installation, with these flags, on a cluster that knows what it was refused.
     pub(crate) fn raise_installed(share: &Path, flags: &[&str]) -> Result<Self> {
         let plane = block_on(ControlPlane::start_audited())?;
         let kubeconfig = accounts::install(&plane, Account::Platform)?;
-        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags, filter: None };
+        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags, environment: &[] };
         Self::raise_on(plane, given)
     }
 
     fn raise_on(plane: ControlPlane, given: Given<'_>) -> Result<Self> {
-        let Given { kubeconfig, share, claims, flags, filter } = given;
-        let instance = Instance::serve_logging(kubeconfig, filter, |directory| {
+        let Given { kubeconfig, share, claims, flags, environment } = given;
+        let instance = Instance::serve_in(kubeconfig, environment, |directory| {
             let mut arguments: Vec<String> =
                 ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]
                     .map(str::to_owned)

@@ -108,6 +108,7 @@ pub(crate) async fn with_catalog<T: Send + 'static>(
         clock_difference_max: keelson_protection::CLOCK_DIFFERENCE_MAX,
         quick_mode: false,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+        aws: keelson_protection::AwsEnvironment::default(),
     };
     let platform =
         Platform::open(settings, access, Arc::new(WallClock)).await.context("open the data directory")?;

@@ -3,11 +3,11 @@
 
 mod enable;
 pub(crate) mod kit;
+mod passphrase;
 pub(crate) mod recover;
 mod restore;
 mod status;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -29,7 +29,11 @@ pub(crate) struct Dr {
 #[derive(Debug, Subcommand)]
 enum DrCommand {
     /// Enable disaster recovery to a location profile.
-    #[command(after_help = "Example:\n  keelson dr enable --profile vault --passphrase-file ./passphrase")]
+    #[command(
+        after_help = "Examples:\n  keelson dr enable --profile vault --passphrase-file ./passphrase\n  \
+        keelson dr enable --profile vault --vault-path k10 --vault-key passphrase --vault-kv-version KVv2\n  \
+        keelson dr enable --profile vault --aws-secret k10/dr/passphrase --aws-region us-east-1"
+    )]
     Enable(EnableArguments),
     /// Disable disaster recovery. What was stored stays.
     #[command(after_help = "Example:\n  keelson dr disable")]
@@ -74,9 +78,8 @@ struct EnableArguments {
     /// The location profile that takes the platform's backups.
     #[arg(long)]
     profile: String,
-    /// Holds the passphrase; '-' reads it from stdin. Without it the Secret k10-dr-secret must be there.
-    #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: passphrase::PassphraseArguments,
     /// Ship configuration and exported restore points only.
     #[arg(long)]
     quick: bool,

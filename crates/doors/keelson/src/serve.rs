@@ -11,7 +11,9 @@ use keelson_extension::{
     Extension, Farewell, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor,
 };
 use keelson_model::{Clock, ErrorClass};
-use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{
+    AwsEnvironment, CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings,
+};
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -214,6 +216,7 @@ impl Serve {
             clock_difference_max: CLOCK_DIFFERENCE_MAX,
             quick_mode: self.quick_mode,
             passphrase_cost: if self.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
+            aws: aws_environment(),
         }
     }
 
@@ -234,6 +237,11 @@ impl Serve {
             (None, ClusterAccess::Kubeconfig(_) | ClusterAccess::Usual) => Successor::Nobody,
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "binaries are where the environment is read")]
+fn aws_environment() -> AwsEnvironment {
+    AwsEnvironment::read(|name| std::env::var(name).ok())
 }
 
 /// An API server that is away for a moment is waited for.

@@ -17,6 +17,8 @@ pub mod kind {
     pub const IGNORED: &str = "Ignored";
     /// The platform protects itself.
     pub const PROTECTED: &str = "Protected";
+    /// What the platform protects itself with can be read where it is kept. Only there while it cannot.
+    pub const PASSPHRASE_READABLE: &str = "PassphraseReadable";
 }
 
 /// Reasons of conditions. Failures take theirs from the class of the error.
@@ -27,6 +29,7 @@ pub mod reason {
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const READ_ONLY: &str = "ReadOnly";
     pub const PROFILE_UNFIT: &str = "ProfileUnfit";
+    pub const PASSPHRASE_SOURCE_FAILED: &str = "PassphraseSourceFailed";
 }
 
 /// Reasons of events.
@@ -46,6 +49,7 @@ pub mod event {
     pub const SHIPPING_MOVED: &str = "ShippingMoved";
     pub const BASES_LOST: &str = "BasesLost";
     pub const DRILL_FAILED: &str = "DrillFailed";
+    pub const PASSPHRASE_SOURCE_FAILED: &str = "PassphraseSourceFailed";
     pub const SHIPPING_STOPPED: &str = "ShippingStopped";
     pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";
     pub const RECOVERY_FAILED: &str = "RecoveryFailed";

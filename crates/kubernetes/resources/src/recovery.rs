@@ -99,6 +99,14 @@ pub struct VaultAccess {
     pub ca_secret_name: Option<String>,
 }
 
+impl From<VaultAccess> for keelson_model::passphrase::VaultAccess {
+    fn from(access: VaultAccess) -> Self {
+        let VaultAccess { address, namespace, role, token_path, mount_path, secret_name, ca_secret_name } =
+            access;
+        Self { address, namespace, role, token_path, mount_path, secret_name, ca_secret_name }
+    }
+}
+
 /// Where a review or a recovery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -128,6 +128,7 @@ mod tests {
             clock_difference_max: SignedDuration::from_mins(5),
             quick_mode: false,
             passphrase_cost: KdfCost::LOWEST,
+            aws: crate::AwsEnvironment::default(),
         }
     }
 

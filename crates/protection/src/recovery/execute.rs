@@ -20,10 +20,10 @@ use jiff::Timestamp;
 use keelson_catalog::Prepared;
 use keelson_crypto::CatalogKey;
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
+use keelson_model::passphrase::VaultAccess;
 use keelson_model::recovery::DrMode;
 use keelson_model::skip::SkipResources;
 use keelson_model::{Chain, Generation, LineageId};
-use keelson_resources::recovery::VaultAccess;
 use keelson_workload::{ConfigMap, NamespacedName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -219,13 +219,14 @@ struct Built {
 /// Steps 1 to 7.
 pub(crate) async fn execute(
     platform: &Arc<Platform>,
+    vault: Option<&VaultAccess>,
     plan: &RecoveryPlan,
     opened: &Opened,
     phase: Phase<'_>,
 ) -> Result<RecoveryReport, RecoveryError> {
     let mut steps = Steps::default();
     phase("Rebuilding the catalog");
-    let built = build(platform, plan, opened).await?;
+    let built = build(platform, vault, plan, opened).await?;
     let (state, mut notes) = (built.state.clone(), built.notes.clone());
     steps.done("rebuild");
 
@@ -242,7 +243,12 @@ pub(crate) async fn execute(
     Ok(RecoveryReport { state, generation: plan.generation.0, steps: steps.list, notes })
 }
 
-async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Result<Built, RecoveryError> {
+async fn build(
+    platform: &Platform,
+    vault: Option<&VaultAccess>,
+    plan: &RecoveryPlan,
+    opened: &Opened,
+) -> Result<Built, RecoveryError> {
     match opened {
         Opened::Chains(reviewed) => {
             let (open, ..) = reviewed.find(&plan.point)?;
@@ -250,7 +256,7 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
             let base = open.shelf().base(replay.base).await?;
             let key = catalog_key(open, &base)?;
             let others = reviewed.chains.iter().chain(&reviewed.ancestors).map(|open| &open.repository);
-            let keys = adopt_keys(platform, &open.repository, others).await?;
+            let keys = adopt_keys(platform, vault, &open.repository, others).await?;
             let (prepared, state) = rebuild::from_chain(platform, plan, open, &base, &replay, &key).await?;
             let came_from = Some(DrRepository {
                 profile: plan.profile.clone(),
@@ -268,7 +274,7 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
             let (lineage, came_from, key) = (exports.lineage, None, CatalogKey::generate());
             let mut repositories = exports.repositories.iter().map(|export| &export.repository);
             let Some(first) = repositories.next() else { return Err(RecoveryError::Interrupted) };
-            let keys = adopt_keys(platform, first, repositories).await?;
+            let keys = adopt_keys(platform, vault, first, repositories).await?;
             let (prepared, state, notes) =
                 rebuild::from_exports(platform, plan, location, exports, &key).await?;
             // It has just read them all.

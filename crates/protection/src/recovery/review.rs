@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_crypto::Passphrase;
+use keelson_model::passphrase::VaultAccess;
 use keelson_model::recovery::{DrMode, DrPointId};
 use keelson_model::{Classified, ClusterId, Generation, RepositoryId, Sequence};
-use keelson_resources::recovery::VaultAccess;
 use keelson_store::Store;
 use keelson_store::decorators::AsOf;
 use serde::{Deserialize, Serialize};
@@ -122,16 +122,12 @@ pub(crate) async fn review(
     Ok(Reviewed { place, store, chains, ancestors, points, warnings, seen_until, rollback })
 }
 
-/// The passphrases of `k10-dr-secret`. This is where it is handed over how Vault is reached, if the request says so.
+/// The passphrases of `k10-dr-secret`, from Vault as the request says it is reached, if it does.
 pub(crate) async fn read_passphrases(
     platform: &Platform,
     vault: Option<&VaultAccess>,
 ) -> Result<Vec<Arc<Passphrase>>, RecoveryError> {
-    if let Some(vault) = vault {
-        // Its address may have a password in it.
-        tracing::info!(by_role = vault.role.is_some(), "the request says how Vault is reached");
-    }
-    passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })
+    passphrases::read(platform, vault).await.map_err(|source| RecoveryError::Passphrase { source })
 }
 
 async fn find_latest(

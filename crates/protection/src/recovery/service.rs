@@ -405,7 +405,7 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), R
     let (plan, opened) = execute::make_plan(platform, &wanted).await?;
     check_confirmations(request, &plan, &opened)?;
     keep_plan(platform, request, &plan).await?;
-    let report = execute::execute(platform, &plan, &opened, &phase).await?;
+    let report = execute::execute(platform, wanted.vault.as_ref(), &plan, &opened, &phase).await?;
     note_success(platform, request, &plan, report).await;
     Ok(())
 }

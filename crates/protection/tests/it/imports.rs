@@ -246,7 +246,7 @@ async fn what_a_policy_exports_is_imported_by_another_cluster_once_and_follows_i
     let parsed = keelson_resources::policy::parse(&importing(IMPORTING, &whole, None));
     let verdict = validate_policy(&target.platform, &parsed.map_err(|faults| anyhow!("{faults:?}"))?).await;
     let warned = |warnings: &[String]| warnings.iter().any(|told| told.contains("that can only read"));
-    assert!(matches!(&verdict, PolicyVerdict::Sound { warnings } if warned(warnings)), "{verdict:?}");
+    assert!(matches!(&verdict, PolicyVerdict::Sound { warnings, .. } if warned(warnings)), "{verdict:?}");
     target.apply_policy(&importing(IMPORTING, &whole, None)).await?;
     run(&target, "one", IMPORTING).await?;
     assert_eq!(applications(&target)?, [BANK, SHOP]);

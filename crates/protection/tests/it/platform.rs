@@ -91,6 +91,7 @@ impl Site {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             passphrase_cost: KdfCost::LOWEST,
+            aws: keelson_protection::AwsEnvironment::default(),
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
         open_platform(settings, self.cluster().await?, clock).await

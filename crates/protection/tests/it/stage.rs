@@ -56,6 +56,7 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         clock_difference_max: jiff::SignedDuration::MAX,
         quick_mode: false,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+        aws: keelson_protection::AwsEnvironment::default(),
     }
 }
 

@@ -86,6 +86,7 @@ impl Scene {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: true,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            aws: keelson_protection::AwsEnvironment::default(),
         };
         let platform = Platform::open(settings, cluster.clone(), clock).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

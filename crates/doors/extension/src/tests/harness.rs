@@ -116,6 +116,7 @@ impl World {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            aws: keelson_protection::AwsEnvironment::default(),
         };
         let start: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
         let clock = Arc::new(ManualClock::new(start));

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use keelson_model::names::{DR_POLICY, DR_SECRET, group};
+use keelson_model::passphrase::key;
 use keelson_model::{Classified, ErrorClass};
 use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
+use super::passphrase::Fields;
 use super::{EnableArguments, policy_kind, run_action_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse, refuse_with};
-use crate::files::read_passphrase;
 use crate::follow;
 use crate::output::{data, say};
 
@@ -23,13 +24,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const WRITES_AGAIN_MAX: usize = 10;
 
 pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
-    let EnableArguments { common, profile, passphrase_file, quick } = arguments;
-    let passphrase = passphrase_file.map(|file| read_passphrase(&file)).transpose()?;
+    let EnableArguments { common, profile, passphrase, quick } = arguments;
+    let passphrase = passphrase.read()?;
     let cluster = common.cluster().await?;
     wait_for_verdict(&cluster, &common.namespace, &profile).await?;
     let before = Before::read(&cluster, &common.namespace).await?;
     let asked = Asked { namespace: &common.namespace, profile: &profile, quick };
-    if let Err(error) = put_in_force(&cluster, &asked, passphrase.as_deref()).await {
+    if let Err(error) = put_in_force(&cluster, &asked, passphrase.as_ref()).await {
         if let Err(left) = before.put_back(&cluster, passphrase.is_some()).await {
             say(&format!("the policy and k10-dr-secret could not be put back as they were: {left:#}"));
         }
@@ -44,7 +45,7 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
 }
 
 /// Writes the Secret and the policy, and waits for the verdict.
-async fn put_in_force(cluster: &Cluster, asked: &Asked<'_>, passphrase: Option<&[u8]>) -> Result<()> {
+async fn put_in_force(cluster: &Cluster, asked: &Asked<'_>, passphrase: Option<&Fields>) -> Result<()> {
     let namespace = asked.namespace;
     if let Some(passphrase) = passphrase {
         write_secret(cluster, namespace, passphrase).await?;
@@ -54,6 +55,7 @@ async fn put_in_force(cluster: &Cluster, asked: &Asked<'_>, passphrase: Option<&
     let version = passphrase_version(cluster, namespace).await?;
     let policy = validated(cluster, namespace, generation, version.as_deref()).await?;
     if policy["status"]["validation"] == "Success" {
+        tell_trouble(&policy);
         return Ok(());
     }
     let errors = policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -91,6 +93,16 @@ async fn write_policy(
 
 fn changed_meanwhile() -> anyhow::Error {
     refuse(ErrorClass::Conflict, "the DR policy was made and removed by somebody else meanwhile")
+}
+
+/// What is enabled stays so while the passphrase in force cannot be read where it is kept.
+fn tell_trouble(policy: &Value) {
+    let conditions = policy["status"]["conditions"].as_array().into_iter().flatten();
+    for condition in conditions.filter(|one| one["type"] == "PassphraseReadable" && one["status"] == "False")
+    {
+        let why = condition["message"].as_str().unwrap_or_default();
+        say(&format!("the passphrase in force cannot be read now: {why}"));
+    }
 }
 
 /// A profile that was just made is being looked at; one that is not there is told with the policy.
@@ -144,19 +156,16 @@ impl Before {
     }
 }
 
-/// A Secret that named a place elsewhere names none any more, whoever wrote that.
-async fn write_secret(cluster: &Cluster, namespace: &str, passphrase: &[u8]) -> Result<()> {
+/// Whoever made the Secret before: of another source nothing stays. Further passphrases do.
+async fn write_secret(cluster: &Cluster, namespace: &str, fields: &Fields) -> Result<()> {
     let at = NamespacedName::new(namespace, DR_SECRET);
     let written = cluster.edit_secret(&at, |data| {
-        data.retain(|key, _| !names_a_place(key));
-        data.insert("key".to_owned(), passphrase.to_vec().into());
+        data.retain(|name, _| name.starts_with(key::FURTHER));
+        for (name, value) in fields {
+            data.insert(name.clone(), value.clone().into());
+        }
     });
     written.await.map_err(failed)
-}
-
-/// Whether a key of `k10-dr-secret` tells where the passphrase is kept, and is not one itself.
-fn names_a_place(key: &str) -> bool {
-    key == "source" || ["vault-", "aws-", "azure-"].iter().any(|place| key.starts_with(place))
 }
 
 /// What the command names of the policy.

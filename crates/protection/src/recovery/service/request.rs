@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keelson_model::passphrase::VaultAccess;
 use keelson_model::skip::SkipResources;
-use keelson_resources::recovery::VaultAccess;
+use keelson_resources::recovery;
 use keelson_resources::recovery::restore::QuickMode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -64,8 +65,9 @@ pub(super) fn source_of(value: &Value) -> Result<Source, RecoveryError> {
 
 /// How the request says that Vault is reached.
 pub(super) fn vault_of(spec: &Value) -> Result<Option<VaultAccess>, RecoveryError> {
-    let vault = spec.get("vault").map_or(Ok(None), Option::<VaultAccess>::deserialize);
-    vault.map_err(|source| RecoveryError::Request { what: "vault", why: source.to_string() })
+    let vault = spec.get("vault").map_or(Ok(None), Option::<recovery::VaultAccess>::deserialize);
+    let vault = vault.map_err(|source| RecoveryError::Request { what: "vault", why: source.to_string() })?;
+    Ok(vault.map(VaultAccess::from))
 }
 
 fn quick_mode(spec: &Value) -> Result<QuickMode, RecoveryError> {

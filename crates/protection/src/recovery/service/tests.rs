@@ -68,6 +68,7 @@ impl Site {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             passphrase_cost: KdfCost::LOWEST,
+            aws: crate::AwsEnvironment::default(),
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
         let platform = Platform::open(settings, cluster, clock).await?;

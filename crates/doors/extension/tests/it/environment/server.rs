@@ -60,6 +60,7 @@ impl Server {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            aws: keelson_protection::AwsEnvironment::default(),
             data,
         };
         let access = ClusterAccess::Kubeconfig(plane.kubeconfig().to_owned());
