@@ -183,7 +183,7 @@ async fn is_complete(cluster: &Cluster) -> Result<bool> {
 /// Whether a Job has ended, and well.
 fn ended(job: &Value) -> Option<bool> {
     let conditions = job["status"]["conditions"].as_array()?;
-    let holds = |kind| conditions.iter().any(|one| one["type"] == kind && one["status"] == "True");
+    let holds = |kind: &str| conditions.iter().any(|one| one["type"] == kind && one["status"] == "True");
     if holds("Complete") {
         return Some(true);
     }

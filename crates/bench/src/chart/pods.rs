@@ -16,6 +16,8 @@ pub(super) const SERVE: &str = "component=crypto";
 const GUARD: &str = "component=guard";
 /// Where all groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
+/// The time of processors, in the first version of groups.
+const TIME_OF_FIRST: &str = "cpuacct.usage";
 
 const WATCHED: Duration = Duration::from_secs(60);
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -155,9 +157,11 @@ impl Group {
         let mut folders = Vec::new();
         collect_folders(root, &format!("pod{pod}"), &mut folders);
         let counts_memory = |folder: &&PathBuf| memory_file(folder).is_some();
+        // Where both versions are mounted, the second may have a group that nobody is in.
+        let is_first = |folder: &&PathBuf| folder.join(TIME_OF_FIRST).exists();
         let counts_time = |folder: &&PathBuf| time(folder).is_ok();
         let memory = folders.iter().find(counts_memory).cloned();
-        let processor = folders.iter().find(counts_time).cloned();
+        let processor = folders.iter().find(is_first).or_else(|| folders.iter().find(counts_time)).cloned();
         let (memory, processor) = memory.zip(processor).with_context(|| {
             format!("no group of processes below {} counts for pod {pod}", root.display())
         })?;
@@ -195,7 +199,7 @@ fn memory_file(folder: &Path) -> Option<PathBuf> {
 
 /// How long processors have worked for a group, as the first version tells it or the second.
 fn time(folder: &Path) -> Result<Duration> {
-    if let Ok(nanoseconds) = fs::read_to_string(folder.join("cpuacct.usage")) {
+    if let Ok(nanoseconds) = fs::read_to_string(folder.join(TIME_OF_FIRST)) {
         return Ok(Duration::from_nanos(nanoseconds.trim().parse().context("read a time of processors")?));
     }
     let stat = fs::read_to_string(folder.join("cpu.stat")).context("read a time of processors")?;
@@ -249,7 +253,7 @@ mod tests {
         write(
             first.path(),
             &[
-                ("unified/node/podx/cpu.pressure", ""),
+                ("unified/node/podx/cpu.stat", "usage_usec 0\n"),
                 ("memory/node/kubepods/podx/memory.usage_in_bytes", "5000\n"),
                 (
                     "memory/node/kubepods/podx/memory.stat",
