@@ -8,6 +8,7 @@ pub(crate) mod recover;
 mod restore;
 mod status;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;

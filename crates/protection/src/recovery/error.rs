@@ -167,6 +167,14 @@ pub enum RecoveryError {
 /// After the switch nothing is lost by waiting.
 const GOES_ON: &str =
     "a restore of the same point goes on where this one was, and so does keelson serve when it starts again";
+const MAKE_STRONG: &str =
+    "make one that nobody guesses: openssl rand -base64 24; keep it outside the cluster";
+const IS_QUICK: &str = "say that it is Quick, and confirm it: --quick-mode --override-resources, or spec.quickMode with \
+    enabled and overrideResources true; of the chart --set quickMode.enabled=true --set quickMode.overrideResources=true";
+const IS_LEGACY: &str = "leave --quick-mode out, or set spec.quickMode.enabled to false; of the chart \
+    --set quickMode.enabled=false";
+const CONFIRM_QUICK: &str = "a Quick restore point creates or replaces resources: confirm it with --override-resources, or \
+    spec.quickMode.overrideResources: true; of the chart --set quickMode.overrideResources=true";
 
 fn list(known: &[String]) -> String {
     if known.is_empty() { "no cluster at all".to_owned() } else { known.join(", ") }
@@ -391,10 +399,7 @@ impl Classified for RecoveryError {
                 "keelson dr review lists the restore points, and without a time or an id the latest is taken"
                     .to_owned(),
             ),
-            Self::WeakPassphrase { .. } => Some(
-                "make one that nobody guesses: openssl rand -base64 24; keep it outside the cluster"
-                    .to_owned(),
-            ),
+            Self::WeakPassphrase { .. } => Some(MAKE_STRONG.to_owned()),
             Self::PassphraseChanged => {
                 Some("it is made within a minute; keelson dr status tells what holds it up".to_owned())
             }
@@ -410,20 +415,9 @@ impl Classified for RecoveryError {
                 Some(hint) => format!("{hint}; then {GOES_ON}"),
                 None => GOES_ON.to_owned(),
             }),
-            Self::OtherMode { mode, .. } => Some(match mode.is_quick() {
-                true => "say that it is Quick, and confirm it: --quick-mode --override-resources, or spec.quickMode with \
-                         enabled and overrideResources true; of the chart --set quickMode.enabled=true \
-                         --set quickMode.overrideResources=true"
-                    .to_owned(),
-                false => "leave --quick-mode out, or set spec.quickMode.enabled to false; of the chart \
-                          --set quickMode.enabled=false"
-                    .to_owned(),
-            }),
-            Self::Unconfirmed { .. } => Some(
-                "a Quick restore point creates or replaces resources: confirm it with --override-resources, or \
-                 spec.quickMode.overrideResources: true; of the chart --set quickMode.overrideResources=true"
-                    .to_owned(),
-            ),
+            Self::OtherMode { mode, .. } if mode.is_quick() => Some(IS_QUICK.to_owned()),
+            Self::OtherMode { .. } => Some(IS_LEGACY.to_owned()),
+            Self::Unconfirmed { .. } => Some(CONFIRM_QUICK.to_owned()),
             Self::Interrupted => Some("ask for the same again: it goes on".to_owned()),
             error if error.class() == ErrorClass::Corrupt => Some(
                 "keelson tools verify names everything that is damaged; an earlier state may be whole: \

@@ -282,6 +282,10 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
         json!({ "kastenDRReviewDetails": { "kastenDRReviewRef": { "name": "rev" }, "id": "i" } }),
         &["get kastendrreviews.dr.kio.kasten.io kasten-io/rev"],
     );
+}
+
+#[test]
+fn a_request_that_says_how_vault_is_reached_needs_rights_to_its_secrets() {
     let vault = json!({ "address": "https://vault.test", "secretName": "token", "caSecretName": "ca" });
     for kind in ["KastenDRReview", "KastenDRRestore"] {
         let source = json!({ "profileName": "p", "sourceClusterID": "c" });
