@@ -1,5 +1,5 @@
-//! Files that are written from the code: the custom resources' definitions, the roles of users, what the operator is
-//! installed from, and the list of error codes.
+//! Files that are written from the code: the custom resources' definitions and the roles, for `kubectl` and in the chart,
+//! what the operator is installed from, and the list of error codes.
 
 mod error_codes;
 
@@ -18,6 +18,12 @@ const ROLES: &str = "deploy/roles";
 const OPERATOR: &str = "deploy/operator";
 /// The name of the release that the documentation installs.
 const RELEASE: &str = "k10";
+/// A chart reads no file outside of it.
+const CHART_DEFINITIONS: &str = "deploy/charts/k10/files/crds";
+const CHART_ROLES: &str = "deploy/charts/k10/files/roles";
+/// The chart puts its own in their place. No name in a cluster has capitals, so neither can be a part of one.
+const CHART_RELEASE: &str = "RELEASE";
+const CHART_NAMESPACE: &str = "NAMESPACE";
 const ERROR_CODES: &str = "docs/errors.md";
 
 /// Writes what is not fresh and removes what nothing generates any more; answers the paths.
@@ -52,11 +58,16 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 
 fn generate(tree: &Tree) -> BTreeMap<String, String> {
     let mut files = BTreeMap::from([(ERROR_CODES.to_owned(), error_codes::page(tree))]);
-    let definitions = crd::crds().into_iter().map(|(name, object)| (DEFINITIONS, name, object));
-    let roles = roles::roles(RELEASE, DEFAULT_INSTALL_NAMESPACE);
-    let roles = roles.into_iter().map(|(name, object)| (ROLES, name, object));
-    for (folder, name, object) in definitions.chain(roles) {
-        files.insert(format!("{folder}/{name}"), marked(&crd::render_yaml(&object)));
+    let generated = [
+        (DEFINITIONS, crd::crds()),
+        (ROLES, roles::roles(RELEASE, DEFAULT_INSTALL_NAMESPACE)),
+        (CHART_DEFINITIONS, crd::crds()),
+        (CHART_ROLES, roles::roles(CHART_RELEASE, CHART_NAMESPACE)),
+    ];
+    for (folder, objects) in generated {
+        for (name, object) in objects {
+            files.insert(format!("{folder}/{name}"), marked(&crd::render_yaml(&object)));
+        }
     }
     for (name, objects) in k10restore::files(DEFAULT_INSTALL_NAMESPACE) {
         files.insert(format!("{OPERATOR}/{name}"), marked(&k10restore::render(&objects)));
@@ -69,8 +80,29 @@ fn marked(text: &str) -> String {
 }
 
 fn abandoned(tree: &Tree, generated: &BTreeMap<String, String>) -> Vec<String> {
-    let is_generated =
-        |path: &&str| [DEFINITIONS, ROLES, OPERATOR].iter().any(|folder| path.starts_with(folder));
+    let folders = [DEFINITIONS, ROLES, OPERATOR, CHART_DEFINITIONS, CHART_ROLES];
+    let is_generated = |path: &&str| folders.iter().any(|folder| path.starts_with(*folder));
     let paths = tree.files().map(|(path, _)| path).filter(is_generated);
     paths.filter(|path| !generated.contains_key(*path)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roles_of_the_chart_are_the_documented_ones_once_the_names_are_put_in() {
+        let put_in = |text: &str| {
+            text.replace(CHART_RELEASE, RELEASE).replace(CHART_NAMESPACE, DEFAULT_INSTALL_NAMESPACE)
+        };
+        let of_chart: Vec<_> = roles::roles(CHART_RELEASE, CHART_NAMESPACE)
+            .into_iter()
+            .map(|(name, role)| (put_in(&name), put_in(&crd::render_yaml(&role))))
+            .collect();
+        let documented: Vec<_> = roles::roles(RELEASE, DEFAULT_INSTALL_NAMESPACE)
+            .into_iter()
+            .map(|(name, role)| (name, crd::render_yaml(&role)))
+            .collect();
+        assert_eq!(of_chart, documented);
+    }
 }

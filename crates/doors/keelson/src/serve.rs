@@ -270,7 +270,7 @@ async fn prepare_cluster(cluster: &Cluster, namespace: &str) -> Result<()> {
     cluster.apply_manifest(&manifest).await.map_err(failed)?;
     let definitions = keelson_resources::crd::crds();
     for (_, definition) in &definitions {
-        cluster.apply_manifest(definition).await.map_err(failed)?;
+        cluster.apply_unless_made(definition).await.map_err(failed)?;
     }
     for (_, definition) in &definitions {
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();

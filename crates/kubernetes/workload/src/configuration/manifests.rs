@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, reference};
+use crate::cluster::{Cluster, FIELD_MANAGER, reference};
 use crate::kinds::Kind;
 use crate::request::{RequestError, Verb};
 
@@ -17,6 +17,19 @@ impl Cluster {
     pub async fn apply_manifest(&self, manifest: &Value) -> Result<Value, RequestError> {
         let kind = self.kind_of(Verb::Apply, manifest).await?;
         self.apply_object(&kind, manifest).await
+    }
+
+    /// The same, unless somebody else made the object as the manifest says. Whoever that was, a chart perhaps, goes on to
+    /// change it alone: what two have applied the one cannot change without the other.
+    pub async fn apply_unless_made(&self, manifest: &Value) -> Result<(), RequestError> {
+        let kind = self.kind_of(Verb::Apply, manifest).await?;
+        let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = manifest["metadata"]["namespace"].as_str();
+        let made = self.read_object(&kind, namespace, name).await?;
+        if made.is_some_and(|made| !is_applied_by_us(&made) && holds(&made, manifest)) {
+            return Ok(());
+        }
+        self.apply_object(&kind, manifest).await.map(drop)
     }
 
     /// Waits until a custom resource definition serves its kind.
@@ -63,6 +76,25 @@ impl Cluster {
 
 pub(crate) fn definition_kind() -> Kind {
     Kind::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+}
+
+fn is_applied_by_us(object: &Value) -> bool {
+    let managers = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    managers.into_iter().any(|one| one["manager"] == FIELD_MANAGER && one["operation"] == "Apply")
+}
+
+/// Whether an object says all that is wanted, whatever the server or somebody else has added.
+fn holds(object: &Value, wanted: &Value) -> bool {
+    match (object, wanted) {
+        (Value::Object(object), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| object.get(name).is_some_and(|field| holds(field, wanted)))
+        }
+        (Value::Array(object), Value::Array(wanted)) => {
+            object.len() == wanted.len()
+                && object.iter().zip(wanted).all(|(object, wanted)| holds(object, wanted))
+        }
+        (object, wanted) => object == wanted,
+    }
 }
 
 fn has_condition(object: &Value, wanted: &str) -> bool {

@@ -55,6 +55,32 @@ async fn secrets_and_config_maps_are_applied_read_and_deleted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_somebody_else_made_as_it_should_be_stays_theirs() -> Result<()> {
+    let scene = Scene::set("config-made").await?;
+    let manifest = |color: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": "made", "namespace": scene.name() }, "data": { "color": color },
+        })
+    };
+    let mut made = manifest("red");
+    made["data"]["theirs"] = json!("kept");
+    scene.cluster.create_object(&config_maps(), &made).await?;
+    let read = async || {
+        let object = scene.cluster.read_object(&config_maps(), Some(scene.name()), "made").await?;
+        object.context("it is there")
+    };
+    let before = read().await?;
+    scene.cluster.apply_unless_made(&manifest("red")).await?;
+    assert_eq!(read().await?, before, "nothing was to be done");
+
+    scene.cluster.apply_unless_made(&manifest("green")).await?;
+    let after = read().await?;
+    assert_eq!(after["data"], json!({ "color": "green", "theirs": "kept" }));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_manifest_is_applied_waited_for_and_deleted() -> Result<()> {
     let scene = Scene::set("config-manifest").await?;
     let name = format!("shops.{}", scene.group());
