@@ -62,6 +62,15 @@ impl<'a> Cluster<'a> {
         Ok(cluster)
     }
 
+    pub(super) fn adds_node(&mut self) -> Result<String> {
+        block_on(self.nodes.add_node())
+    }
+
+    /// Kills the API server and starts it again with its data.
+    pub(super) fn restarts_api_server(&mut self) -> Result<()> {
+        block_on(self.nodes.restart_api_server())
+    }
+
     /// All of it is gone: nodes, volumes, whatever ran there.
     pub(super) fn destroy(self) -> Result<()> {
         block_on(self.nodes.stop())
@@ -232,15 +241,19 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// *Run Once* of a policy.
-    pub(super) fn runs_once(&self, policy: &str) -> Result<Value> {
-        let subject = json!({ "kind": "Policy", "name": policy, "namespace": NAMESPACE });
-        let run = self.create(&json!({
+    /// *Run Once* of a policy, which goes well.
+    pub(super) fn runs_once(&self, policy: &str) -> Result<()> {
+        let run = self.starts(policy)?;
+        self.complete("runaction", NAMESPACE, &run).map(drop)
+    }
+
+    /// *Run Once* of a policy. The name of the run.
+    pub(super) fn starts(&self, policy: &str) -> Result<String> {
+        self.create(&json!({
             "apiVersion": ACTIONS, "kind": "RunAction",
             "metadata": { "generateName": format!("run-{policy}-"), "namespace": NAMESPACE },
-            "spec": { "subject": subject },
-        }))?;
-        self.complete("runaction", NAMESPACE, &run)
+            "spec": { "subject": { "kind": "Policy", "name": policy, "namespace": NAMESPACE } },
+        }))
     }
 
     pub(super) fn wait_until_shipped(&self) -> Result<()> {
@@ -278,10 +291,14 @@ impl<'a> Cluster<'a> {
 
     /// A fresh platform with the Secret and the profile, in this order.
     pub(super) fn begins(&self, more: &str) -> Result<()> {
-        self.kubectl(&["create", "namespace", NAMESPACE], "")?;
+        self.makes_namespace()?;
         self.makes_passphrase()?;
         self.installs(more)?;
         self.makes_profile()
+    }
+
+    pub(super) fn makes_namespace(&self) -> Result<()> {
+        self.kubectl(&["create", "namespace", NAMESPACE], "").map(drop)
     }
 
     /// On this cluster nothing of the platform is left, nor of the shop.
@@ -297,10 +314,17 @@ impl<'a> Cluster<'a> {
         self.until("nothing of ours is registered", || Ok(self.registered()?.is_empty().then_some(())))
     }
 
-    /// Types the restore of a lost platform, with further values.
-    pub(super) fn asks_for(&self, lost: &Lost, more: &str, words: &[(&str, &str)]) -> Result<()> {
+    /// Types the restore of a lost platform, with further values, whatever comes of it.
+    pub(super) fn tries_to_ask(&self, lost: &Lost, more: &str, words: &[(&str, &str)]) -> Result<Answer> {
         let own = [("source-clusterID", lost.id.as_str()), ("location-profile-name", "vault")];
-        self.types(&extended(RESTORE, more), &[&own[..], words].concat()).map(drop)
+        self.tries(&extended(RESTORE, more), &[&own[..], words].concat())
+    }
+
+    /// The same, where Helm has nothing against it.
+    pub(super) fn asks_for(&self, lost: &Lost, more: &str, words: &[(&str, &str)]) -> Result<()> {
+        let said = self.tries_to_ask(lost, more, words)?;
+        ensure!(said.code == 0, "the restore was not installed: {said:?}");
+        Ok(())
     }
 
     /// The same, and waits for the Job.
@@ -339,6 +363,22 @@ impl<'a> Cluster<'a> {
         let map = self.get(&OWNERSHIP)?.context("nothing keeps it from maintenance")?;
         assert_eq!(map["data"]["sourceClusterID"], lost.id.as_str(), "{map}");
         lost.shop.restore(self, lost.exports.last().context("nothing was exported")?)
+    }
+
+    /// The node on which the platform's pod runs.
+    pub(super) fn node_of_platform(&self) -> Result<String> {
+        let pods = self.get(&["pods", "-n", NAMESPACE, "-l", "component=crypto"])?.unwrap_or_default();
+        let pod = items(&pods).first().context("the platform has no pod")?;
+        Ok(text(&pod["spec"]["nodeName"]))
+    }
+
+    /// Sends all pods of a node elsewhere, and waits until the platform serves there.
+    pub(super) fn drains(&self, node: &str) -> Result<()> {
+        let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=4m"];
+        self.kubectl(&[&["drain", node][..], &flags].concat(), "")?;
+        self.wait_until_served()?;
+        ensure!(self.node_of_platform()? != node, "the platform runs on {node} still");
+        Ok(())
     }
 
     /// The end of each log, for whoever has waited in vain.
