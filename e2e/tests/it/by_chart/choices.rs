@@ -56,7 +56,9 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         cluster.wait_until_served()?;
         makes_second_profile(&cluster, "second", PATH)?;
         let lost = cluster.protects()?;
-        assert_eq!(cluster.status()?["disasterRecovery"]["mode"], "v3.2_metadata");
+        cluster.until("it is Quick DR", || {
+            Ok((cluster.status()?["disasterRecovery"]["mode"] == "v3.2_metadata").then_some(()))
+        })?;
         assert_eq!(found(&cluster)?, [true, true, true]);
 
         cluster.loses_everything()?;

@@ -39,9 +39,8 @@ pub(super) struct Lost {
 }
 
 /// How a pod of a Job has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct LastWord {
-    pub(super) pod: String,
     pub(super) code: i64,
     pub(super) message: String,
 }
@@ -346,7 +345,7 @@ impl<'a> Cluster<'a> {
         let ended = |pod: &Value| {
             let container = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
             let code = container["exitCode"].as_i64()?;
-            Some(LastWord { pod: text(&pod["metadata"]["name"]), code, message: text(&container["message"]) })
+            Some(LastWord { code, message: text(&container["message"]) })
         };
         Ok(items(&pods).iter().filter_map(ended).collect())
     }

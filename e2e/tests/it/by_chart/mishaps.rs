@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::installation::{Cluster, items, text};
+use super::installation::{Cluster, OWNERSHIP, items, text};
 use super::scene::told;
 use super::shop::{POLICY, SHOP, Shop};
 use super::typed::UNINSTALL_RESTORE;
@@ -175,7 +175,7 @@ fn a_restore_onto_a_full_volume_waits_for_room_and_is_done_then() -> Result<()> 
         cluster.asks_for(&lost, "", &[])?;
         let word = cluster.last_word("k10-restore")?;
         ensure!(word.code == 7, "there is no room: {word:?}");
-        ensure!(cluster.get(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?.is_none());
+        ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
         volume.make_room()?;
         cluster.job_succeeds()?;
         cluster.assert_recovered(&lost)?;

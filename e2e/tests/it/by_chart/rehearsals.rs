@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::installation::{Cluster, DR_POLICY, Lost};
-use super::scene::{BUCKET, Scene, Version};
+use super::scene::{BUCKET, PATH, Scene, Version};
 use super::shop::POLICY;
 use super::typed::TAKE_OWNERSHIP;
 use super::verdict::scenario;
@@ -15,9 +15,9 @@ use crate::stage::NAMESPACE;
 
 /// What lies below the id of a cluster, without what readers say of themselves.
 fn stored(scene: &Scene, lost: &Lost) -> Result<BTreeSet<Version>> {
-    let (folder, sessions) = (format!("/{}/", lost.id), "/sessions/");
+    let (folder, sessions) = (format!("{PATH}/k10/{}/", lost.id), "/sessions/");
     let versions = scene.versions(BUCKET)?.into_iter();
-    let own = versions.filter(|version| version.key.contains(&folder) && !version.key.contains(sessions));
+    let own = versions.filter(|version| version.key.starts_with(&folder) && !version.key.contains(sessions));
     let own: BTreeSet<_> = own.collect();
     ensure!(!own.is_empty(), "nothing is stored below {folder}");
     Ok(own)
