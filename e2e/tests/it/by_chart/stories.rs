@@ -58,6 +58,15 @@ fn a_destroyed_cluster_comes_back_on_another_with_the_commands_of_the_page() -> 
         let fresh = Cluster::raise(scene, "fresh")?;
         ensure!(fresh.types(CLUSTER_ID, &[])?.trim() != lost.id, "another cluster has another id");
         fresh.begins("")?;
+        for (given, missing) in
+            [("profile.name=vault", "sourceClusterID"), ("sourceClusterID=<id>", "profile.name")]
+        {
+            let page =
+                format!("$ helm install k10-restore kasten/k10restore --namespace=kasten-io --set {given}");
+            let words = [("id", lost.id.as_str())];
+            let said = fresh.tries(&page, if given.contains("<id>") { &words } else { &[] })?;
+            ensure!(said.code != 0 && said.stderr.contains(&format!("{missing} is missing")), "{said:?}");
+        }
         fresh.recovers(&lost, "", &[])?;
         fresh.assert_recovered(&lost)?;
         assert_eq!(fresh.names(&["policies", "-n", NAMESPACE])?, policies);
