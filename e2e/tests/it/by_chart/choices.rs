@@ -12,7 +12,7 @@ use serde_json::json;
 use super::installation::{Cluster, DR_POLICY, Lost, OWNERSHIP};
 use super::scene::{BUCKET, PATH, Scene};
 use super::shop::POLICY;
-use super::typed::{UNINSTALL_RESTORE, extended, with};
+use super::typed::{extended, with};
 use super::verdict::scenario;
 use crate::stage::{NAMESPACE, block_on};
 
@@ -123,7 +123,7 @@ fn a_recovery_keeps_to_its_time_before_and_after_the_switch_and_is_resumed() -> 
         drop(frozen);
         ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
         ensure!(cluster.exports()?.is_empty(), "what was not done leaves restore points");
-        cluster.types(UNINSTALL_RESTORE, &[])?;
+        cluster.uninstalls_restore()?;
         cluster.wait_valid("profile", "vault")?;
 
         let silent = slow_down(&cluster, scene)?;
@@ -183,7 +183,7 @@ fn a_platform_in_a_locked_bucket_comes_back_as_of_before_an_attack() -> Result<(
         let word = cluster.last_word("k10-restore")?;
         ensure!([3, 4].contains(&word.code) && word.message.starts_with("error: "), "{word:?}");
         ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was refused leaves something");
-        cluster.types(UNINSTALL_RESTORE, &[])?;
+        cluster.uninstalls_restore()?;
 
         cluster.recovers(&lost, with::POINT_IN_TIME, &[("time", moment.as_str())])?;
         cluster.assert_recovered(&lost)?;

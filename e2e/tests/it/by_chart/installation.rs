@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::scene::{BUCKET, IMAGE, PATH, Scene};
 use super::shop::{POLICY, SHOP, Shop};
-use super::typed::{self, CLUSTER_ID, DELETE_NAMESPACE, RESTORE, Shell, extended};
+use super::typed::{self, CLUSTER_ID, DELETE_NAMESPACE, RESTORE, Shell, UNINSTALL_RESTORE, extended};
 use crate::stage::{ACTIONS, NAMESPACE, block_on, kubectl, profile};
 
 /// Outside of the cluster, and without anything that a shell would read otherwise.
@@ -336,6 +336,14 @@ impl<'a> Cluster<'a> {
         let succeeded = "--for=jsonpath={.status.succeeded}=1";
         let waited = self.kubectl(&["wait", "job/k10-restore", "-n", NAMESPACE, succeeded, PATIENCE], "");
         waited.map(drop).with_context(|| format!("what the pods say:\n{}", self.pods_say()))
+    }
+
+    /// Takes the restore away, and waits until its pods are gone.
+    pub(super) fn uninstalls_restore(&self) -> Result<()> {
+        self.types(UNINSTALL_RESTORE, &[])?;
+        ensure!(self.get(&["job", "k10-restore", "-n", NAMESPACE])?.is_none(), "the Job is there still");
+        let gone = ["wait", "pod", "-n", NAMESPACE, "-l", "job-name=k10-restore", "--for=delete", PATIENCE];
+        self.kubectl(&gone, "").map(drop)
     }
 
     /// How the pods of a Job have ended, those that are there.

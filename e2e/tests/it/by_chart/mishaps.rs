@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::installation::{Cluster, OWNERSHIP, items, text};
 use super::scene::told;
 use super::shop::{POLICY, SHOP, Shop};
-use super::typed::UNINSTALL_RESTORE;
 use super::verdict::scenario;
 use crate::stage::NAMESPACE;
 
@@ -112,7 +111,7 @@ fn a_right_that_is_withheld_is_named_and_with_it_the_same_goes_well() -> Result<
         cluster.kubectl(&["uncordon", &node], "")?;
         let word = cluster.last_word("k10-restore")?;
         ensure!(word.code == 6 && word.message.contains("kastendrrestores"), "{word:?}");
-        cluster.types(UNINSTALL_RESTORE, &[])?;
+        cluster.uninstalls_restore()?;
         cluster.recovers(&lost, "", &[])?;
         cluster.assert_recovered(&lost)?;
         cluster.nodes.check()

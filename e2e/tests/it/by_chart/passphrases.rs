@@ -7,9 +7,7 @@ use serde_json::json;
 
 use super::installation::{Cluster, DR_POLICY, PHRASE};
 use super::scene::Scene;
-use super::typed::{
-    PASSPHRASE_IN_AWS, PASSPHRASE_IN_VAULT, PASSPHRASE_IN_VAULT_KV1, UNINSTALL_RESTORE, VAULT_TOKEN, with,
-};
+use super::typed::{PASSPHRASE_IN_AWS, PASSPHRASE_IN_VAULT, PASSPHRASE_IN_VAULT_KV1, VAULT_TOKEN, with};
 use super::verdict::scenario;
 use crate::stage::{NAMESPACE, block_on, profile};
 
@@ -90,7 +88,7 @@ fn a_passphrase_in_vault_is_read_with_a_token_and_as_the_platforms_account_from_
         cluster.asks_for(&lost, "", &[])?;
         let word = cluster.last_word("k10-restore")?;
         ensure!(word.code == 4 && word.message.contains("says where Vault is"), "{word:?}");
-        cluster.types(UNINSTALL_RESTORE, &[])?;
+        cluster.uninstalls_restore()?;
         let role =
             [("vault-server-address", url.as_str()), ("vault-kubernetes-authentication-role_name", "k10")];
         cluster.recovers(&lost, with::VAULT_ROLE, &role)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::installation::{Cluster, items, text};
 use super::scene::{Scene, VERSION};
-use super::typed::{RESTORE_FROM_PRIVATE_REGISTRY, UNINSTALL_RESTORE, extended, with};
+use super::typed::{RESTORE_FROM_PRIVATE_REGISTRY, extended, with};
 use super::verdict::scenario;
 use crate::stage::{NAMESPACE, block_on};
 
@@ -79,7 +79,7 @@ fn without_a_way_out_image_and_restore_come_from_a_private_registry_with_its_pul
         cluster.until("the image cannot be pulled", || {
             Ok(waits_for(&cluster)?.filter(|reason| reason.contains("ImagePull")))
         })?;
-        cluster.types(UNINSTALL_RESTORE, &[])?;
+        cluster.uninstalls_restore()?;
         let words = [("source-clusterID", lost.id.as_str()), ("location-profile-name", "vault")];
         cluster.types(&extended(RESTORE_FROM_PRIVATE_REGISTRY, with::PULL_SECRET), &words)?;
         cluster.job_succeeds()?;

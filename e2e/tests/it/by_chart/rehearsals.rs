@@ -95,9 +95,11 @@ fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership(
         rehearsal.recovers(&lost, "", &[])?;
         rehearsal.types(TAKE_OWNERSHIP, &[])?;
         until_owner(&rehearsal, "Owned")?;
+        // It finds out at the latest when it is about to write.
+        source.keelson(&["dr", "run"])?;
+        until_owner(&source, "Fenced")?;
         let said = source.keelson(&["dr", "run"])?;
         ensure!(said.code != 0 && said.stderr.contains("another instance has claimed epoch"), "{said:?}");
-        until_owner(&source, "Fenced")?;
         source.nodes.check()?;
         rehearsal.nodes.check()
     })

@@ -6,8 +6,7 @@ use keelson_testkit::BOX_IMAGE;
 use serde_json::{Value, json};
 
 use super::installation::Cluster;
-use crate::stage::{APPS, CONFIG, NAMESPACE};
-use crate::world::action;
+use crate::stage::{ACTIONS, APPS, CONFIG, NAMESPACE};
 
 pub(super) const SHOP: &str = "shop";
 pub(super) const POLICY: &str = "shop-daily";
@@ -100,23 +99,27 @@ impl Shop {
 
     /// The application is listed as removed, is restored from `content`, and is what it was, with pods that run.
     pub(super) fn restore(&self, cluster: &Cluster<'_>, content: &str) -> Result<()> {
+        let removed = ["applications", "-n", NAMESPACE, "--field-selector=status.state=Deleted"];
         cluster.until("the shop is listed as removed", || {
-            let application = cluster.get(&["applications.apps.kio.kasten.io", SHOP, "-n", NAMESPACE])?;
-            Ok(application.filter(|application| application["status"]["state"] == "Deleted"))
+            Ok(cluster.names(&removed)?.contains(SHOP).then_some(()))
         })?;
         cluster.kubectl(&["create", "namespace", SHOP], "")?;
-        cluster.create(&json!({
-            "apiVersion": APPS, "kind": "RestorePoint", "metadata": { "name": "back", "namespace": SHOP },
+        // A name of its own each time: what was restored before is a part of the history that comes back.
+        let metadata = json!({ "generateName": "back-", "namespace": SHOP });
+        let point = cluster.create(&json!({
+            "apiVersion": APPS, "kind": "RestorePoint", "metadata": metadata,
             "spec": { "restorePointContentRef": { "name": content } },
         }))?;
         cluster.until("the restore point is bound", || {
-            let point = cluster.get(&["restorepoints.apps.kio.kasten.io", "back", "-n", SHOP])?;
+            let point = cluster.get(&["restorepoints.apps.kio.kasten.io", &point, "-n", SHOP])?;
             Ok(point.filter(|point| point["status"]["state"] == "Bound"))
         })?;
-        let subject = json!({ "kind": "RestorePoint", "name": "back", "namespace": SHOP });
-        let spec = json!({ "subject": subject, "targetNamespace": SHOP });
-        cluster.create(&action("RestoreAction", "back", SHOP, spec))?;
-        let restored = cluster.complete("restoreaction", SHOP, "back")?;
+        let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": SHOP });
+        let restore = cluster.create(&json!({
+            "apiVersion": ACTIONS, "kind": "RestoreAction", "metadata": metadata,
+            "spec": { "subject": subject, "targetNamespace": SHOP },
+        }))?;
+        let restored = cluster.complete("restoreaction", SHOP, &restore)?;
         ensure!(restored["status"]["restoreDetails"]["failed"] == 0, "{}", restored["status"]);
         serves(cluster)?;
         assert_eq!(Self::of(cluster)?, *self);

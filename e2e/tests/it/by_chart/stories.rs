@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use super::installation::{Cluster, DR_POLICY, OWNERSHIP, PHRASE, text};
 use super::scene::{BUCKET, Scene};
 use super::shop::{PAGE, POLICY, SHOP, TILL};
-use super::typed::{CLUSTER_ID, TAKE_OWNERSHIP, UNINSTALL_RESTORE};
+use super::typed::{CLUSTER_ID, TAKE_OWNERSHIP};
 use super::verdict::scenario;
 use crate::stage::NAMESPACE;
 
@@ -58,13 +58,11 @@ fn a_destroyed_cluster_comes_back_on_another_with_the_commands_of_the_page() -> 
         let fresh = Cluster::raise(scene, "fresh")?;
         ensure!(fresh.types(CLUSTER_ID, &[])?.trim() != lost.id, "another cluster has another id");
         fresh.begins("")?;
+        let install = "$ helm install k10-restore kasten/k10restore --namespace=kasten-io --set";
         for (given, missing) in
-            [("profile.name=vault", "sourceClusterID"), ("sourceClusterID=<id>", "profile.name")]
+            [("profile.name=<word>", "sourceClusterID"), ("sourceClusterID=<word>", "profile.name")]
         {
-            let page =
-                format!("$ helm install k10-restore kasten/k10restore --namespace=kasten-io --set {given}");
-            let words = [("id", lost.id.as_str())];
-            let said = fresh.tries(&page, if given.contains("<id>") { &words } else { &[] })?;
+            let said = fresh.tries(&format!("{install} {given}"), &[("word", lost.id.as_str())])?;
             ensure!(said.code != 0 && said.stderr.contains(&format!("{missing} is missing")), "{said:?}");
         }
         fresh.recovers(&lost, "", &[])?;
@@ -83,8 +81,7 @@ fn a_destroyed_cluster_comes_back_on_another_with_the_commands_of_the_page() -> 
         fresh.wait_until_shipped()?;
         planted.assert_nowhere(scene)?;
 
-        fresh.types(UNINSTALL_RESTORE, &[])?;
-        ensure!(fresh.get(&["job", "k10-restore", "-n", NAMESPACE])?.is_none(), "the Job is there still");
+        fresh.uninstalls_restore()?;
         ensure!(fresh.exports()?.len() > lost.exports.len(), "what was restored goes on without the Job");
         fresh.nodes.check()
     })
@@ -102,7 +99,7 @@ fn a_deleted_namespace_comes_back_on_its_cluster_and_what_is_uninstalled_leaves_
         cluster.recovers(&lost, "", &[])?;
         cluster.assert_recovered(&lost)?;
 
-        cluster.types(UNINSTALL_RESTORE, &[])?;
+        cluster.uninstalls_restore()?;
         cluster.wait_until_served()?;
         cluster.types("$ helm uninstall k10 --namespace=kasten-io", &[])?;
         assert_eq!(cluster.registered()?, Vec::<String>::new());
