@@ -33,6 +33,13 @@ pub(crate) struct Size {
     pub actions: usize,
 }
 
+impl Size {
+    /// With three actions for each restore point: its run, its backup, an export.
+    pub(crate) fn of_points(points: usize) -> Self {
+        Self { points, actions: ACTIONS.len() * points }
+    }
+}
+
 pub(crate) fn applications() -> impl Iterator<Item = String> {
     (0..APPLICATIONS).map(application)
 }
