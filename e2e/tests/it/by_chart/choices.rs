@@ -22,7 +22,7 @@ const LOCKED: &str = "locked";
 const LATER: Duration = Duration::from_secs(12);
 
 /// Another profile beside `vault`, which a recovery brings back with its Secret.
-fn makes_second_profile(cluster: &Cluster<'_>, name: &str, path: &str) -> Result<()> {
+fn makes_further_profile(cluster: &Cluster<'_>, name: &str, path: &str) -> Result<()> {
     cluster.makes_profile_of(name, BUCKET, &json!({ "path": path }))
 }
 
@@ -54,7 +54,7 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         let upgrade = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reuse-values";
         cluster.types(&extended(upgrade, QUICK), &[])?;
         cluster.wait_until_served()?;
-        makes_second_profile(&cluster, "second", PATH)?;
+        makes_further_profile(&cluster, "second", PATH)?;
         let lost = cluster.protects()?;
         cluster.until("it is Quick DR", || {
             Ok((cluster.status()?["disasterRecovery"]["mode"] == "v3.2_metadata").then_some(()))
@@ -64,7 +64,7 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         cluster.loses_everything()?;
         cluster.begins(QUICK)?;
         // It takes a name that was backed up, and leads elsewhere.
-        makes_second_profile(&cluster, "second", "elsewhere")?;
+        makes_further_profile(&cluster, "second", "elsewhere")?;
         let said = cluster.tries_to_ask(&lost, "--set quickMode.enabled=true", &[])?;
         ensure!(said.code != 0 && said.stderr.contains("quickMode.overrideResources"), "{said:?}");
         ensure!(cluster.get(&["job", "k10-restore", "-n", NAMESPACE])?.is_none(), "nothing is installed");
@@ -109,7 +109,7 @@ fn a_recovery_keeps_to_its_time_before_and_after_the_switch_and_is_resumed() -> 
         let cluster = Cluster::raise(scene, "timed")?;
         cluster.begins("")?;
         for name in ["second", "third"] {
-            makes_second_profile(&cluster, name, PATH)?;
+            makes_further_profile(&cluster, name, PATH)?;
         }
         let lost = cluster.protects()?;
         cluster.loses_everything()?;
