@@ -95,9 +95,9 @@ fn a_right_that_is_withheld_is_named_and_with_it_the_same_goes_well() -> Result<
         Shop::protect(&cluster)?;
         let run = cluster.starts(POLICY)?;
         let refused = cluster.ended("runaction", NAMESPACE, &run)?;
-        let status = &refused["status"];
-        ensure!(status["state"] == "Failed", "{status}");
-        ensure!(says_what_is_refused(status), "neither the right nor for what: {status}");
+        ensure!(refused["status"]["state"] == "Failed", "{}", refused["status"]);
+        let told = says_what_is_refused(&refused["status"]);
+        ensure!(told, "neither the right nor for what: {}", refused["status"]);
         grant(&cluster, SHOP)?;
         let lost = cluster.protects()?;
 
