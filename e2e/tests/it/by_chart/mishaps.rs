@@ -124,7 +124,7 @@ fn says_what_is_refused(status: &Value) -> bool {
     ["k10-k10", "cannot", SHOP].iter().all(|word| told.contains(word))
 }
 
-/// A volume of 64 MiB of its own for the catalog, which is full but for nothing until somebody makes room.
+/// A volume of 128 MiB of its own for the catalog, which is full but for nothing until somebody makes room.
 struct SmallVolume<'a> {
     cluster: &'a Cluster<'a>,
     node: String,
@@ -135,7 +135,7 @@ impl<'a> SmallVolume<'a> {
     fn offer(cluster: &'a Cluster<'a>, folder: &Path) -> Result<Self> {
         let node = cluster.nodes.node_names().pop().context("the cluster has a node")?;
         let volume = Self { cluster, node, folder: folder.display().to_string() };
-        volume.run(&format!("mount -t tmpfs -o size=64m,mode=777 none '{}'", volume.folder))?;
+        volume.run(&format!("mount -t tmpfs -o size=128m,mode=777 none '{}'", volume.folder))?;
         cluster.apply(&json!({
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "small" },
             "spec": {

@@ -87,7 +87,7 @@ fn a_passphrase_in_vault_is_read_with_a_token_and_as_the_platforms_account_from_
         begins_with_account(&cluster, PASSPHRASE_IN_VAULT_KV1, &[])?;
         cluster.asks_for(&lost, "", &[])?;
         let word = cluster.last_word("k10-restore")?;
-        ensure!(word.code == 4 && word.message.contains("says where Vault is"), "{word:?}");
+        ensure!([3, 4].contains(&word.code) && word.message.contains("says where Vault is"), "{word:?}");
         cluster.uninstalls_restore()?;
         let role =
             [("vault-server-address", url.as_str()), ("vault-kubernetes-authentication-role_name", "k10")];
