@@ -154,7 +154,7 @@ fn temporary(directory: &Path) -> PathBuf {
 }
 
 /// The executable: `KEELSON_PROGRAM`, or else what cargo builds from this tree now.
-fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(program) = PROGRAM.get() {
         return Ok(program.clone());

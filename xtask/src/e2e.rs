@@ -1,4 +1,5 @@
-//! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict and its time.
+//! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict, the promises that it
+//! proves, and its time.
 //!
 //! They are plain tests, which `./test` runs side by side. Here nothing runs beside a scenario, and what it says is kept.
 
@@ -11,14 +12,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use keelson_testkit::{FIGURES, testbed_program};
+use keelson_testkit::{FIGURES, Nodes, testbed_program};
 use serde::Deserialize;
 
+use crate::promises;
 use crate::tree::Tree;
 
 /// What scenarios run beside `keelson`. They would build it themselves, and that would count as their time.
 const SERVERS: [&str; 7] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "minio", "versitygw", "clients"];
+/// What those on whole clusters run besides, where there can be any.
+const NODE_SERVERS: [&str; 8] =
+    ["kubelet", "kube-scheduler", "kube-proxy", "coredns", "registry", "crane", "helm3", "helm4"];
 /// Where what a scenario says is kept, below the folder of the programs.
 const LOGS: &str = "e2e-logs";
 /// What scenarios have measured, beside what they say.
@@ -34,6 +39,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let tree = Tree::here()?;
+    let promises = promises::read(&tree)?;
     let suite = Suite::build(tree.root())?;
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let names: Vec<String> = suite.list()?.into_iter().filter(|name| name.contains(filter)).collect();
@@ -44,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let log = suite.logs.join(format!("{}.log", name.replace("::", "-")));
         let passed = suite.run(name, &log)?;
         let verdict = if passed { "PASS" } else { "FAIL" };
-        println!("{verdict} {name} {:.1}", begun.elapsed().as_secs_f64());
+        println!("{verdict} {name} {} {:.1}", promises.proven_by(name), begun.elapsed().as_secs_f64());
         if !passed {
             failed += 1;
             show_end(&log)?;
@@ -70,7 +76,8 @@ struct Suite {
 impl Suite {
     /// Builds with the features of the whole workspace, as `./test` does, so that nothing is built twice.
     fn build(root: &Path) -> Result<Self> {
-        for server in SERVERS {
+        let of_nodes = NODE_SERVERS.into_iter().filter(|_| Nodes::available().is_ok());
+        for server in SERVERS.into_iter().chain(of_nodes) {
             testbed_program(server)?;
         }
         let programs = cargo(root, &["build", "--workspace", "--bins"])?;

@@ -3,6 +3,7 @@
 mod accounts;
 mod attack;
 mod batches;
+mod by_chart;
 mod cancel;
 mod catalog;
 mod cluster_scope;

@@ -1,0 +1,192 @@
+//! What the restore chart lets an operator choose: quick mode and its confirmation, what is left out, how long it may take,
+//! and the moment.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use keelson_testkit::{BucketProtection, eventually};
+use serde_json::json;
+
+use super::installation::{Cluster, DR_POLICY, Lost, OWNERSHIP};
+use super::scene::{BUCKET, PATH, Scene};
+use super::shop::POLICY;
+use super::typed::{extended, with};
+use super::verdict::scenario;
+use crate::stage::{NAMESPACE, block_on};
+
+const QUICK: &str = "--set kastenDisasterRecovery.quickMode.enabled=true";
+const LOCKED: &str = "locked";
+/// What was shipped soon after a moment belongs to it.
+const LATER: Duration = Duration::from_secs(12);
+
+/// Another profile beside `vault`, which a recovery brings back with its Secret.
+fn makes_further_profile(cluster: &Cluster<'_>, name: &str, path: &str) -> Result<()> {
+    cluster.makes_profile_of(name, BUCKET, &json!({ "path": path }))
+}
+
+/// Which of these configurations are there: profiles, policies, Secrets.
+fn found(cluster: &Cluster<'_>) -> Result<[bool; 3]> {
+    let has = |kind: &str, name: &str| {
+        Ok::<_, anyhow::Error>(cluster.names(&[kind, "-n", NAMESPACE])?.contains(name))
+    };
+    let policies = (has("policies", POLICY)?, has("policies", DR_POLICY)?);
+    ensure!(policies.0 == policies.1, "one policy is there without the other");
+    Ok([has("profiles", "second")?, policies.0, has("secrets", "second-keys")?])
+}
+
+/// A fresh platform on the same cluster recovers with these values. Which configurations came back, and which exports.
+fn recovers_anew(cluster: &Cluster<'_>, lost: &Lost, more: &str) -> Result<[bool; 3]> {
+    cluster.loses_everything()?;
+    cluster.begins(QUICK)?;
+    cluster.recovers(lost, more, &[])?;
+    let exports = cluster.exports()?;
+    ensure!(lost.exports.is_subset(&exports), "of {:?} there are {exports:?}", lost.exports);
+    found(cluster)
+}
+
+#[test]
+fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Result<()> {
+    scenario(|scene| {
+        let cluster = Cluster::raise(scene, "quick")?;
+        cluster.begins("")?;
+        let upgrade = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reuse-values";
+        cluster.types(&extended(upgrade, QUICK), &[])?;
+        cluster.wait_until_served()?;
+        makes_further_profile(&cluster, "second", PATH)?;
+        let lost = cluster.protects()?;
+        cluster.until("it is Quick DR", || {
+            Ok((cluster.status()?["disasterRecovery"]["mode"] == "v3.2_metadata").then_some(()))
+        })?;
+        assert_eq!(found(&cluster)?, [true, true, true]);
+
+        cluster.loses_everything()?;
+        cluster.begins(QUICK)?;
+        // It takes a name that was backed up, and leads elsewhere.
+        makes_further_profile(&cluster, "second", "elsewhere")?;
+        let said = cluster.tries_to_ask(&lost, "--set quickMode.enabled=true", &[])?;
+        ensure!(said.code != 0 && said.stderr.contains("quickMode.overrideResources"), "{said:?}");
+        ensure!(cluster.get(&["job", "k10-restore", "-n", NAMESPACE])?.is_none(), "nothing is installed");
+        cluster.recovers(&lost, with::QUICK_MODE, &[])?;
+        let second = cluster.get(&["profile", "second", "-n", NAMESPACE])?.context("no second profile")?;
+        assert_eq!(second["spec"]["locationSpec"]["objectStore"]["path"], PATH, "it was replaced");
+        assert_eq!(found(&cluster)?, [true, true, true]);
+        cluster.assert_recovered(&lost)?;
+
+        let skipped = extended(with::QUICK_MODE, with::SKIPPED);
+        assert_eq!(recovers_anew(&cluster, &lost, &skipped)?, [false, false, true]);
+        // In the singular, and without a word on the mode: the restore point knows it.
+        assert_eq!(recovers_anew(&cluster, &lost, "--set skipResource=secret")?, [true, true, false]);
+        cluster.assert_recovered(&lost)?;
+        cluster.nodes.check()
+    })
+}
+
+/// Each profile and policy that is made takes half a minute more: the API server asks somebody who does not answer, and
+/// goes on without him then.
+fn slow_down(cluster: &Cluster<'_>, scene: &Scene) -> Result<TcpListener> {
+    let silent = TcpListener::bind((scene.host, 0)).context("listen without answering")?;
+    let rule = json!({
+        "apiGroups": ["config.kio.kasten.io"], "apiVersions": ["*"], "operations": ["CREATE"],
+        "resources": ["profiles", "policies"],
+    });
+    cluster.apply(&json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "slow" },
+        "webhooks": [{
+            "name": "slow.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": { "url": format!("https://{}/", silent.local_addr()?) },
+            "failurePolicy": "Ignore", "timeoutSeconds": 30, "rules": [rule],
+        }],
+    }))?;
+    Ok(silent)
+}
+
+#[test]
+fn a_recovery_keeps_to_its_time_before_and_after_the_switch_and_is_resumed() -> Result<()> {
+    scenario(|scene| {
+        let cluster = Cluster::raise(scene, "timed")?;
+        cluster.begins("")?;
+        for name in ["second", "third"] {
+            makes_further_profile(&cluster, name, PATH)?;
+        }
+        let lost = cluster.protects()?;
+        cluster.loses_everything()?;
+        cluster.begins("")?;
+        let minute = [("timeout-in-minutes", "1")];
+
+        let frozen = scene.freeze_minio()?;
+        cluster.asks_for(&lost, with::TIMEOUT, &minute)?;
+        let word = cluster.last_word("k10-restore")?;
+        ensure!(word.code == 9 && word.message.contains("did not end within 1 minutes"), "{word:?}");
+        drop(frozen);
+        ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
+        ensure!(cluster.exports()?.is_empty(), "what was not done leaves restore points");
+        cluster.uninstalls_restore()?;
+        cluster.wait_valid("profile", "vault")?;
+
+        let silent = slow_down(&cluster, scene)?;
+        cluster.asks_for(&lost, with::TIMEOUT, &minute)?;
+        let word = cluster.last_word("k10-restore")?;
+        cluster.kubectl(&["delete", "validatingwebhookconfiguration", "slow"], "")?;
+        drop(silent);
+        ensure!(word.code == 10, "its time was up after the switch: {word:?}");
+        ensure!(cluster.get(&OWNERSHIP)?.is_some(), "it has switched, and somebody may own the backups");
+        // The next pod of the same Job does what is left to do.
+        cluster.job_succeeds()?;
+        assert_eq!(found(&cluster)?, [true, true, true]);
+        cluster.assert_recovered(&lost)?;
+        cluster.nodes.check()
+    })
+}
+
+/// Everything that can be seen is overwritten and hidden. What lies below it is locked.
+fn attack(scene: &Scene) -> Result<()> {
+    let client = scene.minio.client();
+    for version in scene.versions(LOCKED)? {
+        block_on(async {
+            let put = client.put_object().bucket(LOCKED).key(&version.key).body(b"forged".to_vec().into());
+            put.send().await.with_context(|| format!("overwrite {}", version.key))?;
+            let delete = client.delete_object().bucket(LOCKED).key(&version.key);
+            delete.send().await.with_context(|| format!("hide {}", version.key))?;
+            anyhow::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_platform_in_a_locked_bucket_comes_back_as_of_before_an_attack() -> Result<()> {
+    scenario(|scene| {
+        block_on(scene.minio.create_bucket(LOCKED, BucketProtection::ObjectLock))?;
+        let cluster = Cluster::raise(scene, "locked")?;
+        let begin = || {
+            cluster.makes_namespace()?;
+            cluster.makes_passphrase()?;
+            cluster.installs("")?;
+            cluster.makes_profile_of("vault", LOCKED, &json!({ "protectionPeriod": "168h0m0s" }))
+        };
+        begin()?;
+        let lost = cluster.protects()?;
+        cluster.loses_everything()?;
+        let written = scene.versions(LOCKED)?.iter().map(|version| version.written).max();
+        let before = Timestamp::from_second(written.context("nothing is stored")?)?;
+        let now = Instant::now();
+        block_on(eventually("the attack is later", async || Ok((now.elapsed() > LATER).then_some(()))))?;
+        attack(scene)?;
+
+        begin()?;
+        let moment = before.to_string();
+        // The page's own moment, which is long before: it is refused, and nothing has changed.
+        cluster.asks_for(&lost, with::POINT_IN_TIME, &[("time", "2022-01-02T15:04:05Z")])?;
+        let word = cluster.last_word("k10-restore")?;
+        ensure!([3, 4].contains(&word.code) && word.message.starts_with("error: "), "{word:?}");
+        ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was refused leaves something");
+        cluster.uninstalls_restore()?;
+
+        cluster.recovers(&lost, with::POINT_IN_TIME, &[("time", moment.as_str())])?;
+        cluster.assert_recovered(&lost)?;
+        cluster.nodes.check()
+    })
+}

@@ -1,0 +1,148 @@
+//! The passphrase is kept elsewhere: in OpenBao, which speaks Vault's API and is not Vault, and in moto, which stands for
+//! AWS. Pods reach both at the address of this machine.
+
+use anyhow::{Result, ensure};
+use keelson_testkit::{KvVersion, Moto, OpenBao, Role, eventually};
+use serde_json::json;
+
+use super::installation::{Cluster, DR_POLICY, PHRASE};
+use super::scene::Scene;
+use super::typed::{PASSPHRASE_IN_AWS, PASSPHRASE_IN_VAULT, PASSPHRASE_IN_VAULT_KV1, VAULT_TOKEN, with};
+use super::verdict::scenario;
+use crate::stage::{NAMESPACE, block_on, profile};
+
+/// The chart's account, as the documentation tells who sets up Vault.
+const ACCOUNT: &str = "k10-k10";
+const POLICY: &str = "k10-dr";
+const RULES: &str = "path \"secret/k10\" { capabilities = [\"read\"] }\n\
+                     path \"versions/data/k10\" { capabilities = [\"read\"] }";
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The passphrase in an engine without versions and in one with them, for a token and for the platform's account.
+fn open_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<OpenBao> {
+    let bao = block_on(OpenBao::start(scene.host))?;
+    bao.enable_kv("secret", KvVersion::One)?;
+    bao.enable_kv("versions", KvVersion::Two)?;
+    bao.write_policy(POLICY, RULES)?;
+    bao.put("secret", "k10", "passphrase", PHRASE)?;
+    // An engine with versions takes a moment.
+    block_on(eventually("the engine takes secrets", async || {
+        Ok(bao.put("versions", "k10", "passphrase", PHRASE).ok())
+    }))?;
+    cluster.kubectl(&["create", "serviceaccount", "reviewer", "-n", "default"], "")?;
+    let delegator = ["--clusterrole=system:auth-delegator", "--serviceaccount=default:reviewer"];
+    cluster.kubectl(&[&["create", "clusterrolebinding", "reviewer"][..], &delegator].concat(), "")?;
+    let reviewer = ["create", "token", "reviewer", "-n", "default", "--duration=2h"];
+    bao.trust_cluster("kubernetes", &cluster.nodes, cluster.kubectl(&reviewer, "")?.trim())?;
+    let role = Role { name: "k10", namespace: NAMESPACE, account: ACCOUNT, policy: POLICY };
+    bao.bind_account("kubernetes", &role)?;
+    Ok(bao)
+}
+
+/// With a token for Vault in the Secret that the page calls so.
+fn begins_with_token(cluster: &Cluster<'_>, bao: &OpenBao) -> Result<()> {
+    cluster.makes_namespace()?;
+    cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
+    let token = bao.create_token(POLICY, "1h")?;
+    cluster.types(VAULT_TOKEN, &[("vault-token", token.as_str())])?;
+    let address = format!("--set vault.address={} --set vault.secretName=vault-creds", bao.url());
+    cluster.installs(&address)?;
+    cluster.makes_profile()
+}
+
+/// The platform is told nothing of Vault; its account is what signs in.
+fn begins_with_account(cluster: &Cluster<'_>, secret: &str, words: &[(&str, &str)]) -> Result<()> {
+    cluster.loses_everything()?;
+    cluster.makes_namespace()?;
+    cluster.types(secret, words)?;
+    cluster.installs("")?;
+    cluster.makes_profile()
+}
+
+#[test]
+fn a_passphrase_in_vault_is_read_with_a_token_and_as_the_platforms_account_from_both_engines() -> Result<()> {
+    scenario(|scene| {
+        let cluster = Cluster::raise(scene, "vaulted")?;
+        let bao = open_vault(scene, &cluster)?;
+        let url = bao.url();
+
+        begins_with_token(&cluster, &bao)?;
+        cluster
+            .kubectl(&["patch", "secret", "k10-dr-secret", "-n", NAMESPACE, "-p", &wrong_version()], "")?;
+        let said = cluster.keelson(&["dr", "enable", "--profile", "vault"])?;
+        ensure!(said.code == 3 && said.stderr.contains("neither 'KVv1' nor 'KVv2'"), "{said:?}");
+        cluster.kubectl(&["delete", "secret", "k10-dr-secret", "-n", NAMESPACE], "")?;
+        cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
+        let lost = cluster.protects()?;
+
+        cluster.loses_everything()?;
+        begins_with_token(&cluster, &bao)?;
+        let words =
+            [("vault-server-address", url.as_str()), ("name-of-secret-with-vault-creds", "vault-creds")];
+        cluster.recovers(&lost, with::VAULT_TOKEN, &words)?;
+        // It reads the passphrase for itself, too, and is protected again.
+        cluster.wait_valid("policy", DR_POLICY)?;
+        cluster.assert_recovered(&lost)?;
+
+        begins_with_account(&cluster, PASSPHRASE_IN_VAULT_KV1, &[])?;
+        cluster.asks_for(&lost, "", &[])?;
+        let word = cluster.last_word("k10-restore")?;
+        ensure!([3, 4].contains(&word.code) && word.message.contains("says where Vault is"), "{word:?}");
+        cluster.uninstalls_restore()?;
+        let role =
+            [("vault-server-address", url.as_str()), ("vault-kubernetes-authentication-role_name", "k10")];
+        cluster.recovers(&lost, with::VAULT_ROLE, &role)?;
+        cluster.assert_recovered(&lost)?;
+
+        let secret = [
+            ("version-of-key-value-secrets-engine", "KVv2"),
+            ("path-where-key-value-engine-is-mounted", "versions"),
+            ("path-from-mount-to-passphrase-key", "k10"),
+            ("name-of-passphrase-key", "passphrase"),
+        ];
+        begins_with_account(&cluster, PASSPHRASE_IN_VAULT, &secret)?;
+        let words = [&role[..], &[("service-account-token-path", TOKEN_PATH)]].concat();
+        cluster.recovers(&lost, with::VAULT_ROLE_AND_PATH, &words)?;
+        cluster.assert_recovered(&lost)?;
+        cluster.nodes.check()
+    })
+}
+
+fn wrong_version() -> String {
+    json!({ "stringData": { "vault-kv-version": "KVv3" } }).to_string()
+}
+
+/// A platform that finds AWS here, and knows whose keys to sign with.
+fn begins_with_keys(cluster: &Cluster<'_>, moto: &Moto) -> Result<()> {
+    cluster.makes_namespace()?;
+    cluster.types(PASSPHRASE_IN_AWS, &[])?;
+    cluster.installs(&format!("--set keelson.env.AWS_ENDPOINT_URL={}", moto.url()))?;
+    cluster.makes_profile()?;
+    cluster.types(
+        "$ kubectl create secret generic aws-infra --namespace kasten-io --type secrets.kanister.io/aws \\\n\
+         --from-literal aws_access_key_id=AKIAIOSFODNN7EXAMPLE \\\n\
+         --from-literal aws_secret_access_key=wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLE",
+        &[],
+    )?;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "name": "aws-infra", "namespace": NAMESPACE });
+    let credential = json!({ "secretType": "AwsAccessKey", "secret": secret });
+    let infra = json!({ "type": "AWS", "credential": credential });
+    cluster.apply(&profile("aws", &json!({ "type": "Infra", "infra": infra })))?;
+    cluster.wait_valid("profile", "aws")
+}
+
+#[test]
+fn a_passphrase_in_aws_is_read_with_the_keys_of_an_infrastructure_profile() -> Result<()> {
+    scenario(|scene| {
+        let cluster = Cluster::raise(scene, "aws")?;
+        let moto = block_on(Moto::start(scene.host))?;
+        moto.put_secret("k10/dr/passphrase", PHRASE)?;
+        begins_with_keys(&cluster, &moto)?;
+        let lost = cluster.protects()?;
+        cluster.loses_everything()?;
+        begins_with_keys(&cluster, &moto)?;
+        cluster.recovers(&lost, "", &[])?;
+        cluster.assert_recovered(&lost)?;
+        cluster.nodes.check()
+    })
+}

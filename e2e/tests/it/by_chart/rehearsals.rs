@@ -1,0 +1,106 @@
+//! A recovery that is only tried, on a second cluster, while the first lives: it frees nothing, its end fences nobody, and
+//! only who takes the ownership takes it from the first.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::installation::{Cluster, DR_POLICY, Lost};
+use super::scene::{BUCKET, PATH, Scene, Version};
+use super::shop::POLICY;
+use super::typed::TAKE_OWNERSHIP;
+use super::verdict::scenario;
+use crate::stage::NAMESPACE;
+
+/// What lies below the id of a cluster, without what readers say of themselves.
+fn stored(scene: &Scene, lost: &Lost) -> Result<BTreeSet<Version>> {
+    let (folder, sessions) = (format!("{PATH}/k10/{}/", lost.id), "/sessions/");
+    let versions = scene.versions(BUCKET)?.into_iter();
+    let own = versions.filter(|version| version.key.starts_with(&folder) && !version.key.contains(sessions));
+    let own: BTreeSet<_> = own.collect();
+    ensure!(!own.is_empty(), "nothing is stored below {folder}");
+    Ok(own)
+}
+
+/// The platform rests, with all that it has, or is there again.
+fn scales(cluster: &Cluster<'_>, replicas: u8) -> Result<()> {
+    let replicas_flag = format!("--replicas={replicas}");
+    cluster.kubectl(&["scale", "deployment/keelson", "-n", NAMESPACE, &replicas_flag], "")?;
+    if replicas > 0 {
+        return cluster.wait_until_served();
+    }
+    let gone = ["wait", "pod", "-n", NAMESPACE, "-l", "component=crypto", "--for=delete", "--timeout=4m"];
+    cluster.kubectl(&gone, "").map(drop)
+}
+
+fn until_owner(cluster: &Cluster<'_>, state: &str) -> Result<()> {
+    cluster.until(&format!("its ownership is {state}"), || {
+        Ok((cluster.status()?["ownership"]["state"] == state).then_some(()))
+    })
+}
+
+/// A platform whose policy keeps one restore point of two: retention is due at its next run.
+fn lives_with_retention_due(cluster: &Cluster<'_>) -> Result<Lost> {
+    let lost = cluster.lives("")?;
+    cluster.runs_once(POLICY)?;
+    let one = json!({ "spec": { "retention": { "daily": 1 } } }).to_string();
+    cluster.kubectl(&["patch", "policy", POLICY, "-n", NAMESPACE, "--type=merge", "-p", &one], "")?;
+    cluster.wait_valid("policy", POLICY)?;
+    cluster.runs_once(DR_POLICY)?;
+    cluster.wait_until_shipped()?;
+    Ok(Lost { exports: cluster.exports()?, ..lost })
+}
+
+/// All that would free something is tried: the run of a policy with retention due, and deleting a restore point.
+fn tries_to_free(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    let run = cluster.starts(POLICY)?;
+    // It may not export where somebody else may own what is there, which is the run's to tell.
+    cluster.ended("runaction", NAMESPACE, &run)?;
+    for content in &lost.exports {
+        let words = ["delete", "restorepointcontent", content, "--ignore-not-found", "--timeout=2m"];
+        cluster.kubectl(&words, "")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership() -> Result<()> {
+    scenario(|scene| {
+        let source = Cluster::raise(scene, "source")?;
+        let lost = lives_with_retention_due(&source)?;
+        ensure!(lost.exports.len() == 2, "two restore points are exported: {:?}", lost.exports);
+        // So that every change is the rehearsal's.
+        scales(&source, 0)?;
+        let before = stored(scene, &lost)?;
+
+        let rehearsal = Cluster::raise(scene, "rehearsal")?;
+        rehearsal.begins("")?;
+        rehearsal.recovers(&lost, "", &[])?;
+        rehearsal.assert_recovered(&lost)?;
+        until_owner(&rehearsal, "Pending")?;
+        tries_to_free(&rehearsal, &lost)?;
+        assert_eq!(stored(scene, &lost)?, before, "the rehearsal changed what is not its own");
+        rehearsal.loses_everything()?;
+        assert_eq!(stored(scene, &lost)?, before, "the end of the rehearsal changed what is not its own");
+
+        scales(&source, 1)?;
+        until_owner(&source, "Owned")?;
+        source.runs_once(POLICY)?;
+        source.runs_once(DR_POLICY)?;
+        source.wait_until_shipped()?;
+
+        let lost = Lost { exports: source.exports()?, ..lost };
+        rehearsal.begins("")?;
+        rehearsal.recovers(&lost, "", &[])?;
+        rehearsal.types(TAKE_OWNERSHIP, &[])?;
+        until_owner(&rehearsal, "Owned")?;
+        // It finds out at the latest when it is about to write.
+        source.keelson(&["dr", "run"])?;
+        until_owner(&source, "Fenced")?;
+        let said = source.keelson(&["dr", "run"])?;
+        ensure!(said.code != 0 && said.stderr.contains("another instance has claimed epoch"), "{said:?}");
+        source.nodes.check()?;
+        rehearsal.nodes.check()
+    })
+}
