@@ -1,7 +1,8 @@
 //! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict, the promises that it
 //! proves, and its time.
 //!
-//! They are plain tests, which `./test` runs side by side. Here nothing runs beside a scenario, and what it says is kept.
+//! They are plain tests, which `./test` runs beside others (`suites`). Here nothing runs beside a scenario, and what it says
+//! is kept.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,8 +14,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use keelson_testkit::{FIGURES, Nodes, testbed_program};
-use serde::Deserialize;
 
+use crate::built::{Built, executables};
 use crate::promises;
 use crate::tree::Tree;
 
@@ -83,16 +84,17 @@ impl Suite {
         let programs = cargo(root, &["build", "--workspace", "--bins"])?;
         let tests = cargo(root, &["test", "--workspace", "--test", "it", "--no-run"])?;
         let find = |messages: &str, package: &str, target: &str| {
-            executable(messages, package, target)
-                .with_context(|| format!("cargo has not built '{target}' of {package}"))
+            let of_both = |built: &Built| built.package == package && built.target == target;
+            let built = executables(messages).into_iter().find(of_both);
+            built.with_context(|| format!("cargo has not built '{target}' of {package}"))
         };
-        let keelson = find(&programs, "keelson", "keelson")?;
+        let keelson = find(&programs, "keelson", "keelson")?.executable;
         let logs = keelson.parent().context("a program lies in a folder")?.join(LOGS);
         fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
         let figures = logs.join(MEASURED);
         File::create(&figures).with_context(|| format!("write {}", figures.display()))?;
         let scenarios = find(&tests, "keelson-e2e", "it")?;
-        Ok(Self { scenarios, keelson, folder: root.join("e2e"), logs, figures })
+        Ok(Self { scenarios: scenarios.executable, keelson, folder: scenarios.folder, logs, figures })
     }
 
     fn list(&self) -> Result<Vec<String>> {
@@ -144,37 +146,6 @@ fn cargo(root: &Path, words: &[&str]) -> Result<String> {
     String::from_utf8(output.stdout).context("read what cargo says")
 }
 
-/// A message of cargo, as far as it matters here.
-#[derive(Deserialize)]
-struct Message {
-    package_id: Option<String>,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-/// Where cargo put the executable of a target.
-fn executable(messages: &str, package: &str, target: &str) -> Option<PathBuf> {
-    let built = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    built
-        .filter(|message| message.target.as_ref().is_some_and(|built| built.name == target))
-        .filter(|message| message.package_id.as_deref().is_some_and(|id| names_package(id, package)))
-        .find_map(|message| message.executable)
-}
-
-/// `path+file:///…/e2e#keelson-e2e@0.1.0`, or `path+file:///…/keelson#0.1.0` where the folder has the same name.
-fn names_package(id: &str, package: &str) -> bool {
-    let Some((source, rest)) = id.split_once('#') else { return false };
-    match rest.split_once('@') {
-        Some((name, _)) => name == package,
-        None => source.rsplit('/').next() == Some(package),
-    }
-}
-
 /// The tests of a list, which may name benches too.
 fn names(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
@@ -194,21 +165,6 @@ fn show_end(log: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn executables_are_found_by_package_and_target() {
-        let messages = r#"
-            {"reason":"compiler-artifact","package_id":"path+file:///x/crates/keelson#0.1.0","target":{"name":"keelson"},"executable":"/t/keelson"}
-            {"reason":"compiler-artifact","package_id":"path+file:///x/crates/other#keelson-other@0.1.0","target":{"name":"it"},"executable":"/t/it-1"}
-            {"reason":"compiler-artifact","package_id":"path+file:///x/e2e#keelson-e2e@0.1.0","target":{"name":"it"},"executable":"/t/it-2"}
-            {"reason":"compiler-artifact","package_id":"path+file:///x/e2e#keelson-e2e@0.1.0","target":{"name":"keelson_e2e"},"executable":null}
-            {"reason":"build-finished","success":true}"#;
-        let found = |package, target| executable(messages, package, target);
-        assert_eq!(found("keelson", "keelson"), Some("/t/keelson".into()));
-        assert_eq!(found("keelson-e2e", "it"), Some("/t/it-2".into()));
-        assert_eq!(found("keelson-e2e", "keelson_e2e"), None);
-        assert_eq!(found("e2e", "it"), None);
-    }
 
     #[test]
     fn scenarios_are_the_tests_of_a_list() {

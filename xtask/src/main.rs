@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
 mod archive;
+mod built;
 mod charts;
 mod codegen;
 mod e2e;
@@ -12,6 +13,7 @@ mod finding;
 mod image;
 mod promises;
 mod source;
+mod suites;
 mod testbed;
 mod tidy;
 mod tree;
@@ -41,6 +43,8 @@ enum Chore {
     Promises,
     /// Run the scenarios of `e2e` one by one, each with its verdict and its time
     E2e(e2e::Arguments),
+    /// List the suites of all tests in the queues in which `./test` runs them
+    Suites(suites::Arguments),
     /// Walk at random through interleavings of writers, readers, prunes and claims, and say how many there were
     Explore(explore::Arguments),
     /// Make an OCI image of the program, and push it to a registry if one is named
@@ -78,6 +82,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             Ok(print_findings("promises", &promises.check(&tree)))
         }
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Suites(arguments) => suites::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Image(arguments) => image::run(&arguments),
         Chore::Charts(arguments) => charts::run(&arguments),
