@@ -24,6 +24,10 @@ const HANGING: &str = "echo 'test d::one has been running for over 60 seconds'
     sleep 600";
 const WORDS: &str = "echo \"said: $* in $PWD\"; echo 'test result: ok. 0 passed; 0 failed; 0 ignored'";
 
+const BUILT: &str = r#"{"reason":"compiler-artifact","package_id":"path+file:///x/crates/model#keelson-model@0.1.0","manifest_path":"/x/crates/model/Cargo.toml","target":{"kind":["lib"],"name":"keelson_model"},"profile":{"test":true},"executable":"/t/keelson_model-1"}
+{"reason":"build-finished","success":true}
+"#;
+
 /// A table of suites, and the folder in which they work.
 struct Table {
     folder: tempfile::TempDir,
@@ -83,6 +87,27 @@ impl Table {
 
 async fn is_empty(folder: &Path) -> Result<()> {
     eventually("no process is left", async || Ok(processes_in(folder).is_empty().then_some(()))).await
+}
+
+/// What `cargo xtask suites` prints about messages of cargo, and whether it is content.
+fn list(messages: &str) -> Result<(bool, String)> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("built");
+    fs::write(&path, messages)?;
+    let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("suites").arg(&path).output()?;
+    Ok((listed.status.success(), String::from_utf8(listed.stdout)?))
+}
+
+#[test]
+fn suites_are_those_that_cargo_says_it_has_built_and_none_is_an_error() -> Result<()> {
+    let (content, listed) = list(BUILT)?;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(content && lines.len() == 2, "{listed}");
+    assert_eq!(lines[0], "crates\tkeelson-model\tlib\tkeelson_model\t/x/crates/model\t/t/keelson_model-1");
+    assert!(lines[1].starts_with("crates\tworkspace\tdoc\ttests\t"), "{listed}");
+    let (content, refused) = list("{\"reason\":\"build-finished\",\"success\":true}\n")?;
+    assert!(!content && refused.starts_with("error: no tests have been built"), "{refused}");
+    Ok(())
 }
 
 #[test]
