@@ -363,13 +363,19 @@ impl<'a> Cluster<'a> {
         self.until(&format!("a pod of Job {job} ends"), || Ok(self.last_words(job)?.into_iter().next()))
     }
 
-    /// The restore points are those of the lost platform, the shop is restored, and somebody else may own the backups.
+    /// The platform is the lost one, and the shop is restored from what it knows.
     pub(super) fn assert_recovered(&self, lost: &Lost) -> Result<()> {
+        self.assert_platform_recovered(lost)?;
+        lost.shop.restore(self, lost.exports.last().context("nothing was exported")?)
+    }
+
+    /// The restore points are those of the lost platform, and somebody else may own the backups.
+    pub(super) fn assert_platform_recovered(&self, lost: &Lost) -> Result<()> {
         let exports = self.exports()?;
         assert!(lost.exports.is_subset(&exports), "of {:?} there are {exports:?}", lost.exports);
         let map = self.get(&OWNERSHIP)?.context("nothing keeps it from maintenance")?;
         assert_eq!(map["data"]["sourceClusterID"], lost.id.as_str(), "{map}");
-        lost.shop.restore(self, lost.exports.last().context("nothing was exported")?)
+        Ok(())
     }
 
     /// The node on which the platform's pod runs.
@@ -412,7 +418,7 @@ pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn has_condition(object: &Value, kind: &str) -> bool {
+pub(super) fn has_condition(object: &Value, kind: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     let is_so = |one: &Value| one["type"] == kind && one["status"] == "True";
     conditions.is_some_and(|conditions| conditions.iter().any(is_so))
