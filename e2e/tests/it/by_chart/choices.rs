@@ -40,7 +40,11 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         let cluster = Cluster::raise(scene, "quick")?;
         cluster.begins("")?;
         let upgrade = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reuse-values";
-        cluster.types(&extended(upgrade, QUICK), &[])?;
+        for more in [QUICK, "--set kastenDisasterRecovery.quickMode.enabled=false"] {
+            cluster.types(&extended(upgrade, more), &[])?;
+            cluster.wait_until_served()?;
+        }
+        cluster.types("$ helm rollback k10 --namespace=kasten-io", &[])?;
         cluster.wait_until_served()?;
         makes_further_profile(&cluster, "second", PATH)?;
         let lost = cluster.protects()?;
