@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use keelson_e2e::Answer;
-use keelson_testkit::{Helm, NodeCluster, eventually, figure};
+use keelson_testkit::{Helm, NodeCluster, figure, leisurely};
 use serde_json::{Value, json};
 
 use super::scene::{BUCKET, IMAGE, PATH, Scene};
@@ -88,13 +88,13 @@ impl<'a> Cluster<'a> {
     }
 
     pub(super) fn until<T>(&self, what: &str, mut check: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        let waited = block_on(eventually(what, async || check()));
+        let waited = block_on(leisurely(what, async || check()));
         waited.with_context(|| format!("what the pods say:\n{}", self.pods_say()))
     }
 
     /// Runs `kubectl`, whatever comes of it, again while the platform's API is away.
     pub(super) fn try_kubectl(&self, words: &[&str], input: &str) -> Result<Answer> {
-        block_on(eventually("the API is served", async || {
+        block_on(leisurely("the API is served", async || {
             let said = kubectl(self.nodes.control_plane(), words, input)?;
             Ok((!said.stderr.contains("(ServiceUnavailable)")).then_some(said))
         }))
