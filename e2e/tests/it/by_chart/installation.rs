@@ -296,8 +296,11 @@ impl<'a> Cluster<'a> {
         self.makes_profile()
     }
 
+    /// One that takes no pod but those of the strictest standard.
     pub(super) fn makes_namespace(&self) -> Result<()> {
-        self.kubectl(&["create", "namespace", NAMESPACE], "").map(drop)
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let metadata = json!({ "name": NAMESPACE, "labels": labels });
+        self.create(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).map(drop)
     }
 
     /// On this cluster nothing of the platform is left, nor of the shop.

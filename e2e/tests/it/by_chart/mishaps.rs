@@ -212,6 +212,8 @@ fn goes_on_when_there_is_room_and_time(
     lost: &Lost,
 ) -> Result<()> {
     let silent = slow_down(cluster, scene)?;
+    // What has ended makes room for another, for which there must be room.
+    cluster.kubectl(&["delete", "kastendrrestore", "k10-restore", "-n", NAMESPACE, "--timeout=2m"], "")?;
     volume.fill()?;
     cluster.asks_for(lost, &extended(with::TIMEOUT, "--set skipResource=secret"), &MINUTE)?;
     let word = cluster.last_word("k10-restore")?;
