@@ -61,6 +61,15 @@ impl VaultAccess {
     pub const MOUNT_PATH: &str = "kubernetes";
     pub const TOKEN_KEY: &str = "vault_token";
     pub const AUTHORITY_KEY: &str = "ca.crt";
+    /// Where the tokens of a pod's accounts are mounted.
+    pub const TOKEN_FOLDER: &str = "/var/run/secrets/";
+
+    /// Whether a request may name that file. The platform reads it, and sends what it holds to an address of the same
+    /// request.
+    pub fn may_be_asked_for(token_path: &str) -> bool {
+        let below = token_path.strip_prefix(Self::TOKEN_FOLDER);
+        below.is_some_and(|path| path.split('/').all(|part| !matches!(part, "" | "." | "..")))
+    }
 
     /// Reads the data of that ConfigMap. An empty value counts as absent; without an address there is none.
     pub fn of_config_map(data: &BTreeMap<String, String>) -> Option<Self> {

@@ -27,7 +27,7 @@ mod vault_accounts;
 mod versitygw;
 
 pub use control_plane::{ClientCertificate, ControlPlane, FRONT_PROXY, ServerCertificate};
-pub use eventually::{eventually, promptly};
+pub use eventually::{eventually, leisurely, promptly};
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
 pub use format_reader::{FormatReader, Told};
 pub use minio::{BucketProtection, Minio, open_bucket};

@@ -169,7 +169,7 @@ fn a_restore_whose_time_is_up_before_its_switch_leaves_the_platform_as_it_was() 
     let job = Job { profile: "silent", source: NO_CLUSTER, log: share.directory().join("termination") };
     let said = job.run(&stage, "uid-1", &["--timeout", "1"])?;
     // A line from time to time where nothing changes.
-    assert_said(&said, 9, &["did not end within 1 minutes", "hint: everything is as it was", " s by now"]);
+    assert_said(&said, 11, &["did not end within 1 minutes", "hint: everything is as it was", " s by now"]);
     assert!(job.last_word()?.contains("did not end within 1 minutes"), "{}", job.last_word()?);
     let restore = found(&stage)?.context("no restore")?;
     assert_eq!(restore["status"]["state"], "failed", "{restore}");

@@ -6,6 +6,7 @@ mod batches;
 mod by_chart;
 mod cancel;
 mod catalog;
+mod charts;
 mod cluster_scope;
 mod command_line;
 mod configuration;

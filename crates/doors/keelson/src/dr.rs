@@ -111,24 +111,44 @@ struct VaultArguments {
     /// The role of Vault's Kubernetes authentication.
     #[arg(long, value_name = "ROLE", requires = "vault_address")]
     vault_role: Option<String>,
-    /// The file, in the platform's pod, with the token of the account that the role is bound to.
+    /// The file below /var/run/secrets/, in the platform's pod, with the token of the account that the role is bound to.
     #[arg(long, value_name = "FILE", requires = "vault_address")]
     vault_token_path: Option<String>,
     /// The Secret that holds Vault's token as vault_token.
     #[arg(long, value_name = "SECRET", requires = "vault_address")]
     vault_secret: Option<String>,
+    /// Where Vault's Kubernetes authentication is mounted, if not at kubernetes.
+    #[arg(long, value_name = "PATH", requires = "vault_address")]
+    vault_auth_mount: Option<String>,
+    /// The namespace of Vault in which everything lies, where it has such.
+    #[arg(long, value_name = "NAME", requires = "vault_address")]
+    vault_namespace: Option<String>,
+    /// The Secret that holds the authority of Vault's certificate as ca.crt.
+    #[arg(long, value_name = "SECRET", requires = "vault_address")]
+    vault_ca_secret: Option<String>,
 }
 
 impl VaultArguments {
     /// As the resources spell it. A value that is empty was not given.
     fn spec(&self) -> Option<Value> {
-        let Self { vault_address, vault_role, vault_token_path, vault_secret } = self;
+        let Self {
+            vault_address,
+            vault_role,
+            vault_token_path,
+            vault_secret,
+            vault_auth_mount,
+            vault_namespace,
+            vault_ca_secret,
+        } = self;
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let mut spec = json!({ "address": given(vault_address)? });
         for (field, text) in [
             ("role", vault_role),
             ("serviceAccountTokenPath", vault_token_path),
             ("secretName", vault_secret),
+            ("mountPath", vault_auth_mount),
+            ("namespace", vault_namespace),
+            ("caSecretName", vault_ca_secret),
         ] {
             if let Some(text) = given(text) {
                 spec[field] = json!(text);
@@ -264,4 +284,39 @@ fn review_kind() -> Kind {
 
 fn restore_kind() -> Kind {
     kind(group::DR, "KastenDRRestore", "kastendrrestores")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        vault: VaultArguments,
+    }
+
+    #[test]
+    fn the_way_to_vault_is_spelt_as_the_resources_do() -> Result<()> {
+        let read = |words: &[&str]| Line::try_parse_from(std::iter::once(&"restore").chain(words));
+        assert_eq!(read(&[])?.vault.spec(), None);
+        let words = [
+            ["--vault-address", "https://vault:8200"],
+            ["--vault-role", "k10"],
+            ["--vault-token-path", "/var/run/secrets/vault/token"],
+            ["--vault-secret", ""],
+            ["--vault-auth-mount", "clusters/one"],
+            ["--vault-namespace", "team/backup"],
+            ["--vault-ca-secret", "vault-ca"],
+        ];
+        let expected = json!({
+            "address": "https://vault:8200", "role": "k10", "mountPath": "clusters/one", "namespace": "team/backup",
+            "caSecretName": "vault-ca", "serviceAccountTokenPath": "/var/run/secrets/vault/token",
+        });
+        assert_eq!(read(words.as_flattened())?.vault.spec(), Some(expected));
+        assert!(read(&["--vault-ca-secret", "vault-ca"]).is_err(), "of which server?");
+        Ok(())
+    }
 }

@@ -21,6 +21,10 @@ pub(crate) struct Failed {
 pub(crate) enum Left {
     /// All as it was, or what the message says.
     Nothing,
+    /// Something that goes on, perhaps, and that nobody waits for any more.
+    GoesOn,
+    /// The same, because somebody told the command to end.
+    Interrupted,
     /// Something that is in use, and that asking again goes on with.
     PartlyDone,
 }
@@ -32,9 +36,9 @@ pub(crate) fn failed<E: Classified>(error: E) -> anyhow::Error {
 }
 
 /// Whether the command gave up waiting: what it waited for may go on.
-pub(crate) fn is_cancelled(error: &anyhow::Error) -> bool {
+pub(crate) fn may_go_on(error: &anyhow::Error) -> bool {
     let failed = error.downcast_ref::<Failed>();
-    failed.is_some_and(|failed| failed.class == ErrorClass::Cancelled && failed.left == Left::Nothing)
+    failed.is_some_and(|failed| matches!(failed.left, Left::GoesOn | Left::Interrupted))
 }
 
 /// Whether it may work later without anybody changing anything.
@@ -55,6 +59,17 @@ pub(crate) fn refuse_with(
     Failed { class, message: message.into(), hint: Some(hint.into()), left: Left::Nothing }.into()
 }
 
+/// Whoever waited was told to end.
+pub(crate) fn interrupted(message: impl Into<String>, hint: Option<&str>) -> anyhow::Error {
+    let hint = hint.map(str::to_owned);
+    Failed { class: ErrorClass::Cancelled, message: message.into(), hint, left: Left::Interrupted }.into()
+}
+
+/// Whoever waited has waited long enough.
+pub(crate) fn gave_up(message: impl Into<String>) -> anyhow::Error {
+    Failed { class: ErrorClass::Cancelled, message: message.into(), hint: None, left: Left::GoesOn }.into()
+}
+
 /// What has ended in the middle, whatever kept it from its end.
 pub(crate) fn partly_done(class: ErrorClass, message: impl Into<String>) -> anyhow::Error {
     Failed { class, message: message.into(), hint: None, left: Left::PartlyDone }.into()
@@ -62,8 +77,11 @@ pub(crate) fn partly_done(class: ErrorClass, message: impl Into<String>) -> anyh
 
 /// Stable, and listed in the help of every command. 2 is what clap uses for a wrong command line.
 fn exit_code(failed: &Failed) -> u8 {
-    if failed.left == Left::PartlyDone {
-        return 10;
+    match failed.left {
+        Left::PartlyDone => return 10,
+        // The only end that says nothing of what was asked for: a Job begins another pod then.
+        Left::Interrupted => return 9,
+        Left::Nothing | Left::GoesOn => {}
     }
     match failed.class {
         ErrorClass::Bug => 1,
@@ -73,13 +91,13 @@ fn exit_code(failed: &Failed) -> u8 {
         ErrorClass::Denied => 6,
         ErrorClass::Unavailable { .. } => 7,
         ErrorClass::Corrupt => 8,
-        ErrorClass::Cancelled => 9,
+        ErrorClass::Cancelled => 11,
     }
 }
 
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 nothing found, \
-     5 conflict, 6 not allowed, 7 not reachable, 8 damaged data, 9 timed out or cancelled, 10 partly done: ask again and it \
-     goes on, 1 anything else.";
+     5 conflict, 6 not allowed, 7 not reachable, 8 damaged data, 9 interrupted, 10 partly done: ask again and it goes on, \
+     11 time was up, or it was cancelled, 1 anything else.";
 
 #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -109,11 +127,22 @@ mod tests {
     #[test]
     fn what_is_partly_done_ends_with_a_code_of_its_own_whatever_the_reason() {
         let code = |error: anyhow::Error| error.downcast_ref::<Failed>().map(exit_code);
-        assert_eq!(code(refuse(ErrorClass::Cancelled, "late")), Some(9));
         for class in [ErrorClass::Cancelled, ErrorClass::Unavailable { retry_after: None }, ErrorClass::Bug] {
             let error = partly_done(class, "late");
-            assert!(!is_cancelled(&error), "nothing goes on by itself");
+            assert!(!may_go_on(&error), "nothing goes on by itself");
             assert_eq!(code(error), Some(10));
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_up_and_an_interruption_are_told_apart() {
+        for (error, goes_on, code) in [
+            (refuse(ErrorClass::Cancelled, "it did not end within 1 minutes"), false, 11),
+            (gave_up("it has not ended within 150 s"), true, 11),
+            (interrupted("no longer waiting", Some("it goes on")), true, 9),
+        ] {
+            assert_eq!(may_go_on(&error), goes_on, "{error}");
+            assert_eq!(error.downcast_ref::<Failed>().map(exit_code), Some(code), "{error}");
         }
     }
 }

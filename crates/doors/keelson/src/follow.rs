@@ -11,7 +11,7 @@ use keelson_workload::{Cluster, Kind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::failure::{failed, partly_done, refuse, refuse_with};
+use crate::failure::{failed, gave_up, interrupted, partly_done, refuse};
 use crate::output::say;
 use crate::signals::Ending;
 
@@ -68,10 +68,9 @@ pub(crate) async fn until_asked(
     let mut shown = Shown::new(name);
     tokio::select! {
         ended = follow(cluster, kind, (namespace, name), patience, &mut shown) => ended,
-        () = ending.asked() => Err(refuse_with(
-            ErrorClass::Cancelled,
+        () = ending.asked() => Err(interrupted(
             format!("no longer waiting for {} '{name}': interrupted", kind.kind),
-            "a run goes on without this command: kubectl shows how it ends",
+            Some("a run goes on without this command: kubectl shows how it ends"),
         )),
     }
 }
@@ -80,10 +79,9 @@ pub(crate) async fn until_asked(
 pub(crate) async fn unless_asked<T>(ending: &mut Ending, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = work => done,
-        () = ending.asked() => Err(refuse_with(
-            ErrorClass::Cancelled,
+        () = ending.asked() => Err(interrupted(
             "interrupted",
-            "what was asked for by then goes on without this command: kubectl shows how it ends",
+            Some("what was asked for by then goes on without this command: kubectl shows how it ends"),
         )),
     }
 }
@@ -126,7 +124,7 @@ async fn follow(
         if began.elapsed() > patience.within {
             let message =
                 format!("{} '{name}' has not ended within {} s", kind.kind, patience.within.as_secs());
-            return Err(refuse(ErrorClass::Cancelled, message));
+            return Err(gave_up(message));
         }
         tokio::time::sleep(pause).await;
     }

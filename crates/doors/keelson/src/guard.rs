@@ -3,13 +3,12 @@
 use anyhow::Result;
 use clap::Args;
 use keelson_extension::{GuardTimes, RemoveError};
-use keelson_model::ErrorClass;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::arguments::Common;
-use crate::failure::{failed, refuse};
+use crate::failure::{failed, interrupted};
 use crate::logs;
 use crate::output::{data, say};
 use crate::signals::Ending;
@@ -63,7 +62,7 @@ async fn remove(common: &Common, guard: &keelson_extension::Guard) -> Result<()>
     let removed = tokio::select! {
         removed = remove_unserved(guard) => removed.map_err(failed)?,
         () = ending.asked() => {
-            return Err(refuse(ErrorClass::Cancelled, "interrupted: some of it may be left"));
+            return Err(interrupted("interrupted: some of it may be left", None));
         }
     };
     data(common.output, &Removed { removed }, |found| match found.removed.as_slice() {

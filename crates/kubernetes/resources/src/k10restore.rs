@@ -23,9 +23,7 @@ pub const GROUP: &str = "apik10.kasten.io";
 pub const KIND: &str = "K10restore";
 pub const PLURAL: &str = "k10restores";
 
-/// On a KastenDRRestore: who asked for it, here the uid of the K10restore. Others who ask write theirs.
-pub const REQUEST_ANNOTATION: &str = "keelson.io/request";
-/// Beside it, where a K10restore asked: its name.
+/// On a KastenDRRestore for which a K10restore asked: its name, beside its uid as the one who asked.
 pub const ASKED_ANNOTATION: &str = "keelson.io/k10restore";
 /// And the hash of its specification.
 pub const HASH_ANNOTATION: &str = "keelson.io/k10restore-hash";

@@ -6,7 +6,7 @@ pub mod review;
 use std::collections::BTreeMap;
 
 use keelson_model::names::group;
-use keelson_model::{ClusterId, RepositoryId};
+use keelson_model::{ClusterId, RepositoryId, passphrase};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -99,7 +99,7 @@ pub struct VaultAccess {
     pub ca_secret_name: Option<String>,
 }
 
-impl From<VaultAccess> for keelson_model::passphrase::VaultAccess {
+impl From<VaultAccess> for passphrase::VaultAccess {
     fn from(access: VaultAccess) -> Self {
         let VaultAccess { address, namespace, role, token_path, mount_path, secret_name, ca_secret_name } =
             access;
@@ -212,6 +212,19 @@ fn check_vault(checker: &mut Checker<'_>) {
     checker.required_text("spec.vault.address");
     if !checker.is_set("spec.vault.role") && !checker.is_set("spec.vault.secretName") {
         checker.missing("spec.vault.role", "either this or secretName is needed");
+    }
+    checker.parsed("spec.vault.serviceAccountTokenPath", check_token_path);
+}
+
+/// Whoever asks names the address, too, to which the token is sent.
+pub(crate) fn check_token_path(path: &str) -> Result<(), String> {
+    match passphrase::VaultAccess::may_be_asked_for(path) {
+        true => Ok(()),
+        false => Err(format!(
+            "must be a file below {}, where tokens of service accounts are mounted; any other is for ConfigMap '{}'",
+            passphrase::VaultAccess::TOKEN_FOLDER,
+            passphrase::VaultAccess::CONFIG_MAP
+        )),
     }
 }
 

@@ -131,3 +131,22 @@ fn a_source_is_described_without_what_it_holds() {
     assert_eq!(told(VaultEngine::V1), "key 'phrase' of 'k10' at 'secret' (KVv1) in Vault");
     assert_ne!(told(VaultEngine::V1), told(VaultEngine::V2));
 }
+
+#[test]
+fn a_request_names_tokens_of_accounts_and_no_other_file() {
+    for (path, may_be) in [
+        (VaultAccess::TOKEN_PATH, true),
+        ("/var/run/secrets/vault/token", true),
+        ("/var/run/secrets/", false),
+        ("/var/run/secrets", false),
+        ("/var/run/secrets-of-others/token", false),
+        ("/var/run/secrets/../../../etc/passwd", false),
+        ("/var/run/secrets/./token", false),
+        ("/var/run/secrets//token", false),
+        ("var/run/secrets/token", false),
+        ("/etc/passwd", false),
+        ("", false),
+    ] {
+        assert_eq!(VaultAccess::may_be_asked_for(path), may_be, "{path}");
+    }
+}

@@ -19,7 +19,7 @@ When it is done and nobody else uses the same backups, for good:
 Then take the Job away; what was restored stays:
   helm uninstall {{ .Release.Name }} --namespace={{ $in }}
 {{- $vault := .Values.vault }}
-{{- if and (not $vault.enabled) (or $vault.address $vault.role $vault.secretName) }}
+{{- if and (not $vault.enabled) (or $vault.address $vault.role $vault.secretName $vault.mountPath $vault.namespace $vault.caSecretName) }}
 
 warning: values of vault are set, but vault.enabled is false, so none of them counts: add --set vault.enabled=true.
 {{- end }}

@@ -1,7 +1,5 @@
-//! What the restore chart lets an operator choose: quick mode and its confirmation, what is left out, how long it may take,
-//! and the moment.
+//! What the restore chart lets an operator choose: quick mode and its confirmation, what is left out, and the moment.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +7,7 @@ use jiff::Timestamp;
 use keelson_testkit::{BucketProtection, eventually};
 use serde_json::json;
 
-use super::installation::{Cluster, DR_POLICY, Lost, OWNERSHIP};
+use super::installation::{Cluster, DR_POLICY, OWNERSHIP};
 use super::scene::{BUCKET, PATH, Scene};
 use super::shop::POLICY;
 use super::typed::{extended, with};
@@ -22,12 +20,12 @@ const LOCKED: &str = "locked";
 const LATER: Duration = Duration::from_secs(12);
 
 /// Another profile beside `vault`, which a recovery brings back with its Secret.
-fn makes_further_profile(cluster: &Cluster<'_>, name: &str, path: &str) -> Result<()> {
+pub(super) fn makes_further_profile(cluster: &Cluster<'_>, name: &str, path: &str) -> Result<()> {
     cluster.makes_profile_of(name, BUCKET, &json!({ "path": path }))
 }
 
 /// Which of these configurations are there: profiles, policies, Secrets.
-fn found(cluster: &Cluster<'_>) -> Result<[bool; 3]> {
+pub(super) fn found(cluster: &Cluster<'_>) -> Result<[bool; 3]> {
     let has = |kind: &str, name: &str| {
         Ok::<_, anyhow::Error>(cluster.names(&[kind, "-n", NAMESPACE])?.contains(name))
     };
@@ -36,23 +34,17 @@ fn found(cluster: &Cluster<'_>) -> Result<[bool; 3]> {
     Ok([has("profiles", "second")?, policies.0, has("secrets", "second-keys")?])
 }
 
-/// A fresh platform on the same cluster recovers with these values. Which configurations came back, and which exports.
-fn recovers_anew(cluster: &Cluster<'_>, lost: &Lost, more: &str) -> Result<[bool; 3]> {
-    cluster.loses_everything()?;
-    cluster.begins(QUICK)?;
-    cluster.recovers(lost, more, &[])?;
-    let exports = cluster.exports()?;
-    ensure!(lost.exports.is_subset(&exports), "of {:?} there are {exports:?}", lost.exports);
-    found(cluster)
-}
-
 #[test]
 fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Result<()> {
     scenario(|scene| {
         let cluster = Cluster::raise(scene, "quick")?;
         cluster.begins("")?;
         let upgrade = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reuse-values";
-        cluster.types(&extended(upgrade, QUICK), &[])?;
+        for more in [QUICK, "--set kastenDisasterRecovery.quickMode.enabled=false"] {
+            cluster.types(&extended(upgrade, more), &[])?;
+            cluster.wait_until_served()?;
+        }
+        cluster.types("$ helm rollback k10 --namespace=kasten-io", &[])?;
         cluster.wait_until_served()?;
         makes_further_profile(&cluster, "second", PATH)?;
         let lost = cluster.protects()?;
@@ -74,68 +66,11 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         assert_eq!(found(&cluster)?, [true, true, true]);
         cluster.assert_recovered(&lost)?;
 
-        let skipped = extended(with::QUICK_MODE, with::SKIPPED);
-        assert_eq!(recovers_anew(&cluster, &lost, &skipped)?, [false, false, true]);
-        // In the singular, and without a word on the mode: the restore point knows it.
-        assert_eq!(recovers_anew(&cluster, &lost, "--set skipResource=secret")?, [true, true, false]);
-        cluster.assert_recovered(&lost)?;
-        cluster.nodes.check()
-    })
-}
-
-/// Each profile and policy that is made takes half a minute more: the API server asks somebody who does not answer, and
-/// goes on without him then.
-fn slow_down(cluster: &Cluster<'_>, scene: &Scene) -> Result<TcpListener> {
-    let silent = TcpListener::bind((scene.host, 0)).context("listen without answering")?;
-    let rule = json!({
-        "apiGroups": ["config.kio.kasten.io"], "apiVersions": ["*"], "operations": ["CREATE"],
-        "resources": ["profiles", "policies"],
-    });
-    cluster.apply(&json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": { "name": "slow" },
-        "webhooks": [{
-            "name": "slow.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": { "url": format!("https://{}/", silent.local_addr()?) },
-            "failurePolicy": "Ignore", "timeoutSeconds": 30, "rules": [rule],
-        }],
-    }))?;
-    Ok(silent)
-}
-
-#[test]
-fn a_recovery_keeps_to_its_time_before_and_after_the_switch_and_is_resumed() -> Result<()> {
-    scenario(|scene| {
-        let cluster = Cluster::raise(scene, "timed")?;
-        cluster.begins("")?;
-        for name in ["second", "third"] {
-            makes_further_profile(&cluster, name, PATH)?;
-        }
-        let lost = cluster.protects()?;
+        // Without a word on the mode: the restore point knows it.
         cluster.loses_everything()?;
-        cluster.begins("")?;
-        let minute = [("timeout-in-minutes", "1")];
-
-        let frozen = scene.freeze_minio()?;
-        cluster.asks_for(&lost, with::TIMEOUT, &minute)?;
-        let word = cluster.last_word("k10-restore")?;
-        ensure!(word.code == 9 && word.message.contains("did not end within 1 minutes"), "{word:?}");
-        drop(frozen);
-        ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
-        ensure!(cluster.exports()?.is_empty(), "what was not done leaves restore points");
-        cluster.uninstalls_restore()?;
-        cluster.wait_valid("profile", "vault")?;
-
-        let silent = slow_down(&cluster, scene)?;
-        cluster.asks_for(&lost, with::TIMEOUT, &minute)?;
-        let word = cluster.last_word("k10-restore")?;
-        cluster.kubectl(&["delete", "validatingwebhookconfiguration", "slow"], "")?;
-        drop(silent);
-        ensure!(word.code == 10, "its time was up after the switch: {word:?}");
-        ensure!(cluster.get(&OWNERSHIP)?.is_some(), "it has switched, and somebody may own the backups");
-        // The next pod of the same Job does what is left to do.
-        cluster.job_succeeds()?;
-        assert_eq!(found(&cluster)?, [true, true, true]);
+        cluster.begins(QUICK)?;
+        cluster.recovers(&lost, with::SKIPPED, &[])?;
+        assert_eq!(found(&cluster)?, [false, false, true]);
         cluster.assert_recovered(&lost)?;
         cluster.nodes.check()
     })

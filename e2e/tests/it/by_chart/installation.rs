@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use keelson_e2e::Answer;
-use keelson_testkit::{Helm, NodeCluster, eventually, figure};
+use keelson_testkit::{Helm, NodeCluster, figure, leisurely};
 use serde_json::{Value, json};
 
 use super::scene::{BUCKET, IMAGE, PATH, Scene};
@@ -88,13 +88,13 @@ impl<'a> Cluster<'a> {
     }
 
     pub(super) fn until<T>(&self, what: &str, mut check: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        let waited = block_on(eventually(what, async || check()));
+        let waited = block_on(leisurely(what, async || check()));
         waited.with_context(|| format!("what the pods say:\n{}", self.pods_say()))
     }
 
     /// Runs `kubectl`, whatever comes of it, again while the platform's API is away.
     pub(super) fn try_kubectl(&self, words: &[&str], input: &str) -> Result<Answer> {
-        block_on(eventually("the API is served", async || {
+        block_on(leisurely("the API is served", async || {
             let said = kubectl(self.nodes.control_plane(), words, input)?;
             Ok((!said.stderr.contains("(ServiceUnavailable)")).then_some(said))
         }))
@@ -296,8 +296,11 @@ impl<'a> Cluster<'a> {
         self.makes_profile()
     }
 
+    /// One that takes no pod but those of the strictest standard.
     pub(super) fn makes_namespace(&self) -> Result<()> {
-        self.kubectl(&["create", "namespace", NAMESPACE], "").map(drop)
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let metadata = json!({ "name": NAMESPACE, "labels": labels });
+        self.create(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).map(drop)
     }
 
     /// On this cluster nothing of the platform is left, nor of the shop.
@@ -363,13 +366,19 @@ impl<'a> Cluster<'a> {
         self.until(&format!("a pod of Job {job} ends"), || Ok(self.last_words(job)?.into_iter().next()))
     }
 
-    /// The restore points are those of the lost platform, the shop is restored, and somebody else may own the backups.
+    /// The platform is the lost one, and the shop is restored from what it knows.
     pub(super) fn assert_recovered(&self, lost: &Lost) -> Result<()> {
+        self.assert_platform_recovered(lost)?;
+        lost.shop.restore(self, lost.exports.last().context("nothing was exported")?)
+    }
+
+    /// The restore points are those of the lost platform, and somebody else may own the backups.
+    pub(super) fn assert_platform_recovered(&self, lost: &Lost) -> Result<()> {
         let exports = self.exports()?;
         assert!(lost.exports.is_subset(&exports), "of {:?} there are {exports:?}", lost.exports);
         let map = self.get(&OWNERSHIP)?.context("nothing keeps it from maintenance")?;
         assert_eq!(map["data"]["sourceClusterID"], lost.id.as_str(), "{map}");
-        lost.shop.restore(self, lost.exports.last().context("nothing was exported")?)
+        Ok(())
     }
 
     /// The node on which the platform's pod runs.
@@ -412,7 +421,7 @@ pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn has_condition(object: &Value, kind: &str) -> bool {
+pub(super) fn has_condition(object: &Value, kind: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     let is_so = |one: &Value| one["type"] == kind && one["status"] == "True";
     conditions.is_some_and(|conditions| conditions.iter().any(is_so))

@@ -1,17 +1,24 @@
 //! What goes wrong around a restore: its pod is evicted, a node drained, the API server started again, the restore started
-//! twice, a right withheld, the volume full. Each is told, and the restore is done in the end.
+//! twice, a right withheld, the volume full, the time up. Each is told, and the restore is done in the end.
+//!
+//! What was refused leaves a platform as it was, so that one platform is enough for all that is refused.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::installation::{Cluster, OWNERSHIP, items, text};
-use super::scene::told;
+use super::choices::{found, makes_further_profile};
+use super::installation::{Cluster, LastWord, Lost, OWNERSHIP, has_condition, items, text};
+use super::scene::{PATH, Scene, told};
 use super::shop::{POLICY, SHOP, Shop};
+use super::typed::{extended, with};
 use super::verdict::scenario;
 use crate::stage::NAMESPACE;
 
+/// The least that can be given.
+const MINUTE: [(&str, &str); 1] = [("timeout-in-minutes", "1")];
 const JOB_PODS: [&str; 5] = ["pods", "-n", NAMESPACE, "-l", "job-name=k10-restore"];
 
 /// The pods of the Job that run.
@@ -39,43 +46,33 @@ fn evict(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
     cluster.kubectl(&["create", "--raw", &path, "-f", "-"], &eviction.to_string()).map(drop)
 }
 
-#[test]
-fn a_restore_outlives_its_pod_the_api_server_and_the_node_and_a_second_one_is_refused() -> Result<()> {
-    scenario(|scene| {
-        let mut cluster = Cluster::raise(scene, "middle")?;
-        cluster.adds_node()?;
-        let lost = cluster.lives("")?;
-        cluster.loses_everything()?;
-        cluster.begins("")?;
+/// On a fresh platform of a cluster with two nodes: the restore is done, whatever ends in the middle of it.
+pub(super) fn recovers_in_spite_of_all(scene: &Scene, cluster: &mut Cluster<'_>, lost: &Lost) -> Result<()> {
+    // Nobody answers it, so that it does not end before its time.
+    let frozen = scene.freeze_minio()?;
+    cluster.asks_for(lost, "", &[])?;
+    until_restoring(cluster)?;
+    let first = cluster.until("the Job's pod runs", || Ok(running_pods(cluster)?.pop()))?;
+    evict(cluster, &first)?;
+    cluster.until("another pod follows it", || {
+        Ok(running_pods(cluster)?.into_iter().find(|pod| *pod != first))
+    })?;
 
-        // Nobody answers it, so that it does not end before its time.
-        let frozen = scene.freeze_minio()?;
-        cluster.asks_for(&lost, "", &[])?;
-        until_restoring(&cluster)?;
-        let first = cluster.until("the Job's pod runs", || Ok(running_pods(&cluster)?.pop()))?;
-        evict(&cluster, &first)?;
-        cluster.until("another pod follows it", || {
-            Ok(running_pods(&cluster)?.into_iter().find(|pod| *pod != first))
-        })?;
+    let again = "$ helm install k10-restore-2 kasten/k10restore --namespace=kasten-io \\\n\
+                 --set sourceClusterID=<id> --set profile.name=vault";
+    cluster.types(again, &[("id", lost.id.as_str())])?;
+    let word = cluster.last_word("k10-restore-2")?;
+    ensure!(word.code == 5, "one restore at a time: {word:?}");
+    cluster.types("$ helm uninstall k10-restore-2 --namespace=kasten-io", &[])?;
 
-        let again = "$ helm install k10-restore-2 kasten/k10restore --namespace=kasten-io \\\n\
-                     --set sourceClusterID=<id> --set profile.name=vault";
-        cluster.types(again, &[("id", lost.id.as_str())])?;
-        let word = cluster.last_word("k10-restore-2")?;
-        ensure!(word.code == 5, "one restore at a time: {word:?}");
-        cluster.types("$ helm uninstall k10-restore-2 --namespace=kasten-io", &[])?;
-
-        cluster.restarts_api_server()?;
-        let node = cluster.node_of_platform()?;
-        cluster.drains(&node)?;
-        drop(frozen);
-        cluster.job_succeeds()?;
-        let restores = cluster.names(&["kastendrrestores", "-n", NAMESPACE])?;
-        assert_eq!(restores.into_iter().collect::<Vec<_>>(), ["k10-restore"]);
-        cluster.kubectl(&["uncordon", &node], "")?;
-        cluster.assert_recovered(&lost)?;
-        cluster.nodes.check()
-    })
+    cluster.restarts_api_server()?;
+    let node = cluster.node_of_platform()?;
+    cluster.drains(&node)?;
+    drop(frozen);
+    cluster.job_succeeds()?;
+    let restores = cluster.names(&["kastendrrestores", "-n", NAMESPACE])?;
+    assert_eq!(restores.into_iter().collect::<Vec<_>>(), ["k10-restore"]);
+    cluster.kubectl(&["uncordon", &node], "").map(drop)
 }
 
 /// Lets the platform back up and restore in one namespace.
@@ -85,37 +82,21 @@ fn grant(cluster: &Cluster<'_>, namespace: &str) -> Result<()> {
     cluster.kubectl(&["create", "rolebinding", "k10", "-n", namespace, role, &account], "").map(drop)
 }
 
-#[test]
-fn a_right_that_is_withheld_is_named_and_with_it_the_same_goes_well() -> Result<()> {
-    scenario(|scene| {
-        let cluster = Cluster::raise(scene, "withheld")?;
-        let few = "--set keelson.rightsToApplications=false";
-        cluster.begins(few)?;
-        Shop::open(&cluster)?;
-        Shop::protect(&cluster)?;
-        let run = cluster.starts(POLICY)?;
-        let refused = cluster.ended("runaction", NAMESPACE, &run)?;
-        ensure!(refused["status"]["state"] == "Failed", "{}", refused["status"]);
-        let told = says_what_is_refused(&refused["status"]);
-        ensure!(told, "neither the right nor for what: {}", refused["status"]);
-        grant(&cluster, SHOP)?;
-        let lost = cluster.protects()?;
-
-        cluster.loses_everything()?;
-        cluster.begins("")?;
-        // No pod begins before the Job's right is gone.
-        let node = cluster.node_of_platform()?;
-        cluster.kubectl(&["cordon", &node], "")?;
-        cluster.asks_for(&lost, "", &[])?;
-        cluster.kubectl(&["delete", "rolebinding", "k10-restore", "-n", NAMESPACE], "")?;
-        cluster.kubectl(&["uncordon", &node], "")?;
-        let word = cluster.last_word("k10-restore")?;
-        ensure!(word.code == 6 && word.message.contains("kastendrrestores"), "{word:?}");
-        cluster.uninstalls_restore()?;
-        cluster.recovers(&lost, "", &[])?;
-        cluster.assert_recovered(&lost)?;
-        cluster.nodes.check()
-    })
+/// A platform with rights to no application says which one it lacks, and with that it is protected.
+fn lives_with_few_rights(cluster: &Cluster<'_>) -> Result<Lost> {
+    cluster.begins("--set keelson.rightsToApplications=false")?;
+    for name in ["second", "third"] {
+        makes_further_profile(cluster, name, PATH)?;
+    }
+    Shop::open(cluster)?;
+    Shop::protect(cluster)?;
+    let run = cluster.starts(POLICY)?;
+    let refused = cluster.ended("runaction", NAMESPACE, &run)?;
+    ensure!(refused["status"]["state"] == "Failed", "{}", refused["status"]);
+    let told = says_what_is_refused(&refused["status"]);
+    ensure!(told, "neither the right nor for what: {}", refused["status"]);
+    grant(cluster, SHOP)?;
+    cluster.protects()
 }
 
 /// As the API server says it: who cannot do what, where.
@@ -160,24 +141,108 @@ impl<'a> SmallVolume<'a> {
     }
 }
 
+/// Each profile and policy that is made takes half a minute more: the API server asks somebody who does not answer, and
+/// goes on without him then.
+fn slow_down(cluster: &Cluster<'_>, scene: &Scene) -> Result<TcpListener> {
+    let silent = TcpListener::bind((scene.host, 0)).context("listen without answering")?;
+    let rule = json!({
+        "apiGroups": ["config.kio.kasten.io"], "apiVersions": ["*"], "operations": ["CREATE"],
+        "resources": ["profiles", "policies"],
+    });
+    cluster.apply(&json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "slow" },
+        "webhooks": [{
+            "name": "slow.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": { "url": format!("https://{}/", silent.local_addr()?) },
+            "failurePolicy": "Ignore", "timeoutSeconds": 30, "rules": [rule],
+        }],
+    }))?;
+    Ok(silent)
+}
+
+fn assert_untouched(cluster: &Cluster<'_>) -> Result<()> {
+    ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
+    ensure!(cluster.exports()?.is_empty(), "what was not done leaves restore points");
+    Ok(())
+}
+
+fn until_ended_with(cluster: &Cluster<'_>, code: i64) -> Result<LastWord> {
+    cluster.until(&format!("a pod of the restore ends with {code}"), || {
+        Ok(cluster.last_words("k10-restore")?.into_iter().find(|word| word.code == code))
+    })
+}
+
+fn is_refused_without_its_right(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    // No pod begins before the Job's right is gone.
+    let node = cluster.node_of_platform()?;
+    cluster.kubectl(&["cordon", &node], "")?;
+    cluster.asks_for(lost, "", &[])?;
+    cluster.kubectl(&["delete", "rolebinding", "k10-restore", "-n", NAMESPACE], "")?;
+    cluster.kubectl(&["uncordon", &node], "")?;
+    let word = cluster.last_word("k10-restore")?;
+    ensure!(word.code == 6 && word.message.contains("kastendrrestores"), "{word:?}");
+    assert_untouched(cluster)?;
+    cluster.uninstalls_restore()
+}
+
+/// Its time is up before the switch, and the Job has failed then: no other pod tries the same.
+fn keeps_to_its_time(scene: &Scene, cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    let frozen = scene.freeze_minio()?;
+    cluster.asks_for(lost, with::TIMEOUT, &MINUTE)?;
+    let word = cluster.last_word("k10-restore")?;
+    ensure!(word.code == 11 && word.message.contains("did not end within 1 minutes"), "{word:?}");
+    drop(frozen);
+    cluster.until("the Job has failed", || {
+        let job = cluster.get(&["job", "k10-restore", "-n", NAMESPACE])?.context("the Job is gone")?;
+        Ok(has_condition(&job, "Failed").then_some(()))
+    })?;
+    ensure!(cluster.last_words("k10-restore")?.len() == 1, "a pod came after the one whose time was up");
+    assert_untouched(cluster)?;
+    cluster.uninstalls_restore()?;
+    cluster.wait_valid("profile", "vault")
+}
+
+/// One Job finds no room first, then no time after the switch, and is done with its third pod, or a later one. What it skips
+/// stays away all the time.
+fn goes_on_when_there_is_room_and_time(
+    scene: &Scene,
+    cluster: &Cluster<'_>,
+    volume: &SmallVolume<'_>,
+    lost: &Lost,
+) -> Result<()> {
+    let silent = slow_down(cluster, scene)?;
+    // What has ended makes room for another, for which there must be room.
+    cluster.kubectl(&["delete", "kastendrrestore", "k10-restore", "-n", NAMESPACE, "--timeout=2m"], "")?;
+    volume.fill()?;
+    cluster.asks_for(lost, &extended(with::TIMEOUT, "--set skipResource=secret"), &MINUTE)?;
+    let word = cluster.last_word("k10-restore")?;
+    ensure!(word.code == 7, "there is no room: {word:?}");
+    ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
+    volume.make_room()?;
+
+    until_ended_with(cluster, 10)?;
+    cluster.kubectl(&["delete", "validatingwebhookconfiguration", "slow"], "")?;
+    drop(silent);
+    ensure!(cluster.get(&OWNERSHIP)?.is_some(), "it has switched, and somebody may own the backups");
+    // The next pod of the same Job does what is left to do.
+    cluster.job_succeeds()?;
+    assert_eq!(found(cluster)?, [true, true, false]);
+    cluster.assert_recovered(lost)
+}
+
 #[test]
-fn a_restore_onto_a_full_volume_waits_for_room_and_is_done_then() -> Result<()> {
+fn a_right_withheld_no_time_and_no_room_are_told_and_the_restore_is_done_in_the_end() -> Result<()> {
     scenario(|scene| {
         let folder = scene.folder("small")?;
-        let cluster = Cluster::raise(scene, "full")?;
-        let lost = cluster.lives("")?;
+        let cluster = Cluster::raise(scene, "mishaps")?;
+        let lost = lives_with_few_rights(&cluster)?;
         cluster.loses_everything()?;
         let volume = SmallVolume::offer(&cluster, &folder)?;
         cluster.begins("--set global.persistence.storageClass=small")?;
-
-        volume.fill()?;
-        cluster.asks_for(&lost, "", &[])?;
-        let word = cluster.last_word("k10-restore")?;
-        ensure!(word.code == 7, "there is no room: {word:?}");
-        ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
-        volume.make_room()?;
-        cluster.job_succeeds()?;
-        cluster.assert_recovered(&lost)?;
+        is_refused_without_its_right(&cluster, &lost)?;
+        keeps_to_its_time(scene, &cluster, &lost)?;
+        goes_on_when_there_is_room_and_time(scene, &cluster, &volume, &lost)?;
         cluster.nodes.check()
     })
 }

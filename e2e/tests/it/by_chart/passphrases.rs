@@ -1,13 +1,15 @@
 //! The passphrase is kept elsewhere: in OpenBao, which speaks Vault's API and is not Vault, and in moto, which stands for
 //! AWS. Pods reach both at the address of this machine.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use keelson_testkit::{KvVersion, Moto, OpenBao, Role, eventually};
 use serde_json::json;
 
-use super::installation::{Cluster, DR_POLICY, PHRASE};
-use super::scene::Scene;
-use super::typed::{PASSPHRASE_IN_AWS, PASSPHRASE_IN_VAULT, PASSPHRASE_IN_VAULT_KV1, VAULT_TOKEN, with};
+use super::installation::{Cluster, DR_POLICY, Lost, PHRASE};
+use super::scene::{BUCKET, Scene};
+use super::typed::{
+    PASSPHRASE_IN_AWS, PASSPHRASE_IN_VAULT, PASSPHRASE_IN_VAULT_KV1, VAULT_TOKEN, extended, with,
+};
 use super::verdict::scenario;
 use crate::stage::{NAMESPACE, block_on, profile};
 
@@ -18,9 +20,13 @@ const RULES: &str = "path \"secret/k10\" { capabilities = [\"read\"] }\n\
                      path \"versions/data/k10\" { capabilities = [\"read\"] }";
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// The passphrase in an engine without versions and in one with them, for a token and for the platform's account.
-fn open_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<OpenBao> {
-    let bao = block_on(OpenBao::start(scene.host))?;
+/// A server with an authority of its own: what is given besides to reach it and to sign in there.
+const PRIVATE: &str = r"--set vault.mountPath=clusters/one \
+--set vault.caSecretName=vault-ca";
+
+/// The passphrase in an engine without versions and in one with them, for a token and for the platform's account, which
+/// signs in at `mount`.
+fn fill_vault(bao: &OpenBao, cluster: &Cluster<'_>, mount: &str, reviewer: &str) -> Result<()> {
     bao.enable_kv("secret", KvVersion::One)?;
     bao.enable_kv("versions", KvVersion::Two)?;
     bao.write_policy(POLICY, RULES)?;
@@ -29,14 +35,17 @@ fn open_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<OpenBao> {
     block_on(eventually("the engine takes secrets", async || {
         Ok(bao.put("versions", "k10", "passphrase", PHRASE).ok())
     }))?;
+    bao.trust_cluster(mount, &cluster.nodes, reviewer)?;
+    bao.bind_account(mount, &Role { name: "k10", namespace: NAMESPACE, account: ACCOUNT, policy: POLICY })
+}
+
+/// A token of an account that may ask whose tokens others are.
+fn reviewer(cluster: &Cluster<'_>) -> Result<String> {
     cluster.kubectl(&["create", "serviceaccount", "reviewer", "-n", "default"], "")?;
     let delegator = ["--clusterrole=system:auth-delegator", "--serviceaccount=default:reviewer"];
     cluster.kubectl(&[&["create", "clusterrolebinding", "reviewer"][..], &delegator].concat(), "")?;
-    let reviewer = ["create", "token", "reviewer", "-n", "default", "--duration=2h"];
-    bao.trust_cluster("kubernetes", &cluster.nodes, cluster.kubectl(&reviewer, "")?.trim())?;
-    let role = Role { name: "k10", namespace: NAMESPACE, account: ACCOUNT, policy: POLICY };
-    bao.bind_account("kubernetes", &role)?;
-    Ok(bao)
+    let token = ["create", "token", "reviewer", "-n", "default", "--duration=2h"];
+    Ok(cluster.kubectl(&token, "")?.trim().to_owned())
 }
 
 /// With a token for Vault in the Secret that the page calls so.
@@ -59,53 +68,74 @@ fn begins_with_account(cluster: &Cluster<'_>, secret: &str, words: &[(&str, &str
     cluster.makes_profile()
 }
 
-#[test]
-fn a_passphrase_in_vault_is_read_with_a_token_and_as_the_platforms_account_from_both_engines() -> Result<()> {
-    scenario(|scene| {
-        let cluster = Cluster::raise(scene, "vaulted")?;
-        let bao = open_vault(scene, &cluster)?;
-        let url = bao.url();
+fn recovers_with_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
+    let reviewer = reviewer(cluster)?;
+    let bao = block_on(OpenBao::start(scene.host))?;
+    fill_vault(&bao, cluster, "kubernetes", &reviewer)?;
+    let url = bao.url();
 
-        begins_with_token(&cluster, &bao)?;
-        cluster
-            .kubectl(&["patch", "secret", "k10-dr-secret", "-n", NAMESPACE, "-p", &wrong_version()], "")?;
-        let said = cluster.keelson(&["dr", "enable", "--profile", "vault"])?;
-        ensure!(said.code == 3 && said.stderr.contains("neither 'KVv1' nor 'KVv2'"), "{said:?}");
-        cluster.kubectl(&["delete", "secret", "k10-dr-secret", "-n", NAMESPACE], "")?;
-        cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
-        let lost = cluster.protects()?;
+    begins_with_token(cluster, &bao)?;
+    cluster.kubectl(&["patch", "secret", "k10-dr-secret", "-n", NAMESPACE, "-p", &wrong_version()], "")?;
+    let said = cluster.keelson(&["dr", "enable", "--profile", "vault"])?;
+    ensure!(said.code == 3 && said.stderr.contains("neither 'KVv1' nor 'KVv2'"), "{said:?}");
+    cluster.kubectl(&["delete", "secret", "k10-dr-secret", "-n", NAMESPACE], "")?;
+    cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
+    let lost = cluster.protects()?;
 
-        cluster.loses_everything()?;
-        begins_with_token(&cluster, &bao)?;
-        let words =
-            [("vault-server-address", url.as_str()), ("name-of-secret-with-vault-creds", "vault-creds")];
-        cluster.recovers(&lost, with::VAULT_TOKEN, &words)?;
-        // It reads the passphrase for itself, too, and is protected again.
-        cluster.wait_valid("policy", DR_POLICY)?;
-        cluster.assert_recovered(&lost)?;
+    cluster.loses_everything()?;
+    begins_with_token(cluster, &bao)?;
+    let words = [("vault-server-address", url.as_str()), ("name-of-secret-with-vault-creds", "vault-creds")];
+    cluster.recovers(&lost, with::VAULT_TOKEN, &words)?;
+    // It reads the passphrase for itself, too, and is protected again.
+    cluster.wait_valid("policy", DR_POLICY)?;
+    cluster.assert_recovered(&lost)?;
 
-        begins_with_account(&cluster, PASSPHRASE_IN_VAULT_KV1, &[])?;
-        cluster.asks_for(&lost, "", &[])?;
-        let word = cluster.last_word("k10-restore")?;
-        ensure!([3, 4].contains(&word.code) && word.message.contains("says where Vault is"), "{word:?}");
-        cluster.uninstalls_restore()?;
-        let role =
-            [("vault-server-address", url.as_str()), ("vault-kubernetes-authentication-role_name", "k10")];
-        cluster.recovers(&lost, with::VAULT_ROLE, &role)?;
-        cluster.assert_recovered(&lost)?;
+    begins_with_account(cluster, PASSPHRASE_IN_VAULT_KV1, &[])?;
+    cluster.asks_for(&lost, "", &[])?;
+    let word = cluster.last_word("k10-restore")?;
+    ensure!([3, 4].contains(&word.code) && word.message.contains("says where Vault is"), "{word:?}");
+    cluster.uninstalls_restore()?;
+    let role = [("vault-server-address", url.as_str()), ("vault-kubernetes-authentication-role_name", "k10")];
+    cluster.recovers(&lost, with::VAULT_ROLE, &role)?;
+    cluster.assert_platform_recovered(&lost)?;
 
-        let secret = [
-            ("version-of-key-value-secrets-engine", "KVv2"),
-            ("path-where-key-value-engine-is-mounted", "versions"),
-            ("path-from-mount-to-passphrase-key", "k10"),
-            ("name-of-passphrase-key", "passphrase"),
-        ];
-        begins_with_account(&cluster, PASSPHRASE_IN_VAULT, &secret)?;
-        let words = [&role[..], &[("service-account-token-path", TOKEN_PATH)]].concat();
-        cluster.recovers(&lost, with::VAULT_ROLE_AND_PATH, &words)?;
-        cluster.assert_recovered(&lost)?;
-        cluster.nodes.check()
-    })
+    recovers_with_private_vault(scene, cluster, &lost, &reviewer)
+}
+
+/// Without its authority nothing is said to it.
+fn recovers_with_private_vault(
+    scene: &Scene,
+    cluster: &Cluster<'_>,
+    lost: &Lost,
+    reviewer: &str,
+) -> Result<()> {
+    let bao = block_on(OpenBao::start_with_tls(scene.host))?;
+    fill_vault(&bao, cluster, "clusters/one", reviewer)?;
+    let secret = [
+        ("version-of-key-value-secrets-engine", "KVv2"),
+        ("path-where-key-value-engine-is-mounted", "versions"),
+        ("path-from-mount-to-passphrase-key", "k10"),
+        ("name-of-passphrase-key", "passphrase"),
+    ];
+    begins_with_account(cluster, PASSPHRASE_IN_VAULT, &secret)?;
+    let url = bao.url();
+    let words = [
+        ("vault-server-address", url.as_str()),
+        ("vault-kubernetes-authentication-role_name", "k10"),
+        ("service-account-token-path", TOKEN_PATH),
+    ];
+    cluster.asks_for(lost, with::VAULT_ROLE_AND_PATH, &words)?;
+    let word = cluster.last_word("k10-restore")?;
+    ensure!(word.code != 0 && word.message.contains("not trusted"), "{word:?}");
+    cluster.uninstalls_restore()?;
+
+    let authority = json!({ "ca.crt": bao.authority().context("a server with TLS has an authority")? });
+    let metadata = json!({ "name": "vault-ca", "namespace": NAMESPACE });
+    cluster.apply(
+        &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": authority }),
+    )?;
+    cluster.recovers(lost, &extended(PRIVATE, with::VAULT_ROLE_AND_PATH), &words)?;
+    cluster.assert_platform_recovered(lost)
 }
 
 fn wrong_version() -> String {
@@ -117,7 +147,7 @@ fn begins_with_keys(cluster: &Cluster<'_>, moto: &Moto) -> Result<()> {
     cluster.makes_namespace()?;
     cluster.types(PASSPHRASE_IN_AWS, &[])?;
     cluster.installs(&format!("--set keelson.env.AWS_ENDPOINT_URL={}", moto.url()))?;
-    cluster.makes_profile()?;
+    cluster.makes_profile_of("vault", BUCKET, &json!({ "path": "elsewhere" }))?;
     cluster.types(
         "$ kubectl create secret generic aws-infra --namespace kasten-io --type secrets.kanister.io/aws \\\n\
          --from-literal aws_access_key_id=AKIAIOSFODNN7EXAMPLE \\\n\
@@ -131,18 +161,26 @@ fn begins_with_keys(cluster: &Cluster<'_>, moto: &Moto) -> Result<()> {
     cluster.wait_valid("profile", "aws")
 }
 
+/// Below another path of the bucket, since other backups of this cluster are there.
+fn recovers_with_aws(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
+    let moto = block_on(Moto::start(scene.host))?;
+    moto.put_secret("k10/dr/passphrase", PHRASE)?;
+    begins_with_keys(cluster, &moto)?;
+    let lost = cluster.protects()?;
+    cluster.loses_everything()?;
+    begins_with_keys(cluster, &moto)?;
+    cluster.recovers(&lost, "", &[])?;
+    cluster.assert_recovered(&lost)
+}
+
 #[test]
-fn a_passphrase_in_aws_is_read_with_the_keys_of_an_infrastructure_profile() -> Result<()> {
+fn a_passphrase_comes_from_vault_by_token_and_account_in_both_engines_and_from_aws_by_a_profile() -> Result<()>
+{
     scenario(|scene| {
-        let cluster = Cluster::raise(scene, "aws")?;
-        let moto = block_on(Moto::start(scene.host))?;
-        moto.put_secret("k10/dr/passphrase", PHRASE)?;
-        begins_with_keys(&cluster, &moto)?;
-        let lost = cluster.protects()?;
+        let cluster = Cluster::raise(scene, "elsewhere")?;
+        recovers_with_vault(scene, &cluster)?;
         cluster.loses_everything()?;
-        begins_with_keys(&cluster, &moto)?;
-        cluster.recovers(&lost, "", &[])?;
-        cluster.assert_recovered(&lost)?;
+        recovers_with_aws(scene, &cluster)?;
         cluster.nodes.check()
     })
 }

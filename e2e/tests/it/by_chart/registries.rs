@@ -94,7 +94,7 @@ fn without_a_way_out_image_and_restore_come_from_a_private_registry_with_its_pul
         let file = [("PATH TO DOWNLOADED k10restore-ironbank-values.yaml", HARDENED_VALUES)];
         cluster.recovers(&lost, with::HARDENED_IMAGES, &file)?;
         assert_eq!(image_of_job(&cluster)?, format!("{HARDENED}/ironbank/keelson-io/keelson:{VERSION}"));
-        cluster.assert_recovered(&lost)?;
+        cluster.assert_platform_recovered(&lost)?;
         cluster.nodes.check()
     })
 }

@@ -1,9 +1,11 @@
-//! The whole story: install, make a profile, enable, run once, lose everything, come back; on another cluster and on the same
-//! one.
+//! The whole story: install, make a profile, enable, run once, lose everything, come back; on another cluster, and on the
+//! same one by chart and by operator.
 
 use anyhow::{Context, Result, ensure};
 
 use super::installation::{Cluster, DR_POLICY, OWNERSHIP, PHRASE, text};
+use super::mishaps::recovers_in_spite_of_all;
+use super::operator::recovers_through_operator;
 use super::scene::{BUCKET, Scene};
 use super::shop::{PAGE, POLICY, SHOP, TILL};
 use super::typed::{CLUSTER_ID, TAKE_OWNERSHIP};
@@ -87,36 +89,45 @@ fn a_destroyed_cluster_comes_back_on_another_with_the_commands_of_the_page() -> 
     })
 }
 
+/// What holds the catalog, and what says who may own the backups, is left to whoever installs again.
+fn uninstalls_all(cluster: &Cluster<'_>) -> Result<()> {
+    cluster.uninstalls_restore()?;
+    cluster.wait_until_served()?;
+    cluster.types("$ helm uninstall k10 --namespace=kasten-io", &[])?;
+    assert_eq!(cluster.registered()?, Vec::<String>::new());
+    for kind in ["clusterroles", "clusterrolebindings"] {
+        let left = cluster.names(&[kind, "-l", "app.kubernetes.io/instance=k10"])?;
+        assert!(left.is_empty(), "{kind}: {left:?}");
+    }
+    for kind in ["deployments", "jobs", "services", "leases", "roles", "rolebindings"] {
+        let left = cluster.names(&[kind, "-n", NAMESPACE])?;
+        assert!(left.is_empty(), "{kind}: {left:?}");
+    }
+    ensure!(cluster.get(&["pvc", "catalog-pv-claim", "-n", NAMESPACE])?.is_some(), "no catalog is left");
+    ensure!(cluster.get(&OWNERSHIP)?.is_some(), "the ownership is forgotten");
+    for namespace in [SHOP, NAMESPACE] {
+        cluster.kubectl(&["delete", "namespace", namespace, "--timeout=4m"], "")?;
+    }
+    Ok(())
+}
+
 #[test]
-fn a_deleted_namespace_comes_back_on_its_cluster_and_what_is_uninstalled_leaves_nothing_registered()
+fn a_deleted_namespace_comes_back_by_chart_and_by_k10restore_and_uninstalled_nothing_stays_registered()
 -> Result<()> {
     scenario(|scene| {
-        let cluster = Cluster::raise(scene, "same")?;
+        let mut cluster = Cluster::raise(scene, "same")?;
+        cluster.adds_node()?;
         let lost = cluster.lives("")?;
         cluster.loses_everything()?;
         cluster.begins("")?;
         assert_eq!(cluster.types(CLUSTER_ID, &[])?.trim(), lost.id, "it is the same cluster");
-        cluster.recovers(&lost, "", &[])?;
+        recovers_in_spite_of_all(scene, &mut cluster, &lost)?;
         cluster.assert_recovered(&lost)?;
+        uninstalls_all(&cluster)?;
 
-        cluster.uninstalls_restore()?;
-        cluster.wait_until_served()?;
-        cluster.types("$ helm uninstall k10 --namespace=kasten-io", &[])?;
-        assert_eq!(cluster.registered()?, Vec::<String>::new());
-        for kind in ["clusterroles", "clusterrolebindings"] {
-            let left = cluster.names(&[kind, "-l", "app.kubernetes.io/instance=k10"])?;
-            assert!(left.is_empty(), "{kind}: {left:?}");
-        }
-        for kind in ["deployments", "jobs", "services", "leases", "roles", "rolebindings"] {
-            let left = cluster.names(&[kind, "-n", NAMESPACE])?;
-            assert!(left.is_empty(), "{kind}: {left:?}");
-        }
-        // What holds the catalog, and what says who may own the backups, is left to whoever installs again.
-        ensure!(cluster.get(&["pvc", "catalog-pv-claim", "-n", NAMESPACE])?.is_some(), "no catalog is left");
-        ensure!(cluster.get(&OWNERSHIP)?.is_some(), "the ownership is forgotten");
-        for namespace in [SHOP, NAMESPACE] {
-            cluster.kubectl(&["delete", "namespace", namespace, "--timeout=4m"], "")?;
-        }
+        cluster.begins("")?;
+        recovers_through_operator(&cluster, &lost)?;
+        cluster.assert_recovered(&lost)?;
         cluster.nodes.check()
     })
 }

@@ -1,6 +1,7 @@
 //! Makes or removes one KastenDRRestore, as decided.
 
-use keelson_resources::k10restore::{ASKED_ANNOTATION, HASH_ANNOTATION, REQUEST_ANNOTATION, is_ended};
+use keelson_model::names::annotation;
+use keelson_resources::k10restore::{ASKED_ANNOTATION, HASH_ANNOTATION, is_ended};
 use keelson_resources::recovery::RecoveryState;
 use keelson_workload::{Cluster, Creation, RequestError};
 use serde::Deserialize;
@@ -37,7 +38,7 @@ async fn create(cluster: &Cluster, namespace: &str, new: &NewRecovery) -> Result
             "name": name,
             "namespace": namespace,
             "annotations": {
-                REQUEST_ANNOTATION: uid,
+                (annotation::REQUEST): uid,
                 ASKED_ANNOTATION: asked_name,
                 HASH_ANNOTATION: spec_hash.to_string(),
             },

@@ -1,10 +1,10 @@
 //! Reads all K10restores of a namespace, and all KastenDRRestores there, whoever asked for them.
 
-use keelson_model::names::group;
+use keelson_model::names::{annotation, group};
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::k10restore::{
-    self, ASKED_ANNOTATION, GROUP, HASH_ANNOTATION, K10restoreStatus, KIND, PLURAL, REQUEST_ANNOTATION,
-    RecoveryReference, is_ended, parse,
+    self, ASKED_ANNOTATION, GROUP, HASH_ANNOTATION, K10restoreStatus, KIND, PLURAL, RecoveryReference,
+    is_ended, parse,
 };
 use keelson_resources::recovery::RecoveryState;
 use keelson_workload::{Cluster, Kind, RequestError};
@@ -88,12 +88,12 @@ impl Recovery {
     pub(super) fn of(object: &Value) -> Self {
         let (metadata, status) = (&object["metadata"], &object["status"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let annotation = |name: &str| metadata["annotations"][name].as_str();
+        let annotated = |name: &str| metadata["annotations"][name].as_str();
         Self {
             name: text(&metadata["name"]),
             uid: text(&metadata["uid"]),
-            asked_by: annotation(ASKED_ANNOTATION).zip(annotation(REQUEST_ANNOTATION)).map(requester),
-            spec_hash: annotation(HASH_ANNOTATION).and_then(|hash| hash.parse().ok()).unwrap_or(0),
+            asked_by: annotated(ASKED_ANNOTATION).zip(annotated(annotation::REQUEST)).map(requester),
+            spec_hash: annotated(HASH_ANNOTATION).and_then(|hash| hash.parse().ok()).unwrap_or(0),
             state: RecoveryState::deserialize(&status["state"]).unwrap_or_default(),
             phase: text(&status["phase"]),
             error: text(&status["error"]),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::recover::{REVIEW_WITHIN, create_review, tell_warnings};
 use super::{GRACE, RestoreArguments, restore_kind, review_kind};
 use crate::arguments::Common;
-use crate::failure::{failed, is_cancelled, refuse_with, told};
+use crate::failure::{failed, may_go_on, refuse_with, told};
 use crate::follow::{self, Patience};
 use crate::output::{data, say};
 use crate::signals::Ending;
@@ -90,7 +90,7 @@ async fn run(arguments: RestoreArguments) -> Result<String> {
     }
     let restored = follow_restore(ending, &cluster, common, &asking, (spec, timeout)).await;
     // A restore that goes on without us may ask for its review again.
-    let goes_on = restored.as_ref().is_err_and(is_cancelled);
+    let goes_on = restored.as_ref().is_err_and(may_go_on);
     if let Some(review) = review.filter(|_| !goes_on) {
         cluster.delete_object(&review_kind(), Some(&common.namespace), &review).await.map_err(failed)?;
     }

@@ -488,11 +488,20 @@ fn a_recovery_says_how_vault_is_reached_and_what_is_known_of_the_mode() {
     };
     let accepted = Vec::<String>::new();
     let token = json!({ "address": "https://vault.test", "secretName": "vault-creds" });
-    let role =
-        json!({ "address": "https://vault.test", "role": "k10", "serviceAccountTokenPath": "/run/token" });
+    let by_role = json!({ "address": "https://vault.test", "role": "k10" });
+    let signing_in = |path: &str| {
+        let mut vault = by_role.clone();
+        vault["serviceAccountTokenPath"] = json!(path);
+        vault
+    };
+    let role = signing_in("/var/run/secrets/vault/token");
     for kind in ["kastendrreviews", "kastendrrestores"] {
         assert_eq!(check(kind, "vault", token.clone()), accepted);
         assert_eq!(check(kind, "vault", role.clone()), accepted);
+        let elsewhere = check(kind, "vault", signing_in("/var/run/secrets/../token")).join("\n");
+        let told = "spec.vault.serviceAccountTokenPath: Invalid value: \"/var/run/secrets/../token\": must be a file below \
+                    /var/run/secrets/, where tokens of service accounts are mounted";
+        assert!(elsewhere.starts_with(told), "{elsewhere}");
         assert_eq!(
             check(kind, "vault", json!({ "address": "https://vault.test" })),
             ["spec.vault.role: Required value: either this or secretName is needed"]

@@ -7,6 +7,7 @@ use keelson_model::skip::SkipResources;
 use serde_json::{Map, Value, json};
 
 use crate::parts::Time;
+use crate::recovery::check_token_path;
 
 /// A week, as for a KastenDRRestore.
 pub const TIMEOUT_MINUTES_MAX: u32 = 10_080;
@@ -274,6 +275,10 @@ impl<'a> Reader<'a> {
             let what = "either this or vault.role is required with vault.enabled: \
                         the Secret with the token, or the role of Vault's Kubernetes authentication";
             self.fault("vault.secretName", what);
+        }
+        let path = &vault.service_account_token_path;
+        if let Some(what) = check_token_path(path).err().filter(|_| !path.is_empty()) {
+            self.fault("vault.serviceAccountTokenPath", &what);
         }
         Some(vault)
     }

@@ -114,6 +114,12 @@ fn what_cannot_be_carried_out_is_refused_with_every_fault() {
     );
     refused(&with("vault", json!({ "enabled": true })), &["spec.vault.address: is", "spec.vault.secretName"]);
     refused(&with("vault", json!(true)), &["spec.vault: must be an object"]);
+    let mut elsewhere = json!({ "enabled": true, "address": "https://vault:8200", "role": "k10" });
+    elsewhere["serviceAccountTokenPath"] = json!("/etc/passwd");
+    refused(
+        &with("vault", elsewhere),
+        &["spec.vault.serviceAccountTokenPath: must be a file below /var/run"],
+    );
 }
 
 #[test]
