@@ -159,7 +159,7 @@ async fn pods_of_two_nodes_reach_each_other_and_survive_the_api_server() -> Resu
     cluster.restart_api_server().await?;
 
     // A Service lags behind its pods by a moment.
-    let ask = "wget -q -O - http://server.default.svc.cluster.local 2>/dev/null";
+    let ask = "get server.default.svc.cluster.local 80 /index.html";
     let script = format!("for i in $(seq 60); do {ask} && exit; sleep 1; done; exit 1");
     let mut client = pod("client", &script);
     client["spec"]["nodeName"] = json!("pair-2");
@@ -179,7 +179,10 @@ async fn two_clusters_reach_one_server_and_one_that_is_cut_off_nothing_else() ->
     let (left, right) = tokio::join!(NodeCluster::start("left"), NodeCluster::start("right"));
     let (mut left, right) = (left?, right?);
     assert_eq!(left.host_address(), right.host_address());
-    let health = format!("wget -q -O /dev/null {}/minio/health/ready && echo reached", minio.endpoint());
+    let endpoint = minio.endpoint();
+    let (host, port) =
+        endpoint.trim_start_matches("http://").split_once(':').context("an address with a port")?;
+    let health = format!("get {host} {port} /minio/health/ready && echo reached");
     for cluster in [&left, &right] {
         assert_eq!(run(cluster, pod("health", &health)).await?, "reached\n");
     }

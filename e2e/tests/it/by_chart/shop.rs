@@ -130,10 +130,10 @@ impl Shop {
 /// The pods run, and give the page to whoever asks for the Service by its name.
 fn serves(cluster: &Cluster<'_>) -> Result<()> {
     cluster.kubectl(&["rollout", "status", "deployment/web", "-n", SHOP, "--timeout=5m"], "")?;
-    let ask = ["wget", "-q", "-T", "5", "-O", "-", "http://web.shop.svc.cluster.local/index.html"];
-    let exec = ["exec", "-n", SHOP, "deployment/web", "--"];
+    let ask = ["get", "web.shop.svc.cluster.local", "80", "/index.html"];
+    let exec = [&["exec", "-n", SHOP, "deployment/web", "--"], &ask[..]].concat();
     cluster.until("the shop hands out its page", || {
-        let said = cluster.try_kubectl(&[&exec[..], &ask].concat(), "")?;
+        let said = cluster.try_kubectl(&exec, "")?;
         Ok((said.code == 0 && said.stdout == PAGE).then_some(()))
     })
 }
