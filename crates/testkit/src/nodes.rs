@@ -204,10 +204,11 @@ impl NodeCluster {
         IpAddr::V4(self.addresses.host())
     }
 
-    /// Gives an image to every node, those to come too. `archive` is an OCI layout, or what `docker save` writes.
-    pub fn load_image(&self, archive: &Path, name: &str) -> Result<()> {
-        let archive = images::keep(self.directory(), archive, name)?;
-        self.nodes.iter().try_for_each(|node| node.import(&archive, name))
+    /// Gives an image to every node, those to come too. `archive` is what `docker save` writes, or an OCI layout with the
+    /// name in containerd's annotation.
+    pub fn load_image(&self, archive: &Path) -> Result<()> {
+        let archive = images::keep(self.directory(), archive)?;
+        self.nodes.iter().try_for_each(|node| node.import(&archive))
     }
 
     /// From now on the nodes find the registry `host`, as it stands in the names of images, at `url`. What it wants to

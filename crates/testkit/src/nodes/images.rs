@@ -19,15 +19,14 @@ pub(super) fn prepare(cluster: &Path) -> Result<()> {
     fs::create_dir_all(&folder).context("create the directory of images")?;
     let output = Command::new(MAKE_BOX).arg(folder.join("0.tar")).output().context("run testbed/box")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    fs::write(folder.join("0.name"), BOX_IMAGE).context("write the name of an image")
+    Ok(())
 }
 
 /// Keeps a copy of `archive`, an OCI layout or what `docker save` writes, for nodes to come and answers where it is.
-pub(super) fn keep(cluster: &Path, archive: &Path, name: &str) -> Result<PathBuf> {
+pub(super) fn keep(cluster: &Path, archive: &Path) -> Result<PathBuf> {
     let folder = cluster.join(FOLDER);
-    let images = fs::read_dir(&folder).context("list the images")?.count() / 2;
+    let images = fs::read_dir(&folder).context("list the images")?.count();
     let copy = folder.join(format!("{images}.tar"));
-    fs::write(folder.join(format!("{images}.name")), name).context("write the name of an image")?;
     fs::copy(archive, &copy).with_context(|| format!("copy the image {}", archive.display()))?;
     Ok(copy)
 }

@@ -2,8 +2,9 @@
 # them a machine and runs the node's programs. Its end ends everything in there.
 #
 # The words of a program lie in NAME.argv in DIRECTORY, each ended by a NUL; its output goes to NAME.log. `node.env` says
-# who the node is and in which order its programs start. Images lie in ../images, as NAME.tar with what they are called in
-# NAME.name. The file `ready` is there once the programs run, and a program that ends is named in `dead`.
+# who the node is and in which order its programs start. Images lie in ../images and say themselves what they are called:
+# with a second name for its index, what has none any more could be collected before it is unpacked. The file `ready` is
+# there once the programs run, and a program that ends is named in `dead`.
 set -u
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 cd "$1" && . ./node.env || exit 1
@@ -69,7 +70,7 @@ import_images() {
     local attempt archive
     for attempt in {1..1500}; do ctr version >/dev/null 2>&1 && break || sleep 0.02; done
     for archive in ../images/*.tar; do
-        ctr --namespace k8s.io images import --index-name "$(cat "${archive%.tar}.name")" "$archive" || return
+        ctr --namespace k8s.io images import "$archive" || return
     done
 }
 

@@ -77,13 +77,13 @@ impl Node {
         command
     }
 
-    /// Gives the runtime an image, which is called `name` from then on.
-    pub(super) fn import(&self, archive: &Path, name: &str) -> Result<()> {
+    /// Gives the runtime an image, which says itself what it is called.
+    pub(super) fn import(&self, archive: &Path) -> Result<()> {
         let mut import = self.command("ctr");
-        import.args(["--namespace", "k8s.io", "images", "import", "--index-name", name]).arg(archive);
+        import.args(["--namespace", "k8s.io", "images", "import"]).arg(archive);
         let output = import.stdin(Stdio::null()).output().context("run ctr")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "import {name} on {}: {}", self.name, said.trim());
+        ensure!(output.status.success(), "import {} on {}: {}", archive.display(), self.name, said.trim());
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use keelson_e2e::Answer;
 use keelson_testkit::{Helm, NodeCluster, figure, leisurely};
 use serde_json::{Value, json};
 
-use super::scene::{BUCKET, IMAGE, PATH, Scene};
+use super::scene::{BUCKET, PATH, Scene};
 use super::shop::{POLICY, SHOP, Shop};
 use super::typed::{self, CLUSTER_ID, DELETE_NAMESPACE, RESTORE, Shell, UNINSTALL_RESTORE, extended};
 use crate::stage::{ACTIONS, NAMESPACE, block_on, kubectl, profile};
@@ -49,7 +49,7 @@ impl<'a> Cluster<'a> {
     /// One whose nodes have the image.
     pub(super) fn raise(scene: &'a Scene, name: &str) -> Result<Self> {
         let cluster = Self::raise_without_image(scene, name, Helm::Four)?;
-        cluster.nodes.load_image(&scene.image, IMAGE)?;
+        cluster.nodes.load_image(&scene.image)?;
         Ok(cluster)
     }
 

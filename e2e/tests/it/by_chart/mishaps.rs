@@ -85,7 +85,7 @@ fn grant(cluster: &Cluster<'_>, namespace: &str) -> Result<()> {
 /// A platform with rights to no application says which one it lacks, and with that it is protected.
 fn lives_with_few_rights(cluster: &Cluster<'_>) -> Result<Lost> {
     cluster.begins("--set keelson.rightsToApplications=false")?;
-    for name in ["second", "third"] {
+    for name in ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"] {
         makes_further_profile(cluster, name, PATH)?;
     }
     Shop::open(cluster)?;
@@ -141,8 +141,8 @@ impl<'a> SmallVolume<'a> {
     }
 }
 
-/// Each profile and policy that is made takes half a minute more: the API server asks somebody who does not answer, and
-/// goes on without him then.
+/// Each profile and policy that is made takes ten seconds more: the API server asks somebody who takes its connection and
+/// does not answer, and goes on without him then.
 fn slow_down(cluster: &Cluster<'_>, scene: &Scene) -> Result<TcpListener> {
     let silent = TcpListener::bind((scene.host, 0)).context("listen without answering")?;
     let rule = json!({

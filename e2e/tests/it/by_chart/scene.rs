@@ -16,7 +16,6 @@ use crate::stage::block_on;
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// As the charts ask for it if they are not told another registry.
-pub(super) const IMAGE: &str = concat!("ghcr.io/keelson-io/keelson:", env!("CARGO_PKG_VERSION"));
 pub(super) const BUCKET: &str = "vault";
 /// Below the bucket.
 pub(super) const PATH: &str = "backups";
