@@ -15,7 +15,6 @@ use keelson_testkit::{
 use crate::stage::block_on;
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// As the charts ask for it if they are not told another registry.
 pub(super) const BUCKET: &str = "vault";
 /// Below the bucket.
 pub(super) const PATH: &str = "backups";
