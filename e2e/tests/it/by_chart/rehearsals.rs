@@ -113,6 +113,8 @@ fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership(
         let lost = Lost { exports: source.exports()?, ..lost };
         rehearsal.begins("")?;
         rehearsal.recovers(&lost, "", &[])?;
+        // A fresh platform owns what it has: what it says must be of after the recovery.
+        until_owner(&rehearsal, "Pending")?;
         rehearsal.types(TAKE_OWNERSHIP, &[])?;
         until_owner(&rehearsal, "Owned")?;
         // It finds out at the latest when it is about to write.
