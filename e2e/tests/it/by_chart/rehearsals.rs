@@ -78,8 +78,8 @@ fn tries_to_free(cluster: &Cluster<'_>, lost: &Lost, due: Timestamp) -> Result<(
     // It may not export where somebody else may own what is there, which is the run's to tell.
     cluster.ended("runaction", NAMESPACE, &run)?;
     for content in &lost.exports {
-        let words = ["delete", "restorepointcontent", content, "--ignore-not-found", "--timeout=2m"];
-        cluster.kubectl(&words, "")?;
+        let said = cluster.try_kubectl(&["delete", "restorepointcontent", content, "--timeout=2m"], "")?;
+        ensure!(said.code != 0 && said.stderr.contains("cannot be deleted now"), "{said:?}");
     }
     Ok(())
 }
