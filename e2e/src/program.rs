@@ -167,6 +167,20 @@ pub fn program() -> Result<PathBuf> {
     Ok(PROGRAM.get_or_init(|| program).clone())
 }
 
+/// `cargo xtask` in this tree: what is built beside the program, and what cargo builds where that is not there.
+pub fn xtask() -> Result<Command> {
+    let program = program()?.with_file_name("xtask");
+    let mut command = if program.is_file() {
+        Command::new(program)
+    } else {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["run", "--quiet", "--package", "xtask", "--"]);
+        cargo
+    };
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    Ok(command)
+}
+
 fn build() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use keelson_testkit::{BucketProtection, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::installation::{Cluster, DR_POLICY, OWNERSHIP};
+use super::installation::{Cluster, DR_POLICY, OWNERSHIP, items};
 use super::scene::{BUCKET, PATH, Scene};
 use super::shop::POLICY;
 use super::typed::{extended, with};
@@ -34,6 +34,22 @@ pub(super) fn found(cluster: &Cluster<'_>) -> Result<[bool; 3]> {
     Ok([has("profiles", "second")?, policies.0, has("secrets", "second-keys")?])
 }
 
+/// The platform has started by now and looked at each of them. Helm 4 could not change what is the platform's.
+fn assert_definitions_are_the_charts(cluster: &Cluster<'_>) -> Result<()> {
+    let definitions = cluster.get(&["crds", "--show-managed-fields"])?.unwrap_or_default();
+    let by = |definition: &Value, manager: &str| {
+        let managers = definition["metadata"]["managedFields"].as_array().into_iter().flatten();
+        let mut applied = managers.filter(|one| one["operation"] == "Apply");
+        applied.any(|one| one["manager"] == manager)
+    };
+    let of_chart: Vec<&Value> = items(&definitions).iter().filter(|&one| by(one, "helm")).collect();
+    ensure!(!of_chart.is_empty(), "Helm has applied no definition");
+    for definition in of_chart {
+        ensure!(!by(definition, "keelson"), "two have applied {}", definition["metadata"]["name"]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Result<()> {
     scenario(|scene| {
@@ -43,6 +59,7 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         for more in [QUICK, "--set kastenDisasterRecovery.quickMode.enabled=false"] {
             cluster.types(&extended(upgrade, more), &[])?;
             cluster.wait_until_served()?;
+            assert_definitions_are_the_charts(&cluster)?;
         }
         cluster.types("$ helm rollback k10 --namespace=kasten-io", &[])?;
         cluster.wait_until_served()?;

@@ -366,9 +366,13 @@ impl<'a> Cluster<'a> {
         self.until(&format!("a pod of Job {job} ends"), || Ok(self.last_words(job)?.into_iter().next()))
     }
 
-    /// The platform is the lost one, and the shop is restored from what it knows.
+    /// The platform is the lost one, and the shop is restored from what it knows, whoever owns the backups.
     pub(super) fn assert_recovered(&self, lost: &Lost) -> Result<()> {
         self.assert_platform_recovered(lost)?;
+        self.restores_shop(lost)
+    }
+
+    pub(super) fn restores_shop(&self, lost: &Lost) -> Result<()> {
         lost.shop.restore(self, lost.exports.last().context("nothing was exported")?)
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::installation::{Cluster, DR_POLICY, Lost};
@@ -11,7 +12,12 @@ use super::scene::{BUCKET, PATH, Scene, Version};
 use super::shop::POLICY;
 use super::typed::TAKE_OWNERSHIP;
 use super::verdict::scenario;
-use crate::stage::NAMESPACE;
+use crate::stage::{ACTIONS, NAMESPACE};
+
+/// For the source to ship it, with time to spare. The rehearsal takes most of it to begin.
+const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(5);
+/// Whoever retires what has expired looks more often than that.
+const LOOKED_AT_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// What lies below the id of a cluster, without what readers say of themselves.
 fn stored(scene: &Scene, lost: &Lost) -> Result<BTreeSet<Version>> {
@@ -40,26 +46,40 @@ fn until_owner(cluster: &Cluster<'_>, state: &str) -> Result<()> {
     })
 }
 
-/// A platform whose policy keeps one restore point of two: retention is due at its next run.
-fn lives_with_retention_due(cluster: &Cluster<'_>) -> Result<Lost> {
-    let lost = cluster.lives("")?;
-    cluster.runs_once(POLICY)?;
-    let one = json!({ "spec": { "retention": { "daily": 1 } } }).to_string();
-    cluster.kubectl(&["patch", "policy", POLICY, "-n", NAMESPACE, "--type=merge", "-p", &one], "")?;
-    cluster.wait_valid("policy", POLICY)?;
-    cluster.runs_once(DR_POLICY)?;
-    cluster.wait_until_shipped()?;
-    Ok(Lost { exports: cluster.exports()?, ..lost })
+#[expect(clippy::disallowed_methods, reason = "what expires does so by the clock of the platform")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
-/// All that would free something is tried: the run of a policy with retention due, and deleting a restore point.
-fn tries_to_free(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+/// A platform with two restore points, of which one is due at the moment that is returned: what a person's run has made
+/// falls out of no retention, and has an end of its own.
+fn lives_with_one_to_retire(cluster: &Cluster<'_>) -> Result<(Lost, Timestamp)> {
+    let lost = cluster.lives("")?;
+    let due = Timestamp::from_second((now() + EXPIRES_AFTER).as_second())?;
+    let run = cluster.create(&json!({
+        "apiVersion": ACTIONS, "kind": "RunAction",
+        "metadata": { "generateName": "run-until-", "namespace": NAMESPACE },
+        "spec": {
+            "subject": { "kind": "Policy", "name": POLICY, "namespace": NAMESPACE },
+            "expiresAt": due.to_string(),
+        },
+    }))?;
+    cluster.complete("runaction", NAMESPACE, &run)?;
+    cluster.runs_once(DR_POLICY)?;
+    cluster.wait_until_shipped()?;
+    Ok((Lost { exports: cluster.exports()?, ..lost }, due))
+}
+
+/// All that would free something is tried: what is due to be retired, the run of a policy, and deleting a restore point.
+fn tries_to_free(cluster: &Cluster<'_>, lost: &Lost, due: Timestamp) -> Result<()> {
+    let looked_at = due + LOOKED_AT_WITHIN;
+    cluster.until("a restore point has expired", || Ok((now() > looked_at).then_some(())))?;
     let run = cluster.starts(POLICY)?;
     // It may not export where somebody else may own what is there, which is the run's to tell.
     cluster.ended("runaction", NAMESPACE, &run)?;
     for content in &lost.exports {
-        let words = ["delete", "restorepointcontent", content, "--ignore-not-found", "--timeout=2m"];
-        cluster.kubectl(&words, "")?;
+        let said = cluster.try_kubectl(&["delete", "restorepointcontent", content, "--timeout=2m"], "")?;
+        ensure!(said.code != 0 && said.stderr.contains("cannot be deleted now"), "{said:?}");
     }
     Ok(())
 }
@@ -68,7 +88,7 @@ fn tries_to_free(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
 fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership() -> Result<()> {
     scenario(|scene| {
         let source = Cluster::raise(scene, "source")?;
-        let lost = lives_with_retention_due(&source)?;
+        let (lost, due) = lives_with_one_to_retire(&source)?;
         ensure!(lost.exports.len() == 2, "two restore points are exported: {:?}", lost.exports);
         // So that every change is the rehearsal's.
         scales(&source, 0)?;
@@ -79,7 +99,7 @@ fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership(
         rehearsal.recovers(&lost, "", &[])?;
         rehearsal.assert_recovered(&lost)?;
         until_owner(&rehearsal, "Pending")?;
-        tries_to_free(&rehearsal, &lost)?;
+        tries_to_free(&rehearsal, &lost, due)?;
         assert_eq!(stored(scene, &lost)?, before, "the rehearsal changed what is not its own");
         rehearsal.loses_everything()?;
         assert_eq!(stored(scene, &lost)?, before, "the end of the rehearsal changed what is not its own");
@@ -93,6 +113,8 @@ fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership(
         let lost = Lost { exports: source.exports()?, ..lost };
         rehearsal.begins("")?;
         rehearsal.recovers(&lost, "", &[])?;
+        // A fresh platform owns what it has: what it says must be of after the recovery.
+        until_owner(&rehearsal, "Pending")?;
         rehearsal.types(TAKE_OWNERSHIP, &[])?;
         until_owner(&rehearsal, "Owned")?;
         // It finds out at the latest when it is about to write.

@@ -12,16 +12,13 @@ use keelson_testkit::{
     BucketProtection, Minio, Program, Supervisor, eventually, free_port, host_address, processes_in,
 };
 
+use crate::charts::write_repository;
 use crate::stage::block_on;
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) const BUCKET: &str = "vault";
 /// Below the bucket.
 pub(super) const PATH: &str = "backups";
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// The index is dated by it; outside of a checkout there is no commit to take.
-const DATE: (&str, &str) = ("SOURCE_DATE_EPOCH", "1767225600");
 
 pub(super) struct Scene {
     pub(super) host: IpAddr,
@@ -127,8 +124,7 @@ fn signal(process: u32, name: &str) -> Result<()> {
 /// Makes the chart repository and hands it out.
 fn serve_charts(own: &mut Supervisor, host: IpAddr) -> Result<String> {
     let folder = own.directory().join("charts");
-    let mut charts = xtask()?;
-    told(charts.args(["charts", "--output"]).arg(&folder).env(DATE.0, DATE.1))?;
+    write_repository(&folder)?;
     let address = format!("{host}:{}", free_port()?);
     let server = Program::new("/bin/busybox").args(["httpd", "-f", "-p", &address, "-h"]).arg(&folder);
     own.run("httpd", &server)?;
@@ -153,7 +149,7 @@ fn image() -> Result<PathBuf> {
     if !image.exists() {
         remove_images(&folder)?;
         let half = folder.join("half.tar");
-        told(xtask()?.arg("image").arg("--program").arg(&program).arg("--output").arg(&half))?;
+        told(keelson_e2e::xtask()?.arg("image").arg("--program").arg(&program).arg("--output").arg(&half))?;
         fs::rename(&half, &image).context("keep the image")?;
     }
     Ok(image)
@@ -168,20 +164,6 @@ fn remove_images(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `xtask`, which is built beside the program, and by cargo where it is not there.
-fn xtask() -> Result<Command> {
-    let program = keelson_e2e::program()?.with_file_name("xtask");
-    let mut command = if program.is_file() {
-        Command::new(program)
-    } else {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["run", "--quiet", "--package", "xtask", "--"]);
-        cargo
-    };
-    command.current_dir(ROOT);
-    Ok(command)
 }
 
 /// Runs a program to its end and answers what it wrote.

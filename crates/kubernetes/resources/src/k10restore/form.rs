@@ -38,7 +38,7 @@ const QUICK: Option<&str> = Some("quickMode.enabled");
 const VAULT: Option<&str> = Some("vault.enabled");
 
 /// In the order in which the form shows them.
-const FORM: [Field; 12] = [
+const FORM: [Field; 15] = [
     Field {
         path: "sourceClusterID",
         name: "Cluster ID",
@@ -123,6 +123,27 @@ const FORM: [Field; 12] = [
         description: "The token that is shown to Vault: /var/run/secrets/kubernetes.io/serviceaccount/token if it is not \
                       given.",
         entry: Entry::Text,
+        shown_by: VAULT,
+    },
+    Field {
+        path: "vault.mountPath",
+        name: "Vault authentication mount",
+        description: "Where Vault's Kubernetes authentication is mounted: kubernetes if it is not given.",
+        entry: Entry::Text,
+        shown_by: VAULT,
+    },
+    Field {
+        path: "vault.namespace",
+        name: "Vault namespace",
+        description: "The namespace of Vault in which everything lies, where it has such.",
+        entry: Entry::Text,
+        shown_by: VAULT,
+    },
+    Field {
+        path: "vault.caSecretName",
+        name: "Vault authority",
+        description: "The Secret whose key ca.crt holds the authority of Vault's certificate, where it is a private one.",
+        entry: Entry::SecretName,
         shown_by: VAULT,
     },
 ];

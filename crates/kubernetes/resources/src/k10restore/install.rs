@@ -11,7 +11,8 @@ use crate::roles::{account, bind, named, role, rule};
 pub const ACCOUNT: &str = "keelson-operator";
 /// What runs unless the manifest is changed.
 pub const IMAGE: &str = concat!("ghcr.io/keelson-io/keelson:", env!("CARGO_PKG_VERSION"));
-const VAULT_SECRET: &str = "vault-creds";
+/// With Vault's token and with its authority.
+const VAULT_SECRETS: [&str; 2] = ["vault-ca", "vault-creds"];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Generated files below `deploy/operator`, each with the objects that it holds.
@@ -42,10 +43,10 @@ fn rules() -> Vec<Value> {
         rule(&[GROUP], &[PLURAL], &["get", "list", "watch"]),
         rule(&[GROUP], &[&statuses], &["patch"]),
         rule(&[group::DR], &["kastendrrestores"], &["create", "delete", "get", "list"]),
-        // Whoever asks for a recovery must be allowed to read what it names: the profile, and the Secret with Vault's token,
-        // here under the name that is documented.
+        // Whoever asks for a recovery must be allowed to read what it names: the profile, and the Secrets with Vault's token
+        // and authority, here under the names that are documented.
         rule(&[group::CONFIG], &["profiles"], &["get"]),
-        named(rule(&[""], &["secrets"], &["get"]), &[VAULT_SECRET]),
+        named(rule(&[""], &["secrets"], &["get"]), &VAULT_SECRETS),
         rule(&["events.k8s.io"], &["events"], &["create"]),
     ]
 }
@@ -134,6 +135,7 @@ fn example() -> Value {
             "quickMode": { "enabled": false, "overrideResources": false },
             "vault": {
                 "enabled": false, "address": "", "role": "", "serviceAccountTokenPath": "", "secretName": "",
+                "mountPath": "", "namespace": "", "caSecretName": "",
             },
         },
     })

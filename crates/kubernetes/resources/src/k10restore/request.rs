@@ -17,7 +17,7 @@ const QUOTED_CHARS_MAX: usize = 80;
 const UNKNOWN_NAMED_MAX: usize = 16;
 
 /// Every field that means something.
-pub(super) const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 16] = [
     "sourceClusterID",
     "profileName",
     // As in the chart.
@@ -32,6 +32,9 @@ pub(super) const FIELDS: [&str; 13] = [
     "vault.role",
     "vault.serviceAccountTokenPath",
     "vault.secretName",
+    "vault.mountPath",
+    "vault.namespace",
+    "vault.caSecretName",
 ];
 
 /// A recovery that can be asked of the platform.
@@ -61,6 +64,12 @@ pub struct Vault {
     pub role: String,
     pub service_account_token_path: String,
     pub secret_name: String,
+    /// Where Kubernetes authentication is mounted, if not at `kubernetes`.
+    pub mount_path: String,
+    /// Of an enterprise server.
+    pub namespace: String,
+    /// The Secret with a private authority.
+    pub ca_secret_name: String,
 }
 
 /// A specification as it was read.
@@ -109,12 +118,23 @@ impl RecoveryRequest {
 
 impl Vault {
     fn spec(&self) -> Value {
-        let Self { address, role, service_account_token_path, secret_name } = self;
+        let Self {
+            address,
+            role,
+            service_account_token_path,
+            secret_name,
+            mount_path,
+            namespace,
+            ca_secret_name,
+        } = self;
         let fields = [
             ("address", address),
             ("role", role),
             ("serviceAccountTokenPath", service_account_token_path),
             ("secretName", secret_name),
+            ("mountPath", mount_path),
+            ("namespace", namespace),
+            ("caSecretName", ca_secret_name),
         ];
         let given = fields.into_iter().filter(|(_, text)| !text.is_empty());
         Value::Object(given.map(|(field, text)| (field.to_owned(), json!(text))).collect::<Map<_, _>>())
@@ -264,6 +284,9 @@ impl<'a> Reader<'a> {
             role: field("vault.role"),
             service_account_token_path: field("vault.serviceAccountTokenPath"),
             secret_name: field("vault.secretName"),
+            mount_path: field("vault.mountPath"),
+            namespace: field("vault.namespace"),
+            ca_secret_name: field("vault.caSecretName"),
         };
         if !enabled {
             return None;

@@ -53,7 +53,10 @@ fn every_field_reaches_the_recovery() {
         "skipResource": " Profile , policies",
         "restore": { "timeout": 30 },
         "quickMode": { "enabled": true, "overrideResources": true },
-        "vault": { "enabled": true, "address": "https://vault:8200", "secretName": "vault-creds", "role": null },
+        "vault": {
+            "enabled": true, "address": "https://vault:8200", "secretName": "vault-creds", "role": null,
+            "mountPath": "clusters/one", "namespace": "team/backup", "caSecretName": "vault-ca",
+        },
     });
     let expected = json!({
         "sourceClusterInfo": {
@@ -62,7 +65,10 @@ fn every_field_reaches_the_recovery() {
         "skipResources": "profiles,policies",
         "timeoutMinutes": 30,
         "quickMode": { "enabled": true, "overrideResources": true },
-        "vault": { "address": "https://vault:8200", "secretName": "vault-creds" },
+        "vault": {
+            "address": "https://vault:8200", "secretName": "vault-creds", "mountPath": "clusters/one",
+            "namespace": "team/backup", "caSecretName": "vault-ca",
+        },
     });
     assert_eq!(read(&spec).recovery_spec(), expected);
 }
@@ -114,6 +120,9 @@ fn what_cannot_be_carried_out_is_refused_with_every_fault() {
     );
     refused(&with("vault", json!({ "enabled": true })), &["spec.vault.address: is", "spec.vault.secretName"]);
     refused(&with("vault", json!(true)), &["spec.vault: must be an object"]);
+    let mut mounted = json!({ "enabled": true, "address": "https://vault:8200", "role": "k10" });
+    mounted["mountPath"] = json!(["clusters/one"]);
+    refused(&with("vault", mounted), &["spec.vault.mountPath: must be a text"]);
     let mut elsewhere = json!({ "enabled": true, "address": "https://vault:8200", "role": "k10" });
     elsewhere["serviceAccountTokenPath"] = json!("/etc/passwd");
     refused(
@@ -159,7 +168,7 @@ fn the_definition_is_the_documented_one() {
 }
 
 #[test]
-fn the_operator_has_rights_in_its_namespace_alone_and_to_one_secret() {
+fn the_operator_has_rights_in_its_namespace_alone_and_to_two_secrets() {
     let objects = account_objects("kasten-io");
     let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ServiceAccount", "Role", "RoleBinding"]);
@@ -171,7 +180,7 @@ fn the_operator_has_rights_in_its_namespace_alone_and_to_one_secret() {
     let of_secrets: Vec<_> = rules.filter(|rule| rule.to_string().contains("secrets")).collect();
     assert_eq!(of_secrets.len(), 1);
     let (names, verbs) = (&of_secrets[0]["resourceNames"], &of_secrets[0]["verbs"]);
-    assert_eq!((names, verbs), (&json!(["vault-creds"]), &json!(["get"])));
+    assert_eq!((names, verbs), (&json!(["vault-ca", "vault-creds"]), &json!(["get"])));
 }
 
 #[test]
@@ -237,10 +246,17 @@ fn the_switch_of_vault_shows_and_hides_its_fields() {
     assert_eq!(switch["displayName"], "Enable HashiCorp Vault");
     assert_eq!(descriptors(switch), ["urn:alm:descriptor:com.tectonic.ui:booleanSwitch"]);
 
-    let of_vault: BTreeSet<_> =
-        ["vault.address", "vault.role", "vault.secretName", "vault.serviceAccountTokenPath"]
-            .map(str::to_owned)
-            .into();
+    let of_vault: BTreeSet<_> = [
+        "vault.address",
+        "vault.caSecretName",
+        "vault.mountPath",
+        "vault.namespace",
+        "vault.role",
+        "vault.secretName",
+        "vault.serviceAccountTokenPath",
+    ]
+    .map(str::to_owned)
+    .into();
     let (off, on) = (json!({ "vault": { "enabled": false } }), json!({ "vault": { "enabled": true } }));
     let (hidden, all) = (shown(&form, &off), shown(&form, &on));
     assert!(hidden.contains("vault.enabled") && hidden.is_disjoint(&of_vault), "{hidden:?}");

@@ -11,6 +11,8 @@ use crate::request::{RequestError, Verb};
 
 const POLL_FIRST: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(1);
+/// Controllers write the status of a definition that was just changed. What stays ours is tried again at the next start.
+const RELEASES_MAX: usize = 5;
 
 impl Cluster {
     /// Server-side apply of a manifest of any kind the cluster serves.
@@ -20,16 +22,43 @@ impl Cluster {
     }
 
     /// The same, unless somebody else made the object as the manifest says. Whoever that was, a chart perhaps, goes on to
-    /// change it alone: what two have applied the one cannot change without the other.
+    /// change it alone: what two have applied the one cannot change without the other. So what we had to change of an
+    /// object that somebody else applies is no longer ours afterwards.
     pub async fn apply_unless_made(&self, manifest: &Value) -> Result<(), RequestError> {
         let kind = self.kind_of(Verb::Apply, manifest).await?;
         let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
         let namespace = manifest["metadata"]["namespace"].as_str();
-        let made = self.read_object(&kind, namespace, name).await?;
-        if made.is_some_and(|made| !is_applied_by_us(&made) && holds(&made, manifest)) {
+        let made = self.read_object(&kind, namespace, name).await?.unwrap_or_default();
+        if made.is_object() && !is_applied_by_us(&made) && holds(&made, manifest) {
             return Ok(());
         }
-        self.apply_object(&kind, manifest).await.map(drop)
+        let applied = self.apply_object(&kind, manifest).await?;
+        if !is_applied_by_others(&made) {
+            return Ok(());
+        }
+        self.release(&kind, namespace, name, applied).await
+    }
+
+    /// Takes our name off an object, and leaves its fields as they are.
+    async fn release(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        mut object: Value,
+    ) -> Result<(), RequestError> {
+        for _ in 0..RELEASES_MAX {
+            if !is_applied_by_us(&object) {
+                return Ok(());
+            }
+            let others: Vec<Value> = managers(&object).filter(|one| !is_our_apply(one)).cloned().collect();
+            match self.replace_managers(kind, namespace, name, (&object, others)).await {
+                Err(error) if error.is_status(409) => {}
+                done => return done.map(drop),
+            }
+            object = self.read_object(kind, namespace, name).await?.unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Waits until a custom resource definition serves its kind.
@@ -78,12 +107,24 @@ pub(crate) fn definition_kind() -> Kind {
     Kind::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 }
 
-fn is_applied_by_us(object: &Value) -> bool {
-    let managers = object["metadata"]["managedFields"].as_array().into_iter().flatten();
-    managers.into_iter().any(|one| one["manager"] == FIELD_MANAGER && one["operation"] == "Apply")
+fn managers(object: &Value) -> impl Iterator<Item = &Value> {
+    object["metadata"]["managedFields"].as_array().into_iter().flatten()
 }
 
-/// Whether an object says all that is wanted, whatever the server or somebody else has added.
+fn is_our_apply(manager: &Value) -> bool {
+    manager["manager"] == FIELD_MANAGER && manager["operation"] == "Apply"
+}
+
+fn is_applied_by_us(object: &Value) -> bool {
+    managers(object).any(is_our_apply)
+}
+
+fn is_applied_by_others(object: &Value) -> bool {
+    managers(object).any(|one| one["operation"] == "Apply" && one["manager"] != FIELD_MANAGER)
+}
+
+/// Whether an object says all that is wanted, whatever the server or somebody else has added. A server writes 23 for a
+/// bound of 23.0.
 fn holds(object: &Value, wanted: &Value) -> bool {
     match (object, wanted) {
         (Value::Object(object), Value::Object(wanted)) => {
@@ -92,6 +133,10 @@ fn holds(object: &Value, wanted: &Value) -> bool {
         (Value::Array(object), Value::Array(wanted)) => {
             object.len() == wanted.len()
                 && object.iter().zip(wanted).all(|(object, wanted)| holds(object, wanted))
+        }
+        (Value::Number(object), Value::Number(wanted)) => {
+            let both = object.as_f64().zip(wanted.as_f64());
+            both.is_some_and(|(object, wanted)| object.total_cmp(&wanted).is_eq())
         }
         (object, wanted) => object == wanted,
     }

@@ -80,6 +80,38 @@ async fn what_somebody_else_made_as_it_should_be_stays_theirs() -> Result<()> {
     Ok(())
 }
 
+/// Helm 4 applies on the server and does not force: what is ours it could not change.
+#[tokio::test]
+async fn what_had_to_be_changed_of_an_object_that_a_chart_applies_is_the_charts_again() -> Result<()> {
+    let scene = Scene::set("config-applied").await?;
+    let manifest = |color: &str, bound: f64| {
+        let mut definition = scene.definition("lamps", "Lamp");
+        let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        schema["description"] = json!(color);
+        schema["properties"]["hours"] = json!({ "type": "number", "maximum": bound });
+        definition
+    };
+    let name = format!("lamps.{}", scene.group());
+    let kind =
+        Kind::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
+    let ours = async || {
+        let object = scene.cluster.read_object(&kind, None, &name).await?.context("it is there")?;
+        let managers = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let ours = managers.iter().any(|one| one["manager"] == "keelson" && one["operation"] == "Apply");
+        let schema = &object["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        anyhow::Ok((schema["description"].clone(), ours))
+    };
+    scene.apply(&[manifest("red", 23.0)])?;
+    scene.cluster.apply_unless_made(&manifest("red", 23.0)).await?;
+    assert_eq!(ours().await?, (json!("red"), false), "nothing was to be done");
+
+    scene.cluster.apply_unless_made(&manifest("green", 24.0)).await?;
+    assert_eq!(ours().await?, (json!("green"), false), "changed, and left to who applies it");
+    scene.apply(&[manifest("blue", 25.0)])?;
+    assert_eq!(ours().await?, (json!("blue"), false));
+    scene.cluster.delete_object(&kind, None, &name).await.context("remove the definition")
+}
+
 #[tokio::test]
 async fn a_manifest_is_applied_waited_for_and_deleted() -> Result<()> {
     let scene = Scene::set("config-manifest").await?;
