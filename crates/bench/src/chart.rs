@@ -29,7 +29,6 @@ use crate::say;
 /// The node is called after it.
 const CLUSTER: &str = "bench";
 /// As the charts name it if they are told nothing.
-const IMAGE: &str = concat!("ghcr.io/keelson-io/keelson:", env!("CARGO_PKG_VERSION"));
 const PLATFORM_CHART: &str = "deploy/charts/k10";
 const RESTORE_CHART: &str = "deploy/charts/k10restore";
 /// The release, and so the Job and what that asks for.
@@ -52,7 +51,7 @@ pub(crate) async fn measure(program: &Path, archive: &Path, points: u64) -> Resu
     hand_over(&share)?;
 
     let cluster = Cluster::start_with_node(CLUSTER).await?;
-    cluster.nodes()?.load_image(archive, IMAGE)?;
+    cluster.nodes()?.load_image(archive)?;
     bind(&cluster, &share).await?;
     let installed = install(&cluster).await?;
     let pods = Pods::find(&cluster).await?;
