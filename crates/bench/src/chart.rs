@@ -28,7 +28,6 @@ use crate::say;
 
 /// The node is called after it.
 const CLUSTER: &str = "bench";
-/// As the charts name it if they are told nothing.
 const PLATFORM_CHART: &str = "deploy/charts/k10";
 const RESTORE_CHART: &str = "deploy/charts/k10restore";
 /// The release, and so the Job and what that asks for.
