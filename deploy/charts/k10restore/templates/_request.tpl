@@ -68,14 +68,14 @@ helm install {{ .Release.Name }} kasten/k10restore --namespace={{ .Release.Names
 {{- end -}}
 {{- end }}
 
-{{/* Minutes. A number of a values file is a float for Helm. */}}
+{{/* Minutes, as many as the platform takes. A number of a values file is a float for Helm. */}}
 {{- define "k10restore.timeout" -}}
 {{- $given := "" -}}
 {{- if kindIs "map" .Values.restore }}{{ $given = .Values.restore.timeout }}{{ end -}}
 {{- $text := toString $given -}}
 {{- if kindIs "float64" $given }}{{ $text = printf "%.15g" $given }}{{ end -}}
-{{- if not (and (or (kindIs "float64" $given) (kindIs "int64" $given) (kindIs "int" $given)) (regexMatch "^[1-9][0-9]{0,5}$" $text)) -}}
-{{- fail (printf "restore.timeout is %q: it is a whole number of minutes from 1 to 999999, as in --set restore.timeout=90" $text) -}}
+{{- if not (and (or (kindIs "float64" $given) (kindIs "int64" $given) (kindIs "int" $given)) (regexMatch "^[1-9][0-9]{0,4}$" $text) (le (int64 $text) 10080)) -}}
+{{- fail (printf "restore.timeout is %q: it is a whole number of minutes from 1 to 10080, a week, as in --set restore.timeout=90" $text) -}}
 {{- end -}}
 {{- $text -}}
 {{- end }}
