@@ -33,7 +33,7 @@ pub use format_reader::{FormatReader, Told};
 pub use minio::{BucketProtection, Minio, open_bucket};
 pub use moto::Moto;
 pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
-pub use nodes::{BOX_IMAGE, Helm, NodeCluster, Nodes, RegistryTrust, STORAGE_CLASS, host_address};
+pub use nodes::{BOX_IMAGE, Helm, NodeCluster, Nodes, RegistryTrust, STORAGE_CLASS, Traces, host_address};
 pub use notes::{FIGURES, SKIPS, figure, skip};
 pub use openbao::{KvVersion, OpenBao, Role};
 pub use ports::{free_port, random_hex};
