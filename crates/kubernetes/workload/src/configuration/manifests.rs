@@ -93,6 +93,10 @@ fn holds(object: &Value, wanted: &Value) -> bool {
             object.len() == wanted.len()
                 && object.iter().zip(wanted).all(|(object, wanted)| holds(object, wanted))
         }
+        // A server writes 0 for 0.0.
+        (Value::Number(object), Value::Number(wanted)) => {
+            object == wanted || object.as_f64() == wanted.as_f64()
+        }
         (object, wanted) => object == wanted,
     }
 }
@@ -100,4 +104,26 @@ fn holds(object: &Value, wanted: &Value) -> bool {
 fn has_condition(object: &Value, wanted: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|condition| condition["type"] == wanted && condition["status"] == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_holds_what_is_wanted_whatever_was_added_and_however_numbers_are_written() {
+        let wanted = json!({ "versions": [{ "name": "v1", "minimum": 0.0 }] });
+        for (object, expected) in [
+            (json!({ "versions": [{ "name": "v1", "minimum": 0 }] }), true),
+            (json!({ "versions": [{ "name": "v1", "minimum": 0.0, "later": {} }], "added": 1 }), true),
+            (json!({ "versions": [{ "name": "v1", "minimum": 1 }] }), false),
+            (json!({ "versions": [{ "name": "v1" }] }), false),
+            (json!({ "versions": [{ "name": "v1", "minimum": 0 }, { "name": "v2" }] }), false),
+            (json!({ "versions": [{ "name": "v1", "minimum": "0" }] }), false),
+        ] {
+            assert_eq!(holds(&object, &wanted), expected, "{object}");
+        }
+    }
 }
