@@ -273,7 +273,7 @@ async fn patiently<T>(doing: &str, step: impl AsyncFn() -> Result<T>) -> Result<
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| io_failed(format!("listen on {address}"), &error))
 }
 
