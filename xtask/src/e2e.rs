@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use keelson_testkit::{FIGURES, Nodes, testbed_program};
+use keelson_testkit::{FIGURES, Nodes, SKIPS, testbed_program};
 
 use crate::built::{Built, executables};
 use crate::promises;
@@ -29,6 +29,8 @@ const NODE_SERVERS: [&str; 8] =
 const LOGS: &str = "e2e-logs";
 /// What scenarios have measured, beside what they say.
 const MEASURED: &str = "figures.txt";
+/// Which could not run here, and why.
+const SKIPPED: &str = "skips.txt";
 /// As much of it as is printed when it failed.
 const LINES_SHOWN: usize = 30;
 
@@ -45,22 +47,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let names: Vec<String> = suite.list()?.into_iter().filter(|name| name.contains(filter)).collect();
     ensure!(!names.is_empty(), "no scenario has '{filter}' in its name");
-    let (begun, mut failed) = (Instant::now(), 0);
+    let (begun, mut failed, mut skipped) = (Instant::now(), 0, 0);
     for name in &names {
         let begun = Instant::now();
         let log = suite.logs.join(format!("{}.log", name.replace("::", "-")));
         let passed = suite.run(name, &log)?;
-        let verdict = if passed { "PASS" } else { "FAIL" };
+        let skip = suite.skip_of(name)?;
+        let verdict = match (passed, &skip) {
+            (false, _) => "FAIL",
+            (true, None) => "PASS",
+            (true, Some(_)) => "SKIP",
+        };
         println!("{verdict} {name} {} {:.1}", promises.proven_by(name), begun.elapsed().as_secs_f64());
         if !passed {
             failed += 1;
             show_end(&log)?;
+        } else if let Some(reason) = skip {
+            skipped += 1;
+            println!("    {reason}");
         }
         std::io::stdout().flush()?;
     }
     suite.show_figures()?;
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{} passed, {failed} failed, {seconds:.1} seconds", names.len() - failed);
+    let (passed, seconds) = (names.len() - failed - skipped, begun.elapsed().as_secs_f64());
+    println!("{passed} passed, {failed} failed, {skipped} skipped, {seconds:.1} seconds");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -72,6 +82,7 @@ struct Suite {
     folder: PathBuf,
     logs: PathBuf,
     figures: PathBuf,
+    skips: PathBuf,
 }
 
 impl Suite {
@@ -91,10 +102,12 @@ impl Suite {
         let keelson = find(&programs, "keelson", "keelson")?.executable;
         let logs = keelson.parent().context("a program lies in a folder")?.join(LOGS);
         fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
-        let figures = logs.join(MEASURED);
-        File::create(&figures).with_context(|| format!("write {}", figures.display()))?;
+        let (figures, skips) = (logs.join(MEASURED), logs.join(SKIPPED));
+        for notes in [&figures, &skips] {
+            File::create(notes).with_context(|| format!("write {}", notes.display()))?;
+        }
         let scenarios = find(&tests, "keelson-e2e", "it")?;
-        Ok(Self { scenarios: scenarios.executable, keelson, folder: scenarios.folder, logs, figures })
+        Ok(Self { scenarios: scenarios.executable, keelson, folder: scenarios.folder, logs, figures, skips })
     }
 
     fn list(&self) -> Result<Vec<String>> {
@@ -114,6 +127,7 @@ impl Suite {
             .args(["--exact", "--nocapture", name])
             .env("KEELSON_PROGRAM", &self.keelson)
             .env(FIGURES, &self.figures)
+            .env(SKIPS, &self.skips)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log")?)
@@ -121,6 +135,13 @@ impl Suite {
             .status()
             .with_context(|| format!("run {name}"))?;
         Ok(status.success())
+    }
+
+    /// Why a scenario that has ended could not run here: for libtest it has passed.
+    fn skip_of(&self, name: &str) -> Result<Option<String>> {
+        let skips = &self.skips;
+        let told = fs::read_to_string(skips).with_context(|| format!("read {}", skips.display()))?;
+        Ok(reason_of(name, &told))
     }
 
     /// What the scenarios have measured, with the name of each: who passes says nothing else.
@@ -151,6 +172,11 @@ fn names(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
 
+/// The reason that a note gives, a line `NAME: REASON`.
+fn reason_of(name: &str, told: &str) -> Option<String> {
+    told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+}
+
 fn show_end(log: &Path) -> Result<()> {
     let bytes = fs::read(log).with_context(|| format!("read {}", log.display()))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -172,5 +198,12 @@ mod tests {
             names("guard::one: test\nbenches::two: benchmark\n\nkit::three: test\n"),
             ["guard::one", "kit::three"]
         );
+    }
+
+    #[test]
+    fn a_skip_is_that_of_its_scenario() {
+        let told = "kit::three_more: no root\nkit::three: no mounts: refused\n";
+        assert_eq!(reason_of("kit::three", told).as_deref(), Some("no mounts: refused"));
+        assert_eq!(reason_of("guard::one", told), None);
     }
 }

@@ -75,7 +75,9 @@ pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};
 pub use namespaces::follow_namespaces;
 pub use ownership::OwnershipError;
-pub use platform::{CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, Settings, TakenApi};
+pub use platform::{
+    CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, RecoveryBounds, Settings, TakenApi,
+};
 pub use records::{Body, DecodeRecordError, Record, random_suffix};
 pub use repositories::RepositoriesError;
 pub use requester::{Requester, User};

@@ -8,6 +8,7 @@ mod images;
 mod network;
 mod node;
 mod settings;
+mod traces;
 mod volumes;
 
 use std::fs;
@@ -26,6 +27,7 @@ use crate::supervisor::{Detached, Program, Supervisor};
 
 pub use self::images::BOX_IMAGE;
 pub use self::network::host_address;
+pub use self::traces::Traces;
 pub use self::volumes::STORAGE_CLASS;
 
 const SCHEDULER: &str = "kube-scheduler";

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result, ensure};
-use keelson_e2e::{Answer, answer_of};
-use keelson_testkit::Supervisor;
+use keelson_e2e::{Answer, answer, answer_of};
+use keelson_testkit::{ControlPlane, Supervisor};
 use serde_json::Value;
 
 use crate::recovery_refusals::silent_bucket;
-use crate::stage::{NAMESPACE, Stage, assert_said};
+use crate::stage::{NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{ORIGIN, PASSPHRASE, raise_source};
 
 const NAME: &str = "k10-restore";
@@ -217,5 +217,16 @@ fn a_restore_is_followed_while_the_api_server_starts_again() -> Result<()> {
     assert_said(&said, 0, &[]);
     assert!(job.last_word()?.starts_with("the platform is recovered\n"), "{}", job.last_word()?);
     stage.complete("kastendrrestore", NAMESPACE, NAME)?;
+    Ok(())
+}
+
+/// What is installed in one go: the next pod of the Job finds the platform.
+#[test]
+fn a_restore_that_comes_before_the_platform_is_told_so_as_what_may_go_well_later() -> Result<()> {
+    let plane = block_on(ControlPlane::start())?;
+    let kubeconfig = plane.kubeconfig().display().to_string();
+    let source = ["dr", "restore", "--profile", "vault", "--source-cluster-id", NO_CLUSTER];
+    let said = answer([&source[..], &["--kubeconfig", &kubeconfig]].concat())?;
+    assert_said(&said, 7, &["nobody serves KastenDRRestores", "hint: kubectl get pods"]);
     Ok(())
 }

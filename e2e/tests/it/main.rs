@@ -11,6 +11,7 @@ mod cluster_scope;
 mod command_line;
 mod configuration;
 mod damage;
+mod definitions;
 mod departures;
 mod details;
 mod discovery;

@@ -2,11 +2,12 @@
 //! at the most talkative level that people use, and every byte that it has stored is searched for them. Private keys are
 //! searched for everywhere, also among Secrets: the keys of our certificates leave no memory.
 
+mod random;
 mod sources;
 
 use std::fmt::Write;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use keelson_e2e::{Answer, answer};
 use keelson_testkit::{BucketProtection, ControlPlane, Minio, Moto, Supervisor};
 use serde_json::{Value, json};
 
+use self::random::Random;
 use crate::imports::{export_by_policy, receive_string, run};
 use crate::metrics::scrape;
 use crate::stage::{NAMESPACE, Stage, block_on, profile};
@@ -35,6 +37,11 @@ const SHORT: &str = "sH0rt!Q";
 const MISPLACED: &str = "planted as the source of a passphrase";
 const WRONG_KEY: &str = "plantedWrongSecretAccessKey0123456789abcd";
 const OF_APPLICATION: &str = "planted by the application gR2";
+
+/// With which each frame of Zstandard begins.
+const ZSTD_MAGIC: &[u8; 4] = b"\x28\xb5\x2f\xfd";
+/// No more of a frame is looked at.
+const FRAME_BYTES_MAX: u64 = 64 << 20;
 
 /// What every private key of the curve of our certificates has, wherever it lies.
 const KEY_IN_PEM: &[u8] = b"PRIVATE KEY-----";
@@ -114,6 +121,19 @@ impl Emitted {
         self.pieces.push((name.into(), one_byte_each(bytes)));
     }
 
+    /// Bytes of a file, and what they hold that is compressed and not encrypted. Where a frame only seems to begin, or is cut
+    /// off, what could be read of it counts.
+    fn add_stored(&mut self, name: &str, bytes: &[u8]) {
+        self.add(name, bytes);
+        for (at, _) in bytes.windows(4).enumerate().filter(|(_, window)| *window == ZSTD_MAGIC) {
+            let mut read = Vec::new();
+            if let Ok(decoder) = zstd::stream::read::Decoder::new(&bytes[at..]) {
+                drop(decoder.single_frame().take(FRAME_BYTES_MAX).read_to_end(&mut read));
+            }
+            self.add(format!("{name}, a frame at {at}"), &read);
+        }
+    }
+
     fn add_answer(&mut self, words: &[&str], said: &Answer) {
         self.add(words.join(" "), format!("{}\n{}", said.stdout, said.stderr).as_bytes());
     }
@@ -131,7 +151,7 @@ impl Emitted {
                 if path.is_dir() {
                     open.push(path);
                 } else if let Ok(bytes) = fs::read(&path) {
-                    self.add(path.display().to_string(), &bytes);
+                    self.add_stored(&path.display().to_string(), &bytes);
                     self.add(format!("the name {}", path.display()), path.display().to_string().as_bytes());
                     files += 1;
                 }
@@ -268,8 +288,11 @@ fn bucket_profile(name: &str, minio: &Minio, secret_key: &str) -> Vec<Value> {
 
 /// An application with a secret of its own, backed up and exported to the bucket. Gives the receive string of the policy
 /// that does it.
-fn protect_application(stage: &Stage) -> Result<String> {
+fn protect_application(stage: &Stage, random: &[Random]) -> Result<String> {
     create_application(stage)?;
+    for of in random {
+        stage.create(&of.object)?;
+    }
     stage.create(&json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "token", "namespace": APPLICATION },
         "stringData": { "token": OF_APPLICATION },
@@ -438,7 +461,8 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     get_it_wrong(&mut overheard, &minio)?;
     source.passphrase(&[("key", FIRST)])?;
     overheard.enable_anew()?;
-    let receive_string = protect_application(&source)?;
+    let random = Random::both()?;
+    let receive_string = protect_application(&source, &random)?;
     overheard.succeeds(&["dr", "run"])?;
     source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
     overheard.enable_anew()?;
@@ -465,11 +489,21 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     planted.push(Planted::new("the second instance key", &instance_key(&fresh)?));
     secrets.add_secrets(&fresh)?;
 
+    let mut stored = Emitted::default();
     for location in [share.directory(), &bucket.directory().join("minio").join("data").join(BUCKET)] {
-        let files = emitted.add_folder(location)?;
-        ensure!(files > 10, "{files} files in {}", location.display());
+        for pieces in [&mut emitted, &mut stored] {
+            let files = pieces.add_folder(location)?;
+            ensure!(files > 10, "{files} files in {}", location.display());
+        }
     }
+    stored.add_folder(&source.data())?;
+    stored.add_folder(&fresh.data())?;
     assert_eq!(emitted.find(&planted), Vec::<String>::new());
+    // Whoever lists ConfigMaps is told what they hold, so this is for what is stored alone.
+    for of in &random {
+        of.assert_is_found()?;
+        assert_eq!(stored.find(&of.planted()), Vec::<String>::new());
+    }
     for pieces in [&emitted, &secrets] {
         assert_eq!(pieces.find(&private_keys()), Vec::<String>::new());
     }

@@ -7,6 +7,7 @@ mod failure;
 mod files;
 mod follow;
 mod guard;
+mod health;
 mod logs;
 mod memory;
 mod metrics;

@@ -1,5 +1,6 @@
 //! `keelson operator`: a small process beside the platform that carries out what a K10restore asks for.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use tracing::info;
 use crate::arguments::{access, kubeconfig};
 use crate::clock::SystemClock;
 use crate::failure::failed;
-use crate::logs;
 use crate::signals::Ending;
+use crate::{health, logs};
 
 /// Carry out each K10restore of a namespace.
 ///
@@ -28,6 +29,9 @@ pub(crate) struct Operator {
     /// Where the platform is installed. Only what is asked for in this namespace is carried out.
     #[arg(long, short, default_value = keelson_model::names::DEFAULT_INSTALL_NAMESPACE)]
     namespace: String,
+    /// Answer probes there, `GET /healthz` in plain HTTP; without it nowhere.
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
     /// Log lines as JSON.
     #[arg(long)]
     log_json: bool,
@@ -38,6 +42,7 @@ pub(crate) async fn run(operator: Operator) -> Result<()> {
     let mut ending = Ending::listen();
     let access = access(operator.kubeconfig.as_deref(), ClusterAccess::Usual);
     let cluster = Cluster::connect(&access).await.map_err(failed)?;
+    let listener = health::listen(operator.health).await?;
     info!(namespace = operator.namespace, "carrying out K10restores");
     let stop = CancellationToken::new();
     let asked = async {
@@ -50,7 +55,8 @@ pub(crate) async fn run(operator: Operator) -> Result<()> {
         operator.namespace,
         stop.clone(),
     );
-    tokio::join!(asked, work);
+    // Each K10restore waits by itself for what is away; that the process answers is all that there is to see.
+    tokio::join!(asked, work, health::serve(listener, || true, stop.clone()));
     cluster.finish_steps().await;
     info!("stopped");
     Ok(())

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args};
 use keelson_extension::{
     Extension, Farewell, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor,
 };
 use keelson_model::{Clock, ErrorClass};
 use keelson_protection::{
-    AwsEnvironment, CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings,
+    AwsEnvironment, CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, RecoveryBounds, Settings,
 };
+use keelson_resources::k10restore::TIMEOUT_MINUTES_MAX;
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -68,6 +70,12 @@ pub(crate) struct Serve {
     /// How long the ownership ConfigMap must be gone before ownership is claimed, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = OWNERSHIP_GRACE.as_secs())]
     ownership_grace: u64,
+    /// How long a KastenDRRestore may take that names no bound of its own; a week at most.
+    #[arg(long, value_name = "MINUTES", default_value_t = RecoveryBounds::USUAL.restore, value_parser = minutes())]
+    restore_timeout: u64,
+    /// How long a KastenDRReview may take.
+    #[arg(long, value_name = "MINUTES", default_value_t = RecoveryBounds::USUAL.review, value_parser = minutes())]
+    review_timeout: u64,
     /// Quick disaster recovery for a DR policy that does not say.
     #[arg(long)]
     quick_mode: bool,
@@ -80,6 +88,10 @@ pub(crate) struct Serve {
     /// Log lines as JSON.
     #[arg(long)]
     log_json: bool,
+}
+
+fn minutes() -> impl TypedValueParser<Value = u64> {
+    clap::value_parser!(u64).range(1..=u64::from(TIMEOUT_MINUTES_MAX))
 }
 
 fn parse_claim(text: &str) -> Result<(String, PathBuf), String> {
@@ -215,6 +227,7 @@ impl Serve {
             ownership_grace: Duration::from_secs(self.ownership_grace),
             clock_difference_max: CLOCK_DIFFERENCE_MAX,
             quick_mode: self.quick_mode,
+            recovery_bounds: RecoveryBounds { restore: self.restore_timeout, review: self.review_timeout },
             passphrase_cost: if self.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
             aws: aws_environment(),
         }
@@ -260,7 +273,7 @@ async fn patiently<T>(doing: &str, step: impl AsyncFn() -> Result<T>) -> Result<
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| io_failed(format!("listen on {address}"), &error))
 }
 

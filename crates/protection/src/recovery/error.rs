@@ -408,7 +408,9 @@ impl Classified for RecoveryError {
             Self::Rebuild { source } if source.hint().is_some() => source.hint(),
             Self::Away { source } => source.hint(),
             Self::TimedOut { .. } => Some(
-                "everything is as it was; give it more time: --timeout, or spec.timeoutMinutes".to_owned(),
+                "everything is as it was; give it more time: --timeout, or spec.timeoutMinutes, and a review \
+                 kastenDisasterRecovery.validationTimeout of chart k10"
+                    .to_owned(),
             ),
             Self::TimedOutPartly { .. } => Some(GOES_ON.to_owned()),
             Self::PartlyDone { source } => Some(match source.hint() {

@@ -44,11 +44,9 @@ const OWED_EVERY: Duration = Duration::from_secs(30);
 /// An API server that is away is asked again after this, and then less often. Each request is tried for some seconds.
 const AWAY_FIRST: Duration = Duration::from_secs(1);
 const AWAY_MAX: Duration = Duration::from_secs(15);
-/// The documented bound of a restore.
-const RESTORE_MINUTES: u64 = 90;
-const REVIEW_MINUTES: u64 = 30;
 
 pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToken) {
+    let bounds = platform.settings().recovery_bounds;
     let mut commits = platform.commits();
     let mut left_over = waiting(&platform.instance, kinds::dr_restore()).is_none();
     if left_over {
@@ -60,8 +58,7 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
     let mut tried: Option<tokio::time::Instant> = None;
     loop {
         commits.borrow_and_update();
-        for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)]
-        {
+        for (kind, minutes) in [(kinds::dr_review(), bounds.review), (kinds::dr_restore(), bounds.restore)] {
             let Some(request) = waiting(&platform.instance, kind) else { continue };
             tokio::select! {
                 () = carry_out(&platform, kind, request, minutes) => (),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use keelson_model::ManualClock;
 use keelson_model::names::DR_SECRET;
-use keelson_protection::{KdfCost, Platform, Settings};
+use keelson_protection::{KdfCost, Platform, RecoveryBounds, Settings};
 use keelson_resources::spec_hash;
 use keelson_testkit::ControlPlane;
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
@@ -90,6 +90,7 @@ impl Site {
             ownership_grace: std::time::Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
+            recovery_bounds: RecoveryBounds::USUAL,
             passphrase_cost: KdfCost::LOWEST,
             aws: keelson_protection::AwsEnvironment::default(),
         };

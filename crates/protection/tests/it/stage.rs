@@ -11,7 +11,7 @@ use keelson_crypto::Passphrase;
 use keelson_model::Clock;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
-use keelson_protection::{OpenPlatformError, Platform, Settings};
+use keelson_protection::{OpenPlatformError, Platform, RecoveryBounds, Settings};
 use keelson_repository::{Locked, Open, Repository, Unlock};
 use keelson_resources::spec_hash;
 use keelson_store::providers::filesystem::FilesystemStore;
@@ -55,6 +55,7 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         ownership_grace: Duration::from_secs(1),
         clock_difference_max: jiff::SignedDuration::MAX,
         quick_mode: false,
+        recovery_bounds: RecoveryBounds::USUAL,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
         aws: keelson_protection::AwsEnvironment::default(),
     }

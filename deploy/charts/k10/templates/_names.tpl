@@ -42,6 +42,11 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 component: {{ .component }}
 {{- end }}
 
+{{/* Where Vault is, if nothing but how to sign in is said: the documented default. */}}
+{{- define "k10.vaultAddress" -}}
+{{- .Values.vault.address | default "http://vault.vault.svc:8200" -}}
+{{- end }}
+
 {{- define "k10.imagePullSecrets" -}}
 {{- $names := list -}}
 {{- with .Values.global.imagePullSecret }}{{ $names = append $names . }}{{ end -}}

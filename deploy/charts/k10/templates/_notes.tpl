@@ -41,6 +41,11 @@ you: keelson guard --once deletes them.
 note: keelson.rightsToApplications is false: bind ClusterRole {{ .Release.Name }}-serve-applications to account
 {{ include "k10.serviceAccount" . }} in each namespace that is to be protected.
 {{- end }}
+{{- $vault := .Values.vault }}
+{{- if and (not $vault.address) (or $vault.role $vault.secretName $vault.serviceAccountTokenPath $vault.mountPath $vault.namespace $vault.caSecretName) }}
+
+note: vault.address is not set: Vault is asked at {{ include "k10.vaultAddress" . }}, without TLS.
+{{- end }}
 {{- with include "k10.valueNotes" . }}
 {{ . }}
 {{- end }}

@@ -3,7 +3,8 @@
 {{- $job := include "k10restore.name" . -}}
 Job {{ $job }} recovers the platform in namespace {{ $in }} from cluster {{ .Values.sourceClusterID }}.
 {{- if .Values.fips.enabled }}
-You are operating in FIPS mode. The platform here must have been installed with fips.enabled=true too.
+FIPS mode is asked for: the platform here, which does the work, must have been installed with fips.enabled=true. Neither this
+chart nor its Job looks whether it was; a recovery from a cluster in the other mode is only warned about.
 {{- end }}
 
 Follow it, and wait for it:

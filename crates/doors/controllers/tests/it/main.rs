@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use keelson_model::Clock;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::recovery::state;
-use keelson_protection::{OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{OWNERSHIP_GRACE, Platform, RecoveryBounds, Settings};
 use keelson_resources::crd::crds;
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
@@ -85,6 +85,7 @@ impl Scene {
             ownership_grace: OWNERSHIP_GRACE,
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: true,
+            recovery_bounds: RecoveryBounds::USUAL,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
             aws: keelson_protection::AwsEnvironment::default(),
         };

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::{Clock, ManualClock};
-use keelson_protection::{Platform, Requester, Settings, User};
+use keelson_protection::{Platform, RecoveryBounds, Requester, Settings, User};
 use keelson_resources::{KindInfo, find_kind};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
@@ -115,6 +115,7 @@ impl World {
             ownership_grace: std::time::Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
+            recovery_bounds: RecoveryBounds::USUAL,
             passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
             aws: keelson_protection::AwsEnvironment::default(),
         };

@@ -149,15 +149,34 @@ pub(super) async fn follow_restore(
     Ok(ended)
 }
 
+/// All that are there. A platform that was installed a moment ago is not served yet: a Job asks again.
+async fn list(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>> {
+    let listed = cluster.list_objects(&restore_kind(), Some(namespace), None).await;
+    listed.map_err(|error| {
+        if error.refusal().is_none_or(|refusal| refusal.status != 404) {
+            return failed(error);
+        }
+        refuse_with(
+            ErrorClass::Unavailable { retry_after: None },
+            format!(
+                "the platform is not installed here: nobody serves KastenDRRestores; namespace '{namespace}'"
+            ),
+            format!(
+                "kubectl get pods --namespace {namespace} --selector component=crypto shows whether it runs"
+            ),
+        )
+    })
+}
+
 async fn is_begun(cluster: &Cluster, namespace: &str, asking: &Asking) -> Result<bool> {
-    let found = cluster.list_objects(&restore_kind(), Some(namespace), None).await.map_err(failed)?;
+    let found = list(cluster, namespace).await?;
     Ok(found.iter().any(|object| standing(object, asking) == Standing::Ours))
 }
 
 /// The name of the one to follow.
 async fn begin(cluster: &Cluster, namespace: &str, asking: &Asking, spec: Value) -> Result<String> {
     let kind = restore_kind();
-    for object in cluster.list_objects(&kind, Some(namespace), None).await.map_err(failed)? {
+    for object in list(cluster, namespace).await? {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         match standing(&object, asking) {
             Standing::Ours => {

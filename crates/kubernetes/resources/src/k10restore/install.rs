@@ -13,6 +13,7 @@ pub const ACCOUNT: &str = "keelson-operator";
 pub const IMAGE: &str = concat!("ghcr.io/keelson-io/keelson:", env!("CARGO_PKG_VERSION"));
 /// With Vault's token and with its authority.
 const VAULT_SECRETS: [&str; 2] = ["vault-ca", "vault-creds"];
+const HEALTH_PORT: u16 = 8081;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Generated files below `deploy/operator`, each with the objects that it holds.
@@ -62,7 +63,12 @@ pub fn deployment(namespace: &str) -> Value {
     let container = json!({
         "name": "operator",
         "image": IMAGE,
-        "args": ["operator", "--namespace", "$(POD_NAMESPACE)"],
+        "args": ["operator", "--namespace", "$(POD_NAMESPACE)", format!("--health=0.0.0.0:{HEALTH_PORT}")],
+        "ports": [{ "name": "health", "containerPort": HEALTH_PORT }],
+        "livenessProbe": {
+            "httpGet": { "path": "/healthz", "port": "health" },
+            "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6,
+        },
         "env": [{ "name": "POD_NAMESPACE", "valueFrom": here }],
         "resources": {
             "requests": { "cpu": "10m", "memory": "32Mi" },
@@ -90,11 +96,23 @@ pub fn deployment(namespace: &str) -> Value {
                         "runAsNonRoot": true,
                         "seccompProfile": { "type": "RuntimeDefault" },
                     },
+                    "tolerations": tolerations(),
                     "containers": [container],
                 },
             },
         },
     })
+}
+
+/// A node that is lost is given up after half a minute, instead of five.
+fn tolerations() -> Vec<Value> {
+    let toleration = |taint: &str| {
+        json!({
+            "key": format!("node.kubernetes.io/{taint}"), "operator": "Exists", "effect": "NoExecute",
+            "tolerationSeconds": 30,
+        })
+    };
+    ["not-ready", "unreachable"].map(toleration).into()
 }
 
 /// The files of the bundle by their paths in it.

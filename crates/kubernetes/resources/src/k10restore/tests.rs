@@ -1,6 +1,8 @@
 //! What a K10restore may say, its definition, and the form that asks for one.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use super::request::FIELDS;
 use super::*;
@@ -191,6 +193,59 @@ fn generated_files_are_read_back_as_what_they_were_made_of() {
             text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect();
         assert_eq!(documents, objects, "{path}");
     }
+}
+
+/// Documents of a file below `deploy/`, as they lie there.
+fn kept(path: &str) -> Vec<Value> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../deploy/operator").join(path);
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
+}
+
+/// What a console or `kubectl` is given, whoever made it.
+#[test]
+fn the_kept_manifests_and_the_bundle_agree_in_names_versions_rights_and_the_definition() {
+    let [of_crds, of_bundle] =
+        ["crds/k10restores.apik10.kasten.io.yaml", "bundle/manifests/k10restores.apik10.kasten.io.crd.yaml"]
+            .map(kept);
+    assert_eq!((&of_crds, of_bundle.len()), (&of_bundle, 1));
+    assert_eq!(of_crds[0], definition());
+
+    let objects = kept("operator.yaml");
+    let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ServiceAccount", "Role", "RoleBinding", "Deployment"]);
+    for object in &objects {
+        let metadata = &object["metadata"];
+        assert_eq!((&metadata["name"], &metadata["namespace"]), (&json!(ACCOUNT), &json!("kasten-io")));
+    }
+
+    let version = kept("bundle/manifests/keelson-operator.clusterserviceversion.yaml").remove(0);
+    let release = env!("CARGO_PKG_VERSION");
+    let image = format!("ghcr.io/keelson-io/keelson:{release}");
+    assert_eq!(version["metadata"]["name"], format!("keelson-operator.v{release}"));
+    assert_eq!(version["metadata"]["annotations"]["containerImage"], image);
+    assert_eq!(version["spec"]["version"], release);
+    let owned = &version["spec"]["customresourcedefinitions"]["owned"][0];
+    assert_eq!((&owned["name"], &owned["kind"]), (&of_crds[0]["metadata"]["name"], &json!("K10restore")));
+    assert_eq!(owned["version"], of_crds[0]["spec"]["versions"][0]["name"]);
+
+    let installed = &version["spec"]["install"]["spec"];
+    let [deployment, permissions] = [&installed["deployments"][0], &installed["permissions"][0]];
+    assert_eq!((&deployment["name"], &permissions["serviceAccountName"]), (&json!(ACCOUNT), &json!(ACCOUNT)));
+    assert_eq!(permissions["rules"], objects[1]["rules"]);
+    assert_eq!(deployment["spec"], objects[3]["spec"], "both install the same");
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!((&pod["serviceAccountName"], &container["image"]), (&json!(ACCOUNT), &json!(image)));
+    assert_eq!(container["livenessProbe"]["httpGet"]["port"], container["ports"][0]["name"]);
+    for toleration in pod["tolerations"].as_array().unwrap() {
+        assert_eq!(toleration["tolerationSeconds"], 30, "{toleration}");
+    }
+
+    let annotations = kept("bundle/metadata/annotations.yaml").remove(0)["annotations"].take();
+    let of = |field: &str| annotations[format!("operators.operatorframework.io.bundle.{field}.v1")].clone();
+    assert_eq!((of("package"), of("manifests")), (json!(ACCOUNT), json!("manifests/")));
+    assert_eq!((of("metadata"), of("mediatype")), (json!("metadata/"), json!("registry+v1")));
 }
 
 /// The form as the bundle's file has it.

@@ -146,3 +146,25 @@ fn has_condition(object: &Value, wanted: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|condition| condition["type"] == wanted && condition["status"] == "True")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_holds_what_is_wanted_whatever_was_added_and_however_numbers_are_written() {
+        let wanted = json!({ "versions": [{ "name": "v1", "minimum": 0.0 }] });
+        for (object, expected) in [
+            (json!({ "versions": [{ "name": "v1", "minimum": 0 }] }), true),
+            (json!({ "versions": [{ "name": "v1", "minimum": 0.0, "later": {} }], "added": 1 }), true),
+            (json!({ "versions": [{ "name": "v1", "minimum": 1 }] }), false),
+            (json!({ "versions": [{ "name": "v1" }] }), false),
+            (json!({ "versions": [{ "name": "v1", "minimum": 0 }, { "name": "v2" }] }), false),
+            (json!({ "versions": [{ "name": "v1", "minimum": "0" }] }), false),
+        ] {
+            assert_eq!(holds(&object, &wanted), expected, "{object}");
+        }
+    }
+}

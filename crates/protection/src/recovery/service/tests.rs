@@ -18,13 +18,14 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::platform::Settings;
+use crate::platform::{RecoveryBounds, Settings};
 use crate::recovery::enable::enable;
 use crate::recovery::state::Owed;
 use crate::{mirror, ownership, status};
 
 const NAMESPACE: &str = "kasten-io";
 const CONFIG: &str = "config.kio.kasten.io/v1alpha1";
+const BOUNDS: RecoveryBounds = RecoveryBounds { restore: 7, review: 3 };
 
 /// A platform that protects itself to a share, and recovers from there what it has shipped itself.
 struct Site {
@@ -67,6 +68,7 @@ impl Site {
             ownership_grace: Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
+            recovery_bounds: BOUNDS,
             passphrase_cost: KdfCost::LOWEST,
             aws: crate::AwsEnvironment::default(),
         };
@@ -84,8 +86,17 @@ impl Site {
     }
 
     async fn ask(&self, kind: &KindInfo, name: &str, spec: Value) -> Result<Record> {
+        self.ask_with(kind, name, spec, Value::Null).await
+    }
+
+    async fn ask_begun(&self, kind: &KindInfo, name: &str, spec: Value, begun: &str) -> Result<Record> {
+        self.ask_with(kind, name, spec, json!({ "state": "running", "startTime": begun })).await
+    }
+
+    async fn ask_with(&self, kind: &KindInfo, name: &str, spec: Value, status: Value) -> Result<Record> {
         let mut request = Record::new(kind, NAMESPACE, name, self.platform.clock.now(), Class::Local);
         request.body.spec = spec;
+        request.body.status = status;
         commit(&self.platform.instance, "test", vec![request.put(Expect::Absent)]).await?;
         self.read(&request)
     }
@@ -280,6 +291,35 @@ async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process(
     }
     ensure!(status["error"] == "" && status["restorePoint"].is_string(), "{status}");
     ensure!(site.generation()? == switched && !state::is_unfinished(&site.platform), "it has gone on");
+    stop.cancel();
+    running.await;
+    site.end().await
+}
+
+/// Each began eight minutes ago, by another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_no_bound_of_its_own_has_that_of_the_settings() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let (generation, source) = (site.generation()?, json!({ "sourceClusterInfo": site.source() }));
+    let mut own = source.clone();
+    own["timeoutMinutes"] = json!(5);
+    let stop = CancellationToken::new();
+    let mut running = pin!(run_recovery(site.platform.clone(), stop.clone()));
+    for (kind, name, spec, minutes) in [
+        (kinds::dr_review(), "review", source.clone(), BOUNDS.review),
+        (kinds::dr_restore(), "restore", source, BOUNDS.restore),
+        (kinds::dr_restore(), "own", own, 5),
+    ] {
+        let request = site.ask_begun(kind, name, spec, "2026-03-04T09:22:00Z").await?;
+        let told = eventually("its time is up", async || {
+            let status = site.read(&request)?.body.status;
+            Ok(matches!(status["state"].as_str(), Some("failed" | "success")).then_some(status))
+        });
+        let status = meanwhile(running.as_mut(), told).await?;
+        let error = status["error"].as_str().unwrap_or_default();
+        ensure!(error.contains(&format!("did not end within {minutes} minutes")), "{name}: {status}");
+    }
+    ensure!(site.generation()? == generation, "nothing was recovered");
     stop.cancel();
     running.await;
     site.end().await

@@ -75,7 +75,7 @@ async fn a_secret_is_read_by_its_name_and_what_is_wrong_is_told_apart() -> Resul
 }
 
 #[tokio::test]
-async fn a_role_and_a_web_identity_lead_to_it_too() -> Result<()> {
+async fn a_role_a_web_identity_and_the_role_of_a_machine_lead_to_it_too() -> Result<()> {
     let server = Moto::start(HERE).await?;
     server.put_secret("k10/dr", PHRASE)?;
     check_read(&settings(&server, keys(Some(ROLE))), named("k10/dr")).await?;
@@ -87,6 +87,11 @@ async fn a_role_and_a_web_identity_lead_to_it_too() -> Result<()> {
     of_the_pod.environment.web_identity_token_file = Some(token);
     of_the_pod.environment.role_arn = Some(ROLE.to_owned());
     check_read(&of_the_pod, named("k10/dr")).await?;
+    for role in [None, Some(ROLE.to_owned())] {
+        let mut of_the_machine = settings(&server, AwsIdentity::Surroundings { role });
+        of_the_machine.environment.metadata_endpoint = Some(server.url());
+        check_read(&of_the_machine, named("k10/dr")).await?;
+    }
     let arn = check_identity(&settings(&server, keys(None)), now()).await?;
     ensure!(arn.starts_with("arn:aws:"), "{arn}");
     Ok(())
