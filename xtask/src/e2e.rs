@@ -92,21 +92,20 @@ impl Suite {
         for server in SERVERS.into_iter().chain(of_nodes) {
             testbed_program(server)?;
         }
-        let programs = cargo(root, &["build", "--workspace", "--bins"])?;
-        let tests = cargo(root, &["test", "--workspace", "--test", "it", "--no-run"])?;
-        let find = |messages: &str, package: &str, target: &str| {
-            let of_both = |built: &Built| built.package == package && built.target == target;
-            let built = executables(messages).into_iter().find(of_both);
-            built.with_context(|| format!("cargo has not built '{target}' of {package}"))
+        let built = executables(&cargo(root, &["build", "--workspace", "--bins", "--test", "it"])?);
+        let find = |package: &str, target: &str| {
+            let of_both = |built: &&Built| built.package == package && built.target == target;
+            let found = built.iter().find(of_both).cloned();
+            found.with_context(|| format!("cargo has not built '{target}' of {package}"))
         };
-        let keelson = find(&programs, "keelson", "keelson")?.executable;
+        let keelson = find("keelson", "keelson")?.executable;
         let logs = keelson.parent().context("a program lies in a folder")?.join(LOGS);
         fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
         let (figures, skips) = (logs.join(MEASURED), logs.join(SKIPPED));
         for notes in [&figures, &skips] {
             File::create(notes).with_context(|| format!("write {}", notes.display()))?;
         }
-        let scenarios = find(&tests, "keelson-e2e", "it")?;
+        let scenarios = find("keelson-e2e", "it")?;
         Ok(Self { scenarios: scenarios.executable, keelson, folder: scenarios.folder, logs, figures, skips })
     }
 

@@ -44,7 +44,7 @@ const DOC_TESTS: &[&str] = &["test", "--locked", "--workspace", "--doc", "--no-f
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What `cargo test --no-run --message-format=json` has said; without it standard input
+    /// What `cargo build --tests --message-format=json` has said; without it standard input
     messages: Option<PathBuf>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut tests: Vec<Built> = executables(&messages).into_iter().filter(|built| built.is_test).collect();
     ensure!(
         !tests.is_empty(),
-        "no tests have been built by what was read: give what `cargo test --no-run --message-format=json` prints"
+        "no tests have been built by what was read: give what `cargo build --tests --message-format=json` prints"
     );
     tests.sort();
     for suite in suites(&tests) {

@@ -116,17 +116,19 @@ impl Stage {
         &self.plane
     }
 
+    /// Asks for all of them at a time: each look starts a program.
     pub(crate) fn wait_until_served(&self) -> Result<()> {
-        for group in ["actions", "apps", "dr", "repositories", "vault"] {
-            let name = format!("v1alpha1.{group}.kio.kasten.io");
-            self.until(&format!("{name} is served"), || {
-                let service = self.get(&["apiservice", &name])?.unwrap_or_default();
-                let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                let is_available = |it: &Value| it["type"] == "Available" && it["status"] == "True";
-                Ok(conditions.iter().any(is_available).then_some(()))
-            })?;
-        }
-        Ok(())
+        let groups = ["actions", "apps", "dr", "repositories", "vault"];
+        let names = groups.map(|group| format!("v1alpha1.{group}.kio.kasten.io"));
+        self.until("our groups are served", || {
+            let services = self.get(&["apiservices"])?.context("no list of API services")?;
+            let services = services["items"].as_array().context("a list without items")?;
+            let is_served = |name: &String| {
+                let is_meant = |service: &&Value| service["metadata"]["name"] == *name;
+                services.iter().find(is_meant).is_some_and(is_available)
+            };
+            Ok(names.iter().all(is_served).then_some(()))
+        })
     }
 
     /// Kills `serve` and starts it on the same files.
@@ -349,6 +351,12 @@ impl Stage {
             Ok((told == seen.0).then(|| State { digests: catalog["digests"].clone(), revision }))
         })
     }
+}
+
+fn is_available(service: &Value) -> bool {
+    let conditions = service["status"]["conditions"].as_array();
+    let is_available = |it: &Value| it["type"] == "Available" && it["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(is_available))
 }
 
 /// Runs `kubectl` against a cluster, as its administrator, whatever comes of it.
