@@ -12,7 +12,7 @@ use keelson_model::{Clock, LineageId, ManualClock};
 use keelson_protection::requests::{Effect, NewObject, create};
 use keelson_protection::{Platform, Record, Requester};
 use keelson_repository::Ownership;
-use keelson_testkit::{ControlPlane, FormatReader, eventually, random_hex};
+use keelson_testkit::{FormatReader, eventually, random_hex};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ours, compare, ensure_sound, files, flip_each_kind, repositories};
 use crate::stage::{
     NAMESPACE, PASSPHRASE, config, make_valid, open_repository, policy, prepare, profile, settings,
+    take_plane,
 };
 
 const APPLICATION: &str = "shop";
@@ -276,7 +277,7 @@ async fn assert_what_was_retired_is_no_damage(reader: &FormatReader, location: &
 
 async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     let reader = FormatReader::prepare()?;
-    let plane = ControlPlane::start().await?;
+    let plane = take_plane().await?;
     let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let cluster = Cluster::from_client(plane.client().await?);
     prepare(&cluster).await?;
@@ -300,7 +301,7 @@ async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     assert_same_catalog(&reader, share.path(), &platform, classes).await?;
     stop.cancel();
     while services.join_next().await.is_some() {}
-    plane.stop().await?;
+    plane.give_back().await?;
 
     assert_lists_what_stands_beside(&reader, share.path(), &platform)?;
     assert_same_repositories(&reader, share.path()).await?;
