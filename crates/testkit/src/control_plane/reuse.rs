@@ -6,7 +6,7 @@
 
 mod contents;
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
@@ -88,5 +88,11 @@ impl Deref for ReusedPlane {
 
     fn deref(&self) -> &ControlPlane {
         &self.plane
+    }
+}
+
+impl DerefMut for ReusedPlane {
+    fn deref_mut(&mut self) -> &mut ControlPlane {
+        &mut self.plane
     }
 }
