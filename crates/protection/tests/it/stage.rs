@@ -66,7 +66,7 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         clock_difference_max: jiff::SignedDuration::MAX,
         quick_mode: false,
         recovery_bounds: RecoveryBounds::USUAL,
-        passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+        passphrase_cost: keelson_protection::KdfCost::LOWEST,
         aws: keelson_protection::AwsEnvironment::default(),
     }
 }

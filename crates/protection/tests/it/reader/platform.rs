@@ -284,6 +284,8 @@ async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
     let mut settings = settings(data.path(), share.path());
     settings.quick_mode = quick_mode;
+    // As outside of tests: the reader opens what is shipped there.
+    settings.passphrase_cost = keelson_protection::KdfCost::RECOMMENDED;
     let platform = Platform::open(settings, cluster, clock).await?;
     let stop = CancellationToken::new();
     let mut services = tokio::task::JoinSet::new();
