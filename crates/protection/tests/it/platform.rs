@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keelson_model::ManualClock;
 use keelson_model::names::DR_SECRET;
 use keelson_protection::{KdfCost, Platform, RecoveryBounds, Settings};

@@ -15,8 +15,8 @@ use self::contents::Contents;
 use super::ControlPlane;
 use crate::notes::figure;
 
-/// More are used at a time by tests that need several; what is idle costs memory and a little time.
-const IDLE_MAX: usize = 3;
+/// As many as tests run beside each other. More are used at a time by those that need several; what is idle costs memory.
+const IDLE_MAX: usize = 2;
 
 /// The control planes that wait for the next test of this process.
 #[derive(Default)]
