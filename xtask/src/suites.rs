@@ -37,7 +37,8 @@ const PARTS: &[Part] = &[
 const ALL: &[&str] = &[];
 /// A part of them, so that no suite takes nearly as long as one may.
 const BY_CHART_MISHAPS: &[&str] = &["by_chart::choices::", "by_chart::mishaps::"];
-const ADVERSITIES: &[&str] = &["attack::", "damage::", "guard::", "kills::", "neighbour::", "rude::"];
+/// Damage is not among them: it shares the world that stories of other files recover from, and a suite makes its own.
+const ADVERSITIES: &[&str] = &["attack::", "guard::", "kills::", "neighbour::", "rude::"];
 
 /// There are none today. Cargo builds those that come.
 const DOC_TESTS: &[&str] = &["test", "--locked", "--workspace", "--doc", "--no-fail-fast"];

@@ -7,6 +7,7 @@
 mod audit;
 mod kubeconfig;
 mod pki;
+mod reuse;
 mod seat;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use self::audit::Audit;
 use self::kubeconfig::Identity;
 use self::pki::Pki;
 pub use self::pki::{ClientCertificate, FRONT_PROXY, ServerCertificate};
+pub use self::reuse::{Planes, ReusedPlane};
 pub(crate) use self::seat::Seat;
 use crate::ports::{free_port, free_port_at};
 use crate::programs::{Programs, testbed_program};

@@ -26,7 +26,9 @@ mod supervisor;
 mod vault_accounts;
 mod versitygw;
 
-pub use control_plane::{ClientCertificate, ControlPlane, FRONT_PROXY, ServerCertificate};
+pub use control_plane::{
+    ClientCertificate, ControlPlane, FRONT_PROXY, Planes, ReusedPlane, ServerCertificate,
+};
 pub use eventually::{eventually, leisurely, promptly};
 pub use faulty_store::{Call, Calls, Failure, Fault, FaultyStore, Span};
 pub use format_reader::{FormatReader, Told};

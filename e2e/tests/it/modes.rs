@@ -108,10 +108,23 @@ fn a_policy_of_every_mode_is_accepted_and_a_review_tells_the_version_of_each_run
     Ok(())
 }
 
+fn is_off(stage: &Stage) -> Result<Option<()>> {
+    Ok(stage.status()?["disasterRecovery"].is_null().then_some(()))
+}
+
 #[test]
-fn a_retention_that_does_not_fit_the_frequency_of_the_dr_policy_is_refused_by_name() -> Result<()> {
+fn a_retention_that_does_not_fit_is_refused_and_nothing_stays_that_the_command_takes_back() -> Result<()> {
     let share = Supervisor::start("share")?;
     let stage = raise(&share)?;
+    assert_retentions_must_fit(&stage).context("a retention that does not fit the frequency")?;
+    stage.delete(&["policy", DR_POLICY, "-n", NAMESPACE])?;
+    stage.until("disaster recovery is off", || is_off(&stage))?;
+    assert_policy_is_taken_back(&stage).context("what kubectl wrote into the policy")?;
+    assert_secret_is_taken_back(&stage, &share).context("what kubectl wrote into the Secret")
+}
+
+/// Each is refused by the name of its tier, and makes nothing; those that fit enable disaster recovery.
+fn assert_retentions_must_fit(stage: &Stage) -> Result<()> {
     let with = |frequency: &str, retention: Value| {
         let mut policy = policy(&Value::Null);
         policy["spec"]["frequency"] = json!(frequency);
@@ -158,11 +171,10 @@ fn disabling_leaves_what_was_stored_and_enabling_again_adds_to_it() -> Result<()
     run(&stage)?;
     let source = stage.cluster_id()?;
     let stored = || -> Result<Listing> { Ok(Listing::of(&location)?.without("sessions")) };
-    let is_off = || -> Result<Option<()>> { Ok(stage.status()?["disasterRecovery"].is_null().then_some(())) };
     let known = runs(&stage, "vault", &source)?;
 
     assert_said(&stage.keelson(&["dr", "disable"])?, 0, &[]);
-    stage.until("disaster recovery is off", is_off)?;
+    stage.until("disaster recovery is off", || is_off(&stage))?;
     let kept = stored()?;
     assert_said(&stage.keelson(&["dr", "disable"])?, 4, &["disaster recovery is not enabled"]);
     assert_said(&stage.keelson(&["dr", "run"])?, 3, &[DR_POLICY]);
@@ -176,7 +188,7 @@ fn disabling_leaves_what_was_stored_and_enabling_again_adds_to_it() -> Result<()
     run(&stage)?;
     assert_eq!(kept.changed_in(&stored()?), Vec::<PathBuf>::new());
     stage.delete(&["policy", DR_POLICY, "-n", NAMESPACE])?;
-    stage.until("disaster recovery is off", is_off)?;
+    stage.until("disaster recovery is off", || is_off(&stage))?;
     stage.apply(&policy(&Value::Null))?;
     stage.wait_valid("policy", DR_POLICY)?;
     run(&stage)?;
@@ -261,12 +273,8 @@ fn a_quick_backup_is_restored_once_it_is_confirmed_that_resources_are_replaced()
     Ok(())
 }
 
-/// Server-side apply takes away only what the same manager wrote: what `kubectl` had written stayed in the policy and in
-/// the Secret.
-#[test]
-fn nothing_stays_that_kubectl_wrote_and_the_command_takes_back() -> Result<()> {
-    let share = Supervisor::start("share")?;
-    let stage = raise(&share)?;
+/// Server-side apply takes away only what the same manager wrote: what `kubectl` had written stayed in the policy.
+fn assert_policy_is_taken_back(stage: &Stage) -> Result<()> {
     let mut quick = policy(&json!({ "takeLocalCatalogSnapshot": true }));
     quick["spec"]["subFrequency"] = json!({ "minutes": [15, 45] });
     quick["metadata"]["labels"] = json!({ "team": "platform" });
@@ -286,7 +294,11 @@ fn nothing_stays_that_kubectl_wrote_and_the_command_takes_back() -> Result<()> {
     stage.apply(&quick)?;
     stage.wait_valid("policy", DR_POLICY)?;
     assert_eq!(stage.dr_policy()?["spec"]["subFrequency"]["minutes"], json!([30]));
+    Ok(())
+}
 
+/// It stayed in the Secret as well.
+fn assert_secret_is_taken_back(stage: &Stage, share: &Supervisor) -> Result<()> {
     stage.passphrase(&[
         ("source", "vault"),
         ("vault-kv-version", "KVv2"),

@@ -256,12 +256,20 @@ fn an_infrastructure_profile_whose_keys_aws_does_not_know_is_failed_with_the_rea
     })
 }
 
-/// What is not reached or not there: nothing is enabled, and the message says what to do.
 #[test]
-fn a_source_that_gives_nothing_enables_nothing() -> Result<()> {
+fn a_source_that_gives_nothing_enables_nothing_and_one_that_goes_away_or_changes_is_noticed() -> Result<()> {
     let vault = Vault::start()?;
     let share = Supervisor::start("share")?;
     let stage = raise(share.directory(), &[])?;
+    assert_nothing_is_enabled(&vault, &stage).context("a source that gives nothing")?;
+    for secret in ["vault-creds", "k10-dr-secret"] {
+        stage.delete(&["secret", secret, "-n", NAMESPACE])?;
+    }
+    assert_change_is_noticed(&vault, &stage).context("a source that goes away, and a value that changes")
+}
+
+/// What is not reached or not there: nothing is enabled, and the message says what to do. What is right enables in the end.
+fn assert_nothing_is_enabled(vault: &Vault, stage: &Stage) -> Result<()> {
     let refused = |fields: &[(&str, &str)], words: &[&str]| -> Result<()> {
         stage.passphrase(fields)?;
         let said = stage.keelson(&["dr", "enable", "--profile", "vault"])?;
@@ -282,11 +290,11 @@ fn a_source_that_gives_nothing_enables_nothing() -> Result<()> {
     let right = fields("KVv1", "first", "k10", "passphrase");
     refused(&right, &["ConfigMap 'kasten-io/keelson-vault'", "vault.address"])?;
     refused(&fields("KVv3", "first", "k10", "passphrase"), &["neither 'KVv1' nor 'KVv2'"])?;
-    tell_of_vault(&stage, json!({ "address": vault.server.url() }))?;
+    tell_of_vault(stage, json!({ "address": vault.server.url() }))?;
     refused(&right, &["neither a role nor a token", "vault.secretName"])?;
-    tell_of_vault(&stage, json!({ "address": vault.server.url(), "secretName": "vault-creds" }))?;
+    tell_of_vault(stage, json!({ "address": vault.server.url(), "secretName": "vault-creds" }))?;
     refused(&right, &["Secret 'kasten-io/vault-creds' does not exist", "vault_token"])?;
-    vault.give_token(&stage, "k10-first")?;
+    vault.give_token(stage, "k10-first")?;
     refused(&fields("KVv2", "first", "k10", "passphrase"), &["KVv2"])?;
     refused(&fields("KVv1", "first", "k10", "password"), &["no key 'password'", "'passphrase'"])?;
     // Flags write the same Secret.
@@ -306,19 +314,18 @@ fn readable(stage: &Stage) -> Result<Option<String>> {
     Ok(away.map(|one| one["message"].as_str().unwrap_or_default().to_owned()))
 }
 
-#[test]
-fn a_source_that_goes_away_is_told_and_a_value_that_changes_is_taken_up() -> Result<()> {
-    let vault = Vault::start()?;
-    let share = Supervisor::start("share")?;
-    let stage = raise(share.directory(), &[])?;
-    let token = vault.give_token(&stage, "k10-second")?;
-    vault_secret(&stage, "KVv2", "second")?;
-    enable(&stage)?;
+/// A source that goes away is told, and a value that changes is taken up.
+fn assert_change_is_noticed(vault: &Vault, stage: &Stage) -> Result<()> {
+    let token = vault.give_token(stage, "k10-second")?;
+    vault_secret(stage, "KVv2", "second")?;
+    enable(stage)?;
+    let is_readable = || -> Result<Option<()>> { Ok(readable(stage)?.is_none().then_some(())) };
+    stage.until("the source is told to be there", is_readable)?;
     let repository = stage.status()?["disasterRecovery"]["repository"].clone();
 
     vault.revoke(&token)?;
-    touch_secret(&stage, "revoked")?;
-    let why = stage.until("the source is told to be away", || readable(&stage))?;
+    touch_secret(stage, "revoked")?;
+    let why = stage.until("the source is told to be away", || readable(stage))?;
     ensure!(why.contains("expired"), "{why}");
     let policy = stage.dr_policy()?;
     assert_eq!(policy["status"]["validation"], "Success");
@@ -327,17 +334,17 @@ fn a_source_that_goes_away_is_told_and_a_value_that_changes_is_taken_up() -> Res
     stage.profile("later", "later")?;
     stage.wait_valid("profile", "later")?;
     assert_said(&stage.keelson(&["dr", "run"])?, 0, &[]);
-    wait_until_shipped(&stage)?;
+    wait_until_shipped(stage)?;
 
     // A rotated token needs no restart, and the new value gets slots of its own.
     stage.delete(&["secret", "vault-creds", "-n", NAMESPACE])?;
-    vault.give_token(&stage, "k10-second")?;
+    vault.give_token(stage, "k10-second")?;
     vault.put(OTHER_PHRASE)?;
-    touch_secret(&stage, "rotated")?;
-    stage.until("the source is told to be there", || Ok(readable(&stage)?.is_none().then_some(())))?;
+    touch_secret(stage, "rotated")?;
+    stage.until("the source is told to be there again", is_readable)?;
     stage.until("there is a repository for the new passphrase", || {
         let status = stage.status()?;
         Ok((status["disasterRecovery"]["repository"] != repository).then_some(()))
     })?;
-    wait_until_shipped(&stage)
+    wait_until_shipped(stage)
 }

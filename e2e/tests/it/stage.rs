@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use keelson_e2e::{Answer, Instance, answer_of, start};
 use keelson_testkit::ControlPlane;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Resource, TypeMeta};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
@@ -38,6 +40,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 pub(crate) struct Stage {
     pub(crate) instance: Instance,
     plane: ControlPlane,
+    /// For who looks again and again: `kubectl` takes a tenth of a second of a processor for each look.
+    observer: kube::Client,
 }
 
 /// What the `serve` of a stage is given beside a directory of its own.
@@ -107,7 +111,8 @@ impl Stage {
             }
             arguments
         })?;
-        let stage = Self { instance, plane };
+        let observer = block_on(plane.client())?;
+        let stage = Self { instance, plane, observer };
         stage.wait_until_served()?;
         Ok(stage)
     }
@@ -116,12 +121,13 @@ impl Stage {
         &self.plane
     }
 
-    /// Asks for all of them at a time: each look starts a program.
     pub(crate) fn wait_until_served(&self) -> Result<()> {
         let groups = ["actions", "apps", "dr", "repositories", "vault"];
         let names = groups.map(|group| format!("v1alpha1.{group}.kio.kasten.io"));
         self.until("our groups are served", || {
-            let services = self.get(&["apiservices"])?.context("no list of API services")?;
+            let Some(services) = self.look("/apis/apiregistration.k8s.io/v1/apiservices")? else {
+                return Ok(None);
+            };
             let services = services["items"].as_array().context("a list without items")?;
             let is_served = |name: &String| {
                 let is_meant = |service: &&Value| service["metadata"]["name"] == *name;
@@ -226,6 +232,30 @@ impl Stage {
         }
     }
 
+    /// What the API server has at a path. None: it, or who serves that, is away for now.
+    fn look(&self, path: &str) -> Result<Option<Value>> {
+        let request = http::Request::get(path).body(Vec::new())?;
+        answered(block_on(self.observer.request(request))).with_context(|| format!("look at {path}"))
+    }
+
+    /// An object once it is as it is meant to be. `kubectl` finds it; what is asked again and again starts no program.
+    fn until_object(
+        &self,
+        what: &str,
+        (resource, namespace, name): (&str, &str, &str),
+        is_meant: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let found = self.get(&[resource, name, "-n", namespace])?;
+        let found = found.with_context(|| format!("{resource}/{name} is gone"))?;
+        if is_meant(&found) {
+            return Ok(found);
+        }
+        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(TypeMeta::deserialize(&found)?)?);
+        let path = DynamicObject::url_path(&kind, found["metadata"]["namespace"].as_str());
+        let path = format!("{path}/{name}");
+        self.until(what, || Ok(self.look(&path)?.filter(&is_meant)))
+    }
+
     pub(crate) fn apply(&self, object: &Value) -> Result<()> {
         self.kubectl(&["apply", "-f", "-"], &object.to_string()).map(drop)
     }
@@ -255,13 +285,12 @@ impl Stage {
 
     /// The status of a profile or policy once it was looked at.
     pub(crate) fn validation(&self, resource: &str, name: &str) -> Result<Value> {
-        self.until(&format!("{resource}/{name} is looked at"), || {
-            let object = self.get(&[resource, name, "-n", NAMESPACE])?;
-            let mut object = object.with_context(|| format!("{resource}/{name} is gone"))?;
+        let told = format!("{resource}/{name} is looked at");
+        let mut object = self.until_object(&told, (resource, NAMESPACE, name), |object| {
             let observed = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-            let decided = matches!(object["status"]["validation"].as_str(), Some("Success" | "Failed"));
-            Ok((observed && decided).then(|| object["status"].take()))
-        })
+            observed && matches!(object["status"]["validation"].as_str(), Some("Success" | "Failed"))
+        })?;
+        Ok(object["status"].take())
     }
 
     pub(crate) fn wait_valid(&self, resource: &str, name: &str) -> Result<()> {
@@ -283,12 +312,9 @@ impl Stage {
 
     /// An action that has ended, whichever way.
     pub(crate) fn ended(&self, resource: &str, namespace: &str, name: &str) -> Result<Value> {
-        self.until(&format!("{resource}/{name} ends"), || {
-            let object = self.get(&[resource, name, "-n", namespace])?;
-            let object = object.with_context(|| format!("{resource}/{name} is gone"))?;
+        self.until_object(&format!("{resource}/{name} ends"), (resource, namespace, name), |object| {
             let ends = ["Complete", "Failed", "Skipped", "Cancelled", "success", "failed"];
-            let state = object["status"]["state"].as_str().unwrap_or_default();
-            Ok(ends.contains(&state).then_some(object))
+            ends.contains(&object["status"]["state"].as_str().unwrap_or_default())
         })
     }
 
@@ -313,8 +339,9 @@ impl Stage {
         let namespace = metadata["namespace"].as_str().unwrap_or_default();
         let uid = metadata["uid"].as_str().context("no uid")?;
         let selector = format!("reason={reason},involvedObject.uid={uid}");
+        let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector={selector}");
         self.until(&format!("event {reason}"), || {
-            let events = self.get(&["events", "-n", namespace, "--field-selector", &selector])?;
+            let events = self.look(&path)?;
             let found =
                 events.is_some_and(|events| events["items"].as_array().is_some_and(|it| !it.is_empty()));
             Ok(found.then_some(()))
@@ -328,7 +355,7 @@ impl Stage {
 
     pub(crate) fn revision(&self) -> Result<String> {
         let path = format!("/apis/{APPS}/restorepointcontents?limit=1");
-        let list: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", &path], "")?)?;
+        let list = self.until("the API is served", || self.look(&path))?;
         Ok(list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -350,6 +377,16 @@ impl Stage {
             let told = revision_of(generation.unwrap_or(0), sequence.unwrap_or(0));
             Ok((told == seen.0).then(|| State { digests: catalog["digests"].clone(), revision }))
         })
+    }
+}
+
+/// What was answered. None: nobody did, or somebody who said that another is away.
+fn answered<T>(said: kube::Result<T>) -> Result<Option<T>> {
+    match said {
+        Ok(answer) => Ok(Some(answer)),
+        Err(kube::Error::Api(status)) if status.code == 503 => Ok(None),
+        Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -86,7 +86,7 @@ impl Scene {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: true,
             recovery_bounds: RecoveryBounds::USUAL,
-            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            passphrase_cost: keelson_protection::KdfCost::LOWEST,
             aws: keelson_protection::AwsEnvironment::default(),
         };
         let platform = Platform::open(settings, cluster.clone(), clock).await?;

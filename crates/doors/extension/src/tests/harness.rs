@@ -116,7 +116,7 @@ impl World {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             recovery_bounds: RecoveryBounds::USUAL,
-            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            passphrase_cost: keelson_protection::KdfCost::LOWEST,
             aws: keelson_protection::AwsEnvironment::default(),
         };
         let start: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");

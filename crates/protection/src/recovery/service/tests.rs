@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::poll;
@@ -11,7 +12,7 @@ use keelson_model::names::{DR_SECRET, OWNERSHIP_CONFIG_MAP};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Generation, ManualClock};
 use keelson_resources::{crd, spec_hash};
-use keelson_testkit::{ControlPlane, eventually};
+use keelson_testkit::{Planes, ReusedPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,9 +28,20 @@ const NAMESPACE: &str = "kasten-io";
 const CONFIG: &str = "config.kio.kasten.io/v1alpha1";
 const BOUNDS: RecoveryBounds = RecoveryBounds { restore: 7, review: 3 };
 
+async fn define_kinds(cluster: &Cluster) -> Result<()> {
+    for (_, definition) in crd::crds() {
+        cluster.apply_manifest(&definition).await?;
+    }
+    for (_, definition) in crd::crds() {
+        let name = definition["metadata"]["name"].as_str().context("a name")?;
+        cluster.wait_established(name, Duration::from_secs(180)).await?;
+    }
+    Ok(())
+}
+
 /// A platform that protects itself to a share, and recovers from there what it has shipped itself.
 struct Site {
-    plane: ControlPlane,
+    plane: ReusedPlane,
     platform: Arc<Platform>,
     _data: TempDir,
     _share: TempDir,
@@ -42,16 +54,13 @@ impl Site {
     }
 
     async fn start_in(mode: DrMode, rows: Vec<Change>) -> Result<Self> {
-        let (plane, data, share) = (ControlPlane::start().await?, tempfile::tempdir()?, tempfile::tempdir()?);
+        static PLANES: LazyLock<Planes> = LazyLock::new(Planes::default);
+        let plane = PLANES
+            .take(async |plane| define_kinds(&Cluster::from_client(plane.client().await?)).await)
+            .await?;
+        let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let cluster = Cluster::from_client(plane.client().await?);
         make_namespace(&cluster, NAMESPACE).await?;
-        for (_, definition) in crd::crds() {
-            cluster.apply_manifest(&definition).await?;
-        }
-        for (_, definition) in crd::crds() {
-            let name = definition["metadata"]["name"].as_str().context("a name")?;
-            cluster.wait_established(name, Duration::from_secs(180)).await?;
-        }
         let spec = json!({ "type": "Location",
             "locationSpec": { "type": "FileStore", "fileStore": { "claimName": "share" } } });
         let profile = object("Profile", NAMESPACE, "vault", spec);
@@ -174,7 +183,7 @@ impl Site {
     async fn end(self) -> Result<()> {
         self.platform.tasks().close();
         self.platform.tasks().wait().await;
-        self.plane.stop().await
+        self.plane.give_back().await
     }
 }
 

@@ -60,7 +60,7 @@ impl Server {
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
             recovery_bounds: RecoveryBounds::USUAL,
-            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            passphrase_cost: keelson_protection::KdfCost::LOWEST,
             aws: keelson_protection::AwsEnvironment::default(),
             data,
         };
