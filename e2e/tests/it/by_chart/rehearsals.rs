@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::installation::{Cluster, DR_POLICY, Lost};
+use super::installation::{Cluster, DR_POLICY, Lost, OWNERSHIP};
 use super::scene::{BUCKET, PATH, Scene, Version};
 use super::shop::POLICY;
 use super::typed::TAKE_OWNERSHIP;
@@ -44,6 +44,19 @@ fn until_owner(cluster: &Cluster<'_>, state: &str) -> Result<()> {
     cluster.until(&format!("its ownership is {state}"), || {
         Ok((cluster.status()?["ownership"]["state"] == state).then_some(()))
     })
+}
+
+/// Who is about to delete the ConfigMap reads in it what that means, and when it is right.
+fn assert_warned(cluster: &Cluster<'_>) -> Result<()> {
+    let map = cluster.get(&OWNERSHIP)?.context("nothing keeps it from maintenance")?;
+    let told = map["data"].to_string();
+    for words in [
+        "no maintenance on the backups of its source",
+        "only when no other instance uses the same backup data",
+    ] {
+        ensure!(told.contains(words), "'{words}' is not in {told}");
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "what expires does so by the clock of the platform")]
@@ -99,6 +112,7 @@ fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership(
         rehearsal.recovers(&lost, "", &[])?;
         rehearsal.assert_recovered(&lost)?;
         until_owner(&rehearsal, "Pending")?;
+        assert_warned(&rehearsal)?;
         tries_to_free(&rehearsal, &lost, due)?;
         assert_eq!(stored(scene, &lost)?, before, "the rehearsal changed what is not its own");
         rehearsal.loses_everything()?;
