@@ -21,7 +21,7 @@ use serde_json::{Map, Number, Value};
 use crate::fairness::{Share, Shares};
 use crate::limits::{
     BODY_BYTES_MAX, BODY_STEP_BYTES, BODY_TIMEOUT, DECODED_BYTES_MAX, DECODED_STEP_BYTES, WARNINGS_MAX,
-    WRITE_BYTES, YAML_NODES_MAX,
+    WRITE_BYTES, YAML_NODES_MAX, YAML_REPEATED_MAX,
 };
 use crate::refusal::Refusal;
 use crate::shared::blocking;
@@ -207,16 +207,23 @@ fn read_json(bytes: &[u8], made: &mut Made<'_>) -> Result<Value, serde_json::Err
     Ok(value)
 }
 
-/// What its reader keeps of each node while it is open or may be repeated.
+/// What the reader of YAML keeps of each node while it is open.
 const YAML_NODE_BYTES: usize = 128;
+/// And of each part of what may be repeated, in a list that has grown to twice what it holds, beside its text.
+pub(crate) const YAML_REPEATED_BYTES: usize = 384;
 
 fn read_yaml(bytes: &[u8], made: &mut Made<'_>) -> Result<Value, serde_saphyr::Error> {
     made.take::<serde_saphyr::Error>(bytes.len().min(YAML_NODES_MAX) * YAML_NODE_BYTES)?;
+    // Without an anchor nothing is.
+    if bytes.contains(&b'&') {
+        let repeated = bytes.len().min(YAML_REPEATED_MAX) * YAML_REPEATED_BYTES;
+        made.take::<serde_saphyr::Error>(repeated + bytes.len())?;
+    }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_nodes: YAML_NODES_MAX,
-            max_recorded_anchor_events: YAML_NODES_MAX,
-            max_recorded_anchor_bytes: BODY_BYTES_MAX,
+            max_recorded_anchor_events: YAML_REPEATED_MAX,
+            max_recorded_anchor_bytes: bytes.len(),
             max_total_scalar_bytes: BODY_BYTES_MAX,
         },
     };

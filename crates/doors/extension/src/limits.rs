@@ -33,6 +33,10 @@ pub(crate) const DECODED_STEP_BYTES: usize = 16 << 10;
 /// Scalars, lists and objects of a body in YAML, aliases followed. Clients of Kubernetes send JSON.
 pub(crate) const YAML_NODES_MAX: usize = 50_000;
 
+/// Scalars, and beginnings and ends of lists and objects, that such a body keeps to repeat them by aliases. What is anchored
+/// within an anchor is kept for both, and each takes three times what is made of it.
+pub(crate) const YAML_REPEATED_MAX: usize = 1_000;
+
 /// Warnings that a client is told, of keys given twice and fields that nobody knows. Each becomes a header.
 pub(crate) const WARNINGS_MAX: usize = 32;
 

@@ -51,7 +51,9 @@ fn a_body_that_becomes_large_is_refused() {
     ] {
         assert_eq!(code(decode_alone(format, text.as_bytes())), 413, "{}", &text[..20]);
     }
-    for text in [bomb, format!("[{}1]", "1,".repeat(YAML_NODES_MAX))] {
+    let anchored = format!("a: &a [{}1]\nb: *a\n", "1,".repeat(YAML_REPEATED_MAX));
+    let anchors_in_anchors = format!("{}{}1{}", "&a [".repeat(40), "1,".repeat(40), "]".repeat(40));
+    for text in [bomb, anchored, anchors_in_anchors, format!("[{}1]", "1,".repeat(YAML_NODES_MAX))] {
         assert_eq!(code(decode_alone(Format::Yaml, text.as_bytes())), 400, "{}", &text[..20]);
     }
     let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(BODY_BYTES_MAX - 8));
