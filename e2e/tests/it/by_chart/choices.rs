@@ -56,8 +56,9 @@ fn assert_definitions_are_the_charts(cluster: &Cluster<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the chart of an earlier release would have applied. In Helm's name, since Helm 4 stops at anybody else's change.
-fn puts_older_definition(cluster: &Cluster<'_>) -> Result<()> {
+/// What the chart of an earlier release would have made. In Helm's name, since Helm 4 stops at anybody else's change; and by
+/// force, since Helm 3 did not apply what it made.
+pub(super) fn puts_older_definition(cluster: &Cluster<'_>) -> Result<()> {
     let mut definition = cluster.get(&["crd", DEFINITION])?.context("no definition")?;
     let fields = definition.pointer_mut(FIELDS).and_then(Value::as_object_mut);
     let field = fields.context("the definition has other fields")?.remove(FIELD);
@@ -68,9 +69,14 @@ fn puts_older_definition(cluster: &Cluster<'_>) -> Result<()> {
         "metadata": { "name": DEFINITION, "labels": labels, "annotations": annotations },
         "spec": definition["spec"],
     });
-    let apply = ["apply", "--server-side", "--field-manager=helm", "-f", "-"];
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-f", "-"];
     cluster.kubectl(&apply, &older.to_string())?;
     ensure!(!has_field(cluster)?, "the older definition has the field");
+    Ok(())
+}
+
+pub(super) fn assert_definition_is_whole(cluster: &Cluster<'_>) -> Result<()> {
+    ensure!(has_field(cluster)?, "{DEFINITION} lacks the field '{FIELD}' still");
     Ok(())
 }
 
@@ -96,7 +102,7 @@ fn a_quick_recovery_is_confirmed_and_what_is_skipped_does_not_come_back() -> Res
         puts_older_definition(&cluster)?;
         for more in [QUICK, "--set kastenDisasterRecovery.quickMode.enabled=false"] {
             cluster.upgrades(more)?;
-            ensure!(has_field(&cluster)?, "the upgrade brings what a definition lacks");
+            assert_definition_is_whole(&cluster)?;
             assert_definitions_are_the_charts(&cluster)?;
         }
         cluster.rolls_back()?;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use keelson_testkit::{Helm, Registry, RegistrySettings, RegistryTrust};
 use serde_json::Value;
 
-use super::choices::QUICK;
+use super::choices::{QUICK, assert_definition_is_whole, puts_older_definition};
 use super::installation::{Cluster, Lost, items, text};
 use super::scene::{Scene, VERSION};
 use super::stories::uninstalls_all;
@@ -75,7 +75,9 @@ fn is_told_quick_mode(cluster: &Cluster<'_>) -> Result<bool> {
 /// What comes after an installation: another value, the one of before again, and the end.
 fn upgrades_rolls_back_and_uninstalls(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
     ensure!(!is_told_quick_mode(cluster)?, "the installation said nothing of it");
+    puts_older_definition(cluster)?;
     cluster.upgrades(QUICK)?;
+    assert_definition_is_whole(cluster)?;
     ensure!(is_told_quick_mode(cluster)?, "the upgrade said it");
     cluster.rolls_back()?;
     ensure!(!is_told_quick_mode(cluster)?, "it was rolled back");
