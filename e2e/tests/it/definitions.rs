@@ -84,8 +84,9 @@ fn older_definitions_gain_what_they_lack_and_a_charts_own_stay_as_they_are() -> 
     let _stage = Stage::raise_in(plane, share.directory(), &[])?;
     for of in [FIRST, SECOND] {
         ensure!(defined.has_namespace(of)?, "{of:?} has the field again");
-        ensure!(is_applied_by_us(&defined.read(of.0)?), "{of:?} is ours too");
     }
+    ensure!(is_applied_by_us(&defined.read(FIRST.0)?), "{FIRST:?} is ours as before");
+    ensure!(!is_applied_by_us(&defined.read(SECOND.0)?), "{SECOND:?} was left to its chart");
     for name in [NEWER, EQUAL] {
         let found = defined.read(name)?;
         ensure!(

@@ -20,6 +20,8 @@ pub(super) const OWNERSHIP: [&str; 4] = ["configmap", "k10-dr-remove-to-get-owne
 /// Of a `kubectl` that waits.
 const PATIENCE: &str = "--timeout=5m";
 const INSTALL: &str = "$ helm install k10 kasten/k10 --namespace=kasten-io --create-namespace";
+const UPGRADE: &str = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reuse-values";
+const ROLLBACK: &str = "$ helm rollback k10 --namespace=kasten-io";
 const GROUPS: [&str; 5] = ["actions", "apps", "dr", "repositories", "vault"];
 const EXPORTED: &str = "k10.kasten.io/exportProfile";
 /// The states in which actions and recoveries have ended.
@@ -174,6 +176,18 @@ impl<'a> Cluster<'a> {
     /// Installs the platform, with further values, and waits for it.
     pub(super) fn installs(&self, more: &str) -> Result<()> {
         self.types(&extended(INSTALL, more), &[])?;
+        self.wait_until_served()
+    }
+
+    /// Upgrades the platform with further values beside those of before, and waits for it.
+    pub(super) fn upgrades(&self, more: &str) -> Result<()> {
+        self.types(&extended(UPGRADE, more), &[])?;
+        self.wait_until_served()
+    }
+
+    /// To what was installed before the last upgrade.
+    pub(super) fn rolls_back(&self) -> Result<()> {
+        self.types(ROLLBACK, &[])?;
         self.wait_until_served()
     }
 

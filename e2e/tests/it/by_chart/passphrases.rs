@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use keelson_testkit::{KvVersion, Moto, OpenBao, Role, eventually};
 use serde_json::json;
 
-use super::installation::{Cluster, DR_POLICY, Lost, PHRASE};
+use super::installation::{Cluster, DR_POLICY, Lost, OWNERSHIP, PHRASE};
 use super::scene::{BUCKET, Scene};
 use super::typed::{
     PASSPHRASE_IN_AWS, PASSPHRASE_IN_VAULT, PASSPHRASE_IN_VAULT_KV1, VAULT_TOKEN, extended, with,
@@ -20,7 +20,7 @@ const RULES: &str = "path \"secret/k10\" { capabilities = [\"read\"] }\n\
                      path \"versions/data/k10\" { capabilities = [\"read\"] }";
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// A server with an authority of its own: what is given besides to reach it and to sign in there.
+/// A server with an authority of its own: what is given besides to reach it and to sign in there, to either chart.
 const PRIVATE: &str = r"--set vault.mountPath=clusters/one \
 --set vault.caSecretName=vault-ca";
 
@@ -60,11 +60,30 @@ fn begins_with_token(cluster: &Cluster<'_>, bao: &OpenBao) -> Result<()> {
 }
 
 /// The platform is told nothing of Vault; its account is what signs in.
-fn begins_with_account(cluster: &Cluster<'_>, secret: &str, words: &[(&str, &str)]) -> Result<()> {
-    cluster.loses_everything()?;
+fn begins_with_account(cluster: &Cluster<'_>) -> Result<()> {
     cluster.makes_namespace()?;
-    cluster.types(secret, words)?;
+    cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
     cluster.installs("")?;
+    cluster.makes_profile()
+}
+
+/// The platform is told by its chart where its account signs in, and who has signed the server's certificate.
+fn begins_with_private_vault(cluster: &Cluster<'_>, bao: &OpenBao) -> Result<()> {
+    cluster.makes_namespace()?;
+    let secret = [
+        ("version-of-key-value-secrets-engine", "KVv2"),
+        ("path-where-key-value-engine-is-mounted", "versions"),
+        ("path-from-mount-to-passphrase-key", "k10"),
+        ("name-of-passphrase-key", "passphrase"),
+    ];
+    cluster.types(PASSPHRASE_IN_VAULT, &secret)?;
+    let authority = json!({ "ca.crt": bao.authority().context("a server with TLS has an authority")? });
+    let metadata = json!({ "name": "vault-ca", "namespace": NAMESPACE });
+    cluster.apply(
+        &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": authority }),
+    )?;
+    let way = format!("--set vault.address={} --set vault.role=k10", bao.url());
+    cluster.installs(&extended(&way, PRIVATE))?;
     cluster.makes_profile()
 }
 
@@ -90,7 +109,8 @@ fn recovers_with_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
     cluster.wait_valid("policy", DR_POLICY)?;
     cluster.assert_recovered(&lost)?;
 
-    begins_with_account(cluster, PASSPHRASE_IN_VAULT_KV1, &[])?;
+    cluster.loses_everything()?;
+    begins_with_account(cluster)?;
     cluster.asks_for(&lost, "", &[])?;
     let word = cluster.last_word("k10-restore")?;
     ensure!([3, 4].contains(&word.code) && word.message.contains("says where Vault is"), "{word:?}");
@@ -102,7 +122,7 @@ fn recovers_with_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
     recovers_with_private_vault(scene, cluster, &lost, &reviewer)
 }
 
-/// Without its authority nothing is said to it.
+/// Without its authority nothing is said to it, and while it is sealed it says nothing.
 fn recovers_with_private_vault(
     scene: &Scene,
     cluster: &Cluster<'_>,
@@ -111,31 +131,41 @@ fn recovers_with_private_vault(
 ) -> Result<()> {
     let bao = block_on(OpenBao::start_with_tls(scene.host))?;
     fill_vault(&bao, cluster, "clusters/one", reviewer)?;
-    let secret = [
-        ("version-of-key-value-secrets-engine", "KVv2"),
-        ("path-where-key-value-engine-is-mounted", "versions"),
-        ("path-from-mount-to-passphrase-key", "k10"),
-        ("name-of-passphrase-key", "passphrase"),
-    ];
-    begins_with_account(cluster, PASSPHRASE_IN_VAULT, &secret)?;
+    cluster.loses_everything()?;
+    begins_with_private_vault(cluster, &bao)?;
     let url = bao.url();
     let words = [
         ("vault-server-address", url.as_str()),
         ("vault-kubernetes-authentication-role_name", "k10"),
         ("service-account-token-path", TOKEN_PATH),
     ];
+    // Of the way that the platform was told nothing counts for a restore that brings its own.
     cluster.asks_for(lost, with::VAULT_ROLE_AND_PATH, &words)?;
     let word = cluster.last_word("k10-restore")?;
-    ensure!(word.code != 0 && word.message.contains("not trusted"), "{word:?}");
+    ensure!(word.code == 6 && word.message.contains("not trusted"), "{word:?}");
     cluster.uninstalls_restore()?;
 
-    let authority = json!({ "ca.crt": bao.authority().context("a server with TLS has an authority")? });
-    let metadata = json!({ "name": "vault-ca", "namespace": NAMESPACE });
-    cluster.apply(
-        &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": authority }),
-    )?;
-    cluster.recovers(lost, &extended(PRIVATE, with::VAULT_ROLE_AND_PATH), &words)?;
-    cluster.assert_platform_recovered(lost)
+    bao.seal()?;
+    let more = extended("--set skipResource=policy", &extended(PRIVATE, with::VAULT_ROLE_AND_PATH));
+    cluster.asks_for(lost, &more, &words)?;
+    let word = cluster.last_word("k10-restore")?;
+    let is_told = word.message.contains("Vault is sealed") && word.message.contains("vault operator unseal");
+    ensure!(word.code == 7 && is_told, "{word:?}");
+    ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
+    bao.unseal()?;
+    // The next pod of the same Job asks again.
+    cluster.job_succeeds()?;
+    cluster.assert_platform_recovered(lost)?;
+    enables_anew(cluster)
+}
+
+/// The policy of before was left out, and with it all that the platform may have known of the passphrase: it goes the way
+/// that its chart has told it.
+fn enables_anew(cluster: &Cluster<'_>) -> Result<()> {
+    let policies = cluster.names(&["policies", "-n", NAMESPACE])?;
+    ensure!(policies.is_empty(), "left out are {policies:?}");
+    cluster.enables()?;
+    cluster.wait_valid("policy", DR_POLICY)
 }
 
 fn wrong_version() -> String {

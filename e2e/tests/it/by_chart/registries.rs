@@ -1,12 +1,14 @@
 //! Nothing but this machine can be reached, and its registry asks who pulls: the charts take the image from there, under the
-//! names that the page has.
+//! names that the page has. All of it with Helm 3, from the installation to its end.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use keelson_testkit::{Helm, Registry, RegistrySettings, RegistryTrust};
 use serde_json::Value;
 
-use super::installation::{Cluster, items, text};
+use super::choices::{QUICK, assert_definition_is_whole, puts_older_definition};
+use super::installation::{Cluster, Lost, items, text};
 use super::scene::{Scene, VERSION};
+use super::stories::uninstalls_all;
 use super::typed::{RESTORE_FROM_PRIVATE_REGISTRY, extended, with};
 use super::verdict::scenario;
 use crate::stage::{NAMESPACE, block_on};
@@ -63,6 +65,26 @@ fn waits_for(cluster: &Cluster<'_>) -> Result<Option<String>> {
     Ok(items(&pods).iter().find_map(reason))
 }
 
+/// Whether the platform is told that Quick mode is wanted.
+fn is_told_quick_mode(cluster: &Cluster<'_>) -> Result<bool> {
+    let platform = cluster.get(&["deployment", "keelson", "-n", NAMESPACE])?.context("no platform")?;
+    let arguments = platform["spec"]["template"]["spec"]["containers"][0]["args"].as_array();
+    Ok(arguments.context("it has no arguments")?.iter().any(|argument| argument == "--quick-mode"))
+}
+
+/// What comes after an installation: another value, the one of before again, and the end.
+fn upgrades_rolls_back_and_uninstalls(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    ensure!(!is_told_quick_mode(cluster)?, "the installation said nothing of it");
+    puts_older_definition(cluster)?;
+    cluster.upgrades(QUICK)?;
+    assert_definition_is_whole(cluster)?;
+    ensure!(is_told_quick_mode(cluster)?, "the upgrade said it");
+    cluster.rolls_back()?;
+    ensure!(!is_told_quick_mode(cluster)?, "it was rolled back");
+    cluster.assert_platform_recovered(lost)?;
+    uninstalls_all(cluster)
+}
+
 #[test]
 fn without_a_way_out_image_and_restore_come_from_a_private_registry_with_its_pull_secret() -> Result<()> {
     scenario(|scene| {
@@ -95,6 +117,7 @@ fn without_a_way_out_image_and_restore_come_from_a_private_registry_with_its_pul
         cluster.recovers(&lost, with::HARDENED_IMAGES, &file)?;
         assert_eq!(image_of_job(&cluster)?, format!("{HARDENED}/ironbank/keelson-io/keelson:{VERSION}"));
         cluster.assert_platform_recovered(&lost)?;
+        upgrades_rolls_back_and_uninstalls(&cluster, &lost)?;
         cluster.nodes.check()
     })
 }

@@ -91,8 +91,9 @@ fn a_destroyed_cluster_comes_back_on_another_with_the_commands_of_the_page() -> 
     })
 }
 
-/// What holds the catalog, and what says who may own the backups, is left to whoever installs again.
-fn uninstalls_all(cluster: &Cluster<'_>) -> Result<()> {
+/// A recovered platform and its restore are uninstalled. What holds the catalog, and what says who may own the backups, is
+/// left to whoever installs again.
+pub(super) fn uninstalls_all(cluster: &Cluster<'_>) -> Result<()> {
     cluster.uninstalls_restore()?;
     cluster.wait_until_served()?;
     cluster.types("$ helm uninstall k10 --namespace=kasten-io", &[])?;
@@ -108,7 +109,7 @@ fn uninstalls_all(cluster: &Cluster<'_>) -> Result<()> {
     ensure!(cluster.get(&["pvc", "catalog-pv-claim", "-n", NAMESPACE])?.is_some(), "no catalog is left");
     ensure!(cluster.get(&OWNERSHIP)?.is_some(), "the ownership is forgotten");
     for namespace in [SHOP, NAMESPACE] {
-        cluster.kubectl(&["delete", "namespace", namespace, "--timeout=4m"], "")?;
+        cluster.kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=4m"], "")?;
     }
     Ok(())
 }
