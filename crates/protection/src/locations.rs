@@ -11,17 +11,18 @@ use keelson_model::location::{
     DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider,
     ProfileHealth, ProfileKind, check_dr_target,
 };
-use keelson_model::{Classified, ErrorClass};
+use keelson_model::{Classified, ClusterId, ErrorClass};
 use keelson_resources::profile;
 use keelson_store::decorators::{Limit, Limits, Prefixed, Retained, Retry};
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Trust};
-use keelson_store::{ParsePathError, Store, StoreError, StorePath};
+use keelson_store::{ListPage, ParsePathError, Store, StoreError, StorePath};
 use keelson_workload::{NamespacedName, RequestError, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::kinds;
 use crate::layout;
+use crate::ownership;
 use crate::platform::Platform;
 use crate::validation::faults_of;
 
@@ -60,7 +61,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn of(spec: &LocationSpec) -> Self {
+    pub(crate) fn of(spec: &LocationSpec) -> Self {
         match spec {
             LocationSpec::FileStore(file) => {
                 Self::FileStore { claim: file.claim.clone(), path: file.path.clone() }
@@ -145,6 +146,8 @@ pub enum LocationError {
     Path { profile: String, path: String, source: ParsePathError },
     #[error("open the location of profile '{profile}'")]
     Open { profile: String, source: StoreError },
+    #[error("{location} of profile '{profile}' holds nothing of cluster {cluster}, which has stored there")]
+    Emptied { profile: String, cluster: ClusterId, location: String },
     #[error("profile '{profile}' asks for protection for {period}, and {location} does not give it")]
     Unprotected { profile: String, period: String, location: String },
 }
@@ -155,7 +158,10 @@ impl Classified for LocationError {
             Self::ListProfiles { source }
             | Self::ReadProfile { source, .. }
             | Self::ReadSecret { source, .. } => source.class(),
-            Self::NoProfile { .. } | Self::NoSecret { .. } | Self::NotMounted { .. } => ErrorClass::NotFound,
+            Self::NoProfile { .. }
+            | Self::NoSecret { .. }
+            | Self::NotMounted { .. }
+            | Self::Emptied { .. } => ErrorClass::NotFound,
             Self::MalformedProfile { .. }
             | Self::NoLocation { .. }
             | Self::Refused { .. }
@@ -182,6 +188,7 @@ impl Classified for LocationError {
             Self::NotMounted { .. } => "location.claim.not_mounted",
             Self::Path { .. } => "location.path",
             Self::Open { .. } => "location.open",
+            Self::Emptied { .. } => "location.emptied",
             Self::Unprotected { .. } => "location.unprotected",
         }
     }
@@ -192,6 +199,10 @@ impl Classified for LocationError {
             Self::NotMounted { claim, .. } => Some(format!(
                 "mount the claim into the platform, or start it with --claim {claim}=<directory>"
             )),
+            Self::Emptied { .. } => Some(
+                "mount the share, or name the bucket, that has the backups; to begin anew, give the profile another path"
+                    .to_owned(),
+            ),
             Self::Unprotected { .. } => Some(
                 "the profile's status says what is missing; to read only, make a profile without protectionPeriod"
                     .to_owned(),
@@ -244,7 +255,32 @@ impl Platform {
         let known = self.profile(profile).await?;
         known.check_target()?;
         let spec = known.spec.ok_or_else(|| LocationError::NoLocation { profile: profile.to_owned() })?;
-        self.open_spec(profile, &spec).await
+        let location = self.open_spec(profile, &spec).await?;
+        self.check_kept(profile, &location.place, &*location.store).await?;
+        Ok(location)
+    }
+
+    /// Where this platform has stored and nothing of it lies, something else goes by the name of the place that was meant: a
+    /// folder of the node where a share is not mounted, or a bucket that was made anew.
+    pub(crate) async fn check_kept(
+        &self,
+        profile: &str,
+        place: &Place,
+        store: &dyn Store,
+    ) -> Result<(), LocationError> {
+        let claimed = ownership::held_key(place, &self.cluster_id);
+        // What of it cannot be read is told where ownership is proven.
+        if !ownership::read(&self.instance).is_ok_and(|known| known.held.contains_key(&claimed)) {
+            return Ok(());
+        }
+        let folder = layout::ClusterFolder::new(&self.cluster_id);
+        let listed = store.list(folder.root(), &ListPage { after: None, limit: 1 }).await;
+        let listed = listed.map_err(|source| LocationError::Open { profile: profile.to_owned(), source })?;
+        if listed.objects.is_empty() && !listed.more {
+            let (profile, location) = (profile.to_owned(), store.location().to_owned());
+            return Err(LocationError::Emptied { profile, cluster: self.cluster_id.clone(), location });
+        }
+        Ok(())
     }
 
     /// A store that was asked to protect does so for whatever is created there, or it is not opened at all.

@@ -14,7 +14,7 @@ use keelson_store::providers::s3::{ProtectionCheck, ProtectionFault};
 use serde_json::Value;
 
 use crate::grants;
-use crate::locations::{self, LocationError};
+use crate::locations::{self, LocationError, Place};
 use crate::platform::Platform;
 use crate::records::random_suffix;
 use crate::recovery::{enable, state};
@@ -87,6 +87,9 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
             return ProfileVerdict::Failed { errors, class: error.class() };
         }
     };
+    if let Err(error) = platform.check_kept(name, &Place::of(&spec), &*trial.store).await {
+        return failed(&error);
+    }
     match check {
         Ok(Some(check)) => {
             let errors = unprotected(&dialect, &check);

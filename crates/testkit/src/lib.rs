@@ -1,6 +1,6 @@
-//! What tests stand on: a real control plane, whole clusters with nodes, real S3 servers, a registry of images, stores of
-//! secrets, a guest with real NFS shares, stores that fail on demand, conformance suites, the independent reader of the
-//! formats, clients of the API server that are not ours.
+//! What tests stand on: a real control plane, whole clusters with nodes, real S3 servers and TLS before them, a registry of
+//! images, stores of secrets, a guest with real NFS shares, stores that fail on demand, conformance suites, the independent
+//! reader of the formats, clients of the API server that are not ours.
 //!
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
@@ -23,6 +23,7 @@ mod s3_gate;
 pub mod store_conformance;
 mod stranger;
 mod supervisor;
+mod tls_front;
 mod vault_accounts;
 mod versitygw;
 
@@ -44,5 +45,6 @@ pub use registry::{Registry, RegistrySettings};
 pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};
 pub use stranger::Stranger;
 pub use supervisor::{Detached, Program, Supervisor, processes_in};
+pub use tls_front::TlsFront;
 pub use vault_accounts::{account_token, trust_plane};
 pub use versitygw::Versitygw;

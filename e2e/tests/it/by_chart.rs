@@ -5,6 +5,7 @@
 //! since each platform takes a minute, what does not disturb each other is tried on one. Without root they are skipped and
 //! say why.
 
+mod authorities;
 mod choices;
 mod installation;
 mod mishaps;

@@ -1,5 +1,5 @@
 //! The charts without a cluster that has nodes: what Helm 3 and Helm 4 say of them and make of them, and whether an API
-//! server takes all of it.
+//! server takes all of it, and what the operator is installed from.
 
 use std::env;
 use std::path::Path;

@@ -80,12 +80,9 @@ const CONFINED: &[(&str, &[&str])] = &[
         &["keelson-extension", "keelson-store", "keelson-passphrase", "keelson-testkit", "keelson-bench"],
     ),
     ("hyper-rustls", &["keelson-store", "keelson-passphrase"]),
-    ("rcgen", &["keelson-extension", "keelson-store", "keelson-passphrase", "keelson-testkit"]),
+    ("rcgen", &["keelson-extension", "keelson-passphrase", "keelson-testkit"]),
     ("x509-parser", &["keelson-extension"]),
-    (
-        "tokio-rustls",
-        &["keelson-extension", "keelson-store", "keelson-passphrase", "keelson-testkit", "keelson-bench"],
-    ),
+    ("tokio-rustls", &["keelson-extension", "keelson-passphrase", "keelson-testkit", "keelson-bench"]),
     (
         "rustls",
         &[

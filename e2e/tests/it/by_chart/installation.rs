@@ -408,11 +408,16 @@ impl<'a> Cluster<'a> {
 
     /// Sends all pods of a node elsewhere, and waits until the platform serves there.
     pub(super) fn drains(&self, node: &str) -> Result<()> {
-        let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=4m"];
-        self.kubectl(&[&["drain", node][..], &flags].concat(), "")?;
+        self.empties(node)?;
         self.wait_until_served()?;
         ensure!(self.node_of_platform()? != node, "the platform runs on {node} still");
         Ok(())
+    }
+
+    /// Sends all pods of a node away, whether or not they find another one to run on.
+    pub(super) fn empties(&self, node: &str) -> Result<()> {
+        let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=4m"];
+        self.kubectl(&[&["drain", node][..], &flags].concat(), "").map(drop)
     }
 
     /// The end of each log, for whoever has waited in vain.

@@ -1,14 +1,17 @@
 //! What goes wrong around a restore: its pod is evicted, a node drained, the API server started again, the restore started
 //! twice, a right withheld, the volume full, the time up. Each is told, and the restore is done in the end.
 //!
-//! What was refused leaves a platform as it was, so that one platform is enough for all that is refused.
+//! What was refused leaves a platform as it was, so that one platform is enough for all that is refused. Its bucket has a
+//! certificate that no system knows (`authorities`).
 
 use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use keelson_testkit::TlsFront;
 use serde_json::{Value, json};
 
+use super::authorities::{begins_behind, believes_no_stranger, open_front};
 use super::choices::{found, makes_further_profile};
 use super::installation::{Cluster, LastWord, Lost, OWNERSHIP, has_condition, items, text};
 use super::scene::{PATH, Scene, told};
@@ -83,8 +86,9 @@ fn grant(cluster: &Cluster<'_>, namespace: &str) -> Result<()> {
 }
 
 /// A platform with rights to no application says which one it lacks, and with that it is protected.
-fn lives_with_few_rights(cluster: &Cluster<'_>) -> Result<Lost> {
-    cluster.begins("--set keelson.rightsToApplications=false")?;
+fn lives_with_few_rights(scene: &Scene, cluster: &Cluster<'_>, front: &TlsFront) -> Result<Lost> {
+    begins_behind(cluster, front, "--set keelson.rightsToApplications=false")?;
+    believes_no_stranger(scene, cluster)?;
     for name in ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"] {
         makes_further_profile(cluster, name, PATH)?;
     }
@@ -235,11 +239,12 @@ fn goes_on_when_there_is_room_and_time(
 fn a_right_withheld_no_time_and_no_room_are_told_and_the_restore_is_done_in_the_end() -> Result<()> {
     scenario(|scene| {
         let folder = scene.folder("small")?;
+        let front = open_front(scene)?;
         let cluster = Cluster::raise(scene, "mishaps")?;
-        let lost = lives_with_few_rights(&cluster)?;
+        let lost = lives_with_few_rights(scene, &cluster, &front)?;
         cluster.loses_everything()?;
         let volume = SmallVolume::offer(&cluster, &folder)?;
-        cluster.begins("--set global.persistence.storageClass=small")?;
+        begins_behind(&cluster, &front, "--set global.persistence.storageClass=small")?;
         is_refused_without_its_right(&cluster, &lost)?;
         keeps_to_its_time(scene, &cluster, &lost)?;
         goes_on_when_there_is_room_and_time(scene, &cluster, &volume, &lost)?;

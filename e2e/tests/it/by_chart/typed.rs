@@ -48,6 +48,10 @@ pub(super) const VAULT_TOKEN: &str = r"kubectl create secret generic vault-creds
 --namespace kasten-io \
 --from-literal vault_token=<vault-token>";
 
+/// Of the page on the installation.
+pub(super) const AUTHORITIES: &str = r"kubectl create configmap custom-ca-bundle-store --namespace=kasten-io \
+--from-file=custom-ca-bundle.pem";
+
 pub(super) const RESTORE: &str = r"$ helm install k10-restore kasten/k10restore --namespace=kasten-io \
 --set sourceClusterID=<source-clusterID> \
 --set profile.name=<location-profile-name>";
@@ -57,8 +61,10 @@ pub(super) const RESTORE_FROM_PRIVATE_REGISTRY: &str = r"$ helm install k10-rest
 --set sourceClusterID=<source-clusterID> \
 --set profile.name=<location-profile-name>";
 
-/// What is added to `RESTORE`.
+/// What is added to `RESTORE`, and to an installation.
 pub(super) mod with {
+    pub(crate) const AUTHORITIES: &str = "--set cacertconfigmap.name=custom-ca-bundle-store";
+
     pub(crate) const QUICK_MODE: &str = r"--set quickMode.enabled=true \
 --set quickMode.overrideResources=true";
 
