@@ -29,6 +29,9 @@ use crate::validation::faults_of;
 /// A small object store answers this many calls at once without queueing them.
 const LIMITS: Limits =
     Limits { calls_max: NonZeroUsize::new(32).expect("32 is not zero"), bytes_per_second_max: None };
+/// Where this platform has stored and nothing of it is left.
+pub(crate) const EMPTIED_HINT: &str =
+    "mount the share, or name the bucket, that has the backups; to begin anew, give the profile another path";
 
 /// A store opened through a profile.
 #[derive(Debug, Clone)]
@@ -199,10 +202,7 @@ impl Classified for LocationError {
             Self::NotMounted { claim, .. } => Some(format!(
                 "mount the claim into the platform, or start it with --claim {claim}=<directory>"
             )),
-            Self::Emptied { .. } => Some(
-                "mount the share, or name the bucket, that has the backups; to begin anew, give the profile another path"
-                    .to_owned(),
-            ),
+            Self::Emptied { .. } => Some(EMPTIED_HINT.to_owned()),
             Self::Unprotected { .. } => Some(
                 "the profile's status says what is missing; to read only, make a profile without protectionPeriod"
                     .to_owned(),
@@ -273,10 +273,8 @@ impl Platform {
         if !ownership::read(&self.instance).is_ok_and(|known| known.held.contains_key(&claimed)) {
             return Ok(());
         }
-        let folder = layout::ClusterFolder::new(&self.cluster_id);
-        let listed = store.list(folder.root(), &ListPage { after: None, limit: 1 }).await;
-        let listed = listed.map_err(|source| LocationError::Open { profile: profile.to_owned(), source })?;
-        if listed.objects.is_empty() && !listed.more {
+        let emptied = holds_nothing_of(&self.cluster_id, store).await;
+        if emptied.map_err(|source| LocationError::Open { profile: profile.to_owned(), source })? {
             let (profile, location) = (profile.to_owned(), store.location().to_owned());
             return Err(LocationError::Emptied { profile, cluster: self.cluster_id.clone(), location });
         }
@@ -376,6 +374,13 @@ impl Platform {
             .ok_or_else(|| LocationError::NoSecret { profile: profile.to_owned(), secret: at.clone() })?;
         settings_with(profile, object, path, &secret)
     }
+}
+
+/// Whether nothing at all of a cluster lies in a location.
+pub(crate) async fn holds_nothing_of(cluster: &ClusterId, store: &dyn Store) -> Result<bool, StoreError> {
+    let folder = layout::ClusterFolder::new(cluster);
+    let listed = store.list(folder.root(), &ListPage { after: None, limit: 1 }).await?;
+    Ok(listed.objects.is_empty() && !listed.more)
 }
 
 /// Whether a location opens with the values of a Secret that is not in the cluster. A share needs none.

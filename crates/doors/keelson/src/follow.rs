@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use keelson_model::{Chain, Classified, ErrorClass};
-use keelson_workload::{Cluster, Kind};
+use keelson_workload::{Cluster, Kind, RequestError};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -96,7 +96,7 @@ async fn follow(
     let namespace = Some(namespace).filter(|name| !name.is_empty());
     let (began, mut away_since, mut pause) = (Instant::now(), None, LOOK_EVERY);
     loop {
-        match cluster.read_object(kind, namespace, name).await {
+        match look(cluster, kind, namespace, name).await {
             Ok(Some(object)) => {
                 (away_since, pause) = (None, LOOK_EVERY);
                 shown.show(&object);
@@ -113,7 +113,8 @@ async fn follow(
                     shown.tell(&format!("the API does not answer, it is asked again: {}", Chain(&error)));
                 }
                 let since = *away_since.get_or_insert_with(Instant::now);
-                let is_away = matches!(error.class(), ErrorClass::Unavailable { .. });
+                // What nobody serves now somebody has served: the object was made there.
+                let is_away = matches!(error.class(), ErrorClass::Unavailable { .. } | ErrorClass::NotFound);
                 let away_max = if is_away { patience.away_max } else { AWAY_MAX };
                 if since.elapsed() > away_max {
                     return Err(failed(error));
@@ -127,6 +128,25 @@ async fn follow(
             return Err(gave_up(message));
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// The object; none where it was deleted. Where nobody serves its kind, as when the guard has taken the registration of a
+/// platform away that does not come back for minutes, a read answers as if it were. A list tells the two apart.
+async fn look(
+    cluster: &Cluster,
+    kind: &Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<Value>, RequestError> {
+    if let Some(object) = cluster.read_object(kind, namespace, name).await? {
+        return Ok(Some(object));
+    }
+    match cluster.list_objects(kind, namespace, None).await {
+        Ok(objects) => Ok(objects.into_iter().find(|object| object["metadata"]["name"] == name)),
+        // Whoever may not list has to believe it.
+        Err(error) if error.class() == ErrorClass::Denied => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -181,6 +181,9 @@ async fn carry_out_within(
                 withdraw(platform).await;
                 abandon(platform).await;
             }
+            if let Some((plan, state)) = own_finished(platform, &request).filter(|_| is_restore) {
+                return note_late_success(platform, &request, &plan, state).await;
+            }
             let is_partly_done = is_restore && is_partly_done(platform, &request);
             note_failure(platform, &request, failure, is_partly_done).await;
         }
@@ -270,6 +273,13 @@ fn has_switched(platform: &Platform, request: &Record) -> bool {
 fn is_partly_done(platform: &Platform, request: &Record) -> bool {
     let stored = read(&platform.instance, &request.key()).ok().flatten();
     stored.is_some_and(|stored| has_switched(platform, &stored)) && state::is_unfinished(platform)
+}
+
+/// What a request that has ended has recovered, where all was put back by then.
+fn own_finished(platform: &Platform, request: &Record) -> Option<(RecoveryPlan, StateSummary)> {
+    let stored = read(&platform.instance, &request.key()).ok().flatten()?;
+    let switched = own_switched(platform, &stored).ok().flatten()?;
+    (!state::is_unfinished(platform)).then_some(switched)
 }
 
 fn now(platform: &Platform) -> Time {
@@ -508,6 +518,16 @@ async fn note_success(platform: &Platform, request: &Record, plan: &RecoveryPlan
         status.progress.succeed("Successfully restored resources", now(platform));
     })
     .await;
+}
+
+/// The time was up when the platform was about to protect itself again, which its policy brings about by itself.
+async fn note_late_success(platform: &Platform, request: &Record, plan: &RecoveryPlan, state: StateSummary) {
+    info!(name = request.name, "recovery request succeeded, and its time was up");
+    let told =
+        "the time was up before the platform protected itself again, and before it was told what was kept";
+    let (generation, notes) = (plan.generation.0, vec![told.to_owned()]);
+    let report = RecoveryReport { state, generation, notes, ..RecoveryReport::default() };
+    note_success(platform, request, plan, report).await;
 }
 
 #[cfg(test)]

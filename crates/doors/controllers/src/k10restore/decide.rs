@@ -2,6 +2,7 @@
 
 use keelson_model::ErrorClass;
 use keelson_resources::k10restore::{RECOVERY_PREFIX, RecoveryReference};
+use keelson_resources::recovery::RecoveryState;
 use serde_json::Value;
 
 use super::observe::{Asked, Recoveries, Recovery, Requester, Scene, Trouble};
@@ -23,7 +24,7 @@ pub(super) struct Plan {
 /// Where a K10restore stands.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
-    /// Its end was told already.
+    /// Its end was told already, and is still that.
     Ended(RecoveryReference),
     /// As its own KastenDRRestore says.
     Followed(Recovery),
@@ -123,13 +124,14 @@ pub(super) fn decide(scene: &Scene) -> Plan {
 /// None for one that can begin as soon as it is its turn.
 fn standing(asked: &Asked, recoveries: &Recoveries) -> Option<Verdict> {
     let begun = asked.status.restore.clone();
-    if let Some(ended) = begun.clone().filter(RecoveryReference::is_ended) {
-        return Some(Verdict::Ended(ended));
-    }
     let own = match recoveries {
         Recoveries::Listed(listed) => listed.iter().find(|recovery| is_of(recovery, asked)),
         Recoveries::NotServed | Recoveries::Unreachable(_) => None,
     };
+    if let Some(ended) = begun.clone().filter(RecoveryReference::is_ended) {
+        let completed = own.filter(|own| is_completed_since(&ended, own)).cloned();
+        return Some(completed.map_or(Verdict::Ended(ended), Verdict::Followed));
+    }
     match (own, begun, recoveries) {
         (Some(own), _, _) => Some(Verdict::Followed(own.clone())),
         (None, Some(begun), Recoveries::Listed(_)) => Some(Verdict::Lost(begun)),
@@ -140,6 +142,11 @@ fn standing(asked: &Asked, recoveries: &Recoveries) -> Option<Verdict> {
         (None, Some(begun), Recoveries::NotServed) => Some(Verdict::OutOfSight(begun, not_served())),
         (None, None, _) => unbegun(asked, recoveries),
     }
+}
+
+/// What failed after its switch the platform completes when it starts again.
+fn is_completed_since(ended: &RecoveryReference, own: &Recovery) -> bool {
+    own.uid == ended.uid && (ended.state, own.state) == (RecoveryState::Failed, RecoveryState::Success)
 }
 
 fn unbegun(asked: &Asked, recoveries: &Recoveries) -> Option<Verdict> {

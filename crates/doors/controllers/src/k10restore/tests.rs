@@ -135,6 +135,20 @@ fn what_has_ended_makes_room_only_after_its_end_was_told() {
     check(&scene(vec![told, asked("b")], vec![own]), &[ended, room], removes("k10restore-a"));
 }
 
+/// It was told as failed for ever, with everything put back.
+#[test]
+fn what_the_platform_has_completed_after_its_failure_was_told_is_told_again() {
+    let own = |state| recovery("k10restore-a", Some("a"), state);
+    let told = begun("a", RecoveryState::Failed);
+    let ended = Verdict::Ended(told.status.restore.clone().unwrap());
+    check(&scene(vec![told.clone()], vec![own(RecoveryState::Failed)]), &[ended], None);
+    let completed = own(RecoveryState::Success);
+    let followed = Verdict::Followed(completed.clone());
+    check(&scene(vec![told.clone()], vec![completed]), std::slice::from_ref(&followed), None);
+    let report = reported(&told, &followed, None);
+    assert_eq!((&report.status["phase"], reasons(&report)), (&json!("Succeeded"), vec!["RecoveryCompleted"]));
+}
+
 #[test]
 fn a_recovery_without_its_k10restore_goes_on_and_is_removed_when_it_has_ended() {
     let at_work = scene(vec![], vec![recovery("k10restore-a", Some("a"), RecoveryState::Running)]);

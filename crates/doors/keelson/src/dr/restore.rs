@@ -14,7 +14,7 @@ use keelson_protection::random_suffix;
 use keelson_workload::{Cluster, Creation};
 use serde_json::{Value, json};
 
-use super::recover::{REVIEW_WITHIN, create_review, tell_warnings};
+use super::recover::{REVIEW_WITHIN, create_review, remove_review, tell_warnings};
 use super::{GRACE, RestoreArguments, restore_kind, review_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, may_go_on, refuse_with, told};
@@ -92,7 +92,7 @@ async fn run(arguments: RestoreArguments) -> Result<String> {
     // A restore that goes on without us may ask for its review again.
     let goes_on = restored.as_ref().is_err_and(may_go_on);
     if let Some(review) = review.filter(|_| !goes_on) {
-        cluster.delete_object(&review_kind(), Some(&common.namespace), &review).await.map_err(failed)?;
+        remove_review(&cluster, &common.namespace, &review).await;
     }
     let restored = restored?;
     print(common, &restored, RECOVERED);
@@ -126,7 +126,7 @@ async fn find_point(ending: &mut Ending, cluster: &Cluster, namespace: &str, spe
     let name = follow::unless_asked(ending, create_review(cluster, namespace, spec)).await?;
     let ended = follow::until_asked(ending, cluster, &kind, (namespace, &name), REVIEW_WITHIN.into()).await;
     if let Err(error) = ended.and_then(|ended| follow::check(&ended)) {
-        cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;
+        remove_review(cluster, namespace, &name).await;
         return Err(error);
     }
     Ok(name)

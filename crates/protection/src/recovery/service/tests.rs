@@ -281,6 +281,21 @@ async fn a_restore_whose_time_is_up_while_it_switches_goes_on_with_the_next() ->
     site.end().await
 }
 
+/// It was told that everything was as it was, when all was put back and only the platform's own protection had yet to begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_whose_time_is_up_when_all_is_put_back_has_succeeded() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let request = site.ask_restore("late").await?;
+    let request = site.succeed(kinds::dr_restore(), request).await?;
+    let switched = site.generation()?;
+    let up = std::future::ready(RecoveryError::TimedOut { minutes: 1 });
+    carry_out_within(&site.platform, kinds::dr_restore(), request.clone(), up).await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "success" && status["error"] == "", "{status}");
+    ensure!(site.generation()? == switched && site.has_config_map().await?, "it stays as it is");
+    site.end().await
+}
+
 /// Whoever had asked was told to ask again, and nobody might have: the catalog was in use without its configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process() -> Result<()> {

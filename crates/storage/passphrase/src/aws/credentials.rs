@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
+use super::error::is_throttling;
 use super::service::{Cloud, Said, explain, xml_text};
 use super::{AwsCredentials, AwsError, AwsIdentity};
 use crate::SecretText;
@@ -53,7 +54,7 @@ async fn assume(cloud: &Cloud<'_>, base: &AwsCredentials, role: &str) -> Result<
         return granted(&answer);
     }
     Err(match explain(&answer, Some(base)) {
-        AwsError::Refused { status, code, message } if status < 500 => {
+        AwsError::Refused { status, code, message } if is_final(status, &code) => {
             AwsError::RoleRefused { role: role.to_owned(), code, message }
         }
         other => other,
@@ -83,7 +84,7 @@ async fn assume_with_web_identity(
     }
     Err(match Said::of(&answer, None) {
         // A message could repeat the identity, of which the credentials to look for are not made yet.
-        Some(Said { code, message }) if answer.status < 500 && !message.contains(token.trim()) => {
+        Some(Said { code, message }) if is_final(answer.status, &code) && !message.contains(token.trim()) => {
             AwsError::WebIdentityRefused { role: role.to_owned(), code, message }
         }
         Some(Said { code, message: _ }) => {
@@ -91,6 +92,11 @@ async fn assume_with_web_identity(
         }
         None => AwsError::NotAws { status: answer.status },
     })
+}
+
+/// A refusal that asking again does not change. Whoever asks too often hears that with a status of his own fault.
+fn is_final(status: u16, code: &str) -> bool {
+    status < 500 && !is_throttling(code)
 }
 
 fn granted(answer: &Answer) -> Result<AwsCredentials, AwsError> {

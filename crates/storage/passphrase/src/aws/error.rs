@@ -71,6 +71,10 @@ pub enum AwsError {
     Refused { status: u16, code: String, message: String },
 }
 
+pub(super) fn is_throttling(code: &str) -> bool {
+    code.starts_with("Throttling")
+}
+
 impl Classified for AwsError {
     fn class(&self) -> ErrorClass {
         match self {
@@ -99,7 +103,7 @@ impl Classified for AwsError {
             | Self::Denied { .. }
             | Self::Undecryptable { .. } => ErrorClass::Denied,
             Self::Reach { .. } => ErrorClass::Unavailable { retry_after: None },
-            Self::Refused { code, .. } if code.starts_with("Throttling") => {
+            Self::Refused { code, .. } if is_throttling(code) => {
                 ErrorClass::Unavailable { retry_after: None }
             }
             Self::NotAws { status } | Self::Refused { status, .. } => class_of(*status),

@@ -165,6 +165,13 @@ async fn each_refusal_is_told_apart() {
     check(400, "ValidationException", "x", "passphrase.aws.refused", invalid).await;
     // One that repeats what signs is not quoted.
     check(400, "ValidationException", SECRET_KEY, "passphrase.aws.refused", invalid).await;
+    // Who asks for a role too often may ask again; that was told as if the role was never given.
+    let busy = "<E><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></E>";
+    let server = Scripted::start(move |_| (400, busy.to_owned())).await;
+    let asking = settings(&server.address, keys(Some("arn:aws:iam::1:role/dr")));
+    let error = fetch(&asking).await.unwrap_err();
+    assert_told(&error, "passphrase.aws.refused", &["Rate exceeded"]);
+    assert_eq!(error.class(), away);
     let server = Scripted::start(|_| (200, "<html>".to_owned())).await;
     assert_told(
         &fetch(&settings(&server.address, keys(None))).await.unwrap_err(),
