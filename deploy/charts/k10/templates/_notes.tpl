@@ -6,7 +6,7 @@ You are operating in FIPS mode.
 {{- end }}
 
 Wait for it, and see how it stands:
-  kubectl wait --namespace {{ $in }} pod --selector component=crypto --for condition=Ready --timeout 5m
+  kubectl rollout status --namespace {{ $in }} deployment/keelson --timeout 5m
   kubectl exec --namespace {{ $in }} deployment/keelson -- /keelson dr status --namespace {{ $in }}
 
 Enable disaster recovery, with a location profile that is there already, here vault:

@@ -72,10 +72,10 @@ helm install {{ .Release.Name }} kasten/k10restore --namespace={{ .Release.Names
 {{- define "k10restore.timeout" -}}
 {{- $given := "" -}}
 {{- if kindIs "map" .Values.restore }}{{ $given = .Values.restore.timeout }}{{ end -}}
-{{- $text := toString $given -}}
+{{- $text := ternary "" (toString $given) (kindIs "invalid" $given) -}}
 {{- if kindIs "float64" $given }}{{ $text = printf "%.15g" $given }}{{ end -}}
 {{- if not (and (or (kindIs "float64" $given) (kindIs "int64" $given) (kindIs "int" $given)) (regexMatch "^[1-9][0-9]{0,4}$" $text) (le (int64 $text) 10080)) -}}
-{{- fail (printf "restore.timeout is %q: it is a whole number of minutes from 1 to 10080, which is a week, as in --set restore.timeout=90" $text) -}}
+{{- fail (printf "restore.timeout is %q: it is a whole number of minutes from 1 to 10080, which is a week, and no text, as in --set restore.timeout=90" $text) -}}
 {{- end -}}
 {{- $text -}}
 {{- end }}
