@@ -55,7 +55,7 @@ sweep() {
         octet=${route#*.*.} octet=${octet%%.*}
         [[ $route != */* ]] || [ $((octet / 16)) != "$1" ] || ip route delete "$route" dev "$bridge"
     done
-    for attempt in {1..200}; do
+    for attempt in {1..1200}; do
         left=$(find /sys/fs/cgroup -depth -type d -path "*/keelson-testbed-$1-*" 2>/dev/null)
         [ -n "$left" ] || return 0
         rmdir $left 2>/dev/null || sleep 0.05

@@ -247,7 +247,11 @@ async fn an_account_of_the_cluster_logs_in_to_the_store_of_secrets() -> Result<(
     let cluster = NodeCluster::start("vaulted").await?;
     let bao = OpenBao::start_with_tls(cluster.host_address()).await?;
     bao.enable_kv("secret", KvVersion::Two)?;
-    bao.put("secret", "dr", "passphrase", "correct horse")?;
+    // An engine with versions takes a moment, and the API server one to know a binding.
+    eventually("the engine takes a secret", async || {
+        Ok(bao.put("secret", "dr", "passphrase", "correct horse").ok())
+    })
+    .await?;
     bao.write_policy("dr", r#"path "secret/data/dr" { capabilities = ["read"] }"#)?;
     let binding = ["--clusterrole=system:auth-delegator", "--serviceaccount=default:default"];
     kubectl(&cluster, &[&["create", "clusterrolebinding", "reviewer"][..], &binding[..]].concat())?;
@@ -261,7 +265,7 @@ async fn an_account_of_the_cluster_logs_in_to_the_store_of_secrets() -> Result<(
         let role = format!("role={role}");
         told(bao.bao().args(["write", "-field=token", "auth/kubernetes/login", &role, &jwt]))
     };
-    let granted = login("dr")?;
+    let granted = eventually("the account is let in", async || Ok(login("dr").ok())).await?;
     let mut read = bao.bao();
     read.env("BAO_TOKEN", granted.trim()).args(["kv", "get", "-mount=secret", "-field=passphrase", "dr"]);
     assert_eq!(told(&mut read)?, "correct horse");
