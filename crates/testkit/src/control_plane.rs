@@ -343,6 +343,7 @@ impl ControlPlane {
             .arg("--flex-volume-plugin-dir")
             .arg(self.directory().join("volume-plugins"))
             .arg(format!("--controllers={}", self.manner.seat.controllers()))
+            .args(self.manner.seat.controller_manager_flags().iter().copied())
             // Each controller is an account of its own, as in every cluster that was not made for tests.
             .args(["--leader-elect=false", "--secure-port=0", "--use-service-account-credentials=true"])
             // A test measures how much memory it takes; `./test` lets servers take more than they do elsewhere.
