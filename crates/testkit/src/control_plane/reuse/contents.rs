@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 /// Five seconds after the end of a namespace its controller begins to delete what is in it, by the name alone: whoever had
 /// taken the namespace out of its hands by then, and made another of the name, would lose what is in that.
-const BEFORE_CONTROLLER: Duration = Duration::from_secs(3);
+const BEFORE_CONTROLLER: Duration = Duration::from_secs(4);
 
 const NAMESPACES: &str = "namespaces";
 /// Their finalizer takes the objects of the kind away, which nobody else could any more.
