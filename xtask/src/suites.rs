@@ -21,6 +21,7 @@ use crate::tree;
 const PARTS: &[Part] = &[
     // A number of a cluster that is free again must not be another's by the time somebody looks what was left of it.
     Part { queue: Queue::Clusters, package: "keelson-e2e", target: "it", takes: BY_CHART_MISHAPS },
+    Part { queue: Queue::Clusters, package: "keelson-e2e", target: "it", takes: BY_CHART_ELSEWHERE },
     Part { queue: Queue::Clusters, package: "keelson-e2e", target: "it", takes: &["by_chart::"] },
     Part { queue: Queue::Clusters, package: "keelson-testkit", target: "it", takes: &["nodes::"] },
     Part { queue: Queue::Clusters, package: "xtask", target: "it", takes: &["testbed::"] },
@@ -35,8 +36,10 @@ const PARTS: &[Part] = &[
     Part { queue: Queue::Crates, package: "keelson-extension", target: "it", takes: ALL },
 ];
 const ALL: &[&str] = &[];
-/// A part of them, so that no suite takes nearly as long as one may.
+/// Parts of them, so that no suite takes nearly as long as one may.
 const BY_CHART_MISHAPS: &[&str] = &["by_chart::choices::", "by_chart::mishaps::"];
+const BY_CHART_ELSEWHERE: &[&str] =
+    &["by_chart::passphrases::", "by_chart::registries::", "by_chart::rehearsals::"];
 /// Damage is not among them: it shares the world that stories of other files recover from, and a suite makes its own.
 const ADVERSITIES: &[&str] = &["attack::", "guard::", "kills::", "neighbour::", "rude::"];
 
@@ -190,13 +193,15 @@ mod tests {
         let scenarios = [built("keelson-e2e", "test", "it")];
         let words: Vec<String> = suites(&scenarios).iter().map(|suite| suite.words.join(" ")).collect();
         let adversities = ADVERSITIES.join(" ");
-        let mishaps = "--skip by_chart::choices:: --skip by_chart::mishaps::";
-        assert_eq!(words.len(), 4);
+        let skipping = |names: &[&str]| format!("--skip {}", names.join(" --skip "));
+        let mishaps = skipping(BY_CHART_MISHAPS);
+        let taken = format!("{mishaps} {}", skipping(BY_CHART_ELSEWHERE));
+        assert_eq!(words.len(), 5);
         assert_eq!(words[0], "by_chart::choices:: by_chart::mishaps::");
-        assert_eq!(words[1], format!("by_chart:: {mishaps}"));
-        assert_eq!(words[2], format!("{adversities} {mishaps} --skip by_chart::"));
-        let skipped = ADVERSITIES.join(" --skip ");
-        assert_eq!(words[3], format!("{mishaps} --skip by_chart:: --skip {skipped}"));
+        assert_eq!(words[1], format!("{} {mishaps}", BY_CHART_ELSEWHERE.join(" ")));
+        assert_eq!(words[2], format!("by_chart:: {taken}"));
+        assert_eq!(words[3], format!("{adversities} {taken} --skip by_chart::"));
+        assert_eq!(words[4], format!("{taken} --skip by_chart:: {}", skipping(ADVERSITIES)));
     }
 
     #[test]

@@ -37,8 +37,9 @@ const ETCD: &str = "etcd";
 const API_SERVER: &str = "kube-apiserver";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
-/// A start takes three seconds on an idle machine; a loaded one with two cores may need twenty times that.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// A start takes three seconds on an idle machine; a loaded one with two cores may need twenty times that, and stand still for
+/// a while besides.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 /// Ports are free when looked at; another program may still be quicker.
 const START_ATTEMPTS: usize = 3;
@@ -342,6 +343,7 @@ impl ControlPlane {
             .arg("--flex-volume-plugin-dir")
             .arg(self.directory().join("volume-plugins"))
             .arg(format!("--controllers={}", self.manner.seat.controllers()))
+            .args(self.manner.seat.controller_manager_flags().iter().copied())
             // Each controller is an account of its own, as in every cluster that was not made for tests.
             .args(["--leader-elect=false", "--secure-port=0", "--use-service-account-credentials=true"])
             // A test measures how much memory it takes; `./test` lets servers take more than they do elsewhere.

@@ -19,7 +19,7 @@ use crate::programs::testbed_program;
 use crate::supervisor::{Detached, Program, Supervisor};
 
 const MINIO: &str = "minio";
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 
 /// What a bucket does when an object is overwritten or deleted.

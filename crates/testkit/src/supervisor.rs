@@ -28,8 +28,9 @@ const SCRIPT: &str = include_str!("supervisor/supervise.bash");
 /// leave outside of it. It may be run twice.
 pub(crate) const UNDO: &str = "undo";
 
-/// How long a program may take to be started or to be gone; both take milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a program may take to be started or to be gone; both take milliseconds on an idle machine. One that stands still
+/// for a minute, as a virtual machine may, is none to give up for.
+const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(5);
 
 /// How much of a server's log an error quotes.

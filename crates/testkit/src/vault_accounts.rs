@@ -10,6 +10,8 @@ use crate::control_plane::ControlPlane;
 use crate::openbao::OpenBao;
 
 const REVIEWER: &str = "vault-reviewer";
+/// How often it is asked whether the plane knows a binding by now; each takes a tenth of a second at least.
+const LOOKS_MAX: usize = 600;
 
 /// Lets accounts of a control plane sign in at `auth/<mount>`. Once for each plane.
 pub fn trust_plane(server: &OpenBao, mount: &str, plane: &ControlPlane) -> Result<()> {
@@ -17,6 +19,10 @@ pub fn trust_plane(server: &OpenBao, mount: &str, plane: &ControlPlane) -> Resul
     let subject = format!("--serviceaccount=default:{REVIEWER}");
     let role = "--clusterrole=system:auth-delegator";
     kubectl(plane, &["create", "clusterrolebinding", REVIEWER, role, &subject])?;
+    let reviewer = format!("--as=system:serviceaccount:default:{REVIEWER}");
+    let may = ["auth", "can-i", "create", "tokenreviews.authentication.k8s.io", &reviewer];
+    let is_known = (0..LOOKS_MAX).any(|_| kubectl(plane, &may).is_ok());
+    ensure!(is_known, "the control plane does not know the binding of {REVIEWER}");
     let settings = json!({
         "kubernetes_host": plane.url(), "kubernetes_ca_cert": plane.authority(),
         "token_reviewer_jwt": account_token(plane, "default", REVIEWER)?, "disable_local_ca_jwt": true,

@@ -16,8 +16,8 @@ use crate::world::{ORIGIN, PASSPHRASE, raise_source};
 
 const NAME: &str = "k10-restore";
 const NO_CLUSTER: &str = "0c3e8c52-3a5f-4f0e-9f0b-6f2f8c1d7e10";
-/// How often a restore is begun until one is caught while it runs.
-const CATCHES_MAX: usize = 5;
+/// How often a restore is begun until one is caught while it runs. On a loaded machine it may end before anybody has looked.
+const CATCHES_MAX: usize = 20;
 
 /// A Job of the chart, and where its pods leave their last word.
 struct Job<'a> {

@@ -2,10 +2,11 @@
 //! OpenBao, which speaks Vault's API and is not Vault, and from moto, which stands for AWS.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::{
@@ -229,7 +230,11 @@ fn refuse_all_keys() -> Result<String> {
                 SAID.len()
             );
             let said = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(SAID.as_bytes()));
-            drop((read, said));
+            // Whoever closes a connection with something unread in it takes back what was said there.
+            let timed = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            let ended = stream.shutdown(Shutdown::Write);
+            let rest = io::copy(&mut stream, &mut io::sink());
+            drop((read, said, timed, ended, rest));
         }
     });
     Ok(endpoint)

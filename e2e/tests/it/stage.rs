@@ -26,6 +26,8 @@ pub(crate) const RECOVERY: &str = "dr.kio.kasten.io/v1alpha1";
 
 /// No commit for this long, and the instance is believed to have nothing left to do.
 const QUIET: Duration = Duration::from_millis(1500);
+/// So often it must have answered in that time: a machine that stands still is quiet, too.
+const QUIET_LOOKS: u32 = 10;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
@@ -361,14 +363,15 @@ impl Stage {
 
     /// The state once nothing changes any more and the status has caught up with it.
     pub(crate) fn state(&self) -> Result<State> {
-        let mut seen = (String::new(), Instant::now());
+        let mut seen = (String::new(), Instant::now(), 0);
         self.until("the catalog is quiet", || {
             let revision = self.revision()?;
             if revision != seen.0 {
-                seen = (revision, Instant::now());
+                seen = (revision, Instant::now(), 0);
                 return Ok(None);
             }
-            if seen.1.elapsed() < QUIET {
+            seen.2 += 1;
+            if seen.1.elapsed() < QUIET || seen.2 < QUIET_LOOKS {
                 return Ok(None);
             }
             let status = self.status()?;

@@ -117,7 +117,7 @@ fn results_are_counted_and_a_suite_without_one_has_failed() -> Result<()> {
     table.add("one", "killed", KILLED, &[])?;
     table.add("two", "bad", BAD, &[])?;
     table.add("two", "silent", SILENT, &[])?;
-    assert!(!table.run("1m")?);
+    assert!(!table.run("9m")?);
     assert_eq!(table.read_sorted("logs/counts")?, ["0 1 0", "1 0 1", "1 1 0", "1 2 0"]);
     assert_eq!(
         table.read_sorted("logs/failures")?,
@@ -140,7 +140,7 @@ fn a_suite_gets_its_words_in_its_folder_and_all_is_well_if_none_fails() -> Resul
     let mut table = Table::empty()?;
     table.add("one", "words", WORDS, &["some::", "more::", "--skip", "others::"])?;
     table.add("two", "good", GOOD, &[])?;
-    assert!(table.run("1m")?);
+    assert!(table.run("9m")?);
     let said = table.read("said")?;
     let folder = table.folder.path().display().to_string();
     assert!(said.contains(&format!("said: some:: more:: --skip others:: in {folder}\n")), "{said}");
@@ -154,11 +154,11 @@ async fn a_suite_that_hangs_is_ended_and_says_at_what_and_the_next_one_runs() ->
     let mut table = Table::empty()?;
     table.add("one", "hanging", HANGING, &[])?;
     table.add("one", "good", GOOD, &[])?;
-    assert!(!table.run("3s")?);
+    assert!(!table.run("10s")?);
     assert_eq!(table.read("logs/counts")?, "1 1 0\n1 0 1\n");
     assert_eq!(
         table.read("logs/failures")?,
-        "suite hanging test it did not end within 3s, while these went on: d::two\n"
+        "suite hanging test it did not end within 10s, while these went on: d::two\n"
     );
     is_empty(table.folder.path()).await
 }
@@ -170,7 +170,7 @@ async fn a_signal_ends_every_queue_and_shows_what_was_said_last() -> Result<()> 
         table.add(queue, package, HANGING, &[])?;
         table.add(queue, &format!("{package}-next"), GOOD, &[])?;
     }
-    let mut running = table.start("2m")?;
+    let mut running = table.start("9m")?;
     eventually("both suites run", async || {
         let logs = ["logs/suite-1.log", "logs/suite-3.log"];
         let begun = logs.iter().all(|log| table.read(log).is_ok_and(|said| said.contains("d::one ... ok")));

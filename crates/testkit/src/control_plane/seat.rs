@@ -72,4 +72,12 @@ impl Seat {
             Self::AmongNodes { .. } => CONTROLLERS_WITH_NODES,
         }
     }
+
+    pub(super) fn controller_manager_flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Loopback => &[],
+            // No test loses a node. Where the whole machine stands still for a minute, its nodes are not lost either.
+            Self::AmongNodes { .. } => &["--node-monitor-grace-period=10m"],
+        }
+    }
 }

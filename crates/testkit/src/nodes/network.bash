@@ -4,6 +4,9 @@
 #   hold cluster|host ANSWER   takes a number (or none), writes `OCTET NUMBER` to the file ANSWER and holds on until killed
 #   release                    tidies up after all who hold nothing any more; also what no word means
 #
+# While clusters are up, a user of this machine may have more instances of inotify than the usual 128: a control plane takes
+# eleven, a node eight, and tests beside them have theirs; a kubelet that gets none ends. `release` puts back what was.
+#
 # Who holds something has the lock on a file, which the kernel takes back however its holder ends. So nobody's process
 # is asked for by its id, and whoever comes next may tidy up after one that was killed.
 #
@@ -14,6 +17,8 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 state=/run/keelson-testbed
 bridge=keelson-tb
 clusters=15
+instances=/proc/sys/fs/inotify/max_user_instances
+instances_wanted=2048
 
 # The folder is its own lock. Its last user removes it, so the lock may be on one that is gone: then once more.
 enter() {
@@ -48,6 +53,21 @@ raise_bridge() {
     echo "$octet"
 }
 
+# Where it may not be changed nothing is said: it may be enough.
+raise_instances() {
+    local before
+    before=$(cat "$instances" 2>/dev/null) && [ "$before" -lt "$instances_wanted" ] || return 0
+    [ -s "$state/instances" ] || echo "$before" >"$state/instances"
+    { echo "$instances_wanted" >"$instances"; } 2>/dev/null || rm -f "$state/instances"
+}
+
+restore_instances() {
+    [ -s "$state/instances" ] || return 0
+    # Somebody else may have chosen another by now.
+    [ "$(cat "$instances")" != "$instances_wanted" ] || cat "$state/instances" >"$instances"
+    rm -f "$state/instances"
+}
+
 # sweep NUMBER: the routes and cgroups of a cluster whose processes have been killed, some of them only just
 sweep() {
     local route octet attempt left
@@ -55,7 +75,7 @@ sweep() {
         octet=${route#*.*.} octet=${octet%%.*}
         [[ $route != */* ]] || [ $((octet / 16)) != "$1" ] || ip route delete "$route" dev "$bridge"
     done
-    for attempt in {1..200}; do
+    for attempt in {1..1200}; do
         left=$(find /sys/fs/cgroup -depth -type d -path "*/keelson-testbed-$1-*" 2>/dev/null)
         [ -n "$left" ] || return 0
         rmdir $left 2>/dev/null || sleep 0.05
@@ -78,6 +98,7 @@ hold() {
     enter
     tidy_up
     octet=$(raise_bridge) || exit 1
+    raise_instances
     file=$state/held/host-$$
     if [ "$1" = cluster ]; then
         for ((number = 1; number <= clusters; number++)); do
@@ -99,6 +120,7 @@ release() {
     tidy_up
     if rmdir "$state/held" 2>/dev/null; then
         ip link delete "$bridge" 2>/dev/null
+        restore_instances
         rmdir "$state"
     fi
 }

@@ -18,7 +18,7 @@ const BRIDGE: &str = "keelson-tb";
 /// The program that holds on to what a cluster or a process was given.
 const HOLD: &str = "hold";
 /// Its answer comes once it has tidied up after clusters that were killed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(10);
 /// A cluster has eight places.
 pub(super) const NODES_MAX: u8 = 8;

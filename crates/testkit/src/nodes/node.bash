@@ -51,7 +51,7 @@ enter_cgroups
 
 # The other end of the wire comes from outside.
 touch waiting
-for attempt in {1..1000}; do [ ! -e wired ] || break; sleep 0.02; done
+for attempt in {1..10000}; do [ ! -e wired ] || break; sleep 0.02; done
 ip link set lo up
 ip address add "$ADDRESS/24" dev eth0 && ip link set eth0 up && ip route add default via "$HOST" || exit 1
 ip link add cni0 type bridge && ip address add "$PODS.1/24" dev cni0 && ip link set cni0 up || exit 1
@@ -68,7 +68,7 @@ NFT
 
 import_images() {
     local attempt archive
-    for attempt in {1..1500}; do ctr version >/dev/null 2>&1 && break || sleep 0.02; done
+    for attempt in {1..6000}; do ctr version >/dev/null 2>&1 && break || sleep 0.02; done
     for archive in ../images/*.tar; do
         ctr --namespace k8s.io images import "$archive" || return
     done

@@ -17,7 +17,7 @@ use crate::supervisor::Program;
 
 const SCRIPT: &str = include_str!("node.bash");
 /// Seconds on an idle machine, and twenty times that on a loaded one.
-const START_TIMEOUT: Duration = Duration::from_secs(180);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]

@@ -61,6 +61,11 @@ fn pod(name: &str, script: &str) -> Value {
     })
 }
 
+/// A line of shell that does `ask` until it goes well: an answer may be late on a machine that others use, too.
+fn patiently(ask: &str) -> String {
+    format!("for i in $(seq 60); do {ask} && exit; sleep 1; done; exit 1")
+}
+
 async fn pods(cluster: &NodeCluster) -> Result<Api<Pod>> {
     Ok(Api::namespaced(cluster.client().await?, "default"))
 }
@@ -120,10 +125,8 @@ async fn a_pod_runs_with_names_and_a_volume_and_a_stopped_cluster_leaves_nothing
         "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
     });
     claims.create(&PostParams::default(), &serde_json::from_value(claim)?).await?;
-    let mut writer = pod(
-        "writer",
-        "nslookup kubernetes.default.svc.cluster.local && nslookup s3.test && echo kept >/data/file",
-    );
+    let names = "nslookup kubernetes.default.svc.cluster.local && nslookup s3.test";
+    let mut writer = pod("writer", &patiently(&format!("{names} && echo kept >/data/file")));
     writer["spec"]["volumes"] = json!([{ "name": "data", "persistentVolumeClaim": { "claimName": "kept" } }]);
     writer["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "data", "mountPath": "/data" }]);
     let said = run(&cluster, writer).await?;
@@ -160,8 +163,7 @@ async fn pods_of_two_nodes_reach_each_other_and_survive_the_api_server() -> Resu
 
     // A Service lags behind its pods by a moment.
     let ask = "get server.default.svc.cluster.local 80 /index.html";
-    let script = format!("for i in $(seq 60); do {ask} && exit; sleep 1; done; exit 1");
-    let mut client = pod("client", &script);
+    let mut client = pod("client", &patiently(ask));
     client["spec"]["nodeName"] = json!("pair-2");
     assert_eq!(run(&cluster, client).await?, "hello\n");
 
@@ -182,7 +184,7 @@ async fn two_clusters_reach_one_server_and_one_that_is_cut_off_nothing_else() ->
     let endpoint = minio.endpoint();
     let (host, port) =
         endpoint.trim_start_matches("http://").split_once(':').context("an address with a port")?;
-    let health = format!("get {host} {port} /minio/health/ready && echo reached");
+    let health = patiently(&format!("get {host} {port} /minio/health/ready && echo reached"));
     for cluster in [&left, &right] {
         assert_eq!(run(cluster, pod("health", &health)).await?, "reached\n");
     }
@@ -191,9 +193,8 @@ async fn two_clusters_reach_one_server_and_one_that_is_cut_off_nothing_else() ->
     let node: IpAddr =
         kubectl(&right, &["get", "node", "right-1", "-o", "jsonpath={.status.addresses[0].address}"])?
             .parse()?;
-    let knock = |name: &str| {
-        pod(name, &format!("nc -w 3 {node} 10250 </dev/null 2>/dev/null && echo open || echo closed"))
-    };
+    let try_door = format!("nc -w 3 {node} 10250 </dev/null 2>/dev/null && echo open && exit");
+    let knock = |name: &str| pod(name, &format!("for i in 1 2 3; do {try_door}; done; echo closed"));
     assert_eq!(run(&left, knock("before")).await?, "open\n");
     left.cut_off()?;
     assert_eq!(run(&left, knock("after")).await?, "closed\n");
@@ -246,7 +247,11 @@ async fn an_account_of_the_cluster_logs_in_to_the_store_of_secrets() -> Result<(
     let cluster = NodeCluster::start("vaulted").await?;
     let bao = OpenBao::start_with_tls(cluster.host_address()).await?;
     bao.enable_kv("secret", KvVersion::Two)?;
-    bao.put("secret", "dr", "passphrase", "correct horse")?;
+    // An engine with versions takes a moment, and the API server one to know a binding.
+    eventually("the engine takes a secret", async || {
+        Ok(bao.put("secret", "dr", "passphrase", "correct horse").ok())
+    })
+    .await?;
     bao.write_policy("dr", r#"path "secret/data/dr" { capabilities = ["read"] }"#)?;
     let binding = ["--clusterrole=system:auth-delegator", "--serviceaccount=default:default"];
     kubectl(&cluster, &[&["create", "clusterrolebinding", "reviewer"][..], &binding[..]].concat())?;
@@ -260,7 +265,7 @@ async fn an_account_of_the_cluster_logs_in_to_the_store_of_secrets() -> Result<(
         let role = format!("role={role}");
         told(bao.bao().args(["write", "-field=token", "auth/kubernetes/login", &role, &jwt]))
     };
-    let granted = login("dr")?;
+    let granted = eventually("the account is let in", async || Ok(login("dr").ok())).await?;
     let mut read = bao.bao();
     read.env("BAO_TOKEN", granted.trim()).args(["kv", "get", "-mount=secret", "-field=passphrase", "dr"]);
     assert_eq!(told(&mut read)?, "correct horse");
@@ -294,8 +299,8 @@ async fn a_killed_test_process_leaves_nothing_of_a_cluster() -> Result<()> {
         .map_while(Result::ok)
         .find_map(|line| line.split_once(&format!("{VICTIM} ")).map(|(_, words)| PathBuf::from(words)))
         .context("the victim ended before its cluster was ready")?;
-    let left = Traces::of(&directory)?;
+    let left = Traces::of(&directory);
     victim.kill()?;
     victim.wait()?;
-    left.are_gone().await
+    left?.are_gone().await
 }

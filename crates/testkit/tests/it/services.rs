@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use keelson_testkit::{KvVersion, Moto, OpenBao};
+use keelson_testkit::{KvVersion, Moto, OpenBao, eventually};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -19,7 +19,11 @@ async fn a_token_reads_what_its_policy_allows_until_the_store_is_sealed() -> Res
     let bao = OpenBao::start(HERE).await?;
     for (mount, version) in [("one", KvVersion::One), ("two", KvVersion::Two)] {
         bao.enable_kv(mount, version)?;
-        bao.put(mount, "dr", "passphrase", "correct horse")?;
+        // An engine with versions takes a moment.
+        eventually("the engine takes a secret", async || {
+            Ok(bao.put(mount, "dr", "passphrase", "correct horse").ok())
+        })
+        .await?;
     }
     bao.write_policy("one", r#"path "one/dr" { capabilities = ["read"] }"#)?;
     let token = bao.create_token("one", "1h")?;

@@ -7,13 +7,13 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use keelson_testkit::TlsFront;
 use serde_json::{Value, json};
 
 use super::authorities::{begins_behind, believes_no_stranger, open_front};
 use super::choices::{found, makes_further_profile};
-use super::installation::{Cluster, LastWord, Lost, OWNERSHIP, has_condition, items, text};
+use super::installation::{Cluster, Lost, OWNERSHIP, has_condition, items, text};
 use super::scene::{PATH, Scene, told};
 use super::shop::{POLICY, SHOP, Shop};
 use super::typed::{extended, with};
@@ -22,6 +22,10 @@ use crate::stage::NAMESPACE;
 
 /// The least that can be given.
 const MINUTE: [(&str, &str); 1] = [("timeout-in-minutes", "1")];
+/// How a pod ends whose restore had no time left before the switch.
+const OUT_OF_TIME: i64 = 11;
+/// How often a restore is begun until one comes as far in its minute as it should.
+const BEGUN_MAX: usize = 4;
 const JOB_PODS: [&str; 5] = ["pods", "-n", NAMESPACE, "-l", "job-name=k10-restore"];
 
 /// The pods of the Job that run.
@@ -171,10 +175,25 @@ fn assert_untouched(cluster: &Cluster<'_>) -> Result<()> {
     Ok(())
 }
 
-fn until_ended_with(cluster: &Cluster<'_>, code: i64) -> Result<LastWord> {
-    cluster.until(&format!("a pod of the restore ends with {code}"), || {
-        Ok(cluster.last_words("k10-restore")?.into_iter().find(|word| word.code == code))
-    })
+fn asks_for_a_minute(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    cluster.asks_for(lost, &extended(with::TIMEOUT, "--set skipResource=secret"), &MINUTE)
+}
+
+/// Where the machine stands still its minute may be up before anything else: then the Job has failed, and it is begun anew.
+fn until_ended_with(cluster: &Cluster<'_>, lost: &Lost, code: i64) -> Result<()> {
+    for _ in 0..BEGUN_MAX {
+        let word = cluster.until(&format!("a pod of the restore ends with {code}"), || {
+            let words = cluster.last_words("k10-restore")?;
+            Ok(words.into_iter().find(|word| [code, OUT_OF_TIME].contains(&word.code)))
+        })?;
+        if word.code == code {
+            return Ok(());
+        }
+        assert_untouched(cluster)?;
+        cluster.uninstalls_restore()?;
+        asks_for_a_minute(cluster, lost)?;
+    }
+    bail!("the minute of each restore was up before a pod ended with {code}")
 }
 
 fn is_refused_without_its_right(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
@@ -195,7 +214,7 @@ fn keeps_to_its_time(scene: &Scene, cluster: &Cluster<'_>, lost: &Lost) -> Resul
     let frozen = scene.freeze_minio()?;
     cluster.asks_for(lost, with::TIMEOUT, &MINUTE)?;
     let word = cluster.last_word("k10-restore")?;
-    ensure!(word.code == 11 && word.message.contains("did not end within 1 minutes"), "{word:?}");
+    ensure!(word.code == OUT_OF_TIME && word.message.contains("did not end within 1 minutes"), "{word:?}");
     drop(frozen);
     cluster.until("the Job has failed", || {
         let job = cluster.get(&["job", "k10-restore", "-n", NAMESPACE])?.context("the Job is gone")?;
@@ -219,13 +238,12 @@ fn goes_on_when_there_is_room_and_time(
     // What has ended makes room for another, for which there must be room.
     cluster.kubectl(&["delete", "kastendrrestore", "k10-restore", "-n", NAMESPACE, "--timeout=2m"], "")?;
     volume.fill()?;
-    cluster.asks_for(lost, &extended(with::TIMEOUT, "--set skipResource=secret"), &MINUTE)?;
-    let word = cluster.last_word("k10-restore")?;
-    ensure!(word.code == 7, "there is no room: {word:?}");
+    asks_for_a_minute(cluster, lost)?;
+    until_ended_with(cluster, lost, 7)?;
     ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
     volume.make_room()?;
 
-    until_ended_with(cluster, 10)?;
+    until_ended_with(cluster, lost, 10)?;
     cluster.kubectl(&["delete", "validatingwebhookconfiguration", "slow"], "")?;
     drop(silent);
     ensure!(cluster.get(&OWNERSHIP)?.is_some(), "it has switched, and somebody may own the backups");

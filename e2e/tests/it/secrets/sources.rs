@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::{KvVersion, Moto, OpenBao};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{FURTHER, Overheard, Planted, SECOND};
 use crate::stage::{NAMESPACE, Stage, block_on, profile};
@@ -74,7 +74,8 @@ fn keep_in_vault(overheard: &mut Overheard<'_>, server: &OpenBao) -> Result<Stri
     stage.until("the source is told to be away", || {
         let conditions = stage.dr_policy()?["status"]["conditions"].clone();
         let conditions = conditions.as_array().context("conditions")?;
-        Ok(conditions.iter().any(|one| one["type"] == "PassphraseReadable").then_some(()))
+        let is_away = |one: &Value| one["type"] == "PassphraseReadable" && one["status"] == "False";
+        Ok(conditions.iter().any(is_away).then_some(()))
     })?;
     Ok(token)
 }

@@ -11,9 +11,13 @@ use kube::discovery::{ApiCapabilities, ApiGroup, ApiResource, Discovery, verbs};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
-/// What takes a test's objects away, the definitions of kinds at last, needs a second or two.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What takes a test's objects away, the definitions of kinds at last, needs a second or two; a loaded machine, or one that
+/// stands still for a while, far more.
+const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
+/// Five seconds after the end of a namespace its controller begins to delete what is in it, by the name alone: whoever had
+/// taken the namespace out of its hands by then, and made another of the name, would lose what is in that.
+const BEFORE_CONTROLLER: Duration = Duration::from_secs(4);
 
 const NAMESPACES: &str = "namespaces";
 /// Their finalizer takes the objects of the kind away, which nobody else could any more.
@@ -156,6 +160,12 @@ impl Batch<'_> {
         self.objects.iter().filter_map(|object| object.metadata.name.as_deref()).collect()
     }
 
+    /// The names of those that nobody has ended yet.
+    fn names_of_lasting(&self) -> Vec<&str> {
+        let lasting = self.objects.iter().filter(|object| object.metadata.deletion_timestamp.is_none());
+        lasting.filter_map(|object| object.metadata.name.as_deref()).collect()
+    }
+
     /// Whether all of them are gone at once.
     async fn delete(&self, client: &Client) -> Result<bool> {
         let api = self.resource.in_namespace(client, self.namespace.as_deref());
@@ -200,13 +210,15 @@ fn settle<T>(said: kube::Result<T>) -> Result<()> {
 
 /// 1. Namespaces end, so that nothing new comes into them.
 /// 2. What is in them, and what is in none, goes; definitions at last, for they wait for what is of their kind.
-/// 3. Namespaces of which nothing is left are gone, without the five seconds for which their controller waits.
+/// 3. Namespaces of which nothing is left are gone, without the five seconds for which their controller waits. Those at which
+///    it may be at work already are left to it.
 async fn remove(client: &Client, batches: Vec<Batch<'_>>) -> Result<()> {
     let (namespaces, mut others): (Vec<_>, Vec<_>) =
         batches.into_iter().partition(|batch| batch.resource.api.plural == NAMESPACES);
     others.sort_by_key(|batch| batch.resource.api.plural == DEFINITIONS);
     let usual = DeleteParams::default();
-    let ending: Vec<&str> = namespaces.iter().flat_map(Batch::names).collect();
+    let begun = Instant::now();
+    let ending: Vec<&str> = namespaces.iter().flat_map(Batch::names_of_lasting).collect();
     for batch in &namespaces {
         for name in batch.names() {
             let deleted = batch.resource.in_namespace(client, None).delete(name, &usual).await;
@@ -220,7 +232,7 @@ async fn remove(client: &Client, batches: Vec<Batch<'_>>) -> Result<()> {
         }
     }
     for namespace in ending {
-        if !held.contains(namespace) {
+        if !held.contains(namespace) && begun.elapsed() < BEFORE_CONTROLLER {
             finalize(client, namespace).await.with_context(|| format!("finalize namespace '{namespace}'"))?;
         }
     }
