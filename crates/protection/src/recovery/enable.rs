@@ -138,6 +138,11 @@ pub async fn disable(platform: &Platform) -> Result<(), RecoveryError> {
     state::forget_enabled(platform).await
 }
 
+/// Whoever was enabled long ago and has shipped since finds out here that another instance has claimed the backups.
+pub(crate) async fn require_ownership(platform: &Platform, location: &Location) -> Result<(), RecoveryError> {
+    allow_beside_the_source(ownership::prove(platform, location, &platform.cluster_id).await)
+}
+
 /// A recovered instance that does not own its source's backups yet still protects itself, beside them.
 fn allow_beside_the_source(
     claimed: Result<crate::layout::Epoch, ownership::OwnershipError>,
