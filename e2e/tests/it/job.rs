@@ -2,6 +2,7 @@
 //! one runs, ends when it is told to, and leaves its last word where Kubernetes shows it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
@@ -42,6 +43,17 @@ impl Job<'_> {
     fn last_word(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.log)?)
     }
+}
+
+/// Waits until it says that. What comes after is left to whoever asks for its answer.
+fn hear(pod: &mut Child, words: &str) -> Result<()> {
+    let said = pod.stderr.as_mut().context("nothing is heard of it")?;
+    for line in BufReader::with_capacity(1, said).lines() {
+        if line?.contains(words) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("it has not said '{words}'")
 }
 
 fn found(stage: &Stage) -> Result<Option<Value>> {
@@ -154,10 +166,10 @@ fn a_restore_that_was_started_twice_is_refused_and_one_whose_pod_is_ended_goes_o
     assert_said(&answer_of(first)?, 9, &["interrupted", "a run goes on without this command"]);
     assert!(job.last_word()?.contains("interrupted"), "{}", job.last_word()?);
     assert!(found(&stage)?.is_some_and(|restore| is_running(&restore)), "the restore goes on");
-    let second = job.start(&stage, "uid-1", &[])?;
+    let mut second = job.start(&stage, "uid-1", &[])?;
+    hear(&mut second, "going on with KastenDRRestore 'k10-restore'")?;
     drop(silent);
-    let said = answer_of(second)?;
-    assert_said(&said, 7, &["going on with KastenDRRestore 'k10-restore'", "vault"]);
+    assert_said(&answer_of(second)?, 7, &["vault"]);
     Ok(())
 }
 
@@ -165,7 +177,10 @@ fn a_restore_that_was_started_twice_is_refused_and_one_whose_pod_is_ended_goes_o
 fn a_restore_whose_time_is_up_before_its_switch_leaves_the_platform_as_it_was() -> Result<()> {
     let share = Supervisor::start("share")?;
     let (stage, _silent) = raise_waiting(&share)?;
-    let before = stage.state()?;
+    // The profile is still being tried, and its verdict may come at any time: the catalog's generation is what must stay.
+    let generation = || -> Result<Value> { Ok(stage.status()?["catalog"]["generation"].clone()) };
+    stage.state()?;
+    let before = generation()?;
     let job = Job { profile: "silent", source: NO_CLUSTER, log: share.directory().join("termination") };
     let said = job.run(&stage, "uid-1", &["--timeout", "1"])?;
     // A line from time to time where nothing changes.
@@ -174,7 +189,7 @@ fn a_restore_whose_time_is_up_before_its_switch_leaves_the_platform_as_it_was() 
     let restore = found(&stage)?.context("no restore")?;
     assert_eq!(restore["status"]["state"], "failed", "{restore}");
     assert!(restore["status"]["partlyDone"].is_null(), "{restore}");
-    assert_eq!(stage.state()?.digests, before.digests);
+    assert_eq!(generation()?, before);
     let map = stage.get(&["configmap", "k10-dr-remove-to-get-ownership", "-n", NAMESPACE])?;
     assert_eq!(map, None);
     Ok(())
