@@ -1,6 +1,6 @@
 //! `keelson serve`: opens the platform, makes itself known to the cluster, and runs until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -273,7 +273,14 @@ async fn patiently<T>(doing: &str, step: impl AsyncFn() -> Result<T>) -> Result<
     }
 }
 
+/// All addresses of IPv4 means those of IPv6 too, where there are any: in a cluster of IPv6 alone a pod has no others.
 pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    if address.ip() == Ipv4Addr::UNSPECIFIED {
+        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        if let Ok(listener) = TcpListener::bind(all).await {
+            return Ok(listener);
+        }
+    }
     TcpListener::bind(address).await.map_err(|error| io_failed(format!("listen on {address}"), &error))
 }
 
@@ -290,4 +297,25 @@ async fn prepare_cluster(cluster: &Cluster, namespace: &str) -> Result<()> {
         cluster.wait_established(name, ESTABLISHED_WITHIN).await.map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families() -> Result<()> {
+        let listener = listen("0.0.0.0:0".parse()?).await?;
+        let port = listener.local_addr()?.port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        // A machine without IPv6 has the one family alone.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await?;
+        }
+        let taken = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await;
+        assert!(taken.is_err_and(|error| error.to_string().contains("listen on 0.0.0.0")));
+        Ok(())
+    }
 }
