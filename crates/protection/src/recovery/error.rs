@@ -164,6 +164,8 @@ pub enum RecoveryError {
     Request { what: &'static str, why: String },
 }
 
+const MORE_TIME: &str = "everything is as it was; give it more time: --timeout, or spec.timeoutMinutes, and a review \
+                         kastenDisasterRecovery.validationTimeout of chart k10";
 /// After the switch nothing is lost by waiting.
 const GOES_ON: &str =
     "a restore of the same point goes on where this one was, and so does keelson serve when it starts again";
@@ -407,11 +409,7 @@ impl Classified for RecoveryError {
             Self::Cluster { source, .. } => source.hint(),
             Self::Rebuild { source } if source.hint().is_some() => source.hint(),
             Self::Away { source } => source.hint(),
-            Self::TimedOut { .. } => Some(
-                "everything is as it was; give it more time: --timeout, or spec.timeoutMinutes, and a review \
-                 kastenDisasterRecovery.validationTimeout of chart k10"
-                    .to_owned(),
-            ),
+            Self::TimedOut { .. } => Some(MORE_TIME.to_owned()),
             Self::TimedOutPartly { .. } => Some(GOES_ON.to_owned()),
             Self::PartlyDone { source } => Some(match source.hint() {
                 Some(hint) => format!("{hint}; then {GOES_ON}"),
