@@ -10,6 +10,7 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::policy::ParsedPolicy;
 pub use keelson_store::probe::Dialect;
 use keelson_store::probe::{Unfit, probe};
+pub use keelson_store::providers::s3::LockMode;
 use keelson_store::providers::s3::{ProtectionCheck, ProtectionFault};
 use serde_json::Value;
 
@@ -97,6 +98,7 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
                 return ProfileVerdict::Failed { errors, class: ErrorClass::Invalid };
             }
             dialect.warnings.extend(weaknesses(&check).map(str::to_owned));
+            dialect.lock_mode = Some(check.mode);
         }
         Ok(None) => {}
         Err(error) => {

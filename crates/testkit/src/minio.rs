@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRule,
+    VersioningConfiguration,
+};
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
 use keelson_store::{Store, StorePath};
 
@@ -122,6 +125,21 @@ impl Minio {
 
     pub async fn create_bucket(&self, name: &str, protection: BucketProtection) -> Result<()> {
         create_bucket(&self.client(), name, protection).await
+    }
+
+    /// Has a bucket that can lock do so by itself, for a day, in this mode or not at all.
+    pub async fn set_default_lock(&self, bucket: &str, mode: Option<LockMode>) -> Result<()> {
+        let rule = mode.map(|mode| {
+            let retention = DefaultRetention::builder().mode(mode.into()).days(1).build();
+            ObjectLockRule::builder().default_retention(retention).build()
+        });
+        let lock = ObjectLockConfiguration::builder()
+            .object_lock_enabled(ObjectLockEnabled::Enabled)
+            .set_rule(rule)
+            .build();
+        let put = self.client().put_object_lock_configuration().bucket(bucket);
+        put.object_lock_configuration(lock).send().await.context("set the default retention")?;
+        Ok(())
     }
 
     /// Kills the server; `resume` brings it back with its data and address.

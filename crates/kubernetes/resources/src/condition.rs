@@ -13,6 +13,8 @@ pub mod kind {
     pub const REACHABLE: &str = "Reachable";
     /// New backups can be written.
     pub const WRITABLE: &str = "Writable";
+    /// What is written is locked as firmly as it ever was; the reason says how. Only where locks are asked for.
+    pub const LOCKED: &str = "Locked";
     /// Something that is asked for is not done by this version; the message says what.
     pub const IGNORED: &str = "Ignored";
     /// The platform protects itself.
@@ -28,6 +30,9 @@ pub mod reason {
     pub const SPEC_INVALID: &str = "SpecInvalid";
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const READ_ONLY: &str = "ReadOnly";
+    pub const GOVERNANCE: &str = "Governance";
+    pub const COMPLIANCE: &str = "Compliance";
+    pub const COMPLIANCE_LOST: &str = "ComplianceLost";
     pub const PROFILE_UNFIT: &str = "ProfileUnfit";
     pub const PASSPHRASE_SOURCE_FAILED: &str = "PassphraseSourceFailed";
 }
@@ -36,6 +41,7 @@ pub mod reason {
 pub mod event {
     pub const PROFILE_VALIDATED: &str = "ProfileValidated";
     pub const PROFILE_FAILED: &str = "ProfileFailed";
+    pub const COMPLIANCE_LOST: &str = "ComplianceLost";
     pub const POLICY_VALIDATED: &str = "PolicyValidated";
     pub const POLICY_FAILED: &str = "PolicyFailed";
     pub const CONFIGURATION_VALIDATED: &str = "ConfigurationValidated";
