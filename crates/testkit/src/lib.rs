@@ -39,7 +39,7 @@ pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use nodes::{BOX_IMAGE, Helm, NodeCluster, Nodes, RegistryTrust, STORAGE_CLASS, Traces, host_address};
 pub use notes::{FIGURES, SKIPS, figure, skip};
 pub use openbao::{KvVersion, OpenBao, Role};
-pub use ports::{free_port, random_hex};
+pub use ports::{free_port, free_port_at, random_hex};
 pub use programs::{Programs, testbed_program};
 pub use registry::{Registry, RegistrySettings};
 pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};
