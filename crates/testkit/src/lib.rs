@@ -5,6 +5,7 @@
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
 
+mod child;
 mod control_plane;
 mod eventually;
 pub mod explorer;
@@ -27,6 +28,7 @@ mod tls_front;
 mod vault_accounts;
 mod versitygw;
 
+pub use child::OwnedChild;
 pub use control_plane::{
     ClientCertificate, ControlPlane, FRONT_PROXY, Planes, ReusedPlane, ServerCertificate,
 };
