@@ -4,11 +4,11 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use keelson_testkit::{Program, Supervisor, eventually};
+use keelson_testkit::{OwnedChild, Program, Supervisor, eventually};
 
 const NAME: &str = "keelson";
 
@@ -26,14 +26,14 @@ pub fn answer<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result
 }
 
 /// Starts `keelson` with `arguments`.
-pub fn start<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<Child> {
+pub fn start<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<OwnedChild> {
     let mut command = Command::new(program()?);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().context("start keelson")
+    OwnedChild::spawn(&mut command).context("start keelson")
 }
 
 /// Waits for the end of what was started.
-pub fn answer_of(child: Child) -> Result<Answer> {
+pub fn answer_of(child: OwnedChild) -> Result<Answer> {
     let output = child.wait_with_output().context("wait for keelson")?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = output.status.code().context("keelson was killed")?;

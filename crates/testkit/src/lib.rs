@@ -5,6 +5,7 @@
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
 
+mod child;
 mod control_plane;
 mod eventually;
 pub mod explorer;
@@ -27,6 +28,7 @@ mod tls_front;
 mod vault_accounts;
 mod versitygw;
 
+pub use child::OwnedChild;
 pub use control_plane::{
     ClientCertificate, ControlPlane, FRONT_PROXY, Planes, ReusedPlane, ServerCertificate,
 };
@@ -39,7 +41,7 @@ pub use nfs_guest::{Gate, NfsVersion, Share, in_nfs_guest};
 pub use nodes::{BOX_IMAGE, Helm, NodeCluster, Nodes, RegistryTrust, STORAGE_CLASS, Traces, host_address};
 pub use notes::{FIGURES, SKIPS, figure, skip};
 pub use openbao::{KvVersion, OpenBao, Role};
-pub use ports::{free_port, random_hex};
+pub use ports::{free_port, free_port_at, random_hex};
 pub use programs::{Programs, testbed_program};
 pub use registry::{Registry, RegistrySettings};
 pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};

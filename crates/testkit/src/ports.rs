@@ -44,8 +44,8 @@ pub fn free_port() -> Result<u16> {
     free_port_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// The same at another address of this machine.
-pub(crate) fn free_port_at(address: IpAddr) -> Result<u16> {
+/// The same at another address of this machine, where other ports may be taken than on loopback.
+pub fn free_port_at(address: IpAddr) -> Result<u16> {
     let mut taken = TAKEN.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it chose a port"))?;
     let own = own_ports();
     let ports = own.end - own.start;

@@ -4,11 +4,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use keelson_e2e::{Answer, answer, answer_of};
-use keelson_testkit::{ControlPlane, Supervisor};
+use keelson_testkit::{ControlPlane, OwnedChild, Supervisor};
 use serde_json::Value;
 
 use crate::recovery_refusals::silent_bucket;
@@ -29,7 +29,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// One of its pods.
-    fn start(&self, stage: &Stage, uid: &str, more: &[&str]) -> Result<Child> {
+    fn start(&self, stage: &Stage, uid: &str, more: &[&str]) -> Result<OwnedChild> {
         let log = self.log.display().to_string();
         let words = ["dr", "restore", "--profile", self.profile, "--source-cluster-id", self.source];
         let job = ["--name", NAME, "--request", uid, "--termination-log", &log];
@@ -46,7 +46,7 @@ impl Job<'_> {
 }
 
 /// Waits until it says that. What comes after is left to whoever asks for its answer.
-fn hear(pod: &mut Child, words: &str) -> Result<()> {
+fn hear(pod: &mut OwnedChild, words: &str) -> Result<()> {
     let said = pod.stderr.as_mut().context("nothing is heard of it")?;
     for line in BufReader::with_capacity(1, said).lines() {
         if line?.contains(words) {
@@ -196,7 +196,7 @@ fn a_restore_whose_time_is_up_before_its_switch_leaves_the_platform_as_it_was() 
 }
 
 /// A pod and its restore, which has not ended: the platform is stopped in the middle of it.
-fn catch(stage: &Stage, job: &Job<'_>, platform: u32) -> Result<Child> {
+fn catch(stage: &Stage, job: &Job<'_>, platform: u32) -> Result<OwnedChild> {
     for number in 0..CATCHES_MAX {
         let uid = format!("uid-{number}");
         let pod = job.start(stage, &uid, &["--replace-catalog"])?;

@@ -1,6 +1,7 @@
 //! The platform protects itself with a passphrase that is kept elsewhere, and comes back with it on another cluster: from
 //! OpenBao, which speaks Vault's API and is not Vault, and from moto, which stands for AWS.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use keelson_e2e::answer;
 use keelson_testkit::{
     ControlPlane, KvVersion, Moto, OpenBao, Role, Supervisor, account_token, eventually, trust_plane,
 };
@@ -132,24 +134,50 @@ fn enable(stage: &Stage) -> Result<()> {
     wait_until_shipped(stage)
 }
 
-/// Enables with what `prepare` puts into a cluster, loses that, and comes back on another prepared alike.
+/// The repository that the platform ships to.
+fn repository(stage: &Stage) -> Result<Option<String>> {
+    Ok(stage.status()?["disasterRecovery"]["repository"].as_str().map(str::to_owned))
+}
+
+/// The repositories of disaster recovery that a passphrase opens, for somebody who has that in a file and knows of no source.
+fn opened_with(share: &Path, phrase: &str) -> Result<BTreeSet<String>> {
+    let file = share.join("passphrase");
+    fs::write(&file, phrase)?;
+    let (folder, file) = (share.join(ORIGIN).display().to_string(), file.display().to_string());
+    let place = ["--directory", &folder, "--passphrase-file", &file, "--output", "json"];
+    let said = answer([&["tools", "discover"], &place[..]].concat())?;
+    ensure!([0, 6].contains(&said.code), "{said:?}");
+    let clusters: Vec<Value> = serde_json::from_str(&said.stdout)?;
+    let chains = clusters.iter().flat_map(|cluster| cluster["chains"].as_array().into_iter().flatten());
+    let opened = chains.filter(|chain| chain["opens"] == true);
+    Ok(opened.filter_map(|chain| chain["repository"].as_str().map(str::to_owned)).collect())
+}
+
+/// Enables with what `prepare` puts into a cluster, loses that, and comes back on another prepared alike. It is what the
+/// source holds that opens the backups: with something else there, which `put` writes, nothing is recovered.
 fn protect_and_recover(
     environment: &[(&str, &str)],
+    put: impl Fn(&str) -> Result<()>,
     prepare: impl Fn(&Stage, &str) -> Result<()>,
 ) -> Result<()> {
     let share = Supervisor::start("share")?;
     let source = raise(share.directory(), environment)?;
     prepare(&source, "source")?;
     enable(&source)?;
-    let id = source.cluster_id()?;
+    let (id, repository) = (source.cluster_id()?, repository(&source)?.context("nothing is shipped")?);
     source.instance.kill()?;
     drop(source);
+    assert_eq!(opened_with(share.directory(), PHRASE)?, BTreeSet::from([repository]));
+    assert_eq!(opened_with(share.directory(), OTHER_PHRASE)?, BTreeSet::new());
 
     let fresh = raise(share.directory(), environment)?;
     prepare(&fresh, "fresh")?;
+    let ask = |verb: &str| fresh.keelson(&["dr", verb, "--profile", "vault", "--source-cluster-id", &id]);
+    put(OTHER_PHRASE)?;
+    assert_said(&ask("review")?, 6, &["opens with this passphrase", &id]);
+    put(PHRASE)?;
     for verb in ["review", "restore"] {
-        let said = fresh.keelson(&["dr", verb, "--profile", "vault", "--source-cluster-id", &id])?;
-        assert_said(&said, 0, &[]);
+        assert_said(&ask(verb)?, 0, &[]);
     }
     fresh.wait_valid("policy", DR_POLICY)
 }
@@ -157,7 +185,8 @@ fn protect_and_recover(
 #[test]
 fn a_passphrase_in_vault_is_read_with_a_token_when_enabling_and_when_recovering() -> Result<()> {
     let vault = Vault::start()?;
-    protect_and_recover(&[], |stage, _| {
+    let put = |phrase: &str| vault.put(phrase);
+    protect_and_recover(&[], put, |stage, _| {
         vault_secret(stage, "KVv1", "first")?;
         vault.give_token(stage, "k10-first").map(drop)
     })
@@ -166,7 +195,8 @@ fn a_passphrase_in_vault_is_read_with_a_token_when_enabling_and_when_recovering(
 #[test]
 fn the_platforms_account_signs_in_to_vault_for_a_secret_without_versions() -> Result<()> {
     let (vault, folder) = (Vault::start()?, tempfile::tempdir()?);
-    protect_and_recover(&[], |stage, mount| {
+    let put = |phrase: &str| vault.put(phrase);
+    protect_and_recover(&[], put, |stage, mount| {
         vault_secret(stage, "KVv1", "first")?;
         vault.give_role(stage, mount, "k10-first", folder.path())
     })
@@ -175,7 +205,8 @@ fn the_platforms_account_signs_in_to_vault_for_a_secret_without_versions() -> Re
 #[test]
 fn the_platforms_account_signs_in_to_vault_for_a_secret_with_versions() -> Result<()> {
     let (vault, folder) = (Vault::start()?, tempfile::tempdir()?);
-    protect_and_recover(&[], |stage, mount| {
+    let put = |phrase: &str| vault.put(phrase);
+    protect_and_recover(&[], put, |stage, mount| {
         vault_secret(stage, "KVv2", "second")?;
         vault.give_role(stage, mount, "k10-second", folder.path())
     })
@@ -201,9 +232,10 @@ fn give_keys(stage: &Stage) -> Result<()> {
 #[test]
 fn a_passphrase_in_aws_is_read_with_the_keys_of_an_infrastructure_profile() -> Result<()> {
     let aws = block_on(Moto::start(HERE))?;
-    aws.put_secret("k10/dr/passphrase", PHRASE)?;
+    let put = |phrase: &str| aws.put_secret("k10/dr/passphrase", phrase).map(drop);
+    put(PHRASE)?;
     let endpoint = aws.url();
-    protect_and_recover(&[("AWS_ENDPOINT_URL", &endpoint)], |stage, _| {
+    protect_and_recover(&[("AWS_ENDPOINT_URL", &endpoint)], put, |stage, _| {
         create_secret(
             stage,
             "k10-dr-secret",
@@ -270,7 +302,8 @@ fn a_source_that_gives_nothing_enables_nothing_and_one_that_goes_away_or_changes
     for secret in ["vault-creds", "k10-dr-secret"] {
         stage.delete(&["secret", secret, "-n", NAMESPACE])?;
     }
-    assert_change_is_noticed(&vault, &stage).context("a source that goes away, and a value that changes")
+    let changed = assert_change_is_noticed(&vault, &stage, share.directory());
+    changed.context("a source that goes away, and a value that changes")
 }
 
 /// What is not reached or not there: nothing is enabled, and the message says what to do. What is right enables in the end.
@@ -320,13 +353,13 @@ fn readable(stage: &Stage) -> Result<Option<String>> {
 }
 
 /// A source that goes away is told, and a value that changes is taken up.
-fn assert_change_is_noticed(vault: &Vault, stage: &Stage) -> Result<()> {
+fn assert_change_is_noticed(vault: &Vault, stage: &Stage, share: &Path) -> Result<()> {
     let token = vault.give_token(stage, "k10-second")?;
     vault_secret(stage, "KVv2", "second")?;
     enable(stage)?;
     let is_readable = || -> Result<Option<()>> { Ok(readable(stage)?.is_none().then_some(())) };
     stage.until("the source is told to be there", is_readable)?;
-    let repository = stage.status()?["disasterRecovery"]["repository"].clone();
+    let before = repository(stage)?.context("nothing is shipped")?;
 
     vault.revoke(&token)?;
     touch_secret(stage, "revoked")?;
@@ -347,9 +380,13 @@ fn assert_change_is_noticed(vault: &Vault, stage: &Stage) -> Result<()> {
     vault.put(OTHER_PHRASE)?;
     touch_secret(stage, "rotated")?;
     stage.until("the source is told to be there again", is_readable)?;
-    stage.until("there is a repository for the new passphrase", || {
-        let status = stage.status()?;
-        Ok((status["disasterRecovery"]["repository"] != repository).then_some(()))
+    let renewed = stage.until("there is a repository for the new passphrase", || {
+        Ok(repository(stage)?.filter(|renewed| *renewed != before))
     })?;
-    wait_until_shipped(stage)
+    wait_until_shipped(stage)?;
+    stage.until("the new passphrase opens it", || {
+        Ok(opened_with(share, OTHER_PHRASE)?.contains(&renewed).then_some(()))
+    })?;
+    ensure!(!opened_with(share, PHRASE)?.contains(&renewed), "the old passphrase opens {renewed}");
+    Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use keelson_e2e::{Answer, Instance, answer_of, start};
-use keelson_testkit::ControlPlane;
+use keelson_testkit::{ControlPlane, OwnedChild};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Resource, TypeMeta};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -200,7 +200,7 @@ impl Stage {
     }
 
     /// Starts `keelson` against this cluster.
-    pub(crate) fn start_keelson(&self, words: &[&str]) -> Result<Child> {
+    pub(crate) fn start_keelson(&self, words: &[&str]) -> Result<OwnedChild> {
         let kubeconfig = self.plane.kubeconfig().display().to_string();
         start(words.iter().copied().chain(["--kubeconfig", &kubeconfig]))
     }

@@ -14,7 +14,7 @@ use crate::control_plane::Seat;
 use crate::supervisor::{Program, Supervisor, UNDO};
 
 const SCRIPT: &str = include_str!("network.bash");
-const BRIDGE: &str = "keelson-tb";
+pub(super) const BRIDGE: &str = "keelson-tb";
 /// The program that holds on to what a cluster or a process was given.
 const HOLD: &str = "hold";
 /// Its answer comes once it has tidied up after clusters that were killed.

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use keelson_testkit::{
-    BOX_IMAGE, Helm, KvVersion, Minio, NodeCluster, Nodes, OpenBao, Registry, RegistrySettings,
+    BOX_IMAGE, Helm, KvVersion, Minio, NodeCluster, Nodes, OpenBao, OwnedChild, Registry, RegistrySettings,
     RegistryTrust, Role, Traces, eventually, figure, host_address, skip,
 };
 use kube::Api;
@@ -283,16 +283,13 @@ async fn a_killed_test_process_leaves_nothing_of_a_cluster() -> Result<()> {
         pending::<()>().await;
     }
     let Some(_turn) = turn().await else { return Ok(()) };
-    let mut victim = Command::new(env::current_exe()?)
-        .args([
-            "--exact",
-            "nodes::a_killed_test_process_leaves_nothing_of_a_cluster",
-            "--nocapture",
-            "--quiet",
-        ])
+    let mut victim = Command::new(env::current_exe()?);
+    victim
+        .args(["--exact", "nodes::a_killed_test_process_leaves_nothing_of_a_cluster"])
+        .args(["--nocapture", "--quiet"])
         .env(VICTIM, "1")
-        .stdout(Stdio::piped())
-        .spawn()?;
+        .stdout(Stdio::piped());
+    let mut victim = OwnedChild::spawn(&mut victim)?;
     let lines = BufReader::new(victim.stdout.take().context("take the victim's output")?).lines();
     // The harness prints no line end before a test's own output.
     let directory = lines

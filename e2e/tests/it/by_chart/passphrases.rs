@@ -12,6 +12,7 @@ use super::typed::{
 };
 use super::verdict::scenario;
 use crate::stage::{NAMESPACE, block_on, profile};
+use crate::world::recovery_request;
 
 /// The chart's account, as the documentation tells who sets up Vault.
 const ACCOUNT: &str = "k10-k10";
@@ -191,14 +192,28 @@ fn begins_with_keys(cluster: &Cluster<'_>, moto: &Moto) -> Result<()> {
     cluster.wait_valid("profile", "aws")
 }
 
+/// What the platform finds as passphrase opens nothing that the lost one has left.
+fn assert_opens_nothing(cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    let review = cluster.create(&recovery_request("KastenDRReview", "looked", "vault", &lost.id))?;
+    let status = cluster.ended("kastendrreview", NAMESPACE, &review)?["status"].take();
+    let is_told = status.to_string().contains("opens with this passphrase");
+    ensure!(status["state"] == "failed" && is_told, "{status}");
+    cluster.kubectl(&["delete", "kastendrreview", &review, "-n", NAMESPACE], "").map(drop)
+}
+
 /// Below another path of the bucket, since other backups of this cluster are there.
 fn recovers_with_aws(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
     let moto = block_on(Moto::start(scene.host))?;
-    moto.put_secret("k10/dr/passphrase", PHRASE)?;
+    let put = |phrase: &str| moto.put_secret("k10/dr/passphrase", phrase);
+    put(PHRASE)?;
     begins_with_keys(cluster, &moto)?;
     let lost = cluster.protects()?;
     cluster.loses_everything()?;
     begins_with_keys(cluster, &moto)?;
+    // What AWS has is what counts, and nothing that the Secret or the platform has besides.
+    put("not what the lost platform found there")?;
+    assert_opens_nothing(cluster, &lost)?;
+    put(PHRASE)?;
     cluster.recovers(&lost, "", &[])?;
     cluster.assert_recovered(&lost)
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::installation::{Cluster, DR_POLICY, Lost, OWNERSHIP};
 use super::scene::{BUCKET, PATH, Scene, Version};
-use super::shop::POLICY;
-use super::typed::TAKE_OWNERSHIP;
+use super::shop::{POLICY, SHOP};
+use super::typed::{CLUSTER_ID, TAKE_OWNERSHIP};
 use super::verdict::scenario;
 use crate::stage::{ACTIONS, NAMESPACE};
 
@@ -80,36 +80,62 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// A platform with two restore points, of which one is due at the moment that is returned: what a person's run has made
-/// falls out of no retention, and has an end of its own.
-fn lives_with_one_to_retire(cluster: &Cluster<'_>) -> Result<(Lost, Timestamp)> {
+/// An exported restore point that expires.
+struct Due {
+    content: String,
+    at: Timestamp,
+}
+
+/// A platform with two restore points, of which one expires: what a person's run has made falls out of no retention, and
+/// has an end of its own.
+fn lives_with_one_to_retire(cluster: &Cluster<'_>) -> Result<(Lost, Due)> {
     let lost = cluster.lives("")?;
-    let due = Timestamp::from_second((now() + EXPIRES_AFTER).as_second())?;
+    let at = Timestamp::from_second((now() + EXPIRES_AFTER).as_second())?;
     let run = cluster.create(&json!({
         "apiVersion": ACTIONS, "kind": "RunAction",
         "metadata": { "generateName": "run-until-", "namespace": NAMESPACE },
         "spec": {
             "subject": { "kind": "Policy", "name": POLICY, "namespace": NAMESPACE },
-            "expiresAt": due.to_string(),
+            "expiresAt": at.to_string(),
         },
     }))?;
     cluster.complete("runaction", NAMESPACE, &run)?;
     cluster.runs_once(DR_POLICY)?;
     cluster.wait_until_shipped()?;
-    Ok((Lost { exports: cluster.exports()?, ..lost }, due))
+    let exports = cluster.exports()?;
+    let content = exports.difference(&lost.exports).next().context("nothing is exported that expires")?;
+    let due = Due { content: content.clone(), at };
+    Ok((Lost { exports, ..lost }, due))
 }
 
-/// All that would free something is tried: what is due to be retired, the run of a policy, and deleting a restore point.
-fn tries_to_free(cluster: &Cluster<'_>, lost: &Lost, due: Timestamp) -> Result<()> {
-    let looked_at = due + LOOKED_AT_WITHIN;
+/// A run of the policy goes well: it exports below the id of its own cluster, and lets its retention wait.
+fn runs_beside_its_source(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
+    cluster.wait_valid("profile", "vault")?;
+    cluster.wait_valid("policy", POLICY)?;
+    cluster.runs_once(POLICY)?;
+    let own = format!("{PATH}/k10/{}/exports/{SHOP}/", cluster.types(CLUSTER_ID, &[])?.trim());
+    let is_there = scene.versions(BUCKET)?.iter().any(|version| version.key.starts_with(&own));
+    ensure!(is_there, "the run has exported nothing to {own}");
+    cluster.until("the retention of the run waits", || {
+        let log = cluster.kubectl(&["logs", "-n", NAMESPACE, "deployment/keelson"], "")?;
+        Ok(log.contains("retention waits").then_some(()))
+    })
+}
+
+/// All that would free something is tried: what is due to be retired, the run of a policy, and deleting a restore point. Each
+/// is kept from it by who may own the backups, and by nothing else.
+fn tries_to_free(scene: &Scene, cluster: &Cluster<'_>, lost: &Lost, due: &Due) -> Result<()> {
+    let looked_at = due.at + LOOKED_AT_WITHIN;
     cluster.until("a restore point has expired", || Ok((now() > looked_at).then_some(())))?;
-    let run = cluster.starts(POLICY)?;
-    // It may not export where somebody else may own what is there, which is the run's to tell.
-    cluster.ended("runaction", NAMESPACE, &run)?;
+    runs_beside_its_source(scene, cluster)?;
     for content in &lost.exports {
         let said = cluster.try_kubectl(&["delete", "restorepointcontent", content, "--timeout=2m"], "")?;
-        ensure!(said.code != 0 && said.stderr.contains("cannot be deleted now"), "{said:?}");
+        let is_told = |word: &&str| said.stderr.contains(*word);
+        let words = ["cannot be deleted now", lost.id.as_str(), "does not own its backups yet"];
+        ensure!(said.code != 0 && words.iter().all(is_told), "{said:?}");
     }
+    let known = cluster.exports()?;
+    ensure!(lost.exports.is_subset(&known), "of {:?} it knows {known:?}", lost.exports);
     Ok(())
 }
 
@@ -129,13 +155,17 @@ fn a_rehearsal_changes_nothing_of_its_source_until_somebody_takes_the_ownership(
         rehearsal.assert_recovered(&lost)?;
         until_owner(&rehearsal, "Pending")?;
         assert_warned(&rehearsal)?;
-        tries_to_free(&rehearsal, &lost, due)?;
+        tries_to_free(scene, &rehearsal, &lost, &due)?;
         assert_unchanged(scene, &lost, &before).context("the rehearsal did more than to read")?;
         rehearsal.loses_everything()?;
         assert_unchanged(scene, &lost, &before).context("the end of the rehearsal changed something")?;
 
         scales(&source, 1)?;
         until_owner(&source, "Owned")?;
+        // Who owns it does what the rehearsal left alone.
+        source.until("what is due is retired", || {
+            Ok((!source.exports()?.contains(&due.content)).then_some(()))
+        })?;
         source.runs_once(POLICY)?;
         source.runs_once(DR_POLICY)?;
         source.wait_until_shipped()?;

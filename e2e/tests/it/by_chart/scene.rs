@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use keelson_testkit::{
-    BucketProtection, Minio, Program, Supervisor, eventually, free_port, host_address, processes_in,
+    BucketProtection, Minio, Program, Supervisor, eventually, free_port_at, host_address, processes_in,
 };
 
 use crate::charts::write_repository;
@@ -125,7 +125,7 @@ fn signal(process: u32, name: &str) -> Result<()> {
 fn serve_charts(own: &mut Supervisor, host: IpAddr) -> Result<String> {
     let folder = own.directory().join("charts");
     write_repository(&folder)?;
-    let address = format!("{host}:{}", free_port()?);
+    let address = format!("{host}:{}", free_port_at(host)?);
     let server = Program::new("/bin/busybox").args(["httpd", "-f", "-p", &address, "-h"]).arg(&folder);
     own.run("httpd", &server)?;
     block_on(eventually("the charts are handed out", async || {

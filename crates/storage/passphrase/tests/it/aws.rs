@@ -16,6 +16,7 @@ use keelson_testkit::Moto;
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOW: &str = "2026-01-02T15:04:05Z";
 const PHRASE: &str = "kept in a double of AWS ";
+const CHANGED: &str = "kept there since then";
 const ROLE: &str = "arn:aws:iam::123456789012:role/k10-dr";
 
 fn now() -> Timestamp {
@@ -71,6 +72,10 @@ async fn a_secret_is_read_by_its_name_and_what_is_wrong_is_told_apart() -> Resul
         let error = refusal(&settings, secret).await;
         assert_eq!(error.code(), code, "{}", Chain(&error));
     }
+    // Asked anew each time: what stands there now is what counts.
+    server.put_secret("k10/dr/passphrase", CHANGED)?;
+    let found = fetch_passphrase(&settings, named("k10/dr/passphrase"), now()).await?;
+    ensure!(found.as_slice() == CHANGED.as_bytes(), "the passphrase of before is read");
     Ok(())
 }
 
