@@ -1,14 +1,18 @@
 //! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict, the promises that it
 //! proves, and its time.
 //!
-//! They are plain tests, which `./test` runs beside others (`suites`). Here nothing runs beside a scenario, and what it says
-//! is kept.
+//! They are plain tests, which `./test` runs beside others (`suites`). Here nothing runs beside a scenario unless it is asked
+//! for, and what it says is kept.
 
+use std::collections::VecDeque;
 use std::env;
 use std::fs::{self, File};
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +20,7 @@ use clap::Args;
 use keelson_testkit::{FIGURES, Nodes, SKIPS, testbed_program};
 
 use crate::built::{Built, executables};
-use crate::promises;
+use crate::promises::{self, Promises};
 use crate::tree::Tree;
 
 /// What scenarios run beside `keelson`. They would build it themselves, and that would count as their time.
@@ -34,10 +38,16 @@ const SKIPPED: &str = "skips.txt";
 /// As much of it as is printed when it failed.
 const LINES_SHOWN: usize = 30;
 
+/// How the names of scenarios on whole clusters begin. Each takes a processor's worth, so they never run beside each other.
+const ON_CLUSTERS: &str = "by_chart::";
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Only scenarios in whose names this occurs, as in `guard::`
     filter: Option<String>,
+    /// How many run beside each other, of those on whole clusters one
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: u8,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -47,31 +57,113 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let names: Vec<String> = suite.list()?.into_iter().filter(|name| name.contains(filter)).collect();
     ensure!(!names.is_empty(), "no scenario has '{filter}' in its name");
-    let (begun, mut failed, mut skipped) = (Instant::now(), 0, 0);
-    for name in &names {
-        let begun = Instant::now();
+    let begun = Instant::now();
+    let round = Round {
+        suite: &suite,
+        promises: &promises,
+        waiting: Mutex::new(Waiting::of(names)),
+        tally: Mutex::default(),
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.jobs).map(|_| scope.spawn(|| round.work())).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
+    let Tally { passed, failed, skipped } = *lock(&round.tally);
+    suite.show_figures()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{passed} passed, {failed} failed, {skipped} skipped, {seconds:.1} seconds");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The scenarios that were asked for, and what has become of them.
+struct Round<'a> {
+    suite: &'a Suite,
+    promises: &'a Promises,
+    waiting: Mutex<Waiting>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Round<'_> {
+    /// One scenario after the other, until none is left.
+    fn work(&self) -> Result<()> {
+        loop {
+            let Some(name) = lock(&self.waiting).take() else { return Ok(()) };
+            self.run(&name)?;
+            lock(&self.waiting).release(&name);
+        }
+    }
+
+    fn run(&self, name: &str) -> Result<()> {
+        let (suite, begun) = (self.suite, Instant::now());
         let log = suite.logs.join(format!("{}.log", name.replace("::", "-")));
         let passed = suite.run(name, &log)?;
+        let seconds = begun.elapsed().as_secs_f64();
         let skip = suite.skip_of(name)?;
+        // Whoever counts prints, alone.
+        let mut tally = lock(&self.tally);
         let verdict = match (passed, &skip) {
             (false, _) => "FAIL",
             (true, None) => "PASS",
             (true, Some(_)) => "SKIP",
         };
-        println!("{verdict} {name} {} {:.1}", promises.proven_by(name), begun.elapsed().as_secs_f64());
-        if !passed {
-            failed += 1;
-            show_end(&log)?;
-        } else if let Some(reason) = skip {
-            skipped += 1;
-            println!("    {reason}");
+        println!("{verdict} {name} {} {seconds:.1}", self.promises.proven_by(name));
+        match (passed, skip) {
+            (false, _) => {
+                tally.failed += 1;
+                show_end(&log)?;
+            }
+            (true, Some(reason)) => {
+                tally.skipped += 1;
+                println!("    {reason}");
+            }
+            (true, None) => tally.passed += 1,
         }
-        std::io::stdout().flush()?;
+        std::io::stdout().flush().context("print a verdict")
     }
-    suite.show_figures()?;
-    let (passed, seconds) = (names.len() - failed - skipped, begun.elapsed().as_secs_f64());
-    println!("{passed} passed, {failed} failed, {skipped} skipped, {seconds:.1} seconds");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What nobody runs yet.
+struct Waiting {
+    on_clusters: VecDeque<String>,
+    others: VecDeque<String>,
+    are_clusters_taken: bool,
+}
+
+impl Waiting {
+    fn of(names: Vec<String>) -> Self {
+        let (on_clusters, others): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.starts_with(ON_CLUSTERS));
+        Self { on_clusters: on_clusters.into(), others: others.into(), are_clusters_taken: false }
+    }
+
+    /// Those on clusters first: they take the longest.
+    fn take(&mut self) -> Option<String> {
+        if !self.are_clusters_taken
+            && let Some(name) = self.on_clusters.pop_front()
+        {
+            self.are_clusters_taken = true;
+            return Some(name);
+        }
+        self.others.pop_front()
+    }
+
+    fn release(&mut self, name: &str) {
+        if name.starts_with(ON_CLUSTERS) {
+            self.are_clusters_taken = false;
+        }
+    }
+}
+
+/// A worker that has panicked ends all of it anyway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The scenarios, ready to be run.
@@ -190,6 +282,22 @@ fn show_end(log: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_scenarios_on_clusters_one_runs_at_a_time() {
+        let names = ["kit::one", "by_chart::two", "by_chart::three", "guard::four"];
+        let mut waiting = Waiting::of(names.map(str::to_owned).into());
+        let mut take = |released: &[&str]| {
+            released.iter().for_each(|name| waiting.release(name));
+            waiting.take()
+        };
+        assert_eq!(take(&[]).as_deref(), Some("by_chart::two"));
+        assert_eq!(take(&[]).as_deref(), Some("kit::one"));
+        assert_eq!(take(&["kit::one"]).as_deref(), Some("guard::four"));
+        assert_eq!(take(&[]), None);
+        assert_eq!(take(&["by_chart::two"]).as_deref(), Some("by_chart::three"));
+        assert_eq!(take(&["by_chart::three"]), None);
+    }
 
     #[test]
     fn scenarios_are_the_tests_of_a_list() {
