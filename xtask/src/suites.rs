@@ -25,15 +25,14 @@ const PARTS: &[Part] = &[
     Part { queue: Queue::Clusters, package: "keelson-e2e", target: "it", takes: &["by_chart::"] },
     Part { queue: Queue::Clusters, package: "keelson-testkit", target: "it", takes: &["nodes::"] },
     Part { queue: Queue::Clusters, package: "xtask", target: "it", takes: &["testbed::"] },
-    // Explorers, `throughput` and the clients of `rude` take both cores, and `guard` looks at the clock.
+    // `guard` looks at the clock, and the clients of `rude` take both cores.
     Part { queue: Queue::Stories, package: "keelson-e2e", target: "it", takes: ADVERSITIES },
     Part { queue: Queue::Stories, package: "keelson-e2e", target: "it", takes: ALL },
-    Part { queue: Queue::Stories, package: "keelson-repository", target: "it", takes: ALL },
-    Part { queue: Queue::Stories, package: "keelson-workload", target: "it", takes: ALL },
-    Part { queue: Queue::Stories, package: "keelson-protection", target: "keelson_protection", takes: ALL },
     // The longest of the others.
     Part { queue: Queue::Crates, package: "keelson-protection", target: "it", takes: ALL },
     Part { queue: Queue::Crates, package: "keelson-extension", target: "it", takes: ALL },
+    // Explorers and `throughput` take both cores: when adversities have ended.
+    Part { queue: Queue::Crates, package: "keelson-repository", target: "it", takes: ALL },
 ];
 const ALL: &[&str] = &[];
 /// Parts of them, so that no suite takes nearly as long as one may.
