@@ -8,4 +8,4 @@ mod location;
 mod program;
 
 pub use location::Listing;
-pub use program::{Answer, Instance, answer, answer_of, start};
+pub use program::{Answer, Instance, answer, answer_of, program, start, xtask};

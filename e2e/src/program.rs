@@ -4,11 +4,11 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use keelson_testkit::{Program, Supervisor, eventually};
+use keelson_testkit::{OwnedChild, Program, Supervisor, eventually};
 
 const NAME: &str = "keelson";
 
@@ -26,21 +26,21 @@ pub fn answer<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result
 }
 
 /// Starts `keelson` with `arguments`.
-pub fn start<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<Child> {
+pub fn start<W: AsRef<OsStr>>(arguments: impl IntoIterator<Item = W>) -> Result<OwnedChild> {
     let mut command = Command::new(program()?);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().context("start keelson")
+    OwnedChild::spawn(&mut command).context("start keelson")
 }
 
 /// Waits for the end of what was started.
-pub fn answer_of(child: Child) -> Result<Answer> {
+pub fn answer_of(child: OwnedChild) -> Result<Answer> {
     let output = child.wait_with_output().context("wait for keelson")?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = output.status.code().context("keelson was killed")?;
     Ok(Answer { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-/// A `keelson serve`, or a guard, in a directory of its own. Dropping it kills the process and deletes the directory.
+/// A `keelson serve`, a guard or an operator, in a directory of its own. Dropping it kills the process and deletes the directory.
 pub struct Instance {
     supervisor: Supervisor,
 }
@@ -51,13 +51,13 @@ impl Instance {
         kubeconfig: &Path,
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
-        Self::serve_logging(kubeconfig, None, arguments)
+        Self::serve_in(kubeconfig, &[], arguments)
     }
 
-    /// The same, logging what the filter lets pass.
-    pub fn serve_logging<W: AsRef<OsStr>>(
+    /// The same, with more in its environment.
+    pub fn serve_in<W: AsRef<OsStr>>(
         kubeconfig: &Path,
-        filter: Option<&str>,
+        environment: &[(&str, &str)],
         arguments: impl FnOnce(&Path) -> Vec<W>,
     ) -> Result<Self> {
         let mut supervisor = Supervisor::start("serve")?;
@@ -69,8 +69,8 @@ impl Instance {
             .arg(kubeconfig)
             .args(arguments.iter().map(AsRef::as_ref))
             .env("TMPDIR", &temporary.display().to_string());
-        if let Some(filter) = filter {
-            program = program.env("RUST_LOG", filter);
+        for (name, value) in environment {
+            program = program.env(name, value);
         }
         supervisor.run(NAME, &program)?;
         Ok(Self { supervisor })
@@ -78,8 +78,17 @@ impl Instance {
 
     /// Starts `keelson guard` instead.
     pub fn guard(kubeconfig: &Path, namespace: &str) -> Result<Self> {
-        let mut supervisor = Supervisor::start("guard")?;
-        let words = ["guard", "--namespace", namespace, "--kubeconfig"];
+        Self::beside("guard", kubeconfig, namespace)
+    }
+
+    /// Starts `keelson operator` instead.
+    pub fn operator(kubeconfig: &Path, namespace: &str) -> Result<Self> {
+        Self::beside("operator", kubeconfig, namespace)
+    }
+
+    fn beside(command: &str, kubeconfig: &Path, namespace: &str) -> Result<Self> {
+        let mut supervisor = Supervisor::start(command)?;
+        let words = [command, "--namespace", namespace, "--kubeconfig"];
         supervisor.run(NAME, &Program::new(program()?).args(words).arg(kubeconfig))?;
         Ok(Self { supervisor })
     }
@@ -145,7 +154,7 @@ fn temporary(directory: &Path) -> PathBuf {
 }
 
 /// The executable: `KEELSON_PROGRAM`, or else what cargo builds from this tree now.
-fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(program) = PROGRAM.get() {
         return Ok(program.clone());
@@ -156,6 +165,20 @@ fn program() -> Result<PathBuf> {
     };
     ensure!(program.is_file(), "there is no program {}", program.display());
     Ok(PROGRAM.get_or_init(|| program).clone())
+}
+
+/// `cargo xtask` in this tree: what is built beside the program, and what cargo builds where that is not there.
+pub fn xtask() -> Result<Command> {
+    let program = program()?.with_file_name("xtask");
+    let mut command = if program.is_file() {
+        Command::new(program)
+    } else {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["run", "--quiet", "--package", "xtask", "--"]);
+        cargo
+    };
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    Ok(command)
 }
 
 fn build() -> Result<PathBuf> {

@@ -1,60 +1,169 @@
-//! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict and its time.
+//! `cargo xtask e2e`: the scenarios of the package `keelson-e2e`, one by one, each with its verdict, the promises that it
+//! proves, and its time.
 //!
-//! They are plain tests, which `./test` runs side by side. Here nothing runs beside a scenario, and what it says is kept.
+//! They are plain tests, which `./test` runs beside others (`suites`). Here nothing runs beside a scenario unless it is asked
+//! for, and what it says is kept.
 
+use std::collections::VecDeque;
 use std::env;
 use std::fs::{self, File};
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use keelson_testkit::{FIGURES, testbed_program};
-use serde::Deserialize;
+use keelson_testkit::{FIGURES, Nodes, SKIPS, testbed_program};
 
+use crate::built::{Built, executables};
+use crate::promises::{self, Promises};
 use crate::tree::Tree;
 
 /// What scenarios run beside `keelson`. They would build it themselves, and that would count as their time.
 const SERVERS: [&str; 7] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "minio", "versitygw", "clients"];
+/// What those on whole clusters run besides, where there can be any.
+const NODE_SERVERS: [&str; 8] =
+    ["kubelet", "kube-scheduler", "kube-proxy", "coredns", "registry", "crane", "helm3", "helm4"];
 /// Where what a scenario says is kept, below the folder of the programs.
 const LOGS: &str = "e2e-logs";
 /// What scenarios have measured, beside what they say.
 const MEASURED: &str = "figures.txt";
+/// Which could not run here, and why.
+const SKIPPED: &str = "skips.txt";
 /// As much of it as is printed when it failed.
 const LINES_SHOWN: usize = 30;
+
+/// How the names of scenarios on whole clusters begin. Each takes a processor's worth, so they never run beside each other.
+const ON_CLUSTERS: &str = "by_chart::";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Only scenarios in whose names this occurs, as in `guard::`
     filter: Option<String>,
+    /// How many run beside each other, of those on whole clusters one
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: u8,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let tree = Tree::here()?;
+    let promises = promises::read(&tree)?;
     let suite = Suite::build(tree.root())?;
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let names: Vec<String> = suite.list()?.into_iter().filter(|name| name.contains(filter)).collect();
     ensure!(!names.is_empty(), "no scenario has '{filter}' in its name");
-    let (begun, mut failed) = (Instant::now(), 0);
-    for name in &names {
-        let begun = Instant::now();
-        let log = suite.logs.join(format!("{}.log", name.replace("::", "-")));
-        let passed = suite.run(name, &log)?;
-        let verdict = if passed { "PASS" } else { "FAIL" };
-        println!("{verdict} {name} {:.1}", begun.elapsed().as_secs_f64());
-        if !passed {
-            failed += 1;
-            show_end(&log)?;
-        }
-        std::io::stdout().flush()?;
-    }
+    let begun = Instant::now();
+    let round = Round {
+        suite: &suite,
+        promises: &promises,
+        waiting: Mutex::new(Waiting::of(names)),
+        tally: Mutex::default(),
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.jobs).map(|_| scope.spawn(|| round.work())).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
+    let Tally { passed, failed, skipped } = *lock(&round.tally);
     suite.show_figures()?;
     let seconds = begun.elapsed().as_secs_f64();
-    println!("{} passed, {failed} failed, {seconds:.1} seconds", names.len() - failed);
+    println!("{passed} passed, {failed} failed, {skipped} skipped, {seconds:.1} seconds");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The scenarios that were asked for, and what has become of them.
+struct Round<'a> {
+    suite: &'a Suite,
+    promises: &'a Promises,
+    waiting: Mutex<Waiting>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Round<'_> {
+    /// One scenario after the other, until none is left.
+    fn work(&self) -> Result<()> {
+        loop {
+            let Some(name) = lock(&self.waiting).take() else { return Ok(()) };
+            self.run(&name)?;
+            lock(&self.waiting).release(&name);
+        }
+    }
+
+    fn run(&self, name: &str) -> Result<()> {
+        let (suite, begun) = (self.suite, Instant::now());
+        let log = suite.logs.join(format!("{}.log", name.replace("::", "-")));
+        let passed = suite.run(name, &log)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let skip = suite.skip_of(name)?;
+        // Whoever counts prints, alone.
+        let mut tally = lock(&self.tally);
+        let verdict = match (passed, &skip) {
+            (false, _) => "FAIL",
+            (true, None) => "PASS",
+            (true, Some(_)) => "SKIP",
+        };
+        println!("{verdict} {name} {} {seconds:.1}", self.promises.proven_by(name));
+        match (passed, skip) {
+            (false, _) => {
+                tally.failed += 1;
+                show_end(&log)?;
+            }
+            (true, Some(reason)) => {
+                tally.skipped += 1;
+                println!("    {reason}");
+            }
+            (true, None) => tally.passed += 1,
+        }
+        std::io::stdout().flush().context("print a verdict")
+    }
+}
+
+/// What nobody runs yet.
+struct Waiting {
+    on_clusters: VecDeque<String>,
+    others: VecDeque<String>,
+    are_clusters_taken: bool,
+}
+
+impl Waiting {
+    fn of(names: Vec<String>) -> Self {
+        let (on_clusters, others): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.starts_with(ON_CLUSTERS));
+        Self { on_clusters: on_clusters.into(), others: others.into(), are_clusters_taken: false }
+    }
+
+    /// Those on clusters first: they take the longest.
+    fn take(&mut self) -> Option<String> {
+        if !self.are_clusters_taken
+            && let Some(name) = self.on_clusters.pop_front()
+        {
+            self.are_clusters_taken = true;
+            return Some(name);
+        }
+        self.others.pop_front()
+    }
+
+    fn release(&mut self, name: &str) {
+        if name.starts_with(ON_CLUSTERS) {
+            self.are_clusters_taken = false;
+        }
+    }
+}
+
+/// A worker that has panicked ends all of it anyway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The scenarios, ready to be run.
@@ -65,27 +174,31 @@ struct Suite {
     folder: PathBuf,
     logs: PathBuf,
     figures: PathBuf,
+    skips: PathBuf,
 }
 
 impl Suite {
     /// Builds with the features of the whole workspace, as `./test` does, so that nothing is built twice.
     fn build(root: &Path) -> Result<Self> {
-        for server in SERVERS {
+        let of_nodes = NODE_SERVERS.into_iter().filter(|_| Nodes::available().is_ok());
+        for server in SERVERS.into_iter().chain(of_nodes) {
             testbed_program(server)?;
         }
-        let programs = cargo(root, &["build", "--workspace", "--bins"])?;
-        let tests = cargo(root, &["test", "--workspace", "--test", "it", "--no-run"])?;
-        let find = |messages: &str, package: &str, target: &str| {
-            executable(messages, package, target)
-                .with_context(|| format!("cargo has not built '{target}' of {package}"))
+        let built = executables(&cargo(root, &["build", "--workspace", "--bins", "--test", "it"])?);
+        let find = |package: &str, target: &str| {
+            let of_both = |built: &&Built| built.package == package && built.target == target;
+            let found = built.iter().find(of_both).cloned();
+            found.with_context(|| format!("cargo has not built '{target}' of {package}"))
         };
-        let keelson = find(&programs, "keelson", "keelson")?;
+        let keelson = find("keelson", "keelson")?.executable;
         let logs = keelson.parent().context("a program lies in a folder")?.join(LOGS);
         fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
-        let figures = logs.join(MEASURED);
-        File::create(&figures).with_context(|| format!("write {}", figures.display()))?;
-        let scenarios = find(&tests, "keelson-e2e", "it")?;
-        Ok(Self { scenarios, keelson, folder: root.join("e2e"), logs, figures })
+        let (figures, skips) = (logs.join(MEASURED), logs.join(SKIPPED));
+        for notes in [&figures, &skips] {
+            File::create(notes).with_context(|| format!("write {}", notes.display()))?;
+        }
+        let scenarios = find("keelson-e2e", "it")?;
+        Ok(Self { scenarios: scenarios.executable, keelson, folder: scenarios.folder, logs, figures, skips })
     }
 
     fn list(&self) -> Result<Vec<String>> {
@@ -105,6 +218,7 @@ impl Suite {
             .args(["--exact", "--nocapture", name])
             .env("KEELSON_PROGRAM", &self.keelson)
             .env(FIGURES, &self.figures)
+            .env(SKIPS, &self.skips)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log")?)
@@ -112,6 +226,13 @@ impl Suite {
             .status()
             .with_context(|| format!("run {name}"))?;
         Ok(status.success())
+    }
+
+    /// Why a scenario that has ended could not run here: for libtest it has passed.
+    fn skip_of(&self, name: &str) -> Result<Option<String>> {
+        let skips = &self.skips;
+        let told = fs::read_to_string(skips).with_context(|| format!("read {}", skips.display()))?;
+        Ok(reason_of(name, &told))
     }
 
     /// What the scenarios have measured, with the name of each: who passes says nothing else.
@@ -137,40 +258,14 @@ fn cargo(root: &Path, words: &[&str]) -> Result<String> {
     String::from_utf8(output.stdout).context("read what cargo says")
 }
 
-/// A message of cargo, as far as it matters here.
-#[derive(Deserialize)]
-struct Message {
-    package_id: Option<String>,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-/// Where cargo put the executable of a target.
-fn executable(messages: &str, package: &str, target: &str) -> Option<PathBuf> {
-    let built = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    built
-        .filter(|message| message.target.as_ref().is_some_and(|built| built.name == target))
-        .filter(|message| message.package_id.as_deref().is_some_and(|id| names_package(id, package)))
-        .find_map(|message| message.executable)
-}
-
-/// `path+file:///…/e2e#keelson-e2e@0.1.0`, or `path+file:///…/keelson#0.1.0` where the folder has the same name.
-fn names_package(id: &str, package: &str) -> bool {
-    let Some((source, rest)) = id.split_once('#') else { return false };
-    match rest.split_once('@') {
-        Some((name, _)) => name == package,
-        None => source.rsplit('/').next() == Some(package),
-    }
-}
-
 /// The tests of a list, which may name benches too.
 fn names(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+/// The reason that a note gives, a line `NAME: REASON`.
+fn reason_of(name: &str, told: &str) -> Option<String> {
+    told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
 }
 
 fn show_end(log: &Path) -> Result<()> {
@@ -189,18 +284,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn executables_are_found_by_package_and_target() {
-        let messages = r#"
-            {"reason":"compiler-artifact","package_id":"path+file:///x/crates/keelson#0.1.0","target":{"name":"keelson"},"executable":"/t/keelson"}
-            {"reason":"compiler-artifact","package_id":"path+file:///x/crates/other#keelson-other@0.1.0","target":{"name":"it"},"executable":"/t/it-1"}
-            {"reason":"compiler-artifact","package_id":"path+file:///x/e2e#keelson-e2e@0.1.0","target":{"name":"it"},"executable":"/t/it-2"}
-            {"reason":"compiler-artifact","package_id":"path+file:///x/e2e#keelson-e2e@0.1.0","target":{"name":"keelson_e2e"},"executable":null}
-            {"reason":"build-finished","success":true}"#;
-        let found = |package, target| executable(messages, package, target);
-        assert_eq!(found("keelson", "keelson"), Some("/t/keelson".into()));
-        assert_eq!(found("keelson-e2e", "it"), Some("/t/it-2".into()));
-        assert_eq!(found("keelson-e2e", "keelson_e2e"), None);
-        assert_eq!(found("e2e", "it"), None);
+    fn of_scenarios_on_clusters_one_runs_at_a_time() {
+        let names = ["kit::one", "by_chart::two", "by_chart::three", "guard::four"];
+        let mut waiting = Waiting::of(names.map(str::to_owned).into());
+        let mut take = |released: &[&str]| {
+            released.iter().for_each(|name| waiting.release(name));
+            waiting.take()
+        };
+        assert_eq!(take(&[]).as_deref(), Some("by_chart::two"));
+        assert_eq!(take(&[]).as_deref(), Some("kit::one"));
+        assert_eq!(take(&["kit::one"]).as_deref(), Some("guard::four"));
+        assert_eq!(take(&[]), None);
+        assert_eq!(take(&["by_chart::two"]).as_deref(), Some("by_chart::three"));
+        assert_eq!(take(&["by_chart::three"]), None);
     }
 
     #[test]
@@ -209,5 +305,12 @@ mod tests {
             names("guard::one: test\nbenches::two: benchmark\n\nkit::three: test\n"),
             ["guard::one", "kit::three"]
         );
+    }
+
+    #[test]
+    fn a_skip_is_that_of_its_scenario() {
+        let told = "kit::three_more: no root\nkit::three: no mounts: refused\n";
+        assert_eq!(reason_of("kit::three", told).as_deref(), Some("no mounts: refused"));
+        assert_eq!(reason_of("guard::one", told), None);
     }
 }

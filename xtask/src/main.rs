@@ -2,13 +2,18 @@
 
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
+mod archive;
+mod built;
+mod charts;
 mod codegen;
 mod e2e;
 mod evidence;
 mod explore;
 mod finding;
+mod image;
 mod promises;
 mod source;
+mod suites;
 mod testbed;
 mod tidy;
 mod tree;
@@ -38,8 +43,14 @@ enum Chore {
     Promises,
     /// Run the scenarios of `e2e` one by one, each with its verdict and its time
     E2e(e2e::Arguments),
+    /// List the suites of all tests in the queues in which `./test` runs them
+    Suites(suites::Arguments),
     /// Walk at random through interleavings of writers, readers, prunes and claims, and say how many there were
     Explore(explore::Arguments),
+    /// Make an OCI image of the program, and push it to a registry if one is named
+    Image(image::Arguments),
+    /// Make a chart repository of the charts
+    Charts(charts::Arguments),
     /// Start, stop or show a Kubernetes control plane for trying things out
     #[command(subcommand)]
     Testbed(testbed::Command),
@@ -71,7 +82,10 @@ fn run(chore: Chore) -> Result<ExitCode> {
             Ok(print_findings("promises", &promises.check(&tree)))
         }
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Suites(arguments) => suites::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
+        Chore::Image(arguments) => image::run(&arguments),
+        Chore::Charts(arguments) => charts::run(&arguments),
         Chore::Testbed(command) => testbed::run(&command),
     }
 }

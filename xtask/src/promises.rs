@@ -61,6 +61,16 @@ impl Promises {
         table
     }
 
+    /// The promises that a scenario of the package `keelson-e2e` proves, by the name that it has as a test.
+    pub(crate) fn proven_by(&self, test: &str) -> String {
+        let Some((module, function)) = test.rsplit_once("::") else { return "-".to_owned() };
+        let scenario = format!("e2e/tests/it/{}.rs::{function}", module.replace("::", "/"));
+        let names_it = |row: &&Row| evidence::quoted(&row.evidence).any(|quoted| quoted == scenario);
+        let proven = self.rows.iter().filter(|row| row.state == "proven").filter(names_it);
+        let ids: Vec<&str> = proven.map(|row| row.id.as_str()).collect();
+        if ids.is_empty() { "-".to_owned() } else { ids.join(",") }
+    }
+
     pub(crate) fn check(&self, tree: &Tree) -> Vec<Finding> {
         let mut findings = self.check_ids();
         for row in &self.rows {
@@ -142,6 +152,16 @@ mod tests {
         assert_eq!(messages("| K01 | all | later |  |").len(), 1);
         assert_eq!(messages("| K01 | all | soon | x |").len(), 1);
         assert_eq!(messages("| K01 | a | later | b |\n| K01 | a | later | b |").len(), 1);
+    }
+
+    #[test]
+    fn a_scenario_is_told_with_the_promises_that_it_proves() {
+        let page = "| S01 | a | proven | `e2e/tests/it/b/c.rs::d` |\n| S02 | a | later | not `e2e/tests/it/b/c.rs::d` |\n\
+                    | K01 | a | proven | `e2e/tests/it/b/c.rs::d` `e2e/tests/it/b.rs::e` |";
+        let promises = Promises::parse(page);
+        assert_eq!(promises.proven_by("b::c::d"), "S01,K01");
+        assert_eq!(promises.proven_by("b::e"), "K01");
+        assert_eq!(promises.proven_by("b::c::f"), "-");
     }
 
     #[test]

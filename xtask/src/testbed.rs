@@ -1,4 +1,5 @@
-//! `cargo xtask testbed`: a control plane, and if wanted an S3 server, that stay until a person ends them.
+//! `cargo xtask testbed`: a control plane or a whole cluster, and if wanted an S3 server, that stay until a person ends
+//! them.
 
 use std::env;
 use std::fs;
@@ -7,7 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use keelson_testkit::{BucketProtection, ControlPlane, Detached, Minio, testbed_program};
+use keelson_testkit::{
+    BucketProtection, ControlPlane, Detached, Minio, NodeCluster, Nodes, host_address, testbed_program,
+};
 use serde::{Deserialize, Serialize};
 
 /// What is written down beside the servers' directories.
@@ -20,9 +23,8 @@ pub(crate) enum Command {
     Up {
         #[command(flatten)]
         name: Name,
-        /// Start an S3 server with a bucket too
-        #[arg(long)]
-        s3: bool,
+        #[command(flatten)]
+        extent: Extent,
     },
     /// Kill the servers and delete all they have written
     Down {
@@ -40,12 +42,24 @@ pub(crate) struct Name {
     name: String,
 }
 
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Extent {
+    /// Start a whole cluster: a scheduler, and a node that runs pods. Takes root
+    #[arg(long)]
+    nodes: bool,
+    /// Start an S3 server with a bucket too; with nodes, one that pods reach
+    #[arg(long)]
+    s3: bool,
+}
+
 /// A test bed that is up, or was.
 #[derive(Serialize, Deserialize)]
 struct Record {
     control_plane: Detached,
     url: String,
     kubeconfig: PathBuf,
+    #[serde(default)]
+    nodes: bool,
     s3: Option<S3>,
 }
 
@@ -59,14 +73,17 @@ struct S3 {
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Up { name, s3 } => up(name, *s3)?,
+        Command::Up { name, extent } => up(name, *extent)?,
         Command::Down { name } => down(name)?,
         Command::Status => status()?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(name: &Name, with_s3: bool) -> Result<()> {
+fn up(name: &Name, extent: Extent) -> Result<()> {
+    if let (true, Err(reason)) = (extent.nodes, Nodes::available()) {
+        bail!(reason);
+    }
     let folder = name.folder()?;
     let kubectl = testbed_program("kubectl")?;
     if let Some(record) = Record::read(&folder)? {
@@ -76,8 +93,13 @@ fn up(name: &Name, with_s3: bool) -> Result<()> {
             name.name
         );
         ensure!(
-            record.s3.is_some() || !with_s3,
+            record.s3.is_some() || !extent.s3,
             "'{0}' is up without S3; `down --name {0}` first",
+            name.name
+        );
+        ensure!(
+            record.nodes || !extent.nodes,
+            "'{0}' is up without nodes; `down --name {0}` first",
             name.name
         );
         println!("'{}' is up already\n", name.name);
@@ -89,23 +111,41 @@ fn up(name: &Name, with_s3: bool) -> Result<()> {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
     let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
-    let record = runtime.block_on(start(&folder, with_s3))?;
+    let record = runtime.block_on(start(name, &folder, extent))?;
     record.print(&kubectl);
     Ok(())
 }
 
-async fn start(folder: &Path, with_s3: bool) -> Result<Record> {
-    let plane = ControlPlane::start_in(folder.join("control-plane")).await?;
-    let minio = match with_s3 {
-        true => Some(Minio::start_in(folder.join("s3")).await?),
-        false => None,
+async fn start(name: &Name, folder: &Path, extent: Extent) -> Result<Record> {
+    let minio = match extent {
+        Extent { s3: false, .. } => None,
+        Extent { nodes: false, .. } => Some(Minio::start_in(folder.join("s3")).await?),
+        // The bridge is there for as long as the cluster is, which starts before we end.
+        Extent { nodes: true, .. } => Some(Minio::start_in_at(folder.join("s3"), host_address()?).await?),
     };
     if let Some(minio) = &minio {
         minio.create_bucket(BUCKET, BucketProtection::None).await?;
     }
-    let (url, kubeconfig) = (plane.url().to_owned(), plane.kubeconfig().to_owned());
-    let s3 = minio.map(S3::detach).transpose()?;
-    let record = Record { control_plane: plane.detach()?, url, kubeconfig, s3 };
+    let directory = folder.join("control-plane");
+    let (control_plane, url, kubeconfig) = match extent.nodes {
+        true => {
+            let cluster = NodeCluster::start_in(&name.name, directory).await?;
+            let (url, kubeconfig) = (cluster.url().to_owned(), cluster.kubeconfig().to_owned());
+            (cluster.detach()?, url, kubeconfig)
+        }
+        false => {
+            let plane = ControlPlane::start_in(directory).await?;
+            let (url, kubeconfig) = (plane.url().to_owned(), plane.kubeconfig().to_owned());
+            (plane.detach()?, url, kubeconfig)
+        }
+    };
+    let record = match minio.map(S3::detach).transpose() {
+        Ok(s3) => Record { control_plane, url, kubeconfig, nodes: extent.nodes, s3 },
+        Err(error) => {
+            control_plane.end()?;
+            return Err(error);
+        }
+    };
     if let Err(error) = record.write(folder) {
         record.end()?;
         return Err(error);

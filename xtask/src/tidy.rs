@@ -7,6 +7,7 @@ mod claims;
 mod documents;
 mod fuzz;
 mod layers;
+mod messages;
 mod names;
 mod sources;
 
@@ -21,6 +22,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings.extend(sources::check(tree));
     findings.extend(documents::check(tree));
     findings.extend(claims::check(tree));
+    findings.extend(messages::check(tree));
     findings.extend(fuzz::check(tree));
     findings.extend(codegen::check(tree));
     findings.sort();

@@ -47,8 +47,7 @@ pub(crate) enum DependencyKind {
 impl Tree {
     /// The tree that this program was built from.
     pub(crate) fn here() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self::read(manifest.parent().context("find the workspace above xtask")?)
+        Self::read(&root()?)
     }
 
     pub(crate) fn read(root: &Path) -> Result<Self> {
@@ -79,6 +78,17 @@ impl Tree {
         let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
         folder.strip_prefix(&self.root).unwrap_or(folder).display().to_string()
     }
+}
+
+/// Where the tree is that this program was built from.
+pub(crate) fn root() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(manifest.parent().context("find the workspace above xtask")?.to_owned())
+}
+
+/// Where cargo builds, and where what is made from it goes.
+pub(crate) fn target_folder(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> Result<()> {

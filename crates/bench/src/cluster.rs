@@ -1,11 +1,11 @@
-//! A control plane and what a user asks it for with `kubectl`.
+//! A control plane, perhaps with a node that runs pods, and what a user asks it for with `kubectl`.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use keelson_testkit::ControlPlane;
+use anyhow::{Context, Result, bail, ensure};
+use keelson_testkit::{ControlPlane, NodeCluster};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -18,31 +18,52 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
 
 pub(crate) struct Cluster {
-    plane: ControlPlane,
+    made_of: MadeOf,
+}
+
+enum MadeOf {
+    Plane(ControlPlane),
+    Nodes(NodeCluster),
 }
 
 impl Cluster {
     pub(crate) async fn start() -> Result<Self> {
-        Self::beside(ControlPlane::start().await?).await
+        Self::beside(MadeOf::Plane(ControlPlane::start().await?)).await
     }
 
     /// One that keeps what it is told as durably as we do.
     pub(crate) async fn start_durable() -> Result<Self> {
-        Self::beside(ControlPlane::start_durable().await?).await
+        Self::beside(MadeOf::Plane(ControlPlane::start_durable().await?)).await
     }
 
-    async fn beside(plane: ControlPlane) -> Result<Self> {
-        let cluster = Self { plane };
+    /// One with a node, which runs pods.
+    pub(crate) async fn start_with_node(name: &str) -> Result<Self> {
+        Self::beside(MadeOf::Nodes(NodeCluster::start(name).await?)).await
+    }
+
+    async fn beside(made_of: MadeOf) -> Result<Self> {
+        let cluster = Self { made_of };
         cluster.create_namespaces([NAMESPACE.to_owned()]).await?;
         Ok(cluster)
     }
 
     pub(crate) fn plane(&self) -> &ControlPlane {
-        &self.plane
+        match &self.made_of {
+            MadeOf::Plane(plane) => plane,
+            MadeOf::Nodes(nodes) => nodes.control_plane(),
+        }
+    }
+
+    /// The cluster with its nodes, if it was started with any.
+    pub(crate) fn nodes(&self) -> Result<&NodeCluster> {
+        match &self.made_of {
+            MadeOf::Plane(_) => bail!("the cluster has no nodes"),
+            MadeOf::Nodes(nodes) => Ok(nodes),
+        }
     }
 
     pub(crate) fn kubeconfig(&self) -> &Path {
-        self.plane.kubeconfig()
+        self.plane().kubeconfig()
     }
 
     pub(crate) async fn create_passphrase(&self, passphrase: &str) -> Result<()> {
@@ -122,14 +143,17 @@ impl Cluster {
     }
 
     pub(crate) async fn destroy(self) -> Result<()> {
-        self.plane.stop().await
+        match self.made_of {
+            MadeOf::Plane(plane) => plane.stop().await,
+            MadeOf::Nodes(nodes) => nodes.stop().await,
+        }
     }
 
-    async fn create(&self, object: &Value) -> Result<()> {
+    pub(crate) async fn create(&self, object: &Value) -> Result<()> {
         self.kubectl(&["create", "-f", "-"], object.to_string().as_bytes()).await.map(drop)
     }
 
-    async fn until(&self, what: &str, attempt: impl AsyncFn() -> Result<()>) -> Result<()> {
+    pub(crate) async fn until(&self, what: &str, attempt: impl AsyncFn() -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = attempt().await {
             ensure!(Instant::now() < deadline, "waited {} s in vain: {what}: {error:#}", PATIENCE.as_secs());
@@ -138,8 +162,9 @@ impl Cluster {
         Ok(())
     }
 
-    async fn kubectl(&self, words: &[&str], input: &[u8]) -> Result<String> {
-        let mut command = tokio::process::Command::from(self.plane.kubectl());
+    /// Runs `kubectl` to its end and returns what it printed.
+    pub(crate) async fn kubectl(&self, words: &[&str], input: &[u8]) -> Result<String> {
+        let mut command = tokio::process::Command::from(self.plane().kubectl());
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().context("start kubectl")?;
         if let Some(mut stdin) = child.stdin.take() {

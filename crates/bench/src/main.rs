@@ -1,9 +1,10 @@
-//! Measures what the product promises in figures: `bench recovery|rpo|api|index|catalog|repository [--report FILE]`.
+//! Measures what the product promises in figures: `bench recovery|chart|rpo|api|index|catalog|repository [--report FILE]`.
 //! The script `bench` builds what it needs. What is measured runs as a process of its own: the program as it ships, or a
 //! step of this one.
 
 mod api;
 mod catalog;
+mod chart;
 mod clock;
 mod cluster;
 mod index;
@@ -21,16 +22,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use keelson_testkit::Nodes;
 
 use index::Step;
 use recovery::Split;
 use repository::Kind;
 
-const USAGE: &str = "usage: bench recovery [--segments 5|50] [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
+const USAGE: &str = "usage: bench recovery [--segments 5|50] [--report FILE]\n       \
+     bench chart [--points COUNT] [--report FILE]\n       bench rpo [--kills COUNT] [--report FILE]\n       \
      bench api [--rows COUNT] [--report FILE]\n       \
      bench index [--chunks COUNT] [--report FILE]\n       bench catalog [--rows COUNT] [--report FILE]\n       \
      bench repository [--data mixed|small] [--scale PERCENT] [--report FILE]";
 const INDEX_CHUNKS: u64 = 100_000_000;
+const CHART_POINTS: u64 = 100_000;
 const KILLS: u64 = 200;
 const API_ROWS: u64 = 100_000;
 const CATALOG_ROWS: u64 = 1_000_000;
@@ -51,6 +55,10 @@ async fn run() -> Result<ExitCode> {
                 None => Ok(refuse()),
             }
         }
+        ["chart", rest @ ..] => match parse(rest, "--points", CHART_POINTS, "target/bench/chart.json") {
+            Some((points, report)) => measure_chart(points, &report).await,
+            None => Ok(refuse()),
+        },
         ["rpo", rest @ ..] => match parse(rest, "--kills", KILLS, "target/bench/rpo.json") {
             Some((kills, report)) => measure_rpo(kills, &report).await,
             None => Ok(refuse()),
@@ -126,6 +134,17 @@ fn program() -> Result<PathBuf> {
 
 async fn measure_recovery(split: Split, report: &Path) -> Result<ExitCode> {
     let figures = recovery::measure(&program()?, split).await?;
+    report::write(report, &figures.report())?;
+    Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
+}
+
+async fn measure_chart(points: u64, report: &Path) -> Result<ExitCode> {
+    if let Err(reason) = Nodes::available() {
+        say(&reason);
+        return Ok(ExitCode::FAILURE);
+    }
+    let image = std::env::var_os("KEELSON_IMAGE").context("KEELSON_IMAGE is the image of that program")?;
+    let figures = chart::measure(&program()?, image.as_ref(), points).await?;
     report::write(report, &figures.report())?;
     Ok(conclude(&figures.to_string(), report, &figures.missed_gates()))
 }

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use keelson_model::Clock;
 use keelson_testkit::Supervisor;
 
-pub(crate) use self::figures::Figures;
 use self::figures::Shipped;
+pub(crate) use self::figures::{Figures, MEMORY_GATE, SERVING_AIM, SERVING_GATE, missed_by_serving};
 use self::rebase::Rebased;
 use self::seed::Size;
 use crate::clock::WallClock;
@@ -24,8 +24,9 @@ use crate::cluster::Cluster;
 use crate::instance::Instance;
 use crate::say;
 
-const PROFILE: &str = "vault";
-const PASSPHRASE: &str = "a passphrase of a bench, kept nowhere";
+pub(crate) const PROFILE: &str = "vault";
+pub(crate) const PASSPHRASE: &str = "a passphrase of a bench, kept nowhere";
+
 /// Rows of the base, and what is added afterwards and only segments carry. Whatever the split, 105,000 restore points and
 /// 315,000 actions come back.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +41,12 @@ impl Split {
 
     /// With five percent more after the base, or with half of all after it; nothing for another share.
     pub(crate) fn of(percent: u64) -> Option<Self> {
-        let size = |points| Size { points, actions: 3 * points };
         let (base, later) = match percent {
             5 => (100_000, 5_000),
             50 => (52_500, 52_500),
             _ => return None,
         };
-        Some(Self { percent, base: size(base), later: size(later) })
+        Some(Self { percent, base: Size::of_points(base), later: Size::of_points(later) })
     }
 
     /// Whether the platform ships another base as soon as it has shipped the segments.
@@ -76,6 +76,14 @@ struct SourceFigures {
     memory: u64,
 }
 
+/// A platform that runs, and whose catalog is in the location.
+pub(crate) struct Protected {
+    pub cluster: Cluster,
+    pub instance: Instance,
+    /// What enabling disaster recovery took, with the base.
+    pub enabling: Duration,
+}
+
 pub(crate) async fn measure(program: &Path, split: Split) -> Result<Figures> {
     let location = Supervisor::start("bench-location")?;
     let share = location.directory().join("share");
@@ -84,9 +92,8 @@ pub(crate) async fn measure(program: &Path, split: Split) -> Result<Figures> {
     recover(program, &share, lost, split).await
 }
 
-/// The first half: a platform with its catalog protects itself, and everything but the location goes.
-async fn lose(program: &Path, share: &Path, split: Split) -> Result<Lost> {
-    let Split { percent, base, later } = split;
+/// Fills a catalog, starts a platform on it and lets it protect itself.
+pub(crate) async fn protect(program: &Path, share: &Path, size: Size) -> Result<Protected> {
     let cluster = Cluster::start().await?;
     cluster.create_passphrase(PASSPHRASE).await?;
     cluster.create_namespaces(seed::applications()).await?;
@@ -94,19 +101,21 @@ async fn lose(program: &Path, share: &Path, split: Split) -> Result<Lost> {
 
     say("filling the catalog");
     let began = Instant::now();
-    seed::fill(&cluster, &instance.data(), base).await?;
-    say(&format!(
-        "{} restore points, {} actions in {:.0} s",
-        base.points,
-        base.actions,
-        began.elapsed().as_secs_f64()
-    ));
+    seed::fill(&cluster, &instance.data(), size).await?;
+    let took = began.elapsed().as_secs_f64();
+    say(&format!("{} restore points, {} actions in {took:.0} s", size.points, size.actions));
 
     instance.serve()?;
     cluster.connect_location(PROFILE).await?;
     let began = Instant::now();
     instance.answer(&["dr", "enable", "--profile", PROFILE]).await?;
-    let enabling = began.elapsed();
+    Ok(Protected { cluster, instance, enabling: began.elapsed() })
+}
+
+/// The first half: a platform with its catalog protects itself, and everything but the location goes.
+async fn lose(program: &Path, share: &Path, split: Split) -> Result<Lost> {
+    let Split { percent, base, later } = split;
+    let Protected { cluster, mut instance, enabling } = protect(program, share, base).await?;
     let shipped_base = Shipped::without_segments(share)?;
     let enabling_memory = instance.peak_memory()?;
     instance.kill()?;

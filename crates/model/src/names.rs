@@ -45,6 +45,9 @@ pub mod annotation {
     /// On a report: the uid of the action that wrote it.
     pub const REPORT_ACTION_UID: &str = "k10.kasten.io/reportActionUid";
 
+    /// On a KastenDRRestore: who asked for it. A Job's pod that comes after another one knows by it what its Job began.
+    pub const REQUEST: &str = "keelson.io/request";
+
     // Of an audit event.
 
     /// The word by which lines of the platform are known among others.

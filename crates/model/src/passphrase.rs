@@ -35,6 +35,58 @@ pub enum VaultEngine {
     V2,
 }
 
+/// How the platform reaches Vault and signs in. Holds no secret, only where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultAccess {
+    /// `http` or `https`, a host, perhaps a port.
+    pub address: String,
+    /// Of an enterprise server.
+    pub namespace: Option<String>,
+    /// The role as which the platform's service account signs in; none means that it does not.
+    pub role: Option<String>,
+    /// The file with the account's token; none means [`VaultAccess::TOKEN_PATH`].
+    pub token_path: Option<String>,
+    /// Where Kubernetes auth is mounted; none means [`VaultAccess::MOUNT_PATH`].
+    pub mount_path: Option<String>,
+    /// The Secret with a token, under [`VaultAccess::TOKEN_KEY`].
+    pub secret_name: Option<String>,
+    /// The Secret with a private authority, under [`VaultAccess::AUTHORITY_KEY`].
+    pub ca_secret_name: Option<String>,
+}
+
+impl VaultAccess {
+    /// The ConfigMap of the install namespace in which an installation says it.
+    pub const CONFIG_MAP: &str = "keelson-vault";
+    pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    pub const MOUNT_PATH: &str = "kubernetes";
+    pub const TOKEN_KEY: &str = "vault_token";
+    pub const AUTHORITY_KEY: &str = "ca.crt";
+    /// Where the tokens of a pod's accounts are mounted.
+    pub const TOKEN_FOLDER: &str = "/var/run/secrets/";
+
+    /// Whether a request may name that file. The platform reads it, and sends what it holds to an address of the same
+    /// request.
+    pub fn may_be_asked_for(token_path: &str) -> bool {
+        let below = token_path.strip_prefix(Self::TOKEN_FOLDER);
+        below.is_some_and(|path| path.split('/').all(|part| !matches!(part, "" | "." | "..")))
+    }
+
+    /// Reads the data of that ConfigMap. An empty value counts as absent; without an address there is none.
+    pub fn of_config_map(data: &BTreeMap<String, String>) -> Option<Self> {
+        let read = |key: &str| data.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let text = |key: &str| read(key).map(str::to_owned);
+        Some(Self {
+            address: text("address")?,
+            namespace: text("namespace"),
+            role: text("role"),
+            token_path: text("serviceAccountTokenPath"),
+            mount_path: text("mountPath"),
+            secret_name: text("secretName"),
+            ca_secret_name: text("caSecretName"),
+        })
+    }
+}
+
 /// A secret in AWS Secrets Manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AwsSecret<'a> {
@@ -69,6 +121,31 @@ pub mod key {
     pub const AZURE_URL: &str = "azure-key-vault-url";
     pub const AZURE_VERSION: &str = "azure-secret-version";
     pub const AZURE_JSON_FIELD: &str = "azure-secret-json-key";
+}
+
+impl PassphraseSource<'_> {
+    /// What is named as the source, to be compared and told. Nothing for a raw passphrase.
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self::Raw(_) => None,
+            Self::Vault(VaultField { engine, mount_path, secret_path, field }) => {
+                let version = match engine {
+                    VaultEngine::V1 => "KVv1",
+                    VaultEngine::V2 => "KVv2",
+                };
+                Some(format!("key '{field}' of '{secret_path}' at '{mount_path}' ({version}) in Vault"))
+            }
+            Self::Aws(AwsSecret { region, name, json_field: None }) => {
+                Some(format!("secret '{name}' of region '{region}' in AWS Secrets Manager"))
+            }
+            Self::Aws(AwsSecret { region, name, json_field: Some(field) }) => Some(format!(
+                "field '{field}' of secret '{name}' of region '{region}' in AWS Secrets Manager"
+            )),
+            Self::Azure(AzureSecret { vault_url, name, version: _, json_field: _ }) => {
+                Some(format!("secret '{name}' of '{vault_url}'"))
+            }
+        }
+    }
 }
 
 /// A `k10-dr-secret` that does not say where the passphrase is. Names keys, never values.

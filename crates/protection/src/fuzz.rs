@@ -27,6 +27,7 @@ use crate::maintenance::Passes;
 use crate::mirror::MirroredSecret;
 use crate::ownership::Ownership;
 use crate::passkeys::form::Form;
+use crate::passphrases::KnownSource;
 use crate::records::Body;
 use crate::recovery::documents::{
     BaseDocument, CardDocument, ManifestDocument, SegmentDirectory, StartDocument,
@@ -126,6 +127,7 @@ pub const TARGETS: &[Decoder] = &[
     ("what was dropped", |bytes| json::<Dropped>(bytes, |_| {})),
     ("loss of bases", |bytes| json::<BasesLost>(bytes, |_| {})),
     ("what is covered", |bytes| json::<Covered>(bytes, |_| {})),
+    ("source of the passphrase", |bytes| json::<KnownSource>(bytes, |_| {})),
     ("enabling under way", |bytes| json::<Enabling>(bytes, |_| {})),
     ("former repository", |bytes| json::<DrRepository>(bytes, |_| {})),
     ("late exports", |bytes| json::<LateExports>(bytes, |_| {})),

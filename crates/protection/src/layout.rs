@@ -31,6 +31,10 @@ impl ClusterFolder {
         Self(child(&clusters(), cluster.as_str()))
     }
 
+    pub(crate) fn root(&self) -> &StorePath {
+        &self.0
+    }
+
     pub(crate) fn cards(&self) -> StorePath {
         child(&self.0, "cards")
     }

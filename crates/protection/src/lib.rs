@@ -69,12 +69,15 @@ mod upkeep;
 pub use identity::IdentityError;
 pub use instance_secret::INSTANCE_SECRET;
 pub use keelson_crypto::KdfCost;
+pub use keelson_passphrase::aws::AwsEnvironment;
 pub use keelson_store::probe::CLOCK_DIFFERENCE_MAX;
 pub use layout::{Epoch, Position};
 pub use locations::{Location, LocationError, Place};
 pub use namespaces::follow_namespaces;
 pub use ownership::OwnershipError;
-pub use platform::{CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, Settings, TakenApi};
+pub use platform::{
+    CatalogAway, OWNERSHIP_GRACE, OpenPlatformError, Platform, RecoveryBounds, Settings, TakenApi,
+};
 pub use records::{Body, DecodeRecordError, Record, random_suffix};
 pub use repositories::RepositoriesError;
 pub use requester::{Requester, User};

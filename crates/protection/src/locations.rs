@@ -11,22 +11,27 @@ use keelson_model::location::{
     DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider,
     ProfileHealth, ProfileKind, check_dr_target,
 };
-use keelson_model::{Classified, ErrorClass};
+use keelson_model::{Classified, ClusterId, ErrorClass};
 use keelson_resources::profile;
 use keelson_store::decorators::{Limit, Limits, Prefixed, Retained, Retry};
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Trust};
-use keelson_store::{ParsePathError, Store, StoreError, StorePath};
+use keelson_store::{ListPage, ParsePathError, Store, StoreError, StorePath};
 use keelson_workload::{NamespacedName, RequestError, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::kinds;
+use crate::layout;
+use crate::ownership;
 use crate::platform::Platform;
 use crate::validation::faults_of;
 
 /// A small object store answers this many calls at once without queueing them.
 const LIMITS: Limits =
     Limits { calls_max: NonZeroUsize::new(32).expect("32 is not zero"), bytes_per_second_max: None };
+/// Where this platform has stored and nothing of it is left.
+pub(crate) const EMPTIED_HINT: &str =
+    "mount the share, or name the bucket, that has the backups; to begin anew, give the profile another path";
 
 /// A store opened through a profile.
 #[derive(Debug, Clone)]
@@ -59,7 +64,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn of(spec: &LocationSpec) -> Self {
+    pub(crate) fn of(spec: &LocationSpec) -> Self {
         match spec {
             LocationSpec::FileStore(file) => {
                 Self::FileStore { claim: file.claim.clone(), path: file.path.clone() }
@@ -144,6 +149,8 @@ pub enum LocationError {
     Path { profile: String, path: String, source: ParsePathError },
     #[error("open the location of profile '{profile}'")]
     Open { profile: String, source: StoreError },
+    #[error("{location} of profile '{profile}' holds nothing of cluster {cluster}, which has stored there")]
+    Emptied { profile: String, cluster: ClusterId, location: String },
     #[error("profile '{profile}' asks for protection for {period}, and {location} does not give it")]
     Unprotected { profile: String, period: String, location: String },
 }
@@ -154,7 +161,10 @@ impl Classified for LocationError {
             Self::ListProfiles { source }
             | Self::ReadProfile { source, .. }
             | Self::ReadSecret { source, .. } => source.class(),
-            Self::NoProfile { .. } | Self::NoSecret { .. } | Self::NotMounted { .. } => ErrorClass::NotFound,
+            Self::NoProfile { .. }
+            | Self::NoSecret { .. }
+            | Self::NotMounted { .. }
+            | Self::Emptied { .. } => ErrorClass::NotFound,
             Self::MalformedProfile { .. }
             | Self::NoLocation { .. }
             | Self::Refused { .. }
@@ -181,6 +191,7 @@ impl Classified for LocationError {
             Self::NotMounted { .. } => "location.claim.not_mounted",
             Self::Path { .. } => "location.path",
             Self::Open { .. } => "location.open",
+            Self::Emptied { .. } => "location.emptied",
             Self::Unprotected { .. } => "location.unprotected",
         }
     }
@@ -191,6 +202,7 @@ impl Classified for LocationError {
             Self::NotMounted { claim, .. } => Some(format!(
                 "mount the claim into the platform, or start it with --claim {claim}=<directory>"
             )),
+            Self::Emptied { .. } => Some(EMPTIED_HINT.to_owned()),
             Self::Unprotected { .. } => Some(
                 "the profile's status says what is missing; to read only, make a profile without protectionPeriod"
                     .to_owned(),
@@ -243,7 +255,30 @@ impl Platform {
         let known = self.profile(profile).await?;
         known.check_target()?;
         let spec = known.spec.ok_or_else(|| LocationError::NoLocation { profile: profile.to_owned() })?;
-        self.open_spec(profile, &spec).await
+        let location = self.open_spec(profile, &spec).await?;
+        self.check_kept(profile, &location.place, &*location.store).await?;
+        Ok(location)
+    }
+
+    /// Where this platform has stored and nothing of it lies, something else goes by the name of the place that was meant: a
+    /// folder of the node where a share is not mounted, or a bucket that was made anew.
+    pub(crate) async fn check_kept(
+        &self,
+        profile: &str,
+        place: &Place,
+        store: &dyn Store,
+    ) -> Result<(), LocationError> {
+        let claimed = ownership::held_key(place, &self.cluster_id);
+        // What of it cannot be read is told where ownership is proven.
+        if !ownership::read(&self.instance).is_ok_and(|known| known.held.contains_key(&claimed)) {
+            return Ok(());
+        }
+        let emptied = holds_nothing_of(&self.cluster_id, store).await;
+        if emptied.map_err(|source| LocationError::Open { profile: profile.to_owned(), source })? {
+            let (profile, location) = (profile.to_owned(), store.location().to_owned());
+            return Err(LocationError::Emptied { profile, cluster: self.cluster_id.clone(), location });
+        }
+        Ok(())
     }
 
     /// A store that was asked to protect does so for whatever is created there, or it is not opened at all.
@@ -337,18 +372,43 @@ impl Platform {
                 source,
             })?
             .ok_or_else(|| LocationError::NoSecret { profile: profile.to_owned(), secret: at.clone() })?;
-        let field = |missing: &'static str| text_field(profile, &secret, missing);
-        Ok(S3Settings {
-            bucket: object.bucket.clone(),
-            path,
-            endpoint: object.endpoint.clone(),
-            region: Some(object.region.clone()).filter(|region| !region.is_empty()),
-            access_key: field("aws_access_key_id")?,
-            secret_key: keelson_store::providers::s3::Secret::new(field("aws_secret_access_key")?),
-            trust: if object.skip_tls_verify { Trust::Anyone } else { Trust::default() },
-            lock_mode: LockMode::default(),
-        })
+        settings_with(profile, object, path, &secret)
     }
+}
+
+/// Whether nothing at all of a cluster lies in a location.
+pub(crate) async fn holds_nothing_of(cluster: &ClusterId, store: &dyn Store) -> Result<bool, StoreError> {
+    let folder = layout::ClusterFolder::new(cluster);
+    let listed = store.list(folder.root(), &ListPage { after: None, limit: 1 }).await?;
+    Ok(listed.objects.is_empty() && !listed.more)
+}
+
+/// Whether a location opens with the values of a Secret that is not in the cluster. A share needs none.
+pub(crate) async fn opens_with(profile: &str, spec: &LocationSpec, secret: &Secret) -> bool {
+    let LocationSpec::ObjectStore(object) = spec else { return true };
+    let Ok(root) = root_of(profile, spec) else { return false };
+    let Ok(settings) = settings_with(profile, object, root.clone(), secret) else { return false };
+    let Ok(bucket) = S3Store::connect(settings).await else { return false };
+    below(Arc::new(bucket), root).list_folders(&layout::clusters()).await.is_ok()
+}
+
+fn settings_with(
+    profile: &str,
+    object: &ObjectStoreLocation,
+    path: StorePath,
+    secret: &Secret,
+) -> Result<S3Settings, LocationError> {
+    let field = |missing: &'static str| text_field(profile, secret, missing);
+    Ok(S3Settings {
+        bucket: object.bucket.clone(),
+        path,
+        endpoint: object.endpoint.clone(),
+        region: Some(object.region.clone()).filter(|region| !region.is_empty()),
+        access_key: field("aws_access_key_id")?,
+        secret_key: keelson_store::providers::s3::Secret::new(field("aws_secret_access_key")?),
+        trust: if object.skip_tls_verify { Trust::Anyone } else { Trust::default() },
+        lock_mode: LockMode::default(),
+    })
 }
 
 fn root_of(profile: &str, spec: &LocationSpec) -> Result<StorePath, LocationError> {

@@ -11,6 +11,7 @@
 
 mod clocks;
 mod confirm;
+mod kept;
 mod take;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ pub(crate) use take::run_ownership;
 
 use crate::epochs::{self, EpochError};
 use crate::layout::{ClusterFolder, Epoch};
-use crate::locations::{Location, Place};
+use crate::locations::{EMPTIED_HINT, Location, Place};
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
 use crate::recovery::cards;
@@ -152,6 +153,8 @@ pub enum OwnershipError {
     Fenced { profile: String, ours: Epoch, theirs: Epoch },
     #[error("the backups of cluster {cluster} in '{profile}' belong to another instance of this lineage")]
     NotOurs { profile: String, cluster: ClusterId },
+    #[error("'{profile}' holds nothing any more of cluster {cluster}, whose backups in it are ours")]
+    Emptied { profile: String, cluster: ClusterId },
     #[error(
         "the clock of '{profile}' and ours differ by {difference:#}: nothing is removed or taken over there"
     )]
@@ -182,6 +185,7 @@ impl Classified for OwnershipError {
             | Self::NotOurs { .. } => ErrorClass::Denied,
             Self::AskTime { source, .. } | Self::LeaveCard { source, .. } => source.class(),
             Self::Claims { source, .. } => source.class(),
+            Self::Emptied { .. } => ErrorClass::NotFound,
             Self::Keys => ErrorClass::Bug,
             Self::Read { source } => source.class(),
             Self::Decode { .. } => ErrorClass::Corrupt,
@@ -198,6 +202,7 @@ impl Classified for OwnershipError {
             Self::LeaveCard { .. } => "ownership.leave_card",
             Self::Fenced { .. } => "ownership.fenced",
             Self::NotOurs { .. } => "ownership.not_ours",
+            Self::Emptied { .. } => "ownership.emptied",
             Self::Claims { .. } => "ownership.claims",
             Self::Keys => "ownership.keys",
             Self::Read { .. } => "ownership.read",
@@ -223,6 +228,7 @@ impl Classified for OwnershipError {
                 Some("shut this instance down, or recover again to take the backups over".to_owned())
             }
             Self::Claims { source, .. } => source.hint(),
+            Self::Emptied { .. } => Some(EMPTIED_HINT.to_owned()),
             Self::Keys | Self::Read { .. } | Self::Decode { .. } | Self::Record { .. } => None,
         }
     }
@@ -411,7 +417,11 @@ pub(crate) async fn prove(
         );
     }
     let newest = claims.holder.map(|holder| (holder.epoch, holder.claim.instance));
-    match (ownership.held.get(&key), newest) {
+    let held = ownership.held.get(&key);
+    if held.is_some() && newest.is_none() {
+        kept::require(location, cluster).await?;
+    }
+    match (held, newest) {
         (Some(held), Some((epoch, _))) if epoch == held.epoch => Ok(epoch),
         (Some(held), Some((theirs, _))) if theirs > held.epoch => {
             note_fenced(platform, &key, theirs).await?;

@@ -18,6 +18,7 @@ use keelson_catalog::{
 };
 use keelson_crypto::{CatalogKey, InstanceKey, KdfCost, VaultKeyring};
 use keelson_model::{Chain, Classified, Clock, ClusterId, ErrorClass, Generation, InstanceId, Revision};
+use keelson_passphrase::aws::AwsEnvironment;
 use keelson_repository::IndexCache;
 use keelson_resources::KINDS;
 use keelson_resources::KindInfo;
@@ -54,8 +55,26 @@ pub struct Settings {
     pub clock_difference_max: SignedDuration,
     /// Legacy or Quick, for a DR policy that does not say.
     pub quick_mode: bool,
+    /// How long recovering may take.
+    pub recovery_bounds: RecoveryBounds,
     /// What guessing a passphrase costs. PBKDF2 is for FIPS mode, which also asks for longer passphrases.
     pub passphrase_cost: KdfCost,
+    /// Where AWS is and as whom the platform runs there, as the environment of its process says.
+    pub aws: AwsEnvironment,
+}
+
+/// In minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveryBounds {
+    /// Of a KastenDRRestore that names no bound of its own.
+    pub restore: u64,
+    /// Of a KastenDRReview.
+    pub review: u64,
+}
+
+impl RecoveryBounds {
+    /// The documented ones.
+    pub const USUAL: Self = Self { restore: 90, review: 30 };
 }
 
 /// A ConfigMap may vanish for a moment while its namespace is torn down or a tool re-applies it.

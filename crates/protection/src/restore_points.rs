@@ -153,6 +153,9 @@ pub(crate) fn create(point: &NewPoint, namespace: Option<NamespaceId>, created: 
         "actionTime": point.action_time,
         "scheduledTime": point.scheduled_time,
     });
+    if let Some(at) = point.internal.expires_at {
+        content.body.status["expiresAt"] = json!(at);
+    }
     content.body.internal = serde_json::to_value(&point.internal).expect("plain data");
     let mut record = match namespace {
         _ if point.is_of_cluster_scope() => {

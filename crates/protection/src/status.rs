@@ -338,7 +338,15 @@ fn find_alarms(platform: &Platform, drill: Option<&DrillReport>) -> Vec<String> 
     let owed = state::owed(platform).unwrap_or_default().into_iter().map(|owed| {
         format!("the cluster has not taken {} of the recovered catalog yet: {}", owed.key(), owed.why)
     });
-    trouble.into_iter().chain(moved).chain(dropped).chain(lost).chain(drill).chain(owed).collect()
+    let source = state::passphrase_source(platform).ok().flatten().and_then(|known| known.trouble);
+    let source = source.map(|trouble| {
+        format!(
+            "since {} the passphrase in force cannot be read where it is kept: {}",
+            trouble.since, trouble.why
+        )
+    });
+    let alarms = trouble.into_iter().chain(source).chain(moved).chain(dropped).chain(lost);
+    alarms.chain(drill).chain(owed).collect()
 }
 
 /// What is told of what this instance owns.

@@ -1,6 +1,7 @@
 //! Validation of profiles and policies: what their status says, decided by looking, not by believing.
 
 mod immutable;
+mod infra;
 
 use std::fmt::Display;
 
@@ -9,14 +10,15 @@ use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_resources::policy::ParsedPolicy;
 pub use keelson_store::probe::Dialect;
 use keelson_store::probe::{Unfit, probe};
+pub use keelson_store::providers::s3::LockMode;
 use keelson_store::providers::s3::{ProtectionCheck, ProtectionFault};
 use serde_json::Value;
 
 use crate::grants;
-use crate::locations::{self, LocationError};
+use crate::locations::{self, LocationError, Place};
 use crate::platform::Platform;
 use crate::records::random_suffix;
-use crate::recovery::enable;
+use crate::recovery::{enable, state};
 
 /// What was found out about a profile.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub enum PolicyVerdict {
     /// It can run. What does not stand against that, and yet should be known, comes as warnings.
     Sound {
         warnings: Vec<String>,
+        /// Why the source of the passphrase in force cannot be read now. What is enabled stays so.
+        source_trouble: Option<String>,
     },
     Failed {
         errors: Vec<String>,
@@ -58,7 +62,8 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
         Err(error) => return failed(&error),
     };
     let spec = match (known.kind, known.spec) {
-        (ProfileKind::Vbr | ProfileKind::Infra, _) => return ProfileVerdict::Writable(None),
+        (ProfileKind::Vbr, _) => return ProfileVerdict::Writable(None),
+        (ProfileKind::Infra, _) => return infra::validate(platform, object).await,
         (_, Some(spec)) => spec,
         (_, None) => return failed(&LocationError::NoLocation { profile: name.to_owned() }),
     };
@@ -83,6 +88,9 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
             return ProfileVerdict::Failed { errors, class: error.class() };
         }
     };
+    if let Err(error) = platform.check_kept(name, &Place::of(&spec), &*trial.store).await {
+        return failed(&error);
+    }
     match check {
         Ok(Some(check)) => {
             let errors = unprotected(&dialect, &check);
@@ -90,6 +98,7 @@ pub async fn validate_profile(platform: &Platform, object: &Value) -> ProfileVer
                 return ProfileVerdict::Failed { errors, class: ErrorClass::Invalid };
             }
             dialect.warnings.extend(weaknesses(&check).map(str::to_owned));
+            dialect.lock_mode = Some(check.mode);
         }
         Ok(None) => {}
         Err(error) => {
@@ -169,7 +178,7 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
         class = error.class();
         errors.push(told(&error));
     }
-    let mut warnings = Vec::new();
+    let (mut warnings, mut source_trouble) = (Vec::new(), None);
     if let Some(import) = &policy.import
         && check_profile(platform, &import.profile).await.is_ok()
     {
@@ -187,9 +196,11 @@ pub async fn validate_policy(platform: &Platform, policy: &ParsedPolicy) -> Poli
             errors.push(told(&error));
         }
         warnings = immutable::find_weaknesses(platform, &dr.profile, policy.frequency).await;
+        let known = state::passphrase_source(platform).ok().flatten();
+        source_trouble = known.and_then(|known| known.trouble).map(|trouble| trouble.why);
     }
     match errors.is_empty() {
-        true => PolicyVerdict::Sound { warnings },
+        true => PolicyVerdict::Sound { warnings, source_trouble },
         false => PolicyVerdict::Failed { errors, class },
     }
 }

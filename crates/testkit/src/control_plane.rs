@@ -1,15 +1,16 @@
 //! A whole Kubernetes control plane in a temporary directory: etcd, API server, controller manager.
 //!
-//! No node and no scheduler: pods stay pending. Everything the API does by itself is real: RBAC, admission,
-//! aggregation, garbage collection, namespaces' end. Nothing needs root, and nothing is left behind
+//! No node and no scheduler, unless `nodes` adds them: pods stay pending. Everything the API does by itself is real: RBAC,
+//! admission, aggregation, garbage collection, namespaces' end. Nothing needs root, and nothing is left behind
 //! (`supervisor`). An extension server on loopback is reached through a Service of type `ExternalName`.
 
 mod audit;
 mod kubeconfig;
 mod pki;
+mod reuse;
+mod seat;
 
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -25,8 +26,10 @@ use tokio::sync::OnceCell;
 use self::audit::Audit;
 use self::kubeconfig::Identity;
 use self::pki::Pki;
-pub use self::pki::{ClientCertificate, FRONT_PROXY};
-use crate::ports::free_port;
+pub use self::pki::{ClientCertificate, FRONT_PROXY, ServerCertificate};
+pub use self::reuse::{Planes, ReusedPlane};
+pub(crate) use self::seat::Seat;
+use crate::ports::{free_port, free_port_at};
 use crate::programs::{Programs, testbed_program};
 use crate::supervisor::{Detached, Program, Supervisor};
 
@@ -34,19 +37,14 @@ const ETCD: &str = "etcd";
 const API_SERVER: &str = "kube-apiserver";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
-/// A start takes three seconds on an idle machine; a loaded one with two cores may need twenty times that.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// A start takes three seconds on an idle machine; a loaded one with two cores may need twenty times that, and stand still for
+/// a while besides.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 /// Ports are free when looked at; another program may still be quicker.
 const START_ATTEMPTS: usize = 3;
 /// Longer than any test.
 const TOKEN_SECONDS: i64 = 6 * 60 * 60;
-
-/// Controllers that look after nodes, clouds and volumes' attachment, none of which exist here.
-const CONTROLLERS: &str = "*,-cloud-node-lifecycle-controller,-node-ipam-controller,-node-lifecycle-controller,\
-    -node-route-controller,-service-lb-controller,-taint-eviction-controller,-device-taint-eviction-controller,\
-    -persistentvolume-attach-detach-controller,-persistentvolume-expander-controller,\
-    -horizontal-pod-autoscaler-controller,-service-cidr-controller,-legacy-serviceaccount-token-cleaner-controller";
 
 /// A running control plane. Dropping it kills its servers and deletes its data.
 pub struct ControlPlane {
@@ -63,6 +61,7 @@ pub struct ControlPlane {
 struct Manner {
     audit: Audit,
     etcd: Etcd,
+    seat: Seat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +72,7 @@ enum Etcd {
     Durable,
 }
 
-const AS_USUAL: Manner = Manner { audit: Audit::Off, etcd: Etcd::Hasty };
+const AS_USUAL: Manner = Manner { audit: Audit::Off, etcd: Etcd::Hasty, seat: Seat::Loopback };
 
 impl ControlPlane {
     /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
@@ -107,6 +106,11 @@ impl ControlPlane {
         Self::start_with(Programs::locate()?, Supervisor::start_in(directory)?, AS_USUAL).await
     }
 
+    /// Starts one whose nodes, pods and services have addresses, in the directory of `supervisor`, beside what runs there.
+    pub(crate) async fn start_among_nodes(supervisor: Supervisor, seat: Seat) -> Result<Self> {
+        Self::start_with(Programs::locate()?, supervisor, Manner { seat, ..AS_USUAL }).await
+    }
+
     /// The one that all tests of this process share; each works in namespaces of its own.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
@@ -114,9 +118,10 @@ impl ControlPlane {
     }
 
     async fn start_with(programs: Programs, supervisor: Supervisor, manner: Manner) -> Result<Self> {
-        let port = free_port()?;
-        let url = format!("https://{}:{port}", Ipv4Addr::LOCALHOST);
-        let pki = Pki::create(supervisor.directory().join("pki"))?;
+        let address = manner.seat.address();
+        let port = free_port_at(address.into())?;
+        let url = format!("https://{address}:{port}");
+        let pki = Pki::create(supervisor.directory().join("pki"), &manner.seat.names())?;
         let admin = pki.sign_client("admin", Some("system:masters"))?;
         let kubeconfig = supervisor.directory().join("kubeconfig");
         kubeconfig::write(&kubeconfig, &url, &pki.authority(), &Identity::Certificate(&admin))?;
@@ -256,6 +261,19 @@ impl ControlPlane {
         Ok([process(API_SERVER)?, process(ETCD)?])
     }
 
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// For whoever runs more in the same directory, which then ends with the control plane.
+    pub(crate) fn supervisor_mut(&mut self) -> &mut Supervisor {
+        &mut self.supervisor
+    }
+
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
     /// Lets the servers outlive this process.
     pub fn detach(self) -> Result<Detached> {
         self.supervisor.detach()
@@ -288,11 +306,9 @@ impl ControlPlane {
         };
         let program = Program::new(&self.programs.kube_apiserver)
             .arg(format!("--etcd-servers={etcd_url}"))
-            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+            .args(self.manner.seat.api_server_flags())
             .arg(format!("--secure-port={port}"))
-            // A Service may not point at loopback, so `kubernetes.default` stays without endpoints.
-            .args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.0.0.0/16"])
-            .args(["--authorization-mode=RBAC", "--allow-privileged=true", "--profiling=false"])
+            .args(["--allow-privileged=true", "--profiling=false"])
             .arg(file("tls-cert-file", "apiserver.crt"))
             .arg(file("tls-private-key-file", "apiserver.key"))
             .arg(file("client-ca-file", "ca.crt"))
@@ -306,8 +322,8 @@ impl ControlPlane {
             .args(["--requestheader-extra-headers-prefix=X-Remote-Extra-"])
             .arg(file("proxy-client-cert-file", "front-proxy.crt"))
             .arg(file("proxy-client-key-file", "front-proxy.key"))
-            // Resolves the Service itself and not its endpoints, which is what makes `ExternalName` work.
-            .arg("--enable-aggregator-routing=false");
+            .arg(file("kubelet-client-certificate", "kubelet-client.crt"))
+            .arg(file("kubelet-client-key", "kubelet-client.key"));
         program.args(self.manner.audit.flags(self.directory()))
     }
 
@@ -319,9 +335,19 @@ impl ControlPlane {
             .arg(self.pki.file("service-accounts.key"))
             .arg("--root-ca-file")
             .arg(self.pki.file("ca.crt"))
-            .arg(format!("--controllers={CONTROLLERS}"))
+            .arg("--cluster-signing-cert-file")
+            .arg(self.pki.file("ca.crt"))
+            .arg("--cluster-signing-key-file")
+            .arg(self.pki.file("ca.key"))
+            // It would make the usual folder, on this machine.
+            .arg("--flex-volume-plugin-dir")
+            .arg(self.directory().join("volume-plugins"))
+            .arg(format!("--controllers={}", self.manner.seat.controllers()))
+            .args(self.manner.seat.controller_manager_flags().iter().copied())
             // Each controller is an account of its own, as in every cluster that was not made for tests.
             .args(["--leader-elect=false", "--secure-port=0", "--use-service-account-credentials=true"])
+            // A test measures how much memory it takes; `./test` lets servers take more than they do elsewhere.
+            .env("GOGC", "100")
     }
 
     async fn wait_for_readiness(&self, client: &Client, servers: &[&str]) -> Result<()> {

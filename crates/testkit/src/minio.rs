@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,16 +10,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRule,
+    VersioningConfiguration,
+};
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
 use keelson_store::{Store, StorePath};
 
-use crate::ports::{free_port, random_hex};
+use crate::ports::{free_port_at, random_hex};
 use crate::programs::testbed_program;
 use crate::supervisor::{Detached, Program, Supervisor};
 
 const MINIO: &str = "minio";
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 
 /// What a bucket does when an object is overwritten or deleted.
@@ -35,7 +39,7 @@ pub enum BucketProtection {
 /// A running server. Dropping it kills it and deletes its data.
 pub struct Minio {
     supervisor: Supervisor,
-    port: u16,
+    address: SocketAddr,
     access_key: String,
     secret_key: String,
 }
@@ -43,22 +47,33 @@ pub struct Minio {
 impl Minio {
     /// Starts one in a directory of its own below `TMPDIR` and waits until it serves.
     pub async fn start() -> Result<Self> {
-        Self::start_with(Supervisor::start(MINIO)?).await
+        Self::start_with(Supervisor::start(MINIO)?, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// One that listens at another address of this machine, where pods reach it (`host_address`).
+    pub async fn start_at(address: IpAddr) -> Result<Self> {
+        Self::start_with(Supervisor::start(MINIO)?, address).await
     }
 
     /// Starts one in `directory`, which it owns from now on.
     pub async fn start_in(directory: PathBuf) -> Result<Self> {
-        Self::start_with(Supervisor::start_in(directory)?).await
+        Self::start_with(Supervisor::start_in(directory)?, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
     }
 
-    async fn start_with(supervisor: Supervisor) -> Result<Self> {
+    /// The same at another address of this machine.
+    pub async fn start_in_at(directory: PathBuf, address: IpAddr) -> Result<Self> {
+        Self::start_with(Supervisor::start_in(directory)?, address).await
+    }
+
+    async fn start_with(supervisor: Supervisor, address: IpAddr) -> Result<Self> {
         let (access_key, secret_key) = (random_hex::<8>(), random_hex::<16>());
-        let mut minio = Self { supervisor, port: free_port()?, access_key, secret_key };
+        let address = SocketAddr::new(address, free_port_at(address)?);
+        let mut minio = Self { supervisor, address, access_key, secret_key };
         let data = minio.data();
         fs::create_dir_all(&data).context("create the directory of buckets")?;
         let server = Program::new(testbed_program(MINIO)?)
             .args(["server", "--quiet", "--address"])
-            .arg(format!("127.0.0.1:{}", minio.port))
+            .arg(minio.address.to_string())
             .arg(data)
             .env("MINIO_ROOT_USER", &minio.access_key)
             .env("MINIO_ROOT_PASSWORD", &minio.secret_key)
@@ -70,7 +85,7 @@ impl Minio {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     pub fn region(&self) -> &'static str {
@@ -110,6 +125,21 @@ impl Minio {
 
     pub async fn create_bucket(&self, name: &str, protection: BucketProtection) -> Result<()> {
         create_bucket(&self.client(), name, protection).await
+    }
+
+    /// Has a bucket that can lock do so by itself, for a day, in this mode or not at all.
+    pub async fn set_default_lock(&self, bucket: &str, mode: Option<LockMode>) -> Result<()> {
+        let rule = mode.map(|mode| {
+            let retention = DefaultRetention::builder().mode(mode.into()).days(1).build();
+            ObjectLockRule::builder().default_retention(retention).build()
+        });
+        let lock = ObjectLockConfiguration::builder()
+            .object_lock_enabled(ObjectLockEnabled::Enabled)
+            .set_rule(rule)
+            .build();
+        let put = self.client().put_object_lock_configuration().bucket(bucket);
+        put.object_lock_configuration(lock).send().await.context("set the default retention")?;
+        Ok(())
     }
 
     /// Kills the server; `resume` brings it back with its data and address.

@@ -6,8 +6,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::thread;
 
-/// Where `./test` wants to be told of tests that cannot run on this machine: libtest counts them as passed.
-const SKIPS: &str = "KEELSON_TEST_SKIPS";
+/// Where `./test` and `cargo xtask e2e` want to be told of tests that cannot run on this machine: libtest counts them as
+/// passed.
+pub const SKIPS: &str = "KEELSON_TEST_SKIPS";
 /// Where `./test` and `cargo xtask e2e` want the figures that were measured.
 pub const FIGURES: &str = "KEELSON_TEST_FIGURES";
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/build");
+const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testbed/fetch");
 
 /// The executables of a control plane.
 #[derive(Debug, Clone)]
@@ -63,25 +64,60 @@ fn directory_of(name: &str) -> Result<PathBuf> {
 }
 
 fn build(arguments: &[&str]) -> Result<PathBuf> {
-    let output =
-        Command::new(BUILD).args(arguments).stderr(Stdio::inherit()).output().context("run testbed/build")?;
-    ensure!(output.status.success(), "testbed/build {} failed", arguments.join(" "));
-    let path = String::from_utf8(output.stdout).context("read the answer of testbed/build")?;
+    directory_told_by(BUILD, arguments)
+}
+
+/// The directory of a service that is no Go module, installed if need be.
+pub(crate) fn testbed_service(name: &str) -> Result<PathBuf> {
+    directory_told_by(FETCH, &[name])
+}
+
+fn directory_told_by(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let line = || format!("{script} {}", arguments.join(" "));
+    let output = Command::new(script).args(arguments).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("run {}", line()))?;
+    ensure!(output.status.success(), "{} failed", line());
+    let path = String::from_utf8(output.stdout).with_context(|| format!("read the answer of {}", line()))?;
     Ok(PathBuf::from(path.trim_end()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
     fn assets_are_used_for_what_they_hold() -> Result<()> {
         let assets = tempfile::tempdir()?;
         let etcd = assets.path().join("etcd");
-        std::fs::write(&etcd, "")?;
+        fs::write(&etcd, "")?;
         assert_eq!(in_assets(Some(assets.path()), "etcd"), Some(etcd));
         assert_eq!(in_assets(Some(assets.path()), "kubectl"), None);
         assert_eq!(in_assets(None, "etcd"), None);
+        Ok(())
+    }
+
+    /// Whoever wanted what had long been built waited until another had built something else.
+    #[test]
+    fn what_is_built_is_told_while_another_builds() -> Result<()> {
+        let cache = tempfile::tempdir()?;
+        let ask = |words: &[&str]| -> Result<String> {
+            // Without patience: it must not wait.
+            let mut script = Command::new("timeout");
+            script.args(["120", BUILD]).args(words).env("KEELSON_TESTBED_CACHE", cache.path());
+            let output = script.env_remove("KUBEBUILDER_ASSETS").output()?;
+            ensure!(output.status.success(), "testbed/build {words:?}: {output:?}");
+            Ok(String::from_utf8(output.stdout)?)
+        };
+        let directory = ask(&["--where", "etcd"])?;
+        let program = Path::new(directory.trim_end()).join("etcd");
+        fs::write(&program, "")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let builder = File::create(cache.path().join(".lock"))?;
+        builder.lock()?;
+        assert_eq!(ask(&["etcd"])?, directory);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod detached;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,13 @@ pub use self::detached::{Detached, processes_in};
 
 const SCRIPT: &str = include_str!("supervisor/supervise.bash");
 
-/// How long a program may take to be started or to be gone; both take milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A script of this name in the directory is run once the programs are gone, and before the directory is: for what they
+/// leave outside of it. It may be run twice.
+pub(crate) const UNDO: &str = "undo";
+
+/// How long a program may take to be started or to be gone; both take milliseconds on an idle machine. One that stands still
+/// for a minute, as a virtual machine may, is none to give up for.
+const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(5);
 
 /// How much of a server's log an error quotes.
@@ -57,7 +63,8 @@ impl Program {
         self
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// The words as the shells read them: each ended by a NUL.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let prefix = (!self.environment.is_empty()).then(|| OsString::from("env"));
         let words = prefix.iter().chain(&self.environment).chain(&self.words);
         words.flat_map(|word| word.as_bytes().iter().copied().chain([0])).collect()
@@ -154,6 +161,17 @@ impl Supervisor {
         self.pid(name).and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok())
     }
 
+    /// Waits until the program `name` listens at `address`.
+    pub(crate) async fn wait_for_listener(&self, name: &str, address: SocketAddr) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            ensure!(self.is_running(name), "{name} ended:\n{}", self.log_tail(name));
+            ensure!(Instant::now() < deadline, "{name} does not listen:\n{}", self.log_tail(name));
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     /// The end of a program's output, for the error that tells of its failure.
     pub fn log_tail(&self, name: &str) -> String {
         let log = fs::read(self.directory.join(format!("{name}.log"))).unwrap_or_default();
@@ -209,9 +227,21 @@ impl Drop for Supervisor {
         if self.directory.exists() {
             // The shell was killed; the kernel is about to kill its programs, which may still be writing.
             wait_until(|| processes_in(&self.directory).is_empty());
+            let _ = undo(&self.directory);
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+fn undo(directory: &Path) -> Result<()> {
+    let script = directory.join(UNDO);
+    if script.exists() {
+        let output = Command::new("bash").arg(script).stdin(Stdio::null()).output();
+        let output = output.context("run bash to undo what programs have done")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "undo what programs have done: {said}");
+    }
+    Ok(())
 }
 
 fn wait_until(mut holds: impl FnMut() -> bool) -> bool {

@@ -14,7 +14,7 @@ use crate::programs::testbed_program;
 use crate::supervisor::{Program, Supervisor};
 
 const VERSITYGW: &str = "versitygw";
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running server. Dropping it kills it and deletes its data.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Actor, Change, Class, Database, Query, Row, RowKey, RowKind};
 use keelson_model::Clock;
 use keelson_model::names::label;
-use keelson_protection::{KdfCost, Platform, Settings};
+use keelson_protection::{KdfCost, Platform, RecoveryBounds, Settings};
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::{Value, json};
 
@@ -43,7 +43,9 @@ fn with_catalog(stage: &mut Stage, work: impl FnOnce(&Database) -> Result<()>) -
         ownership_grace: Duration::from_secs(60),
         clock_difference_max: SignedDuration::MAX,
         quick_mode: false,
+        recovery_bounds: RecoveryBounds::USUAL,
         passphrase_cost: KdfCost::RECOMMENDED,
+        aws: keelson_protection::AwsEnvironment::default(),
     };
     let access = ClusterAccess::Kubeconfig(stage.plane().kubeconfig().to_owned());
     let platform = block_on(async {

@@ -42,6 +42,17 @@ fn every_command_has_a_help_with_an_example_and_the_exit_codes_are_listed() -> R
 }
 
 #[test]
+fn a_bound_of_a_recovery_is_a_minute_at_least_and_a_week_at_most() -> Result<()> {
+    for flag in ["--restore-timeout", "--review-timeout"] {
+        for minutes in ["0", "10081", "90m"] {
+            let said = answer(["serve", "--data", "unused", flag, minutes])?;
+            assert_said(&said, 2, &[&format!("invalid value '{minutes}' for '{flag} <MINUTES>'")]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_kubeconfig_that_is_not_there_or_not_one_is_told_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let wrong = folder.path().join("config");

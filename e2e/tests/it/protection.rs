@@ -246,35 +246,8 @@ fn names_of_exports(stage: &Stage) -> Result<Vec<String>> {
 }
 
 #[test]
-fn enabling_again_keeps_what_of_the_policy_the_command_does_not_name() -> Result<()> {
-    let share = Supervisor::start("share")?;
-    fs::create_dir_all(share.directory().join(ORIGIN))?;
-    let stage = Stage::raise(share.directory(), &[])?;
-    stage.profile("vault", ORIGIN)?;
-    stage.wait_valid("profile", "vault")?;
-    stage.passphrase(&[("key", PASSPHRASE)])?;
-    let enable = ["dr", "enable", "--profile", "vault"];
-    let spec = || -> Result<Value> {
-        let found = stage.get(&["policy", "k10-disaster-recovery-policy", "-n", NAMESPACE])?;
-        Ok(found.context("no policy")?["spec"].clone())
-    };
-    assert_said(&stage.keelson(&[&enable[..], &["--quick"]].concat())?, 0, &[]);
-    assert!(spec()?["kdrSnapshotConfiguration"].is_object());
-    let ours = json!({ "spec": { "frequency": "@daily", "retention": { "daily": 9, "hourly": null } } });
-    let patch = ours.to_string();
-    let policy = ["patch", "policy", "k10-disaster-recovery-policy", "-n", NAMESPACE, "--type=merge", "-p"];
-    stage.kubectl(&[&policy[..], &[&patch]].concat(), "")?;
-
-    assert_said(&stage.keelson(&enable)?, 0, &[]);
-    let kept = spec()?;
-    let retention = json!({ "daily": 9, "weekly": 1, "monthly": 1, "yearly": 1 });
-    assert_eq!((&kept["frequency"], &kept["retention"]), (&json!("@daily"), &retention));
-    assert!(kept["kdrSnapshotConfiguration"].is_null(), "quick without --quick: {kept}");
-    Ok(())
-}
-
-#[test]
-fn a_passphrase_that_was_mended_counts_at_once() -> Result<()> {
+fn a_mended_passphrase_counts_at_once_and_enabling_again_keeps_what_the_command_does_not_name() -> Result<()>
+{
     let share = Supervisor::start("share")?;
     fs::create_dir_all(share.directory().join(ORIGIN))?;
     let stage = Stage::raise(share.directory(), &[])?;
@@ -284,8 +257,21 @@ fn a_passphrase_that_was_mended_counts_at_once() -> Result<()> {
     let enable = ["dr", "enable", "--profile", "vault"];
     assert_said(&stage.keelson(&enable)?, 3, &["disaster recovery was not enabled", "passphrase"]);
     stage.passphrase(&[("key", PASSPHRASE)])?;
+    let said = stage.keelson(&[&enable[..], &["--quick"]].concat())?;
+    assert_eq!(said.code, 0, "with the mended passphrase: {said:?}");
+
+    let spec = || -> Result<Value> { Ok(stage.dr_policy()?["spec"].clone()) };
+    assert!(spec()?["kdrSnapshotConfiguration"].is_object());
+    let ours = json!({ "spec": { "frequency": "@daily", "retention": { "daily": 9, "hourly": null } } });
+    let patch = ours.to_string();
+    let policy = ["patch", "policy", "k10-disaster-recovery-policy", "-n", NAMESPACE, "--type=merge", "-p"];
+    stage.kubectl(&[&policy[..], &[&patch]].concat(), "")?;
     let said = stage.keelson(&enable)?;
-    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(said.code, 0, "again: {said:?}");
+    let kept = spec()?;
+    let retention = json!({ "daily": 9, "weekly": 1, "monthly": 1, "yearly": 1 });
+    assert_eq!((&kept["frequency"], &kept["retention"]), (&json!("@daily"), &retention));
+    assert!(kept["kdrSnapshotConfiguration"].is_null(), "quick without --quick: {kept}");
     Ok(())
 }
 

@@ -210,17 +210,17 @@ fn a_missing_bucket_is_told_by_name() -> Result<()> {
 }
 
 /// A bucket that takes connections and never answers: whatever asks it goes on for as long as this is kept.
-fn silent_bucket(world: &World) -> Result<TcpListener> {
+pub(crate) fn silent_bucket(stage: &Stage) -> Result<TcpListener> {
     let silent = TcpListener::bind("127.0.0.1:0")?;
     let endpoint = format!("http://{}", silent.local_addr()?);
-    apply_bucket_profile(&world.stage, "silent", &endpoint, "vault", ["key", "secret"])?;
+    apply_bucket_profile(stage, "silent", &endpoint, "vault", ["key", "secret"])?;
     Ok(silent)
 }
 
 #[test]
 fn a_profile_that_is_not_validated_yet_is_refused_as_target_of_disaster_recovery() -> Result<()> {
     let world = enter()?;
-    let _silent = silent_bucket(&world)?;
+    let _silent = silent_bucket(&world.stage)?;
     assert_policy_refused(&world, &dr_policy_to("silent"), &["the profile is not validated yet"])?;
     world.stage.delete(&["profile", "silent", "-n", NAMESPACE])
 }
@@ -228,7 +228,7 @@ fn a_profile_that_is_not_validated_yet_is_refused_as_target_of_disaster_recovery
 #[test]
 fn a_review_that_is_interrupted_is_removed() -> Result<()> {
     let world = enter()?;
-    let _silent = silent_bucket(&world)?;
+    let _silent = silent_bucket(&world.stage)?;
     let words = ["dr", "review", "--profile", "silent", "--source-cluster-id", NO_CLUSTER];
     let review = world.stage.start_keelson(&words)?;
     let reviews = || world.stage.kubectl(&["get", "kastendrreviews", "-n", NAMESPACE, "-o", "name"], "");
@@ -245,7 +245,7 @@ fn a_review_that_is_interrupted_is_removed() -> Result<()> {
 fn assert_only_one(kind: &str, verb: &str) -> Result<()> {
     let world = enter()?;
     let before = world.state_of("whole")?;
-    let _silent = silent_bucket(&world)?;
+    let _silent = silent_bucket(&world.stage)?;
     world.stage.create(&recovery_request(kind, "the-first", "silent", NO_CLUSTER))?;
     let told = format!("{kind} 'the-first' exists already");
     let second = recovery_request(kind, "the-second", "whole", &world.source_id).to_string();

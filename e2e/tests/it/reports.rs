@@ -30,9 +30,14 @@ fn table(stage: &Stage) -> Result<Vec<Vec<String>>> {
 }
 
 #[test]
-fn a_report_is_made_by_a_policy_or_by_hand_and_read_with_kubectl() -> Result<()> {
+fn what_cannot_be_reported_is_refused_and_reports_are_made_by_policy_or_by_hand() -> Result<()> {
     let share = Supervisor::start("share")?;
     let stage = Stage::raise(share.directory(), &[])?;
+    assert_refused(&stage).context("what cannot be reported")?;
+    assert_made(&stage).context("a report by a policy and one by hand")
+}
+
+fn assert_made(stage: &Stage) -> Result<()> {
     stage.apply(&policy(REPORTS_POLICY, &json!({ "daily": 30 })))?;
     stage.wait_valid("policy", REPORTS_POLICY)?;
     let subject = json!({ "kind": "Policy", "name": REPORTS_POLICY, "namespace": NAMESPACE });
@@ -42,7 +47,7 @@ fn a_report_is_made_by_a_policy_or_by_hand_and_read_with_kubectl() -> Result<()>
     let made = stage.complete("reportaction", NAMESPACE, "by-hand")?;
     let report = made["status"]["report"]["name"].as_str().context("the report")?;
 
-    let table = table(&stage)?;
+    let table = table(stage)?;
     assert_eq!(table[0], ["NAME", "LICENSE", "DR", "TIME", "AGE"]);
     assert_eq!(table.len(), 3, "{table:?}");
     assert!(table[1..].iter().all(|row| row[1] == "NotRequired" && row[2] == "Disabled"), "{table:?}");
@@ -60,10 +65,8 @@ fn a_report_is_made_by_a_policy_or_by_hand_and_read_with_kubectl() -> Result<()>
     Ok(())
 }
 
-#[test]
-fn a_report_of_no_span_and_a_policy_that_keeps_none_are_refused() -> Result<()> {
-    let share = Supervisor::start("share")?;
-    let stage = Stage::raise(share.directory(), &[])?;
+/// A report of no span, one that is made elsewhere, and policies that keep none or other ones than they make.
+fn assert_refused(stage: &Stage) -> Result<()> {
     let refused = |object: &Value, words: &str| -> Result<()> {
         let said = stage.try_kubectl(&["create", "-f", "-"], &object.to_string())?;
         assert!(said.code != 0 && said.stderr.contains(words), "{words}: {}", said.stderr);
@@ -86,6 +89,6 @@ fn a_report_of_no_span_and_a_policy_that_keeps_none_are_refused() -> Result<()> 
         let status = stage.validation("policy", name)?;
         assert!(status["validation"] == "Failed" && status["error"].to_string().contains(told), "{status}");
     }
-    assert_eq!(table(&stage)?.len(), 0, "nothing was reported");
+    assert_eq!(table(stage)?.len(), 0, "nothing was reported");
     Ok(())
 }

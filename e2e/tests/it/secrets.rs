@@ -2,18 +2,24 @@
 //! at the most talkative level that people use, and every byte that it has stored is searched for them. Private keys are
 //! searched for everywhere, also among Secrets: the keys of our certificates leave no memory.
 
+mod private_keys;
+mod random;
+mod sources;
+
 use std::fmt::Write;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use keelson_e2e::{Answer, answer};
-use keelson_testkit::{BucketProtection, Minio, Supervisor};
+use keelson_testkit::{BucketProtection, ControlPlane, Minio, Moto, Supervisor};
 use serde_json::{Value, json};
 
+use self::random::Random;
 use crate::imports::{export_by_policy, receive_string, run};
 use crate::metrics::scrape;
 use crate::stage::{NAMESPACE, Stage, block_on, profile};
@@ -33,15 +39,10 @@ const MISPLACED: &str = "planted as the source of a passphrase";
 const WRONG_KEY: &str = "plantedWrongSecretAccessKey0123456789abcd";
 const OF_APPLICATION: &str = "planted by the application gR2";
 
-/// What every private key of the curve of our certificates has, wherever it lies.
-const KEY_IN_PEM: &[u8] = b"PRIVATE KEY-----";
-/// The curve, and then an octet string, where a public key has a bit string.
-const KEY_IN_PKCS8: &[u8] =
-    b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
-/// How that octet string goes on: it holds the number with the public key, or alone.
-const OCTETS_IN_PKCS8: [&[u8]; 2] = [b"\x6d\x30", b"\x27\x30"];
-/// The curve, and then the public key, which stand behind the number.
-const KEY_IN_SEC1: &[u8] = b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\xa1\x44\x03\x42\x00";
+/// With which each frame of Zstandard begins.
+const ZSTD_MAGIC: &[u8; 4] = b"\x28\xb5\x2f\xfd";
+/// No more of a frame is looked at.
+const FRAME_BYTES_MAX: u64 = 64 << 20;
 
 /// What must not be found: as it is, in base64 and in hexadecimal digits. Bytes are read as characters of one byte.
 struct Planted {
@@ -69,14 +70,6 @@ impl Planted {
         }
         Self { what: what.to_owned(), forms }
     }
-}
-
-fn private_keys() -> [Planted; 3] {
-    [
-        Planted::middle("a private key in PEM", KEY_IN_PEM),
-        Planted::middle_before("a private key in PKCS#8", KEY_IN_PKCS8, &OCTETS_IN_PKCS8),
-        Planted::middle("a private key in SEC 1", KEY_IN_SEC1),
-    ]
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -111,6 +104,19 @@ impl Emitted {
         self.pieces.push((name.into(), one_byte_each(bytes)));
     }
 
+    /// Bytes of a file, and what they hold that is compressed and not encrypted. Where a frame only seems to begin, or is cut
+    /// off, what could be read of it counts.
+    fn add_stored(&mut self, name: &str, bytes: &[u8]) {
+        self.add(name, bytes);
+        for (at, _) in bytes.windows(4).enumerate().filter(|(_, window)| *window == ZSTD_MAGIC) {
+            let mut read = Vec::new();
+            if let Ok(decoder) = zstd::stream::read::Decoder::new(&bytes[at..]) {
+                drop(decoder.single_frame().take(FRAME_BYTES_MAX).read_to_end(&mut read));
+            }
+            self.add(format!("{name}, a frame at {at}"), &read);
+        }
+    }
+
     fn add_answer(&mut self, words: &[&str], said: &Answer) {
         self.add(words.join(" "), format!("{}\n{}", said.stdout, said.stderr).as_bytes());
     }
@@ -128,7 +134,7 @@ impl Emitted {
                 if path.is_dir() {
                     open.push(path);
                 } else if let Ok(bytes) = fs::read(&path) {
-                    self.add(path.display().to_string(), &bytes);
+                    self.add_stored(&path.display().to_string(), &bytes);
                     self.add(format!("the name {}", path.display()), path.display().to_string().as_bytes());
                     files += 1;
                 }
@@ -265,8 +271,11 @@ fn bucket_profile(name: &str, minio: &Minio, secret_key: &str) -> Vec<Value> {
 
 /// An application with a secret of its own, backed up and exported to the bucket. Gives the receive string of the policy
 /// that does it.
-fn protect_application(stage: &Stage) -> Result<String> {
+fn protect_application(stage: &Stage, random: &[Random]) -> Result<String> {
     create_application(stage)?;
+    for of in random {
+        stage.create(&of.object)?;
+    }
     stage.create(&json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "token", "namespace": APPLICATION },
         "stringData": { "token": OF_APPLICATION },
@@ -421,7 +430,10 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     block_on(minio.create_bucket(BUCKET, BucketProtection::Versioning))?;
     let (mut emitted, mut secrets) = (Emitted::default(), Emitted::default());
 
-    let source = Stage::raise_with(share.directory(), &[], &[], Some("debug"))?;
+    let aws = block_on(Moto::start(Ipv4Addr::LOCALHOST.into()))?;
+    let endpoint = aws.url();
+    let environment = [("RUST_LOG", "debug"), ("AWS_ENDPOINT_URL", endpoint.as_str())];
+    let source = Stage::raise_in(block_on(ControlPlane::start())?, share.directory(), &environment)?;
     let mut overheard = Overheard { stage: &source, emitted: &mut emitted };
     source.profile("vault", ORIGIN)?;
     for object in bucket_profile("bucket", &minio, minio.secret_key()) {
@@ -432,10 +444,12 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     get_it_wrong(&mut overheard, &minio)?;
     source.passphrase(&[("key", FIRST)])?;
     overheard.enable_anew()?;
-    let receive_string = protect_application(&source)?;
+    let random = Random::both()?;
+    let receive_string = protect_application(&source, &random)?;
     overheard.succeeds(&["dr", "run"])?;
     source.passphrase(&[("key", SECOND), ("key-further", FURTHER)])?;
     overheard.enable_anew()?;
+    let of_sources = sources::keep_elsewhere(&mut overheard, &aws)?;
     make_passkeys(&mut overheard)?;
     make_kit(&mut overheard, kits.directory())?;
     overheard.succeeds(&["dr", "run"])?;
@@ -443,6 +457,7 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     overheard.list_everything()?;
     overheard.look_behind()?;
     let mut planted = planted(&minio);
+    planted.extend(of_sources);
     planted.push(Planted::new("the instance key", &instance_key(&source)?));
     planted.extend(keys_of(&receive_string)?);
     secrets.add_secrets(&source)?;
@@ -457,70 +472,39 @@ fn nothing_that_is_said_or_stored_holds_a_secret() -> Result<()> {
     planted.push(Planted::new("the second instance key", &instance_key(&fresh)?));
     secrets.add_secrets(&fresh)?;
 
+    let mut stored = Emitted::default();
     for location in [share.directory(), &bucket.directory().join("minio").join("data").join(BUCKET)] {
-        let files = emitted.add_folder(location)?;
-        ensure!(files > 10, "{files} files in {}", location.display());
+        for pieces in [&mut emitted, &mut stored] {
+            let files = pieces.add_folder(location)?;
+            ensure!(files > 10, "{files} files in {}", location.display());
+        }
     }
+    stored.add_folder(&source.data())?;
+    stored.add_folder(&fresh.data())?;
     assert_eq!(emitted.find(&planted), Vec::<String>::new());
+    // Whoever lists ConfigMaps is told what they hold, so this is for what is stored alone.
+    for of in &random {
+        of.assert_is_found()?;
+        assert_eq!(stored.find(&of.planted()), Vec::<String>::new());
+    }
     for pieces in [&emitted, &secrets] {
-        assert_eq!(pieces.find(&private_keys()), Vec::<String>::new());
+        assert_eq!(pieces.find(&private_keys::forms_of_any()), Vec::<String>::new());
     }
     let keys = fresh.plane().directory().join("pki");
-    assert_private_keys_are_found(&keys)?;
-    assert_certificates_are_not_found(&keys)?;
+    private_keys::assert_are_found(&keys)?;
+    private_keys::assert_certificates_are_not_found(&keys)?;
+    assert_secrets_are_found(&fresh, &planted)
+}
 
-    // The search finds what is there: Secrets are where secrets are, in base64, and this is one of them.
+/// The search finds what is there: Secrets are where secrets are, in base64.
+fn assert_secrets_are_found(stage: &Stage, planted: &[Planted]) -> Result<()> {
     let mut known = Emitted::default();
     for name in ["k10-dr-secret", "bucket-keys", "keelson-instance", "office"] {
-        let said = fresh.kubectl(&["get", "secret", name, "-n", NAMESPACE, "-o", "yaml"], "")?;
+        let said = stage.kubectl(&["get", "secret", name, "-n", NAMESPACE, "-o", "yaml"], "")?;
         known.add(name, said.as_bytes());
     }
-    ensure!(known.find(&planted).len() >= 4, "{:?}", known.find(&planted));
+    ensure!(known.find(planted).len() >= 4, "{:?}", known.find(planted));
     Ok(())
-}
-
-/// A key that was made as those of our certificates are, in each form in which one may lie about.
-fn assert_private_keys_are_found(keys: &Path) -> Result<()> {
-    let pem = fs::read_to_string(keys.join("ca.key"))?;
-    let der = decode_pem(&pem)?;
-    // Within a PKCS#8 lies a SEC 1 without the curve, which stands between the number and the public key otherwise.
-    let (number, public_key) = der[31..].split_at(37);
-    let sec1 =
-        [&b"\x30\x77"[..], number, b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", public_key].concat();
-    let shifted = |bytes: &[u8]| base64(&[bytes, &der].concat()).into_bytes();
-    let forms = [
-        ("PEM", pem.clone().into_bytes()),
-        ("PEM in base64", base64(pem.as_bytes()).into_bytes()),
-        ("DER", der.clone()),
-        ("DER in base64", shifted(b"")),
-        ("DER behind a byte, in base64", shifted(b"x")),
-        ("DER behind two bytes, in base64", shifted(b"xx")),
-        ("DER in hexadecimal digits", hexadecimal(&der).into_bytes()),
-        ("SEC 1", sec1),
-    ];
-    for (form, bytes) in forms {
-        let mut known = Emitted::default();
-        known.add(form, &bytes);
-        ensure!(!known.find(&private_keys()).is_empty(), "a private key in {form} is not found");
-    }
-    Ok(())
-}
-
-/// A certificate names the same curve, at whatever place of a group of letters.
-fn assert_certificates_are_not_found(keys: &Path) -> Result<()> {
-    let certificate = decode_pem(&fs::read_to_string(keys.join("ca.crt"))?)?;
-    for before in [&b""[..], b"x", b"xx"] {
-        let mut known = Emitted::default();
-        known.add("a certificate", base64(&[before, &certificate].concat()).as_bytes());
-        assert_eq!(known.find(&private_keys()), Vec::<String>::new(), "behind {} bytes", before.len());
-    }
-    Ok(())
-}
-
-fn decode_pem(pem: &str) -> Result<Vec<u8>> {
-    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let ByteString(der) = serde_json::from_value(json!(body))?;
-    Ok(der)
 }
 
 fn planted(minio: &Minio) -> Vec<Planted> {

@@ -2,13 +2,15 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use keelson_e2e::{Answer, Instance, answer_of, start};
-use keelson_testkit::ControlPlane;
+use keelson_testkit::{ControlPlane, OwnedChild};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Resource, TypeMeta};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
@@ -24,6 +26,8 @@ pub(crate) const RECOVERY: &str = "dr.kio.kasten.io/v1alpha1";
 
 /// No commit for this long, and the instance is believed to have nothing left to do.
 const QUIET: Duration = Duration::from_millis(1500);
+/// So often it must have answered in that time: a machine that stands still is quiet, too.
+const QUIET_LOOKS: u32 = 10;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
@@ -38,6 +42,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 pub(crate) struct Stage {
     pub(crate) instance: Instance,
     plane: ControlPlane,
+    /// For who looks again and again: `kubectl` takes a tenth of a second of a processor for each look.
+    observer: kube::Client,
 }
 
 /// What the `serve` of a stage is given beside a directory of its own.
@@ -47,8 +53,7 @@ struct Given<'a> {
     share: &'a Path,
     claims: &'a [(&'a str, &'a Path)],
     flags: &'a [&'a str],
-    /// Of the log.
-    filter: Option<&'a str>,
+    environment: &'a [(&'a str, &'a str)],
 }
 
 /// What must not have changed after a refusal: the catalog's digests, and the revision that the API tells.
@@ -73,20 +78,29 @@ impl Stage {
     ) -> Result<Self> {
         let plane = block_on(ControlPlane::start())?;
         let kubeconfig = plane.kubeconfig().to_owned();
-        Self::raise_on(plane, Given { kubeconfig: &kubeconfig, share, claims, flags, filter })
+        let filter = filter.map(|filter| ("RUST_LOG", filter));
+        let environment = filter.as_slice();
+        Self::raise_on(plane, Given { kubeconfig: &kubeconfig, share, claims, flags, environment })
+    }
+
+    /// The same on a cluster that is there already, in an environment that names more.
+    pub(crate) fn raise_in(plane: ControlPlane, share: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let kubeconfig = plane.kubeconfig().to_owned();
+        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags: &[], environment };
+        Self::raise_on(plane, given)
     }
 
     /// Under the account of an installation, with these flags, on a cluster that knows what it was refused.
     pub(crate) fn raise_installed(share: &Path, flags: &[&str]) -> Result<Self> {
         let plane = block_on(ControlPlane::start_audited())?;
         let kubeconfig = accounts::install(&plane, Account::Platform)?;
-        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags, filter: None };
+        let given = Given { kubeconfig: &kubeconfig, share, claims: &[], flags, environment: &[] };
         Self::raise_on(plane, given)
     }
 
     fn raise_on(plane: ControlPlane, given: Given<'_>) -> Result<Self> {
-        let Given { kubeconfig, share, claims, flags, filter } = given;
-        let instance = Instance::serve_logging(kubeconfig, filter, |directory| {
+        let Given { kubeconfig, share, claims, flags, environment } = given;
+        let instance = Instance::serve_in(kubeconfig, environment, |directory| {
             let mut arguments: Vec<String> =
                 ["--namespace", NAMESPACE, "--listen", "127.0.0.1:0", "--ownership-grace", "1"]
                     .map(str::to_owned)
@@ -99,7 +113,8 @@ impl Stage {
             }
             arguments
         })?;
-        let stage = Self { instance, plane };
+        let observer = block_on(plane.client())?;
+        let stage = Self { instance, plane, observer };
         stage.wait_until_served()?;
         Ok(stage)
     }
@@ -109,16 +124,19 @@ impl Stage {
     }
 
     pub(crate) fn wait_until_served(&self) -> Result<()> {
-        for group in ["actions", "apps", "dr", "repositories", "vault"] {
-            let name = format!("v1alpha1.{group}.kio.kasten.io");
-            self.until(&format!("{name} is served"), || {
-                let service = self.get(&["apiservice", &name])?.unwrap_or_default();
-                let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                let is_available = |it: &Value| it["type"] == "Available" && it["status"] == "True";
-                Ok(conditions.iter().any(is_available).then_some(()))
-            })?;
-        }
-        Ok(())
+        let groups = ["actions", "apps", "dr", "repositories", "vault"];
+        let names = groups.map(|group| format!("v1alpha1.{group}.kio.kasten.io"));
+        self.until("our groups are served", || {
+            let Some(services) = self.look("/apis/apiregistration.k8s.io/v1/apiservices")? else {
+                return Ok(None);
+            };
+            let services = services["items"].as_array().context("a list without items")?;
+            let is_served = |name: &String| {
+                let is_meant = |service: &&Value| service["metadata"]["name"] == *name;
+                services.iter().find(is_meant).is_some_and(is_available)
+            };
+            Ok(names.iter().all(is_served).then_some(()))
+        })
     }
 
     /// Kills `serve` and starts it on the same files.
@@ -151,6 +169,12 @@ impl Stage {
         }
     }
 
+    /// Kills the cluster's API server and starts it again on what it had stored.
+    pub(crate) fn restart_api_server(&mut self) -> Result<()> {
+        self.plane.interrupt()?;
+        block_on(self.plane.resume())
+    }
+
     /// A client of the administrator, for who looks often.
     pub(crate) fn client(&self) -> Result<kube::Client> {
         block_on(self.plane.client())
@@ -176,7 +200,7 @@ impl Stage {
     }
 
     /// Starts `keelson` against this cluster.
-    pub(crate) fn start_keelson(&self, words: &[&str]) -> Result<Child> {
+    pub(crate) fn start_keelson(&self, words: &[&str]) -> Result<OwnedChild> {
         let kubeconfig = self.plane.kubeconfig().display().to_string();
         start(words.iter().copied().chain(["--kubeconfig", &kubeconfig]))
     }
@@ -210,6 +234,30 @@ impl Stage {
         }
     }
 
+    /// What the API server has at a path. None: it, or who serves that, is away for now.
+    fn look(&self, path: &str) -> Result<Option<Value>> {
+        let request = http::Request::get(path).body(Vec::new())?;
+        answered(block_on(self.observer.request(request))).with_context(|| format!("look at {path}"))
+    }
+
+    /// An object once it is as it is meant to be. `kubectl` finds it; what is asked again and again starts no program.
+    fn until_object(
+        &self,
+        what: &str,
+        (resource, namespace, name): (&str, &str, &str),
+        is_meant: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let found = self.get(&[resource, name, "-n", namespace])?;
+        let found = found.with_context(|| format!("{resource}/{name} is gone"))?;
+        if is_meant(&found) {
+            return Ok(found);
+        }
+        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(TypeMeta::deserialize(&found)?)?);
+        let path = DynamicObject::url_path(&kind, found["metadata"]["namespace"].as_str());
+        let path = format!("{path}/{name}");
+        self.until(what, || Ok(self.look(&path)?.filter(&is_meant)))
+    }
+
     pub(crate) fn apply(&self, object: &Value) -> Result<()> {
         self.kubectl(&["apply", "-f", "-"], &object.to_string()).map(drop)
     }
@@ -239,13 +287,12 @@ impl Stage {
 
     /// The status of a profile or policy once it was looked at.
     pub(crate) fn validation(&self, resource: &str, name: &str) -> Result<Value> {
-        self.until(&format!("{resource}/{name} is looked at"), || {
-            let object = self.get(&[resource, name, "-n", NAMESPACE])?;
-            let mut object = object.with_context(|| format!("{resource}/{name} is gone"))?;
+        let told = format!("{resource}/{name} is looked at");
+        let mut object = self.until_object(&told, (resource, NAMESPACE, name), |object| {
             let observed = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-            let decided = matches!(object["status"]["validation"].as_str(), Some("Success" | "Failed"));
-            Ok((observed && decided).then(|| object["status"].take()))
-        })
+            observed && matches!(object["status"]["validation"].as_str(), Some("Success" | "Failed"))
+        })?;
+        Ok(object["status"].take())
     }
 
     pub(crate) fn wait_valid(&self, resource: &str, name: &str) -> Result<()> {
@@ -267,12 +314,9 @@ impl Stage {
 
     /// An action that has ended, whichever way.
     pub(crate) fn ended(&self, resource: &str, namespace: &str, name: &str) -> Result<Value> {
-        self.until(&format!("{resource}/{name} ends"), || {
-            let object = self.get(&[resource, name, "-n", namespace])?;
-            let object = object.with_context(|| format!("{resource}/{name} is gone"))?;
+        self.until_object(&format!("{resource}/{name} ends"), (resource, namespace, name), |object| {
             let ends = ["Complete", "Failed", "Skipped", "Cancelled", "success", "failed"];
-            let state = object["status"]["state"].as_str().unwrap_or_default();
-            Ok(ends.contains(&state).then_some(object))
+            ends.contains(&object["status"]["state"].as_str().unwrap_or_default())
         })
     }
 
@@ -297,8 +341,9 @@ impl Stage {
         let namespace = metadata["namespace"].as_str().unwrap_or_default();
         let uid = metadata["uid"].as_str().context("no uid")?;
         let selector = format!("reason={reason},involvedObject.uid={uid}");
+        let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector={selector}");
         self.until(&format!("event {reason}"), || {
-            let events = self.get(&["events", "-n", namespace, "--field-selector", &selector])?;
+            let events = self.look(&path)?;
             let found =
                 events.is_some_and(|events| events["items"].as_array().is_some_and(|it| !it.is_empty()));
             Ok(found.then_some(()))
@@ -312,20 +357,21 @@ impl Stage {
 
     pub(crate) fn revision(&self) -> Result<String> {
         let path = format!("/apis/{APPS}/restorepointcontents?limit=1");
-        let list: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", &path], "")?)?;
+        let list = self.until("the API is served", || self.look(&path))?;
         Ok(list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())
     }
 
     /// The state once nothing changes any more and the status has caught up with it.
     pub(crate) fn state(&self) -> Result<State> {
-        let mut seen = (String::new(), Instant::now());
+        let mut seen = (String::new(), Instant::now(), 0);
         self.until("the catalog is quiet", || {
             let revision = self.revision()?;
             if revision != seen.0 {
-                seen = (revision, Instant::now());
+                seen = (revision, Instant::now(), 0);
                 return Ok(None);
             }
-            if seen.1.elapsed() < QUIET {
+            seen.2 += 1;
+            if seen.1.elapsed() < QUIET || seen.2 < QUIET_LOOKS {
                 return Ok(None);
             }
             let status = self.status()?;
@@ -335,6 +381,22 @@ impl Stage {
             Ok((told == seen.0).then(|| State { digests: catalog["digests"].clone(), revision }))
         })
     }
+}
+
+/// What was answered. None: nobody did, or somebody who said that another is away.
+fn answered<T>(said: kube::Result<T>) -> Result<Option<T>> {
+    match said {
+        Ok(answer) => Ok(Some(answer)),
+        Err(kube::Error::Api(status)) if status.code == 503 => Ok(None),
+        Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_available(service: &Value) -> bool {
+    let conditions = service["status"]["conditions"].as_array();
+    let is_available = |it: &Value| it["type"] == "Available" && it["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(is_available))
 }
 
 /// Runs `kubectl` against a cluster, as its administrator, whatever comes of it.

@@ -180,7 +180,7 @@ impl World {
         let before = self.state_of(copy)?;
         assert_said(&self.recover("review", copy, cluster)?, code, words);
         assert_eq!(self.state_of(copy)?, before);
-        self.assert_restore_refused(copy, cluster, code, words)?;
+        self.assert_restore_leaves(&before, copy, cluster, code, words)?;
         assert_eq!(before.0.differences(&Listing::of(&self.folder(copy))?), Vec::<PathBuf>::new());
         Ok(())
     }
@@ -194,7 +194,19 @@ impl World {
         code: i32,
         words: &[&str],
     ) -> Result<String> {
-        let before = self.state_of(copy)?;
+        self.assert_restore_leaves(&self.state_of(copy)?, copy, cluster, code, words)
+    }
+
+    /// The same where the state of before is known.
+    #[track_caller]
+    fn assert_restore_leaves(
+        &self,
+        before: &(Listing, State),
+        copy: &str,
+        cluster: &str,
+        code: i32,
+        words: &[&str],
+    ) -> Result<String> {
         let ownership = self.stage.status()?["ownership"].clone();
         let said = self.recover("restore", copy, cluster)?;
         let left = self.stage.kubectl(&["get", "kastendrrestores", "-n", NAMESPACE, "-o", "name"], "")?;

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("keelson-store", &["keelson-model"]),
     ("keelson-repository", &["keelson-model", "keelson-crypto", "keelson-store"]),
     ("keelson-catalog", &["keelson-model", "keelson-crypto"]),
+    ("keelson-passphrase", &["keelson-model"]),
     ("keelson-resources", &["keelson-model"]),
     ("keelson-workload", &["keelson-model"]),
     ("keelson-protection", &[MODEL, STORAGE, KUBERNETES]),
@@ -38,7 +39,10 @@ const KUBERNETES: &str = "(kubernetes)";
 const DOORS: &str = "(doors)";
 
 const GROUPS: &[(&str, &[&str])] = &[
-    (STORAGE, &["keelson-crypto", "keelson-store", "keelson-repository", "keelson-catalog"]),
+    (
+        STORAGE,
+        &["keelson-crypto", "keelson-store", "keelson-repository", "keelson-catalog", "keelson-passphrase"],
+    ),
     (KUBERNETES, &["keelson-resources", "keelson-workload"]),
     (DOORS, &["keelson-extension", "keelson-controllers"]),
 ];
@@ -48,8 +52,9 @@ const FOR_TESTS: &[&str] = &["keelson-testkit", "keelson-hostile", "keelson-forg
 
 /// Who may name a foreign crate, for whatever purpose. A name that ends in `*` stands for all that begin so.
 const CONFINED: &[(&str, &[&str])] = &[
-    // In `store` it is the provider of TLS and computes the checksums that S3 demands; no key ever gets there.
-    ("aws-lc-rs", &["keelson-crypto", "keelson-store"]),
+    // In `store` it is the provider of TLS and computes the checksums that S3 demands; no key ever gets there. In
+    // `passphrase` it signs requests to AWS. `xtask` takes the digests by which images and charts are known.
+    ("aws-lc-rs", &["keelson-crypto", "keelson-store", "keelson-passphrase", "xtask"]),
     ("argon2", &["keelson-crypto"]),
     // The one place that needs unsafe code, which `bench` takes over: the allocator is told to hold less.
     ("libc", &["keelson", "keelson-bench"]),
@@ -61,21 +66,34 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("k8s-openapi", WITH_KUBERNETES),
     ("schemars", &["keelson-resources"]),
     ("axum", &["keelson-extension"]),
-    // `store` builds the connections of its S3 client itself, to trust a profile's own certificate authority.
+    // `store` and `passphrase` build the connections of their clients themselves, to trust an authority of one's own.
     // Tests of `workload` put a service of their own beneath the Kubernetes client.
-    ("tower", &["keelson-workload", "keelson-extension", "keelson-store"]),
+    ("tower", &["keelson-workload", "keelson-extension", "keelson-store", "keelson-passphrase"]),
     ("tower-http", &["keelson-extension"]),
     // `bench` measures the API server with a client that does nothing but read and write.
     (
         "hyper",
         &["keelson-workload", "keelson-extension", "keelson-store", "keelson-testkit", "keelson-bench"],
     ),
-    ("hyper-util", &["keelson-extension", "keelson-store", "keelson-testkit", "keelson-bench"]),
-    ("hyper-rustls", &["keelson-store"]),
-    ("rcgen", &["keelson-extension", "keelson-store", "keelson-testkit"]),
+    (
+        "hyper-util",
+        &["keelson-extension", "keelson-store", "keelson-passphrase", "keelson-testkit", "keelson-bench"],
+    ),
+    ("hyper-rustls", &["keelson-store", "keelson-passphrase"]),
+    ("rcgen", &["keelson-extension", "keelson-passphrase", "keelson-testkit"]),
     ("x509-parser", &["keelson-extension"]),
-    ("tokio-rustls", &["keelson-extension", "keelson-store", "keelson-testkit", "keelson-bench"]),
-    ("rustls", &["keelson-store", "keelson-extension", "keelson", "keelson-testkit", "keelson-bench"]),
+    ("tokio-rustls", &["keelson-extension", "keelson-passphrase", "keelson-testkit", "keelson-bench"]),
+    (
+        "rustls",
+        &[
+            "keelson-store",
+            "keelson-passphrase",
+            "keelson-extension",
+            "keelson",
+            "keelson-testkit",
+            "keelson-bench",
+        ],
+    ),
     ("clap", &["keelson", "keelson-bench", "xtask"]),
     ("indicatif", &["keelson"]),
     ("tracing-subscriber", &["keelson", "keelson-bench", "keelson-e2e"]),

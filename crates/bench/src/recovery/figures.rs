@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::{SourceFigures, Split};
 use crate::report::mib;
 
-const MEMORY_GATE: u64 = 256 << 20;
+pub(crate) const MEMORY_GATE: u64 = 256 << 20;
 /// An aim: it says as much of the machine as of the program.
-const SERVING_AIM: Duration = Duration::from_secs(60);
+pub(crate) const SERVING_AIM: Duration = Duration::from_secs(60);
 /// What holds on any machine.
-const SERVING_GATE: Duration = Duration::from_secs(180);
+pub(crate) const SERVING_GATE: Duration = Duration::from_secs(180);
 /// Of the bytes of a base, what may be sent once one row in a hundred has changed. Segments send it; a base follows only
 /// when they have passed a quarter of the one before.
 const CHANGED_GATE: f64 = 0.03;
@@ -143,7 +143,7 @@ impl Figures {
     }
 }
 
-fn missed_by_serving(serving: Duration) -> Option<String> {
+pub(crate) fn missed_by_serving(serving: Duration) -> Option<String> {
     let (took, gate) = (serving.as_secs_f64(), SERVING_GATE.as_secs());
     (serving > SERVING_GATE).then(|| format!("what was lost is served after {took:.1} s, gate {gate} s"))
 }

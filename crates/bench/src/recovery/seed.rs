@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Actor, Change, Class, CommitError, Database, Expect, RowKind};
 use keelson_model::names::label;
 use keelson_model::{Clock, Revision};
-use keelson_protection::{OWNERSHIP_GRACE, Platform, Record, Settings, random_suffix};
+use keelson_protection::{OWNERSHIP_GRACE, Platform, Record, RecoveryBounds, Settings, random_suffix};
 use keelson_resources::{KINDS, KindInfo};
 use keelson_workload::{Cluster as Access, ClusterAccess};
 use serde_json::{Value, json};
@@ -31,6 +31,13 @@ const ACTIONS: [&str; 3] = ["RunAction", "BackupAction", "ExportAction"];
 pub(crate) struct Size {
     pub points: usize,
     pub actions: usize,
+}
+
+impl Size {
+    /// With three actions for each restore point: its run, its backup, an export.
+    pub(crate) fn of_points(points: usize) -> Self {
+        Self { points, actions: ACTIONS.len() * points }
+    }
 }
 
 pub(crate) fn applications() -> impl Iterator<Item = String> {
@@ -100,7 +107,9 @@ pub(crate) async fn with_catalog<T: Send + 'static>(
         ownership_grace: OWNERSHIP_GRACE,
         clock_difference_max: keelson_protection::CLOCK_DIFFERENCE_MAX,
         quick_mode: false,
+        recovery_bounds: RecoveryBounds::USUAL,
         passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+        aws: keelson_protection::AwsEnvironment::default(),
     };
     let platform =
         Platform::open(settings, access, Arc::new(WallClock)).await.context("open the data directory")?;

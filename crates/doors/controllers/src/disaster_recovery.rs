@@ -4,7 +4,7 @@
 //! turning off, or an enabling that was under way, changes nothing in the end.
 //!
 //! Tells on the policy, too, that shipping left a chain which was not this instance's alone, that a chain had lost its
-//! bases, and that a drill failed.
+//! bases, that a drill failed, and that the passphrase cannot be read where it is kept.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut presence = Presence::Unknown;
     let now = platform.clock().now();
-    let mut told = Told { moved: now, bases_lost: now, drill: now };
+    let mut told = Told { moved: now, bases_lost: now, drill: now, source: now };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -95,6 +95,7 @@ pub(crate) async fn run(platform: Arc<Platform>, stop: CancellationToken) {
                 told.moved = tell_moved(&platform, &kind, &namespace, told.moved).await;
                 told.bases_lost = tell_bases_lost(&platform, &kind, &namespace, told.bases_lost).await;
                 told.drill = tell_drill(&platform, &kind, &namespace, told.drill).await;
+                told.source = tell_source(&platform, &kind, &namespace, told.source).await;
             },
         }
     }
@@ -105,6 +106,7 @@ struct Told {
     moved: Timestamp,
     bases_lost: Timestamp,
     drill: Timestamp,
+    source: Timestamp,
 }
 
 /// Answers with the time up to which everything was told.
@@ -140,6 +142,16 @@ async fn tell_drill(platform: &Platform, kind: &Kind, namespace: &str, told: Tim
         note_on_policy(platform, kind, namespace, event::DRILL_FAILED, text).await;
     }
     drill.at
+}
+
+/// The same for a source of the passphrase that is away.
+async fn tell_source(platform: &Platform, kind: &Kind, namespace: &str, told: Timestamp) -> Timestamp {
+    let Ok(Some(known)) = state::passphrase_source(platform) else { return told };
+    let Some(trouble) = known.trouble.filter(|trouble| trouble.since > told) else { return told };
+    let why = &trouble.why;
+    let text = format!("the platform goes on under the passphrase in force, which cannot be read now: {why}");
+    note_on_policy(platform, kind, namespace, event::PASSPHRASE_SOURCE_FAILED, text).await;
+    trouble.since
 }
 
 /// What an operator is told of a drill; nothing if it went well.

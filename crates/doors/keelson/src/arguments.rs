@@ -9,7 +9,7 @@ use keelson_workload::{Cluster, ClusterAccess};
 
 use crate::failure::{EXIT_CODES, failed};
 use crate::output::Format;
-use crate::{dr, guard, restore, serve, tools};
+use crate::{dr, guard, operator, restore, serve, tools};
 
 const EXAMPLES: &str = "Examples:\n  \
     keelson dr enable --profile vault --passphrase-file ./passphrase\n  \
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Keep what the platform registers from harming the cluster when it is away, or take it away.
     Guard(guard::Guard),
+    /// Carry out each K10restore of a namespace.
+    Operator(operator::Operator),
     /// Protect and recover the platform itself.
     Dr(dr::Dr),
     /// Restore an application.

@@ -7,14 +7,17 @@ mod failure;
 mod files;
 mod follow;
 mod guard;
+mod health;
 mod logs;
 mod memory;
 mod metrics;
+mod operator;
 mod output;
 mod restore;
 mod serve;
 mod signals;
 mod standing;
+mod termination;
 mod tools;
 
 use std::process::ExitCode;
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Serve(serve) => serve::run(serve).await,
             Command::Guard(guard) => guard::run(guard).await,
+            Command::Operator(operator) => operator::run(operator).await,
             Command::Dr(dr) => dr::run(dr).await,
             Command::Restore(restore) => restore::run(restore).await,
             Command::Tools(tools) => tools::run(tools).await,

@@ -1,17 +1,21 @@
 //! `keelson serve`: opens the platform, makes itself known to the cluster, and runs until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args};
 use keelson_extension::{
     Extension, Farewell, LeaseError, Reach, Readiness, ServingCertificates, Standing, Successor,
 };
 use keelson_model::{Clock, ErrorClass};
-use keelson_protection::{CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{
+    AwsEnvironment, CLOCK_DIFFERENCE_MAX, KdfCost, OWNERSHIP_GRACE, Platform, RecoveryBounds, Settings,
+};
+use keelson_resources::k10restore::TIMEOUT_MINUTES_MAX;
 use keelson_workload::{Cluster, ClusterAccess};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -66,6 +70,12 @@ pub(crate) struct Serve {
     /// How long the ownership ConfigMap must be gone before ownership is claimed, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = OWNERSHIP_GRACE.as_secs())]
     ownership_grace: u64,
+    /// How long a KastenDRRestore may take that names no bound of its own; a week at most.
+    #[arg(long, value_name = "MINUTES", default_value_t = RecoveryBounds::USUAL.restore, value_parser = minutes())]
+    restore_timeout: u64,
+    /// How long a KastenDRReview may take.
+    #[arg(long, value_name = "MINUTES", default_value_t = RecoveryBounds::USUAL.review, value_parser = minutes())]
+    review_timeout: u64,
     /// Quick disaster recovery for a DR policy that does not say.
     #[arg(long)]
     quick_mode: bool,
@@ -78,6 +88,10 @@ pub(crate) struct Serve {
     /// Log lines as JSON.
     #[arg(long)]
     log_json: bool,
+}
+
+fn minutes() -> impl TypedValueParser<Value = u64> {
+    clap::value_parser!(u64).range(1..=u64::from(TIMEOUT_MINUTES_MAX))
 }
 
 fn parse_claim(text: &str) -> Result<(String, PathBuf), String> {
@@ -213,7 +227,9 @@ impl Serve {
             ownership_grace: Duration::from_secs(self.ownership_grace),
             clock_difference_max: CLOCK_DIFFERENCE_MAX,
             quick_mode: self.quick_mode,
+            recovery_bounds: RecoveryBounds { restore: self.restore_timeout, review: self.review_timeout },
             passphrase_cost: if self.fips { KdfCost::FIPS } else { KdfCost::RECOMMENDED },
+            aws: aws_environment(),
         }
     }
 
@@ -236,6 +252,11 @@ impl Serve {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "binaries are where the environment is read")]
+fn aws_environment() -> AwsEnvironment {
+    AwsEnvironment::read(|name| std::env::var(name).ok())
+}
+
 /// An API server that is away for a moment is waited for.
 async fn patiently<T>(doing: &str, step: impl AsyncFn() -> Result<T>) -> Result<T> {
     let mut told = String::new();
@@ -252,7 +273,14 @@ async fn patiently<T>(doing: &str, step: impl AsyncFn() -> Result<T>) -> Result<
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+/// All addresses of IPv4 means those of IPv6 too, where there are any: in a cluster of IPv6 alone a pod has no others.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    if address.ip() == Ipv4Addr::UNSPECIFIED {
+        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        if let Ok(listener) = TcpListener::bind(all).await {
+            return Ok(listener);
+        }
+    }
     TcpListener::bind(address).await.map_err(|error| io_failed(format!("listen on {address}"), &error))
 }
 
@@ -262,11 +290,32 @@ async fn prepare_cluster(cluster: &Cluster, namespace: &str) -> Result<()> {
     cluster.apply_manifest(&manifest).await.map_err(failed)?;
     let definitions = keelson_resources::crd::crds();
     for (_, definition) in &definitions {
-        cluster.apply_manifest(definition).await.map_err(failed)?;
+        cluster.apply_unless_made(definition).await.map_err(failed)?;
     }
     for (_, definition) in &definitions {
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
         cluster.wait_established(name, ESTABLISHED_WITHIN).await.map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families() -> Result<()> {
+        let listener = listen("0.0.0.0:0".parse()?).await?;
+        let port = listener.local_addr()?.port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        // A machine without IPv6 has the one family alone.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await?;
+        }
+        let taken = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await;
+        assert!(taken.is_err_and(|error| error.to_string().contains("listen on 0.0.0.0")));
+        Ok(())
+    }
 }

@@ -13,10 +13,14 @@ pub mod kind {
     pub const REACHABLE: &str = "Reachable";
     /// New backups can be written.
     pub const WRITABLE: &str = "Writable";
+    /// What is written is locked as firmly as it ever was; the reason says how. Only where locks are asked for.
+    pub const LOCKED: &str = "Locked";
     /// Something that is asked for is not done by this version; the message says what.
     pub const IGNORED: &str = "Ignored";
     /// The platform protects itself.
     pub const PROTECTED: &str = "Protected";
+    /// What the platform protects itself with can be read where it is kept. Only there while it cannot.
+    pub const PASSPHRASE_READABLE: &str = "PassphraseReadable";
 }
 
 /// Reasons of conditions. Failures take theirs from the class of the error.
@@ -26,13 +30,18 @@ pub mod reason {
     pub const SPEC_INVALID: &str = "SpecInvalid";
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const READ_ONLY: &str = "ReadOnly";
+    pub const GOVERNANCE: &str = "Governance";
+    pub const COMPLIANCE: &str = "Compliance";
+    pub const COMPLIANCE_LOST: &str = "ComplianceLost";
     pub const PROFILE_UNFIT: &str = "ProfileUnfit";
+    pub const PASSPHRASE_SOURCE_FAILED: &str = "PassphraseSourceFailed";
 }
 
 /// Reasons of events.
 pub mod event {
     pub const PROFILE_VALIDATED: &str = "ProfileValidated";
     pub const PROFILE_FAILED: &str = "ProfileFailed";
+    pub const COMPLIANCE_LOST: &str = "ComplianceLost";
     pub const POLICY_VALIDATED: &str = "PolicyValidated";
     pub const POLICY_FAILED: &str = "PolicyFailed";
     pub const CONFIGURATION_VALIDATED: &str = "ConfigurationValidated";
@@ -46,6 +55,7 @@ pub mod event {
     pub const SHIPPING_MOVED: &str = "ShippingMoved";
     pub const BASES_LOST: &str = "BasesLost";
     pub const DRILL_FAILED: &str = "DrillFailed";
+    pub const PASSPHRASE_SOURCE_FAILED: &str = "PassphraseSourceFailed";
     pub const SHIPPING_STOPPED: &str = "ShippingStopped";
     pub const RECOVERY_COMPLETED: &str = "RecoveryCompleted";
     pub const RECOVERY_FAILED: &str = "RecoveryFailed";

@@ -156,7 +156,7 @@ fn configured() -> [(&'static str, Value); 5] {
 }
 
 /// One of each kind that users make, and the namespace where they make it.
-fn specs() -> [(&'static str, Value); 13] {
+fn specs() -> [(&'static str, Value); 14] {
     let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
     let subject = json!({ "kind": "RestorePoint", "name": "shop-x1", "namespace": "shop" });
     let profile = json!({ "name": "p", "namespace": INSTALL });
@@ -193,6 +193,11 @@ fn specs() -> [(&'static str, Value); 13] {
         ("", json!({ "secret": { "name": "office", "namespace": "vaults" } })),
         (INSTALL, json!({ "sourceClusterInfo": source })),
         (INSTALL, json!({ "sourceClusterInfo": source, "skipResources": "profiles,policies" })),
+        (
+            INSTALL,
+            json!({ "sourceClusterInfo": source, "quickMode": { "enabled": true, "overrideResources": true },
+                "vault": { "address": "https://vault.acme.test", "role": "k10" } }),
+        ),
     ]
 }
 

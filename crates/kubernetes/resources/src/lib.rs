@@ -19,6 +19,7 @@ pub mod apps;
 pub mod condition;
 pub mod configuration;
 pub mod crd;
+pub mod k10restore;
 pub mod passkey;
 pub mod policy;
 pub mod profile;

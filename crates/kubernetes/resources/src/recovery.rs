@@ -6,7 +6,7 @@ pub mod review;
 use std::collections::BTreeMap;
 
 use keelson_model::names::group;
-use keelson_model::{ClusterId, RepositoryId};
+use keelson_model::{ClusterId, RepositoryId, passphrase};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,6 +63,48 @@ pub struct HeadPosition {
     /// The number of the journal's entry.
     #[schemars(range(max = 1_099_511_627_775_u64))]
     pub sequence: u64,
+}
+
+/// How HashiCorp Vault is reached where `k10-dr-secret` says that it holds the passphrase. Without it the platform's own
+/// way is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultAccess {
+    /// The address of the server, as in https://vault.example.com:8200.
+    #[schemars(length(max = 2048))]
+    pub address: String,
+    /// The namespace of Vault in which everything lies, where it has such.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The role of Vault's Kubernetes authentication.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The file with the token of the service account that the role is bound to.
+    #[schemars(length(max = 4096))]
+    #[serde(rename = "serviceAccountTokenPath", default, skip_serializing_if = "Option::is_none")]
+    pub token_path: Option<String>,
+    /// Where Kubernetes authentication is mounted in Vault, if not at `kubernetes`.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_path: Option<String>,
+    /// The Secret of the install namespace that holds Vault's token as `vault_token`.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// The Secret of the install namespace that holds the authority of Vault's certificate.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_name: Option<String>,
+}
+
+impl From<VaultAccess> for passphrase::VaultAccess {
+    fn from(access: VaultAccess) -> Self {
+        let VaultAccess { address, namespace, role, token_path, mount_path, secret_name, ca_secret_name } =
+            access;
+        Self { address, namespace, role, token_path, mount_path, secret_name, ca_secret_name }
+    }
 }
 
 /// Where a review or a recovery stands.
@@ -122,9 +164,10 @@ impl RecoveryProgress {
         Self { phase: "Waiting to start".to_owned(), requester: Some(requester), ..Self::default() }
     }
 
+    /// Begins, or goes on after a restart: its time is counted from the first beginning.
     pub fn begin(&mut self, now: Time) {
         self.state = RecoveryState::Running;
-        self.start_time = Some(now);
+        self.start_time = self.start_time.or(Some(now));
     }
 
     pub fn succeed(&mut self, phase: &str, now: Time) {
@@ -132,6 +175,7 @@ impl RecoveryProgress {
         phase.clone_into(&mut self.phase);
         self.error.clear();
         self.cause.clear();
+        self.error_class = None;
         self.end_time = Some(now);
     }
 }
@@ -152,6 +196,36 @@ pub struct CatalogState {
 fn source_profile(object: &Value, install_namespace: &str) -> Option<Reference> {
     let name = object.pointer("/spec/sourceClusterInfo/profileName")?.as_str()?;
     Some(Reference::read(group::CONFIG, "profiles", install_namespace, name))
+}
+
+/// What the Secret holds is sent to an address of the same request: for whoever may read it anyway.
+fn vault_secrets(object: &Value, install_namespace: &str) -> Vec<Reference> {
+    let named = |field: &str| object.pointer(&format!("/spec/vault/{field}"))?.as_str();
+    let names = ["secretName", "caSecretName"].into_iter().filter_map(named).filter(|name| !name.is_empty());
+    names.map(|name| Reference::read("", "secrets", install_namespace, name)).collect()
+}
+
+fn check_vault(checker: &mut Checker<'_>) {
+    if !checker.is_set("spec.vault") {
+        return;
+    }
+    checker.required_text("spec.vault.address");
+    if !checker.is_set("spec.vault.role") && !checker.is_set("spec.vault.secretName") {
+        checker.missing("spec.vault.role", "either this or secretName is needed");
+    }
+    checker.parsed("spec.vault.serviceAccountTokenPath", check_token_path);
+}
+
+/// Whoever asks names the address, too, to which the token is sent.
+pub(crate) fn check_token_path(path: &str) -> Result<(), String> {
+    match passphrase::VaultAccess::may_be_asked_for(path) {
+        true => Ok(()),
+        false => Err(format!(
+            "must be a file below {}, where tokens of service accounts are mounted; any other is for ConfigMap '{}'",
+            passphrase::VaultAccess::TOKEN_FOLDER,
+            passphrase::VaultAccess::CONFIG_MAP
+        )),
+    }
 }
 
 fn check_source(checker: &mut Checker<'_>) {

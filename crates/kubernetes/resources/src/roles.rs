@@ -119,7 +119,7 @@ fn guard_roles(release: &str, namespace: &str) -> [Value; 4] {
     [registration, own, everywhere, here]
 }
 
-fn account(name: &str, namespace: &str) -> Value {
+pub(crate) fn account(name: &str, namespace: &str) -> Value {
     json!({ "kind": "ServiceAccount", "name": name, "namespace": namespace })
 }
 
@@ -132,7 +132,7 @@ fn cluster_role(name: &str, rules: &[Value]) -> Value {
     })
 }
 
-fn role(name: &str, namespace: &str, rules: &[Value]) -> Value {
+pub(crate) fn role(name: &str, namespace: &str, rules: &[Value]) -> Value {
     json!({
         "apiVersion": RBAC_VERSION,
         "kind": "Role",
@@ -142,7 +142,7 @@ fn role(name: &str, namespace: &str, rules: &[Value]) -> Value {
 }
 
 /// Gives a role to somebody, for as far as the role reaches.
-fn bind(role: &Value, name: &str, subject: &Value) -> Value {
+pub(crate) fn bind(role: &Value, name: &str, subject: &Value) -> Value {
     let kind = role["kind"].as_str().unwrap_or_default();
     let mut metadata = role["metadata"].clone();
     metadata["name"] = json!(name);
@@ -155,12 +155,12 @@ fn bind(role: &Value, name: &str, subject: &Value) -> Value {
     })
 }
 
-fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
+pub(crate) fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
     json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
 }
 
 /// The rule for objects of these names alone.
-fn named(mut rule: Value, names: &[&str]) -> Value {
+pub(crate) fn named(mut rule: Value, names: &[&str]) -> Value {
     rule["resourceNames"] = json!(names);
     rule
 }

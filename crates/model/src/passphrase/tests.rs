@@ -78,3 +78,75 @@ fn a_wrong_secret_is_told_by_its_keys_and_never_by_its_values() {
         assert_eq!(refusal(pairs), message);
     }
 }
+
+#[test]
+fn an_installation_says_how_vault_is_reached_and_no_empty_value_counts() {
+    let map = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        VaultAccess::of_config_map(&pairs.collect())
+    };
+    assert_eq!(map(&[]), None);
+    assert_eq!(map(&[("address", " "), ("role", "k10")]), None);
+    let bare = VaultAccess {
+        address: "https://vault.vault.svc:8200".to_owned(),
+        namespace: None,
+        role: None,
+        token_path: None,
+        mount_path: None,
+        secret_name: None,
+        ca_secret_name: None,
+    };
+    let address = ("address", "https://vault.vault.svc:8200");
+    assert_eq!(map(&[address, ("role", ""), ("mountPath", ""), ("unknown", "x")]), Some(bare.clone()));
+    let full = map(&[
+        address,
+        ("namespace", "team"),
+        ("role", "k10"),
+        ("serviceAccountTokenPath", "/token"),
+        ("mountPath", "clusters/one"),
+        ("secretName", "vault-creds"),
+        ("caSecretName", "vault-ca"),
+    ]);
+    let some = |text: &str| Some(text.to_owned());
+    let expected = VaultAccess {
+        namespace: some("team"),
+        role: some("k10"),
+        token_path: some("/token"),
+        mount_path: some("clusters/one"),
+        secret_name: some("vault-creds"),
+        ca_secret_name: some("vault-ca"),
+        ..bare
+    };
+    assert_eq!(full, Some(expected));
+}
+
+#[test]
+fn a_source_is_described_without_what_it_holds() {
+    assert_eq!(PassphraseSource::Raw(b"planted").describe(), None);
+    let aws = AwsSecret { region: "us-east-1", name: "k10/dr", json_field: Some("phrase") };
+    let told = PassphraseSource::Aws(aws).describe().unwrap();
+    assert_eq!(told, "field 'phrase' of secret 'k10/dr' of region 'us-east-1' in AWS Secrets Manager");
+    let field = |engine| VaultField { engine, mount_path: "secret", secret_path: "k10", field: "phrase" };
+    let told = |engine| PassphraseSource::Vault(field(engine)).describe().unwrap();
+    assert_eq!(told(VaultEngine::V1), "key 'phrase' of 'k10' at 'secret' (KVv1) in Vault");
+    assert_ne!(told(VaultEngine::V1), told(VaultEngine::V2));
+}
+
+#[test]
+fn a_request_names_tokens_of_accounts_and_no_other_file() {
+    for (path, may_be) in [
+        (VaultAccess::TOKEN_PATH, true),
+        ("/var/run/secrets/vault/token", true),
+        ("/var/run/secrets/", false),
+        ("/var/run/secrets", false),
+        ("/var/run/secrets-of-others/token", false),
+        ("/var/run/secrets/../../../etc/passwd", false),
+        ("/var/run/secrets/./token", false),
+        ("/var/run/secrets//token", false),
+        ("var/run/secrets/token", false),
+        ("/etc/passwd", false),
+        ("", false),
+    ] {
+        assert_eq!(VaultAccess::may_be_asked_for(path), may_be, "{path}");
+    }
+}

@@ -282,6 +282,10 @@ fn instance_rows() -> Vec<(&'static str, Value)> {
         ("what was dropped", json!({ "at": TIME, "through": 9 })),
         ("loss of bases", json!({ "repository": ID, "at": TIME, "why": "w" })),
         ("what is covered", json!({ "repository": ID, "generation": 2, "byBase": 7, "shipped": 9 })),
+        (
+            "source of the passphrase",
+            json!({ "described": "key 'p' in Vault", "trouble": { "since": TIME, "why": "sealed" } }),
+        ),
         ("enabling under way", json!({ "place": place(), "vaultKey": 1, "repository": ID })),
         ("former repository", former),
         ("late exports", json!({ "cluster": CLUSTER, "before": TIME })),

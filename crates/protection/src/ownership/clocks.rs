@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::locations::Place;
-    use crate::platform::Settings;
+    use crate::platform::{RecoveryBounds, Settings};
     use crate::recovery::state::Enabled;
 
     const NAMESPACE: &str = "kasten-io";
@@ -127,7 +127,9 @@ mod tests {
             ownership_grace: Duration::from_secs(60),
             clock_difference_max: SignedDuration::from_mins(5),
             quick_mode: false,
+            recovery_bounds: RecoveryBounds::USUAL,
             passphrase_cost: KdfCost::LOWEST,
+            aws: crate::AwsEnvironment::default(),
         }
     }
 

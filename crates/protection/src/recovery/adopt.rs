@@ -6,6 +6,7 @@
 //! to. The reasons are in `docs/decisions/0018`.
 
 use keelson_crypto::{Slot, VaultKey, VaultKeyring};
+use keelson_model::passphrase::VaultAccess;
 use keelson_repository::{Open, Repository};
 
 use crate::identity::RepositoryKeys;
@@ -29,6 +30,7 @@ pub(crate) fn warn_of_replaced(repository: &Repository<Open>) -> Option<String> 
 /// Decides what to go on with from the repositories that the passphrases have opened, the recovered one first.
 pub(crate) async fn adopt_keys<'a>(
     platform: &Platform,
+    reached: Option<&VaultAccess>,
     recovered: &'a Repository<Open>,
     others: impl Iterator<Item = &'a Repository<Open>> + Send,
 ) -> Result<RepositoryKeys, RecoveryError> {
@@ -55,7 +57,7 @@ pub(crate) async fn adopt_keys<'a>(
         "recovered with a passphrase that was replaced; going on under a key of its own"
     );
     let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+        passphrases::read(platform, reached).await.map_err(|source| RecoveryError::Passphrase { source })?;
     let key = VaultKey::generate(number);
     let all: Vec<_> = passphrases.iter().collect();
     // A recovery takes any passphrase: there is no other.

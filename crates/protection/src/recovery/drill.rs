@@ -182,7 +182,7 @@ async fn look(
 ) -> Result<(), RecoveryError> {
     let location = platform.open_location(&enabled.profile).await;
     let location = location.map_err(|source| RecoveryError::Location { source })?;
-    let passphrases = passphrases::read(platform).await;
+    let passphrases = passphrases::read(platform, None).await;
     let passphrases = passphrases.map_err(|source| RecoveryError::Passphrase { source })?;
     let (cluster, clock) = (&platform.cluster_id, platform.clock.clone());
     let shipped = shipped_to(platform, enabled.repository).await;

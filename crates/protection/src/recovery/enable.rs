@@ -1,6 +1,7 @@
 //! Enabling disaster recovery: claim, card, repository with its passphrase slot, a start, and a base at once.
 //!
-//! Guarantees: running it again finds what an earlier try has made, and completes it.
+//! Guarantees: running it again finds what an earlier try has made, and completes it. Where the passphrase in force is
+//! kept elsewhere and cannot be read there now, what is enabled stays so.
 //! The order: 1 the profile is fit; 2 the passphrases are strong and have slots; 3 ownership of this cluster's folder
 //! is claimed; 4 the card is there; 5 the repository's id is recorded; 6 it is there with its keys and slots; 7 it is
 //! the one in use; 8 a start and a base; 9 the other repositories of the lineage have the slots.
@@ -13,7 +14,7 @@ use keelson_resources::policy::DrPolicy;
 use crate::layout::ClusterFolder;
 use crate::locations::Location;
 use crate::ownership;
-use crate::passphrases;
+use crate::passphrases::watched::{self, Watched};
 use crate::platform::Platform;
 use crate::recovery::state::{self, Enabled, Enabling};
 use crate::recovery::{RecoveryError, cards, ship, slots};
@@ -24,16 +25,25 @@ pub async fn enable(platform: &Platform, profile: &str, mode: DrMode) -> Result<
     let _turn = platform.enabling.lock().await;
     let location =
         platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
-    let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
-    slots::settle(platform, &passphrases).await?;
+    let away = match watched::read(platform).await? {
+        Watched::Read { passphrases, source } => {
+            slots::settle(platform, &passphrases).await?;
+            watched::settle(platform, source).await?;
+            None
+        }
+        Watched::Away(error) => Some(error),
+    };
     let newest = platform.vault().newest().number();
     let before = state::enabled(platform)?;
     let enabled = match before {
         Some(before) if before.place == location.place && before.vault_key == newest => {
             keep(platform, &location, before, profile, mode).await?
         }
-        before => begin_anew(platform, &location, before, mode).await?,
+        before => match away {
+            None => begin_anew(platform, &location, before, mode).await?,
+            // What is begun anew must open with a passphrase that somebody can still read.
+            Some(source) => return Err(RecoveryError::Passphrase { source }),
+        },
     };
     ship::begin(platform, &location, &enabled).await?;
     slots::spread(platform).await;
@@ -126,6 +136,11 @@ pub async fn disable(platform: &Platform) -> Result<(), RecoveryError> {
     let _turn = platform.enabling.lock().await;
     ship::stop(platform).await;
     state::forget_enabled(platform).await
+}
+
+/// Whoever was enabled long ago and has shipped since finds out here that another instance has claimed the backups.
+pub(crate) async fn require_ownership(platform: &Platform, location: &Location) -> Result<(), RecoveryError> {
+    allow_beside_the_source(ownership::prove(platform, location, &platform.cluster_id).await)
 }
 
 /// A recovered instance that does not own its source's backups yet still protects itself, beside them.

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use keelson_catalog::{CommitError, DataDirError, Malformed, ReadError, RebuildError, ShipError};
 use keelson_crypto::{OpenBoxError, SealSlotError, WeakPassphrase};
+use keelson_model::recovery::DrMode;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
 use keelson_repository::{
     LengthenError, LoadIndexError, ObjectError, OpenRepositoryError, RetireError, SessionError, WriteError,
@@ -147,6 +148,14 @@ pub enum RecoveryError {
     RolledBack { source: Rollback },
     #[error("the restore did not end within {minutes} minutes")]
     TimedOut { minutes: u64 },
+    #[error("the recovered catalog is in use, and not everything was put back within {minutes} minutes")]
+    TimedOutPartly { minutes: u64 },
+    #[error("the recovered catalog is in use, and not everything could be put back")]
+    PartlyDone { source: Box<RecoveryError> },
+    #[error("restore point '{point}' was made by {}", mode.title())]
+    OtherMode { point: String, mode: DrMode },
+    #[error("restore point '{point}' was made by {}, and is not confirmed to replace what exists", mode.title())]
+    Unconfirmed { point: String, mode: DrMode },
     #[error("look whether who asked may still do so")]
     Access { source: AccessError },
     #[error("the work was interrupted")]
@@ -154,6 +163,20 @@ pub enum RecoveryError {
     #[error("{what} was not understood: {why}")]
     Request { what: &'static str, why: String },
 }
+
+const MORE_TIME: &str = "everything is as it was; give it more time: --timeout, or spec.timeoutMinutes, and a review \
+                         kastenDisasterRecovery.validationTimeout of chart k10";
+/// After the switch nothing is lost by waiting.
+const GOES_ON: &str =
+    "a restore of the same point goes on where this one was, and so does keelson serve when it starts again";
+const MAKE_STRONG: &str =
+    "make one that nobody guesses: openssl rand -base64 24; keep it outside the cluster";
+const IS_QUICK: &str = "say that it is Quick, and confirm it: --quick-mode --override-resources, or spec.quickMode with \
+    enabled and overrideResources true; of the chart --set quickMode.enabled=true --set quickMode.overrideResources=true";
+const IS_LEGACY: &str = "leave --quick-mode out, or set spec.quickMode.enabled to false; of the chart \
+    --set quickMode.enabled=false";
+const CONFIRM_QUICK: &str = "a Quick restore point creates or replaces resources: confirm it with --override-resources, or \
+    spec.quickMode.overrideResources: true; of the chart --set quickMode.overrideResources=true";
 
 fn list(known: &[String]) -> String {
     if known.is_empty() { "no cluster at all".to_owned() } else { known.join(", ") }
@@ -170,6 +193,24 @@ impl fmt::Display for Unseen {
 }
 
 impl RecoveryError {
+    /// Whether the API server did not answer. It may again, without anybody doing anything.
+    pub(crate) fn is_cluster_away(&self) -> bool {
+        let class = match self {
+            Self::Cluster { source, .. } => source.class(),
+            Self::Location {
+                source:
+                    LocationError::ReadProfile { source, .. }
+                    | LocationError::ReadSecret { source, .. }
+                    | LocationError::ListProfiles { source },
+            } => source.class(),
+            Self::Passphrase { source: PassphraseError::Read { source, .. } } => source.class(),
+            Self::Access { source } => source.class(),
+            Self::Namespace { source } => source.class(),
+            _ => return false,
+        };
+        matches!(class, ErrorClass::Unavailable { .. })
+    }
+
     /// Tells of what was not looked at where nothing was found.
     pub(crate) fn with_unseen(mut self, told: &[String]) -> Self {
         if let Self::PointInTime { unseen, .. } = &mut self {
@@ -219,6 +260,7 @@ impl Classified for RecoveryError {
             Self::Namespace { source } => source.class(),
             Self::Claims { source } => source.class(),
             Self::RolledBack { source } => source.class(),
+            Self::PartlyDone { source } => source.class(),
             Self::UnknownCluster { .. }
             | Self::NoExports { .. }
             | Self::NeverRan { .. }
@@ -231,6 +273,8 @@ impl Classified for RecoveryError {
             | Self::PointInTime { .. }
             | Self::CatalogInUse { .. }
             | Self::KeysExhausted
+            | Self::OtherMode { .. }
+            | Self::Unconfirmed { .. }
             | Self::Request { .. } => ErrorClass::Invalid,
             Self::PassphraseChanged => ErrorClass::Unavailable { retry_after: None },
             Self::WrongPassphrase { .. } => ErrorClass::Denied,
@@ -241,7 +285,7 @@ impl Classified for RecoveryError {
             | Self::CatalogKey { .. }
             | Self::Copied { .. }
             | Self::Mismatch { .. } => ErrorClass::Corrupt,
-            Self::TimedOut { .. } | Self::Interrupted => ErrorClass::Cancelled,
+            Self::TimedOut { .. } | Self::TimedOutPartly { .. } | Self::Interrupted => ErrorClass::Cancelled,
         }
     }
 
@@ -305,6 +349,10 @@ impl Classified for RecoveryError {
             Self::CatalogInUse { .. } => "recovery.catalog_in_use",
             Self::RolledBack { .. } => "recovery.rolled_back",
             Self::TimedOut { .. } => "recovery.timed_out",
+            Self::TimedOutPartly { .. } => "recovery.timed_out_partly",
+            Self::PartlyDone { .. } => "recovery.partly_done",
+            Self::OtherMode { .. } => "recovery.other_mode",
+            Self::Unconfirmed { .. } => "recovery.unconfirmed",
             Self::Interrupted => "recovery.interrupted",
             Self::Request { .. } => "recovery.request",
         }
@@ -353,21 +401,23 @@ impl Classified for RecoveryError {
                 "keelson dr review lists the restore points, and without a time or an id the latest is taken"
                     .to_owned(),
             ),
-            Self::WeakPassphrase { .. } => Some(
-                "make one that nobody guesses: openssl rand -base64 24; keep it outside the cluster"
-                    .to_owned(),
-            ),
+            Self::WeakPassphrase { .. } => Some(MAKE_STRONG.to_owned()),
             Self::PassphraseChanged => {
                 Some("it is made within a minute; keelson dr status tells what holds it up".to_owned())
             }
             Self::KeysExhausted => Some("disable and enable disaster recovery: it begins anew".to_owned()),
             Self::Cluster { source, .. } => source.hint(),
+            Self::Rebuild { source } if source.hint().is_some() => source.hint(),
             Self::Away { source } => source.hint(),
-            Self::TimedOut { .. } => Some(
-                "give it more time: --timeout, or spec.timeoutMinutes; after the switch a restore of the same point \
-                 goes on where this one was"
-                    .to_owned(),
-            ),
+            Self::TimedOut { .. } => Some(MORE_TIME.to_owned()),
+            Self::TimedOutPartly { .. } => Some(GOES_ON.to_owned()),
+            Self::PartlyDone { source } => Some(match source.hint() {
+                Some(hint) => format!("{hint}; then {GOES_ON}"),
+                None => GOES_ON.to_owned(),
+            }),
+            Self::OtherMode { mode, .. } if mode.is_quick() => Some(IS_QUICK.to_owned()),
+            Self::OtherMode { .. } => Some(IS_LEGACY.to_owned()),
+            Self::Unconfirmed { .. } => Some(CONFIRM_QUICK.to_owned()),
             Self::Interrupted => Some("ask for the same again: it goes on".to_owned()),
             error if error.class() == ErrorClass::Corrupt => Some(
                 "keelson tools verify names everything that is damaged; an earlier state may be whole: \

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use keelson_catalog::Prepared;
 use keelson_crypto::CatalogKey;
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
+use keelson_model::passphrase::VaultAccess;
 use keelson_model::recovery::DrMode;
 use keelson_model::skip::SkipResources;
 use keelson_model::{Chain, Generation, LineageId};
@@ -32,15 +33,14 @@ use crate::identity::RepositoryKeys;
 use crate::kinds;
 use crate::locations::Location;
 use crate::ownership;
-use crate::passphrases;
 use crate::platform::Platform;
 use crate::recovery::adopt::adopt_keys;
 use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::execute::configuration::PutBack;
 use crate::recovery::exports::{self, Exports};
 use crate::recovery::open::OpenChain;
-use crate::recovery::plan::{self, Material, Observed, RecoveryPlan};
-use crate::recovery::review::{Reviewed, Source, parse_point, review};
+use crate::recovery::plan::{self, Existing, Material, Observed, RecoveryPlan};
+use crate::recovery::review::{Reviewed, Source, parse_point, read_passphrases, review};
 use crate::recovery::state::{self, DrRepository, Recovered};
 use crate::recovery::{RecoveryError, cards, ship};
 
@@ -66,8 +66,11 @@ pub(crate) struct StepReport {
 #[derive(Debug, Clone)]
 pub(crate) struct RecoveryRequest {
     pub source: Source,
+    /// How Vault is reached, where it holds the passphrase and the request says so.
+    pub vault: Option<VaultAccess>,
     pub wanted: Wanted,
     pub skip: SkipResources,
+    pub existing: Existing,
 }
 
 /// Which state of a source.
@@ -112,7 +115,7 @@ pub(crate) async fn make_plan(
         Wanted::Point(id) => Some(parse_point(id)?.repository),
         Wanted::Latest | Wanted::Exports => None,
     };
-    let reviewed = review(platform, &request.source, named).await?;
+    let reviewed = review(platform, &request.source, request.vault.as_ref(), named).await?;
     let plan = plan_from_chain(platform, request, &reviewed).await?;
     Ok((plan, Opened::Chains(reviewed)))
 }
@@ -145,6 +148,7 @@ pub(crate) async fn plan_from_chain(
         highest_generation: highest.max(own_generation(platform)),
         counts: base.state.counts,
         skip: request.skip,
+        existing: request.existing,
         present: present_contents(platform),
         created: point.map_or(base.created, |point| point.creation_time),
         cards: &cards::hints(&reviewed.store, &open.cluster).await,
@@ -160,8 +164,7 @@ async fn plan_from_exports(
     let profile = &request.source.profile_name;
     let location =
         platform.open_location(profile).await.map_err(|source| RecoveryError::Location { source })?;
-    let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+    let passphrases = read_passphrases(platform, request.vault.as_ref()).await?;
     let source = &request.source.source_cluster_id;
     let exports = exports::survey(&location, source, &passphrases).await?;
     let plan = plan::decide(Observed {
@@ -178,6 +181,7 @@ async fn plan_from_exports(
             (kinds::restore_point_contents().to_string(), exports.outcomes),
         ]),
         skip: request.skip,
+        existing: request.existing,
         present: present_contents(platform),
         created: platform.clock.now(),
         cards: &cards::hints(&location.store, source).await,
@@ -215,13 +219,14 @@ struct Built {
 /// Steps 1 to 7.
 pub(crate) async fn execute(
     platform: &Arc<Platform>,
+    vault: Option<&VaultAccess>,
     plan: &RecoveryPlan,
     opened: &Opened,
     phase: Phase<'_>,
 ) -> Result<RecoveryReport, RecoveryError> {
     let mut steps = Steps::default();
     phase("Rebuilding the catalog");
-    let built = build(platform, plan, opened).await?;
+    let built = build(platform, vault, plan, opened).await?;
     let (state, mut notes) = (built.state.clone(), built.notes.clone());
     steps.done("rebuild");
 
@@ -238,7 +243,12 @@ pub(crate) async fn execute(
     Ok(RecoveryReport { state, generation: plan.generation.0, steps: steps.list, notes })
 }
 
-async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Result<Built, RecoveryError> {
+async fn build(
+    platform: &Platform,
+    vault: Option<&VaultAccess>,
+    plan: &RecoveryPlan,
+    opened: &Opened,
+) -> Result<Built, RecoveryError> {
     match opened {
         Opened::Chains(reviewed) => {
             let (open, ..) = reviewed.find(&plan.point)?;
@@ -246,7 +256,7 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
             let base = open.shelf().base(replay.base).await?;
             let key = catalog_key(open, &base)?;
             let others = reviewed.chains.iter().chain(&reviewed.ancestors).map(|open| &open.repository);
-            let keys = adopt_keys(platform, &open.repository, others).await?;
+            let keys = adopt_keys(platform, vault, &open.repository, others).await?;
             let (prepared, state) = rebuild::from_chain(platform, plan, open, &base, &replay, &key).await?;
             let came_from = Some(DrRepository {
                 profile: plan.profile.clone(),
@@ -264,7 +274,7 @@ async fn build(platform: &Platform, plan: &RecoveryPlan, opened: &Opened) -> Res
             let (lineage, came_from, key) = (exports.lineage, None, CatalogKey::generate());
             let mut repositories = exports.repositories.iter().map(|export| &export.repository);
             let Some(first) = repositories.next() else { return Err(RecoveryError::Interrupted) };
-            let keys = adopt_keys(platform, first, repositories).await?;
+            let keys = adopt_keys(platform, vault, first, repositories).await?;
             let (prepared, state, notes) =
                 rebuild::from_exports(platform, plan, location, exports, &key).await?;
             // It has just read them all.

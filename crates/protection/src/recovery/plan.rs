@@ -30,12 +30,26 @@ pub struct RecoveryPlan {
     /// The generation that is opened, one above any seen.
     pub generation: Generation,
     pub skip: Vec<String>,
+    /// What becomes of objects of the same name.
+    #[serde(default)]
+    pub existing: Existing,
     /// What the newest base counts, as an estimate of what will be there.
     pub counts: BTreeMap<String, u64>,
     /// Restore point contents in the catalog that is replaced.
     pub present: u64,
     pub steps: Vec<String>,
     pub warnings: Vec<String>,
+}
+
+/// What becomes of an object of the cluster where the backup holds one of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Existing {
+    /// It stays, and a difference is told.
+    #[default]
+    Keep,
+    /// It is as it was backed up. Only where that was confirmed, and of a Quick restore point.
+    Replace,
 }
 
 /// What the new catalog is made from.
@@ -78,6 +92,8 @@ pub(crate) struct Observed<'a> {
     pub highest_generation: Generation,
     pub counts: BTreeMap<String, u64>,
     pub skip: SkipResources,
+    /// As it was asked for.
+    pub existing: Existing,
     /// Restore point contents in the catalog that is replaced.
     pub present: u64,
     pub created: Timestamp,
@@ -101,12 +117,14 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         highest_generation,
         counts,
         skip,
+        existing: asked_existing,
         present,
         created,
         cards,
         fips,
         mut warnings,
     } = observed;
+    let existing = effective(asked_existing, mode);
     let generation = Generation(highest_generation.0 + 1);
     if present > 0 {
         warnings.push(format!(
@@ -115,6 +133,7 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         ));
     }
     warnings.extend(lacks(&material, mode));
+    warnings.extend(kept_against_wish(asked_existing, existing, &material, mode));
     warnings.extend(other_mode(source, cards, fips));
     warnings.extend(continued(source, [asked, target], cards));
     warnings.push(
@@ -130,10 +149,11 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         point: point.to_owned(),
         mode,
         created,
-        steps: steps(&material, generation, mode, skip),
+        steps: steps(&material, generation, existing, skip),
         material,
         generation,
         skip: skipped_words(skip),
+        existing,
         counts,
         present,
         warnings,
@@ -150,6 +170,31 @@ fn lacks(material: &Material, mode: DrMode) -> Option<String> {
             Some("Quick DR holds no local restore points and no history of actions".to_owned())
         }
         Material::Chain { .. } => None,
+    }
+}
+
+/// Replacing is what a Quick restore point is confirmed for; of a Legacy one everything that exists stays.
+fn effective(asked: Existing, mode: DrMode) -> Existing {
+    if mode.is_quick() { asked } else { Existing::Keep }
+}
+
+fn kept_against_wish(
+    asked: Existing,
+    existing: Existing,
+    material: &Material,
+    mode: DrMode,
+) -> Option<String> {
+    match (asked, existing, material) {
+        (_, _, Material::Exports) | (_, Existing::Replace, _) => None,
+        (Existing::Replace, Existing::Keep, Material::Chain { .. }) => Some(format!(
+            "{} keeps objects of the same name that exist, and tells where they differ: overrideResources is for Quick DR",
+            mode.title()
+        )),
+        (Existing::Keep, Existing::Keep, Material::Chain { .. }) => mode.is_quick().then(|| {
+            "objects of the same name that exist are kept, and where they differ is told: with quickMode.overrideResources \
+             they are replaced"
+                .to_owned()
+        }),
     }
 }
 
@@ -185,7 +230,12 @@ fn skipped_words(skip: SkipResources) -> Vec<String> {
         .collect()
 }
 
-fn steps(material: &Material, generation: Generation, mode: DrMode, skip: SkipResources) -> Vec<String> {
+fn steps(
+    material: &Material,
+    generation: Generation,
+    existing: Existing,
+    skip: SkipResources,
+) -> Vec<String> {
     let build = match material {
         Material::Chain { base, segments, .. } => {
             format!(
@@ -208,9 +258,12 @@ fn steps(material: &Material, generation: Generation, mode: DrMode, skip: SkipRe
         "switch to the new catalog".to_owned(),
     ];
     if matches!(material, Material::Chain { .. }) {
-        let existing = if mode.is_quick() { "create or replace" } else { "create missing" };
+        let write = match existing {
+            Existing::Replace => "create or replace",
+            Existing::Keep => "create missing",
+        };
         let put_back = |word: &str, skip: bool| {
-            if skip { format!("leave out {word}, as asked") } else { format!("{existing} {word}") }
+            if skip { format!("leave out {word}, as asked") } else { format!("{write} {word}") }
         };
         steps.extend([
             put_back("secrets", skip.secrets),
@@ -237,9 +290,9 @@ impl RecoveryPlan {
         Some(Fork { cluster: self.source.clone(), repository: *repository, at })
     }
 
-    /// The same plan, leaving out something else.
-    pub(crate) fn skipping(self, skip: SkipResources) -> Self {
-        Self { skip: skipped_words(skip), ..self }
+    /// The same plan for another request: what is left out and what is replaced are as that one says.
+    pub(crate) fn asked_again(self, skip: SkipResources, existing: Existing) -> Self {
+        Self { skip: skipped_words(skip), existing: effective(existing, self.mode), ..self }
     }
 
     pub fn skips(&self, word: &str) -> bool {
@@ -266,100 +319,4 @@ impl fmt::Display for RecoveryPlan {
 }
 
 #[cfg(test)]
-mod tests {
-    use keelson_model::Sequence;
-
-    use super::*;
-    use crate::layout::Epoch;
-
-    fn at(epoch: u32, sequence: u64) -> Position {
-        Position { epoch: Epoch(epoch), generation: Generation(1), sequence: Sequence(sequence) }
-    }
-
-    /// Ownership changed hands after the base: what was read last is of the later epoch.
-    #[test]
-    fn a_recovery_leaves_its_source_at_the_last_entry_that_was_read() {
-        let replay = |segments: Vec<Position>, through| Replay {
-            base: at(1, 10),
-            segments,
-            through: Sequence(through),
-        };
-        let fork = |replay: Replay| {
-            let id: ClusterId = "0c3e8c52-6a0b".parse().unwrap();
-            let (newer, other) = ("1d4f9d63-7b1c".parse().unwrap(), "2e5fae74-8c2d".parse().unwrap());
-            let plan = decide(Observed {
-                profile: "vault",
-                source: &id,
-                asked: &newer,
-                target: &id,
-                point: "latest",
-                mode: DrMode::Legacy,
-                material: Material::of_chain(RepositoryId::from_bytes([1; 16]), replay),
-                highest_generation: Generation(1),
-                counts: BTreeMap::new(),
-                skip: SkipResources::default(),
-                present: 0,
-                created: Timestamp::UNIX_EPOCH,
-                cards: &[],
-                fips: false,
-                warnings: vec!["lost: a run".to_owned()],
-            });
-            assert_eq!(plan.warnings[0], "lost: a run");
-            assert!(plan.is_of(&id) && plan.is_of(&newer) && !plan.is_of(&other));
-            plan.fork().unwrap().at
-        };
-        assert_eq!(fork(replay(vec![at(1, 11), at(2, 15)], 17)), at(2, 17));
-        assert_eq!(fork(replay(vec![], 10)), at(1, 10));
-    }
-
-    #[test]
-    fn what_a_card_says_of_the_source_is_a_note_of_the_plan() {
-        let id = |text: &str| -> ClusterId { text.parse().unwrap() };
-        let (source, target) = (id("0c3e8c52-6a0b"), id("1d4f9d63-7b1c"));
-        let check_for = |asked: &ClusterId, cards: &[(bool, Option<&str>)], fips: bool, expected: &[&str]| {
-            let card = |(fips, on): &(bool, Option<&str>)| CardDocument {
-                format: 0,
-                product_version: "1".to_owned(),
-                fips: *fips,
-                created: Timestamp::UNIX_EPOCH,
-                continued_by: on.map(id),
-            };
-            let cards: Vec<_> = cards.iter().map(card).collect();
-            let plan = decide(Observed {
-                profile: "vault",
-                source: &source,
-                asked,
-                target: &target,
-                point: "exports",
-                mode: DrMode::QuickNoSnapshot,
-                material: Material::Exports,
-                highest_generation: Generation(1),
-                counts: BTreeMap::new(),
-                skip: SkipResources::default(),
-                present: 0,
-                created: Timestamp::UNIX_EPOCH,
-                cards: &cards,
-                fips,
-                warnings: Vec::new(),
-            });
-            let told: Vec<_> =
-                plan.warnings.iter().filter(|text| text.contains("cluster 0c3e8c52")).collect();
-            assert_eq!(told.len(), expected.len(), "{cards:?} {fips}: {told:?}");
-            assert!(told.iter().zip(expected).all(|(told, part)| told.contains(part)), "{told:?}");
-        };
-        let check = |cards: &[(bool, Option<&str>)], fips: bool, expected: &[&str]| {
-            check_for(&source, cards, fips, expected);
-        };
-        let (lost, gained) = ("ran in FIPS mode and this instance does not", "did not run in FIPS mode");
-        check(&[], true, &[]);
-        check(&[(true, None)], true, &[]);
-        check(&[(false, None)], false, &[]);
-        check(&[(true, None)], false, &[lost]);
-        check(&[(false, None)], true, &[gained]);
-        // Whoever has taken over since ran in another mode.
-        check(&[(false, None), (true, Some("1d4f9d63-7b1c"))], false, &[lost]);
-        check(&[(true, Some("2e5fae74-8c2d"))], false, &[lost, "cluster 2e5fae74-8c2d has taken over"]);
-        // Whoever comes with the newer id gets a moment of the older one.
-        check_for(&id("2e5fae74-8c2d"), &[(true, Some("2e5fae74-8c2d"))], false, &[lost]);
-    }
-}
+mod tests;

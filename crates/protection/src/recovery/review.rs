@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_crypto::Passphrase;
+use keelson_model::passphrase::VaultAccess;
 use keelson_model::recovery::{DrMode, DrPointId};
 use keelson_model::{Classified, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_store::Store;
@@ -88,14 +89,14 @@ pub(super) struct Found {
 pub(crate) async fn review(
     platform: &Platform,
     source: &Source,
+    vault: Option<&VaultAccess>,
     named: Option<RepositoryId>,
 ) -> Result<Reviewed, RecoveryError> {
     let location = platform
         .open_location(&source.profile_name)
         .await
         .map_err(|source| RecoveryError::Location { source })?;
-    let passphrases =
-        passphrases::read(platform).await.map_err(|source| RecoveryError::Passphrase { source })?;
+    let passphrases = read_passphrases(platform, vault).await?;
     let (store, cluster, now) = (&location.store, &source.source_cluster_id, platform.clock.now());
     let (found, seen) = match source.point_in_time {
         None => (find_latest(store, cluster, &passphrases).await?, store.clone()),
@@ -119,6 +120,14 @@ pub(crate) async fn review(
     let seen_until = source.point_in_time.map(seen_until);
     let Location { profile: _, store, place } = location;
     Ok(Reviewed { place, store, chains, ancestors, points, warnings, seen_until, rollback })
+}
+
+/// The passphrases of `k10-dr-secret`, from Vault as the request says it is reached, if it does.
+pub(crate) async fn read_passphrases(
+    platform: &Platform,
+    vault: Option<&VaultAccess>,
+) -> Result<Vec<Arc<Passphrase>>, RecoveryError> {
+    passphrases::read(platform, vault).await.map_err(|source| RecoveryError::Passphrase { source })
 }
 
 async fn find_latest(

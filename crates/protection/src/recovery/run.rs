@@ -41,6 +41,7 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     enable::enable(&job.platform, profile, mode).await?;
     let location =
         job.platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
+    enable::require_ownership(&job.platform, &location).await?;
     let copying = async {
         if mode == DrMode::Legacy {
             Box::pin(copies::copy_points(job, &location)).await

@@ -2,6 +2,10 @@
 //!
 //! Guarantees: what was asked for is carried out or ends `failed` with a reason, across restarts. A restore keeps the
 //! point that it chose: after a kill before the switch it begins again for the same point, after the switch it goes on.
+//! One that ended after its switch with something left to do is completed by the next restore of the same cluster, and by
+//! the next process.
+
+mod request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +19,10 @@ use keelson_resources::recovery::{CatalogState, RecoveryProgress, RecoveryState}
 use keelson_resources::{KindInfo, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::request::{check_confirmations, source_of, time_left, vault_of, wanted};
 use crate::access;
 use crate::engine::read;
 use crate::kinds;
@@ -26,10 +30,10 @@ use crate::platform::{Platform, commit};
 use crate::records::Record;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::StateSummary;
-use crate::recovery::execute::{self, EXPORTS, Opened, RecoveryReport, RecoveryRequest, StepReport, Wanted};
-use crate::recovery::plan::RecoveryPlan;
-use crate::recovery::review::{ReviewedPoint, Source, review};
-use crate::recovery::state;
+use crate::recovery::execute::{self, EXPORTS, RecoveryReport, RecoveryRequest, StepReport, Wanted};
+use crate::recovery::plan::{Existing, RecoveryPlan};
+use crate::recovery::review::{ReviewedPoint, review};
+use crate::recovery::state::{self, Recovered};
 use crate::requester::Requester;
 
 const ACTOR: &str = "recovery";
@@ -37,13 +41,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often what the cluster did not take of the recovered configuration is tried again. The mirror has long seen by
 /// then what the last try put back.
 const OWED_EVERY: Duration = Duration::from_secs(30);
-/// The documented bound of a restore.
-const RESTORE_MINUTES: u64 = 90;
-const REVIEW_MINUTES: u64 = 30;
+/// An API server that is away is asked again after this, and then less often. Each request is tried for some seconds.
+const AWAY_FIRST: Duration = Duration::from_secs(1);
+const AWAY_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToken) {
+    let bounds = platform.settings().recovery_bounds;
     let mut commits = platform.commits();
-    if waiting(&platform.instance, kinds::dr_restore()).is_none() {
+    let mut left_over = waiting(&platform.instance, kinds::dr_restore()).is_none();
+    if left_over {
         tokio::select! {
             () = withdraw(&platform) => (),
             () = stop.cancelled() => return,
@@ -52,8 +58,7 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
     let mut tried: Option<tokio::time::Instant> = None;
     loop {
         commits.borrow_and_update();
-        for (kind, minutes) in [(kinds::dr_review(), REVIEW_MINUTES), (kinds::dr_restore(), RESTORE_MINUTES)]
-        {
+        for (kind, minutes) in [(kinds::dr_review(), bounds.review), (kinds::dr_restore(), bounds.restore)] {
             let Some(request) = waiting(&platform.instance, kind) else { continue };
             tokio::select! {
                 () = carry_out(&platform, kind, request, minutes) => (),
@@ -63,7 +68,10 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
         }
         if tried.is_none_or(|at| at.elapsed() >= OWED_EVERY) {
             tokio::select! {
-                () = try_owed(&platform) => (),
+                () = async {
+                    left_over = left_over && !try_left_over(&platform).await;
+                    try_owed(&platform).await;
+                } => (),
                 () = stop.cancelled() => return,
             }
             tried = Some(tokio::time::Instant::now());
@@ -78,11 +86,14 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
 
 /// The object of a kind that has not ended.
 fn waiting(instance: &Database, kind: &'static KindInfo) -> Option<Record> {
-    let page = instance.list(&Query::all(keelson_catalog::RowKind::new(kind.row_kind()), 10)).ok()?;
-    page.rows
-        .iter()
-        .filter_map(|stored| Record::parse(stored).ok())
-        .find(|record| !matches!(record.body.status["state"].as_str(), Some("success" | "failed")))
+    let mut rows = list(instance, kind).into_iter();
+    rows.find(|record| !matches!(record.body.status["state"].as_str(), Some("success" | "failed")))
+}
+
+fn list(instance: &Database, kind: &'static KindInfo) -> Vec<Record> {
+    let page = instance.list(&Query::all(keelson_catalog::RowKind::new(kind.row_kind()), 10));
+    let rows = page.map(|page| page.rows).unwrap_or_default();
+    rows.iter().filter_map(|stored| Record::parse(stored).ok()).collect()
 }
 
 /// A recovery that did not come to its switch leaves nothing behind.
@@ -90,6 +101,41 @@ async fn withdraw(platform: &Platform) {
     if let Err(error) = execute::withdraw(platform).await {
         warn!(cause = %Chain(&error), "what a recovery had placed could not be taken back; it is tried again at the next start");
     }
+}
+
+/// What was built for nothing takes room, without which nobody can be told how it ended.
+async fn abandon(platform: &Arc<Platform>) {
+    let of = platform.clone();
+    let abandoned = tokio::task::spawn_blocking(move || of.data.abandon_recovery()).await;
+    if let Ok(Err(error)) = abandoned {
+        warn!(cause = %Chain(&error), "what a recovery had built stays until the next one begins");
+    }
+}
+
+/// Whether nothing is left of a recovery of an earlier process for which nobody waits.
+async fn try_left_over(platform: &Arc<Platform>) -> bool {
+    match complete_left_over(platform).await {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(cause = %Chain(&error), "what a recovery had left to do could not be done; it is tried again");
+            false
+        }
+    }
+}
+
+/// Its request, if it is still there, tells the end.
+async fn complete_left_over(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
+    let unfinished = state::recovered(platform)?.filter(|recovered| !recovered.finished);
+    let Some(Recovered { plan, state, .. }) = unfinished else { return Ok(()) };
+    info!(point = plan.point, "a recovery that has switched catalogs goes on");
+    let notes = execute::finish(platform, &plan, &|phase: &str| info!(phase, "recovery")).await?;
+    let rows = list(&platform.instance, kinds::dr_restore());
+    if let Some(request) = rows.iter().find(|request| is_planned_by(request, &plan)) {
+        let report =
+            RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
+        note_success(platform, request, &plan, report).await;
+    }
+    Ok(())
 }
 
 async fn try_owed(platform: &Platform) {
@@ -100,8 +146,12 @@ async fn try_owed(platform: &Platform) {
 
 async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
     let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
-    let limit = async {
-        tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+    let begun = request.status::<RecoveryProgress>().unwrap_or_default().start_time.map(|time| time.0);
+    // What has switched rolls forward, however long nothing ran.
+    let begun = begun.filter(|_| !has_switched(platform, &request));
+    let left = time_left(begun, minutes, platform.clock.now());
+    let limit = async move {
+        tokio::time::sleep(left).await;
         RecoveryError::TimedOut { minutes }
     };
     carry_out_within(platform, kind, request, limit).await;
@@ -117,47 +167,119 @@ async fn carry_out_within(
     info!(kind = kind.kind, name = request.name, "recovery request begins");
     let begun = now(platform);
     note(platform, &request, |progress: &mut RecoveryProgress| progress.begin(begun)).await;
-    let work = async {
-        match kind.kind {
-            "KastenDRReview" => run_review(platform, &request).await,
-            _ => run_restore(platform, &request).await,
-        }
-    };
     let result = tokio::select! {
         biased;
-        result = work => result,
+        result = run(platform, kind, request.clone()) => result,
         stopped = limit => Err(stopped),
     };
     match result {
         Ok(()) => info!(kind = kind.kind, name = request.name, "recovery request succeeded"),
         Err(failure) => {
             // A review places nothing, and its end need not wait for a turn.
-            if kind.kind == kinds::dr_restore().kind {
+            let is_restore = kind.kind == kinds::dr_restore().kind;
+            if is_restore {
                 withdraw(platform).await;
+                abandon(platform).await;
             }
-            let cause = Causes(&failure).to_string();
-            let message = match failure.hint() {
-                Some(hint) => format!("{}; hint: {hint}", Chain(&failure)),
-                None => Chain(&failure).to_string(),
-            };
-            warn!(
-                kind = kind.kind,
-                name = request.name,
-                code = failure.code(),
-                cause,
-                "recovery request failed"
-            );
-            let (class, ended) = (failure.class().reason().to_owned(), now(platform));
-            note(platform, &request, |progress: &mut RecoveryProgress| {
-                progress.state = RecoveryState::Failed;
-                progress.error.clone_from(&message);
-                progress.cause.clone_from(&cause);
-                progress.error_class = Some(class.clone());
-                progress.end_time = Some(ended);
-            })
-            .await;
+            if let Some((plan, state)) = own_finished(platform, &request).filter(|_| is_restore) {
+                return note_late_success(platform, &request, &plan, state).await;
+            }
+            let is_partly_done = is_restore && is_partly_done(platform, &request);
+            note_failure(platform, &request, failure, is_partly_done).await;
         }
     }
+}
+
+/// Again while the API server is away: whatever was done is done once more or found to be done, as after a kill.
+async fn run(
+    platform: &Arc<Platform>,
+    kind: &'static KindInfo,
+    mut request: Record,
+) -> Result<(), RecoveryError> {
+    let mut pause = AWAY_FIRST;
+    loop {
+        let ended = match kind.kind {
+            "KastenDRReview" => run_review(platform, &request).await,
+            _ => run_restore(platform, &request).await,
+        };
+        let error = match ended {
+            Err(error) if error.is_cluster_away() => error,
+            ended => return ended,
+        };
+        warn!(cause = %Chain(&error), "the API server does not answer; the recovery goes on when it does");
+        let waiting = "Waiting for the API server";
+        note(platform, &request, |progress: &mut RecoveryProgress| waiting.clone_into(&mut progress.phase))
+            .await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AWAY_MAX);
+        match read(&platform.instance, &request.key()) {
+            Ok(Some(now)) if now.uid == request.uid => request = now,
+            _ => return Err(error),
+        }
+    }
+}
+
+/// A restore that has switched says that it is to be gone on with, whatever kept it from its end.
+async fn note_failure(platform: &Platform, request: &Record, failure: RecoveryError, is_partly_done: bool) {
+    let failure = match failure {
+        RecoveryError::TimedOut { minutes } if is_partly_done => RecoveryError::TimedOutPartly { minutes },
+        failure if is_partly_done => RecoveryError::PartlyDone { source: Box::new(failure) },
+        failure => failure,
+    };
+    let cause = Causes(&failure).to_string();
+    let message = match failure.hint() {
+        Some(hint) => format!("{}; hint: {hint}", Chain(&failure)),
+        None => Chain(&failure).to_string(),
+    };
+    warn!(
+        kind = request.kind.as_str(),
+        name = request.name,
+        code = failure.code(),
+        cause,
+        "recovery request failed"
+    );
+    let (class, ended) = (failure.class().reason().to_owned(), now(platform));
+    let fail = |progress: &mut RecoveryProgress| {
+        progress.state = RecoveryState::Failed;
+        progress.error.clone_from(&message);
+        progress.cause.clone_from(&cause);
+        progress.error_class = Some(class.clone());
+        progress.end_time = Some(ended);
+    };
+    if !is_partly_done {
+        return note(platform, request, fail).await;
+    }
+    note(platform, request, |status: &mut KastenDRRestoreStatus| {
+        fail(&mut status.progress);
+        status.partly_done = Some(true);
+    })
+    .await;
+}
+
+/// Whether a plan is the one that a request has stored.
+fn is_planned_by(request: &Record, plan: &RecoveryPlan) -> bool {
+    own_plan(request).is_some_and(|own| own.generation == plan.generation)
+}
+
+fn own_plan(request: &Record) -> Option<RecoveryPlan> {
+    request.body.internal.get("plan").and_then(|plan| RecoveryPlan::deserialize(plan).ok())
+}
+
+fn has_switched(platform: &Platform, request: &Record) -> bool {
+    own_switched(platform, request).is_ok_and(|switched| switched.is_some())
+}
+
+/// Whether a request that has ended, as it stands now, has switched catalogs and left something to do.
+fn is_partly_done(platform: &Platform, request: &Record) -> bool {
+    let stored = read(&platform.instance, &request.key()).ok().flatten();
+    stored.is_some_and(|stored| has_switched(platform, &stored)) && state::is_unfinished(platform)
+}
+
+/// What a request that has ended has recovered, where all was put back by then.
+fn own_finished(platform: &Platform, request: &Record) -> Option<(RecoveryPlan, StateSummary)> {
+    let stored = read(&platform.instance, &request.key()).ok().flatten()?;
+    let switched = own_switched(platform, &stored).ok().flatten()?;
+    (!state::is_unfinished(platform)).then_some(switched)
 }
 
 fn now(platform: &Platform) -> Time {
@@ -178,6 +300,7 @@ where
         let mut part = record.status::<Part>().unwrap_or_default();
         change(&mut part);
         merge(&mut record, &part);
+        forget_failure(&mut record);
         match commit(&platform.instance, ACTOR, vec![record.replace()]).await {
             Ok(_) => return,
             Err(keelson_catalog::CommitError::Conflict { .. }) => {}
@@ -199,6 +322,17 @@ fn merge(record: &mut Record, part: &impl Serialize) {
     }
 }
 
+/// What has gone well in the end says nothing of how it had ended before.
+fn forget_failure(record: &mut Record) {
+    if record.body.status["state"] != "success" {
+        return;
+    }
+    if let Some(status) = record.body.status.as_object_mut() {
+        status.remove("errorClass");
+        status.remove("partlyDone");
+    }
+}
+
 /// Again when it is carried out: rights may be taken away while a request waits.
 async fn check_access(platform: &Platform, request: &Record) -> Result<(), RecoveryError> {
     let requester = request.body.internal.get("requester").cloned().map(Requester::deserialize);
@@ -216,8 +350,14 @@ async fn run_review(platform: &Platform, request: &Record) -> Result<(), Recover
     let source = source_of(&request.body.spec["sourceClusterInfo"])?;
     let fetching = "Fetching data from storage";
     note(platform, request, |progress: &mut RecoveryProgress| fetching.clone_into(&mut progress.phase)).await;
-    let newest = RecoveryRequest { source, wanted: Wanted::Latest, skip: SkipResources::default() };
-    let reviewed = review(platform, &newest.source, None).await?;
+    let newest = RecoveryRequest {
+        source,
+        vault: vault_of(&request.body.spec)?,
+        wanted: Wanted::Latest,
+        skip: SkipResources::default(),
+        existing: Existing::Keep,
+    };
+    let reviewed = review(platform, &newest.source, newest.vault.as_ref(), None).await?;
     let plan = execute::plan_from_chain(platform, &newest, &reviewed).await?;
     let points: Vec<_> = reviewed.points.into_iter().map(served_point).collect();
     note(platform, request, |status: &mut KastenDRReviewStatus| {
@@ -253,11 +393,6 @@ fn served_point(point: ReviewedPoint) -> DrRestorePoint {
     }
 }
 
-fn source_of(value: &Value) -> Result<Source, RecoveryError> {
-    Source::deserialize(value)
-        .map_err(|source| RecoveryError::Request { what: "sourceClusterInfo", why: source.to_string() })
-}
-
 async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), RecoveryError> {
     let phase = phases(platform, request);
     if let Some((plan, state)) = own_switched(platform, request)? {
@@ -277,7 +412,7 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), R
     let (plan, opened) = execute::make_plan(platform, &wanted).await?;
     check_confirmations(request, &plan, &opened)?;
     keep_plan(platform, request, &plan).await?;
-    let report = execute::execute(platform, &plan, &opened, &phase).await?;
+    let report = execute::execute(platform, wanted.vault.as_ref(), &plan, &opened, &phase).await?;
     note_success(platform, request, &plan, report).await;
     Ok(())
 }
@@ -327,8 +462,7 @@ fn own_switched(
     request: &Record,
 ) -> Result<Option<(RecoveryPlan, StateSummary)>, RecoveryError> {
     let Some(recovered) = state::recovered(platform)? else { return Ok(None) };
-    let own = request.body.internal.get("plan").and_then(|plan| RecoveryPlan::deserialize(plan).ok());
-    let own = own.filter(|own| own.generation == recovered.plan.generation);
+    let own = own_plan(request).filter(|own| own.generation == recovered.plan.generation);
     Ok(own.map(|own| (own, recovered.state)))
 }
 
@@ -349,68 +483,7 @@ fn others_switched(
         return Err(RecoveryError::Unfinished { point: plan.point });
     }
     // What could not be put back may be left out now.
-    Ok(Some((plan.skipping(wanted.skip), recovered.state)))
-}
-
-/// What to recover. A point that was chosen before a kill stays chosen.
-fn wanted(platform: &Platform, request: &Record) -> Result<RecoveryRequest, RecoveryError> {
-    let spec = &request.body.spec;
-    let skip: SkipResources = spec["skipResources"]
-        .as_str()
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error| RecoveryError::Request { what: "skipResources", why: format!("{error}") })?;
-    let details = &spec["kastenDRReviewDetails"];
-    let exports = spec["rebuildFromExports"].as_bool().unwrap_or(false);
-    let (source, point) = match details["id"].as_str() {
-        None => (source_of(&spec["sourceClusterInfo"])?, None),
-        Some(id) => {
-            let name = details["kastenDRReviewRef"]["name"].as_str().unwrap_or_default();
-            let key = keelson_catalog::RowKey::new(kinds::dr_reviews(), request.namespace.clone(), name);
-            let review = read(&platform.instance, &key).ok().flatten();
-            let review = review.ok_or_else(|| RecoveryError::Request {
-                what: "kastenDRReviewDetails",
-                why: format!("there is no KastenDRReview '{name}'"),
-            })?;
-            (source_of(&review.body.spec["sourceClusterInfo"])?, Some(id.to_owned()))
-        }
-    };
-    let chosen = request.body.internal["plan"]["point"].as_str().map(str::to_owned);
-    let wanted = match chosen.or(point) {
-        _ if exports => Wanted::Exports,
-        Some(point) => Wanted::Point(point),
-        None => Wanted::Latest,
-    };
-    Ok(RecoveryRequest { source, wanted, skip })
-}
-
-/// What a person must have said yes to.
-fn check_confirmations(request: &Record, plan: &RecoveryPlan, opened: &Opened) -> Result<(), RecoveryError> {
-    let spec = &request.body.spec;
-    let refuse = |what: &'static str, why: String| Err(RecoveryError::Request { what, why });
-    if plan.present > 0 && spec["replaceCatalog"] != true {
-        return Err(RecoveryError::CatalogInUse { contents: plan.present });
-    }
-    match opened {
-        Opened::Exports(..) => return Ok(()),
-        Opened::Chains(reviewed) => match &reviewed.rollback {
-            Some(rollback) if spec["acceptRollback"] != true => {
-                return Err(RecoveryError::RolledBack { source: rollback.clone() });
-            }
-            Some(_) | None => {}
-        },
-    }
-    if let Some(quick) = spec["quickMode"].as_bool().filter(|quick| *quick != plan.mode.is_quick()) {
-        let right = if quick { "false" } else { "true" };
-        let why = format!("this restore point was made by {}; set quickMode to {right}", plan.mode.title());
-        return refuse("quickMode", why);
-    }
-    if plan.mode.is_quick() && spec["overrideResources"] == false {
-        let why =
-            "a Quick restore point creates or replaces resources; set overrideResources to true".to_owned();
-        return refuse("overrideResources", why);
-    }
-    Ok(())
+    Ok(Some((plan.asked_again(wanted.skip, wanted.existing), recovered.state)))
 }
 
 async fn keep_plan(platform: &Platform, request: &Record, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
@@ -445,6 +518,16 @@ async fn note_success(platform: &Platform, request: &Record, plan: &RecoveryPlan
         status.progress.succeed("Successfully restored resources", now(platform));
     })
     .await;
+}
+
+/// The time was up when the platform was about to protect itself again, which its policy brings about by itself.
+async fn note_late_success(platform: &Platform, request: &Record, plan: &RecoveryPlan, state: StateSummary) {
+    info!(name = request.name, "recovery request succeeded, and its time was up");
+    let told =
+        "the time was up before the platform protected itself again, and before it was told what was kept";
+    let (generation, notes) = (plan.generation.0, vec![told.to_owned()]);
+    let report = RecoveryReport { state, generation, notes, ..RecoveryReport::default() };
+    note_success(platform, request, plan, report).await;
 }
 
 #[cfg(test)]

@@ -218,6 +218,10 @@ fn note_trouble(platform: &Platform, why: Option<String>) {
 async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
     let Some(enabled) = state::enabled(platform)? else { return Ok(()) };
     require_newest_key(platform, &enabled)?;
+    // Who was found to own the backups meanwhile is told when the chain is opened again.
+    if is_fenced(platform, &enabled)? {
+        stop(platform).await;
+    }
     if platform.shipper.lock().await.is_none() {
         let location = platform
             .open_location(&enabled.profile)
@@ -230,6 +234,13 @@ async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
         Err(RecoveryError::NotEnabled) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+fn is_fenced(platform: &Platform, enabled: &Enabled) -> Result<bool, RecoveryError> {
+    let ownership =
+        ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
+    let held = ownership.held.get(&ownership::held_key(&enabled.place, &platform.cluster_id));
+    Ok(held.is_some_and(|held| held.fenced_by.is_some()))
 }
 
 /// What an old passphrase opens gets nothing more; enabling, which is tried again, makes the new repository.

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::locations::Place;
+use crate::passphrases::KnownSource;
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
 use crate::recovery::RecoveryError;
@@ -172,6 +173,7 @@ const BASES_LOST: &str = "bases lost";
 const COVERED: &str = "covered";
 const DRILL: &str = "drill";
 const LAST_RUN: &str = "last run";
+const PASSPHRASE_SOURCE: &str = "passphrase source";
 
 fn key(name: &str) -> RowKey {
     RowKey::new(RowKind::new("disaster-recovery"), "", name)
@@ -328,6 +330,22 @@ pub fn last_run(platform: &Platform) -> Result<Option<Timestamp>, RecoveryError>
 
 pub(crate) async fn write_last_run(platform: &Platform, at: Timestamp) -> Result<(), RecoveryError> {
     write(platform, put(LAST_RUN, &at, platform.clock.now())).await
+}
+
+/// Where the passphrase in force came from, if it was from elsewhere, and whether it can be read there.
+pub fn passphrase_source(platform: &Platform) -> Result<Option<KnownSource>, RecoveryError> {
+    read(&platform.instance, PASSPHRASE_SOURCE)
+}
+
+pub(crate) async fn write_passphrase_source(
+    platform: &Platform,
+    state: Option<&KnownSource>,
+) -> Result<(), RecoveryError> {
+    let change = match state {
+        Some(state) => put(PASSPHRASE_SOURCE, state, platform.clock.now()),
+        None => Change::delete(key(PASSPHRASE_SOURCE)),
+    };
+    write(platform, change).await
 }
 
 /// The repository that an earlier try of the same was about to make.

@@ -62,22 +62,31 @@ fn point_of(application: &str) -> NewPoint {
     }
 }
 
+/// Where its namespace is gone.
+fn rows(point: &NewPoint) -> Vec<Record> {
+    let changes = create(point, None, Timestamp::UNIX_EPOCH);
+    let records = changes.into_iter().map(|change| match change {
+        Change::Put { row, .. } => {
+            let stored = keelson_catalog::Stored { row, revision: Revision::new(Generation(1), Sequence(1)) };
+            Record::parse(&stored).unwrap()
+        }
+        other => panic!("{other:?}"),
+    });
+    records.collect()
+}
+
+#[test]
+fn a_content_says_when_it_expires_if_it_does() {
+    let mut point = point_of("shop");
+    assert_eq!(rows(&point)[0].body.status.get("expiresAt"), None);
+    point.internal.expires_at = Some("2027-01-31T00:00:00Z".parse().unwrap());
+    assert_eq!(rows(&point)[0].body.status["expiresAt"], "2027-01-31T00:00:00Z");
+}
+
 #[test]
 fn a_point_of_the_cluster_scope_needs_no_namespace_and_leads_to_its_content_and_back() {
-    let rows = |application: &str| {
-        let changes = create(&point_of(application), None, Timestamp::UNIX_EPOCH);
-        let records = changes.into_iter().map(|change| match change {
-            Change::Put { row, .. } => {
-                let stored =
-                    keelson_catalog::Stored { row, revision: Revision::new(Generation(1), Sequence(1)) };
-                Record::parse(&stored).unwrap()
-            }
-            other => panic!("{other:?}"),
-        });
-        records.collect::<Vec<_>>()
-    };
-    assert_eq!(rows("shop").len(), 1, "its namespace is gone");
-    let [content, point] = <[Record; 2]>::try_from(rows(CLUSTER_SCOPE)).unwrap();
+    assert_eq!(rows(&point_of("shop")).len(), 1);
+    let [content, point] = <[Record; 2]>::try_from(rows(&point_of(CLUSTER_SCOPE))).unwrap();
     assert!(crate::cluster_scope::is_of(&content));
     assert_eq!(content.name, "kasten-io-cluster-p");
     assert_eq!(content.body.status["restorePointRef"], json!({ "name": "p" }));

@@ -1,18 +1,20 @@
 //! A platform that was recovered on another cluster ships below that cluster's id. Its chain leads back to the one that it
-//! came from, and whoever comes with the old id is told where it goes on.
+//! came from, and whoever comes with the old id is told where it goes on. What lies within a chain is found by its name and
+//! by its time.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use jiff::Timestamp;
-use keelson_catalog::{RowKey, RowKind};
-use keelson_model::recovery::DrMode;
-use keelson_model::{Clock, ClusterId, RepositoryId};
+use jiff::{SignedDuration, Timestamp};
+use keelson_catalog::{Actor, Change, Query, RowKey, RowKind, Stored};
+use keelson_model::recovery::{DrMode, DrPointId};
+use keelson_model::{Clock, ClusterId, ErrorClass, RepositoryId, Sequence};
 use keelson_protection::recovery::enable::enable;
 use keelson_protection::recovery::state;
-use keelson_testkit::{FormatReader, eventually};
+use keelson_testkit::{BucketProtection, FormatReader, Minio, eventually};
 use serde_json::{Value, json};
 
+use crate::bucket::{BUCKET, Locks, serve_to, store_of};
 use crate::fixture::{World, copy, put_note};
 use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile, set_passphrase};
 
@@ -33,9 +35,22 @@ fn note(world: &World, name: &str) -> Result<Timestamp> {
     Ok(now)
 }
 
+fn note_key(name: &str) -> RowKey {
+    RowKey::new(RowKind::new("notes"), "", name)
+}
+
 fn has_note(world: &World, name: &str) -> Result<bool> {
-    let key = RowKey::new(RowKind::new("notes"), "", name);
-    Ok(world.platform.catalog()?.read(&key)?.is_some())
+    Ok(world.platform.catalog()?.read(&note_key(name))?.is_some())
+}
+
+fn remove_note(world: &World, name: &str) -> Result<()> {
+    world.platform.catalog()?.commit(&Actor::new("test"), vec![Change::delete(note_key(name))])?;
+    Ok(())
+}
+
+/// All notes, each as the entry left it that last wrote it.
+fn notes(world: &World) -> Result<Vec<Stored>> {
+    Ok(world.platform.catalog()?.list(&Query::of(RowKind::new("notes")))?.rows)
 }
 
 /// Its cluster id and the repository that it ships to.
@@ -68,9 +83,9 @@ async fn review(world: &World, name: &str, info: Value) -> Result<Value> {
 async fn ensure_planned_by_name(world: &World, info: Value, point: &Value) -> Result<()> {
     ended(world, "KastenDRReview", "named", json!({ "sourceClusterInfo": info })).await?;
     let details = json!({ "kastenDRReviewRef": { "name": "named", "namespace": NAMESPACE }, "id": point });
-    let spec = json!({ "kastenDRReviewDetails": details, "quickMode": true });
+    let spec = json!({ "kastenDRReviewDetails": details, "quickMode": { "enabled": true, "overrideResources": true } });
     let status = ended(world, "KastenDRRestore", "named", spec).await?;
-    ensure!(status.to_string().contains("set quickMode to false"), "{status}");
+    ensure!(status.to_string().contains("set spec.quickMode.enabled to false"), "{status}");
     world.delete("KastenDRRestore", (NAMESPACE, "named")).await?;
     world.delete("KastenDRReview", (NAMESPACE, "named")).await?;
     Ok(())
@@ -196,4 +211,90 @@ async fn a_moment_before_a_changed_passphrase_is_found_in_the_repository_before(
     info["pointInTime"] = json!(early);
     ensure_first_point(&review(&world, "earlier", info).await?, first)?;
     world.end().await
+}
+
+/// Asks for what cannot be recovered. Why not.
+async fn refused(world: &World, name: &str, spec: Value) -> Result<String> {
+    let status = ended(world, "KastenDRRestore", name, spec).await?;
+    ensure!(status["state"] == "failed" && status["errorClass"] == ErrorClass::Invalid.reason(), "{status}");
+    world.delete("KastenDRRestore", (NAMESPACE, name)).await?;
+    Ok(status["error"].as_str().context("an error")?.to_owned())
+}
+
+/// The first and the last moment that a refusal says are possible.
+fn possible(told: &str) -> Result<(Timestamp, Timestamp)> {
+    let range = told.split("; ").find_map(|part| part.strip_suffix(" is possible")?.split_once(" to "));
+    let (first, last) = range.with_context(|| format!("no range in: {told}"))?;
+    Ok((first.parse()?, last.parse()?))
+}
+
+async fn serve_plain(world: &mut World, minio: &Minio) -> Result<()> {
+    serve_to(world, minio, &minio.endpoint(), Locks::None).await
+}
+
+/// Nothing but the chain leads to an earlier state there: only a directory and stores with versions had shown it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_state_comes_back_by_name_and_by_time_from_a_bucket_without_versions() -> Result<()> {
+    let minio = Minio::start().await?;
+    minio.create_bucket(BUCKET, BucketProtection::None).await?;
+    ensure!(!store_of(&minio).await?.capabilities().versions, "the bucket keeps versions");
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_plain(&mut world, &minio).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    let (source, repository) = place_of(&world)?;
+    for name in ["changed", "removed"] {
+        note(&world, name)?;
+    }
+    let written = note(&world, "kept")?;
+    let (older, head) = (notes(&world)?, world.platform.catalog()?.head());
+    let (generation, sequence) = (head.revision.generation(), head.revision.sequence());
+    let point = DrPointId { repository, generation, sequence };
+    world.wait_until_shipped().await?;
+    note(&world, "changed")?;
+    remove_note(&world, "removed")?;
+    note(&world, "added")?;
+    let newer = notes(&world)?;
+    ensure!(older.len() == 3 && newer.len() == 3 && newer != older, "{older:?} and {newer:?}");
+    world.wait_until_shipped().await?;
+
+    let mut world = world.lose_cluster().await?;
+    serve_plain(&mut world, &minio).await?;
+    let info = json!({ "profileName": "vault", "sourceClusterID": source });
+    let status = ended(&world, "KastenDRReview", "seen", json!({ "sourceClusterInfo": info })).await?;
+    let latest = status["restorePoints"]["restorePointList"][0]["id"].as_str().context("a point")?;
+    let latest: DrPointId = latest.parse()?;
+    let is_same_chain = (latest.repository, latest.generation) == (repository, generation);
+    ensure!(is_same_chain && latest.sequence > sequence, "{point} is not in the midst of {latest}");
+    let named = |sequence| {
+        let id = DrPointId { sequence, ..point }.to_string();
+        let review = json!({ "name": "seen", "namespace": NAMESPACE });
+        json!({ "kastenDRReviewDetails": { "kastenDRReviewRef": review, "id": id } })
+    };
+    let at = |time: Timestamp| {
+        let mut info = info.clone();
+        info["pointInTime"] = json!(time);
+        json!({ "sourceClusterInfo": info })
+    };
+
+    let told = refused(&world, "beyond", named(Sequence(latest.sequence.0 + 1))).await?;
+    let end = format!("{:08}-{:014}", latest.generation.0, latest.sequence.0);
+    ensure!(told.contains("lies beyond the end of what was shipped") && told.contains(&end), "{told}");
+    let told = refused(&world, "to-come", at(world.clock.now() + 60 * MINUTE)).await?;
+    let (first, last) = possible(&told)?;
+    // What was written last came three minutes later at least.
+    ensure!(first < written && last > written + 3 * MINUTE, "{told}");
+    ensure!(notes(&world)?.is_empty(), "what was refused has brought something back");
+
+    let status = ended(&world, "KastenDRRestore", "by-name", named(sequence)).await?;
+    ensure!(status["state"] == "success", "{status}");
+    assert_eq!(status["recovered"]["chain"], hex::encode(head.chain), "{status}");
+    assert_eq!(notes(&world)?, older);
+
+    let mut world = world.lose_cluster().await?;
+    serve_plain(&mut world, &minio).await?;
+    let status = ended(&world, "KastenDRRestore", "by-time", at(written + MINUTE)).await?;
+    ensure!(status["state"] == "success", "{status}");
+    assert_eq!(notes(&world)?, older);
+    world.end().await?;
+    minio.stop().await
 }

@@ -17,18 +17,20 @@ use keelson_protection::{CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Sett
 use keelson_resources::{KINDS, KindInfo, check_served};
 use keelson_store::Store;
 use keelson_store::providers::filesystem::FilesystemStore;
-use keelson_testkit::{ControlPlane, eventually};
+use keelson_testkit::{ReusedPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{NAMESPACE, config, make_valid, open_platform, prepare, settings};
+use crate::stage::{NAMESPACE, config, make_valid, open_platform, prepare, settings, take_plane};
 
 /// A platform and all it stands on. Its services run when asked to.
 pub(crate) struct World {
-    pub plane: ControlPlane,
+    pub plane: ReusedPlane,
+    /// The clusters that were lost before: another is none of them.
+    lost: Vec<ReusedPlane>,
     pub platform: Arc<Platform>,
     pub clock: Arc<ManualClock>,
     pub share: TempDir,
@@ -60,14 +62,14 @@ impl World {
         share: TempDir,
         clock_difference_max: SignedDuration,
     ) -> Result<Self> {
-        let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
+        let (plane, data) = (take_plane().await?, tempfile::tempdir()?);
         prepare(&Cluster::from_client(plane.client().await?)).await?;
         let settings = Settings { clock_difference_max, ..settings(data.path(), share.path()) };
         Self::open(plane, clock, (data, share), settings).await
     }
 
     async fn open(
-        plane: ControlPlane,
+        plane: ReusedPlane,
         clock: Arc<ManualClock>,
         (data, share): (TempDir, TempDir),
         settings: Settings,
@@ -76,12 +78,12 @@ impl World {
         let shared: Arc<dyn Clock> = clock.clone();
         let platform = open_platform(settings, cluster, shared).await?;
         let (stop, services) = (CancellationToken::new(), JoinSet::new());
-        Ok(Self { plane, platform, clock, share, stop, services, data })
+        Ok(Self { plane, lost: Vec::new(), platform, clock, share, stop, services, data })
     }
 
     /// Another cluster whose platform reaches the same share, by the same clock.
     pub(crate) async fn start_beside(&self) -> Result<Self> {
-        let (plane, data) = (ControlPlane::start().await?, tempfile::tempdir()?);
+        let (plane, data) = (take_plane().await?, tempfile::tempdir()?);
         prepare(&Cluster::from_client(plane.client().await?)).await?;
         let clock_difference_max = self.platform.settings().clock_difference_max;
         let settings = Settings { clock_difference_max, ..settings(data.path(), self.share.path()) };
@@ -91,19 +93,23 @@ impl World {
     /// The platform stops, something becomes of its volume, and it starts again.
     pub(crate) async fn restart(mut self, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         self.rest().await;
-        let Self { plane, platform, clock, share, data, .. } = self;
+        let Self { plane, lost, platform, clock, share, data, .. } = self;
         let settings = platform.settings().clone();
         drop(platform);
         change(data.path())?;
-        Self::open(plane, clock, (data, share), settings).await
+        Ok(Self { lost, ..Self::open(plane, clock, (data, share), settings).await? })
     }
 
     /// The cluster is gone with its volume; an empty one that reaches the same share takes its place.
     pub(crate) async fn lose_cluster(mut self) -> Result<Self> {
         self.rest().await;
-        self.plane.stop().await?;
-        let clock_difference_max = self.platform.settings().clock_difference_max;
-        Self::start_with(self.clock, self.share, clock_difference_max).await
+        let Self { plane, mut lost, clock, share, platform, .. } = self;
+        let clock_difference_max = platform.settings().clock_difference_max;
+        // Whoever still asks it finds nothing there, or nobody.
+        if plane.empty().await.is_ok() {
+            lost.push(plane);
+        }
+        Ok(Self { lost, ..Self::start_with(clock, share, clock_difference_max).await? })
     }
 
     /// Recovers the platform from what a lost cluster has left.
@@ -182,7 +188,13 @@ impl World {
         // At rest: what is retired or goes to the history meanwhile is listed, and has no details any more.
         self.rest().await;
         self.assert_as_published().await?;
-        self.plane.stop().await
+        let Self { plane, lost, platform, .. } = self;
+        // The next test's namespace has the name of this one's.
+        drop(platform);
+        for plane in lost.into_iter().chain([plane]) {
+            plane.give_back().await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn namespace(&self, name: &str) -> Result<Value> {

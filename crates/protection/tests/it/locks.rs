@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use keelson_model::{Classified, ErrorClass};
 use keelson_protection::LocationError;
 use keelson_protection::maintenance::{self, PassReport};
-use keelson_protection::validation::{Dialect, ProfileVerdict, validate_profile};
+use keelson_protection::validation::{Dialect, LockMode, ProfileVerdict, validate_profile};
 use keelson_store::{Store, StoreError, StoreExt, StorePath};
 use keelson_testkit::{GateHabit, Minio, PROTECTION_RIGHTS, S3Gate, eventually};
 use serde_json::json;
@@ -157,6 +157,20 @@ async fn credentials_that_may_bypass_locks_are_warned_of_until_they_may_not() ->
     use_bucket(&world, &minio, &gate.endpoint(), Some("168h0m0s")).await?;
     let warnings = validate(&world).await?.warnings;
     ensure!(warnings.is_empty(), "{warnings:?}");
+    world.end().await?;
+    minio.stop().await
+}
+
+/// Whoever remembers what it was before can tell that the bucket's default was taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validation_tells_in_which_mode_the_bucket_has_its_objects_locked_now() -> Result<()> {
+    let (minio, _gate, world) = behind_gate().await?;
+    for default in [Some(LockMode::Compliance), None, Some(LockMode::Governance)] {
+        minio.set_default_lock(BUCKET, default).await?;
+        let dialect = validate(&world).await?;
+        assert_eq!(dialect.lock_mode, default.or(Some(LockMode::Governance)), "{dialect:?}");
+        ensure!(dialect.object_lock && dialect.warnings.is_empty(), "{dialect:?}");
+    }
     world.end().await?;
     minio.stop().await
 }

@@ -12,6 +12,7 @@ mod confirm;
 mod copies;
 mod details;
 mod drill;
+mod emptied;
 mod fixture;
 mod imports;
 mod late_exports;

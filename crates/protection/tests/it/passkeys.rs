@@ -313,7 +313,7 @@ async fn another_volume_beside_the_same_secret_takes_nothing_away() -> Result<()
     by_form.remove("instance-key");
     put_instance_secret(&cluster, &by_form).await?;
     drop(site.open().await.context("by the form alone")?);
-    site.plane.stop().await
+    site.plane.give_back().await
 }
 
 /// Where no person has made a Passkey an empty volume starts beside the Secret, and opens with it as the first one does.
@@ -347,7 +347,7 @@ async fn another_volume_beside_a_secret_without_passkeys_takes_nothing_away() ->
     ensure!(now.contains_key(VOLUME) && now[VOLUME] != volume, "a new key keeps whose it is");
     drop((platform, other));
     drop(site.open().await.err().context("it opens with the key of the other volume")?);
-    site.plane.stop().await
+    site.plane.give_back().await
 }
 
 /// A Passkey of which the row was never written opens nothing.
@@ -374,7 +374,7 @@ async fn a_creation_that_stops_anywhere_leaves_a_passkey_or_nothing() -> Result<
         drop(site.open().await.with_context(|| format!("after {times} steps"))?);
         if ended.is_some() {
             ensure!(times > POLLS_CUT, "the creation was not cut short twice: it ended after {times} polls");
-            return site.plane.stop().await;
+            return site.plane.give_back().await;
         }
     }
     unreachable!("the creation ends")
@@ -399,7 +399,7 @@ async fn a_form_without_a_row_goes_and_opens_nothing_afterwards() -> Result<()> 
     ensure!(site.open().await.is_err(), "it opens the volume");
     put_instance_secret(&cluster, &now).await?;
     drop(site.open().await?);
-    site.plane.stop().await
+    site.plane.give_back().await
 }
 
 async fn make(platform: &Platform) -> Result<Record, RequestError> {
@@ -453,7 +453,7 @@ async fn a_deletion_that_stops_anywhere_leaves_the_volume_open_and_is_completed_
         ensure!(site.open().await.is_err(), "the Secret of before opens it, after {times} steps");
         if ended.is_some() {
             ensure!(times > POLLS_CUT, "the deletion was not cut short twice: it ended after {times} polls");
-            return site.plane.stop().await;
+            return site.plane.give_back().await;
         }
     }
     unreachable!("the deletion ends")

@@ -77,7 +77,7 @@ async fn a_changed_passphrase_leaves_the_old_one_what_it_had_and_nothing_more() 
     let all = repositories(site.share.path(), &platform)?;
     ensure!(all.len() == 2, "a further passphrase makes no repository");
     ensure!(open_repository(&all[1], THIRD).await?.vault_keys().newest().number() == 2);
-    site.plane.stop().await
+    site.plane.give_back().await
 }
 
 /// A work that is cut short at many moments ends after more polls than these: it was cut at its first await and at a later one.
@@ -116,7 +116,7 @@ async fn a_change_that_stops_anywhere_is_completed_by_the_next_try() -> Result<(
         check_changed(&site, &platform).await.with_context(|| format!("after {times} steps"))?;
         if ended.is_some() {
             ensure!(times > POLLS_CUT, "the change was not cut short twice: it ended after {times} polls");
-            return site.plane.stop().await;
+            return site.plane.give_back().await;
         }
     }
     unreachable!("the change ends")
@@ -179,5 +179,5 @@ async fn the_instance_secret_can_be_rotated_with_the_key_before_beside_it() -> R
     drop(platform);
     site.set_secret(INSTANCE_SECRET, vec![("instance-key".to_owned(), previous.1)]).await?;
     ensure!(site.open().await.is_err(), "the old key opens nothing any more");
-    site.plane.stop().await
+    site.plane.give_back().await
 }

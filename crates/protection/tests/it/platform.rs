@@ -4,43 +4,33 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keelson_model::ManualClock;
 use keelson_model::names::DR_SECRET;
-use keelson_protection::{KdfCost, Platform, Settings};
+use keelson_protection::{KdfCost, Platform, RecoveryBounds, Settings};
 use keelson_resources::spec_hash;
-use keelson_testkit::ControlPlane;
+use keelson_testkit::ReusedPlane;
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
-use crate::stage::open_platform;
+use crate::stage::{open_platform, take_plane};
 
 pub(crate) const NAMESPACE: &str = "kasten-io";
 
 /// What outlives a process of the platform.
 pub(crate) struct Site {
-    pub plane: ControlPlane,
+    pub plane: ReusedPlane,
     pub data: tempfile::TempDir,
     pub share: tempfile::TempDir,
 }
 
 impl Site {
     pub(crate) async fn start() -> Result<Self> {
-        let site = Self {
-            plane: ControlPlane::start().await?,
-            data: tempfile::tempdir()?,
-            share: tempfile::tempdir()?,
-        };
+        let site =
+            Self { plane: take_plane().await?, data: tempfile::tempdir()?, share: tempfile::tempdir()? };
         let cluster = site.cluster().await?;
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         cluster.apply_manifest(&namespace).await?;
-        for (_, definition) in keelson_resources::crd::crds() {
-            cluster.apply_manifest(&definition).await?;
-        }
-        for (_, definition) in keelson_resources::crd::crds() {
-            let name = definition["metadata"]["name"].as_str().context("a name")?;
-            cluster.wait_established(name, std::time::Duration::from_secs(180)).await?;
-        }
         site.make_profile("vault", "share").await?;
         Ok(site)
     }
@@ -90,7 +80,9 @@ impl Site {
             ownership_grace: std::time::Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
+            recovery_bounds: RecoveryBounds::USUAL,
             passphrase_cost: KdfCost::LOWEST,
+            aws: keelson_protection::AwsEnvironment::default(),
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
         open_platform(settings, self.cluster().await?, clock).await

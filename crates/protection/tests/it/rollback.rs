@@ -14,7 +14,7 @@ use keelson_workload::Cluster;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{copy, put_note};
-use crate::stage::{config, make_valid, open_platform, prepare, profile, settings};
+use crate::stage::{config, make_valid, open_platform, prepare, profile, settings, take_plane};
 
 /// A life of the platform on a volume: it starts, does something, and stops after all of it was shipped.
 async fn live(
@@ -49,7 +49,7 @@ fn repositories(share: &Path, platform: &Platform) -> Result<Vec<PathBuf>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_was_restored_to_an_older_state_goes_on_in_a_new_repository() -> Result<()> {
-    let plane = ControlPlane::start().await?;
+    let plane = take_plane().await?;
     let (data, older, share) = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
     let volume = data.path().join("volume");
     prepare(&Cluster::from_client(plane.client().await?)).await?;
@@ -102,13 +102,13 @@ async fn a_volume_that_was_restored_to_an_older_state_goes_on_in_a_new_repositor
         Ok(())
     })
     .await?;
-    plane.stop().await
+    plane.give_back().await
 }
 
 /// Each start ended in the same error, and what waited was dropped in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_platform_whose_only_base_is_damaged_writes_another_and_says_so() -> Result<()> {
-    let plane = ControlPlane::start().await?;
+    let plane = take_plane().await?;
     let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
     prepare(&Cluster::from_client(plane.client().await?)).await?;
     let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
@@ -152,5 +152,5 @@ async fn a_platform_whose_only_base_is_damaged_writes_another_and_says_so() -> R
         Ok(())
     })
     .await?;
-    plane.stop().await
+    plane.give_back().await
 }

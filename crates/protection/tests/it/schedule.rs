@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use keelson_catalog::{Actor, Query, RowKind};
 use keelson_model::{Clock, ManualClock};
 use keelson_protection::{Platform, Record};
-use keelson_testkit::{ControlPlane, eventually};
+use keelson_testkit::eventually;
 use keelson_workload::{Cluster, Kind};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::World;
-use crate::stage::{NAMESPACE, config, make_valid, policy, prepare, profile, settings};
+use crate::stage::{NAMESPACE, config, make_valid, policy, prepare, profile, settings, take_plane};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -60,7 +60,7 @@ pub(crate) async fn wait_scheduled(platform: &Platform, policies: u64) -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()> {
-    let plane = ControlPlane::start().await?;
+    let plane = take_plane().await?;
     let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let cluster = Cluster::from_client(plane.client().await?);
     prepare(&cluster).await?;
@@ -98,7 +98,7 @@ async fn the_dr_policy_runs_every_hour_and_keeps_four_hourly_runs() -> Result<()
     assert_eq!(retired_of, [1, 1, 1, 0, 0, 0, 0], "the four newest hourly runs are kept: {retired:?}");
     stop.cancel();
     while services.join_next().await.is_some() {}
-    plane.stop().await?;
+    plane.give_back().await?;
     Ok(())
 }
 

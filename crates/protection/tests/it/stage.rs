@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,12 +11,12 @@ use keelson_crypto::Passphrase;
 use keelson_model::Clock;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::validation::{PolicyVerdict, validate_policy};
-use keelson_protection::{OpenPlatformError, Platform, Settings};
+use keelson_protection::{OpenPlatformError, Platform, RecoveryBounds, Settings};
 use keelson_repository::{Locked, Open, Repository, Unlock};
 use keelson_resources::spec_hash;
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::{Store, StorePath};
-use keelson_testkit::eventually;
+use keelson_testkit::{Planes, ReusedPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
@@ -27,9 +27,13 @@ pub(crate) fn config(kind: &str, resource: &str) -> Kind {
     Kind::namespaced("config.kio.kasten.io/v1alpha1", kind, resource)
 }
 
-pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
-    cluster.apply_manifest(&namespace).await?;
+/// A control plane that knows our kinds and holds nothing else, for as long as no other test has it.
+pub(crate) async fn take_plane() -> Result<ReusedPlane> {
+    static PLANES: LazyLock<Planes> = LazyLock::new(Planes::default);
+    PLANES.take(async |plane| define_kinds(&Cluster::from_client(plane.client().await?)).await).await
+}
+
+async fn define_kinds(cluster: &Cluster) -> Result<()> {
     for (_, definition) in keelson_resources::crd::crds() {
         cluster.apply_manifest(&definition).await?;
     }
@@ -37,6 +41,12 @@ pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
         let name = definition["metadata"]["name"].as_str().context("a name")?;
         cluster.wait_established(name, Duration::from_secs(180)).await?;
     }
+    Ok(())
+}
+
+pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    cluster.apply_manifest(&namespace).await?;
     set_passphrase(cluster, PASSPHRASE).await
 }
 
@@ -55,7 +65,9 @@ pub(crate) fn settings(data: &Path, share: &Path) -> Settings {
         ownership_grace: Duration::from_secs(1),
         clock_difference_max: jiff::SignedDuration::MAX,
         quick_mode: false,
-        passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+        recovery_bounds: RecoveryBounds::USUAL,
+        passphrase_cost: keelson_protection::KdfCost::LOWEST,
+        aws: keelson_protection::AwsEnvironment::default(),
     }
 }
 

@@ -244,6 +244,14 @@ impl DataDir {
         Ok(database)
     }
 
+    /// Removes what recoveries have built that ended before their switch: on a volume that is full nothing else could be
+    /// written for want of that room. One that is under way is left alone.
+    pub fn abandon_recovery(&self) -> Result<(), DataDirError> {
+        let Ok(_building) = self.start_building() else { return Ok(()) };
+        let removed = self.remove_unfinished();
+        removed.map_err(|source| DataDirError::File { path: self.path.clone(), source })
+    }
+
     /// Removes a generation that is not the current one, once its recovery is complete.
     pub fn drop_generation(&self, generation: Generation) -> Result<(), DataDirError> {
         let open = |source| DataDirError::Open { source: Box::new(source) };

@@ -19,6 +19,7 @@ use keelson_model::{Classified, ErrorClass};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::providers::s3::LockMode;
 use crate::{
     Feature, ListPage, PutOptions, Store, StoreError, StoreExt, StorePath, VersionPage, VersionScope,
 };
@@ -51,6 +52,9 @@ pub struct Dialect {
     pub versions: bool,
     /// A locked object could not be deleted.
     pub object_lock: bool,
+    /// How firmly objects are locked, as a check of their protection has found. The probe does not look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_mode: Option<LockMode>,
     /// A rule of the store removes old versions; where none are kept, objects.
     pub expires_versions: bool,
     /// The store's clock less ours.
@@ -117,6 +121,7 @@ impl Dialect {
             conditional_create: false,
             versions: store.capabilities().versions,
             object_lock: store.capabilities().object_lock,
+            lock_mode: None,
             expires_versions: store.capabilities().expires_versions,
             clock_difference: SignedDuration::ZERO,
             listing_delay: signed(store.capabilities().listing_delay),
@@ -274,6 +279,7 @@ async fn examine(
         conditional_create: capabilities.conditional_create && one_winner && one_version,
         versions: capabilities.versions,
         object_lock,
+        lock_mode: None,
         expires_versions: capabilities.expires_versions,
         clock_difference,
         listing_delay: signed(capabilities.listing_delay),
@@ -377,6 +383,7 @@ mod tests {
             conditional_create: true,
             versions: true,
             object_lock: true,
+            lock_mode: None,
             expires_versions: false,
             clock_difference: SignedDuration::from_mins(-5),
             listing_delay: SignedDuration::from_secs(150),

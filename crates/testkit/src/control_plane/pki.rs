@@ -23,23 +23,42 @@ pub struct ClientCertificate {
     pub key: String,
 }
 
+/// A server's certificate and key, and the authority of its own that signed it, in PEM.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    pub authority: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+impl ServerCertificate {
+    /// One for a server that is reached under each of `hosts`, which are names or addresses.
+    pub fn of_hosts(hosts: &[String]) -> Result<Self> {
+        let signer = authority("keelson-testbed-server-ca")?;
+        let server = sign(&server_params("server", None, hosts)?, &signer)?;
+        Ok(Self { authority: signer.pem(), certificate: server.certificate, key: server.key })
+    }
+}
+
 /// The authorities, kept to sign more clients, and the directory that holds what the servers read.
-pub(super) struct Pki {
+pub(crate) struct Pki {
     clients: CertifiedIssuer<'static, KeyPair>,
     front_proxies: CertifiedIssuer<'static, KeyPair>,
     directory: PathBuf,
 }
 
 impl Pki {
-    pub(super) fn create(directory: PathBuf) -> Result<Self> {
+    /// `more_names` are what the API server is called beside its usual names.
+    pub(super) fn create(directory: PathBuf, more_names: &[String]) -> Result<Self> {
         fs::create_dir_all(&directory).context("create the directory of certificates")?;
         let clients = authority("keelson-testbed-ca")?;
         let front_proxies = authority("keelson-testbed-front-proxy-ca")?;
         let pki = Self { clients, front_proxies, directory };
 
-        let mut server = params("kube-apiserver", None, &SERVER_NAMES)?;
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let server = sign(&server, &pki.clients)?;
+        let names = SERVER_NAMES.iter().map(ToString::to_string).chain(more_names.iter().cloned());
+        let names: Vec<String> = names.collect();
+        let server = sign(&server_params("kube-apiserver", None, &names)?, &pki.clients)?;
+        let kubelet_client = pki.sign_client("kube-apiserver", Some("system:masters"))?;
         let front_proxy = pki.sign_front_proxy(FRONT_PROXY)?;
         let service_accounts = KeyPair::generate().context("generate the key of service accounts")?;
 
@@ -50,12 +69,15 @@ impl Pki {
         pki.write("apiserver.key", &server.key)?;
         pki.write("front-proxy.crt", &front_proxy.certificate)?;
         pki.write("front-proxy.key", &front_proxy.key)?;
+        pki.write("kubelet-client.crt", &kubelet_client.certificate)?;
+        pki.write("kubelet-client.key", &kubelet_client.key)?;
         pki.write("service-accounts.key", &service_accounts.serialize_pem())?;
         pki.write("service-accounts.pub", &service_accounts.public_key_pem())?;
         Ok(pki)
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    /// Where the file is that servers read.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -67,6 +89,15 @@ impl Pki {
     /// A certificate for `user`, in `group` if one is given.
     pub(super) fn sign_client(&self, user: &str, group: Option<&str>) -> Result<ClientCertificate> {
         sign(&client_params(user, group)?, &self.clients)
+    }
+
+    /// The certificate with which a kubelet serves, written as `kubelet-NODE.crt` and `.key`.
+    pub(crate) fn sign_kubelet(&self, node: &str, address: &str) -> Result<()> {
+        let hosts = [node.to_owned(), address.to_owned()];
+        let params = server_params(&format!("system:node:{node}"), Some("system:nodes"), &hosts)?;
+        let kubelet = sign(&params, &self.clients)?;
+        self.write(&format!("kubelet-{node}.crt"), &kubelet.certificate)?;
+        self.write(&format!("kubelet-{node}.key"), &kubelet.key)
     }
 
     /// A certificate of the authority that signs what the aggregator shows.
@@ -94,8 +125,13 @@ fn client_params(user: &str, group: Option<&str>) -> Result<CertificateParams> {
     Ok(client)
 }
 
-fn params(common_name: &str, organization: Option<&str>, hosts: &[&str]) -> Result<CertificateParams> {
-    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+fn server_params(name: &str, organization: Option<&str>, hosts: &[String]) -> Result<CertificateParams> {
+    let mut server = params(name, organization, hosts)?;
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(server)
+}
+
+fn params(common_name: &str, organization: Option<&str>, hosts: &[String]) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(hosts).context("name the hosts of a certificate")?;
     params.distinguished_name.push(DnType::CommonName, common_name);
     if let Some(organization) = organization {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use super::wait_until;
+use super::{undo, wait_until};
 
 /// Who supervises the programs of a directory. Written down, read again by a later process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +46,7 @@ impl Detached {
         }
         ensure!(wait_until(|| processes_in(&self.directory).is_empty()), "the programs do not end");
         if self.directory.exists() {
+            undo(&self.directory)?;
             fs::remove_dir_all(&self.directory)
                 .with_context(|| format!("remove {}", self.directory.display()))?;
         }

@@ -3,7 +3,8 @@
 # Standard input is a pipe that the parent holds. However the parent ends, kill -9 included, the pipe closes;
 # then the programs, DIRECTORY and this shell go. Should this shell be killed first, the kernel kills the
 # programs (pdeathsig). Lines on the pipe: `start NAME` runs the words of NAME.argv, each ended by a NUL;
-# `detach` lets everything live on after the parent has gone.
+# `detach` lets everything live on after the parent has gone. The script `undo` in DIRECTORY, if there is one, is run
+# after the programs.
 trap '' INT TERM HUP
 cd "$1" || exit 1
 exec 2>>supervisor.log
@@ -21,4 +22,5 @@ done
 [ -z "$detached" ] || wait
 for job in $(jobs -p); do kill -KILL "$job"; done
 wait
+[ ! -e undo ] || bash undo </dev/null
 cd / && rm -rf -- "$1"

@@ -1,10 +1,13 @@
 //! What a scenario relies on: rights are checked, controllers work, an API server can be lost and come back.
 
-use anyhow::Result;
+use std::sync::LazyLock;
+
+use anyhow::{Result, anyhow};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use keelson_testkit::{ControlPlane, eventually};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keelson_testkit::{ControlPlane, Planes, eventually};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -102,5 +105,86 @@ async fn an_interrupted_api_server_comes_back_with_its_data() -> Result<()> {
     let directory = plane.directory().to_owned();
     plane.stop().await?;
     assert!(!directory.exists());
+    Ok(())
+}
+
+async fn define(client: &Client, plural: &str, kind: &str) -> Result<()> {
+    let definition = json!({
+        "metadata": { "name": format!("{plural}.test.example.com") },
+        "spec": {
+            "group": "test.example.com", "scope": "Namespaced", "names": { "plural": plural, "kind": kind },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }},
+            }],
+        },
+    });
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    definitions.create(&PostParams::default(), &serde_json::from_value(definition)?).await?;
+    eventually("the kind is served", async || {
+        let path = format!("/apis/test.example.com/v1/{plural}");
+        let request = http::Request::get(path).body(Vec::new())?;
+        Ok(client.request_text(request).await.ok().map(drop))
+    })
+    .await
+}
+
+/// An object whose finalizer nobody answers.
+async fn create_held(client: &Client, path: &str, api_version: &str, kind: &str) -> Result<()> {
+    let object = json!({
+        "apiVersion": api_version, "kind": kind,
+        "metadata": { "name": "held", "finalizers": ["test.example.com/held"] },
+    });
+    let request = http::Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(serde_json::to_vec(&object)?)?;
+    client.request_text(request).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emptied_plane_serves_again_and_one_that_is_not_as_it_was_does_not() -> Result<()> {
+    static PLANES: LazyLock<Planes> = LazyLock::new(Planes::default);
+    let plane = PLANES.take(async |plane| define(&plane.client().await?, "kept", "Kept").await).await?;
+    let client = plane.client().await?;
+    plane.empty().await?;
+
+    let added = create_namespace(&client, "added").await?;
+    define(&client, "added", "Added").await?;
+    for (plural, kind) in [("kept", "Kept"), ("added", "Added")] {
+        let path = format!("/apis/test.example.com/v1/namespaces/added/{plural}");
+        create_held(&client, &path, "test.example.com/v1", kind).await?;
+    }
+    for namespace in ["added", "default"] {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+        create_held(&client, &path, "v1", "ConfigMap").await?;
+    }
+    let roles: Api<ClusterRole> = Api::all(client.clone());
+    let role = serde_json::from_value(json!({ "metadata": { "name": "added" } }))?;
+    roles.create(&PostParams::default(), &role).await?;
+    let place = plane.directory().to_owned();
+    plane.give_back().await?;
+
+    let plane = PLANES.take(async |_| Err(anyhow!("there is one"))).await?;
+    assert_eq!(plane.directory(), place);
+    assert!(roles.get_opt("added").await?.is_none());
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    assert!(maps.get_opt("held").await?.is_none());
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    assert!(definitions.get_opt("added.test.example.com").await?.is_none());
+    // A second namespace of the name is another, and empty.
+    assert_ne!(create_namespace(&client, "added").await?.metadata.uid, added.metadata.uid);
+    let kept = http::Request::get("/apis/test.example.com/v1/kept").body(Vec::new())?;
+    let kept: Value = serde_json::from_str(&client.request_text(kept).await?)?;
+    assert_eq!(kept["items"], json!([]));
+
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "test": "changed" } } }));
+    definitions.patch("kept.test.example.com", &PatchParams::default(), &label).await?;
+    let told = format!("{:#}", plane.empty().await.expect_err("it is not as it was"));
+    assert!(told.contains("kept.test.example.com") && told.contains("was changed"), "{told}");
+    plane.give_back().await?;
+    assert!(!place.exists());
     Ok(())
 }

@@ -4,4 +4,6 @@ mod aggregation;
 mod control_plane;
 mod faulty_store;
 mod minio;
+mod nodes;
+mod services;
 mod supervision;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result};
-use keelson_testkit::{ControlPlane, Program, Supervisor, eventually, processes_in};
+use keelson_testkit::{ControlPlane, OwnedChild, Program, Supervisor, eventually, processes_in};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Set in a second process of this test binary, which is there to be killed.
@@ -22,12 +22,13 @@ async fn a_killed_test_process_leaves_no_process_port_or_directory() -> Result<(
         println!("{VICTIM} {} {}", plane.directory().display(), plane.url());
         pending::<()>().await;
     }
-    let mut victim = Command::new(env::current_exe()?)
+    let mut victim = Command::new(env::current_exe()?);
+    victim
         .args(["--exact", "supervision::a_killed_test_process_leaves_no_process_port_or_directory"])
         .args(["--nocapture", "--quiet"])
         .env(VICTIM, "1")
-        .stdout(Stdio::piped())
-        .spawn()?;
+        .stdout(Stdio::piped());
+    let mut victim = OwnedChild::spawn(&mut victim)?;
     let lines = BufReader::new(victim.stdout.take().context("take the victim's output")?).lines();
     // The harness prints no line end before a test's own output.
     let words = lines

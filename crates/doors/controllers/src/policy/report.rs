@@ -20,7 +20,7 @@ pub(super) fn report(observed: &Observed, verdict: &PolicyVerdict, now: Timestam
     let before = &observed.status;
     let hash = Some(i64::from(subject.hash));
     let (found, error) = match verdict {
-        PolicyVerdict::Sound { warnings: _ } => (Found::Sound, None),
+        PolicyVerdict::Sound { warnings: _, source_trouble: _ } => (Found::Sound, None),
         PolicyVerdict::Failed { errors, class: _ } => (Found::Failed, bounded(errors)),
     };
     let unchanged_since = before.spec_modified_time.filter(|_| before.hash == hash);
@@ -58,7 +58,7 @@ fn protects_the_platform(observed: &Observed) -> bool {
 fn notes(observed: &Observed, verdict: &PolicyVerdict) -> Vec<Note> {
     let note = |severity, reason, text: String| Note { severity, reason, text };
     match verdict {
-        PolicyVerdict::Sound { warnings } => {
+        PolicyVerdict::Sound { warnings, source_trouble: _ } => {
             let (severity, enabled) = match warnings.join("; ").as_str() {
                 "" => (EventSeverity::Normal, "the platform protects itself".to_owned()),
                 weak => (EventSeverity::Warning, format!("the platform protects itself; {weak}")),
@@ -80,7 +80,9 @@ fn notes(observed: &Observed, verdict: &PolicyVerdict) -> Vec<Note> {
 
 fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> Vec<Condition> {
     let (truth, reason, message) = match verdict {
-        PolicyVerdict::Sound { warnings: _ } => (Truth::True, reason::VALIDATED, String::new()),
+        PolicyVerdict::Sound { warnings: _, source_trouble: _ } => {
+            (Truth::True, reason::VALIDATED, String::new())
+        }
         PolicyVerdict::Failed { errors, class } => {
             (Truth::False, failure_reason(observed, *class), errors.join("; "))
         }
@@ -91,14 +93,20 @@ fn conditions(observed: &Observed, verdict: &PolicyVerdict, now: Timestamp) -> V
     if !ignored.is_empty() {
         conditions = conditions.with(kind::IGNORED, Truth::True, reason::NOT_SUPPORTED, &ignored);
     }
-    if observed.subject.at.name == DR_POLICY {
-        let weak = match verdict {
-            PolicyVerdict::Sound { warnings } => warnings.join("; "),
-            PolicyVerdict::Failed { .. } => message,
-        };
-        conditions.with(kind::PROTECTED, truth, reason, &weak).list()
-    } else {
-        conditions.list()
+    if observed.subject.at.name != DR_POLICY {
+        return conditions.list();
+    }
+    let (weak, trouble) = match verdict {
+        PolicyVerdict::Sound { warnings, source_trouble } => (warnings.join("; "), source_trouble.as_deref()),
+        PolicyVerdict::Failed { .. } => (message, None),
+    };
+    let conditions = conditions.with(kind::PROTECTED, truth, reason, &weak);
+    match trouble {
+        Some(trouble) => {
+            let (kind, reason) = (kind::PASSPHRASE_READABLE, reason::PASSPHRASE_SOURCE_FAILED);
+            conditions.with(kind, Truth::False, reason, trouble).list()
+        }
+        None => conditions.list(),
     }
 }
 

@@ -120,7 +120,7 @@ fn conditions(status: &Value) -> Vec<String> {
 }
 
 fn sound() -> PolicyVerdict {
-    PolicyVerdict::Sound { warnings: Vec::new() }
+    PolicyVerdict::Sound { warnings: Vec::new(), source_trouble: None }
 }
 
 fn failed(class: ErrorClass) -> PolicyVerdict {
@@ -203,11 +203,27 @@ fn what_is_not_done_for_a_policy_is_a_condition_of_it() {
 fn what_is_weak_about_the_platforms_own_backup_is_told_and_does_not_stop_it() {
     let mut observed = observed(DR_POLICY);
     observed.status.validation = None;
-    let verdict = PolicyVerdict::Sound { warnings: vec!["it is locked too briefly".to_owned()] };
+    let warnings = vec!["it is locked too briefly".to_owned()];
+    let verdict = PolicyVerdict::Sound { warnings, source_trouble: None };
     let report = report(&observed, &verdict, NOW);
     assert_eq!(report.status["validation"], SUCCESS);
     assert_eq!(conditions(&report.status), ["Valid=True/Validated", "Protected=True/Validated"]);
     assert_eq!(report.status["conditions"][1]["message"], "it is locked too briefly");
     let told = report.events.iter().find(|note| note.reason == event::PROTECTION_ENABLED).unwrap();
     assert_eq!(told.text, "the platform protects itself; it is locked too briefly");
+}
+
+#[test]
+fn a_source_of_the_passphrase_that_is_away_is_a_condition_and_stops_nothing() {
+    let observed = observed(DR_POLICY);
+    let verdict = PolicyVerdict::Sound { warnings: Vec::new(), source_trouble: Some("sealed".to_owned()) };
+    let report = report(&observed, &verdict, NOW);
+    assert_eq!(report.status["validation"], SUCCESS);
+    let expected = [
+        "Valid=True/Validated",
+        "Protected=True/Validated",
+        "PassphraseReadable=False/PassphraseSourceFailed",
+    ];
+    assert_eq!(conditions(&report.status), expected);
+    assert_eq!(report.status["conditions"][2]["message"], "sealed");
 }

@@ -61,7 +61,9 @@ pub(super) fn observe(context: &Context, profile: &DynamicObject) -> Observed {
 
 /// Reads leniently: a malformed profile is found out by validating it.
 fn secret_version(context: &Context, object: &Value, install_namespace: &str) -> Option<String> {
-    let secret = &object["spec"]["locationSpec"]["credential"]["secret"];
+    let spec = &object["spec"];
+    let place = if spec["infra"].is_null() { &spec["locationSpec"] } else { &spec["infra"] };
+    let secret = &place["credential"]["secret"];
     let named = secret["namespace"].as_str().filter(|namespace| !namespace.is_empty());
     if named.is_some_and(|namespace| namespace != install_namespace) {
         return None;

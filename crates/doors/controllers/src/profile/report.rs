@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use keelson_model::ErrorClass;
-use keelson_protection::validation::{Dialect, ProfileVerdict};
+use keelson_protection::validation::{Dialect, LockMode, ProfileVerdict};
 use keelson_resources::condition::{Condition, event, kind, reason};
 use keelson_resources::profile::ProfileStatus;
 use keelson_workload::EventSeverity;
@@ -11,6 +11,10 @@ use super::observe::Observed;
 use crate::looks::Found;
 use crate::publish::{Note, Report};
 use crate::status::{Conditions, Truth, bounded, validation_of};
+
+const LESS_FIRMLY: &str = "the bucket has no default retention in COMPLIANCE mode any more: what is written now is locked \
+                           in GOVERNANCE mode, and whoever has the right s3:BypassGovernanceRetention can delete it; \
+                           give the bucket that default again, or, if this is meant, make the profile anew";
 
 pub(super) fn report(observed: &Observed, verdict: &ProfileVerdict, now: Timestamp) -> Report {
     let subject = &observed.subject;
@@ -29,7 +33,8 @@ pub(super) fn report(observed: &Observed, verdict: &ProfileVerdict, now: Timesta
     };
     let before = (observed.status.validation.as_deref(), observed.status.read_only);
     let changed = before != (status.validation.as_deref(), status.read_only);
-    let events = if changed { vec![note(verdict)] } else { Vec::new() };
+    let mut events = if changed { vec![note(verdict)] } else { Vec::new() };
+    events.extend(note_of_locks(observed, verdict));
     Report { status: serde_json::to_value(&status).expect("plain data"), events, found }
 }
 
@@ -59,6 +64,48 @@ fn note(verdict: &ProfileVerdict) -> Note {
 
 fn weaknesses(dialect: Option<&Dialect>) -> String {
     dialect.map_or_else(String::new, |dialect| dialect.warnings.join("; "))
+}
+
+/// How firmly the bucket was found to lock, by the reason of the condition: nothing else remembers it.
+fn locks_before(observed: &Observed) -> Option<&'static str> {
+    let status = &observed.status;
+    // What was found of another spec may have been of another bucket.
+    if status.hash != Some(i64::from(observed.subject.hash)) {
+        return None;
+    }
+    let told = status.conditions.iter().find(|told| told.r#type == kind::LOCKED)?;
+    let known = [reason::GOVERNANCE, reason::COMPLIANCE, reason::COMPLIANCE_LOST];
+    known.into_iter().find(|known| told.reason == *known)
+}
+
+/// Whether the bucket locks as firmly as it ever did, and how; nothing where the profile asks for no locks.
+fn decide_locks(observed: &Observed, verdict: &ProfileVerdict) -> Option<(Truth, &'static str)> {
+    let before = locks_before(observed);
+    let mode = match verdict {
+        ProfileVerdict::Writable(dialect) => dialect.as_ref()?.lock_mode?,
+        // Whoever makes a look fail in between must not make it forgotten.
+        ProfileVerdict::ReadOnly { reason: _ } | ProfileVerdict::Failed { errors: _, class: _ } => {
+            return before.map(|reason| (Truth::Unknown, reason));
+        }
+    };
+    Some(match (mode, before) {
+        (LockMode::Compliance, _) => (Truth::True, reason::COMPLIANCE),
+        (LockMode::Governance, Some(reason::COMPLIANCE | reason::COMPLIANCE_LOST)) => {
+            (Truth::False, reason::COMPLIANCE_LOST)
+        }
+        (LockMode::Governance, _) => (Truth::True, reason::GOVERNANCE),
+    })
+}
+
+/// Told once.
+fn note_of_locks(observed: &Observed, verdict: &ProfileVerdict) -> Option<Note> {
+    let (_, reason) = decide_locks(observed, verdict)?;
+    let is_new = reason == reason::COMPLIANCE_LOST && locks_before(observed) != Some(reason);
+    is_new.then(|| Note {
+        severity: EventSeverity::Warning,
+        reason: event::COMPLIANCE_LOST,
+        text: LESS_FIRMLY.to_owned(),
+    })
 }
 
 fn conditions(observed: &Observed, verdict: &ProfileVerdict, now: Timestamp) -> Vec<Condition> {
@@ -94,9 +141,14 @@ fn conditions(observed: &Observed, verdict: &ProfileVerdict, now: Timestamp) -> 
             ]
         }
     };
-    list.iter()
-        .fold(conditions, |conditions, (kind, truth, reason, message)| {
-            conditions.with(kind, *truth, reason, message)
-        })
-        .list()
+    let conditions = list.iter().fold(conditions, |conditions, (kind, truth, reason, message)| {
+        conditions.with(kind, *truth, reason, message)
+    });
+    match decide_locks(observed, verdict) {
+        Some((truth, reason)) => {
+            let weak = if truth == Truth::False { LESS_FIRMLY } else { "" };
+            conditions.with(kind::LOCKED, truth, reason, weak).list()
+        }
+        None => conditions.list(),
+    }
 }

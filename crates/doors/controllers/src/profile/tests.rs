@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_model::ErrorClass;
-use keelson_protection::validation::ProfileVerdict;
+use keelson_protection::validation::{Dialect, LockMode, ProfileVerdict};
 use keelson_resources::Time;
 use keelson_resources::condition::{event, kind};
 use keelson_resources::profile::ProfileStatus;
@@ -167,4 +167,54 @@ fn a_verdict_that_stays_changes_nothing_in_the_status() {
     let status: ProfileStatus = serde_json::from_value(mended.status).unwrap();
     let valid = status.conditions.iter().find(|condition| condition.r#type == kind::VALID).unwrap();
     assert_eq!(valid.last_transition_time, Time(NOW));
+}
+
+/// What a look found of a location that locks so.
+fn locking(lock_mode: Option<LockMode>) -> ProfileVerdict {
+    ProfileVerdict::Writable(Some(Dialect {
+        writable: true,
+        reason: None,
+        conditional_create: true,
+        versions: true,
+        object_lock: true,
+        lock_mode,
+        expires_versions: false,
+        clock_difference: SignedDuration::ZERO,
+        listing_delay: SignedDuration::ZERO,
+        warnings: Vec::new(),
+    }))
+}
+
+/// Somebody took the default retention from the bucket, and what was written from then on was locked less firmly without
+/// a word.
+#[test]
+fn a_bucket_that_asks_for_compliance_no_more_is_told_of_once_and_until_it_does_again() {
+    let mut observed = observed();
+    let mut look = |spec_changes: u32, verdict: ProfileVerdict, locked: Option<&str>, events: &[&str]| {
+        observed.subject.hash += spec_changes;
+        let report = report(&observed, &verdict, NOW);
+        let told = conditions(&report.status).into_iter().find(|told| told.starts_with(kind::LOCKED));
+        assert_eq!(told.as_deref(), locked, "{verdict:?} after {:?}", observed.status);
+        let reasons: Vec<_> = report.events.iter().map(|note| note.reason).collect();
+        assert_eq!(reasons, events, "{verdict:?} after {:?}", observed.status);
+        observed.status = serde_json::from_value(report.status).unwrap();
+    };
+    let governance = || locking(Some(LockMode::Governance));
+    let compliance = || locking(Some(LockMode::Compliance));
+    let away = || failed(ErrorClass::NotFound);
+    let (lost, failed, validated) = (event::COMPLIANCE_LOST, event::PROFILE_FAILED, event::PROFILE_VALIDATED);
+
+    look(0, governance(), Some("Locked=True/Governance"), &[]);
+    look(0, compliance(), Some("Locked=True/Compliance"), &[]);
+    look(0, governance(), Some("Locked=False/ComplianceLost"), &[lost]);
+    look(0, governance(), Some("Locked=False/ComplianceLost"), &[]);
+    look(0, away(), Some("Locked=Unknown/ComplianceLost"), &[failed]);
+    look(0, governance(), Some("Locked=False/ComplianceLost"), &[validated]);
+    look(0, compliance(), Some("Locked=True/Compliance"), &[]);
+    look(0, away(), Some("Locked=Unknown/Compliance"), &[failed]);
+    look(0, governance(), Some("Locked=False/ComplianceLost"), &[validated, lost]);
+    // Perhaps it names another bucket.
+    look(1, governance(), Some("Locked=True/Governance"), &[]);
+    look(1, locking(None), None, &[]);
+    look(0, away(), None, &[failed]);
 }

@@ -1,6 +1,7 @@
 //! The reconcilers beside a real API server: what a user writes, and the status that appears.
 
 mod configuration;
+mod k10restore;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use keelson_model::Clock;
 use keelson_model::names::{DR_POLICY, DR_SECRET};
 use keelson_protection::recovery::state;
-use keelson_protection::{OWNERSHIP_GRACE, Platform, Settings};
+use keelson_protection::{OWNERSHIP_GRACE, Platform, RecoveryBounds, Settings};
 use keelson_resources::crd::crds;
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
@@ -84,7 +85,9 @@ impl Scene {
             ownership_grace: OWNERSHIP_GRACE,
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: true,
-            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            recovery_bounds: RecoveryBounds::USUAL,
+            passphrase_cost: keelson_protection::KdfCost::LOWEST,
+            aws: keelson_protection::AwsEnvironment::default(),
         };
         let platform = Platform::open(settings, cluster.clone(), clock).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -15,6 +15,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use keelson_model::names::{API_SERVICE, SERVE_LEASE};
 use keelson_model::{Chain, Classified, ErrorClass};
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -105,13 +106,20 @@ pub struct Guard {
     ours: Address,
     times: GuardTimes,
     told: Told,
+    looked: watch::Sender<Instant>,
 }
 
 impl Guard {
     pub fn new(client: Client, namespace: &str, times: GuardTimes) -> Self {
         let leases = Api::namespaced(client.clone(), namespace);
         let ours = Address { namespace: namespace.to_owned(), name: API_SERVICE.to_owned() };
-        Self { client, leases, ours, times, told: Told::default() }
+        let looked = watch::Sender::new(Instant::now());
+        Self { client, leases, ours, times, told: Told::default(), looked }
+    }
+
+    /// When it has last looked, or was made.
+    pub fn looked(&self) -> watch::Receiver<Instant> {
+        self.looked.subscribe()
     }
 
     /// Guards until `stop`. Two of them at once do no harm.
@@ -136,6 +144,7 @@ impl Guard {
                 () = stop.cancelled() => break,
                 () = self.pass(due, &mut unrenewed) => {}
             }
+            self.looked.send_replace(Instant::now());
         }
         self.look_last().await;
     }

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use keelson_catalog::{Actor, Change, Class, Database, Row, RowKey, RowKind};
 use keelson_model::{Clock, ManualClock};
-use keelson_protection::{Platform, Requester, Settings, User};
+use keelson_protection::{Platform, RecoveryBounds, Requester, Settings, User};
 use keelson_resources::{KindInfo, find_kind};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
@@ -115,7 +115,9 @@ impl World {
             ownership_grace: std::time::Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
-            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            recovery_bounds: RecoveryBounds::USUAL,
+            passphrase_cost: keelson_protection::KdfCost::LOWEST,
+            aws: keelson_protection::AwsEnvironment::default(),
         };
         let start: Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
         let clock = Arc::new(ManualClock::new(start));

@@ -3,31 +3,34 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use keelson_model::ErrorClass;
 use keelson_model::names::{DR_POLICY, DR_SECRET, group};
+use keelson_model::passphrase::key;
+use keelson_model::{Classified, ErrorClass};
 use keelson_protection::random_suffix;
-use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
+use keelson_workload::{Cluster, Creation, Kind, NamespacedName, Secret};
 use serde_json::{Value, json};
 
+use super::passphrase::Fields;
 use super::{EnableArguments, policy_kind, run_action_kind};
 use crate::arguments::Common;
 use crate::failure::{failed, refuse, refuse_with};
-use crate::files::read_passphrase;
 use crate::follow;
 use crate::output::{data, say};
 
 const VALIDATED_WITHIN: Duration = Duration::from_secs(120);
 const RUN_WITHIN: Duration = Duration::from_secs(3600);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// How often the policy is read and written again that others change at the same time.
+const WRITES_AGAIN_MAX: usize = 10;
 
 pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
-    let EnableArguments { common, profile, passphrase_file, quick } = arguments;
-    let passphrase = passphrase_file.map(|file| read_passphrase(&file)).transpose()?;
+    let EnableArguments { common, profile, passphrase, quick } = arguments;
+    let passphrase = passphrase.read()?;
     let cluster = common.cluster().await?;
     wait_for_verdict(&cluster, &common.namespace, &profile).await?;
     let before = Before::read(&cluster, &common.namespace).await?;
-    let policy = dr_policy(&common.namespace, &profile, quick, before.policy.as_ref());
-    if let Err(error) = put_in_force(&cluster, &common.namespace, passphrase.as_deref(), &policy).await {
+    let asked = Asked { namespace: &common.namespace, profile: &profile, quick };
+    if let Err(error) = put_in_force(&cluster, &asked, passphrase.as_ref()).await {
         if let Err(left) = before.put_back(&cluster, passphrase.is_some()).await {
             say(&format!("the policy and k10-dr-secret could not be put back as they were: {left:#}"));
         }
@@ -42,25 +45,64 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
 }
 
 /// Writes the Secret and the policy, and waits for the verdict.
-async fn put_in_force(
-    cluster: &Cluster,
-    namespace: &str,
-    passphrase: Option<&[u8]>,
-    policy: &Value,
-) -> Result<()> {
+async fn put_in_force(cluster: &Cluster, asked: &Asked<'_>, passphrase: Option<&Fields>) -> Result<()> {
+    let namespace = asked.namespace;
     if let Some(passphrase) = passphrase {
         write_secret(cluster, namespace, passphrase).await?;
     }
-    let applied = cluster.apply_object(&policy_kind(), policy).await.map_err(failed)?;
-    let generation = applied["metadata"]["generation"].as_i64().unwrap_or(0);
+    let written = write_policy(cluster, namespace, |before| dr_policy(asked, before)).await?;
+    let generation = written["metadata"]["generation"].as_i64().unwrap_or(0);
     let version = passphrase_version(cluster, namespace).await?;
     let policy = validated(cluster, namespace, generation, version.as_deref()).await?;
     if policy["status"]["validation"] == "Success" {
+        tell_trouble(&policy);
         return Ok(());
     }
     let errors = policy["status"]["error"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let errors = errors.collect::<Vec<_>>().join("; ");
     Err(refuse(ErrorClass::Invalid, format!("disaster recovery was not enabled: {errors}")))
+}
+
+/// Writes the whole specification, as it is to be after the one before: an apply would leave what `kubectl` or another tool
+/// had written and the new one does not have. Whoever changes the policy meanwhile is not overwritten.
+async fn write_policy(
+    cluster: &Cluster,
+    namespace: &str,
+    policy: impl Fn(Option<&Value>) -> Value,
+) -> Result<Value> {
+    let kind = policy_kind();
+    let mut tries = 0;
+    loop {
+        let present = cluster.read_object(&kind, Some(namespace), DR_POLICY).await.map_err(failed)?;
+        let mut wanted = policy(present.as_ref());
+        let Some(mut present) = present else {
+            match cluster.create_object(&kind, &wanted).await.map_err(failed)? {
+                Creation::Created(created) => return Ok(created),
+                Creation::Existed if tries < WRITES_AGAIN_MAX => tries += 1,
+                Creation::Existed => return Err(changed_meanwhile()),
+            }
+            continue;
+        };
+        present["spec"] = wanted["spec"].take();
+        match cluster.replace_object(&kind, &present).await {
+            Err(error) if error.class() == ErrorClass::Conflict && tries < WRITES_AGAIN_MAX => tries += 1,
+            replaced => return replaced.map_err(failed),
+        }
+    }
+}
+
+fn changed_meanwhile() -> anyhow::Error {
+    refuse(ErrorClass::Conflict, "the DR policy was made and removed by somebody else meanwhile")
+}
+
+/// What is enabled stays so while the passphrase in force cannot be read where it is kept.
+fn tell_trouble(policy: &Value) {
+    let conditions = policy["status"]["conditions"].as_array().into_iter().flatten();
+    for condition in conditions.filter(|one| one["type"] == "PassphraseReadable" && one["status"] == "False")
+    {
+        let why = condition["message"].as_str().unwrap_or_default();
+        say(&format!("the passphrase in force cannot be read now: {why}"));
+    }
 }
 
 /// A profile that was just made is being looked at; one that is not there is told with the policy.
@@ -99,11 +141,7 @@ impl Before {
         match self.policy {
             None => cluster.delete_object(&kind, Some(&namespace), DR_POLICY).await.map_err(failed)?,
             Some(policy) => {
-                let policy = json!({
-                    "apiVersion": kind.api_version(), "kind": kind.kind,
-                    "metadata": { "name": DR_POLICY, "namespace": namespace }, "spec": policy["spec"],
-                });
-                cluster.apply_object(&kind, &policy).await.map_err(failed)?;
+                write_policy(cluster, &namespace, |_| policy_of(&namespace, policy["spec"].clone())).await?;
             }
         }
         if !with_secret {
@@ -111,19 +149,42 @@ impl Before {
         }
         match self.secret {
             None => cluster.delete_secret(&NamespacedName::new(&namespace, DR_SECRET)).await.map_err(failed),
-            Some(secret) => cluster.apply_secret(&secret).await.map_err(failed),
+            Some(secret) => {
+                cluster.edit_secret(&secret.at, |data| data.clone_from(&secret.data)).await.map_err(failed)
+            }
         }
     }
 }
 
-async fn write_secret(cluster: &Cluster, namespace: &str, passphrase: &[u8]) -> Result<()> {
+/// Whoever made the Secret before: of another source nothing stays. Further passphrases do.
+async fn write_secret(cluster: &Cluster, namespace: &str, fields: &Fields) -> Result<()> {
     let at = NamespacedName::new(namespace, DR_SECRET);
-    let secret = Secret::opaque(at, [("key".to_owned(), passphrase.to_vec())]);
-    cluster.apply_secret(&secret).await.map_err(failed)
+    let written = cluster.edit_secret(&at, |data| {
+        data.retain(|name, _| name.starts_with(key::FURTHER));
+        for (name, value) in fields {
+            data.insert(name.clone(), value.clone().into());
+        }
+    });
+    written.await.map_err(failed)
+}
+
+/// What the command names of the policy.
+struct Asked<'a> {
+    namespace: &'a str,
+    profile: &'a str,
+    quick: bool,
+}
+
+fn policy_of(namespace: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": policy_kind().api_version(), "kind": "Policy",
+        "metadata": { "name": DR_POLICY, "namespace": namespace }, "spec": spec,
+    })
 }
 
 /// Of a policy that is there, what the command does not name stays: the frequency, the retention.
-fn dr_policy(namespace: &str, profile: &str, quick: bool, before: Option<&Value>) -> Value {
+fn dr_policy(asked: &Asked<'_>, before: Option<&Value>) -> Value {
+    let Asked { namespace, profile, quick } = *asked;
     let usual = json!({
         "frequency": "@hourly",
         "retention": { "hourly": 4, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1 },
@@ -143,10 +204,7 @@ fn dr_policy(namespace: &str, profile: &str, quick: bool, before: Option<&Value>
         true => spec["kdrSnapshotConfiguration"] = json!({}),
         false => drop(spec.as_object_mut().and_then(|spec| spec.remove("kdrSnapshotConfiguration"))),
     }
-    json!({
-        "apiVersion": policy_kind().api_version(), "kind": "Policy",
-        "metadata": { "name": DR_POLICY, "namespace": namespace }, "spec": spec,
-    })
+    policy_of(namespace, spec)
 }
 
 /// Of the Secret as it stands now, whoever has written it.

@@ -143,7 +143,8 @@ fn check_strength(passphrase: &Passphrase) -> Result<()> {
 /// the same passphrase, finds the head that it remembers.
 async fn try_out(common: &Common, kit: &Kit) -> Result<()> {
     tokio::task::block_in_place(|| kit.open_slots()).map_err(failed)?;
-    let reviewed = make_review(common, source_of(kit, None)).await.context("try the kit")?;
+    let spec = json!({ "sourceClusterInfo": source_of(kit, None) });
+    let reviewed = make_review(common, spec).await.context("try the kit")?;
     match reviewed["status"]["rolledBack"].as_str() {
         None => {
             recover::tell_warnings(&reviewed);

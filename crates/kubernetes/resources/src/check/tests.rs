@@ -479,6 +479,46 @@ fn a_recovery_starts_from_a_review_or_from_a_cluster() {
 }
 
 #[test]
+fn a_recovery_says_how_vault_is_reached_and_what_is_known_of_the_mode() {
+    let source = json!({ "profileName": "p", "sourceClusterID": "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa" });
+    let check = |kind: &str, field: &str, value: Value| {
+        let mut spec = json!({ "sourceClusterInfo": source });
+        spec[field] = value;
+        said(kind, &object(INSTALL, spec))
+    };
+    let accepted = Vec::<String>::new();
+    let token = json!({ "address": "https://vault.test", "secretName": "vault-creds" });
+    let by_role = json!({ "address": "https://vault.test", "role": "k10" });
+    let signing_in = |path: &str| {
+        let mut vault = by_role.clone();
+        vault["serviceAccountTokenPath"] = json!(path);
+        vault
+    };
+    let role = signing_in("/var/run/secrets/vault/token");
+    for kind in ["kastendrreviews", "kastendrrestores"] {
+        assert_eq!(check(kind, "vault", token.clone()), accepted);
+        assert_eq!(check(kind, "vault", role.clone()), accepted);
+        let elsewhere = check(kind, "vault", signing_in("/var/run/secrets/../token")).join("\n");
+        let told = "spec.vault.serviceAccountTokenPath: Invalid value: \"/var/run/secrets/../token\": must be a file below \
+                    /var/run/secrets/, where tokens of service accounts are mounted";
+        assert!(elsewhere.starts_with(told), "{elsewhere}");
+        assert_eq!(
+            check(kind, "vault", json!({ "address": "https://vault.test" })),
+            ["spec.vault.role: Required value: either this or secretName is needed"]
+        );
+        assert_eq!(
+            check(kind, "vault", json!({ "address": "", "role": "k10" })),
+            ["spec.vault.address: Required value"]
+        );
+    }
+    let confirmed = json!({ "enabled": true, "overrideResources": true });
+    assert_eq!(check("kastendrrestores", "quickMode", confirmed), accepted);
+    // Whether it had to be confirmed shows once the restore point is known.
+    assert_eq!(check("kastendrrestores", "quickMode", json!({ "enabled": true })), accepted);
+    assert_eq!(check("kastendrrestores", "quickMode", json!(true)).len(), 1);
+}
+
+#[test]
 fn an_answer_does_not_grow_with_the_request() {
     let filters: Vec<Value> = (0..100).map(|_| json!({ "resource": 7 })).collect();
     let spec = json!({ "subject": { "name": "shop" }, "filters": { "includeResources": filters } });

@@ -285,6 +285,23 @@ fn everything_an_object_names_needs_a_right_of_its_own() {
 }
 
 #[test]
+fn a_request_that_says_how_vault_is_reached_needs_rights_to_its_secrets() {
+    let vault = json!({ "address": "https://vault.test", "secretName": "token", "caSecretName": "ca" });
+    for kind in ["KastenDRReview", "KastenDRRestore"] {
+        let source = json!({ "profileName": "p", "sourceClusterID": "c" });
+        check_references(
+            kind,
+            json!({ "sourceClusterInfo": source, "vault": vault }),
+            &[
+                "get profiles.config.kio.kasten.io kasten-io/p",
+                "get secrets. kasten-io/token",
+                "get secrets. kasten-io/ca",
+            ],
+        );
+    }
+}
+
+#[test]
 fn every_schema_describes_every_field_and_holds_no_reference() {
     for kind in KINDS {
         let schema = (kind.schema)();

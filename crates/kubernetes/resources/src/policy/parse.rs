@@ -154,7 +154,7 @@ pub fn parse(object: &Value) -> Result<ParsedPolicy, Vec<String>> {
         import,
         report,
         disaster_recovery,
-        ignored: if is_dr { Vec::new() } else { ignored(&spec) },
+        ignored: if is_dr { ignored_for_dr(&spec) } else { ignored(&spec) },
     })
 }
 
@@ -194,6 +194,23 @@ fn ignored(spec: &PolicySpec) -> Vec<String> {
         }
     }
     ignored
+}
+
+/// What a snapshot of the catalog's volume would bring back beyond what is shipped is told with the mode that brings it.
+fn ignored_for_dr(spec: &PolicySpec) -> Vec<String> {
+    let Some(asked) = &spec.kdr_snapshot_configuration else { return Vec::new() };
+    let fields = [
+        ("takeLocalCatalogSnapshot", asked.take_local_catalog_snapshot),
+        ("exportCatalogSnapshot", asked.export_catalog_snapshot),
+    ];
+    let asked = fields.into_iter().filter(|(_, asked)| *asked == Some(true));
+    let told = asked.map(|(field, _)| {
+        format!(
+            "spec.kdrSnapshotConfiguration.{field}: no snapshot of the catalog's volume is made; what exported restore \
+             points need is shipped as it is committed, and local ones come back with Legacy DR"
+        )
+    });
+    told.collect()
 }
 
 struct Parser {

@@ -407,6 +407,36 @@ fn a_policy_may_select_the_cluster_scope_from_the_install_namespace_only() {
     assert!(elsewhere.iter().any(|fault| fault.contains("may select only")), "{elsewhere:?}");
 }
 
+#[test]
+fn what_is_done_about_snapshots_of_the_catalog_is_told() {
+    let export = json!({ "action": "export", "exportParameters": {
+        "profile": { "name": "vaulted-s3" }, "exportData": { "enabled": true },
+    }});
+    for (configuration, told) in [
+        (Value::Null, vec![]),
+        (json!({}), vec![]),
+        (json!({ "takeLocalCatalogSnapshot": false }), vec![]),
+        (json!({ "takeLocalCatalogSnapshot": true }), vec!["takeLocalCatalogSnapshot"]),
+        (
+            json!({ "takeLocalCatalogSnapshot": true, "exportCatalogSnapshot": true }),
+            vec!["takeLocalCatalogSnapshot", "exportCatalogSnapshot"],
+        ),
+    ] {
+        let mut spec = dr(configuration.clone());
+        if configuration["exportCatalogSnapshot"] == true {
+            spec["actions"].as_array_mut().unwrap().push(export.clone());
+        }
+        let ignored = parse_dr(spec).unwrap().ignored;
+        assert_eq!(ignored.len(), told.len(), "{ignored:?}");
+        let begins = |(said, field): (&String, &&str)| {
+            said.starts_with(&format!(
+                "spec.kdrSnapshotConfiguration.{field}: no snapshot of the catalog's volume"
+            ))
+        };
+        assert!(ignored.iter().zip(&told).all(begins), "{ignored:?}");
+    }
+}
+
 /// Each was accepted and passed over in silence.
 #[test]
 fn what_this_version_does_nothing_for_is_told() {

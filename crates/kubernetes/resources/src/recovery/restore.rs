@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CatalogState, RecoveryProgress, SourceClusterInfo, check_source, source_profile};
+use super::{
+    CatalogState, RecoveryProgress, SourceClusterInfo, VaultAccess, check_source, check_vault,
+    source_profile, vault_secrets,
+};
 use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, Column, NAME, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
@@ -56,12 +59,13 @@ pub struct KastenDRRestoreSpec {
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_resources: Option<String>,
-    /// Replaces resources of the same name. If it is false, a Quick restore point is refused.
+    /// Whether the backup is expected to be one of Quick DR, and what becomes of resources of the same name then. Without it
+    /// the restore point decides, and what exists is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub override_resources: Option<bool>,
-    /// The mode the backup is expected to have been made in. A restore point of another mode is refused.
+    pub quick_mode: Option<QuickMode>,
+    /// How Vault is reached, if it holds the passphrase; without it as the review says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quick_mode: Option<bool>,
+    pub vault: Option<VaultAccess>,
     /// Confirms that a catalog that already holds restore points is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_catalog: Option<bool>,
@@ -76,6 +80,19 @@ pub struct KastenDRRestoreSpec {
     #[schemars(range(min = 1, max = 10080))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_minutes: Option<u32>,
+}
+
+/// What is said of Quick DR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuickMode {
+    /// The restore point was made by Quick DR; one of another mode is refused. False expects a Legacy one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Confirms that resources of the same name are replaced by those that a Quick restore point holds. With enabled it
+    /// must be true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_resources: Option<bool>,
 }
 
 /// A restore point of a review.
@@ -102,6 +119,10 @@ pub struct KastenDRRestoreStatus {
     /// The restore point that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_point: Option<String>,
+    /// The recovered catalog is in use, and not everything was put back when the restore ended: the next restore of the
+    /// same cluster goes on from there, and so does the platform when it starts again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partly_done: Option<bool>,
     /// The generation that the catalog has since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
@@ -131,7 +152,8 @@ fn references(object: &Value, install_namespace: &str) -> Vec<Reference> {
     let review = object.pointer("/spec/kastenDRReviewDetails/kastenDRReviewRef/name").and_then(Value::as_str);
     let review =
         review.map(|name| Reference::read(group::DR, super::review::KIND.plural, install_namespace, name));
-    source_profile(object, install_namespace).into_iter().chain(review).collect()
+    let secrets = vault_secrets(object, install_namespace);
+    source_profile(object, install_namespace).into_iter().chain(review).chain(secrets).collect()
 }
 
 fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
@@ -157,6 +179,7 @@ fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
     {
         checker.forbidden("spec.rebuildFromExports", "cannot be combined with kastenDRReviewDetails");
     }
+    check_vault(&mut checker);
     checker.parsed("spec.skipResources", |text| text.parse::<SkipResources>().map(drop));
     checker.finish()
 }

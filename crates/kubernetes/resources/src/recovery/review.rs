@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RecoveryProgress, SourceClusterInfo, check_source, source_profile};
+use super::{
+    RecoveryProgress, SourceClusterInfo, VaultAccess, check_source, check_vault, source_profile,
+    vault_secrets,
+};
 use crate::check::{Checker, FieldError};
 use crate::kind::{ALL_VERBS, CATEGORIES, Column, NAME, STATE, STATE_FIELDS};
 use crate::kind::{KindInfo, Reference, ResourceScope};
@@ -43,7 +46,8 @@ pub const KIND: KindInfo = KindInfo {
         )
     },
     references: |object, install_namespace| -> Vec<Reference> {
-        source_profile(object, install_namespace).into_iter().collect()
+        let secrets = vault_secrets(object, install_namespace);
+        source_profile(object, install_namespace).into_iter().chain(secrets).collect()
     },
     check,
 };
@@ -54,6 +58,9 @@ pub const KIND: KindInfo = KindInfo {
 pub struct KastenDRReviewSpec {
     /// Where the backups lie.
     pub source_cluster_info: SourceClusterInfo,
+    /// How Vault is reached, if it holds the passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultAccess>,
 }
 
 /// What was found.
@@ -109,5 +116,6 @@ fn check(object: &Value, install_namespace: &str) -> Vec<FieldError> {
     let mut checker = Checker::new(object);
     checker.in_namespace(install_namespace, "a review is made in the install namespace");
     check_source(&mut checker);
+    check_vault(&mut checker);
     checker.finish()
 }

@@ -10,6 +10,7 @@ use keelson_model::names::{
     API_SERVICE, CONFIRM_CONFIG_MAP, OWNERSHIP_CONFIG_MAP, REPORTS_CONFIG_MAP, SERVE_LEASE,
     STATUS_CONFIG_MAP, group,
 };
+use keelson_model::passphrase::VaultAccess;
 use serde_json::{Value, json};
 
 use super::{RBAC, account, bind, cluster_role, named, role, rule};
@@ -76,6 +77,8 @@ fn install_rules() -> Vec<Value> {
             &[OWNERSHIP_CONFIG_MAP, REPORTS_CONFIG_MAP, STATUS_CONFIG_MAP],
         ),
         named(rule(&[""], &["configmaps"], &["delete", "get"]), &[CONFIRM_CONFIG_MAP, OWNERSHIP_CONFIG_MAP]),
+        // What a person reads with `dr status` in the pod.
+        named(rule(&[""], &["configmaps"], &["get"]), &[VaultAccess::CONFIG_MAP, STATUS_CONFIG_MAP]),
         named(rule(&[""], &["services"], &["create", "delete", "patch"]), &[API_SERVICE]),
         rule(&leases, &["leases"], &["create"]),
         named(rule(&leases, &["leases"], &["get", "update"]), &[SERVE_LEASE]),

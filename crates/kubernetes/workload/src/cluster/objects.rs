@@ -108,6 +108,41 @@ impl Cluster {
         self.wire().send_json(&Call::new(Verb::Apply, &place.target, url).body(Content::Apply, body)).await
     }
 
+    /// Makes `spec` the whole of an object's specification, whoever has written what was there.
+    pub async fn replace_spec(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        spec: &Value,
+    ) -> Result<Value, RequestError> {
+        let target = reference(kind, namespace, name);
+        let mut url = named(Verb::Patch, &target, kind.object_url(namespace, name))?;
+        push_query(&mut url, "fieldManager", FIELD_MANAGER);
+        let patch = json!([{ "op": "add", "path": "/spec", "value": spec }]).to_string();
+        self.wire().send_json(&Call::new(Verb::Patch, &target, url).body(Content::JsonPatch, patch)).await
+    }
+
+    /// Says who has written which fields of an object, as it was read.
+    pub(crate) async fn replace_managers(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        (object, managers): (&Value, Vec<Value>),
+    ) -> Result<Value, RequestError> {
+        let target = reference(kind, namespace, name);
+        let mut url = named(Verb::Patch, &target, kind.object_url(namespace, name))?;
+        push_query(&mut url, "fieldManager", FIELD_MANAGER);
+        // With its version, so that a change in between is a conflict.
+        let patch = json!([
+            { "op": "replace", "path": "/metadata/managedFields", "value": managers },
+            { "op": "replace", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"] },
+        ])
+        .to_string();
+        self.wire().send_json(&Call::new(Verb::Patch, &target, url).body(Content::JsonPatch, patch)).await
+    }
+
     /// Merges `status` into the object's status subresource.
     pub async fn patch_status(
         &self,

@@ -55,6 +55,64 @@ async fn secrets_and_config_maps_are_applied_read_and_deleted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_somebody_else_made_as_it_should_be_stays_theirs() -> Result<()> {
+    let scene = Scene::set("config-made").await?;
+    let manifest = |color: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": "made", "namespace": scene.name() }, "data": { "color": color },
+        })
+    };
+    let mut made = manifest("red");
+    made["data"]["theirs"] = json!("kept");
+    scene.cluster.create_object(&config_maps(), &made).await?;
+    let read = async || {
+        let object = scene.cluster.read_object(&config_maps(), Some(scene.name()), "made").await?;
+        object.context("it is there")
+    };
+    let before = read().await?;
+    scene.cluster.apply_unless_made(&manifest("red")).await?;
+    assert_eq!(read().await?, before, "nothing was to be done");
+
+    scene.cluster.apply_unless_made(&manifest("green")).await?;
+    let after = read().await?;
+    assert_eq!(after["data"], json!({ "color": "green", "theirs": "kept" }));
+    Ok(())
+}
+
+/// Helm 4 applies on the server and does not force: what is ours it could not change.
+#[tokio::test]
+async fn what_had_to_be_changed_of_an_object_that_a_chart_applies_is_the_charts_again() -> Result<()> {
+    let scene = Scene::set("config-applied").await?;
+    let manifest = |color: &str, bound: f64| {
+        let mut definition = scene.definition("lamps", "Lamp");
+        let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        schema["description"] = json!(color);
+        schema["properties"]["hours"] = json!({ "type": "number", "maximum": bound });
+        definition
+    };
+    let name = format!("lamps.{}", scene.group());
+    let kind =
+        Kind::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
+    let ours = async || {
+        let object = scene.cluster.read_object(&kind, None, &name).await?.context("it is there")?;
+        let managers = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let ours = managers.iter().any(|one| one["manager"] == "keelson" && one["operation"] == "Apply");
+        let schema = &object["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        anyhow::Ok((schema["description"].clone(), ours))
+    };
+    scene.apply(&[manifest("red", 23.0)])?;
+    scene.cluster.apply_unless_made(&manifest("red", 23.0)).await?;
+    assert_eq!(ours().await?, (json!("red"), false), "nothing was to be done");
+
+    scene.cluster.apply_unless_made(&manifest("green", 24.0)).await?;
+    assert_eq!(ours().await?, (json!("green"), false), "changed, and left to who applies it");
+    scene.apply(&[manifest("blue", 25.0)])?;
+    assert_eq!(ours().await?, (json!("blue"), false));
+    scene.cluster.delete_object(&kind, None, &name).await.context("remove the definition")
+}
+
+#[tokio::test]
 async fn a_manifest_is_applied_waited_for_and_deleted() -> Result<()> {
     let scene = Scene::set("config-manifest").await?;
     let name = format!("shops.{}", scene.group());

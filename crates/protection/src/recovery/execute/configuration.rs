@@ -9,6 +9,7 @@
 
 use keelson_catalog::{Database, Query, RowKind, Stored};
 use keelson_model::Chain;
+use keelson_model::location::LocationSpec;
 use keelson_model::names::DR_POLICY;
 use keelson_workload::{Kind, NamespacedName, RequestError, Secret};
 use serde_json::Value;
@@ -21,7 +22,7 @@ use crate::policies;
 use crate::recovery::RecoveryError;
 use crate::recovery::enable;
 use crate::recovery::execute::Phase;
-use crate::recovery::plan::RecoveryPlan;
+use crate::recovery::plan::{Existing, RecoveryPlan};
 use crate::recovery::state::{self, Owed};
 
 /// What came of it.
@@ -138,12 +139,19 @@ fn rows(catalog: &Database, kind: RowKind) -> Result<Vec<Stored>, RecoveryError>
     rows.collect::<Result<_, _>>().map_err(|source| RecoveryError::ReadState { source })
 }
 
-/// The Secret that the profile in use names.
-async fn own_secret(platform: &Platform, plan: &RecoveryPlan) -> Option<String> {
+/// What the recovery reads through: the Secret that the profile in use names, and the location.
+struct OwnSecret {
+    name: String,
+    location: Option<LocationSpec>,
+}
+
+async fn own_secret(platform: &Platform, plan: &RecoveryPlan) -> Option<OwnSecret> {
     let namespace = &platform.settings.install_namespace;
     let profile =
         platform.cluster.read_object(&kinds::profile(), Some(namespace), &plan.profile).await.ok()??;
-    profile["spec"]["locationSpec"]["credential"]["secret"]["name"].as_str().map(str::to_owned)
+    let name = profile["spec"]["locationSpec"]["credential"]["secret"]["name"].as_str()?.to_owned();
+    let location = locations::known_profile(&plan.profile, &profile).ok().and_then(|known| known.spec);
+    Some(OwnSecret { name, location })
 }
 
 struct Writer<'a> {
@@ -151,16 +159,12 @@ struct Writer<'a> {
     plan: &'a RecoveryPlan,
     notes: Vec<String>,
     owed: Vec<Owed>,
-    own_secret: Option<String>,
+    own_secret: Option<OwnSecret>,
 }
 
 impl Writer<'_> {
     async fn secret(&mut self, row: &Stored) -> Result<(), RecoveryError> {
         let name = row.row.name.as_str();
-        if self.own_secret.as_deref() == Some(name) {
-            self.notes.push(format!("Secret '{name}' was kept: the recovery reads through it"));
-            return Ok(());
-        }
         let what = format!("Secret '{name}'");
         let Some(secret) = secret_of(self.platform, row) else {
             self.notes.push(format!("{what} could not be opened and was left out"));
@@ -169,16 +173,42 @@ impl Writer<'_> {
         let read = self.platform.cluster.read_secret(&secret.at).await;
         let present = read.map_err(|source| RecoveryError::Cluster { what: what.clone(), source })?;
         let is_new = present.is_none();
-        if let Some(present) = present.filter(|_| !self.plan.mode.is_quick()) {
-            if present.data != secret.data {
-                self.notes.push(format!("{what} exists already and differs; it was kept"));
+        if let Some(present) = present {
+            if present.data == secret.data {
+                return Ok(());
             }
-            return Ok(());
+            if let Some(why) = self.keeps(&secret).await {
+                self.notes.push(format!("{what} exists already and differs; it was kept{why}"));
+                return Ok(());
+            }
         }
-        match self.platform.cluster.apply_secret(&secret).await {
+        match self.write_secret(&secret, is_new).await {
             Ok(()) => Ok(()),
             Err(error) => self.refused(row, what, is_new, error),
         }
+    }
+
+    /// Why a Secret that differs stays as it is. The one that the recovery reads through goes only where the new one opens
+    /// the location.
+    async fn keeps(&self, secret: &Secret) -> Option<&'static str> {
+        if self.plan.existing == Existing::Keep {
+            return Some("");
+        }
+        let own = self.own_secret.as_ref().filter(|own| own.name == secret.at.name)?;
+        let opens = match &own.location {
+            Some(location) => locations::opens_with(&self.plan.profile, location, secret).await,
+            None => false,
+        };
+        (!opens).then_some(": the backed-up one does not open the location")
+    }
+
+    /// Of what is replaced all values.
+    async fn write_secret(&self, secret: &Secret, is_new: bool) -> Result<(), RequestError> {
+        let cluster = &self.platform.cluster;
+        if !is_new {
+            cluster.edit_secret(&secret.at, |data| data.clone_from(&secret.data)).await?;
+        }
+        cluster.apply_secret(secret).await
     }
 
     async fn object(&mut self, row: &Stored, kind: &Kind) -> Result<(), RecoveryError> {
@@ -192,7 +222,7 @@ impl Writer<'_> {
             if same_specification(present, &object) {
                 return Ok(());
             }
-            if !self.plan.mode.is_quick() {
+            if self.plan.existing == Existing::Keep {
                 self.notes.push(format!("{what} exists already and differs; it was kept"));
                 return Ok(());
             }
@@ -200,10 +230,21 @@ impl Writer<'_> {
                 return Ok(());
             }
         }
-        match self.platform.cluster.apply_object(kind, &object).await {
-            Ok(_) => Ok(()),
+        match self.write(kind, &object, present.is_some()).await {
+            Ok(()) => Ok(()),
             Err(error) => self.refused(row, what, present.is_none(), error),
         }
+    }
+
+    /// Of what is replaced the whole specification: an apply would leave what others wrote and the backup lacks.
+    async fn write(&self, kind: &Kind, object: &Value, is_there: bool) -> Result<(), RequestError> {
+        let cluster = &self.platform.cluster;
+        let text = |field: &str| object["metadata"][field].as_str();
+        if is_there {
+            let name = text("name").unwrap_or_default();
+            cluster.replace_spec(kind, text("namespace"), name, &object["spec"]).await?;
+        }
+        cluster.apply_object(kind, object).await.map(drop)
     }
 
     /// One object that the API server does not take must not keep all others away.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::poll;
@@ -11,24 +12,36 @@ use keelson_model::names::{DR_SECRET, OWNERSHIP_CONFIG_MAP};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Generation, ManualClock};
 use keelson_resources::{crd, spec_hash};
-use keelson_testkit::{ControlPlane, eventually};
+use keelson_testkit::{Planes, ReusedPlane, eventually};
 use keelson_workload::{Cluster, Kind, NamespacedName, Secret};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::platform::Settings;
+use crate::platform::{RecoveryBounds, Settings};
 use crate::recovery::enable::enable;
 use crate::recovery::state::Owed;
 use crate::{mirror, ownership, status};
 
 const NAMESPACE: &str = "kasten-io";
 const CONFIG: &str = "config.kio.kasten.io/v1alpha1";
+const BOUNDS: RecoveryBounds = RecoveryBounds { restore: 7, review: 3 };
+
+async fn define_kinds(cluster: &Cluster) -> Result<()> {
+    for (_, definition) in crd::crds() {
+        cluster.apply_manifest(&definition).await?;
+    }
+    for (_, definition) in crd::crds() {
+        let name = definition["metadata"]["name"].as_str().context("a name")?;
+        cluster.wait_established(name, Duration::from_secs(180)).await?;
+    }
+    Ok(())
+}
 
 /// A platform that protects itself to a share, and recovers from there what it has shipped itself.
 struct Site {
-    plane: ControlPlane,
+    plane: ReusedPlane,
     platform: Arc<Platform>,
     _data: TempDir,
     _share: TempDir,
@@ -37,16 +50,17 @@ struct Site {
 impl Site {
     /// Rows that are in the catalog before the first base is.
     async fn start(rows: Vec<Change>) -> Result<Self> {
-        let (plane, data, share) = (ControlPlane::start().await?, tempfile::tempdir()?, tempfile::tempdir()?);
+        Self::start_in(DrMode::Legacy, rows).await
+    }
+
+    async fn start_in(mode: DrMode, rows: Vec<Change>) -> Result<Self> {
+        static PLANES: LazyLock<Planes> = LazyLock::new(Planes::default);
+        let plane = PLANES
+            .take(async |plane| define_kinds(&Cluster::from_client(plane.client().await?)).await)
+            .await?;
+        let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let cluster = Cluster::from_client(plane.client().await?);
         make_namespace(&cluster, NAMESPACE).await?;
-        for (_, definition) in crd::crds() {
-            cluster.apply_manifest(&definition).await?;
-        }
-        for (_, definition) in crd::crds() {
-            let name = definition["metadata"]["name"].as_str().context("a name")?;
-            cluster.wait_established(name, Duration::from_secs(180)).await?;
-        }
         let spec = json!({ "type": "Location",
             "locationSpec": { "type": "FileStore", "fileStore": { "claimName": "share" } } });
         let profile = object("Profile", NAMESPACE, "vault", spec);
@@ -63,14 +77,16 @@ impl Site {
             ownership_grace: Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
+            recovery_bounds: BOUNDS,
             passphrase_cost: KdfCost::LOWEST,
+            aws: crate::AwsEnvironment::default(),
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
         let platform = Platform::open(settings, cluster, clock).await?;
         if !rows.is_empty() {
             platform.catalog()?.commit(&Actor::new("test"), rows)?;
         }
-        enable(&platform, "vault", DrMode::Legacy).await?;
+        enable(&platform, "vault", mode).await?;
         Ok(Self { plane, platform, _data: data, _share: share })
     }
 
@@ -79,8 +95,17 @@ impl Site {
     }
 
     async fn ask(&self, kind: &KindInfo, name: &str, spec: Value) -> Result<Record> {
+        self.ask_with(kind, name, spec, Value::Null).await
+    }
+
+    async fn ask_begun(&self, kind: &KindInfo, name: &str, spec: Value, begun: &str) -> Result<Record> {
+        self.ask_with(kind, name, spec, json!({ "state": "running", "startTime": begun })).await
+    }
+
+    async fn ask_with(&self, kind: &KindInfo, name: &str, spec: Value, status: Value) -> Result<Record> {
         let mut request = Record::new(kind, NAMESPACE, name, self.platform.clock.now(), Class::Local);
         request.body.spec = spec;
+        request.body.status = status;
         commit(&self.platform.instance, "test", vec![request.put(Expect::Absent)]).await?;
         self.read(&request)
     }
@@ -104,6 +129,31 @@ impl Site {
         let prepared = RowKey::new(RowKind::new("disaster-recovery"), "", "recovered");
         eventually("the switch is prepared", async || Ok(self.platform.instance.read(&prepared)?.map(drop)))
             .await
+    }
+
+    /// Why a request failed, as bad input, before anything was touched.
+    async fn refuse(&self, request: Record) -> Result<String> {
+        let generation = self.generation()?;
+        carry_out_within(&self.platform, kinds::dr_restore(), request.clone(), std::future::pending()).await;
+        let status = self.read(&request)?.body.status;
+        ensure!(status["state"] == "failed" && status["errorClass"] == "Invalid", "{status}");
+        ensure!(self.generation()? == generation && !self.has_config_map().await?, "it was refused too late");
+        Ok(status["error"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A restore whose time is up when it has switched and put nothing back.
+    async fn end_after_the_switch(&self, name: &str) -> Result<Record> {
+        let request = self.ask_restore(name).await?;
+        let (end, limit) = limit();
+        let platform = self.platform.clone();
+        let uploading = platform.shipper.lock().await;
+        let mut carrying = pin!(carry_out_within(&platform, kinds::dr_restore(), request.clone(), limit));
+        meanwhile(carrying.as_mut(), self.about_to_switch()).await?;
+        drop(end);
+        assert!(poll!(carrying.as_mut()).is_pending());
+        drop(uploading);
+        carrying.await;
+        self.read(&request)
     }
 
     async fn succeed(&self, kind: &'static KindInfo, request: Record) -> Result<Record> {
@@ -133,7 +183,7 @@ impl Site {
     async fn end(self) -> Result<()> {
         self.platform.tasks().close();
         self.platform.tasks().wait().await;
-        self.plane.stop().await
+        self.plane.give_back().await
     }
 }
 
@@ -201,6 +251,7 @@ async fn a_restore_whose_time_is_up_before_its_switch_has_its_turn_leaves_all_as
     carrying.await;
     let status = site.read(&request)?.body.status;
     ensure!(status["state"] == "failed" && status["errorClass"] == "Cancelled", "{status}");
+    ensure!(status["partlyDone"].is_null(), "nothing is done: {status}");
     site.platform.tasks().close();
     site.platform.tasks().wait().await;
     assert_eq!(site.generation()?, generation);
@@ -213,19 +264,11 @@ async fn a_restore_whose_time_is_up_before_its_switch_has_its_turn_leaves_all_as
 async fn a_restore_whose_time_is_up_while_it_switches_goes_on_with_the_next() -> Result<()> {
     let site = Site::start(Vec::new()).await?;
     let generation = site.generation()?;
-    let request = site.ask_restore("late").await?;
-    let (end, limit) = limit();
-    let platform = site.platform.clone();
-    let uploading = platform.shipper.lock().await;
-    let mut carrying = pin!(carry_out_within(&platform, kinds::dr_restore(), request.clone(), limit));
-    meanwhile(carrying.as_mut(), site.about_to_switch()).await?;
-    drop(end);
-    assert!(poll!(carrying.as_mut()).is_pending());
-    drop(uploading);
-    carrying.await;
-    let status = site.read(&request)?.body.status;
+    let status = site.end_after_the_switch("late").await?.body.status;
     ensure!(status["state"] == "failed" && status["errorClass"] == "Cancelled", "{status}");
+    ensure!(status["partlyDone"] == true, "{status}");
     let told = status["error"].as_str().unwrap_or_default();
+    ensure!(told.contains("not everything was put back within 1 minutes"), "{told}");
     ensure!(told.contains("a restore of the same point goes on"), "{told}");
     ensure!(site.generation()? > generation && state::is_unfinished(&site.platform), "it has switched");
     ensure!(site.has_config_map().await? && site.is_pending()?, "the recovered catalog owns nothing");
@@ -235,6 +278,162 @@ async fn a_restore_whose_time_is_up_while_it_switches_goes_on_with_the_next() ->
     site.succeed(kinds::dr_restore(), again).await?;
     ensure!(site.generation()? == switched && !state::is_unfinished(&site.platform), "it has gone on");
     ensure!(site.has_config_map().await? && site.is_pending()?, "the recovered catalog owns nothing");
+    site.end().await
+}
+
+/// It was told that everything was as it was, when all was put back and only the platform's own protection had yet to begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_whose_time_is_up_when_all_is_put_back_has_succeeded() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let request = site.ask_restore("late").await?;
+    let request = site.succeed(kinds::dr_restore(), request).await?;
+    let switched = site.generation()?;
+    let up = std::future::ready(RecoveryError::TimedOut { minutes: 1 });
+    carry_out_within(&site.platform, kinds::dr_restore(), request.clone(), up).await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "success" && status["error"] == "", "{status}");
+    ensure!(site.generation()? == switched && site.has_config_map().await?, "it stays as it is");
+    site.end().await
+}
+
+/// Whoever had asked was told to ask again, and nobody might have: the catalog was in use without its configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let request = site.end_after_the_switch("late").await?;
+    let switched = site.generation()?;
+    ensure!(state::is_unfinished(&site.platform), "{}", request.body.status);
+    let stop = CancellationToken::new();
+    let mut running = pin!(run_recovery(site.platform.clone(), stop.clone()));
+    let told = eventually("it is completed", async || {
+        let status = site.read(&request)?.body.status;
+        Ok((status["state"] == "success").then_some(status))
+    });
+    let status = meanwhile(running.as_mut(), told).await?;
+    for gone in ["partlyDone", "errorClass"] {
+        ensure!(status[gone].is_null(), "{status}");
+    }
+    ensure!(status["error"] == "" && status["restorePoint"].is_string(), "{status}");
+    ensure!(site.generation()? == switched && !state::is_unfinished(&site.platform), "it has gone on");
+    stop.cancel();
+    running.await;
+    site.end().await
+}
+
+/// Each began eight minutes ago, by another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_no_bound_of_its_own_has_that_of_the_settings() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let (generation, source) = (site.generation()?, json!({ "sourceClusterInfo": site.source() }));
+    let mut own = source.clone();
+    own["timeoutMinutes"] = json!(5);
+    let stop = CancellationToken::new();
+    let mut running = pin!(run_recovery(site.platform.clone(), stop.clone()));
+    for (kind, name, spec, minutes) in [
+        (kinds::dr_review(), "review", source.clone(), BOUNDS.review),
+        (kinds::dr_restore(), "restore", source, BOUNDS.restore),
+        (kinds::dr_restore(), "own", own, 5),
+    ] {
+        let request = site.ask_begun(kind, name, spec, "2026-03-04T09:22:00Z").await?;
+        let told = eventually("its time is up", async || {
+            let status = site.read(&request)?.body.status;
+            Ok(matches!(status["state"].as_str(), Some("failed" | "success")).then_some(status))
+        });
+        let status = meanwhile(running.as_mut(), told).await?;
+        let error = status["error"].as_str().unwrap_or_default();
+        ensure!(error.contains(&format!("did not end within {minutes} minutes")), "{name}: {status}");
+    }
+    ensure!(site.generation()? == generation, "nothing was recovered");
+    stop.cancel();
+    running.await;
+    site.end().await
+}
+
+fn profile_at(path: &str) -> Value {
+    let location = json!({ "type": "FileStore", "fileStore": { "claimName": "share", "path": path } });
+    object("Profile", NAMESPACE, "mine", json!({ "type": "Location", "locationSpec": location }))
+}
+
+/// Another profile has taken the name of one that was backed up.
+async fn recover_beside(quick: Option<Value>) -> Result<(Site, Record, Value)> {
+    let mine = RowKey::new(kinds::profiles(), NAMESPACE, "mine");
+    let rows = vec![mirrored(&mine, &profile_at("before"))];
+    let site = Site::start_in(DrMode::QuickNoSnapshot, rows).await?;
+    let cluster = &site.platform.cluster;
+    let mut taken = profile_at("now");
+    taken["spec"]["locationSpec"]["infraPortable"] = json!(true);
+    cluster.apply_object(&kinds::profile(), &taken).await?;
+    let mut spec = json!({ "sourceClusterInfo": site.source() });
+    if let Some(quick) = quick {
+        spec["quickMode"] = quick;
+    }
+    let request = site.ask(kinds::dr_restore(), "quick", spec).await?;
+    let request = site.succeed(kinds::dr_restore(), request).await?;
+    let found = site.platform.cluster.read_object(&kinds::profile(), Some(NAMESPACE), "mine").await?;
+    Ok((site, request, found.context("the profile")?["spec"].clone()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exists_is_kept_where_nobody_confirmed_that_it_is_replaced() -> Result<()> {
+    let (site, request, spec) = recover_beside(None).await?;
+    ensure!(spec["locationSpec"]["fileStore"]["path"] == "now", "{spec}");
+    let status = request.body.status;
+    let notes = status["notes"].to_string();
+    ensure!(notes.contains("Profile 'kasten-io/mine' exists already and differs; it was kept"), "{notes}");
+    ensure!(status["warnings"].to_string().contains("quickMode.overrideResources"), "{status}");
+    site.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_quick_restore_point_replaces_what_exists() -> Result<()> {
+    let (site, _, spec) = recover_beside(Some(json!({ "enabled": true, "overrideResources": true }))).await?;
+    assert_eq!(spec, profile_at("before")["spec"], "as it was backed up, and nothing beside");
+    site.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_that_is_not_the_points_or_not_confirmed_is_refused_with_the_right_flag() -> Result<()> {
+    let (quick, confirmed) =
+        (json!({ "enabled": true }), json!({ "enabled": true, "overrideResources": true }));
+    let site = Site::start_in(DrMode::QuickNoSnapshot, Vec::new()).await?;
+    for (name, said, told) in [
+        ("unconfirmed", quick.clone(), "confirm it with --override-resources"),
+        ("legacy", json!({ "enabled": false }), "--quick-mode --override-resources"),
+        ("denied", json!({ "overrideResources": false }), "confirm it with --override-resources"),
+    ] {
+        let spec = json!({ "sourceClusterInfo": site.source(), "quickMode": said });
+        let why = site.refuse(site.ask(kinds::dr_restore(), name, spec).await?).await?;
+        ensure!(why.contains("Quick DR (No Catalog Snapshot)") && why.contains(told), "{name}: {why}");
+    }
+    site.end().await?;
+
+    let site = Site::start(Vec::new()).await?;
+    for (name, said) in [("quick", quick), ("confirmed", confirmed)] {
+        let spec = json!({ "sourceClusterInfo": site.source(), "quickMode": said });
+        let why = site.refuse(site.ask(kinds::dr_restore(), name, spec).await?).await?;
+        ensure!(why.contains("Legacy DR") && why.contains("leave --quick-mode out"), "{name}: {why}");
+    }
+    site.end().await
+}
+
+/// It failed after some seconds, and what had switched was left as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_an_api_server_that_is_away() -> Result<()> {
+    let mut site = Site::start(Vec::new()).await?;
+    let (request, platform) = (site.ask_restore("patient").await?, site.platform.clone());
+    site.plane.interrupt()?;
+    let restore = carry_out_within(
+        &platform,
+        kinds::dr_restore(),
+        request.clone(),
+        std::future::pending::<RecoveryError>(),
+    );
+    let mut carrying = pin!(restore);
+    meanwhile(carrying.as_mut(), site.at(&request, "Waiting for the API server")).await?;
+    meanwhile(carrying.as_mut(), site.plane.resume()).await?;
+    carrying.await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "success", "{status}");
     site.end().await
 }
 

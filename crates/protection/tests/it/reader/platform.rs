@@ -12,7 +12,7 @@ use keelson_model::{Clock, LineageId, ManualClock};
 use keelson_protection::requests::{Effect, NewObject, create};
 use keelson_protection::{Platform, Record, Requester};
 use keelson_repository::Ownership;
-use keelson_testkit::{ControlPlane, FormatReader, eventually, random_hex};
+use keelson_testkit::{FormatReader, eventually, random_hex};
 use keelson_workload::Cluster;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ours, compare, ensure_sound, files, flip_each_kind, repositories};
 use crate::stage::{
     NAMESPACE, PASSPHRASE, config, make_valid, open_repository, policy, prepare, profile, settings,
+    take_plane,
 };
 
 const APPLICATION: &str = "shop";
@@ -276,13 +277,15 @@ async fn assert_what_was_retired_is_no_damage(reader: &FormatReader, location: &
 
 async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     let reader = FormatReader::prepare()?;
-    let plane = ControlPlane::start().await?;
+    let plane = take_plane().await?;
     let (data, share) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let cluster = Cluster::from_client(plane.client().await?);
     prepare(&cluster).await?;
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
     let mut settings = settings(data.path(), share.path());
     settings.quick_mode = quick_mode;
+    // As outside of tests: the reader opens what is shipped there.
+    settings.passphrase_cost = keelson_protection::KdfCost::RECOMMENDED;
     let platform = Platform::open(settings, cluster, clock).await?;
     let stop = CancellationToken::new();
     let mut services = tokio::task::JoinSet::new();
@@ -300,7 +303,7 @@ async fn check(quick_mode: bool, classes: &[Class]) -> Result<()> {
     assert_same_catalog(&reader, share.path(), &platform, classes).await?;
     stop.cancel();
     while services.join_next().await.is_some() {}
-    plane.stop().await?;
+    plane.give_back().await?;
 
     assert_lists_what_stands_beside(&reader, share.path(), &platform)?;
     assert_same_repositories(&reader, share.path()).await?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use keelson_model::{Classified, ErrorClass, Generation, Revision, Sequence};
 
-use super::{CommitError, DataDirError, OpenCatalogError, ReadError, Sqlite, sqlite_class};
+use super::{CommitError, DataDirError, OpenCatalogError, ReadError, Sqlite, sqlite_class, sqlite_hint};
 use crate::format::Malformed;
 use crate::row::Class;
 
@@ -192,6 +192,17 @@ impl Classified for RebuildError {
             Self::Read { source } => source.code(),
             Self::Open { source } => source.code(),
             Self::DataDir { source } => source.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Write { source } => sqlite_hint(source),
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free space on the catalog's volume".to_owned())
+            }
+            Self::First { source } => source.hint(),
+            _ => None,
         }
     }
 }

@@ -147,6 +147,24 @@ fn a_kill_before_the_switch_leaves_the_old_generation_current() {
     rebuild.put_base(&mut base.as_slice()).unwrap();
 }
 
+/// A recovery that had filled the volume left its file until the next one began, and nothing could be written meanwhile.
+#[test]
+fn what_a_failed_recovery_has_built_is_removed_unless_one_is_under_way() {
+    let fixture = Fixture::new();
+    let (data_dir, database) = fixture.create();
+    put(&database, row("a"));
+    let base = base(&database, Scope::ConfigurationOnly);
+    let mut rebuild = data_dir.begin_recovery(Generation(2), &fixture.key, b"").unwrap();
+    rebuild.put_base(&mut base.as_slice()).unwrap();
+    data_dir.abandon_recovery().unwrap();
+    assert!(fixture.path().join("2").exists(), "it is under way");
+    drop(rebuild);
+    data_dir.abandon_recovery().unwrap();
+    assert!(!fixture.path().join("2").exists());
+    put(&database, row("b"));
+    assert_eq!(data_dir.generations().unwrap(), [Generation(1)]);
+}
+
 #[test]
 fn a_stale_log_of_an_older_file_cannot_reach_the_new_generation() {
     let fixture = Fixture::new();

@@ -14,7 +14,7 @@ pub(crate) const POINTS: &str = "restorepoints.apps.kio.kasten.io";
 pub(crate) const ACTIONS: &str = "backupactions.actions.kio.kasten.io";
 
 /// Far longer than any fork takes.
-const LOCK_COPY_WAIT: Duration = Duration::from_secs(10);
+const LOCK_COPY_WAIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,

@@ -1,18 +1,16 @@
 //! Buckets that cannot be reached, opened or used. Each names its own error, with a hint and without a secret.
 
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::Result;
 use keelson_model::{Chain, Classified, ErrorClass};
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Secret, Trust};
 use keelson_store::{NetworkFault, Place, Store, StoreError, StoreExt, StorePath};
-use keelson_testkit::{BucketProtection, Minio, free_port};
-use rustls::ServerConfig;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use keelson_testkit::{BucketProtection, Minio, TlsFront, free_port};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::servers::settings;
@@ -182,13 +180,13 @@ async fn an_answer_that_makes_no_sense_is_an_error() -> Result<()> {
 async fn a_certificate_of_ones_own_is_trusted_only_when_told() -> Result<()> {
     let minio = Minio::start().await?;
     minio.create_bucket("backups", BucketProtection::None).await?;
-    let (endpoint, certificate) = tls_in_front_of(minio.endpoint().replace("http://", "")).await?;
-    let with = |trust| S3Settings { endpoint: Some(endpoint.clone()), trust, ..settings(&minio, "backups") };
+    let front = TlsFront::open(&minio.endpoint(), IpAddr::V4(Ipv4Addr::LOCALHOST)).await?;
+    let with = |trust| S3Settings { endpoint: Some(front.endpoint()), trust, ..settings(&minio, "backups") };
 
     let error = refused(with(Trust::System)).await;
     assert!(matches!(error, StoreError::Unreachable { fault: NetworkFault::Tls, .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("certificate authority"));
-    for trust in [Trust::SystemAnd(certificate.into_bytes()), Trust::Anyone] {
+    for trust in [Trust::SystemAnd(front.authority().into()), Trust::Anyone] {
         let store = S3Store::connect(with(trust)).await?;
         store.create(&"object".parse()?, "x".into()).await?;
         store.delete(&"object".parse()?, None).await?;
@@ -216,30 +214,6 @@ async fn canned(status: &str, headers: &str, body: &str) -> Result<String> {
         }
     });
     Ok(endpoint)
-}
-
-/// A TLS server with a certificate of its own, which passes everything on.
-async fn tls_in_front_of(server: String) -> Result<(String, String)> {
-    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key.into())?;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
-    serve(listener, move |connection| {
-        let (acceptor, server) = (acceptor.clone(), server.clone());
-        async move {
-            let mut client = acceptor.accept(connection).await?;
-            let mut server = TcpStream::connect(server).await?;
-            copy_bidirectional(&mut client, &mut server).await?;
-            Ok(())
-        }
-    });
-    Ok((endpoint, own.cert.pem()))
 }
 
 /// Accepts connections for as long as the test lives. A connection that fails is what some tests are about.

@@ -211,7 +211,7 @@ async fn a_pipe_is_no_object_and_holds_nobody_up() -> Result<()> {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, directory.path().join("pipe"), mode)?;
     let store = FilesystemStore::open(directory.path()).await?;
-    let read = tokio::time::timeout(Duration::from_secs(10), store.fetch_all(&path("pipe"))).await?;
+    let read = tokio::time::timeout(Duration::from_secs(120), store.fetch_all(&path("pipe"))).await?;
     assert!(matches!(read, Err(StoreError::NotFound { .. })), "{read:?}");
     assert!(store.list_all(&StorePath::root()).await?.is_empty());
     Ok(())

@@ -156,6 +156,7 @@ fn a_dialect_is_printed_into_a_status() {
         conditional_create: false,
         versions: false,
         object_lock: false,
+        lock_mode: None,
         expires_versions: false,
         clock_difference: jiff::SignedDuration::ZERO,
         listing_delay: jiff::SignedDuration::from_secs(150),

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aws_sdk_s3::types::{
-    BucketLifecycleConfiguration, DefaultRetention, ExpirationStatus, LifecycleExpiration, LifecycleRule,
-    LifecycleRuleFilter, NoncurrentVersionExpiration, ObjectLockConfiguration, ObjectLockEnabled,
-    ObjectLockRetentionMode, ObjectLockRule,
+    BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
+    NoncurrentVersionExpiration,
 };
 use keelson_model::Chain;
 use keelson_store::decorators::Retained;
@@ -156,29 +155,17 @@ async fn a_rule_that_removes_what_must_stay_is_named_and_one_for_another_folder_
     minio.stop().await
 }
 
-/// Sets what the bucket itself asks for.
-async fn set_default(minio: &Minio, bucket: &str, mode: ObjectLockRetentionMode) -> Result<()> {
-    let retention = DefaultRetention::builder().mode(mode).days(1).build();
-    let lock = ObjectLockConfiguration::builder()
-        .object_lock_enabled(ObjectLockEnabled::Enabled)
-        .rule(ObjectLockRule::builder().default_retention(retention).build())
-        .build();
-    let put = minio.client().put_object_lock_configuration().bucket(bucket);
-    put.object_lock_configuration(lock).send().await.context("set the default retention")?;
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn compliance_is_chosen_where_the_bucket_asks_for_it_and_nowhere_else() -> Result<()> {
     let minio = Minio::start().await?;
     for (bucket, mode, expected) in [
         ("silent", None, LockMode::Governance),
-        ("lenient", Some(ObjectLockRetentionMode::Governance), LockMode::Governance),
-        ("strict", Some(ObjectLockRetentionMode::Compliance), LockMode::Compliance),
+        ("lenient", Some(LockMode::Governance), LockMode::Governance),
+        ("strict", Some(LockMode::Compliance), LockMode::Compliance),
     ] {
         minio.create_bucket(bucket, BucketProtection::ObjectLock).await?;
-        if let Some(mode) = mode {
-            set_default(&minio, bucket, mode).await?;
+        if mode.is_some() {
+            minio.set_default_lock(bucket, mode).await?;
         }
         let store = S3Store::connect(settings(&minio, bucket)).await?;
         let check = store.check_protection("nonce").await?;
@@ -229,11 +216,11 @@ async fn a_server_whose_compliance_can_be_bypassed_is_refused() -> Result<()> {
     let minio = Minio::start().await?;
     let gate = S3Gate::open(&minio.endpoint(), GateHabit::BypassesAnyLock).await?;
     for (bucket, mode, expected) in [
-        ("lenient", ObjectLockRetentionMode::Governance, (vec![], true)),
-        ("strict", ObjectLockRetentionMode::Compliance, (vec![ProtectionFault::LockNotEnforced], false)),
+        ("lenient", LockMode::Governance, (vec![], true)),
+        ("strict", LockMode::Compliance, (vec![ProtectionFault::LockNotEnforced], false)),
     ] {
         minio.create_bucket(bucket, BucketProtection::ObjectLock).await?;
-        set_default(&minio, bucket, mode).await?;
+        minio.set_default_lock(bucket, Some(mode)).await?;
         let through = S3Settings { endpoint: Some(gate.endpoint()), ..settings(&minio, bucket) };
         let check = S3Store::connect(through).await?.check_protection("nonce").await?;
         assert_eq!((check.faults, check.bypassed), expected, "{bucket}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keelson_extension::{Extension, Farewell, Reach, Registration, Renewed, ServingCertificates};
 use keelson_model::Clock;
-use keelson_protection::{Platform, Settings};
+use keelson_protection::{Platform, RecoveryBounds, Settings};
 use keelson_testkit::{ControlPlane, free_port};
 use keelson_workload::{Cluster, ClusterAccess};
 use tokio::net::TcpListener;
@@ -59,7 +59,9 @@ impl Server {
             ownership_grace: Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
             quick_mode: false,
-            passphrase_cost: keelson_protection::KdfCost::RECOMMENDED,
+            recovery_bounds: RecoveryBounds::USUAL,
+            passphrase_cost: keelson_protection::KdfCost::LOWEST,
+            aws: keelson_protection::AwsEnvironment::default(),
             data,
         };
         let access = ClusterAccess::Kubeconfig(plane.kubeconfig().to_owned());

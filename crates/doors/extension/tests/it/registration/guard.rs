@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,9 +61,12 @@ impl Guards {
         Self { client, tasks: JoinSet::new(), stop: CancellationToken::new() }
     }
 
-    fn begin(&mut self, times: GuardTimes) {
+    /// Tells when it looks.
+    fn begin(&mut self, times: GuardTimes) -> watch::Receiver<tokio::time::Instant> {
         let (mut guard, stop) = (Guard::new(self.client.clone(), HOME, times), self.stop.clone());
+        let looked = guard.looked();
         self.tasks.spawn(async move { guard.run(stop).await });
+        looked
     }
 
     async fn stop(mut self) {
@@ -86,8 +90,9 @@ async fn guards_leave_what_is_renewed_and_delete_what_nobody_renews_any_more() {
     let stage = Stage::raise().await;
     let mut guards = Guards::install(&stage).await;
     let lost_after = TIMES_BESIDE_A_SERVE.lost_after;
+    let looked = guards.begin(TIMES_BESIDE_A_SERVE);
     guards.begin(TIMES_BESIDE_A_SERVE);
-    guards.begin(TIMES_BESIDE_A_SERVE);
+    let first = *looked.borrow();
     // Short lives, one after the other: each of them renews the Lease.
     let (began, mut life) = (Instant::now(), 0);
     while began.elapsed() < lost_after + MANY_LOOKS {
@@ -101,6 +106,7 @@ async fn guards_leave_what_is_renewed_and_delete_what_nobody_renews_any_more() {
         .await;
     }
     println!("{life} lives");
+    assert!(*looked.borrow() > first + TIMES.follow_every, "a probe hears that it looks on");
     // Killed for good.
     let killed = Instant::now();
     stage.await_registered(&[]).await;

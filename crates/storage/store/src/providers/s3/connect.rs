@@ -13,6 +13,7 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::types::{
     BucketVersioningStatus, ExpirationStatus, LifecycleRule, ObjectLockEnabled, ObjectLockRetentionMode,
 };
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::S3Store;
@@ -34,7 +35,7 @@ impl Secret {
 }
 
 /// How firmly retention holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum LockMode {
     /// Whoever has the right to bypass it may still delete.
     #[default]
