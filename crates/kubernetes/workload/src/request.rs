@@ -107,6 +107,11 @@ impl RequestError {
         }
     }
 
+    /// Whether the server was busy, starting or away all the time; it says nothing about the request.
+    pub fn is_passing(&self) -> bool {
+        self.refusal().is_some_and(Refusal::is_passing)
+    }
+
     pub(crate) fn is_status(&self, status: u16) -> bool {
         self.refusal().is_some_and(|refusal| refusal.status == status)
     }

@@ -204,6 +204,7 @@ impl RecoveryError {
                     | LocationError::ListProfiles { source },
             } => source.class(),
             Self::Passphrase { source: PassphraseError::Read { source, .. } } => source.class(),
+            Self::Passphrase { source: PassphraseError::Access { source, .. } } => source.class(),
             Self::Access { source } => source.class(),
             Self::Namespace { source } => source.class(),
             _ => return false,

@@ -123,19 +123,30 @@ async fn try_left_over(platform: &Arc<Platform>) -> bool {
     }
 }
 
-/// Its request, if it is still there, tells the end.
+/// Its request, if it is still there, tells the end, and so does one that has asked for the same meanwhile.
 async fn complete_left_over(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
     let unfinished = state::recovered(platform)?.filter(|recovered| !recovered.finished);
     let Some(Recovered { plan, state, .. }) = unfinished else { return Ok(()) };
     info!(point = plan.point, "a recovery that has switched catalogs goes on");
     let notes = execute::finish(platform, &plan, &|phase: &str| info!(phase, "recovery")).await?;
+    let report = RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
     let rows = list(&platform.instance, kinds::dr_restore());
     if let Some(request) = rows.iter().find(|request| is_planned_by(request, &plan)) {
-        let report =
-            RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
-        note_success(platform, request, &plan, report).await;
+        note_success(platform, request, &plan, report.clone()).await;
+    }
+    if let Some(request) = waiting(&platform.instance, kinds::dr_restore())
+        && is_answered_by(platform, &request, &plan).await
+    {
+        keep_plan(platform, &request, &plan).await?;
+        note_success(platform, &request, &plan, report).await;
     }
     Ok(())
+}
+
+/// Whether a request that has not begun wants just what a plan has brought back, and may.
+async fn is_answered_by(platform: &Platform, request: &Record, plan: &RecoveryPlan) -> bool {
+    let asks = wanted(platform, request).is_ok_and(|wanted| asks_for(&wanted, plan));
+    asks && check_access(platform, request).await.is_ok()
 }
 
 async fn try_owed(platform: &Platform) {
@@ -147,8 +158,10 @@ async fn try_owed(platform: &Platform) {
 async fn carry_out(platform: &Arc<Platform>, kind: &'static KindInfo, request: Record, minutes: u64) {
     let minutes = request.body.spec["timeoutMinutes"].as_u64().unwrap_or(minutes);
     let begun = request.status::<RecoveryProgress>().unwrap_or_default().start_time.map(|time| time.0);
+    // Whoever asked for a restore counts from then on, also while a review is before it.
+    let asked = (kind.kind == kinds::dr_restore().kind).then_some(request.created);
     // What has switched rolls forward, however long nothing ran.
-    let begun = begun.filter(|_| !has_switched(platform, &request));
+    let begun = begun.into_iter().chain(asked).min().filter(|_| !has_switched(platform, &request));
     let left = time_left(begun, minutes, platform.clock.now());
     let limit = async move {
         tokio::time::sleep(left).await;
@@ -168,9 +181,10 @@ async fn carry_out_within(
     let begun = now(platform);
     note(platform, &request, |progress: &mut RecoveryProgress| progress.begin(begun)).await;
     let result = tokio::select! {
+        // What fails when the time is up as well has run out of time: nobody tries that again.
         biased;
-        result = run(platform, kind, request.clone()) => result,
         stopped = limit => Err(stopped),
+        result = run(platform, kind, request.clone()) => result,
     };
     match result {
         Ok(()) => info!(kind = kind.kind, name = request.name, "recovery request succeeded"),
@@ -474,16 +488,20 @@ fn others_switched(
     let unfinished = state::recovered(platform)?.filter(|recovered| !recovered.finished);
     let Some(recovered) = unfinished else { return Ok(None) };
     let plan = recovered.plan;
+    if !asks_for(wanted, &plan) {
+        return Err(RecoveryError::Unfinished { point: plan.point });
+    }
+    // What could not be put back may be left out now.
+    Ok(Some((plan.asked_again(wanted.skip, wanted.existing), recovered.state)))
+}
+
+fn asks_for(wanted: &RecoveryRequest, plan: &RecoveryPlan) -> bool {
     let same = match &wanted.wanted {
         Wanted::Latest => plan.point != EXPORTS,
         Wanted::Point(point) => plan.point == *point,
         Wanted::Exports => plan.point == EXPORTS,
     };
-    if !same || !plan.is_of(&wanted.source.source_cluster_id) {
-        return Err(RecoveryError::Unfinished { point: plan.point });
-    }
-    // What could not be put back may be left out now.
-    Ok(Some((plan.asked_again(wanted.skip, wanted.existing), recovered.state)))
+    same && plan.is_of(&wanted.source.source_cluster_id)
 }
 
 async fn keep_plan(platform: &Platform, request: &Record, plan: &RecoveryPlan) -> Result<(), RecoveryError> {

@@ -255,7 +255,8 @@ impl Writer<'_> {
         is_new: bool,
         error: RequestError,
     ) -> Result<(), RecoveryError> {
-        if error.refusal().is_none() {
+        // One that is owed is tried again; one that is to be replaced only by going on with the restore.
+        if error.refusal().is_none() || (!is_new && error.is_passing()) {
             return Err(RecoveryError::Cluster { what, source: error });
         }
         let why = Chain(&error).to_string();

@@ -95,17 +95,11 @@ impl Site {
     }
 
     async fn ask(&self, kind: &KindInfo, name: &str, spec: Value) -> Result<Record> {
-        self.ask_with(kind, name, spec, Value::Null).await
+        self.ask_as(Record::new(kind, NAMESPACE, name, self.platform.clock.now(), Class::Local), spec).await
     }
 
-    async fn ask_begun(&self, kind: &KindInfo, name: &str, spec: Value, begun: &str) -> Result<Record> {
-        self.ask_with(kind, name, spec, json!({ "state": "running", "startTime": begun })).await
-    }
-
-    async fn ask_with(&self, kind: &KindInfo, name: &str, spec: Value, status: Value) -> Result<Record> {
-        let mut request = Record::new(kind, NAMESPACE, name, self.platform.clock.now(), Class::Local);
+    async fn ask_as(&self, mut request: Record, spec: Value) -> Result<Record> {
         request.body.spec = spec;
-        request.body.status = status;
         commit(&self.platform.instance, "test", vec![request.put(Expect::Absent)]).await?;
         self.read(&request)
     }
@@ -320,21 +314,68 @@ async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process(
     site.end().await
 }
 
-/// Each began eight minutes ago, by another process.
+/// The next pod of a Job asked again while the platform that had begun anew was at it, and was told that the catalog is in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_asked_for_again_while_it_is_completed_succeeds_with_it() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let late = site.end_after_the_switch("late").await?;
+    let (platform, switched) = (site.platform.clone(), site.generation()?);
+    let again = {
+        let turn = platform.enabling.lock().await;
+        let mut completing = pin!(complete_left_over(&platform));
+        assert!(poll!(completing.as_mut()).is_pending());
+        let again = site.ask_restore("again").await?;
+        drop(turn);
+        completing.await?;
+        again
+    };
+    for request in [&late, &again] {
+        let status = site.read(request)?.body.status;
+        ensure!(status["state"] == "success" && status["restorePoint"].is_string(), "{status}");
+    }
+    ensure!(site.generation()? == switched && !state::is_unfinished(&platform), "it has gone on");
+    let plan = state::recovered(&platform)?.context("the recovery")?.plan;
+    assert!(is_answered_by(&platform, &again, &plan).await);
+    let other = json!({ "profileName": "vault", "sourceClusterID": "8c5f3d2e-7a4b-4d8e-9f10-2b6c1d0e4a57" });
+    let stranger = site.ask(kinds::dr_restore(), "other", json!({ "sourceClusterInfo": other })).await?;
+    assert!(!is_answered_by(&platform, &stranger, &plan).await);
+    site.end().await
+}
+
+/// Both had run out: the bucket that did not answer for as long as the restore was given was told, and the Job tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_when_its_time_is_up_has_run_out_of_time() -> Result<()> {
+    let site = Site::start(Vec::new()).await?;
+    let nowhere = json!({ "sourceClusterInfo": { "profileName": "", "sourceClusterID": "" } });
+    let request = site.ask(kinds::dr_restore(), "late", nowhere).await?;
+    let up = std::future::ready(RecoveryError::TimedOut { minutes: 1 });
+    carry_out_within(&site.platform, kinds::dr_restore(), request.clone(), up).await;
+    let status = site.read(&request)?.body.status;
+    ensure!(status["state"] == "failed" && status["errorClass"] == "Cancelled", "{status}");
+    site.end().await
+}
+
+/// Each began eight minutes ago, by another process, but for one that has waited behind a review as long.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_names_no_bound_of_its_own_has_that_of_the_settings() -> Result<()> {
     let site = Site::start(Vec::new()).await?;
     let (generation, source) = (site.generation()?, json!({ "sourceClusterInfo": site.source() }));
     let mut own = source.clone();
     own["timeoutMinutes"] = json!(5);
+    let eight_minutes_ago = "2026-03-04T09:22:00Z";
     let stop = CancellationToken::new();
     let mut running = pin!(run_recovery(site.platform.clone(), stop.clone()));
-    for (kind, name, spec, minutes) in [
-        (kinds::dr_review(), "review", source.clone(), BOUNDS.review),
-        (kinds::dr_restore(), "restore", source, BOUNDS.restore),
-        (kinds::dr_restore(), "own", own, 5),
+    for (kind, name, spec, has_begun, minutes) in [
+        (kinds::dr_review(), "review", source.clone(), true, BOUNDS.review),
+        (kinds::dr_restore(), "restore", source.clone(), true, BOUNDS.restore),
+        (kinds::dr_restore(), "own", own, true, 5),
+        (kinds::dr_restore(), "behind", source, false, BOUNDS.restore),
     ] {
-        let request = site.ask_begun(kind, name, spec, "2026-03-04T09:22:00Z").await?;
+        let mut request = Record::new(kind, NAMESPACE, name, eight_minutes_ago.parse()?, Class::Local);
+        if has_begun {
+            request.body.status = json!({ "state": "running", "startTime": eight_minutes_ago });
+        }
+        let request = site.ask_as(request, spec).await?;
         let told = eventually("its time is up", async || {
             let status = site.read(&request)?.body.status;
             Ok(matches!(status["state"].as_str(), Some("failed" | "success")).then_some(status))
