@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keelson_crypto::Sha256;
 use keelson_model::location::{
@@ -13,7 +14,7 @@ use keelson_model::location::{
 };
 use keelson_model::{Classified, ClusterId, ErrorClass};
 use keelson_resources::profile;
-use keelson_store::decorators::{Limit, Limits, Prefixed, Retained, Retry};
+use keelson_store::decorators::{Backoff, Limit, Limits, Prefixed, Retained, Retry};
 use keelson_store::providers::filesystem::FilesystemStore;
 use keelson_store::providers::s3::{LockMode, S3Settings, S3Store, Trust};
 use keelson_store::{ListPage, ParsePathError, Store, StoreError, StorePath};
@@ -29,6 +30,8 @@ use crate::validation::faults_of;
 /// A small object store answers this many calls at once without queueing them.
 const LIMITS: Limits =
     Limits { calls_max: NonZeroUsize::new(32).expect("32 is not zero"), bytes_per_second_max: None };
+/// Whoever tries a profile waits for the answer.
+const AT_ONCE: Backoff = Backoff { attempts_max: 1, first: Duration::ZERO, longest: Duration::ZERO };
 /// Where this platform has stored and nothing of it is left.
 pub(crate) const EMPTIED_HINT: &str =
     "mount the share, or name the bucket, that has the backups; to begin anew, give the profile another path";
@@ -287,7 +290,7 @@ impl Platform {
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Location, LocationError> {
-        let store = match self.connect(profile, spec).await? {
+        let store = match self.connect(profile, spec, Backoff::default()).await? {
             Bare::Share(store) => store,
             Bare::Bucket(bucket) => Arc::new(bucket),
         };
@@ -310,7 +313,7 @@ impl Platform {
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Trial, LocationError> {
-        let (store, bucket): (Arc<dyn Store>, _) = match self.connect(profile, spec).await? {
+        let (store, bucket): (Arc<dyn Store>, _) = match self.connect(profile, spec, AT_ONCE).await? {
             Bare::Share(store) => (store, None),
             Bare::Bucket(bucket) => (Arc::new(bucket.clone()), Some(bucket)),
         };
@@ -319,12 +322,17 @@ impl Platform {
         Ok(Trial { store: below(store, root_of(profile, spec)?), protecting })
     }
 
-    async fn connect(&self, profile: &str, spec: &LocationSpec) -> Result<Bare, LocationError> {
+    async fn connect(
+        &self,
+        profile: &str,
+        spec: &LocationSpec,
+        backoff: Backoff,
+    ) -> Result<Bare, LocationError> {
         match spec {
             LocationSpec::FileStore(file) => Ok(Bare::Share(self.open_claim(profile, file).await?)),
             LocationSpec::ObjectStore(object) => {
                 let settings = self.s3_settings(profile, object, root_of(profile, spec)?).await?;
-                let bucket = S3Store::connect(settings).await;
+                let bucket = backoff.repeat(|| S3Store::connect(settings.clone())).await;
                 let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
                 Ok(Bare::Bucket(bucket.map_err(failed)?))
             }

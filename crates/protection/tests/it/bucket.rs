@@ -9,6 +9,8 @@ use keelson_store::Store;
 use keelson_testkit::{BucketProtection, Minio, open_bucket};
 use keelson_workload::{NamespacedName, Secret};
 use serde_json::json;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::fixture::World;
 use crate::stage::{NAMESPACE, config, make_valid, profile};
@@ -34,15 +36,19 @@ pub(crate) async fn start_bucket(locks: Locks) -> Result<Minio> {
 
 /// The profile `vault` leads to the bucket at `endpoint`, and the platform serves.
 pub(crate) async fn serve_to(world: &mut World, minio: &Minio, endpoint: &str, locks: Locks) -> Result<()> {
-    let credentials =
-        [("aws_access_key_id", minio.access_key()), ("aws_secret_access_key", minio.secret_key())];
-    let credentials = credentials.map(|(name, value)| (name.to_owned(), value.into()));
-    let secret = Secret::opaque(NamespacedName::new(NAMESPACE, "s3-creds"), credentials);
-    world.platform.cluster().apply_secret(&secret).await?;
+    make_credentials(world, minio).await?;
     let period = (locks == Locks::Asked).then_some("168h0m0s");
     use_bucket(world, minio, endpoint, period).await?;
     world.serve();
     Ok(())
+}
+
+async fn make_credentials(world: &World, minio: &Minio) -> Result<()> {
+    let credentials =
+        [("aws_access_key_id", minio.access_key()), ("aws_secret_access_key", minio.secret_key())];
+    let credentials = credentials.map(|(name, value)| (name.to_owned(), value.into()));
+    let secret = Secret::opaque(NamespacedName::new(NAMESPACE, "s3-creds"), credentials);
+    Ok(world.platform.cluster().apply_secret(&secret).await?)
 }
 
 /// What the profile `vault` asks of the bucket from now on.
@@ -75,6 +81,32 @@ pub(crate) async fn keys(minio: &Minio) -> Result<BTreeSet<String>> {
     let folder = format!("{BUCKET}/");
     let held = minio.holdings().await?.into_iter();
     Ok(held.filter_map(|(key, _)| Some(key.strip_prefix(&folder)?.to_owned())).collect())
+}
+
+async fn turn_the_first_away(door: TcpListener, server: String) -> Result<()> {
+    drop(door.accept().await?);
+    loop {
+        let (mut visitor, _) = door.accept().await?;
+        let mut within = TcpStream::connect(&server).await?;
+        // A visit that breaks is its visitor's to report.
+        tokio::spawn(async move { drop(copy_bidirectional(&mut visitor, &mut within).await) });
+    }
+}
+
+/// A restore that the operator had begun failed for good, since the store was away for a second when it was opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_while_it_is_opened_is_asked_again() -> Result<()> {
+    let (world, minio) = (World::start().await?, start_bucket(Locks::None).await?);
+    make_credentials(&world, &minio).await?;
+    let door = TcpListener::bind("127.0.0.1:0").await?;
+    use_bucket(&world, &minio, &format!("http://{}", door.local_addr()?), None).await?;
+    let server = minio.endpoint().trim_start_matches("http://").to_owned();
+    let location = tokio::select! {
+        opened = world.platform.open_location("vault") => opened?,
+        ended = turn_the_first_away(door, server) => return ended,
+    };
+    assert_eq!(location.profile, "vault");
+    world.end().await
 }
 
 /// Without a key of ours, and without the right to delete a version: everything is laid over and hidden, and forgeries

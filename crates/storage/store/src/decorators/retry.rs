@@ -44,6 +44,36 @@ impl Backoff {
         let wanted = retry_after.unwrap_or_default();
         (wanted <= self.longest).then(|| jittered.max(wanted))
     }
+
+    /// Does what may be done twice again, while the store is busy or out of reach.
+    ///
+    /// # Errors
+    ///
+    /// The last one, or the first that another attempt would not change.
+    pub async fn repeat<T, F>(&self, mut work: impl FnMut() -> F + Send) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let mut attempt = 1;
+        loop {
+            let error = match work().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let Some(pause) = self.pause(&error, attempt, crate::random::fraction()) else {
+                return Err(error);
+            };
+            tracing::debug!(
+                attempt,
+                ?pause,
+                error = &error as &dyn std::error::Error,
+                "store is asked again"
+            );
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
 }
 
 /// A store that is asked again.
@@ -63,53 +93,28 @@ impl Retry {
     pub fn with_backoff(inner: Arc<dyn Store>, backoff: Backoff) -> Self {
         Self { inner, backoff }
     }
-
-    async fn attempt<T, F>(&self, mut work: impl FnMut() -> F + Send) -> Result<T, StoreError>
-    where
-        T: Send,
-        F: Future<Output = Result<T, StoreError>> + Send,
-    {
-        let mut attempt = 1;
-        loop {
-            let error = match work().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let Some(pause) = self.backoff.pause(&error, attempt, crate::random::fraction()) else {
-                return Err(error);
-            };
-            tracing::debug!(
-                attempt,
-                ?pause,
-                error = &error as &dyn std::error::Error,
-                "store is asked again"
-            );
-            tokio::time::sleep(pause).await;
-            attempt += 1;
-        }
-    }
 }
 
 #[async_trait]
 impl Store for Retry {
     async fn put(&self, path: &StorePath, body: Bytes, options: PutOptions) -> Result<Written, StoreError> {
-        self.attempt(|| self.inner.put(path, body.clone(), options)).await
+        self.backoff.repeat(|| self.inner.put(path, body.clone(), options)).await
     }
 
     async fn fetch(&self, path: &StorePath, read: Read) -> Result<Bytes, StoreError> {
-        self.attempt(|| self.inner.fetch(path, read.clone())).await
+        self.backoff.repeat(|| self.inner.fetch(path, read.clone())).await
     }
 
     async fn head(&self, path: &StorePath, version: Option<&VersionId>) -> Result<ObjectMeta, StoreError> {
-        self.attempt(|| self.inner.head(path, version)).await
+        self.backoff.repeat(|| self.inner.head(path, version)).await
     }
 
     async fn list(&self, folder: &StorePath, page: &ListPage) -> Result<Listing, StoreError> {
-        self.attempt(|| self.inner.list(folder, page)).await
+        self.backoff.repeat(|| self.inner.list(folder, page)).await
     }
 
     async fn list_folders(&self, folder: &StorePath) -> Result<Vec<String>, StoreError> {
-        self.attempt(|| self.inner.list_folders(folder)).await
+        self.backoff.repeat(|| self.inner.list_folders(folder)).await
     }
 
     async fn list_versions(
@@ -117,11 +122,11 @@ impl Store for Retry {
         scope: &VersionScope,
         page: &VersionPage,
     ) -> Result<VersionListing, StoreError> {
-        self.attempt(|| self.inner.list_versions(scope, page)).await
+        self.backoff.repeat(|| self.inner.list_versions(scope, page)).await
     }
 
     async fn delete(&self, path: &StorePath, version: Option<&VersionId>) -> Result<(), StoreError> {
-        self.attempt(|| self.inner.delete(path, version)).await
+        self.backoff.repeat(|| self.inner.delete(path, version)).await
     }
 
     async fn extend_retention(
@@ -130,15 +135,15 @@ impl Store for Retry {
         version: Option<&VersionId>,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        self.attempt(|| self.inner.extend_retention(path, version, until)).await
+        self.backoff.repeat(|| self.inner.extend_retention(path, version, until)).await
     }
 
     async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.attempt(|| self.inner.time()).await
+        self.backoff.repeat(|| self.inner.time()).await
     }
 
     async fn sweep(&self, beneath: &StorePath, written_before: Timestamp) -> Result<u64, StoreError> {
-        self.attempt(|| self.inner.sweep(beneath, written_before)).await
+        self.backoff.repeat(|| self.inner.sweep(beneath, written_before)).await
     }
 
     fn capabilities(&self) -> Capabilities {

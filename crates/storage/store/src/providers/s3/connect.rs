@@ -25,6 +25,7 @@ use crate::{Capabilities, Operation, StoreError, StorePath};
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// A text that is never printed.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -54,6 +55,7 @@ impl From<LockMode> for ObjectLockRetentionMode {
 }
 
 /// What a profile says of a bucket.
+#[derive(Clone)]
 pub struct S3Settings {
     /// Its name.
     pub bucket: String,
