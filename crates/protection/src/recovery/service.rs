@@ -41,6 +41,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often what the cluster did not take of the recovered configuration is tried again. The mirror has long seen by
 /// then what the last try put back.
 const OWED_EVERY: Duration = Duration::from_secs(30);
+/// What an earlier process left to do, and what fails again each time, is tried less and less often: each try may replace
+/// what somebody has changed to help.
+const LEFT_OVER_MAX: Duration = Duration::from_secs(15 * 60);
 /// An API server that is away is asked again after this, and then less often. Each request is tried for some seconds.
 const AWAY_FIRST: Duration = Duration::from_secs(1);
 const AWAY_MAX: Duration = Duration::from_secs(15);
@@ -48,14 +51,16 @@ const AWAY_MAX: Duration = Duration::from_secs(15);
 pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToken) {
     let bounds = platform.settings().recovery_bounds;
     let mut commits = platform.commits();
-    let mut left_over = waiting(&platform.instance, kinds::dr_restore()).is_none();
-    if left_over {
+    let started = tokio::time::Instant::now();
+    let mut owed_at = started;
+    let mut left_over_at = waiting(&platform.instance, kinds::dr_restore()).is_none().then_some(started);
+    let mut left_over_pause = OWED_EVERY;
+    if left_over_at.is_some() {
         tokio::select! {
             () = withdraw(&platform) => (),
             () = stop.cancelled() => return,
         }
     }
-    let mut tried: Option<tokio::time::Instant> = None;
     loop {
         commits.borrow_and_update();
         for (kind, minutes) in [(kinds::dr_review(), bounds.review), (kinds::dr_restore(), bounds.restore)] {
@@ -66,15 +71,21 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
                 () = stop.cancelled() => return,
             }
         }
-        if tried.is_none_or(|at| at.elapsed() >= OWED_EVERY) {
+        let is_due = |at: tokio::time::Instant| at <= tokio::time::Instant::now();
+        if left_over_at.is_some_and(is_due) {
+            let is_done = tokio::select! {
+                is_done = try_left_over(&platform) => is_done,
+                () = stop.cancelled() => return,
+            };
+            left_over_at = (!is_done).then(|| tokio::time::Instant::now() + left_over_pause);
+            left_over_pause = (left_over_pause * 2).min(LEFT_OVER_MAX);
+        }
+        if is_due(owed_at) {
             tokio::select! {
-                () = async {
-                    left_over = left_over && !try_left_over(&platform).await;
-                    try_owed(&platform).await;
-                } => (),
+                () = try_owed(&platform) => (),
                 () = stop.cancelled() => return,
             }
-            tried = Some(tokio::time::Instant::now());
+            owed_at = tokio::time::Instant::now() + OWED_EVERY;
         }
         tokio::select! {
             _ = commits.changed() => (),
@@ -99,7 +110,7 @@ fn list(instance: &Database, kind: &'static KindInfo) -> Vec<Record> {
 /// A recovery that did not come to its switch leaves nothing behind.
 async fn withdraw(platform: &Platform) {
     if let Err(error) = execute::withdraw(platform).await {
-        warn!(cause = %Chain(&error), "what a recovery had placed could not be taken back; it is tried again at the next start");
+        warn!(cause = %Chain(&error), "what a recovery had placed could not be taken back; a ConfigMap that stays binds nobody, and may be deleted");
     }
 }
 
