@@ -214,7 +214,7 @@ impl Suite {
     /// Runs one to its end. A panic, an abort and a scenario that is not there any more are all failures.
     fn run(&self, name: &str, log: &Path) -> Result<bool> {
         let log = File::create(log).with_context(|| format!("write {}", log.display()))?;
-        let status = Command::new(&self.scenarios)
+        let status = dying_with_us(&self.scenarios)
             .args(["--exact", "--nocapture", name])
             .env("KEELSON_PROGRAM", &self.keelson)
             .env(FIGURES, &self.figures)
@@ -242,6 +242,14 @@ impl Suite {
         told.lines().for_each(|line| println!("figure: {line}"));
         Ok(())
     }
+}
+
+/// A program that the kernel kills once the thread that starts it is gone, as it is when we are killed. What it has started
+/// itself follows it. Whoever starts it waits for its end in the same thread.
+fn dying_with_us(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// What cargo says of its work, in JSON. Its talk for people goes past us.
@@ -281,7 +289,25 @@ fn show_end(log: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
+
+    #[test]
+    fn a_scenario_is_killed_with_the_thread_that_waits_for_it() -> Result<()> {
+        let starter = thread::spawn(|| {
+            let mut command = dying_with_us(Path::new("sh"));
+            command.args(["-c", "echo begun; exec sleep 60"]).stdout(Stdio::piped());
+            let mut scenario = command.spawn()?;
+            let mut said = [0; 5];
+            scenario.stdout.take().context("it has no output")?.read_exact(&mut said)?;
+            anyhow::Ok(scenario)
+        });
+        let mut scenario = starter.join().unwrap()?;
+        assert_eq!(scenario.wait()?.signal(), Some(9));
+        Ok(())
+    }
 
     #[test]
     fn of_scenarios_on_clusters_one_runs_at_a_time() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use keelson_e2e::Answer;
 use keelson_testkit::skip;
 use serde_json::{Value, json};
 
@@ -59,21 +60,30 @@ pub(crate) fn assert_policy_refused(world: &World, policy: &Value, words: &[&str
     world.assert_untouched(&before, Except::Nothing)
 }
 
+/// By the command, with a passphrase that is not the one in use.
+fn enable_anew(world: &World, profile: &str) -> Result<Answer> {
+    let passphrase = world.share.directory().join("another-passphrase");
+    fs::write(&passphrase, "not the one that is in use")?;
+    let file = passphrase.display().to_string();
+    let said = world.stage.keelson(&["dr", "enable", "--profile", profile, "--passphrase-file", &file])?;
+    fs::remove_file(&passphrase)?;
+    Ok(said)
+}
+
+fn kept_passphrase(world: &World) -> Result<Option<Value>> {
+    let secret = world.stage.get(&["secret", "k10-dr-secret", "-n", NAMESPACE])?;
+    Ok(secret.map(|secret| secret["data"].clone()))
+}
+
 /// Refused as the target of disaster recovery by the command and by the policy; nothing is made of either, and the
 /// passphrase that came with the command is not kept.
 #[track_caller]
 fn assert_no_target(world: &World, profile: &str, words: &[&str]) -> Result<()> {
     let before = world.everything()?;
-    let secret = || world.stage.get(&["secret", "k10-dr-secret", "-n", NAMESPACE]);
-    let kept = secret()?.map(|secret| secret["data"].clone());
-    let passphrase = world.share.directory().join("another-passphrase");
-    fs::write(&passphrase, "not the one that is in use")?;
-    let passphrase = passphrase.display().to_string();
-    let said =
-        world.stage.keelson(&["dr", "enable", "--profile", profile, "--passphrase-file", &passphrase])?;
-    fs::remove_file(&passphrase)?;
+    let kept = kept_passphrase(world)?;
+    let said = enable_anew(world, profile)?;
     assert!(world.stage.get(&["policy", DR_POLICY, "-n", NAMESPACE])?.is_none(), "the policy is left");
-    assert_eq!(secret()?.map(|secret| secret["data"].clone()), kept);
+    assert_eq!(kept_passphrase(world)?, kept);
     assert_said(&said, 3, &[&["disaster recovery was not enabled"], words].concat());
     assert_policy_refused(world, &dr_policy_to(profile), words)?;
     let status = world.stage.status()?;
@@ -176,6 +186,43 @@ fn a_full_disk_is_told_and_refused_as_target_of_disaster_recovery() -> Result<()
     world.stage.delete(&["profile", "full", "-n", NAMESPACE])
 }
 
+/// The passphrase stayed replaced where the policy could not be put back.
+#[test]
+fn what_cannot_be_put_back_is_told_and_the_rest_is_put_back_all_the_same() -> Result<()> {
+    let world = enter()?;
+    let stage = &world.stage;
+    let (before, kept) = (world.everything()?, kept_passphrase(&world)?);
+    stage.apply(&dr_policy_to("nowhere"))?;
+    stage.validation("policy", DR_POLICY)?;
+    let expression = format!(
+        "request.name != '{DR_POLICY}' || \
+         object.spec.actions[0].backupParameters.profile.name != 'nowhere'"
+    );
+    stage.apply(&forbid(
+        &json!({
+            "apiGroups": ["config.kio.kasten.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"],
+            "resources": ["policies"],
+        }),
+        &expression,
+    ))?;
+    let change = ["annotate", "policy", DR_POLICY, "-n", NAMESPACE, "example.com/a=b", "--dry-run=server"];
+    let forbidden = stage.until("the admission policy is in force", || {
+        let said = stage.try_kubectl(&change, "")?;
+        Ok((said.code != 0).then_some(said))
+    })?;
+    let said = enable_anew(&world, "nobodys")?;
+    let (left, passphrase) = (stage.dr_policy()?, kept_passphrase(&world)?);
+    stage.delete(&["validatingadmissionpolicy,validatingadmissionpolicybinding", "keelson-test"])?;
+    stage.delete(&["policy", DR_POLICY, "-n", NAMESPACE])?;
+    assert_said(&forbidden, 1, &["not while the test runs"]);
+    let told = "the DR policy could not be put back as it was: ";
+    assert_said(&said, 3, &["there is no profile 'nobodys'", told, "not while the test runs"]);
+    assert!(!said.stderr.contains("k10-dr-secret could not"), "{said:?}");
+    assert_eq!(left["spec"]["actions"][0]["backupParameters"]["profile"]["name"], "nobodys", "{left}");
+    assert_eq!(passphrase, kept);
+    world.assert_untouched(&before, Except::Nothing)
+}
+
 #[test]
 fn an_object_the_api_server_refuses_is_an_exception_of_a_complete_restore() -> Result<()> {
     let world = enter()?;
@@ -190,7 +237,12 @@ fn an_object_the_api_server_refuses_is_an_exception_of_a_complete_restore() -> R
     stage.create(&action("BackupAction", "before", "quota", subject))?;
     stage.complete("backupaction", "quota", "before")?;
     stage.delete(&["configmap", "one", "-n", "quota"])?;
-    stage.apply(&forbid_config_map("one"))?;
+    stage.apply(&forbid(
+        &json!({
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
+        }),
+        "object.metadata.name != 'one'",
+    ))?;
     let said = stage.until("the admission policy is in force", || {
         let said =
             stage.try_kubectl(&["create", "configmap", "one", "-n", "quota", "--dry-run=server"], "")?;
@@ -211,19 +263,15 @@ fn an_object_the_api_server_refuses_is_an_exception_of_a_complete_restore() -> R
     Ok(())
 }
 
-fn forbid_config_map(name: &str) -> Value {
+/// Of the requests that a rule describes it lets those pass of which the expression is true.
+fn forbid(rule: &Value, expression: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
             "metadata": { "name": "keelson-test" },
             "spec": {
-                "matchConstraints": { "resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"],
-                }]},
-                "validations": [{
-                    "expression": format!("object.metadata.name != '{name}'"),
-                    "message": "not while the test runs",
-                }],
+                "matchConstraints": { "resourceRules": [rule] },
+                "validations": [{ "expression": expression, "message": "not while the test runs" }],
             },
         },
         {

@@ -1,13 +1,15 @@
 //! The platform as it is installed: under an account that has the roles of `deploy/roles` and no other right.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use keelson_e2e::{Answer, answer};
 use keelson_testkit::Supervisor;
 use serde_json::{Value, json};
 
 use crate::accounts::Account;
-use crate::stage::{CONFIG, NAMESPACE, Stage, block_on};
+use crate::stage::{CONFIG, NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{
     APPLICATION, ORIGIN, PASSPHRASE, action, back_up, create_application, wait_until_shipped,
 };
@@ -182,6 +184,68 @@ fn keelson(stage: &Stage, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Who types commands in the platform's pod: the program has the rights of its account there.
+struct InThePod {
+    kubeconfig: String,
+}
+
+impl InThePod {
+    fn of(stage: &Stage) -> Result<Self> {
+        let kubeconfig = block_on(stage.plane().kubeconfig_of_account(NAMESPACE, Account::Platform.name()))?;
+        Ok(Self { kubeconfig: kubeconfig.display().to_string() })
+    }
+
+    fn types(&self, words: &[&str]) -> Result<Answer> {
+        answer(words.iter().copied().chain(["--kubeconfig", &self.kubeconfig]))
+    }
+
+    fn succeeds(&self, words: &[&str]) -> Result<()> {
+        let said = self.types(words)?;
+        ensure!(said.code == 0, "{said:?}");
+        Ok(())
+    }
+
+    /// All is as it was afterwards.
+    fn is_refused(&self, stage: &Stage, words: &[&str], reason: &str) -> Result<()> {
+        let before = in_force(stage)?;
+        let said = self.types(words)?;
+        assert_said(&said, 3, &["disaster recovery was not enabled", reason]);
+        ensure!(!said.stderr.contains("could not be put back"), "{said:?}");
+        assert_eq!(in_force(stage)?, before);
+        Ok(())
+    }
+}
+
+/// What the DR policy says, and what the Secret of the passphrase holds: null where there is none.
+fn in_force(stage: &Stage) -> Result<[Value; 2]> {
+    let policy = stage.get(&["policy", "k10-disaster-recovery-policy", "-n", NAMESPACE])?.unwrap_or_default();
+    let secret = stage.get(&["secret", "k10-dr-secret", "-n", NAMESPACE])?.unwrap_or_default();
+    Ok([policy["spec"].clone(), secret["data"].clone()])
+}
+
+/// Makes, changes, takes back and removes both, and leaves the platform protected.
+fn enable_in_the_pod(stage: &Stage, folder: &Path) -> Result<()> {
+    let pod = InThePod::of(stage)?;
+    let (good, weak) = (folder.join("good"), folder.join("weak"));
+    fs::write(&good, PASSPHRASE)?;
+    fs::write(&weak, "short")?;
+    let (good, weak) = (good.display().to_string(), weak.display().to_string());
+    stage.delete(&["secret", "k10-dr-secret", "-n", NAMESPACE])?;
+    let nowhere = ["dr", "enable", "--profile", "nowhere", "--passphrase-file", &good];
+    pod.is_refused(stage, &nowhere, "there is no profile 'nowhere'")?;
+    assert_eq!(in_force(stage)?, [Value::Null, Value::Null]);
+
+    let enable = ["dr", "enable", "--profile", "vault"];
+    pod.succeeds(&[&enable[..], &["--quick", "--passphrase-file", &good]].concat())?;
+    // Not quick, and so another policy.
+    let weaker = [&enable[..], &["--passphrase-file", &weak]].concat();
+    pod.is_refused(stage, &weaker, "the passphrase is too easy to guess")?;
+    pod.succeeds(&enable)?;
+    pod.succeeds(&["dr", "status"])?;
+    pod.succeeds(&["dr", "disable"])?;
+    pod.succeeds(&enable)
+}
+
 /// Ends it by request, and answers whether a group is still registered.
 fn end(stage: &Stage) -> Result<bool> {
     stage.instance.stop()?;
@@ -246,7 +310,7 @@ fn the_rights_to_applications_may_be_given_for_one_namespace_alone() -> Result<(
         .until("the rights are gone", || Ok((stage.try_kubectl(&may_write, "")?.code == 1).then_some(())))?;
     stage.kill_and_restart()?;
     create_application(&stage)?;
-    keelson(&stage, &["dr", "enable", "--profile", "vault"])?;
+    enable_in_the_pod(&stage, share.directory())?;
     keelson(&stage, &["dr", "run"])?;
     wait_until_shipped(&stage)?;
     assert_nothing_was_refused(&stage)?;

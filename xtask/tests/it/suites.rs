@@ -51,22 +51,22 @@ impl Table {
         Ok(())
     }
 
-    fn start(&self, limit: &str) -> Result<Child> {
+    fn start(&self, limit: &str) -> Result<Running> {
         let table = self.path("table");
         fs::write(&table, &self.lines)?;
-        Command::new(SUITES)
+        let script = Command::new(SUITES)
             .arg(&table)
             .arg(self.path("logs"))
             .env("KEELSON_SUITE_LIMIT", limit)
             .stdin(Stdio::null())
             .stdout(File::create(self.path("said"))?)
-            .spawn()
-            .context("run scripts/suites")
+            .spawn();
+        script.map(Running).context("run scripts/suites")
     }
 
     /// Whether all was well.
     fn run(&self, limit: &str) -> Result<bool> {
-        Ok(self.start(limit)?.wait()?.success())
+        self.start(limit)?.wait()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,6 +82,30 @@ impl Table {
         let mut lines: Vec<String> = self.read(name)?.lines().map(str::to_owned).collect();
         lines.sort();
         Ok(lines)
+    }
+}
+
+/// `scripts/suites` at work. Dropped before its end it gets the signal that ends its queues too: killed, it would leave them.
+struct Running(Child);
+
+impl Running {
+    /// Whether all was well.
+    fn wait(&mut self) -> Result<bool> {
+        Ok(self.0.wait()?.success())
+    }
+
+    fn terminate(&self) -> Result<()> {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status()?;
+        ensure!(told.success(), "it has ended by itself");
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) && self.terminate().is_ok() {
+            drop(self.0.wait());
+        }
     }
 }
 
@@ -177,8 +201,8 @@ async fn a_signal_ends_every_queue_and_shows_what_was_said_last() -> Result<()> 
         Ok(begun.then_some(()))
     })
     .await?;
-    ensure!(Command::new("kill").arg(running.id().to_string()).status()?.success(), "it has ended by itself");
-    assert!(!running.wait()?.success());
+    running.terminate()?;
+    assert!(!running.wait()?);
     is_empty(table.folder.path()).await?;
     let end = "was ended by a signal, while these went on: d::two";
     assert_eq!(

@@ -258,6 +258,9 @@ mod tests {
             assert_eq!(rule["resources"], json!(["apiservices"]));
             assert_eq!(rule["resourceNames"].as_array().map(Vec::len), Some(group::AGGREGATED.len()));
         }
+        for rule in allowed(&roles, "role-k10-serve.yaml", "delete") {
+            assert!(rule["resources"] == json!(["reports"]) || rule["resourceNames"].is_array(), "{rule}");
+        }
         let of_configuration = allowed(&roles, "clusterrole-k10-serve.yaml", "watch");
         assert!(of_configuration.iter().any(|rule| rule["resources"].to_string().contains("policypresets")));
         assert!(!of_configuration.iter().any(|rule| rule["resources"].to_string().contains("secrets")));

@@ -20,7 +20,7 @@ pub(super) const OWNERSHIP: [&str; 4] = ["configmap", "k10-dr-remove-to-get-owne
 /// Of a `kubectl` that waits.
 const PATIENCE: &str = "--timeout=5m";
 const INSTALL: &str = "$ helm install k10 kasten/k10 --namespace=kasten-io --create-namespace";
-const UPGRADE: &str = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reuse-values";
+const UPGRADE: &str = "$ helm upgrade k10 kasten/k10 --namespace=kasten-io --reset-then-reuse-values";
 const ROLLBACK: &str = "$ helm rollback k10 --namespace=kasten-io";
 const GROUPS: [&str; 5] = ["actions", "apps", "dr", "repositories", "vault"];
 const EXPORTED: &str = "k10.kasten.io/exportProfile";

@@ -31,9 +31,7 @@ pub(super) async fn enable(arguments: EnableArguments) -> Result<()> {
     let before = Before::read(&cluster, &common.namespace).await?;
     let asked = Asked { namespace: &common.namespace, profile: &profile, quick };
     if let Err(error) = put_in_force(&cluster, &asked, passphrase.as_ref()).await {
-        if let Err(left) = before.put_back(&cluster, passphrase.is_some()).await {
-            say(&format!("the policy and k10-dr-secret could not be put back as they were: {left:#}"));
-        }
+        before.put_back(&cluster, passphrase.is_some()).await;
         return Err(error);
     }
     let cluster_id = cluster.cluster_id().await.map_err(failed)?;
@@ -136,23 +134,42 @@ impl Before {
         Ok(Self { namespace: namespace.to_owned(), policy, secret })
     }
 
-    async fn put_back(self, cluster: &Cluster, with_secret: bool) -> Result<()> {
-        let (kind, namespace) = (policy_kind(), self.namespace);
-        match self.policy {
-            None => cluster.delete_object(&kind, Some(&namespace), DR_POLICY).await.map_err(failed)?,
-            Some(policy) => {
-                write_policy(cluster, &namespace, |_| policy_of(&namespace, policy["spec"].clone())).await?;
+    /// Each of the two, whatever becomes of the other; what cannot be put back is told.
+    async fn put_back(&self, cluster: &Cluster, with_secret: bool) {
+        let policy = self.put_back_policy(cluster).await;
+        let secret = if with_secret { self.put_back_secret(cluster).await } else { Ok(()) };
+        for (what, put_back) in [("the DR policy", policy), (DR_SECRET, secret)] {
+            if let Err(left) = put_back {
+                say(&format!("{what} could not be put back as it was: {left:#}"));
             }
         }
-        if !with_secret {
+    }
+
+    /// Writes nothing where nothing was changed: who was not let write it is not told of it twice.
+    async fn put_back_policy(&self, cluster: &Cluster) -> Result<()> {
+        let (kind, namespace) = (policy_kind(), self.namespace.as_str());
+        let present = cluster.read_object(&kind, Some(namespace), DR_POLICY).await.map_err(failed)?;
+        let Some(before) = &self.policy else {
+            return match present {
+                None => Ok(()),
+                Some(_) => cluster.delete_object(&kind, Some(namespace), DR_POLICY).await.map_err(failed),
+            };
+        };
+        if present.is_some_and(|present| present["spec"] == before["spec"]) {
             return Ok(());
         }
-        match self.secret {
-            None => cluster.delete_secret(&NamespacedName::new(&namespace, DR_SECRET)).await.map_err(failed),
-            Some(secret) => {
-                cluster.edit_secret(&secret.at, |data| data.clone_from(&secret.data)).await.map_err(failed)
-            }
-        }
+        write_policy(cluster, namespace, |_| policy_of(namespace, before["spec"].clone())).await.map(drop)
+    }
+
+    async fn put_back_secret(&self, cluster: &Cluster) -> Result<()> {
+        let at = NamespacedName::new(&self.namespace, DR_SECRET);
+        let Some(before) = &self.secret else {
+            return match cluster.read_secret(&at).await.map_err(failed)? {
+                None => Ok(()),
+                Some(_) => cluster.delete_secret(&at).await.map_err(failed),
+            };
+        };
+        cluster.edit_secret(&at, |data| data.clone_from(&before.data)).await.map_err(failed)
     }
 }
 

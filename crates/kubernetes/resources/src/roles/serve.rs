@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use keelson_model::names::{
-    API_SERVICE, CONFIRM_CONFIG_MAP, OWNERSHIP_CONFIG_MAP, REPORTS_CONFIG_MAP, SERVE_LEASE,
-    STATUS_CONFIG_MAP, group,
+    API_SERVICE, CONFIRM_CONFIG_MAP, DR_POLICY, DR_SECRET, OWNERSHIP_CONFIG_MAP, REPORTS_CONFIG_MAP,
+    SERVE_LEASE, STATUS_CONFIG_MAP, group,
 };
 use keelson_model::passphrase::VaultAccess;
 use serde_json::{Value, json};
@@ -72,6 +72,9 @@ fn install_rules() -> Vec<Value> {
     vec![
         // Those that profiles and Passkeys name are mirrored, and put back after a loss, whatever they are called.
         rule(&[""], &["secrets"], &["create", "get", "list", "patch", "update", "watch"]),
+        // What a person changes with `dr enable` and `dr disable` in the pod, and what a refusal takes back.
+        named(rule(&[""], &["secrets"], &["delete"]), &[DR_SECRET]),
+        named(rule(&[group::CONFIG], &["policies"], &["delete", "update"]), &[DR_POLICY]),
         named(
             rule(&[""], &["configmaps"], &["create", "patch"]),
             &[OWNERSHIP_CONFIG_MAP, REPORTS_CONFIG_MAP, STATUS_CONFIG_MAP],
