@@ -59,7 +59,7 @@ impl Classified for SourceAccessError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NoVault { .. } => {
-                "helm upgrade k10 kasten/k10 --reuse-values --set vault.address=https://… with vault.secretName or \
+                "helm upgrade k10 kasten/k10 --reset-then-reuse-values --set vault.address=https://… with vault.secretName or \
                  vault.role; of chart k10restore: vault.enabled=true with the same"
             }
             Self::NoAwsProfile { .. } => {
