@@ -17,18 +17,20 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use keelson_testkit::{FIGURES, Nodes, SKIPS, testbed_program};
+use keelson_testkit::{FIGURES, Nodes, SKIPS, testbed_program, testbed_service};
 
 use crate::built::{Built, executables};
 use crate::promises::{self, Promises};
 use crate::tree::Tree;
 
-/// What scenarios run beside `keelson`. They would build it themselves, and that would count as their time.
+/// What scenarios run beside `keelson`. They would build or fetch it themselves, and that would count as their time.
 const SERVERS: [&str; 7] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "minio", "versitygw", "clients"];
 /// What those on whole clusters run besides, where there can be any.
 const NODE_SERVERS: [&str; 8] =
     ["kubelet", "kube-scheduler", "kube-proxy", "coredns", "registry", "crane", "helm3", "helm4"];
+/// Where passphrases are kept.
+const SERVICES: [&str; 2] = ["openbao", "moto"];
 /// Where what a scenario says is kept, below the folder of the programs.
 const LOGS: &str = "e2e-logs";
 /// What scenarios have measured, beside what they say.
@@ -183,6 +185,9 @@ impl Suite {
         let of_nodes = NODE_SERVERS.into_iter().filter(|_| Nodes::available().is_ok());
         for server in SERVERS.into_iter().chain(of_nodes) {
             testbed_program(server)?;
+        }
+        for service in SERVICES {
+            testbed_service(service)?;
         }
         let built = executables(&cargo(root, &["build", "--workspace", "--bins", "--test", "it"])?);
         let find = |package: &str, target: &str| {

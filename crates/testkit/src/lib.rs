@@ -42,7 +42,7 @@ pub use nodes::{BOX_IMAGE, Helm, NodeCluster, Nodes, RegistryTrust, STORAGE_CLAS
 pub use notes::{FIGURES, SKIPS, figure, skip};
 pub use openbao::{KvVersion, OpenBao, Role};
 pub use ports::{free_port, free_port_at, random_hex};
-pub use programs::{Programs, testbed_program};
+pub use programs::{Programs, testbed_program, testbed_service};
 pub use registry::{Registry, RegistrySettings};
 pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};
 pub use stranger::Stranger;

@@ -68,7 +68,7 @@ fn build(arguments: &[&str]) -> Result<PathBuf> {
 }
 
 /// The directory of a service that is no Go module, installed if need be.
-pub(crate) fn testbed_service(name: &str) -> Result<PathBuf> {
+pub fn testbed_service(name: &str) -> Result<PathBuf> {
     directory_told_by(FETCH, &[name])
 }
 

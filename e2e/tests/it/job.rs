@@ -19,6 +19,8 @@ const NAME: &str = "k10-restore";
 const NO_CLUSTER: &str = "0c3e8c52-3a5f-4f0e-9f0b-6f2f8c1d7e10";
 /// How often a restore is begun until one is caught while it runs. On a loaded machine it may end before anybody has looked.
 const CATCHES_MAX: usize = 20;
+/// How often a restore is begun until its minute is up before anything else.
+const MINUTES_MAX: usize = 4;
 
 /// A Job of the chart, and where its pods leave their last word.
 struct Job<'a> {
@@ -173,6 +175,20 @@ fn a_restore_that_was_started_twice_is_refused_and_one_whose_pod_is_ended_goes_o
     Ok(())
 }
 
+/// What a restore says that may take a minute. A bucket's silence ends it after a minute, too (7); where the machine stands
+/// still that may come first, and then it is begun anew.
+fn run_for_a_minute(stage: &Stage, job: &Job<'_>) -> Result<Answer> {
+    let run = |number: usize| job.run(stage, &format!("uid-{number}"), &["--timeout", "1"]);
+    let mut said = run(1)?;
+    for number in 2..=MINUTES_MAX {
+        if said.code != 7 {
+            break;
+        }
+        said = run(number)?;
+    }
+    Ok(said)
+}
+
 #[test]
 fn a_restore_whose_time_is_up_before_its_switch_leaves_the_platform_as_it_was() -> Result<()> {
     let share = Supervisor::start("share")?;
@@ -182,7 +198,7 @@ fn a_restore_whose_time_is_up_before_its_switch_leaves_the_platform_as_it_was() 
     stage.state()?;
     let before = generation()?;
     let job = Job { profile: "silent", source: NO_CLUSTER, log: share.directory().join("termination") };
-    let said = job.run(&stage, "uid-1", &["--timeout", "1"])?;
+    let said = run_for_a_minute(&stage, &job)?;
     // A line from time to time where nothing changes.
     assert_said(&said, 11, &["did not end within 1 minutes", "hint: everything is as it was", " s by now"]);
     assert!(job.last_word()?.contains("did not end within 1 minutes"), "{}", job.last_word()?);

@@ -45,13 +45,13 @@ const ZSTD_MAGIC: &[u8; 4] = b"\x28\xb5\x2f\xfd";
 const FRAME_BYTES_MAX: u64 = 64 << 20;
 
 /// What must not be found: as it is, in base64 and in hexadecimal digits. Bytes are read as characters of one byte.
-struct Planted {
+pub(crate) struct Planted {
     what: String,
     forms: Vec<String>,
 }
 
 impl Planted {
-    fn new(what: &str, secret: &[u8]) -> Self {
+    pub(crate) fn new(what: &str, secret: &[u8]) -> Self {
         let forms = vec![one_byte_each(secret), base64(secret), hexadecimal(secret)];
         Self { what: what.to_owned(), forms }
     }
@@ -95,18 +95,18 @@ fn base64(bytes: &[u8]) -> String {
 
 /// All that was said and stored.
 #[derive(Default)]
-struct Emitted {
+pub(crate) struct Emitted {
     pieces: Vec<(String, String)>,
 }
 
 impl Emitted {
-    fn add(&mut self, name: impl Into<String>, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, name: impl Into<String>, bytes: &[u8]) {
         self.pieces.push((name.into(), one_byte_each(bytes)));
     }
 
     /// Bytes of a file, and what they hold that is compressed and not encrypted. Where a frame only seems to begin, or is cut
     /// off, what could be read of it counts.
-    fn add_stored(&mut self, name: &str, bytes: &[u8]) {
+    pub(crate) fn add_stored(&mut self, name: &str, bytes: &[u8]) {
         self.add(name, bytes);
         for (at, _) in bytes.windows(4).enumerate().filter(|(_, window)| *window == ZSTD_MAGIC) {
             let mut read = Vec::new();
@@ -172,7 +172,7 @@ impl Emitted {
         Ok(files)
     }
 
-    fn find(&self, planted: &[Planted]) -> Vec<String> {
+    pub(crate) fn find(&self, planted: &[Planted]) -> Vec<String> {
         let mut found = Vec::new();
         for (name, text) in &self.pieces {
             for secret in planted {

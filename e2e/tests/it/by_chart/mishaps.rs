@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::authorities::{begins_behind, believes_no_stranger, open_front};
 use super::choices::{found, makes_further_profile};
-use super::installation::{Cluster, Lost, OWNERSHIP, has_condition, items, text};
-use super::scene::{PATH, Scene, told};
+use super::installation::{Cluster, LastWord, Lost, OWNERSHIP, has_condition, items, text};
+use super::scene::{Frozen, PATH, Scene, told};
 use super::shop::{POLICY, SHOP, Shop};
 use super::typed::{extended, with};
 use super::verdict::scenario;
@@ -22,6 +22,10 @@ use crate::stage::NAMESPACE;
 
 /// The least that can be given.
 const MINUTE: [(&str, &str); 1] = [("timeout-in-minutes", "1")];
+/// How a pod ends whose restore may not run beside another.
+const CONFLICT: i64 = 5;
+/// How a pod ends whose restore has waited in vain for an answer, or for room. For a bucket's answer it waits a minute.
+const UNAVAILABLE: i64 = 7;
 /// How a pod ends whose restore had no time left before the switch.
 const OUT_OF_TIME: i64 = 11;
 /// How often a restore is begun until one comes as far in its minute as it should.
@@ -53,10 +57,25 @@ fn evict(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
     cluster.kubectl(&["create", "--raw", &path, "-f", "-"], &eviction.to_string()).map(drop)
 }
 
-/// On a fresh platform of a cluster with two nodes: the restore is done, whatever ends in the middle of it.
-pub(super) fn recovers_in_spite_of_all(scene: &Scene, cluster: &mut Cluster<'_>, lost: &Lost) -> Result<()> {
-    // Nobody answers it, so that it does not end before its time.
-    let frozen = scene.freeze_minio()?;
+/// Whether the bucket has answered nobody for so long that the restore gave up.
+fn is_silence(word: &LastWord) -> bool {
+    word.code == UNAVAILABLE && word.message.contains("no answer in time")
+}
+
+/// Takes a restore away, and waits until what its pods have begun has ended, too.
+fn takes_back(cluster: &Cluster<'_>) -> Result<()> {
+    cluster.uninstalls_restore()?;
+    cluster.until("no restore runs", || {
+        let restores = cluster.get(&["kastendrrestores", "-n", NAMESPACE])?.unwrap_or_default();
+        let has_ended =
+            |restore: &Value| matches!(restore["status"]["state"].as_str(), Some("success" | "failed"));
+        Ok(items(&restores).iter().all(has_ended).then_some(()))
+    })?;
+    cluster.kubectl(&["delete", "kastendrrestores", "--all", "-n", NAMESPACE, "--timeout=2m"], "").map(drop)
+}
+
+/// A restore, whose pod is evicted and followed by another, and then a second one. How that has ended.
+fn asks_twice(cluster: &Cluster<'_>, lost: &Lost) -> Result<LastWord> {
     cluster.asks_for(lost, "", &[])?;
     until_restoring(cluster)?;
     let first = cluster.until("the Job's pod runs", || Ok(running_pods(cluster)?.pop()))?;
@@ -69,9 +88,30 @@ pub(super) fn recovers_in_spite_of_all(scene: &Scene, cluster: &mut Cluster<'_>,
                  --set sourceClusterID=<id> --set profile.name=vault";
     cluster.types(again, &[("id", lost.id.as_str())])?;
     let word = cluster.last_word("k10-restore-2")?;
-    ensure!(word.code == 5, "one restore at a time: {word:?}");
     cluster.types("$ helm uninstall k10-restore-2 --namespace=kasten-io", &[])?;
+    Ok(word)
+}
 
+/// While the bucket answers nobody the first restore runs for a minute, in which the second one has to ask. Where the machine
+/// stands still it comes too late and is a first one itself: then both are begun anew.
+fn refuses_a_second(scene: &Scene, cluster: &Cluster<'_>, lost: &Lost) -> Result<Frozen> {
+    for _ in 0..BEGUN_MAX {
+        let frozen = scene.freeze_minio()?;
+        let word = asks_twice(cluster, lost)?;
+        if word.code == CONFLICT {
+            return Ok(frozen);
+        }
+        ensure!(is_silence(&word), "one restore at a time: {word:?}");
+        takes_back(cluster)?;
+        drop(frozen);
+        cluster.wait_valid("profile", "vault")?;
+    }
+    bail!("the first restore had ended each time when the second one asked")
+}
+
+/// On a fresh platform of a cluster with two nodes: the restore is done, whatever ends in the middle of it.
+pub(super) fn recovers_in_spite_of_all(scene: &Scene, cluster: &mut Cluster<'_>, lost: &Lost) -> Result<()> {
+    let frozen = refuses_a_second(scene, cluster, lost)?;
     cluster.restarts_api_server()?;
     let node = cluster.node_of_platform()?;
     cluster.drains(&node)?;
@@ -209,13 +249,28 @@ fn is_refused_without_its_right(cluster: &Cluster<'_>, lost: &Lost) -> Result<()
     cluster.uninstalls_restore()
 }
 
+/// The bucket's silence ends a restore after a minute, too. Where the machine stands still that may come first, and then it is
+/// begun anew.
+fn runs_out_of_time(scene: &Scene, cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
+    for _ in 0..BEGUN_MAX {
+        let frozen = scene.freeze_minio()?;
+        cluster.asks_for(lost, with::TIMEOUT, &MINUTE)?;
+        let word = cluster.last_word("k10-restore")?;
+        if word.code == OUT_OF_TIME {
+            ensure!(word.message.contains("did not end within 1 minutes"), "{word:?}");
+            return Ok(());
+        }
+        ensure!(is_silence(&word), "{word:?}");
+        takes_back(cluster)?;
+        drop(frozen);
+        cluster.wait_valid("profile", "vault")?;
+    }
+    bail!("the bucket's silence ended each restore before its minute was up")
+}
+
 /// Its time is up before the switch, and the Job has failed then: no other pod tries the same.
 fn keeps_to_its_time(scene: &Scene, cluster: &Cluster<'_>, lost: &Lost) -> Result<()> {
-    let frozen = scene.freeze_minio()?;
-    cluster.asks_for(lost, with::TIMEOUT, &MINUTE)?;
-    let word = cluster.last_word("k10-restore")?;
-    ensure!(word.code == OUT_OF_TIME && word.message.contains("did not end within 1 minutes"), "{word:?}");
-    drop(frozen);
+    runs_out_of_time(scene, cluster, lost)?;
     cluster.until("the Job has failed", || {
         let job = cluster.get(&["job", "k10-restore", "-n", NAMESPACE])?.context("the Job is gone")?;
         Ok(has_condition(&job, "Failed").then_some(()))
@@ -239,7 +294,7 @@ fn goes_on_when_there_is_room_and_time(
     cluster.kubectl(&["delete", "kastendrrestore", "k10-restore", "-n", NAMESPACE, "--timeout=2m"], "")?;
     volume.fill()?;
     asks_for_a_minute(cluster, lost)?;
-    until_ended_with(cluster, lost, 7)?;
+    until_ended_with(cluster, lost, UNAVAILABLE)?;
     ensure!(cluster.get(&OWNERSHIP)?.is_none(), "what was not done leaves something");
     volume.make_room()?;
 

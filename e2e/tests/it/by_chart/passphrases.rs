@@ -19,7 +19,9 @@ const ACCOUNT: &str = "k10-k10";
 const POLICY: &str = "k10-dr";
 const RULES: &str = "path \"secret/k10\" { capabilities = [\"read\"] }\n\
                      path \"versions/data/k10\" { capabilities = [\"read\"] }";
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+/// Another name of the file that is read if none is given.
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/..data/token";
+const NO_TOKEN_PATH: &str = "/var/run/secrets/elsewhere/token";
 
 /// A server with an authority of its own: what is given besides to reach it and to sign in there, to either chart.
 const PRIVATE: &str = r"--set vault.mountPath=clusters/one \
@@ -49,14 +51,13 @@ fn reviewer(cluster: &Cluster<'_>) -> Result<String> {
     Ok(cluster.kubectl(&token, "")?.trim().to_owned())
 }
 
-/// With a token for Vault in the Secret that the page calls so.
-fn begins_with_token(cluster: &Cluster<'_>, bao: &OpenBao) -> Result<()> {
+/// With a token for Vault in the Secret that the page calls so, on a platform that is told more besides.
+fn begins_with_token(cluster: &Cluster<'_>, bao: &OpenBao, more: &str) -> Result<()> {
     cluster.makes_namespace()?;
     cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
     let token = bao.create_token(POLICY, "1h")?;
     cluster.types(VAULT_TOKEN, &[("vault-token", token.as_str())])?;
-    let address = format!("--set vault.address={} --set vault.secretName=vault-creds", bao.url());
-    cluster.installs(&address)?;
+    cluster.installs(more)?;
     cluster.makes_profile()
 }
 
@@ -93,8 +94,9 @@ fn recovers_with_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
     let bao = block_on(OpenBao::start(scene.host))?;
     fill_vault(&bao, cluster, "kubernetes", &reviewer)?;
     let url = bao.url();
+    let way = format!("--set vault.address={url} --set vault.secretName=vault-creds");
 
-    begins_with_token(cluster, &bao)?;
+    begins_with_token(cluster, &bao, &way)?;
     cluster.kubectl(&["patch", "secret", "k10-dr-secret", "-n", NAMESPACE, "-p", &wrong_version()], "")?;
     let said = cluster.keelson(&["dr", "enable", "--profile", "vault"])?;
     ensure!(said.code == 3 && said.stderr.contains("neither 'KVv1' nor 'KVv2'"), "{said:?}");
@@ -102,25 +104,37 @@ fn recovers_with_vault(scene: &Scene, cluster: &Cluster<'_>) -> Result<()> {
     cluster.types(PASSPHRASE_IN_VAULT_KV1, &[])?;
     let lost = cluster.protects()?;
 
+    // The platform is told nothing of Vault: only the restore knows the way.
     cluster.loses_everything()?;
-    begins_with_token(cluster, &bao)?;
+    begins_with_token(cluster, &bao, "")?;
     let words = [("vault-server-address", url.as_str()), ("name-of-secret-with-vault-creds", "vault-creds")];
     cluster.recovers(&lost, with::VAULT_TOKEN, &words)?;
-    // It reads the passphrase for itself, too, and is protected again.
-    cluster.wait_valid("policy", DR_POLICY)?;
+    is_protected_once_it_knows_the_way(cluster, &way)?;
     cluster.assert_recovered(&lost)?;
 
     cluster.loses_everything()?;
     begins_with_account(cluster)?;
     cluster.asks_for(&lost, "", &[])?;
     let word = cluster.last_word("k10-restore")?;
-    ensure!([3, 4].contains(&word.code) && word.message.contains("says where Vault is"), "{word:?}");
+    ensure!(word.code == 4 && word.message.contains("says where Vault is"), "{word:?}");
     cluster.uninstalls_restore()?;
     let role = [("vault-server-address", url.as_str()), ("vault-kubernetes-authentication-role_name", "k10")];
     cluster.recovers(&lost, with::VAULT_ROLE, &role)?;
     cluster.assert_platform_recovered(&lost)?;
 
     recovers_with_private_vault(scene, cluster, &lost, &reviewer)
+}
+
+/// What a restore was told counts for nothing afterwards: what the platform reads for itself it is told by its own chart.
+fn is_protected_once_it_knows_the_way(cluster: &Cluster<'_>, way: &str) -> Result<()> {
+    cluster.until("its policy lacks the way to the passphrase", || {
+        let policy = cluster.get(&["policy", DR_POLICY, "-n", NAMESPACE])?.unwrap_or_default();
+        let status = &policy["status"];
+        let lacks_it = status["validation"] == "Failed" && status.to_string().contains("says where Vault is");
+        Ok(lacks_it.then_some(()))
+    })?;
+    cluster.upgrades(way)?;
+    cluster.wait_valid("policy", DR_POLICY)
 }
 
 /// Without its authority nothing is said to it, and while it is sealed it says nothing.
@@ -135,11 +149,20 @@ fn recovers_with_private_vault(
     cluster.loses_everything()?;
     begins_with_private_vault(cluster, &bao)?;
     let url = bao.url();
-    let words = [
-        ("vault-server-address", url.as_str()),
-        ("vault-kubernetes-authentication-role_name", "k10"),
-        ("service-account-token-path", TOKEN_PATH),
-    ];
+    let with_token_at = |path: &'static str| {
+        [
+            ("vault-server-address", url.as_str()),
+            ("vault-kubernetes-authentication-role_name", "k10"),
+            ("service-account-token-path", path),
+        ]
+    };
+    // What is given counts, and not what is read if nothing is given.
+    cluster.asks_for(lost, with::VAULT_ROLE_AND_PATH, &with_token_at(NO_TOKEN_PATH))?;
+    let word = cluster.last_word("k10-restore")?;
+    ensure!(word.code == 4 && word.message.contains(NO_TOKEN_PATH), "{word:?}");
+    cluster.uninstalls_restore()?;
+
+    let words = with_token_at(TOKEN_PATH);
     // Of the way that the platform was told nothing counts for a restore that brings its own.
     cluster.asks_for(lost, with::VAULT_ROLE_AND_PATH, &words)?;
     let word = cluster.last_word("k10-restore")?;

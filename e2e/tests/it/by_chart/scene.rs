@@ -19,6 +19,11 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) const BUCKET: &str = "vault";
 /// Below the bucket.
 pub(super) const PATH: &str = "backups";
+/// Of what it is given the digests, and then of each file below the folder of the authorities, all as one digest.
+const DIGEST: &str = r#"{ sha256sum "$@" &&
+find "$AUTHORITIES" -name '*.crt' -print0 | sort -z | xargs -0 -r sha256sum; } | sha256sum"#;
+/// From where an image takes the authorities that it trusts.
+const AUTHORITIES: &str = "/usr/share/ca-certificates";
 
 pub(super) struct Scene {
     pub(super) host: IpAddr,
@@ -136,23 +141,40 @@ fn serve_charts(own: &mut Supervisor, host: IpAddr) -> Result<String> {
 }
 
 /// The image of the program that is tested. It takes a while to make, so it is kept beside the program, under the digest of
-/// that; who comes second waits for who makes it.
+/// what it is made of; who comes second waits for who makes it.
 fn image() -> Result<PathBuf> {
     let program = keelson_e2e::program()?;
     let folder = program.parent().context("a program lies in a folder")?.join("e2e-image");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let turn = File::create(folder.join(".turn")).context("take turns at the image")?;
     turn.lock().context("take turns at the image")?;
-    let digest = told(Command::new("sha256sum").arg(&program))?;
-    let digest = digest.split(' ').next().unwrap_or_default();
-    let image = folder.join(format!("{digest}.tar"));
-    if !image.exists() {
+    let ingredients = ingredients(&program)?;
+    let image = folder.join(format!("{}.tar", ingredients.digest));
+    if !ingredients.are_all_known || !image.exists() {
         remove_images(&folder)?;
         let half = folder.join("half.tar");
         told(keelson_e2e::xtask()?.arg("image").arg("--program").arg(&program).arg("--output").arg(&half))?;
         fs::rename(&half, &image).context("keep the image")?;
     }
     Ok(image)
+}
+
+/// What an image is made of.
+struct Ingredients {
+    digest: String,
+    /// Where the maker does not lie beside the program, cargo makes it anew, and nobody knows what it makes.
+    are_all_known: bool,
+}
+
+/// Besides the program that is what makes it, which holds the files that are the same in each image, and the authorities.
+fn ingredients(program: &Path) -> Result<Ingredients> {
+    let maker = program.with_file_name("xtask");
+    let are_all_known = maker.is_file();
+    let files = [program, maker.as_path()].into_iter().take(1 + usize::from(are_all_known));
+    let script = ["-o", "pipefail", "-c", DIGEST, "digest"];
+    let digest = told(Command::new("bash").args(script).args(files).env("AUTHORITIES", AUTHORITIES))?;
+    let digest = digest.split(' ').next().filter(|digest| !digest.is_empty());
+    Ok(Ingredients { digest: digest.context("sha256sum says nothing")?.to_owned(), are_all_known })
 }
 
 /// Of other builds: each is as large as the program.
