@@ -249,9 +249,11 @@ async fn make_room(
 async fn is_to_be_told(cluster: &Cluster, namespace: &str, ended: &Value) -> bool {
     let Some(asked) = asked_by(ended, SystemClock.now()) else { return false };
     let kind = kind(k10restore::GROUP, k10restore::KIND, k10restore::PLURAL);
-    let found = cluster.read_object(&kind, Some(namespace), asked).await;
-    // A Job has no right to look: it waits as long as the operator has time.
-    found.map_or(true, |found| found.is_some_and(|found| !has_told(&found, ended)))
+    match cluster.read_object(&kind, Some(namespace), asked).await {
+        Ok(found) => found.is_some_and(|found| !has_told(&found, ended)),
+        // A Job has no right to look: it waits as long as the operator has time.
+        Err(_) => true,
+    }
 }
 
 /// The K10restore that it was made for, for as long as it is left to that. Pure.
