@@ -7,7 +7,7 @@ use keelson_resources::k10restore::{ACCOUNT, account_objects, definition};
 use keelson_testkit::Supervisor;
 use serde_json::{Value, json};
 
-use crate::stage::{NAMESPACE, Stage, block_on};
+use crate::stage::{NAMESPACE, Stage, assert_said, block_on};
 use crate::world::{APPLICATION, ORIGIN, PASSPHRASE, back_up, export, raise_protected, wait_until_shipped};
 
 const NO_CLUSTER: &str = "0c3e8c52-3a5f-4f0e-9f0b-6f2f8c1d7e10";
@@ -92,6 +92,7 @@ fn a_lost_platform_comes_back_through_a_k10restore() -> Result<()> {
 
     bad_specs_are_refused_with_every_fault(&stage)?;
     what_the_platform_refuses_is_told_with_its_hint(&stage, &source_id)?;
+    a_job_leaves_what_is_not_told_yet(&stage, &mut operator)?;
     recover(&stage, &mut operator, &source_id)?;
     assert_recovered(&stage)?;
     a_changed_spec_is_not_carried_out(&stage)?;
@@ -109,13 +110,21 @@ fn bad_specs_are_refused_with_every_fault(stage: &Stage) -> Result<()> {
     stage.delete(&["k10restore", "wrong", "-n", NAMESPACE])
 }
 
-/// Each of these recoveries ends, and makes room for the next.
+/// The first of these is not even begun, and holds up no other. Each of the others ends, and makes room for the next.
 fn what_the_platform_refuses_is_told_with_its_hint(stage: &Stage, source_id: &str) -> Result<()> {
     let spec = json!({ "sourceClusterID": source_id, "profileName": "vault" });
+    let mut of_another = spec.clone();
+    of_another["vault"] =
+        json!({ "enabled": true, "address": "https://vault.example.com:8200", "secretName": "my-token" });
+    stage.create(&k10restore("denied", &of_another))?;
+    let status = told(stage, "denied", "Ready", "Denied")?;
+    assert_told(&status["message"], &["may not", "'my-token'"]);
     stage.create(&k10restore("too-early", &spec))?;
     let status = told(stage, "too-early", "Ready", "Failed")?;
     assert_told(&status["message"], &["k10-dr-secret' does not exist"]);
     assert_told(&status["hint"], &["kubectl create secret generic k10-dr-secret"]);
+    told(stage, "denied", "Ready", "Denied")?;
+    stage.delete(&["k10restore", "denied", "-n", NAMESPACE])?;
 
     stage.passphrase(&[("key", PASSPHRASE)])?;
     let spec = json!({ "sourceClusterID": NO_CLUSTER, "profile": { "name": "vault" } });
@@ -130,6 +139,37 @@ fn what_the_platform_refuses_is_told_with_its_hint(stage: &Stage, source_id: &st
 
 fn status_phase(stage: &Stage, name: &str) -> Result<Value> {
     Ok(status(stage, name)?["phase"].take())
+}
+
+/// The operator is away when a restore ends that a K10restore asked for, and somebody else restores.
+fn a_job_leaves_what_is_not_told_yet(stage: &Stage, operator: &mut Instance) -> Result<()> {
+    operator.kill()?;
+    stage.delete(&["kastendrrestore", "k10restore-elsewhere", "-n", NAMESPACE])?;
+    let source = json!({ "sourceClusterID": NO_CLUSTER, "profileName": "vault" });
+    stage.create(&k10restore("untold", &source))?;
+    let asked = stage.get(&["k10restores", "untold", "-n", NAMESPACE])?.context("it was made")?;
+    stage.create(&json!({
+        "apiVersion": "dr.kio.kasten.io/v1alpha1", "kind": "KastenDRRestore",
+        "metadata": {
+            "name": "k10restore-untold", "namespace": NAMESPACE,
+            "annotations": { "keelson.io/request": asked["metadata"]["uid"], "keelson.io/k10restore": "untold" },
+        },
+        "spec": { "sourceClusterInfo": source },
+    }))?;
+    stage.ended("kastendrrestores", NAMESPACE, "k10restore-untold")?;
+
+    let job =
+        ["dr", "restore", "--profile", "vault", "--source-cluster-id", NO_CLUSTER, "--request", "uid-1"];
+    let said = stage.keelson(&[&job[..], &["--timeout", "0"]].concat())?;
+    assert_said(&said, 11, &["'k10restore-untold' is left until its K10restore has told how it ended"]);
+    operator.restart()?;
+    told(stage, "untold", "Ready", "Failed")?;
+    assert_said(&stage.keelson(&job)?, 4, &["holds nothing of cluster"]);
+
+    // Nobody comes back for it, and the next K10restore need not wait.
+    let left = names(stage, "kastendrrestores")?;
+    ensure!(left.len() == 1 && left[0] != "k10restore-untold", "{left:?}");
+    stage.delete(&["kastendrrestore", &left[0], "-n", NAMESPACE])
 }
 
 /// The operator is killed as soon as the recovery is there.

@@ -7,6 +7,7 @@
 mod act;
 mod decide;
 mod observe;
+mod refusals;
 mod report;
 
 #[cfg(test)]
@@ -33,8 +34,9 @@ use crate::follow::follow;
 use crate::publish::Note;
 use crate::status::status_patch;
 use act::{Outcome, act};
-use decide::{Plan, decide};
+use decide::{Plan, Step, decide};
 use observe::{Asked, Requester, observe};
+use refusals::Refusals;
 use report::{Report, note_of_orphan, report};
 
 /// Who reports, in events.
@@ -87,6 +89,7 @@ struct Operator {
     namespace: String,
     /// K10restores that are gone and whose recovery goes on: told once.
     told: BTreeSet<String>,
+    refusals: Refusals,
 }
 
 /// Carries out the K10restores of a namespace until `stop`.
@@ -97,7 +100,8 @@ pub async fn run(cluster: Cluster, clock: Arc<dyn Clock>, namespace: String, sto
     let (_objects, touched) = follow(watcher(objects, watcher::Config::default()), resource.clone());
     let mut touched = pin!(touched);
     let kind = Kind::namespaced(&resource.api_version, KIND, PLURAL);
-    let mut operator = Operator { cluster, clock, kind, namespace, told: BTreeSet::new() };
+    let (told, refusals) = (BTreeSet::new(), Refusals::default());
+    let mut operator = Operator { cluster, clock, kind, namespace, told, refusals };
     loop {
         let Some(pause) = stop.run_until_cancelled(operator.look()).await else { return };
         tokio::select! {
@@ -129,12 +133,14 @@ impl Operator {
     }
 
     async fn pass(&mut self) -> Result<Duration, PassError> {
-        let scene = observe(&self.cluster, &self.namespace).await?;
+        let now = self.clock.now();
+        let scene = observe(&self.cluster, &self.namespace, &self.refusals, now).await?;
         let plan = decide(&scene);
         let outcome = match &plan.step {
             Some(step) => Some(act(&self.cluster, &self.namespace, step).await),
             None => None,
         };
+        self.refusals.note(&scene, plan.step.as_ref(), outcome.as_ref());
         let mut unwritten = None;
         for (asked, verdict) in scene.asked.iter().zip(&plan.verdicts) {
             let report = report(asked, verdict, outcome.as_ref(), self.clock.now());
@@ -197,8 +203,9 @@ impl Operator {
 }
 
 fn pause_after(plan: &Plan, outcome: Option<&Outcome>) -> Duration {
-    if matches!(outcome, Some(Outcome::Refused(_))) {
-        LOOK_AFTER_REFUSAL
+    if let (Some(step), Some(Outcome::Refused(trouble))) = (&plan.step, outcome) {
+        let passes_turn = matches!(step, Step::Create(_)) && trouble.is_its_own() && plan.is_turn_wanted();
+        if passes_turn { LOOK_AT_WORK } else { LOOK_AFTER_REFUSAL }
     } else if plan.step.is_some() || plan.is_at_work() {
         LOOK_AT_WORK
     } else if plan.is_waiting() || !plan.orphans.is_empty() {

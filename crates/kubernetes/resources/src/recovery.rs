@@ -4,7 +4,9 @@ pub mod restore;
 pub mod review;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use keelson_model::names::group;
 use keelson_model::{ClusterId, RepositoryId, passphrase};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,6 +16,14 @@ use serde_json::Value;
 use crate::check::Checker;
 use crate::kind::Reference;
 use crate::parts::{Requester, Time};
+
+/// How long one that has ended is left for whoever asked for it to come back and see how it ended.
+pub const LEFT_AFTER_END: Duration = Duration::from_secs(5 * 60);
+
+/// Whether one that ended then is left. Clocks differ by a little; one that is far off keeps nothing for long.
+pub fn is_left(ended: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(ended).unsigned_abs() < LEFT_AFTER_END
+}
 
 /// Where the backups of a lost platform lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

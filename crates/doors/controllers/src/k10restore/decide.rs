@@ -2,7 +2,7 @@
 
 use keelson_model::ErrorClass;
 use keelson_resources::k10restore::{RECOVERY_PREFIX, RecoveryReference};
-use keelson_resources::recovery::RecoveryState;
+use keelson_resources::recovery::{RecoveryState, is_left};
 use serde_json::Value;
 
 use super::observe::{Asked, Recoveries, Recovery, Requester, Scene, Trouble};
@@ -35,6 +35,8 @@ pub(super) enum Verdict {
     /// It cannot be carried out as it is.
     Invalid(Vec<String>),
     Waits(Waiting),
+    /// The platform has refused it as it is, and it is asked for again later.
+    Refused(Trouble),
     /// The step of this pass begins it.
     Begins {
         name: String,
@@ -89,13 +91,18 @@ impl Plan {
             Verdict::Followed(recovery) => !recovery.is_ended(),
             Verdict::OutOfSight(..) | Verdict::Begins { .. } => true,
             Verdict::Ended(_) | Verdict::Lost(_) | Verdict::Invalid(_) => false,
-            Verdict::Waits(_) | Verdict::Leaves => false,
+            Verdict::Waits(_) | Verdict::Refused(_) | Verdict::Leaves => false,
         };
         self.verdicts.iter().any(is_at_work)
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        self.verdicts.iter().any(|verdict| matches!(verdict, Verdict::Waits(_)))
+        self.verdicts.iter().any(|verdict| matches!(verdict, Verdict::Waits(_) | Verdict::Refused(_)))
+    }
+
+    /// Whether another one can begin as soon as this one passes its turn.
+    pub(super) fn is_turn_wanted(&self) -> bool {
+        self.verdicts.iter().any(|verdict| matches!(verdict, Verdict::Waits(Waiting::Turn(_))))
     }
 }
 
@@ -106,18 +113,20 @@ pub(super) fn decide(scene: &Scene) -> Plan {
     };
     let mut verdicts: Vec<_> = scene.asked.iter().map(|asked| standing(asked, &scene.recoveries)).collect();
     let mut step = sweep(scene, listed);
-    let turn = verdicts.iter().position(Option::is_none);
+    let turn = next_turn(scene, &verdicts);
     if let Some(turn) = turn {
-        let (verdict, next) = take_turn(scene, &scene.asked[turn], listed);
-        verdicts[turn] = Some(verdict);
+        let asked = &scene.asked[turn];
+        let (verdict, next) = take_turn(scene, asked, listed);
+        // Until one that was refused is asked for again, that is what is to be mended.
+        let is_told_otherwise = asked.refused.is_some() && matches!(verdict, Verdict::Waits(_));
+        verdicts[turn] = Some(verdict).filter(|_| !is_told_otherwise);
         // Nothing begins while something is there that can be swept.
         step = step.or(next);
     }
     let first = turn.map(|turn| scene.asked[turn].subject.at.name.clone()).unwrap_or_default();
-    let verdicts = verdicts
-        .into_iter()
-        .map(|verdict| verdict.unwrap_or_else(|| Verdict::Waits(Waiting::Turn(first.clone()))))
-        .collect();
+    let verdicts = scene.asked.iter().zip(verdicts);
+    let verdicts = verdicts.map(|(asked, verdict)| verdict.unwrap_or_else(|| off_turn(asked, &first)));
+    let verdicts = verdicts.collect();
     Plan { verdicts, step, orphans: orphans(scene, listed) }
 }
 
@@ -190,7 +199,24 @@ fn is_of(recovery: &Recovery, asked: &Asked) -> bool {
     recovery.asked_by.as_ref().is_some_and(|by| by.uid == asked.subject.uid)
 }
 
-/// The first that waits begins, once no other is at work and none is there that has ended.
+/// The first that waits. One that was refused as it is comes after all others, and after those that were refused before it.
+fn next_turn(scene: &Scene, verdicts: &[Option<Verdict>]) -> Option<usize> {
+    let waiting = scene.asked.iter().enumerate().filter(|(at, _)| verdicts[*at].is_none());
+    let waiting: Vec<_> = waiting.collect();
+    let first = waiting.iter().find(|(_, asked)| asked.refused.is_none());
+    let is_due = |asked: &Asked| asked.refused.as_ref().is_some_and(|refusal| refusal.is_due(scene.now));
+    let due = waiting.iter().filter(|(_, asked)| is_due(asked));
+    let refused_at = |asked: &Asked| asked.refused.as_ref().map(|refusal| refusal.at);
+    let next = first.or_else(|| due.min_by_key(|(_, asked)| refused_at(asked)));
+    next.map(|(at, _)| *at)
+}
+
+fn off_turn(asked: &Asked, first: &str) -> Verdict {
+    let refused = asked.refused.as_ref().map(|refusal| Verdict::Refused(refusal.trouble.clone()));
+    refused.unwrap_or_else(|| Verdict::Waits(Waiting::Turn(first.to_owned())))
+}
+
+/// The one whose turn it is begins, once no other is at work and none is there that has ended.
 fn take_turn(scene: &Scene, asked: &Asked, listed: &[Recovery]) -> (Verdict, Option<Step>) {
     if let Some(other) = listed.iter().find(|recovery| !recovery.is_ended()) {
         return (Verdict::Waits(Waiting::Recovery(other.name.clone())), None);
@@ -213,6 +239,9 @@ fn take_turn(scene: &Scene, asked: &Asked, listed: &[Recovery]) -> (Verdict, Opt
 
 /// Whether nobody waits any more to learn from it how it ended.
 fn is_told(scene: &Scene, recovery: &Recovery) -> bool {
+    if recovery.end_to_see.is_some_and(|ended| is_left(ended, scene.now)) {
+        return false;
+    }
     let asked = scene.asked.iter().find(|asked| is_of(recovery, asked));
     let told = |asked: &Asked| asked.status.restore.as_ref().is_some_and(RecoveryReference::is_ended);
     asked.is_none_or(told)

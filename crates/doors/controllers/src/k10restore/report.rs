@@ -6,7 +6,7 @@ use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_resources::condition;
 use keelson_resources::condition::kind::{IGNORED, VALID};
 use keelson_resources::k10restore::{K10restoreStatus, READY, RecoveryReference, event, reason};
-use keelson_resources::recovery::RecoveryState;
+use keelson_resources::recovery::{LEFT_AFTER_END, RecoveryState};
 use keelson_workload::EventSeverity;
 use serde_json::Value;
 
@@ -116,6 +116,7 @@ fn standing(asked: &Asked, verdict: &Verdict, outcome: Option<&Outcome>) -> Opti
             (Waiting::Room(_), Some(Outcome::Refused(trouble))) => troubled(trouble),
             _ => waits(asked, waiting),
         },
+        Verdict::Refused(trouble) => refused(trouble),
         Verdict::Begins { name, spec_hash } => begins(name, *spec_hash, outcome),
     };
     Some(said)
@@ -145,7 +146,7 @@ fn ended(asked: &Asked, reference: &RecoveryReference) -> Standing {
 }
 
 fn followed(asked: &Asked, recovery: &Recovery) -> Standing {
-    let Recovery { name, uid, asked_by: _, spec_hash, state, phase, error, notes } = recovery;
+    let Recovery { name, uid, asked_by: _, end_to_see: _, spec_hash, state, phase, error, notes } = recovery;
     let before = asked.status.restore.as_ref().filter(|before| before.uid == *uid);
     let reference = RecoveryReference {
         name: name.clone(),
@@ -232,13 +233,31 @@ fn waits(asked: &Asked, waiting: &Waiting) -> Standing {
             waits(format!("KastenDRRestore '{name}' is at work; this one comes after it"))
         }
         Waiting::Turn(name) => waits(format!("K10restore '{name}' was asked for before and comes first")),
-        Waiting::Room(name) => waits(format!("KastenDRRestore '{name}', which has ended, is removed first")),
+        Waiting::Room(name) => Standing {
+            hint: Some(format!(
+                "one that a Job or a command asked for is left for {} minutes after its end: whoever follows it is to \
+                 see how it ended",
+                LEFT_AFTER_END.as_secs() / 60
+            )),
+            ..waits(format!("KastenDRRestore '{name}', which has ended, is removed first"))
+        },
     }
 }
 
 fn troubled(trouble: &Trouble) -> Standing {
     let Trouble { class, message, hint } = trouble;
     Standing { hint: hint.clone(), ..unbegun(class.reason(), message.clone()) }
+}
+
+/// The platform has not taken it.
+fn refused(trouble: &Trouble) -> Standing {
+    match trouble.class {
+        ErrorClass::Conflict => unbegun(reason::WAITING, trouble.message.clone()),
+        ErrorClass::Invalid => {
+            Standing { phase: FAILED, reason: condition::reason::SPEC_INVALID, ..troubled(trouble) }
+        }
+        _ => troubled(trouble),
+    }
 }
 
 fn begins(name: &str, spec_hash: u32, outcome: Option<&Outcome>) -> Standing {
@@ -256,13 +275,7 @@ fn begins(name: &str, spec_hash: u32, outcome: Option<&Outcome>) -> Standing {
                 ..RecoveryReference::default()
             }),
         },
-        Some(Outcome::Refused(trouble)) if trouble.class == ErrorClass::Conflict => {
-            unbegun(reason::WAITING, trouble.message.clone())
-        }
-        Some(Outcome::Refused(trouble)) if trouble.class == ErrorClass::Invalid => {
-            Standing { phase: FAILED, reason: condition::reason::SPEC_INVALID, ..troubled(trouble) }
-        }
-        Some(Outcome::Refused(trouble)) => troubled(trouble),
+        Some(Outcome::Refused(trouble)) => refused(trouble),
         Some(Outcome::Existed | Outcome::Removed) | None => {
             unbegun(reason::WAITING, format!("there is a KastenDRRestore '{name}' already"))
         }
@@ -279,7 +292,9 @@ fn validity(
     let invalid = |faults: String| (Truth::False, condition::reason::SPEC_INVALID, faults);
     match (verdict, outcome) {
         (Verdict::Invalid(faults), _) => return invalid(faults.join("; ")),
-        (Verdict::Begins { .. }, Some(Outcome::Refused(trouble))) if trouble.class == ErrorClass::Invalid => {
+        (Verdict::Begins { .. }, Some(Outcome::Refused(trouble))) | (Verdict::Refused(trouble), _)
+            if trouble.class == ErrorClass::Invalid =>
+        {
             return invalid(trouble.message.clone());
         }
         _ => {}

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::act::Outcome;
 use super::decide::{NewRecovery, Step, Verdict, Waiting, decide};
 use super::observe::{Asked, Recoveries, Recovery, Requester, Scene, Trouble};
+use super::refusals::{Refusal, Refusals};
 use super::report::{Report, report};
+use super::{LOOK_AFTER_REFUSAL, LOOK_AT_WORK, LOOK_WAITING, pause_after};
 
 const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
 const SOURCE: &str = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
@@ -44,6 +46,7 @@ fn recovery(name: &str, of: Option<&str>, state: RecoveryState) -> Recovery {
         name: name.to_owned(),
         uid: format!("recovery-{name}"),
         asked_by: of.map(requester),
+        end_to_see: None,
         spec_hash: asked("any").subject.hash,
         state,
         phase: "Rebuilding the catalog".to_owned(),
@@ -64,7 +67,7 @@ fn begun(name: &str, state: RecoveryState) -> Asked {
 }
 
 fn scene(asked: Vec<Asked>, listed: Vec<Recovery>) -> Scene {
-    Scene { asked, recoveries: Recoveries::Listed(listed) }
+    Scene { asked, recoveries: Recoveries::Listed(listed), now: NOW }
 }
 
 #[track_caller]
@@ -112,6 +115,91 @@ fn one_that_cannot_be_carried_out_holds_up_no_other() {
         matches!(&plan.verdicts[0], Verdict::Invalid(faults) if faults[0].contains("than 242 characters"))
     );
     assert_eq!(plan.step, None);
+}
+
+fn before(seconds: i64) -> Timestamp {
+    Timestamp::from_second(NOW.as_second() - seconds).unwrap()
+}
+
+fn trouble(class: ErrorClass) -> Trouble {
+    Trouble { class, message: "said so".to_owned(), hint: Some("do so".to_owned()) }
+}
+
+fn denied() -> Verdict {
+    Verdict::Refused(trouble(ErrorClass::Denied))
+}
+
+/// Refused so many seconds ago.
+fn refused(name: &str, seconds: i64) -> Asked {
+    let asked = asked(name);
+    let (spec_hash, trouble) = (asked.subject.hash, trouble(ErrorClass::Denied));
+    Asked { refused: Some(Refusal { spec_hash, at: before(seconds), trouble }), ..asked }
+}
+
+/// The others waited for ever behind one whose Secret the operator may not read.
+#[test]
+fn one_that_the_platform_refuses_passes_its_turn_and_gets_it_again_when_no_other_wants_it() {
+    let rests = scene(vec![refused("a", 29)], vec![]);
+    check(&rests, &[denied()], None);
+    assert_eq!(pause_after(&decide(&rests), None), LOOK_WAITING);
+    check(&scene(vec![refused("a", 30)], vec![]), &[begins("a")], Some(creates("a")));
+    for seconds in [0, 3600] {
+        let passed = scene(vec![refused("a", seconds), asked("b"), asked("c")], vec![]);
+        let after = Verdict::Waits(Waiting::Turn("b".to_owned()));
+        check(&passed, &[denied(), begins("b"), after], Some(creates("b")));
+    }
+    let longest = scene(vec![refused("a", 31), refused("b", 40), refused("c", 0)], vec![]);
+    check(&longest, &[denied(), begins("b"), denied()], Some(creates("b")));
+    // What is to be mended is told while another one is in the way, too.
+    let at_work = || recovery("k10restore-b", Some("b"), RecoveryState::Running);
+    let followed = Verdict::Followed(at_work());
+    let busy = scene(vec![refused("a", 60), begun("b", RecoveryState::Running)], vec![at_work()]);
+    check(&busy, &[denied(), followed], None);
+}
+
+#[test]
+fn who_was_refused_is_remembered_until_its_spec_changes_and_learned_again_by_the_next_process() {
+    let look = |refusals: &Refusals, mut asked: Vec<Asked>| {
+        refusals.mark(&mut asked);
+        scene(asked, vec![])
+    };
+    let both = || vec![asked("a"), asked("b")];
+    for class in [ErrorClass::Denied, ErrorClass::Invalid, ErrorClass::NotFound] {
+        let mut refusals = Refusals::default();
+        let first = look(&refusals, both());
+        let (plan, outcome) = (decide(&first), Outcome::Refused(trouble(class)));
+        assert_eq!(plan.step, Some(creates("a")));
+        assert_eq!(pause_after(&plan, Some(&outcome)), LOOK_AT_WORK, "the next one begins at once");
+        refusals.note(&first, plan.step.as_ref(), Some(&outcome));
+        let second = look(&refusals, both());
+        check(&second, &[Verdict::Refused(trouble(class)), begins("b")], Some(creates("b")));
+
+        let alone = decide(&look(&Refusals::default(), vec![asked("a")]));
+        assert_eq!(pause_after(&alone, Some(&outcome)), LOOK_AFTER_REFUSAL);
+        let mended = changed("a", |object| object["spec"]["skipResource"] = json!("secrets"));
+        let plan = decide(&look(&refusals, vec![mended, asked("b")]));
+        assert!(matches!(&plan.step, Some(Step::Create(new)) if new.asked_by == requester("a")), "{plan:?}");
+        refusals.note(&scene(vec![asked("b")], vec![]), None, None);
+        check(&look(&refusals, both()), &decide(&first).verdicts, Some(creates("a")));
+    }
+}
+
+/// The others would be refused just the same.
+#[test]
+fn what_is_not_the_fault_of_one_takes_its_turn_from_nobody() {
+    for class in [ErrorClass::Conflict, ErrorClass::Unavailable { retry_after: None }] {
+        let (mut refusals, both) = (Refusals::default(), scene(vec![asked("a"), asked("b")], vec![]));
+        let (plan, outcome) = (decide(&both), Outcome::Refused(trouble(class)));
+        refusals.note(&both, plan.step.as_ref(), Some(&outcome));
+        let mut again = both.clone();
+        refusals.mark(&mut again.asked);
+        assert_eq!((again, pause_after(&plan, Some(&outcome))), (both, LOOK_AFTER_REFUSAL));
+    }
+    // Nor what stands in the way of a removal.
+    let ended = recovery("by-hand", None, RecoveryState::Failed);
+    let plan = decide(&scene(vec![asked("a"), asked("b")], vec![ended]));
+    let outcome = Outcome::Refused(trouble(ErrorClass::Denied));
+    assert_eq!(pause_after(&plan, Some(&outcome)), LOOK_AFTER_REFUSAL);
 }
 
 #[test]
@@ -182,11 +270,39 @@ fn only_what_a_k10restore_asked_for_is_swept() {
     check(&scene(vec![], vec![swept]), &[], Some(Step::Remove { name: "k10-restore".to_owned(), uid }));
 }
 
+/// The Job's next pod found a restore of somebody else's, and the Job failed although its own had gone well.
+#[test]
+fn what_a_job_asked_for_is_left_until_its_next_pod_can_have_seen_its_end() {
+    let ended = |annotations: Value, end: Timestamp| {
+        let of_a_job = Recovery::of(&json!({
+            "metadata": { "name": "k10-restore", "uid": "recovery-k10-restore", "annotations": annotations },
+            "status": { "state": "success", "endTime": Time(end) },
+        }));
+        scene(vec![asked("a")], vec![of_a_job])
+    };
+    let room = Verdict::Waits(Waiting::Room("k10-restore".to_owned()));
+    let of_a_job = || json!({ "keelson.io/request": "uid-of-a-job" });
+    // The clock of the platform may be a little ahead, and one that is far ahead holds up nothing.
+    for (seconds, is_left) in [(0, true), (299, true), (-299, true), (300, false), (-86_400, false)] {
+        let scene = ended(of_a_job(), before(seconds));
+        let step = removes("k10-restore").filter(|_| !is_left);
+        check(&scene, std::slice::from_ref(&room), step);
+        if is_left {
+            assert_eq!(pause_after(&decide(&scene), None), LOOK_WAITING, "it is looked at again in time");
+        }
+    }
+    // Nobody comes back for one that was made by hand.
+    check(&ended(Value::Null, NOW), std::slice::from_ref(&room), removes("k10-restore"));
+    let told = reported(&asked("a"), &room, None);
+    assert!(told.status["hint"].as_str().unwrap().contains("5 minutes after its end"), "{}", told.status);
+}
+
 #[test]
 fn without_a_platform_nothing_is_begun_and_nothing_is_taken_for_lost() {
     let told = begun("a", RecoveryState::Running);
     let reference = told.status.restore.clone().unwrap();
-    let absent = Scene { asked: vec![told.clone(), asked("b")], recoveries: Recoveries::NotServed };
+    let asked = vec![told.clone(), asked("b")];
+    let absent = Scene { asked, recoveries: Recoveries::NotServed, now: NOW };
     let plan = decide(&absent);
     assert!(matches!(&plan.verdicts[0], Verdict::OutOfSight(found, _) if *found == reference));
     assert_eq!((&plan.verdicts[1], plan.step), (&Verdict::Waits(Waiting::NotServed), None));
@@ -285,7 +401,6 @@ fn what_is_in_the_way_is_said() {
         let message = condition(&told, READY)["message"].as_str().unwrap();
         assert!(message.contains(words), "{message}");
     };
-    let trouble = |class| Trouble { class, message: "said so".to_owned(), hint: None };
     let away = ErrorClass::Unavailable { retry_after: None };
     let waits = Verdict::Waits;
     check(waits(Waiting::NotServed), None, "Pending", reason::NOT_INSTALLED, "is not installed here");
@@ -301,6 +416,19 @@ fn what_is_in_the_way_is_said() {
     check(begins("a"), Some(taken), "Pending", reason::WAITING, "said so");
     let faults = vec!["one".to_owned(), "two".to_owned()];
     check(Verdict::Invalid(faults), None, "Failed", condition::reason::SPEC_INVALID, "one; two");
+}
+
+#[test]
+fn what_a_refused_one_is_told_stays_while_it_waits_to_be_asked_for_again() {
+    for class in [ErrorClass::Denied, ErrorClass::Invalid, ErrorClass::NotFound] {
+        let at_once = reported(&asked("a"), &begins("a"), Some(&Outcome::Refused(trouble(class))));
+        let later = changed("a", |object| object["status"] = at_once.status.clone());
+        for outcome in [None, Some(Outcome::Created { uid: "of-another".to_owned() }), Some(Outcome::Removed)]
+        {
+            let told = reported(&later, &Verdict::Refused(trouble(class)), outcome.as_ref());
+            assert_eq!((&told.status, reasons(&told)), (&at_once.status, vec![]), "{class:?} {outcome:?}");
+        }
+    }
 }
 
 #[test]

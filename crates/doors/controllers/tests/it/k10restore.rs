@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use keelson_model::Clock;
+use keelson_resources::Time;
 use keelson_resources::k10restore::{ACCOUNT, READY, account_objects, definition};
+use keelson_resources::recovery::LEFT_AFTER_END;
 use keelson_testkit::{ControlPlane, eventually};
 use keelson_workload::{Cluster, ClusterAccess, Kind};
 use serde_json::{Value, json};
@@ -32,12 +35,15 @@ fn sound() -> Value {
     json!({ "sourceClusterID": SOURCE, "profileName": "vault", "skipResource": "profile, policies" })
 }
 
-/// The kind of the platform, served by the API server itself.
+/// The kind of the platform, served by the API server itself. Whatever asks for Vault it refuses.
 fn stand_in() -> Value {
     let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let (mut schema, mut spec) = (open.clone(), open);
+    spec["properties"]["vault"] = json!({ "type": "string" });
+    schema["properties"]["spec"] = spec;
     let version = json!({
         "name": "v1alpha1", "served": true, "storage": true, "subresources": { "status": {} },
-        "schema": { "openAPIV3Schema": open },
+        "schema": { "openAPIV3Schema": schema },
     });
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -189,6 +195,8 @@ async fn a_k10restore_is_carried_out_once_and_its_operator_may_end_anywhere() ->
     it_is_followed_to_its_end_and_runs_once(&place).await?;
     the_next_one_takes_its_place(&place).await?;
     deleting_it_only_cleans_up(&place).await?;
+    one_that_is_refused_lets_the_next_one_begin(&place).await?;
+    what_a_job_asked_for_is_left_for_its_next_pod(&place).await?;
     place.plane.stop().await
 }
 
@@ -300,6 +308,69 @@ async fn deleting_it_only_cleans_up(place: &Place) -> Result<()> {
     let operator = Operator::start(place).await?;
     eventually("nothing of it is left", async || Ok(place.recoveries().await?.is_empty().then_some(())))
         .await?;
+    operator.end().await;
+    Ok(())
+}
+
+async fn one_that_is_refused_lets_the_next_one_begin(place: &Place) -> Result<()> {
+    let mut refused = sound();
+    refused["vault"] =
+        json!({ "enabled": true, "address": "https://vault.example.com:8200", "secretName": "token" });
+    place.ask("refused", &refused).await?;
+    // Each of its processes learns it anew.
+    for name in ["after", "behind"] {
+        let operator = Operator::start(place).await?;
+        let told = place.ready("refused", "SpecInvalid").await?;
+        ensure!(told["phase"] == "Failed" && told["restore"].is_null(), "{told}");
+        place.ask(name, &sound()).await?;
+        let recovery = format!("k10restore-{name}");
+        place.only(&recovery).await?;
+        place.ready(name, "Running").await?;
+        let still = place.ready("refused", "SpecInvalid").await?;
+        for field in ["phase", "message", "hint"] {
+            ensure!(still[field] == told[field], "{still} is not what was told of it: {told}");
+        }
+        place.play(&recovery, &json!({ "state": "success" })).await?;
+        place.ready(name, "Succeeded").await?;
+        operator.end().await;
+    }
+    for name in ["refused", "after", "behind"] {
+        place.cluster.delete_object(&asked_kind(), Some(NAMESPACE), name).await?;
+    }
+    let operator = Operator::start(place).await?;
+    eventually("nothing of it is left", async || Ok(place.recoveries().await?.is_empty().then_some(())))
+        .await?;
+    operator.end().await;
+    Ok(())
+}
+
+async fn what_a_job_asked_for_is_left_for_its_next_pod(place: &Place) -> Result<()> {
+    let of_a_job = json!({
+        "metadata": {
+            "name": "k10-restore", "namespace": NAMESPACE,
+            "annotations": { "keelson.io/request": "uid-of-a-job" },
+        },
+        "spec": {},
+    });
+    place.cluster.create_object(&recovery_kind(), &of_a_job).await?;
+    let now = WallClock.now();
+    place.play("k10-restore", &json!({ "state": "success", "endTime": Time(now) })).await?;
+    let operator = Operator::start(place).await?;
+    place.ask("fourth", &sound()).await?;
+    let status = place.ready("fourth", "Waiting").await?;
+    ensure!(status["message"].to_string().contains("'k10-restore', which has ended"), "{status}");
+    // Another pass, and it is there all the same.
+    let touched = json!({ "sourceClusterID": SOURCE, "profileName": "vault" });
+    let generation = place.ask("fourth", &touched).await?["metadata"]["generation"].take();
+    eventually("the changed one was looked at", async || {
+        Ok((place.status("fourth").await?["observedGeneration"] == generation).then_some(()))
+    })
+    .await?;
+    place.only("k10-restore").await?;
+
+    let long_ago = now - LEFT_AFTER_END;
+    place.play("k10-restore", &json!({ "state": "success", "endTime": Time(long_ago) })).await?;
+    place.only("k10restore-fourth").await?;
     operator.end().await;
     Ok(())
 }

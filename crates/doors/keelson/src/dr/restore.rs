@@ -7,16 +7,21 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use keelson_model::ErrorClass;
+use jiff::Timestamp;
 use keelson_model::names::{OWNERSHIP_CONFIG_MAP, annotation};
 use keelson_model::skip::SkipResources;
+use keelson_model::{Clock, ErrorClass};
 use keelson_protection::random_suffix;
+use keelson_resources::k10restore::{self, ASKED_ANNOTATION};
+use keelson_resources::recovery::{LEFT_AFTER_END, is_left};
 use keelson_workload::{Cluster, Creation};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::recover::{REVIEW_WITHIN, create_review, remove_review, tell_warnings};
-use super::{GRACE, RestoreArguments, restore_kind, review_kind};
+use super::{GRACE, RestoreArguments, kind, restore_kind, review_kind};
 use crate::arguments::Common;
+use crate::clock::SystemClock;
 use crate::failure::{failed, may_go_on, refuse_with, told};
 use crate::follow::{self, Patience};
 use crate::output::{data, say};
@@ -24,6 +29,8 @@ use crate::signals::Ending;
 use crate::termination;
 
 const RECOVERED: &str = "the platform is recovered";
+/// An operator that runs tells of an end within seconds.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(5);
 
 /// Who asks, and for which name.
 pub(super) struct Asking {
@@ -141,9 +148,9 @@ pub(super) async fn follow_restore(
     (spec, minutes): (Value, u64),
 ) -> Result<Value> {
     let namespace = common.namespace.as_str();
-    let name = follow::unless_asked(ending, begin(cluster, namespace, asking, spec)).await?;
-    let within = Duration::from_secs(minutes.saturating_mul(60)).saturating_add(GRACE);
-    let patience = Patience::throughout(within);
+    let within = Duration::from_secs(minutes.saturating_mul(60));
+    let name = follow::unless_asked(ending, begin(cluster, namespace, asking, (spec, within))).await?;
+    let patience = Patience::throughout(within.saturating_add(GRACE));
     let ended = follow::until_asked(ending, cluster, &restore_kind(), (namespace, &name), patience).await?;
     follow::check(&ended)?;
     Ok(ended)
@@ -174,20 +181,16 @@ async fn is_begun(cluster: &Cluster, namespace: &str, asking: &Asking) -> Result
 }
 
 /// The name of the one to follow.
-async fn begin(cluster: &Cluster, namespace: &str, asking: &Asking, spec: Value) -> Result<String> {
+async fn begin(
+    cluster: &Cluster,
+    namespace: &str,
+    asking: &Asking,
+    (spec, within): (Value, Duration),
+) -> Result<String> {
     let kind = restore_kind();
-    for object in list(cluster, namespace).await? {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        match standing(&object, asking) {
-            Standing::Ours => {
-                say(&format!("going on with {} '{name}', which was asked for before", kind.kind));
-                return Ok(name.to_owned());
-            }
-            Standing::Ended => {
-                cluster.delete_object(&kind, Some(namespace), name).await.map_err(failed)?;
-            }
-            Standing::Runs => return Err(started_twice(namespace, &object)),
-        }
+    if let Some(name) = make_room(cluster, namespace, asking, within).await? {
+        say(&format!("going on with {} '{name}', which was asked for before", kind.kind));
+        return Ok(name);
     }
     let name = asking.name.clone().unwrap_or_else(|| format!("restore-{}", random_suffix()));
     let mut object = json!({
@@ -204,6 +207,66 @@ async fn begin(cluster: &Cluster, namespace: &str, asking: &Asking, spec: Value)
         found if standing(&found, asking) == Standing::Ours => Ok(name),
         found => Err(started_twice(namespace, &found)),
     }
+}
+
+/// Removes what has ended, unless somebody else has still to see how. The name of the one that the same request has made.
+async fn make_room(
+    cluster: &Cluster,
+    namespace: &str,
+    asking: &Asking,
+    within: Duration,
+) -> Result<Option<String>> {
+    let (kind, began, mut waited_for) = (restore_kind(), Instant::now(), None);
+    loop {
+        let mut left = None;
+        for object in list(cluster, namespace).await? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            match standing(&object, asking) {
+                Standing::Ours => return Ok(Some(name)),
+                Standing::Runs => return Err(started_twice(namespace, &object)),
+                Standing::Ended if is_to_be_told(cluster, namespace, &object).await => left = Some(name),
+                Standing::Ended => {
+                    cluster.delete_object(&kind, Some(namespace), &name).await.map_err(failed)?;
+                }
+            }
+        }
+        let Some(name) = left else { return Ok(None) };
+        let waits = format!("{} '{name}' is left until its K10restore has told how it ended", kind.kind);
+        if began.elapsed() >= within {
+            let hint =
+                format!("the same again, {} minutes after that has ended", LEFT_AFTER_END.as_secs() / 60);
+            return Err(refuse_with(ErrorClass::Cancelled, waits, hint));
+        }
+        if waited_for.as_ref() != Some(&name) {
+            say(&waits);
+            waited_for = Some(name);
+        }
+        tokio::time::sleep(LOOK_FOR_ROOM).await;
+    }
+}
+
+/// Whether the operator has still to tell in a K10restore how its restore ended.
+async fn is_to_be_told(cluster: &Cluster, namespace: &str, ended: &Value) -> bool {
+    let Some(asked) = asked_by(ended, SystemClock.now()) else { return false };
+    let kind = kind(k10restore::GROUP, k10restore::KIND, k10restore::PLURAL);
+    match cluster.read_object(&kind, Some(namespace), asked).await {
+        Ok(found) => found.is_some_and(|found| !has_told(&found, ended)),
+        // A Job has no right to look: it waits as long as the operator has time.
+        Err(_) => true,
+    }
+}
+
+/// The K10restore that it was made for, for as long as it is left to that. Pure.
+fn asked_by(ended: &Value, now: Timestamp) -> Option<&str> {
+    let end = ended["status"]["endTime"].as_str()?.parse::<Timestamp>().ok()?;
+    ended["metadata"]["annotations"][ASKED_ANNOTATION].as_str().filter(|_| is_left(end, now))
+}
+
+/// Whether a K10restore tells of this end, or is another one of that name. Pure.
+fn has_told(asked: &Value, ended: &Value) -> bool {
+    let (told, metadata) = (&asked["status"]["restore"], &ended["metadata"]);
+    let is_another = asked["metadata"]["uid"] != metadata["annotations"][annotation::REQUEST];
+    is_another || (&told["uid"], &told["state"]) == (&metadata["uid"], &ended["status"]["state"])
 }
 
 /// Pure.
@@ -325,6 +388,31 @@ mod tests {
         let other = Asking::of(None, Some(String::new()));
         assert_eq!(standing(&object("another", "", "running"), &other), Standing::Runs);
         assert_eq!(standing(&json!({ "status": {} }), &other), Standing::Runs);
+    }
+
+    /// It was removed before its operator came back, and the K10restore failed although its restore had gone well.
+    #[test]
+    fn what_a_k10restore_asked_for_is_left_until_that_has_told_how_it_ended() {
+        let now = Timestamp::constant(1_000_000, 0);
+        let mut ended = object("k10restore-a", "uid-of-a", "success");
+        ended["metadata"]["uid"] = json!("its-uid");
+        ended["status"]["endTime"] = json!("1970-01-12T13:42:00Z");
+        assert_eq!(asked_by(&ended, now), None, "another Job's makes room at once");
+        ended["metadata"]["annotations"][ASKED_ANNOTATION] = json!("a");
+        assert_eq!(asked_by(&ended, now), Some("a"));
+        assert_eq!(asked_by(&ended, now + Duration::from_secs(20)), None, "nobody waits for ever");
+
+        let mut asked = json!({ "metadata": { "name": "a" }, "status": {} });
+        for (uid, restore, expected) in [
+            ("uid-of-a", Value::Null, false),
+            ("uid-of-a", json!({ "uid": "its-uid", "state": "running" }), false),
+            ("uid-of-a", json!({ "uid": "its-uid", "state": "failed" }), false),
+            ("uid-of-a", json!({ "uid": "its-uid", "state": "success" }), true),
+            ("uid-of-another", Value::Null, true),
+        ] {
+            (asked["metadata"]["uid"], asked["status"]["restore"]) = (json!(uid), restore);
+            assert_eq!(has_told(&asked, &ended), expected, "{asked}");
+        }
     }
 
     #[test]
