@@ -17,8 +17,9 @@ use crate::check::Checker;
 use crate::kind::Reference;
 use crate::parts::{Requester, Time};
 
-/// How long one that has ended is left for whoever asked for it to come back and see how it ended.
-pub const LEFT_AFTER_END: Duration = Duration::from_secs(5 * 60);
+/// How long one that has ended is left for whoever asked for it to come back and see how it ended: a pod that was evicted
+/// is on another node by then. Whoever has seen it fail waits as long for another door.
+pub const LEFT_AFTER_END: Duration = Duration::from_secs(60);
 
 /// Whether one that ended then is left. Clocks differ by a little; one that is far off keeps nothing for long.
 pub fn is_left(ended: Timestamp, now: Timestamp) -> bool {

@@ -235,9 +235,9 @@ fn waits(asked: &Asked, waiting: &Waiting) -> Standing {
         Waiting::Turn(name) => waits(format!("K10restore '{name}' was asked for before and comes first")),
         Waiting::Room(name) => Standing {
             hint: Some(format!(
-                "one that a Job or a command asked for is left for {} minutes after its end: whoever follows it is to \
-                 see how it ended",
-                LEFT_AFTER_END.as_secs() / 60
+                "one that a Job or a command asked for is left for {} s after its end: whoever follows it is to see \
+                 how it ended",
+                LEFT_AFTER_END.as_secs()
             )),
             ..waits(format!("KastenDRRestore '{name}', which has ended, is removed first"))
         },

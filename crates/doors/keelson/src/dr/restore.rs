@@ -233,8 +233,7 @@ async fn make_room(
         let Some(name) = left else { return Ok(None) };
         let waits = format!("{} '{name}' is left until its K10restore has told how it ended", kind.kind);
         if began.elapsed() >= within {
-            let hint =
-                format!("the same again, {} minutes after that has ended", LEFT_AFTER_END.as_secs() / 60);
+            let hint = format!("the same again, {} s after that has ended", LEFT_AFTER_END.as_secs());
             return Err(refuse_with(ErrorClass::Cancelled, waits, hint));
         }
         if waited_for.as_ref() != Some(&name) {
@@ -396,7 +395,7 @@ mod tests {
         let now = Timestamp::constant(1_000_000, 0);
         let mut ended = object("k10restore-a", "uid-of-a", "success");
         ended["metadata"]["uid"] = json!("its-uid");
-        ended["status"]["endTime"] = json!("1970-01-12T13:42:00Z");
+        ended["status"]["endTime"] = json!("1970-01-12T13:45:50Z");
         assert_eq!(asked_by(&ended, now), None, "another Job's makes room at once");
         ended["metadata"]["annotations"][ASKED_ANNOTATION] = json!("a");
         assert_eq!(asked_by(&ended, now), Some("a"));
