@@ -16,6 +16,8 @@ use crate::stage::{NAMESPACE, PASSPHRASE, config, make_valid, profile};
 const OF_THE_LOST: &str = "AKIAOFTHELOSTCLUSTER";
 const OF_THE_NEW: &str = "AKIAOFTHENEWCLUSTER";
 const SECRET: &str = "aws-infra";
+/// Not the one that is asked where nothing says which.
+const REGION: &str = "us-gov-west-1";
 
 fn infra(secret: &str) -> Value {
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "name": secret, "namespace": NAMESPACE });
@@ -35,8 +37,7 @@ async fn set_secret(world: &World, name: &str, data: &[(&str, &str)]) -> Result<
 
 /// What is made by hand in each cluster. The platform asks by a key that AWS knows.
 async fn prepare(world: &mut World, secret: &str, access_key: &str) -> Result<()> {
-    set_secret(world, DR_SECRET, &[("source", "aws"), ("aws-region", "us-east-1"), ("key", "k10/dr")])
-        .await?;
+    set_secret(world, DR_SECRET, &[("source", "aws"), ("aws-region", REGION), ("key", "k10/dr")]).await?;
     let keys = [("aws_access_key_id", access_key), ("aws_secret_access_key", "planted")];
     set_secret(world, secret, &keys).await?;
     make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
@@ -96,7 +97,7 @@ async fn keys_that_aws_knows_no_more_take_the_place_of_none_that_it_knows() -> R
     ensure!(found.access_key == OF_THE_NEW, "the Secret was replaced: {}", found.notes);
     for told in [
         "Secret 'aws-infra' exists already and differs; it was kept: the backed-up one is not taken by AWS: ",
-        "does not know the access key in region 'us-east-1'",
+        "does not know the access key in region 'us-gov-west-1'",
     ] {
         ensure!(found.notes.contains(told), "'{told}' is not in: {}", found.notes);
     }
