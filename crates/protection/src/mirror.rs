@@ -4,8 +4,8 @@
 //! profiles and Passkeys name, sealed under the catalog's key. A pass follows every change. What it could not write stays due, and from time
 //! to time everything is: a catalog that was switched, or an event that was missed, is made up for.
 //!
-//! Guarantees: until a recovery has finished nothing is removed, because the cluster does not hold yet what the
-//! recovered catalog does; nor is, later, what the cluster did not take of it and is tried again.
+//! Guarantees: until a recovery has finished nothing is removed and nothing written over, because the cluster does not hold
+//! yet what the recovered catalog does; nor is removed, later, what the cluster did not take of it and is tried again.
 
 mod known;
 mod secrets;
@@ -82,13 +82,21 @@ pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken)
             () = stop.cancelled() => return,
         }
         wait = match mirror.pass(&platform).await {
-            Ok(()) => BY_ITSELF,
+            Ok(Passed::Whole) => BY_ITSELF,
+            Ok(Passed::Unfinished) => AGAIN,
             Err(error) => {
                 warn!(cause = %Chain(&error), "configuration is not mirrored; trying again");
                 AGAIN
             }
         };
     }
+}
+
+/// How far a pass came.
+enum Passed {
+    Whole,
+    /// A recovery is under way: what it has in the catalog was left as it is, and all stays due.
+    Unfinished,
 }
 
 struct Mirror {
@@ -113,8 +121,10 @@ impl Mirror {
     }
 
     /// Writes what is due. After an error the rest stays due.
-    async fn pass(&mut self, platform: &Platform) -> Result<(), MirrorError> {
+    async fn pass(&mut self, platform: &Platform) -> Result<Passed, MirrorError> {
         let catalog = platform.catalog().map_err(|source| MirrorError::Away { source })?;
+        // In this order: a catalog that was recovered comes into use after this is known.
+        let unfinished = recovery::is_unfinished(platform);
         if self.generation.replace(catalog.generation()) != Some(catalog.generation()) {
             self.known.all_is_due();
         }
@@ -122,22 +132,25 @@ impl Mirror {
         self.known.passkeys_name(named.map_err(|source| MirrorError::ReadPasskeys { source })?);
         // Secrets first: no profile is shipped before what it needs.
         while let Some(name) = self.known.due_secret() {
-            secrets::mirror(platform, &catalog, &name).await?;
+            secrets::mirror(platform, &catalog, &name, unfinished).await?;
             self.known.secret_is_done(&name);
         }
         while let Some(row) = self.known.due_row() {
-            put(&catalog, &row).await?;
+            put(&catalog, &row, unfinished).await?;
             self.known.row_is_done(&row.key());
         }
-        if recovery::is_unfinished(platform) {
+        // One that has switched meanwhile has not finished either.
+        if unfinished || recovery::is_unfinished(platform) {
             self.unfinished = Some(Instant::now());
+            self.known.all_is_due();
+            return Ok(Passed::Unfinished);
         }
         let settled = self.unfinished.is_none_or(|at| at.elapsed() > AFTER_RECOVERY);
         if settled && self.known.removal_is_due() {
             self.remove_gone(platform, &catalog).await?;
             self.known.removal_is_done();
         }
-        Ok(())
+        Ok(Passed::Whole)
     }
 
     /// Removes rows of objects that are gone, and of Secrets that nothing names any more.
@@ -158,10 +171,11 @@ impl Mirror {
     }
 }
 
-/// A put of the same row would be an entry that says nothing.
-async fn put(catalog: &Database, row: &Row) -> Result<(), MirrorError> {
+/// A put of the same row would be an entry that says nothing. `keeps` leaves a row that is there as it is.
+async fn put(catalog: &Database, row: &Row, keeps: bool) -> Result<(), MirrorError> {
     let stored = catalog.read(&row.key()).map_err(|source| MirrorError::Read { source })?;
-    if stored.is_some_and(|stored| stored.row.body == row.body && stored.row.labels == row.labels) {
+    let same = |stored: &Row| stored.body == row.body && stored.labels == row.labels;
+    if stored.is_some_and(|stored| keeps || same(&stored.row)) {
         return Ok(());
     }
     let change = Change::Put { row: row.clone(), expect: Expect::Any };

@@ -19,7 +19,9 @@ use keelson_passphrase::aws::AwsError;
 use keelson_passphrase::vault::VaultError;
 use keelson_workload::{NamespacedName, RequestError, Secret};
 
-pub(crate) use self::aws::{aws_settings, is_aws};
+pub(crate) use self::aws::{
+    Unidentified, identify, identify_with, is_aws, is_in_aws, may_be_asked_through, secret_named,
+};
 pub use self::source_access::SourceAccessError;
 pub use self::watched::{KnownSource, SourceTrouble};
 use crate::platform::Platform;
@@ -42,7 +44,7 @@ pub enum PassphraseError {
     TooMany { secret: NamespacedName, found: usize },
     #[error("find out how {kind} is reached")]
     Access { kind: &'static str, source: SourceAccessError },
-    #[error("fetch {described} at '{address}'")]
+    #[error("fetch {described} at {address}")]
     Vault { described: String, address: String, source: VaultError },
     #[error("fetch {described} as profile '{profile}' says")]
     Aws { described: String, profile: String, source: AwsError },

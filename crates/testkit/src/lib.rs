@@ -5,6 +5,7 @@
 //! A dev-dependency only. Servers are processes of their own, never linked; whatever way a test ends, its
 //! servers, their ports and their files go with it (`supervisor`).
 
+mod aws_keys;
 mod child;
 mod control_plane;
 mod eventually;
@@ -28,6 +29,7 @@ mod tls_front;
 mod vault_accounts;
 mod versitygw;
 
+pub use aws_keys::AwsKeys;
 pub use child::OwnedChild;
 pub use control_plane::{
     ClientCertificate, ControlPlane, FRONT_PROXY, Planes, ReusedPlane, ServerCertificate,

@@ -105,14 +105,7 @@ impl S3Gate {
 async fn pass(mut visitor: TcpStream, server: &str, habit: GateHabit) -> Result<()> {
     let (head, begun) = read_head(&mut visitor).await?;
     if let Some(answer) = answer_of(&head, habit) {
-        // Who answers before the request has ended breaks the connection.
-        let mut rest = length_of(&head).saturating_sub(begun.len());
-        while rest > 0 {
-            let mut body = vec![0; rest.min(HEAD_BYTES_MAX)];
-            let read = visitor.read(&mut body).await?;
-            ensure!(read > 0, "the visitor left");
-            rest -= read;
-        }
+        read_rest(&mut visitor, &head, &begun).await?;
         visitor.write_all(answer.as_bytes()).await?;
         return Ok(visitor.shutdown().await?);
     }
@@ -136,8 +129,20 @@ async fn pass(mut visitor: TcpStream, server: &str, habit: GateHabit) -> Result<
     Ok(())
 }
 
+/// Reads a request to its end: who answers before that breaks the connection.
+pub(crate) async fn read_rest(visitor: &mut TcpStream, head: &str, begun: &[u8]) -> Result<()> {
+    let mut rest = length_of(head).saturating_sub(begun.len());
+    while rest > 0 {
+        let mut body = vec![0; rest.min(HEAD_BYTES_MAX)];
+        let read = visitor.read(&mut body).await?;
+        ensure!(read > 0, "the visitor left");
+        rest -= read;
+    }
+    Ok(())
+}
+
 /// The head of a message, and as much of its body as came with it.
-async fn read_head(from: &mut (impl AsyncRead + Unpin)) -> Result<(String, Vec<u8>)> {
+pub(crate) async fn read_head(from: &mut (impl AsyncRead + Unpin)) -> Result<(String, Vec<u8>)> {
     let mut read = Vec::new();
     let end = loop {
         if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -209,7 +214,7 @@ const DENIED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 77\r\nconnection
 
 const DONE: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
     let mut found = lines.filter(|(other, _)| other.eq_ignore_ascii_case(name));
     found.next().map(|(_, value)| value.trim())

@@ -28,15 +28,21 @@ pub(super) fn kind() -> Kind {
     Kind::namespaced("v1", "Secret", "secrets")
 }
 
-/// Writes a Secret of the install namespace as it is now. One that is absent stays as it was.
-pub(super) async fn mirror(platform: &Platform, catalog: &Database, name: &str) -> Result<(), MirrorError> {
+/// Writes a Secret of the install namespace as it is now. One that is absent stays as it was; `keeps` leaves a row that is
+/// there as it is.
+pub(super) async fn mirror(
+    platform: &Platform,
+    catalog: &Database,
+    name: &str,
+    keeps: bool,
+) -> Result<(), MirrorError> {
     let at = NamespacedName::new(&platform.settings.install_namespace, name);
     let read = platform.cluster.read_secret(&at).await;
     let secret = read.map_err(|source| MirrorError::ReadSecret { name: name.to_owned(), source })?;
     let Some(secret) = secret.filter(is_kept) else { return Ok(()) };
     let key = RowKey::new(kinds::secrets(), &*platform.settings.install_namespace, name);
     let stored = catalog.read(&key).map_err(|source| MirrorError::Read { source })?;
-    if stored.is_some_and(|stored| opens_to(platform, &stored.row, &secret)) {
+    if stored.is_some_and(|stored| keeps || opens_to(platform, &stored.row, &secret)) {
         return Ok(());
     }
     let row = seal(platform, key, &secret, platform.clock.now())?;

@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 
+use keelson_model::Classified;
 use keelson_model::location::ProfileHealth;
-use keelson_model::passphrase::AwsSecret;
+use keelson_model::passphrase::{AwsSecret, PassphraseSource};
 use keelson_passphrase::SecretText;
-use keelson_passphrase::aws::{AwsCredentials, AwsIdentity, AwsSettings, fetch_passphrase};
+use keelson_passphrase::aws::{AwsCredentials, AwsIdentity, AwsSettings, check_identity, fetch_passphrase};
 use keelson_resources::profile::{Infra, InfraType, ProfileSpec, health_of};
 use keelson_workload::{NamespacedName, Secret};
 use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::PassphraseError;
 use super::source_access::{SourceAccessError, read_secret, text};
+use super::{PassphraseError, fetch_secret, parse};
 use crate::kinds;
 use crate::platform::Platform;
 use crate::validation::faults_of;
 
+/// Why AWS does not say whose an identity is: the way there, or what it answers.
+pub(crate) type Unidentified = Box<dyn Classified>;
+
+const AWS: &str = "AWS Secrets Manager";
 const SECRET_TYPE: &str = "AwsAccessKey";
 const ACCESS_KEY: &str = "aws_access_key_id";
 const SECRET_KEY: &str = "aws_secret_access_key";
@@ -29,7 +34,7 @@ pub(super) async fn fetch(
     secret: AwsSecret<'_>,
     described: String,
 ) -> Result<Zeroizing<Vec<u8>>, PassphraseError> {
-    let unknown = |source| PassphraseError::Access { kind: "AWS Secrets Manager", source };
+    let unknown = |source| PassphraseError::Access { kind: AWS, source };
     let profile = choose_profile(platform).await.map_err(unknown)?;
     let settings = aws_settings(platform, &profile).await.map_err(unknown)?;
     let fetched = fetch_passphrase(&settings, secret, platform.clock.now()).await;
@@ -77,26 +82,79 @@ fn tell_unfit(profile: &Value) -> String {
     format!("'{}' ({faults})", name_of(profile))
 }
 
+/// Whose the identity of a profile is, as AWS names it.
+pub(crate) async fn identify(platform: &Platform, profile: &Value) -> Result<String, Unidentified> {
+    let settings = aws_settings(platform, profile).await.map_err(boxed)?;
+    ask_identity(platform, &settings).await
+}
+
+/// The same with the values of a Secret that is not in the cluster, in place of the one that the profile names.
+pub(crate) async fn identify_with(platform: &Platform, secret: &Secret) -> Result<String, Unidentified> {
+    let identity = identity_of(secret).map_err(boxed)?;
+    ask_identity(platform, &AwsSettings { identity, environment: platform.settings.aws.clone() }).await
+}
+
+async fn ask_identity(platform: &Platform, settings: &AwsSettings) -> Result<String, Unidentified> {
+    let region = region(platform).await.map_err(boxed)?;
+    let asked = check_identity(settings, region.as_deref(), platform.clock.now()).await;
+    asked.map_err(boxed)
+}
+
+fn boxed(error: impl Classified) -> Unidentified {
+    Box::new(error)
+}
+
+/// That of `k10-dr-secret`, where it says that AWS holds the passphrase. What is wrong with it is told to whoever needs that.
+async fn region(platform: &Platform) -> Result<Option<String>, PassphraseError> {
+    let secret = match fetch_secret(platform).await {
+        Err(PassphraseError::Absent { .. }) => return Ok(None),
+        read => read?,
+    };
+    Ok(match parse(&secret) {
+        Ok(PassphraseSource::Aws(secret)) => Some(secret.region.to_owned()),
+        Ok(PassphraseSource::Raw(_) | PassphraseSource::Vault(_) | PassphraseSource::Azure(_)) | Err(_) => {
+            None
+        }
+    })
+}
+
+/// Whether `k10-dr-secret` says that AWS holds the passphrase.
+pub(crate) async fn is_in_aws(platform: &Platform) -> Result<bool, PassphraseError> {
+    Ok(region(platform).await?.is_some())
+}
+
+/// Whether the passphrase may be asked for through a profile, at once or as soon as that is looked at.
+pub(crate) fn may_be_asked_through(profile: &Value) -> bool {
+    is_aws(profile) && health_of(profile) != ProfileHealth::Failed
+}
+
 /// Who asks, as a profile says it.
-pub(crate) async fn aws_settings(
+async fn aws_settings(platform: &Platform, profile: &Value) -> Result<AwsSettings, SourceAccessError> {
+    let identity = match secret_named(platform, profile)? {
+        None => AwsIdentity::Surroundings { role: None },
+        Some(at) => identity_of(&read_secret(platform, at).await?)?,
+    };
+    Ok(AwsSettings { identity, environment: platform.settings.aws.clone() })
+}
+
+/// The Secret of a profile; none means whatever the platform runs as.
+pub(crate) fn secret_named(
     platform: &Platform,
     profile: &Value,
-) -> Result<AwsSettings, SourceAccessError> {
+) -> Result<Option<NamespacedName>, SourceAccessError> {
     let credential = infra_of(profile).and_then(|infra| infra.credential).unwrap_or_default();
     if !matches!(credential.secret_type.as_str(), "" | SECRET_TYPE) {
         return Err(SourceAccessError::SecretType { given: credential.secret_type });
     }
-    let environment = platform.settings.aws.clone();
     let secret = credential.secret;
     if secret.name.is_empty() {
-        return Ok(AwsSettings { identity: AwsIdentity::Surroundings { role: None }, environment });
+        return Ok(None);
     }
     let namespace = match secret.namespace.as_str() {
         "" => platform.settings.install_namespace.as_str(),
         named => named,
     };
-    let secret = read_secret(platform, NamespacedName::new(namespace, secret.name)).await?;
-    Ok(AwsSettings { identity: identity_of(&secret)?, environment })
+    Ok(Some(NamespacedName::new(namespace, secret.name)))
 }
 
 /// Keys sign; a Secret that has a role and no keys is for whatever the platform runs as.

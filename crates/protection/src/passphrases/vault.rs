@@ -20,8 +20,22 @@ pub(super) async fn fetch(
 ) -> Result<Zeroizing<Vec<u8>>, PassphraseError> {
     let unknown = |source| PassphraseError::Access { kind: "HashiCorp Vault", source };
     let settings = settings(platform, access).await.map_err(unknown)?;
-    let fetched = fetch_passphrase(&settings, field).await;
-    fetched.map_err(|source| PassphraseError::Vault { described, address: settings.address, source })
+    fetch_with(&settings, field, described).await
+}
+
+async fn fetch_with(
+    settings: &VaultSettings,
+    field: VaultField<'_>,
+    described: String,
+) -> Result<Zeroizing<Vec<u8>>, PassphraseError> {
+    let fetched = fetch_passphrase(settings, field).await;
+    fetched.map_err(|source| PassphraseError::Vault { described, address: told_address(settings), source })
+}
+
+/// One with a password in it is refused, and its refusal goes into statuses, events and logs.
+fn told_address(settings: &VaultSettings) -> String {
+    let plain = settings.plain_address().map(|plain| format!("'{plain}'"));
+    plain.unwrap_or_else(|| "the address given".to_owned())
 }
 
 async fn settings(
@@ -75,4 +89,46 @@ async fn installed(platform: &Platform) -> Result<VaultAccess, SourceAccessError
     let map = read.map_err(|source| SourceAccessError::Read { object: at.clone(), source })?;
     let access = map.and_then(|map| VaultAccess::of_config_map(&map.data));
     access.ok_or(SourceAccessError::NoVault { config_map: at })
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_model::passphrase::VaultEngine;
+    use keelson_model::{Chain, Classified};
+
+    use super::*;
+
+    async fn refusal(address: &str) -> PassphraseError {
+        let settings = VaultSettings {
+            address: address.to_owned(),
+            namespace: None,
+            authority: None,
+            kubernetes: None,
+            token: None,
+        };
+        let (engine, mount_path, secret_path) = (VaultEngine::V2, "secret", "k10");
+        let field = VaultField { engine, mount_path, secret_path, field: "passphrase" };
+        fetch_with(&settings, field, "the passphrase".to_owned()).await.unwrap_err()
+    }
+
+    /// It stood in statuses, events, logs and the termination message of a Job.
+    #[tokio::test]
+    async fn a_password_in_the_address_is_told_nowhere() {
+        for address in [
+            "https://team:s3cret@vault:8200",
+            " http://s3cret@vault/",
+            "https://vault:8200/v1?token=s3cret",
+            "team:s3cret@vault:8200",
+        ] {
+            let error = refusal(address).await;
+            let told = Chain(&error).to_string();
+            assert!(told.starts_with("fetch the passphrase at the address given: "), "{told}");
+            let all = format!("{told} {error:?} {:?}", error.hint());
+            for part in ["team", "s3cret"] {
+                assert!(!all.contains(part), "'{part}' is in: {all}");
+            }
+        }
+        let told = Chain(&refusal("https://vault:8200/").await).to_string();
+        assert!(told.starts_with("fetch the passphrase at 'https://vault:8200': "), "{told}");
+    }
 }

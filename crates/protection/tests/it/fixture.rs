@@ -13,7 +13,9 @@ use keelson_catalog::{Actor, Change, Class, Labels, Query, Row, RowKey, RowKind}
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Clock, ClusterId, ManualClock};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
-use keelson_protection::{CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, User, status};
+use keelson_protection::{
+    AwsEnvironment, CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, User, status,
+};
 use keelson_resources::{KINDS, KindInfo, check_served};
 use keelson_store::Store;
 use keelson_store::providers::filesystem::FilesystemStore;
@@ -41,8 +43,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_in(AwsEnvironment::default()).await
+    }
+
+    /// AWS is where this says.
+    pub(crate) async fn start_in(aws: AwsEnvironment) -> Result<Self> {
         let start: Timestamp = "2026-03-04T09:30:00Z".parse()?;
-        Self::start_with(Arc::new(ManualClock::new(start)), tempfile::tempdir()?, SignedDuration::MAX).await
+        let (clock, share) = (Arc::new(ManualClock::new(start)), tempfile::tempdir()?);
+        Self::start_with(clock, share, SignedDuration::MAX, aws).await
     }
 
     /// Its clock is that of its share, until it is set forward.
@@ -54,17 +62,19 @@ impl World {
     pub(crate) async fn start_today(clock_difference_max: SignedDuration) -> Result<Self> {
         let share = tempfile::tempdir()?;
         let now = FilesystemStore::open(share.path()).await?.time().await?;
-        Self::start_with(Arc::new(ManualClock::new(now)), share, clock_difference_max).await
+        let clock = Arc::new(ManualClock::new(now));
+        Self::start_with(clock, share, clock_difference_max, AwsEnvironment::default()).await
     }
 
     async fn start_with(
         clock: Arc<ManualClock>,
         share: TempDir,
         clock_difference_max: SignedDuration,
+        aws: AwsEnvironment,
     ) -> Result<Self> {
         let (plane, data) = (take_plane().await?, tempfile::tempdir()?);
         prepare(&Cluster::from_client(plane.client().await?)).await?;
-        let settings = Settings { clock_difference_max, ..settings(data.path(), share.path()) };
+        let settings = Settings { clock_difference_max, aws, ..settings(data.path(), share.path()) };
         Self::open(plane, clock, (data, share), settings).await
     }
 
@@ -104,12 +114,12 @@ impl World {
     pub(crate) async fn lose_cluster(mut self) -> Result<Self> {
         self.rest().await;
         let Self { plane, mut lost, clock, share, platform, .. } = self;
-        let clock_difference_max = platform.settings().clock_difference_max;
+        let Settings { clock_difference_max, aws, .. } = platform.settings().clone();
         // Whoever still asks it finds nothing there, or nobody.
         if plane.empty().await.is_ok() {
             lost.push(plane);
         }
-        Ok(Self { lost, ..Self::start_with(clock, share, clock_difference_max).await? })
+        Ok(Self { lost, ..Self::start_with(clock, share, clock_difference_max, aws).await? })
     }
 
     /// Recovers the platform from what a lost cluster has left.
@@ -126,8 +136,13 @@ impl World {
 
     /// Asks for a recovery and waits for its end, whichever way.
     pub(crate) async fn ended_recovery(&self, name: &str, info: Value) -> Result<Record> {
+        self.ended_restore(name, json!({ "sourceClusterInfo": info })).await
+    }
+
+    /// The same with whatever else a restore may ask for.
+    pub(crate) async fn ended_restore(&self, name: &str, spec: Value) -> Result<Record> {
         let at = (NAMESPACE, name);
-        self.create("KastenDRRestore", at, json!({ "sourceClusterInfo": info })).await?;
+        self.create("KastenDRRestore", at, spec).await?;
         eventually("the recovery has ended", async || {
             let restore = self.read("KastenDRRestore", at)?.context("the restore")?;
             let state = restore.body.status["state"].as_str().unwrap_or_default();

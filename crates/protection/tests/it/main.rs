@@ -2,6 +2,7 @@
 //! a location is read by another program than ours.
 
 mod actions;
+mod asked_through;
 mod attacked;
 mod batch;
 mod bucket;

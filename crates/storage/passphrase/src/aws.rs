@@ -72,14 +72,19 @@ pub async fn fetch_passphrase(
     pick(&body, secret)
 }
 
-/// Whose the credentials are, as AWS names it.
-pub async fn check_identity(settings: &AwsSettings, now: Timestamp) -> Result<String, AwsError> {
-    let region = settings.environment.region.as_deref().unwrap_or(USUAL_REGION);
+/// Whose the credentials are, as AWS names it. Asks in the region of the environment, else in `region`: GovCloud, China and
+/// a network that reaches one region know nothing of the usual one.
+pub async fn check_identity(
+    settings: &AwsSettings,
+    region: Option<&str>,
+    now: Timestamp,
+) -> Result<String, AwsError> {
+    let region = settings.environment.region.as_deref().or(region).unwrap_or(USUAL_REGION);
     let cloud = Cloud::new(&settings.environment, region, now)?;
     let credentials = credentials::fetch(&cloud, &settings.identity).await?;
     let answer = cloud.ask_sts(Some(&credentials), &[("Action", "GetCallerIdentity")]).await?;
     if answer.status != 200 {
-        return Err(service::explain(&answer, Some(&credentials)));
+        return Err(cloud.explain(&answer, Some(&credentials)));
     }
     let arn = std::str::from_utf8(&answer.body).ok().and_then(|text| xml_text(text, "Arn"));
     arn.map(str::to_owned).ok_or(AwsError::NotAws { status: answer.status })

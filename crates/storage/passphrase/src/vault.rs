@@ -42,6 +42,13 @@ pub struct VaultSettings {
     pub token: Option<SecretText>,
 }
 
+impl VaultSettings {
+    /// The address as it may be told. None for one that is not asked: it could hold a password.
+    pub fn plain_address(&self) -> Option<&str> {
+        plain_address(&self.address)
+    }
+}
+
 /// Signing in as a service account.
 pub struct KubernetesAuth {
     pub role: String,
@@ -101,7 +108,7 @@ struct Server {
 
 impl Server {
     fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
-        let address = plain_address(&settings.address).ok_or(VaultError::Address)?;
+        let address = settings.plain_address().ok_or(VaultError::Address)?;
         let namespace = settings.namespace.as_deref().map(str::trim).filter(|text| !text.is_empty());
         let namespace = namespace.map(HeaderValue::from_str).transpose();
         Ok(Self {

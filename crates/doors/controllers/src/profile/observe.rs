@@ -1,5 +1,6 @@
 //! Reads what the decision about a profile needs.
 
+use keelson_model::names::DR_SECRET;
 use keelson_resources::profile::ProfileStatus;
 use kube::core::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
@@ -28,6 +29,8 @@ pub(super) struct Basis {
     pub hash: u32,
     /// The version of the Secret, if it is in the install namespace.
     pub credentials: Option<String>,
+    /// The version of the Secret with the passphrase, for a profile of AWS: it may say in which region that is asked.
+    pub passphrase: Option<String>,
 }
 
 /// Whether the profile is where profiles count.
@@ -53,6 +56,7 @@ pub(super) fn observe(context: &Context, profile: &DynamicObject) -> Observed {
             uid: subject.uid.clone(),
             hash: subject.hash,
             credentials: secret_version(context, &subject.object, install_namespace),
+            passphrase: passphrase_version(context, &subject.object, install_namespace),
         },
         last: context.looks.last(&reference(profile, &context.resource)),
         subject,
@@ -69,5 +73,13 @@ fn secret_version(context: &Context, object: &Value, install_namespace: &str) ->
         return None;
     }
     let at = ObjectRef::new(secret["name"].as_str()?).within(install_namespace);
+    context.secrets.get(&at)?.metadata.resource_version.clone()
+}
+
+fn passphrase_version(context: &Context, object: &Value, install_namespace: &str) -> Option<String> {
+    if object["spec"]["infra"]["type"] != "AWS" {
+        return None;
+    }
+    let at = ObjectRef::new(DR_SECRET).within(install_namespace);
     context.secrets.get(&at)?.metadata.resource_version.clone()
 }

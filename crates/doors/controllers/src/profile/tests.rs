@@ -26,7 +26,8 @@ fn observed() -> Observed {
         "metadata": {"namespace": "kasten-io", "name": "vaulted", "uid": "u-1", "generation": 3},
         "spec": {"type": "Location"},
     }));
-    let basis = Basis { uid: subject.uid.clone(), hash: subject.hash, credentials: Some("7".to_owned()) };
+    let (uid, hash) = (subject.uid.clone(), subject.hash);
+    let basis = Basis { uid, hash, credentials: Some("7".to_owned()), passphrase: None };
     let status = ProfileStatus {
         validation: Some(SUCCESS.to_owned()),
         hash: Some(i64::from(subject.hash)),
@@ -57,6 +58,7 @@ fn a_profile_is_tried_when_something_changed_or_the_last_look_is_old() {
     check("made anew under its name", |observed| observed.basis.uid = "u-2".to_owned(), tries());
     check("another Secret", |observed| observed.basis.credentials = Some("8".to_owned()), tries());
     check("the Secret is gone", |observed| observed.basis.credentials = None, tries());
+    check("another region", |observed| observed.basis.passphrase = Some("9".to_owned()), tries());
     check("no status", |observed| observed.status = ProfileStatus::default(), tries());
     check("the status is of another spec", |observed| observed.status.hash = Some(1), tries());
     check("the opposite", |observed| observed.status.validation = Some(FAILED.to_owned()), tries());

@@ -1,27 +1,28 @@
 //! Puts configuration back into the cluster: secrets first, then the profiles that name them, then each kind after those
 //! that it refers to, and policies last.
 //!
-//! The profile that the recovery itself reads through, and its Secret, change only after the new ones have opened the
-//! location; otherwise they stay and the report says so.
+//! What the recovery itself runs through changes only after the new has led there too: the profile that it reads through
+//! and its Secret, and those by which AWS gives the passphrase. Otherwise they stay and the report says so.
 //!
 //! Guarantees: nothing is lost that the cluster does not take, be it that it refuses, be it that the namespace of an
 //! application is not there yet. It is *owed*: the catalog keeps it, and it is tried again until it is there.
 
+mod own;
+
 use keelson_catalog::{Database, Query, RowKind, Stored};
 use keelson_model::Chain;
-use keelson_model::location::LocationSpec;
 use keelson_model::names::DR_POLICY;
 use keelson_workload::{Kind, NamespacedName, RequestError, Secret};
 use serde_json::Value;
 
 use crate::kinds;
-use crate::locations;
 use crate::mirror::{self, MirroredSecret};
 use crate::platform::Platform;
 use crate::policies;
 use crate::recovery::RecoveryError;
 use crate::recovery::enable;
 use crate::recovery::execute::Phase;
+use crate::recovery::execute::configuration::own::Own;
 use crate::recovery::plan::{Existing, RecoveryPlan};
 use crate::recovery::state::{self, Owed};
 
@@ -38,8 +39,8 @@ pub(crate) async fn put_back(
     phase: Phase<'_>,
 ) -> Result<PutBack, RecoveryError> {
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let own_secret = own_secret(platform, plan).await;
-    let mut writer = Writer { platform, plan, notes: Vec::new(), owed: Vec::new(), own_secret };
+    let own = Own::observe(platform, plan).await?;
+    let mut writer = Writer { platform, plan, notes: Vec::new(), owed: Vec::new(), own };
     if !plan.skips("secrets") {
         phase("Restoring secrets");
         for row in rows(&catalog, kinds::secrets())? {
@@ -139,27 +140,12 @@ fn rows(catalog: &Database, kind: RowKind) -> Result<Vec<Stored>, RecoveryError>
     rows.collect::<Result<_, _>>().map_err(|source| RecoveryError::ReadState { source })
 }
 
-/// What the recovery reads through: the Secret that the profile in use names, and the location.
-struct OwnSecret {
-    name: String,
-    location: Option<LocationSpec>,
-}
-
-async fn own_secret(platform: &Platform, plan: &RecoveryPlan) -> Option<OwnSecret> {
-    let namespace = &platform.settings.install_namespace;
-    let profile =
-        platform.cluster.read_object(&kinds::profile(), Some(namespace), &plan.profile).await.ok()??;
-    let name = profile["spec"]["locationSpec"]["credential"]["secret"]["name"].as_str()?.to_owned();
-    let location = locations::known_profile(&plan.profile, &profile).ok().and_then(|known| known.spec);
-    Some(OwnSecret { name, location })
-}
-
 struct Writer<'a> {
     platform: &'a Platform,
     plan: &'a RecoveryPlan,
     notes: Vec<String>,
     owed: Vec<Owed>,
-    own_secret: Option<OwnSecret>,
+    own: Own,
 }
 
 impl Writer<'_> {
@@ -188,18 +174,13 @@ impl Writer<'_> {
         }
     }
 
-    /// Why a Secret that differs stays as it is. The one that the recovery reads through goes only where the new one opens
-    /// the location.
-    async fn keeps(&self, secret: &Secret) -> Option<&'static str> {
+    /// Why a Secret that differs stays as it is.
+    async fn keeps(&self, secret: &Secret) -> Option<String> {
         if self.plan.existing == Existing::Keep {
-            return Some("");
+            return Some(String::new());
         }
-        let own = self.own_secret.as_ref().filter(|own| own.name == secret.at.name)?;
-        let opens = match &own.location {
-            Some(location) => locations::opens_with(&self.plan.profile, location, secret).await,
-            None => false,
-        };
-        (!opens).then_some(": the backed-up one does not open the location")
+        let why = self.own.refuse_secret(self.platform, self.plan, secret).await?;
+        Some(format!(": {why}"))
     }
 
     /// Of what is replaced all values.
@@ -226,7 +207,10 @@ impl Writer<'_> {
                 self.notes.push(format!("{what} exists already and differs; it was kept"));
                 return Ok(());
             }
-            if kind.kind == "Profile" && name == self.plan.profile && !self.opens(&name, &object).await {
+            if kind.kind == "Profile"
+                && let Some(why) = self.own.refuse_profile(self.platform, self.plan, &name, &object).await
+            {
+                self.notes.push(format!("Profile '{name}' was kept: {why}"));
                 return Ok(());
             }
         }
@@ -267,23 +251,6 @@ impl Writer<'_> {
             self.notes.push(format!("{what} was refused, and stays as it is in the cluster: {why}"));
         }
         Ok(())
-    }
-
-    /// Whether the location opens through the profile as it was backed up.
-    async fn opens(&mut self, name: &str, object: &Value) -> bool {
-        let Some(spec) = locations::known_profile(name, object).ok().and_then(|known| known.spec) else {
-            self.notes.push(format!("Profile '{name}' was kept: the backed-up one describes no location"));
-            return false;
-        };
-        let listed = match self.platform.open_spec(name, &spec).await {
-            Ok(location) => location.store.list_folders(&crate::layout::clusters()).await.is_ok(),
-            Err(_) => false,
-        };
-        if !listed {
-            self.notes
-                .push(format!("Profile '{name}' was kept: the backed-up one does not open the location"));
-        }
-        listed
     }
 }
 

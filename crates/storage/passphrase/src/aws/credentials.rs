@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use super::error::is_throttling;
-use super::service::{Cloud, Said, explain, xml_text};
+use super::service::{Cloud, Said, xml_text};
 use super::{AwsCredentials, AwsError, AwsIdentity};
 use crate::SecretText;
 use crate::transport::Answer;
@@ -53,7 +53,7 @@ async fn assume(cloud: &Cloud<'_>, base: &AwsCredentials, role: &str) -> Result<
     if answer.status == 200 {
         return granted(&answer);
     }
-    Err(match explain(&answer, Some(base)) {
+    Err(match cloud.explain(&answer, Some(base)) {
         AwsError::Refused { status, code, message } if is_final(status, &code) => {
             AwsError::RoleRefused { role: role.to_owned(), code, message }
         }

@@ -36,10 +36,10 @@ pub enum AwsError {
     NoInstanceRole { status: u16 },
     #[error("AWS does not give role '{role}' ({code}): {message}")]
     RoleRefused { role: String, code: String, message: String },
-    #[error("AWS does not know the access key: {message}")]
-    KeysUnknown { message: String },
-    #[error("AWS does not take the signature: {message}")]
-    KeysWrong { message: String },
+    #[error("AWS does not know the access key in region '{region}': {message}")]
+    KeysUnknown { region: String, message: String },
+    #[error("AWS does not take the signature in region '{region}': {message}")]
+    KeysWrong { region: String, message: String },
     #[error("the credentials have expired: {message}")]
     KeysExpired { message: String },
     #[error("there is no secret '{name}' in region '{region}'")]
@@ -145,7 +145,8 @@ impl Classified for AwsError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Region { .. } => {
-                "aws-region of k10-dr-secret is the region that holds the secret, as us-east-1"
+                "aws-region of k10-dr-secret is the region that holds the secret, as us-east-1; AWS_REGION in the \
+                 platform's environment, where it is set, is one too"
             }
             Self::Endpoint { .. } => {
                 "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS in the platform's \
@@ -191,6 +192,18 @@ impl Classified for AwsError {
             | Self::NotAws { .. }
             | Self::Refused { .. } => return None,
         };
-        Some(text.to_owned())
+        Some(if self.may_be_of_the_region() { format!("{text}; {REGION_ASKED}") } else { text.to_owned() })
+    }
+}
+
+/// Where an identity is looked at is nowhere in a profile.
+const REGION_ASKED: &str = "an identity is asked for in the region of AWS_REGION in the platform's environment, else of \
+                            aws-region of k10-dr-secret, else in us-east-1, and keys of GovCloud and of China are known \
+                            in their own regions only";
+
+impl AwsError {
+    /// Whether another region could answer otherwise.
+    fn may_be_of_the_region(&self) -> bool {
+        matches!(self, Self::Reach { .. } | Self::KeysUnknown { .. } | Self::KeysWrong { .. })
     }
 }

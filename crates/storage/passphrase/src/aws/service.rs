@@ -56,7 +56,7 @@ impl<'a> Cloud<'a> {
         let answer = self.post(&endpoint, "secretsmanager", target, content, Some(credentials)).await?;
         match answer.status {
             200 => Ok(answer.body),
-            _ => Err(explain_secret(&answer, credentials, secret)),
+            _ => Err(self.explain_secret(&answer, credentials, secret)),
         }
     }
 
@@ -124,6 +124,46 @@ impl<'a> Cloud<'a> {
         self.http.exchange(request).await.map_err(lost)
     }
 
+    /// What is the same whatever was asked for.
+    pub(super) fn explain(&self, answer: &Answer, credentials: Option<&AwsCredentials>) -> AwsError {
+        let (status, region) = (answer.status, self.region.to_owned());
+        let Some(Said { code, message }) = Said::of(answer, credentials) else {
+            return AwsError::NotAws { status };
+        };
+        match code.as_str() {
+            "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
+                AwsError::KeysUnknown { region, message }
+            }
+            "SignatureDoesNotMatch"
+            | "InvalidSignatureException"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "RequestTimeTooSkewed" => AwsError::KeysWrong { region, message },
+            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => AwsError::KeysExpired { message },
+            _ => AwsError::Refused { status, code, message },
+        }
+    }
+
+    fn explain_secret(
+        &self,
+        answer: &Answer,
+        credentials: &AwsCredentials,
+        secret: AwsSecret<'_>,
+    ) -> AwsError {
+        let (code, message) = match self.explain(answer, Some(credentials)) {
+            AwsError::Refused { status: _, code, message } => (code, message),
+            other => return other,
+        };
+        let (name, region) = (secret.name.to_owned(), secret.region.to_owned());
+        match code.as_str() {
+            "ResourceNotFoundException" => AwsError::NoSecret { name, region },
+            "AccessDeniedException" | "AccessDenied" => AwsError::Denied { name, message },
+            "InvalidRequestException" => AwsError::Deleted { name, message },
+            "DecryptionFailure" | "DecryptionFailureException" => AwsError::Undecryptable { name, message },
+            _ => AwsError::Refused { status: answer.status, code, message },
+        }
+    }
+
     /// One step to the credentials of the machine.
     pub(super) async fn ask_metadata(
         &self,
@@ -187,39 +227,4 @@ impl Said {
 pub(super) fn xml_text<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(value, _)| value.trim())
-}
-
-/// What is the same whatever was asked for.
-pub(super) fn explain(answer: &Answer, credentials: Option<&AwsCredentials>) -> AwsError {
-    let status = answer.status;
-    let Some(Said { code, message }) = Said::of(answer, credentials) else {
-        return AwsError::NotAws { status };
-    };
-    match code.as_str() {
-        "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
-            AwsError::KeysUnknown { message }
-        }
-        "SignatureDoesNotMatch"
-        | "InvalidSignatureException"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "RequestTimeTooSkewed" => AwsError::KeysWrong { message },
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => AwsError::KeysExpired { message },
-        _ => AwsError::Refused { status, code, message },
-    }
-}
-
-fn explain_secret(answer: &Answer, credentials: &AwsCredentials, secret: AwsSecret<'_>) -> AwsError {
-    let (code, message) = match explain(answer, Some(credentials)) {
-        AwsError::Refused { status: _, code, message } => (code, message),
-        other => return other,
-    };
-    let (name, region) = (secret.name.to_owned(), secret.region.to_owned());
-    match code.as_str() {
-        "ResourceNotFoundException" => AwsError::NoSecret { name, region },
-        "AccessDeniedException" | "AccessDenied" => AwsError::Denied { name, message },
-        "InvalidRequestException" => AwsError::Deleted { name, message },
-        "DecryptionFailure" | "DecryptionFailureException" => AwsError::Undecryptable { name, message },
-        _ => AwsError::Refused { status: answer.status, code, message },
-    }
 }

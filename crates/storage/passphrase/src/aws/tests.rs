@@ -233,19 +233,41 @@ fn whatever_the_bytes_they_are_a_passphrase_or_refused() {
     Bombardment::of(TARGETS, samples).run();
 }
 
+async fn identity(settings: &AwsSettings, region: Option<&str>) -> Result<String, AwsError> {
+    check_identity(settings, region, NOW.parse().unwrap()).await
+}
+
 #[tokio::test]
 async fn an_identity_is_looked_at_where_aws_knows_it() {
     let told = "<R><Arn>arn:aws:iam::1:user/k10</Arn><UserId>U</UserId></R>";
     let server = Scripted::start(move |_| (200, told.to_owned())).await;
-    let arn = check_identity(&settings(&server.address, keys(None)), NOW.parse().unwrap()).await;
-    assert_eq!(arn.unwrap(), "arn:aws:iam::1:user/k10");
+    let mut settings = settings(&server.address, keys(None));
+    assert_eq!(identity(&settings, None).await.unwrap(), "arn:aws:iam::1:user/k10");
     assert!(server.heard()[0].body.contains("Action=GetCallerIdentity"));
     assert!(server.heard()[0].headers["authorization"].contains("/us-east-1/sts/"));
-    let refusal =
-        "<E><Error><Code>InvalidClientTokenId</Code><Message>The token is invalid.</Message></Error></E>";
-    let server = Scripted::start(move |_| (403, refusal.to_owned())).await;
-    let error = check_identity(&settings(&server.address, keys(None)), NOW.parse().unwrap()).await;
-    assert_told(&error.unwrap_err(), "passphrase.aws.keys_unknown", &["The token is invalid."]);
+    // Keys of GovCloud are known nowhere else: asked for in the usual region they were never valid.
+    identity(&settings, Some("us-gov-west-1")).await.unwrap();
+    assert!(server.heard()[1].headers["authorization"].contains("/us-gov-west-1/sts/"));
+    settings.environment.region = Some("cn-north-1".to_owned());
+    identity(&settings, Some("us-gov-west-1")).await.unwrap();
+    assert!(server.heard()[2].headers["authorization"].contains("/cn-north-1/sts/"));
+}
+
+#[tokio::test]
+async fn a_refused_identity_names_the_region_that_was_asked_and_what_chose_it() {
+    let check = async |code: &str, expected: &str, words: &[&str]| {
+        let refusal = format!("<E><Error><Code>{code}</Code><Message>It is invalid.</Message></Error></E>");
+        let server = Scripted::start(move |_| (403, refusal.clone())).await;
+        let error = identity(&settings(&server.address, keys(None)), Some("us-gov-west-1")).await;
+        let error = error.unwrap_err();
+        let chosen = ["'us-gov-west-1'", "It is invalid.", "AWS_REGION", "aws-region of k10-dr-secret"];
+        assert_told(&error, expected, &[&chosen[..], words].concat());
+    };
+    check("InvalidClientTokenId", "passphrase.aws.keys_unknown", &["aws_access_key_id"]).await;
+    check("SignatureDoesNotMatch", "passphrase.aws.keys_wrong", &["aws_secret_access_key"]).await;
+    let free = settings("http://127.0.0.1:1", keys(None));
+    let error = identity(&free, Some("us-gov-west-1")).await.unwrap_err();
+    assert_told(&error, "passphrase.aws.reach", &["127.0.0.1:1", "AWS_REGION", "aws-region"]);
 }
 
 #[test]

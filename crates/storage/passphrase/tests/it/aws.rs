@@ -97,7 +97,7 @@ async fn a_role_a_web_identity_and_the_role_of_a_machine_lead_to_it_too() -> Res
         of_the_machine.environment.metadata_endpoint = Some(server.url());
         check_read(&of_the_machine, named("k10/dr")).await?;
     }
-    let arn = check_identity(&settings(&server, keys(None)), now()).await?;
+    let arn = check_identity(&settings(&server, keys(None)), None, now()).await?;
     ensure!(arn.starts_with("arn:aws:"), "{arn}");
     Ok(())
 }
