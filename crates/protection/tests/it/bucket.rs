@@ -11,6 +11,7 @@ use keelson_workload::{NamespacedName, Secret};
 use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
 
 use crate::fixture::World;
 use crate::stage::{NAMESPACE, config, make_valid, profile};
@@ -85,11 +86,12 @@ pub(crate) async fn keys(minio: &Minio) -> Result<BTreeSet<String>> {
 
 async fn turn_the_first_away(door: TcpListener, server: String) -> Result<()> {
     drop(door.accept().await?);
+    let visits = TaskTracker::new();
     loop {
         let (mut visitor, _) = door.accept().await?;
         let mut within = TcpStream::connect(&server).await?;
         // A visit that breaks is its visitor's to report.
-        tokio::spawn(async move { drop(copy_bidirectional(&mut visitor, &mut within).await) });
+        visits.spawn(async move { drop(copy_bidirectional(&mut visitor, &mut within).await) });
     }
 }
 
