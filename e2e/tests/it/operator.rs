@@ -118,7 +118,7 @@ fn what_the_platform_refuses_is_told_with_its_hint(stage: &Stage, source_id: &st
         json!({ "enabled": true, "address": "https://vault.example.com:8200", "secretName": "my-token" });
     stage.create(&k10restore("denied", &of_another))?;
     let status = told(stage, "denied", "Ready", "Denied")?;
-    assert_told(&status["message"], &["may not", "'my-token'"]);
+    assert_told(&status["message"], &["cannot get resource \"secrets\"", "my-token"]);
     stage.create(&k10restore("too-early", &spec))?;
     let status = told(stage, "too-early", "Ready", "Failed")?;
     assert_told(&status["message"], &["k10-dr-secret' does not exist"]);
