@@ -30,8 +30,8 @@ use crate::validation::faults_of;
 /// A small object store answers this many calls at once without queueing them.
 const LIMITS: Limits =
     Limits { calls_max: NonZeroUsize::new(32).expect("32 is not zero"), bytes_per_second_max: None };
-/// Whoever tries a profile waits for the answer.
-const AT_ONCE: Backoff = Backoff { attempts_max: 1, first: Duration::ZERO, longest: Duration::ZERO };
+/// A store that is busy or starts again is away for seconds. One that is silent takes longer to be given up once than this.
+const OPENED_WITHIN: Duration = Duration::from_secs(15);
 /// Where this platform has stored and nothing of it is left.
 pub(crate) const EMPTIED_HINT: &str =
     "mount the share, or name the bucket, that has the backups; to begin anew, give the profile another path";
@@ -290,7 +290,7 @@ impl Platform {
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Location, LocationError> {
-        let store = match self.connect(profile, spec, Backoff::default()).await? {
+        let store = match self.connect(profile, spec, OPENED_WITHIN).await? {
             Bare::Share(store) => store,
             Bare::Bucket(bucket) => Arc::new(bucket),
         };
@@ -313,7 +313,7 @@ impl Platform {
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Trial, LocationError> {
-        let (store, bucket): (Arc<dyn Store>, _) = match self.connect(profile, spec, AT_ONCE).await? {
+        let (store, bucket): (Arc<dyn Store>, _) = match self.connect(profile, spec, Duration::ZERO).await? {
             Bare::Share(store) => (store, None),
             Bare::Bucket(bucket) => (Arc::new(bucket.clone()), Some(bucket)),
         };
@@ -326,12 +326,13 @@ impl Platform {
         &self,
         profile: &str,
         spec: &LocationSpec,
-        backoff: Backoff,
+        within: Duration,
     ) -> Result<Bare, LocationError> {
         match spec {
             LocationSpec::FileStore(file) => Ok(Bare::Share(self.open_claim(profile, file).await?)),
             LocationSpec::ObjectStore(object) => {
                 let settings = self.s3_settings(profile, object, root_of(profile, spec)?).await?;
+                let backoff = Backoff { within, ..Backoff::default() };
                 let bucket = backoff.repeat(|| S3Store::connect(settings.clone())).await;
                 let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
                 Ok(Bare::Bucket(bucket.map_err(failed)?))

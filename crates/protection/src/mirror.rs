@@ -4,19 +4,21 @@
 //! profiles and Passkeys name, sealed under the catalog's key. A pass follows every change. What it could not write stays due, and from time
 //! to time everything is: a catalog that was switched, or an event that was missed, is made up for.
 //!
-//! Guarantees: until a recovery has finished nothing is removed and nothing written over, because the cluster does not hold
-//! yet what the recovered catalog does; nor is removed, later, what the cluster did not take of it and is tried again.
+//! Guarantees: until a recovery has finished nothing is removed, because the cluster does not hold yet what the recovered
+//! catalog does, and nothing is written over but by what somebody has changed since; nor is removed, later, what the cluster
+//! did not take of it and is tried again.
 
 mod known;
 mod secrets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use keelson_catalog::{Change, CommitError, Database, Expect, Query, ReadError, Row, RowKey, RowKind};
+use keelson_crypto::Sha256;
 use keelson_model::{Chain, Generation};
 use keelson_workload::{ConfigEvent, RequestError};
 use serde_json::Value;
@@ -64,7 +66,8 @@ pub(crate) async fn run_mirror(platform: Arc<Platform>, stop: CancellationToken)
     let configuration = platform.cluster.watch(configuration, None);
     let of_secrets = platform.cluster.watch(vec![secrets::kind()], Some(&namespace));
     let mut events = pin!(futures::stream::select(configuration, of_secrets));
-    let mut mirror = Mirror { known: Known::new(&namespace), generation: None, unfinished: None };
+    let (known, held) = (Known::new(&namespace), Held::default());
+    let mut mirror = Mirror { known, generation: None, unfinished: None, held };
     let mut wait = BY_ITSELF;
     loop {
         tokio::select! {
@@ -105,6 +108,18 @@ struct Mirror {
     generation: Option<Generation>,
     /// When a recovery was last seen under way.
     unfinished: Option<Instant>,
+    held: Held,
+}
+
+/// What is not written over until a recovery has finished: each object as it was first seen since. One that is another by
+/// then was put back, or somebody has changed it.
+#[derive(Debug, Default)]
+struct Held(BTreeMap<RowKey, Sha256>);
+
+impl Held {
+    fn is_as_it_was(&mut self, key: RowKey, now: Sha256) -> bool {
+        *self.0.entry(key).or_insert(now) == now
+    }
 }
 
 impl Mirror {
@@ -131,12 +146,13 @@ impl Mirror {
         let named = passkeys::named_secrets(platform, &catalog);
         self.known.passkeys_name(named.map_err(|source| MirrorError::ReadPasskeys { source })?);
         // Secrets first: no profile is shipped before what it needs.
+        let mut held = unfinished.then_some(&mut self.held);
         while let Some(name) = self.known.due_secret() {
-            secrets::mirror(platform, &catalog, &name, unfinished).await?;
+            secrets::mirror(platform, &catalog, &name, held.as_deref_mut()).await?;
             self.known.secret_is_done(&name);
         }
         while let Some(row) = self.known.due_row() {
-            put(&catalog, &row, unfinished).await?;
+            put(&catalog, &row, held.as_deref_mut()).await?;
             self.known.row_is_done(&row.key());
         }
         // One that has switched meanwhile has not finished either.
@@ -145,6 +161,7 @@ impl Mirror {
             self.known.all_is_due();
             return Ok(Passed::Unfinished);
         }
+        self.held = Held::default();
         let settled = self.unfinished.is_none_or(|at| at.elapsed() > AFTER_RECOVERY);
         if settled && self.known.removal_is_due() {
             self.remove_gone(platform, &catalog).await?;
@@ -171,8 +188,9 @@ impl Mirror {
     }
 }
 
-/// A put of the same row would be an entry that says nothing. `keeps` leaves a row that is there as it is.
-async fn put(catalog: &Database, row: &Row, keeps: bool) -> Result<(), MirrorError> {
+/// A put of the same row would be an entry that says nothing.
+async fn put(catalog: &Database, row: &Row, held: Option<&mut Held>) -> Result<(), MirrorError> {
+    let keeps = held.is_some_and(|held| held.is_as_it_was(row.key(), wish_of(row)));
     let stored = catalog.read(&row.key()).map_err(|source| MirrorError::Read { source })?;
     let same = |stored: &Row| stored.body == row.body && stored.labels == row.labels;
     if stored.is_some_and(|stored| keeps || same(&stored.row)) {
@@ -180,6 +198,15 @@ async fn put(catalog: &Database, row: &Row, keeps: bool) -> Result<(), MirrorErr
     }
     let change = Change::Put { row: row.clone(), expect: Expect::Any };
     commit(catalog, ACTOR, vec![change]).await.map(drop).map_err(|source| MirrorError::Commit { source })
+}
+
+/// What the user wants of an object, without what controllers say of it.
+fn wish_of(row: &Row) -> Sha256 {
+    let mut object = object_of(&row.body).unwrap_or_default();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+    Sha256::of(object.to_string().as_bytes())
 }
 
 async fn remove_others(

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey};
-use keelson_crypto::CatalogKey;
+use keelson_crypto::{CatalogKey, Sha256, Sha256Stream};
 use keelson_workload::{Kind, NamespacedName, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{ACTOR, MirrorError};
+use super::{ACTOR, Held, MirrorError};
 use crate::kinds;
 use crate::platform::{Platform, commit};
 
@@ -28,19 +28,19 @@ pub(super) fn kind() -> Kind {
     Kind::namespaced("v1", "Secret", "secrets")
 }
 
-/// Writes a Secret of the install namespace as it is now. One that is absent stays as it was; `keeps` leaves a row that is
-/// there as it is.
+/// Writes a Secret of the install namespace as it is now. One that is absent stays as it was.
 pub(super) async fn mirror(
     platform: &Platform,
     catalog: &Database,
     name: &str,
-    keeps: bool,
+    held: Option<&mut Held>,
 ) -> Result<(), MirrorError> {
     let at = NamespacedName::new(&platform.settings.install_namespace, name);
     let read = platform.cluster.read_secret(&at).await;
     let secret = read.map_err(|source| MirrorError::ReadSecret { name: name.to_owned(), source })?;
     let Some(secret) = secret.filter(is_kept) else { return Ok(()) };
     let key = RowKey::new(kinds::secrets(), &*platform.settings.install_namespace, name);
+    let keeps = held.is_some_and(|held| held.is_as_it_was(key.clone(), digest_of(&secret)));
     let stored = catalog.read(&key).map_err(|source| MirrorError::Read { source })?;
     if stored.is_some_and(|stored| keeps || opens_to(platform, &stored.row, &secret)) {
         return Ok(());
@@ -48,6 +48,24 @@ pub(super) async fn mirror(
     let row = seal(platform, key, &secret, platform.clock.now())?;
     let change = Change::Put { row, expect: Expect::Any };
     commit(catalog, ACTOR, vec![change]).await.map(drop).map_err(|source| MirrorError::Commit { source })
+}
+
+fn digest_of(secret: &Secret) -> Sha256 {
+    let mut stream = Sha256Stream::new();
+    let mut take = |part: &[u8]| {
+        stream.update(&(part.len() as u64).to_le_bytes());
+        stream.update(part);
+    };
+    take(secret.secret_type.as_bytes());
+    for (label, value) in &secret.labels {
+        take(label.as_bytes());
+        take(value.as_bytes());
+    }
+    for (field, value) in &secret.data {
+        take(field.as_bytes());
+        take(value);
+    }
+    stream.finish()
 }
 
 /// What other programs make for themselves is worth nothing in another cluster.

@@ -168,7 +168,7 @@ const MORE_TIME: &str = "everything is as it was; give it more time: --timeout, 
                          kastenDisasterRecovery.validationTimeout of chart k10";
 /// After the switch nothing is lost by waiting.
 const GOES_ON: &str =
-    "a restore of the same point goes on where this one was, and so does keelson serve when it starts again";
+    "a restore of the same point goes on where this one was, and so does keelson serve by itself in a while";
 const MAKE_STRONG: &str =
     "make one that nobody guesses: openssl rand -base64 24; keep it outside the cluster";
 const IS_QUICK: &str = "say that it is Quick, and confirm it: --quick-mode --override-resources, or spec.quickMode with \
@@ -379,7 +379,7 @@ impl Classified for RecoveryError {
             Self::Claims { source } => source.hint(),
             Self::RolledBack { source } => source.hint(),
             Self::Unfinished { .. } => {
-                Some("restore the same point again: it goes on at the first step that is not done".to_owned())
+                Some("restore the same point again, as of the same moment: it goes on at the first step that is not done".to_owned())
             }
             Self::NeverRan { .. } | Self::NoBase { .. } => Some(
                 "its exports can still be read: keelson tools rebuild-catalog makes a catalog from them"

@@ -141,6 +141,7 @@ pub(crate) async fn plan_from_chain(
         // Below whose id the point lies: its backups are what is owned later, or not.
         source: &open.cluster,
         asked: &request.source.source_cluster_id,
+        moment: request.source.point_in_time,
         target: &platform.cluster_id,
         point: &id,
         mode: base.mode,
@@ -171,6 +172,7 @@ async fn plan_from_exports(
         profile,
         source,
         asked: source,
+        moment: None,
         target: &platform.cluster_id,
         point: EXPORTS,
         mode: DrMode::QuickNoSnapshot,
@@ -384,7 +386,15 @@ async fn switch(platform: Arc<Platform>, plan: RecoveryPlan, built: Built) -> Re
     let written = identity.write(&platform.instance, platform.clock.now()).await;
     written.map_err(|source| RecoveryError::Identity { source })?;
     let late_exports = is_latest.then(|| platform.clock.now());
-    let recovered = Recovered { plan, state, came_from, settled: false, finished: false, late_exports };
+    let recovered = Recovered {
+        plan,
+        state,
+        came_from,
+        settled: false,
+        finished: false,
+        finished_at: None,
+        late_exports,
+    };
     state::write_recovered(&platform, &recovered).await?;
     ship::stop(&platform).await;
     let switched = tokio::task::block_in_place(|| platform.data.switch(prepared));

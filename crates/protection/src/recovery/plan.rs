@@ -26,6 +26,9 @@ pub struct RecoveryPlan {
     pub point: String,
     pub mode: DrMode,
     pub created: Timestamp,
+    /// The moment that was asked for, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Timestamp>,
     pub material: Material,
     /// The generation that is opened, one above any seen.
     pub generation: Generation,
@@ -85,6 +88,8 @@ pub(crate) struct Observed<'a> {
     pub source: &'a ClusterId,
     /// Whose was asked for.
     pub asked: &'a ClusterId,
+    /// As of when, if that was said.
+    pub moment: Option<Timestamp>,
     pub target: &'a ClusterId,
     pub point: &'a str,
     pub mode: DrMode,
@@ -110,6 +115,7 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         profile,
         source,
         asked,
+        moment,
         target,
         point,
         mode,
@@ -149,6 +155,7 @@ pub(crate) fn decide(observed: Observed<'_>) -> RecoveryPlan {
         point: point.to_owned(),
         mode,
         created,
+        moment,
         steps: steps(&material, generation, existing, skip),
         material,
         generation,

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: what was asked for is carried out or ends `failed` with a reason, across restarts. A restore keeps the
 //! point that it chose: after a kill before the switch it begins again for the same point, after the switch it goes on.
-//! One that ended after its switch with something left to do is completed by the next restore of the same cluster, and by
-//! the next process.
+//! One that ended after its switch with something left to do is completed by the next restore of the same cluster, and
+//! without one by the platform itself, now and after each start.
 
 mod request;
 
@@ -70,15 +70,21 @@ pub(crate) async fn run_recovery(platform: Arc<Platform>, stop: CancellationToke
                 // Taken up again by the next process: its row says `running`.
                 () = stop.cancelled() => return,
             }
+            if state::is_unfinished(&platform) {
+                left_over_at.get_or_insert_with(|| tokio::time::Instant::now() + OWED_EVERY);
+            }
         }
         let is_due = |at: tokio::time::Instant| at <= tokio::time::Instant::now();
         if left_over_at.is_some_and(is_due) {
-            let is_done = tokio::select! {
-                is_done = try_left_over(&platform) => is_done,
+            let tried = tokio::select! {
+                tried = try_left_over(&platform) => tried,
                 () = stop.cancelled() => return,
             };
-            left_over_at = (!is_done).then(|| tokio::time::Instant::now() + left_over_pause);
-            left_over_pause = (left_over_pause * 2).min(LEFT_OVER_MAX);
+            left_over_pause = match tried {
+                Tried::Done | Tried::ClusterAway => OWED_EVERY,
+                Tried::Failed => (left_over_pause * 2).min(LEFT_OVER_MAX),
+            };
+            left_over_at = (tried != Tried::Done).then(|| tokio::time::Instant::now() + left_over_pause);
         }
         if is_due(owed_at) {
             tokio::select! {
@@ -123,41 +129,34 @@ async fn abandon(platform: &Arc<Platform>) {
     }
 }
 
-/// Whether nothing is left of a recovery of an earlier process for which nobody waits.
-async fn try_left_over(platform: &Arc<Platform>) -> bool {
-    match complete_left_over(platform).await {
-        Ok(()) => true,
-        Err(error) => {
-            warn!(cause = %Chain(&error), "what a recovery had left to do could not be done; it is tried again");
-            false
-        }
-    }
+/// What came of a recovery for which nobody waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// Nothing of it is left.
+    Done,
+    ClusterAway,
+    Failed,
 }
 
-/// Its request, if it is still there, tells the end, and so does one that has asked for the same meanwhile.
+async fn try_left_over(platform: &Arc<Platform>) -> Tried {
+    let Err(error) = complete_left_over(platform).await else { return Tried::Done };
+    warn!(cause = %Chain(&error), "what a recovery had left to do could not be done; it is tried again");
+    if error.is_cluster_away() { Tried::ClusterAway } else { Tried::Failed }
+}
+
+/// Its request, if it is still there, tells the end.
 async fn complete_left_over(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
     let unfinished = state::recovered(platform)?.filter(|recovered| !recovered.finished);
     let Some(Recovered { plan, state, .. }) = unfinished else { return Ok(()) };
     info!(point = plan.point, "a recovery that has switched catalogs goes on");
     let notes = execute::finish(platform, &plan, &|phase: &str| info!(phase, "recovery")).await?;
-    let report = RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
     let rows = list(&platform.instance, kinds::dr_restore());
     if let Some(request) = rows.iter().find(|request| is_planned_by(request, &plan)) {
-        note_success(platform, request, &plan, report.clone()).await;
-    }
-    if let Some(request) = waiting(&platform.instance, kinds::dr_restore())
-        && is_answered_by(platform, &request, &plan).await
-    {
-        keep_plan(platform, &request, &plan).await?;
-        note_success(platform, &request, &plan, report).await;
+        let report =
+            RecoveryReport { state, generation: plan.generation.0, notes, ..RecoveryReport::default() };
+        note_success(platform, request, &plan, report).await;
     }
     Ok(())
-}
-
-/// Whether a request that has not begun wants just what a plan has brought back, and may.
-async fn is_answered_by(platform: &Platform, request: &Record, plan: &RecoveryPlan) -> bool {
-    let asks = wanted(platform, request).is_ok_and(|wanted| asks_for(&wanted, plan));
-    asks && check_access(platform, request).await.is_ok()
 }
 
 async fn try_owed(platform: &Platform) {
@@ -430,7 +429,7 @@ async fn run_restore(platform: &Arc<Platform>, request: &Record) -> Result<(), R
         status.source_cluster_id = Some(wanted.source.source_cluster_id.to_string());
     })
     .await;
-    if let Some((plan, state)) = others_switched(platform, &wanted)? {
+    if let Some((plan, state)) = others_switched(platform, request, &wanted)? {
         return go_on(platform, request, plan, state, &phase).await;
     }
     phase("Reading the location");
@@ -491,19 +490,24 @@ fn own_switched(
     Ok(own.map(|own| (own, recovered.state)))
 }
 
-/// The plan of an earlier request that has switched catalogs and not ended, where this one asks for the same.
+/// The plan of an earlier request that has switched catalogs and not ended, where this one asks for the same; or that had not
+/// when this one was made.
 fn others_switched(
     platform: &Platform,
+    request: &Record,
     wanted: &RecoveryRequest,
 ) -> Result<Option<(RecoveryPlan, StateSummary)>, RecoveryError> {
-    let unfinished = state::recovered(platform)?.filter(|recovered| !recovered.finished);
-    let Some(recovered) = unfinished else { return Ok(None) };
-    let plan = recovered.plan;
-    if !asks_for(wanted, &plan) {
+    let Some(recovered) = state::recovered(platform)? else { return Ok(None) };
+    let Recovered { plan, state, finished, finished_at, .. } = recovered;
+    let same = asks_for(wanted, &plan);
+    if finished && !(same && finished_at.is_some_and(|at| at > request.created)) {
+        return Ok(None);
+    }
+    if !same {
         return Err(RecoveryError::Unfinished { point: plan.point });
     }
     // What could not be put back may be left out now.
-    Ok(Some((plan.asked_again(wanted.skip, wanted.existing), recovered.state)))
+    Ok(Some((plan.asked_again(wanted.skip, wanted.existing), state)))
 }
 
 fn asks_for(wanted: &RecoveryRequest, plan: &RecoveryPlan) -> bool {
@@ -512,7 +516,7 @@ fn asks_for(wanted: &RecoveryRequest, plan: &RecoveryPlan) -> bool {
         Wanted::Point(point) => plan.point == *point,
         Wanted::Exports => plan.point == EXPORTS,
     };
-    same && plan.is_of(&wanted.source.source_cluster_id)
+    same && plan.is_of(&wanted.source.source_cluster_id) && plan.moment == wanted.source.point_in_time
 }
 
 async fn keep_plan(platform: &Platform, request: &Record, plan: &RecoveryPlan) -> Result<(), RecoveryError> {

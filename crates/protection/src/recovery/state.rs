@@ -76,6 +76,9 @@ pub struct Recovered {
     /// What the replaced catalog believed was forgotten: where it was enabled to, and what it owned.
     pub settled: bool,
     pub finished: bool,
+    /// Whoever asked for the same before that has what he asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
     /// Exports that were made before this and that the catalog does not know are to be looked for once it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_exports: Option<Timestamp>,
@@ -407,7 +410,7 @@ pub(crate) async fn finish(platform: &Platform, owed: &[Owed]) -> Result<(), Rec
     let now = platform.clock.now();
     let mut changes = vec![put(OWED, &owed, now)];
     if let Some(recovered) = recovered(platform)? {
-        changes.push(put(RECOVERED, &Recovered { finished: true, ..recovered }, now));
+        changes.push(put(RECOVERED, &Recovered { finished: true, finished_at: Some(now), ..recovered }, now));
     }
     write_all(platform, changes).await
 }

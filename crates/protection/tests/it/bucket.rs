@@ -84,8 +84,13 @@ pub(crate) async fn keys(minio: &Minio) -> Result<BTreeSet<String>> {
     Ok(held.filter_map(|(key, _)| Some(key.strip_prefix(&folder)?.to_owned())).collect())
 }
 
+/// A request whose connection breaks is sent so often in all.
+const VISITS_OF_A_REQUEST: usize = 3;
+
 async fn turn_the_first_away(door: TcpListener, server: String) -> Result<()> {
-    drop(door.accept().await?);
+    for _ in 0..VISITS_OF_A_REQUEST {
+        drop(door.accept().await?);
+    }
     let visits = TaskTracker::new();
     loop {
         let (mut visitor, _) = door.accept().await?;

@@ -153,7 +153,7 @@ fn standing(asked: &Asked, recoveries: &Recoveries) -> Option<Verdict> {
     }
 }
 
-/// What failed after its switch the platform completes when it starts again.
+/// What failed after its switch the platform completes by itself.
 fn is_completed_since(ended: &RecoveryReference, own: &Recovery) -> bool {
     own.uid == ended.uid && (ended.state, own.state) == (RecoveryState::Failed, RecoveryState::Success)
 }

@@ -353,8 +353,9 @@ async fn what_a_job_asked_for_is_left_for_its_next_pod(place: &Place) -> Result<
         "spec": {},
     });
     place.cluster.create_object(&recovery_kind(), &of_a_job).await?;
-    let now = WallClock.now();
-    place.play("k10-restore", &json!({ "state": "success", "endTime": Time(now) })).await?;
+    // A clock that is ahead by that much leaves it longer.
+    let soon = WallClock.now() + LEFT_AFTER_END * 5 / 6;
+    place.play("k10-restore", &json!({ "state": "success", "endTime": Time(soon) })).await?;
     let operator = Operator::start(place).await?;
     place.ask("fourth", &sound()).await?;
     let status = place.ready("fourth", "Waiting").await?;
@@ -368,7 +369,7 @@ async fn what_a_job_asked_for_is_left_for_its_next_pod(place: &Place) -> Result<
     .await?;
     place.only("k10-restore").await?;
 
-    let long_ago = now - LEFT_AFTER_END;
+    let long_ago = WallClock.now() - LEFT_AFTER_END;
     place.play("k10-restore", &json!({ "state": "success", "endTime": Time(long_ago) })).await?;
     place.only("k10restore-fourth").await?;
     operator.end().await;

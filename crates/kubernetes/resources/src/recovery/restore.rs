@@ -120,7 +120,7 @@ pub struct KastenDRRestoreStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_point: Option<String>,
     /// The recovered catalog is in use, and not everything was put back when the restore ended: the next restore of the
-    /// same cluster goes on from there, and so does the platform when it starts again.
+    /// same cluster goes on from there, and so does the platform by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partly_done: Option<bool>,
     /// The generation that the catalog has since.

@@ -1,5 +1,7 @@
 //! Restores on a real API server that are stopped at a chosen step, and what the cluster does not take of them.
 
+mod going_on;
+
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::LazyLock;
@@ -43,6 +45,7 @@ async fn define_kinds(cluster: &Cluster) -> Result<()> {
 struct Site {
     plane: ReusedPlane,
     platform: Arc<Platform>,
+    clock: Arc<ManualClock>,
     _data: TempDir,
     _share: TempDir,
 }
@@ -82,12 +85,12 @@ impl Site {
             aws: crate::AwsEnvironment::default(),
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
-        let platform = Platform::open(settings, cluster, clock).await?;
+        let platform = Platform::open(settings, cluster, clock.clone()).await?;
         if !rows.is_empty() {
             platform.catalog()?.commit(&Actor::new("test"), rows)?;
         }
         enable(&platform, "vault", mode).await?;
-        Ok(Self { plane, platform, _data: data, _share: share })
+        Ok(Self { plane, platform, clock, _data: data, _share: share })
     }
 
     fn source(&self) -> Value {
@@ -102,6 +105,13 @@ impl Site {
         request.body.spec = spec;
         commit(&self.platform.instance, "test", vec![request.put(Expect::Absent)]).await?;
         self.read(&request)
+    }
+
+    /// What a restore asks for as of a moment.
+    fn as_of(&self, moment: &str) -> Value {
+        let mut source = self.source();
+        source["pointInTime"] = json!(moment);
+        json!({ "sourceClusterInfo": source })
     }
 
     async fn ask_restore(&self, name: &str) -> Result<Record> {
@@ -253,95 +263,6 @@ async fn a_restore_whose_time_is_up_before_its_switch_has_its_turn_leaves_all_as
     site.end().await
 }
 
-/// The timeout took back what the switch, which only waited for a base to be uploaded, relied on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_whose_time_is_up_while_it_switches_goes_on_with_the_next() -> Result<()> {
-    let site = Site::start(Vec::new()).await?;
-    let generation = site.generation()?;
-    let status = site.end_after_the_switch("late").await?.body.status;
-    ensure!(status["state"] == "failed" && status["errorClass"] == "Cancelled", "{status}");
-    ensure!(status["partlyDone"] == true, "{status}");
-    let told = status["error"].as_str().unwrap_or_default();
-    ensure!(told.contains("not everything was put back within 1 minutes"), "{told}");
-    ensure!(told.contains("a restore of the same point goes on"), "{told}");
-    ensure!(site.generation()? > generation && state::is_unfinished(&site.platform), "it has switched");
-    ensure!(site.has_config_map().await? && site.is_pending()?, "the recovered catalog owns nothing");
-
-    let again = site.ask_restore("again").await?;
-    let switched = site.generation()?;
-    site.succeed(kinds::dr_restore(), again).await?;
-    ensure!(site.generation()? == switched && !state::is_unfinished(&site.platform), "it has gone on");
-    ensure!(site.has_config_map().await? && site.is_pending()?, "the recovered catalog owns nothing");
-    site.end().await
-}
-
-/// It was told that everything was as it was, when all was put back and only the platform's own protection had yet to begin.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_whose_time_is_up_when_all_is_put_back_has_succeeded() -> Result<()> {
-    let site = Site::start(Vec::new()).await?;
-    let request = site.ask_restore("late").await?;
-    let request = site.succeed(kinds::dr_restore(), request).await?;
-    let switched = site.generation()?;
-    let up = std::future::ready(RecoveryError::TimedOut { minutes: 1 });
-    carry_out_within(&site.platform, kinds::dr_restore(), request.clone(), up).await;
-    let status = site.read(&request)?.body.status;
-    ensure!(status["state"] == "success" && status["error"] == "", "{status}");
-    ensure!(site.generation()? == switched && site.has_config_map().await?, "it stays as it is");
-    site.end().await
-}
-
-/// Whoever had asked was told to ask again, and nobody might have: the catalog was in use without its configuration.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process() -> Result<()> {
-    let site = Site::start(Vec::new()).await?;
-    let request = site.end_after_the_switch("late").await?;
-    let switched = site.generation()?;
-    ensure!(state::is_unfinished(&site.platform), "{}", request.body.status);
-    let stop = CancellationToken::new();
-    let mut running = pin!(run_recovery(site.platform.clone(), stop.clone()));
-    let told = eventually("it is completed", async || {
-        let status = site.read(&request)?.body.status;
-        Ok((status["state"] == "success").then_some(status))
-    });
-    let status = meanwhile(running.as_mut(), told).await?;
-    for gone in ["partlyDone", "errorClass"] {
-        ensure!(status[gone].is_null(), "{status}");
-    }
-    ensure!(status["error"] == "" && status["restorePoint"].is_string(), "{status}");
-    ensure!(site.generation()? == switched && !state::is_unfinished(&site.platform), "it has gone on");
-    stop.cancel();
-    running.await;
-    site.end().await
-}
-
-/// The next pod of a Job asked again while the platform that had begun anew was at it, and was told that the catalog is in use.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_is_asked_for_again_while_it_is_completed_succeeds_with_it() -> Result<()> {
-    let site = Site::start(Vec::new()).await?;
-    let late = site.end_after_the_switch("late").await?;
-    let (platform, switched) = (site.platform.clone(), site.generation()?);
-    let again = {
-        let turn = platform.enabling.lock().await;
-        let mut completing = pin!(complete_left_over(&platform));
-        assert!(poll!(completing.as_mut()).is_pending());
-        let again = site.ask_restore("again").await?;
-        drop(turn);
-        completing.await?;
-        again
-    };
-    for request in [&late, &again] {
-        let status = site.read(request)?.body.status;
-        ensure!(status["state"] == "success" && status["restorePoint"].is_string(), "{status}");
-    }
-    ensure!(site.generation()? == switched && !state::is_unfinished(&platform), "it has gone on");
-    let plan = state::recovered(&platform)?.context("the recovery")?.plan;
-    assert!(is_answered_by(&platform, &again, &plan).await);
-    let other = json!({ "profileName": "vault", "sourceClusterID": "8c5f3d2e-7a4b-4d8e-9f10-2b6c1d0e4a57" });
-    let stranger = site.ask(kinds::dr_restore(), "other", json!({ "sourceClusterInfo": other })).await?;
-    assert!(!is_answered_by(&platform, &stranger, &plan).await);
-    site.end().await
-}
-
 /// Both had run out: the bucket that did not answer for as long as the restore was given was told, and the Job tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_when_its_time_is_up_has_run_out_of_time() -> Result<()> {
@@ -475,41 +396,6 @@ async fn a_restore_waits_for_an_api_server_that_is_away() -> Result<()> {
     carrying.await;
     let status = site.read(&request)?.body.status;
     ensure!(status["state"] == "success", "{status}");
-    site.end().await
-}
-
-/// The source was looked up in the review anew, although the plan was stored long since.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_has_switched_does_not_need_its_review_any_more() -> Result<()> {
-    let site = Site::start(Vec::new()).await?;
-    let review = site.ask(kinds::dr_review(), "seen", json!({ "sourceClusterInfo": site.source() })).await?;
-    let review = site.succeed(kinds::dr_review(), review).await?;
-    let point = &review.body.status["restorePoints"]["restorePointList"][0]["id"];
-    let details = json!({ "kastenDRReviewRef": { "name": "seen", "namespace": NAMESPACE }, "id": point });
-    let request =
-        site.ask(kinds::dr_restore(), "killed", json!({ "kastenDRReviewDetails": details })).await?;
-    let turn = {
-        let uploading = site.platform.shipper.lock().await;
-        let restore = carry_out_within(
-            &site.platform,
-            kinds::dr_restore(),
-            request.clone(),
-            std::future::pending::<RecoveryError>(),
-        );
-        let mut carrying = pin!(restore);
-        meanwhile(carrying.as_mut(), site.about_to_switch()).await?;
-        let mut turn = pin!(site.platform.enabling.lock());
-        assert!(poll!(turn.as_mut()).is_pending());
-        drop(uploading);
-        meanwhile(carrying.as_mut(), async { Ok(turn.await) }).await?
-    };
-    ensure!(state::is_unfinished(&site.platform), "it has switched and not put back anything");
-    commit(&site.platform.instance, "test", vec![Change::delete(review.key())]).await?;
-    drop(turn);
-    let request = site.read(&request)?;
-    let ended = site.succeed(kinds::dr_restore(), request).await?;
-    assert_eq!(&ended.body.status["restorePoint"], point);
-    ensure!(!state::is_unfinished(&site.platform), "configuration is put back");
     site.end().await
 }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use keelson_model::{Classified, ErrorClass};
+use tokio::time::Instant;
 
 use crate::{
     Capabilities, ListPage, Listing, ObjectMeta, PutOptions, Read, Store, StoreError, StorePath, VersionId,
@@ -24,11 +25,14 @@ pub struct Backoff {
     pub first: Duration,
     /// No pause is longer, and a store that wants a longer one is not asked again.
     pub longest: Duration,
+    /// No attempt begins later than this after the first.
+    pub within: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { attempts_max: 6, first: Duration::from_millis(200), longest: Duration::from_secs(10) }
+        let (first, longest) = (Duration::from_millis(200), Duration::from_secs(10));
+        Self { attempts_max: 6, first, longest, within: Duration::MAX }
     }
 }
 
@@ -55,13 +59,14 @@ impl Backoff {
         T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
     {
-        let mut attempt = 1;
+        let (began, mut attempt) = (Instant::now(), 1);
         loop {
             let error = match work().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let Some(pause) = self.pause(&error, attempt, crate::random::fraction()) else {
+            let pause = self.pause(&error, attempt, crate::random::fraction());
+            let Some(pause) = pause.filter(|pause| began.elapsed() + *pause <= self.within) else {
                 return Err(error);
             };
             tracing::debug!(
@@ -172,8 +177,8 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_end() {
-        let backoff =
-            Backoff { attempts_max: 5, first: Duration::from_secs(1), longest: Duration::from_secs(3) };
+        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(3));
+        let backoff = Backoff { attempts_max: 5, first, longest, within: Duration::MAX };
         let pauses: Vec<_> = (1..=5).map(|attempt| backoff.pause(&busy(None), attempt, 1.0)).collect();
         let expected = [Some(1), Some(2), Some(3), Some(3), None].map(|s| s.map(Duration::from_secs));
         assert_eq!(pauses, expected);

@@ -51,6 +51,26 @@ async fn retry_gives_up_after_its_attempts_with_the_last_error() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_attempt_begins_after_the_time_for_all_of_them() -> Result<()> {
+    let faulty = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
+    faulty.inject(Calls::All, Span::From(1), Fault::Before(Failure::Broken));
+    let attempts = async |within| {
+        let before = faulty.calls().len();
+        let store = Retry::with_backoff(faulty.clone(), Backoff { within, ..Backoff::default() });
+        let begun = Instant::now();
+        let answer = store.list(&StorePath::root(), &ListPage::first()).await;
+        assert!(matches!(answer, Err(StoreError::Unreachable { .. })), "{answer:?}");
+        assert!(begun.elapsed() <= within, "{:?}", begun.elapsed());
+        faulty.calls().len() - before
+    };
+    assert_eq!(attempts(Duration::ZERO).await, 1);
+    // Pauses of 0.1 to 0.2 s, then of 0.2 to 0.4 s: the second comes in time, the fourth does not.
+    assert!((2..=3).contains(&attempts(Duration::from_millis(500)).await));
+    assert_eq!(attempts(Duration::from_secs(60)).await, 6);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn limit_lets_so_many_calls_run_at_a_time() -> Result<()> {
     let faulty = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
     faulty.inject(Calls::All, Span::From(1), Fault::Delay(Duration::from_secs(1)));
