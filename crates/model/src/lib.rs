@@ -21,7 +21,7 @@ pub mod schedule;
 pub mod selector;
 pub mod skip;
 
-pub use clock::{Clock, ManualClock, later};
+pub use clock::{Clock, ManualClock, PUT_RIGHT_MAX, is_due, later};
 pub use duration::{GoDuration, ParseDurationError};
 pub use error::{Causes, Chain, Classified, ErrorClass};
 pub use ids::{

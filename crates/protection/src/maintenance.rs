@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Change, Class, Expect, RowKey, RowKind};
-use keelson_model::{Chain, Classified, ErrorClass, later};
+use keelson_model::{Chain, Classified, ErrorClass, is_due, later};
 use keelson_repository::{
     JudgedRetirements, Open, Ownership, Prune, PruneReport, PruneStep, RepackError, RepackThresholds,
     Repository, SessionPurpose,
@@ -144,7 +144,7 @@ pub(crate) async fn run_maintenance(platform: Arc<Platform>, stop: CancellationT
             write(&platform, &Passes { next: later(now, FIRST_AFTER), count: 0, last: None }).await;
             continue;
         };
-        if now < due.next {
+        if !is_due(due.next, EVERY, now) {
             continue;
         }
         let report = tokio::select! {

@@ -417,20 +417,21 @@ pub(crate) async fn prove(
         );
     }
     let newest = claims.holder.map(|holder| (holder.epoch, holder.claim.instance));
-    let held = ownership.held.get(&key);
+    let (held, ours) = (ownership.held.get(&key), platform.identity().instance);
     if held.is_some() && newest.is_none() {
         kept::require(location, cluster).await?;
     }
     match (held, newest) {
-        (Some(held), Some((epoch, _))) if epoch == held.epoch => Ok(epoch),
-        (Some(held), Some((theirs, _))) if theirs > held.epoch => {
+        (Some(held), Some((epoch, instance))) if epoch == held.epoch && instance == ours => Ok(epoch),
+        // Claimed by ourselves, and the process ended before it was recorded, or claimed twice at once.
+        (held, Some((epoch, instance))) if instance == ours && held.is_none_or(|held| epoch > held.epoch) => {
+            record(platform, location, cluster, epoch, held.and_then(|held| held.taken_at)).await
+        }
+        // The same number too: it could be claimed again if our claim was deleted.
+        (Some(held), Some((theirs, instance))) if instance != ours && theirs >= held.epoch => {
             note_fenced(platform, &key, theirs).await?;
             let profile = location.profile.clone();
             Err(OwnershipError::Fenced { profile, ours: held.epoch, theirs })
-        }
-        // Claimed by ourselves, and the process ended before it was recorded.
-        (None, Some((epoch, instance))) if instance == platform.identity().instance => {
-            record(platform, location, cluster, epoch, None).await
         }
         (None, Some(_)) => {
             Err(OwnershipError::NotOurs { profile: location.profile.clone(), cluster: cluster.clone() })
@@ -481,7 +482,9 @@ async fn leave_card(
     }
 }
 
-/// Claims the next epoch.
+/// Claims the next epoch. Where claims are gone from the store, one after the other is made until it is none below the one that
+/// was held: what is shipped from then on must not sort below what was. Not that one at once: two who claim at the same moment
+/// must want the same number.
 async fn claim(
     platform: &Platform,
     location: &Location,
@@ -490,10 +493,16 @@ async fn claim(
     let identity = platform.identity();
     let keys = lineage_keys(platform)?;
     let folder = ClusterFolder::new(cluster);
-    let claimant = (identity.instance, platform.cluster_id.clone());
-    epochs::claim(&*location.store, &folder, identity.lineage, &keys, claimant, platform.clock.now())
-        .await
-        .map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })
+    let held = read(&platform.instance)?.held.get(&held_key(&location.place, cluster)).map(|held| held.epoch);
+    loop {
+        let (claimant, now) = ((identity.instance, platform.cluster_id.clone()), platform.clock.now());
+        let claimed = epochs::claim(&*location.store, &folder, identity.lineage, &keys, claimant, now).await;
+        let epoch =
+            claimed.map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })?;
+        if held.is_none_or(|held| epoch >= held) {
+            return Ok(epoch);
+        }
+    }
 }
 
 async fn record(

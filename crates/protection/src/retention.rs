@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{CommitError, Database, Query, ReadError, RowKey};
 use keelson_model::names::label;
 use keelson_model::retention::{Origin, Point, RunResult, decide_retired};
@@ -102,7 +102,7 @@ pub(crate) async fn retire(
     let Ok(Some(mut content)) = read(database, &key) else { return Ok(()) };
     match restore_points::retiring(database, &content) {
         Ok(Retiring::No) => {}
-        Ok(Retiring::Kept { at }) if platform.clock.now().duration_since(at) >= RETIRED_AGAIN_AFTER => {}
+        Ok(Retiring::Kept { at }) if is_tried_again(at, platform.clock.now()) => {}
         Ok(_) | Err(_) => return Ok(()),
     }
     let exported = content.internal::<ContentInternal>().ok().and_then(|internal| internal.artifact.exported);
@@ -121,5 +121,29 @@ pub(crate) async fn retire(
     match commit(database, "retention", changes).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(source) => Err(RetentionError::Submit { content: content.name, source }),
+    }
+}
+
+/// Of one that could not be retired at a moment. A clock that was ahead at that moment holds up nothing.
+fn is_tried_again(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at).abs() >= RETIRED_AGAIN_AFTER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_retired_is_tried_again_an_hour_later_and_after_a_clock_that_was_ahead() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let kept = at("2026-03-04T09:30:00Z");
+        for (now, again) in [
+            ("2026-03-04T10:29:59Z", false),
+            ("2026-03-04T10:30:00Z", true),
+            ("2026-03-04T09:00:00Z", false),
+            ("2024-03-04T09:30:00Z", true),
+        ] {
+            assert_eq!(is_tried_again(kept, at(now)), again, "{now}");
+        }
     }
 }

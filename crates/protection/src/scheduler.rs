@@ -2,7 +2,8 @@
 //!
 //! A time that passed while the platform was down, or while the scheduled run before was under way, is not made up: the
 //! policy runs once, at the next moment that the scheduler looks, for the time of them that counts for most, and then at
-//! its next due time. After a recovery every policy waits for its next due time.
+//! its next due time. After a recovery every policy waits for its next due time, and so it does where a clock that was ahead
+//! has brought it to a time that lies behind that.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use keelson_catalog::{Change, Class, CommitError, Database, Expect, Query, ReadE
 use keelson_crypto::Sha256;
 use keelson_model::names::label;
 use keelson_model::schedule::Schedule;
+use keelson_model::{PUT_RIGHT_MAX, later};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -121,7 +123,7 @@ async fn consider(
         .and_then(|stored| serde_json::from_slice(&stored.row.body).ok())
         .filter(|due: &Due| due.uid == uid);
     let mut last = known.as_ref().and_then(|due| due.last);
-    let known = known.filter(|due| due.schedule == fingerprint);
+    let known = known.filter(|due| due.schedule == fingerprint && !is_passed_over(schedule, due.next, now));
     let due = |next, last| Due { uid: uid.to_owned(), schedule: fingerprint.clone(), next, last };
     let due_now = known.as_ref().filter(|due| due.next <= now).map(|due| due.next);
     if known.is_some() && due_now.is_none() {
@@ -145,6 +147,12 @@ async fn consider(
         remember(platform, key, &due(next, last)).await?;
     }
     Ok(Considered::Settled)
+}
+
+/// Whether a time is not the next one, by more than a clock is put right by: it was remembered by a clock that was ahead, and
+/// the policy would not run before it.
+fn is_passed_over(schedule: &Schedule, next: Timestamp, now: Timestamp) -> bool {
+    schedule.next_after(later(now, PUT_RIGHT_MAX)).is_some_and(|earlier| earlier < next)
 }
 
 /// The run before if it is still under way: two at once would take each other's place, and back up the same twice.
@@ -290,6 +298,24 @@ mod tests {
         check("2026-02-27T23:00:00Z", "2026-03-04T02:30:00Z", "2026-03-01T00:00:00Z");
         check("2025-06-27T23:00:00Z", "2026-03-04T02:30:00Z", "2026-01-01T00:00:00Z");
         check("2001-01-01T00:00:00Z", "2026-03-04T02:30:00Z", "2026-01-01T00:00:00Z");
+    }
+
+    /// A policy waited for the year that a clock had once shown.
+    #[test]
+    fn a_time_of_a_clock_that_was_ahead_is_not_waited_for() {
+        let schedule = hourly().parsed.schedule.unwrap();
+        for (next, now, passed_over) in [
+            ("2026-03-04T10:00:00Z", "2026-03-04T09:30:00Z", false),
+            ("2026-03-04T10:00:00Z", "2026-03-04T11:30:00Z", false),
+            // Put back by a second just after ten, and by an hour.
+            ("2026-03-04T11:00:00Z", "2026-03-04T09:59:59Z", false),
+            ("2026-03-04T12:00:00Z", "2026-03-04T10:30:00Z", false),
+            ("2026-03-04T13:00:00Z", "2026-03-04T10:30:00Z", true),
+            ("2028-03-04T10:00:00Z", "2026-03-04T09:30:00Z", true),
+        ] {
+            let [at, by] = [next, now].map(|text| text.parse().unwrap());
+            assert_eq!(is_passed_over(&schedule, at, by), passed_over, "{next} {now}");
+        }
     }
 
     /// The times of a policy are in the instance's file and its runs in the catalog: a process may die in between.

@@ -1,5 +1,8 @@
 //! Taking ownership: the ConfigMap is gone for good, so the next epoch is claimed wherever the catalog knows data.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -103,12 +106,18 @@ async fn release(platform: &Platform, pending: &Pending) -> Result<(), String> {
     confirm::forget(platform).await.map_err(|error| Chain(&error).to_string())?;
     let places = places(platform, pending)?;
     let released = ownership::update(platform, |ownership| {
+        // Another recovery may have begun meanwhile: what is pending is its own then.
+        if ownership.pending.as_ref() != Some(pending) {
+            return;
+        }
         ownership.pending = None;
         let held = ownership.held.keys().cloned().collect::<BTreeSet<_>>();
         ownership.unowned = places.clone();
         ownership.unowned.retain(|key, _| !held.contains(key));
     });
-    released.await.map_err(|error| Chain(&error).to_string())?;
+    if released.await.map_err(|error| Chain(&error).to_string())?.pending.is_some() {
+        return Ok(());
+    }
     info!("this instance takes its backups over");
     ship_as_owner(platform).await;
     Ok(())

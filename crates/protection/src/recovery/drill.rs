@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keelson_crypto::SigningKey;
-use keelson_model::{Chain, RepositoryId, later};
+use keelson_model::{Chain, RepositoryId, is_due, later};
 use keelson_repository::{Depth, Locked, Repository, Unlock, Verification};
 use keelson_store::StorePath;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ async fn drill_if_due(platform: &Arc<Platform>) -> Result<(), RecoveryError> {
             return state::write_drills(platform, &drills).await;
         }
     };
-    if now < drills.next {
+    if !is_due(drills.next, EVERY, now) {
         return Ok(());
     }
     let mut asked_through = drills.asked_through;

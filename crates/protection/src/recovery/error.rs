@@ -3,7 +3,9 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use keelson_catalog::{CommitError, DataDirError, Malformed, ReadError, RebuildError, ShipError};
+use keelson_catalog::{
+    CommitError, DataDirError, Malformed, OpenCatalogError, ReadError, RebuildError, ShipError,
+};
 use keelson_crypto::{OpenBoxError, SealSlotError, WeakPassphrase};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Classified, ClusterId, ErrorClass, RepositoryId};
@@ -132,6 +134,8 @@ pub enum RecoveryError {
     CatalogKey { source: OpenBoxError },
     #[error("rebuild the catalog")]
     Rebuild { source: RebuildError },
+    #[error("look which catalog is in use")]
+    Current { source: OpenCatalogError },
     #[error("build a catalog to prove what was shipped")]
     Work { source: DataDirError },
     #[error("the recovered state is not what was shipped: {what}")]
@@ -256,6 +260,7 @@ impl Classified for RecoveryError {
             Self::FetchObject { source } => source.class(),
             Self::ReadStream { source } => source.class(),
             Self::Rebuild { source } => source.class(),
+            Self::Current { source } => source.class(),
             Self::Work { source } => source.class(),
             Self::Cluster { source, .. } => source.class(),
             Self::Namespace { source } => source.class(),
@@ -342,6 +347,7 @@ impl Classified for RecoveryError {
             Self::ReadStream { .. } => "recovery.read_stream",
             Self::CatalogKey { .. } => "recovery.catalog_key",
             Self::Rebuild { .. } => "recovery.rebuild",
+            Self::Current { .. } => "recovery.current",
             Self::Work { .. } => "recovery.work",
             Self::Copied { .. } => "recovery.copied",
             Self::Mismatch { .. } => "recovery.mismatch",
@@ -410,6 +416,7 @@ impl Classified for RecoveryError {
             Self::Cluster { source, .. } => source.hint(),
             Self::Rebuild { source } if source.hint().is_some() => source.hint(),
             Self::Away { source } => source.hint(),
+            Self::Current { source } => source.hint(),
             Self::TimedOut { .. } => Some(MORE_TIME.to_owned()),
             Self::TimedOutPartly { .. } => Some(GOES_ON.to_owned()),
             Self::PartlyDone { source } => Some(match source.hint() {

@@ -1,7 +1,7 @@
 //! What the instance file knows of disaster recovery: where it is enabled to, and a recovery that is under way.
 
 use jiff::Timestamp;
-use keelson_catalog::{Change, Class, Database, Expect, RowKey, RowKind};
+use keelson_catalog::{Change, Class, Database, Expect, OpenCatalogError, RowKey, RowKind};
 use keelson_model::recovery::DrMode;
 use keelson_model::{ClusterId, Generation, RepositoryId, Revision, Sequence, SlotId};
 use serde::de::DeserializeOwned;
@@ -394,11 +394,19 @@ pub(crate) async fn begin_lineage(platform: &Platform, recovered: &Recovered) ->
     write_all(platform, vec![Change::delete(key(ENABLED)), Change::delete(key(ENABLING)), late]).await
 }
 
-/// The last recovery of this instance that switched catalogs.
+/// The last recovery of this instance that switched catalogs. None where what says which catalog is in use is damaged: that
+/// one is away then, and whoever recovers another waits for nothing.
 pub fn recovered(platform: &Platform) -> Result<Option<Recovered>, RecoveryError> {
-    let recovered: Option<Recovered> = read(&platform.instance, RECOVERED)?;
-    let current = platform.data.current_generation().ok().flatten();
-    Ok(recovered.filter(|recovered| current.is_some_and(|current| recovered.plan.generation <= current)))
+    let Some(recovered) = read::<Recovered>(&platform.instance, RECOVERED)? else { return Ok(None) };
+    match platform.data.current_generation() {
+        Ok(current) => Ok(has_switched(&recovered, current).then_some(recovered)),
+        Err(OpenCatalogError::Corrupt { .. }) => Ok(None),
+        Err(source) => Err(RecoveryError::Current { source }),
+    }
+}
+
+fn has_switched(recovered: &Recovered, current: Option<Generation>) -> bool {
+    current.is_some_and(|current| recovered.plan.generation <= current)
 }
 
 pub(crate) async fn write_recovered(platform: &Platform, state: &Recovered) -> Result<(), RecoveryError> {
@@ -435,5 +443,11 @@ pub(crate) async fn end_late_exports(platform: &Platform) -> Result<(), Recovery
 
 /// Whether a recovery has switched catalogs and not put everything back yet. Unreadable counts as unfinished.
 pub fn is_unfinished(platform: &Platform) -> bool {
-    recovered(platform).map_or(true, |state| state.is_some_and(|state| !state.finished))
+    match read::<Recovered>(&platform.instance, RECOVERED) {
+        Ok(Some(recovered)) if !recovered.finished => {
+            platform.data.current_generation().map_or(true, |current| has_switched(&recovered, current))
+        }
+        Ok(_) => false,
+        Err(_) => true,
+    }
 }

@@ -4,9 +4,14 @@
 //!
 //! Assumes that whoever calls owns the repository. Leaves alone what is younger than the window of points in time, which
 //! may be written now, and whatever may be named by what cannot be read. Of a repository that is not in force any more
-//! only bases are looked for: its copies and runs may be named by a later state than this catalog's.
+//! only bases are looked for: its copies and runs may be named by a later state than this catalog's. So may those of the one
+//! that the instance file says is in force, until this process ships there: the volume may have been put back to a snapshot.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
@@ -21,6 +26,9 @@ use crate::recovery::read::{Shelf, is_damage, warning};
 use crate::recovery::run::retention::{before_points_in_time, known_outcomes, retire};
 use crate::recovery::{RecoveryError, state};
 use crate::restore_points::ContentInternal;
+
+/// So long shipping is waited for, which may take up a chain just then. Another pass comes.
+const SHIPPER_WAIT: Duration = Duration::from_secs(60);
 
 /// What the catalog and the instance's file name of a repository.
 #[derive(Debug, Default)]
@@ -37,8 +45,9 @@ impl Named {
         repository: &Repository<Open>,
         folder: &DrFolder,
     ) -> Result<Self, RecoveryError> {
+        let in_force = state::enabled(platform)?.is_some_and(|known| known.repository == repository.id())
+            && ships_to(platform, repository.id()).await;
         let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-        let in_force = state::enabled(platform)?.is_some_and(|known| known.repository == repository.id());
         let shelf = Shelf { store: &**repository.store(), repository, folder };
         let runs = if in_force { known_outcomes(platform, &shelf).await? } else { None };
         Ok(Self { copies: named_copies(&catalog, repository.id())?, runs, in_force })
@@ -47,6 +56,13 @@ impl Named {
     fn names(&self, outcome: SessionId) -> bool {
         self.copies.contains(&outcome) || self.runs.as_ref().is_some_and(|runs| runs.contains(&outcome))
     }
+}
+
+/// Whether this process ships there. It does once it has compared the end of the chain and its starts with what this volume
+/// knows of them; nothing else tells a catalog that is older than what lies in the store. The shipper is only looked at.
+async fn ships_to(platform: &Platform, repository: RepositoryId) -> bool {
+    let Ok(slot) = tokio::time::timeout(SHIPPER_WAIT, platform.shipper.lock()).await else { return false };
+    slot.as_ref().is_some_and(|shipper| shipper.target().repository.id() == repository)
 }
 
 /// The copies in one repository that contents name.

@@ -302,3 +302,39 @@ async fn rows_that_no_base_names_are_freed_after_a_week() -> Result<()> {
     ensure!(names("bases/")? == bases[1..], "what a base names stays");
     world.end().await
 }
+
+/// They waited for the year that the clock had once shown; meanwhile the locks of what is kept would have ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_and_drills_go_on_after_a_clock_that_was_years_ahead() -> Result<()> {
+    let mut world = World::start().await?;
+    make_valid(&world.platform, &config("Profile", "profiles"), &profile()).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    world.serve();
+    let begun = world.clock.now();
+    let ahead = begun + Duration::from_secs(2 * 365 * 24 * 3600);
+    eventually("a pass and a drill are due", async || {
+        let drills = state::drills(&world.platform)?;
+        Ok(maintenance::passes(&world.platform).zip(drills))
+    })
+    .await?;
+    let last = || -> Result<_> {
+        let pass = maintenance::passes(&world.platform).and_then(|passes| passes.last);
+        let drill = state::drills(&world.platform)?.and_then(|drills| drills.last);
+        Ok(pass.map(|pass| pass.at).zip(drill.map(|drill| drill.at)))
+    };
+    world.clock.set(ahead);
+    eventually("both were done while the clock was ahead", async || {
+        Ok(last()?.filter(|(pass, drill)| *pass >= ahead && *drill >= ahead))
+    })
+    .await?;
+    world.clock.set(begun);
+    eventually("both are done again", async || {
+        Ok(last()?.filter(|(pass, drill)| *pass < ahead && *drill < ahead))
+    })
+    .await?;
+    let (passes, drills) = (maintenance::passes(&world.platform), state::drills(&world.platform)?);
+    let (next_pass, next_drill) = (passes.context("passes")?.next, drills.context("drills")?.next);
+    let day = begun + Duration::from_secs(24 * 3600);
+    ensure!(next_pass <= day && next_drill <= day, "{next_pass} {next_drill}");
+    world.end().await
+}

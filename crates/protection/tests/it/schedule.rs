@@ -16,7 +16,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::World;
-use crate::stage::{NAMESPACE, config, make_valid, policy, prepare, profile, settings, take_plane};
+use crate::stage::{
+    NAMESPACE, config, make_valid, plain_policy, policy, prepare, profile, settings, take_plane,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -163,5 +165,43 @@ async fn a_policy_waits_for_its_run_before_and_then_runs_once_for_all_that_it_mi
     set_state(&world, runs_of(&world, slow)?.remove(0), "Complete")?;
     let runs = wait_for_runs(&world, slow, 2).await?;
     assert_eq!(runs[1].body.spec["scheduledTime"], "2026-03-04T12:00:00Z", "the latest of what it missed");
+    world.end().await
+}
+
+/// The next time that is remembered of the only policy.
+async fn next_time(world: &World, before: Timestamp) -> Result<Timestamp> {
+    let review = keelson_resources::find_kind("dr.kio.kasten.io", "kastendrreviews").context("the kind")?;
+    eventually(&format!("the next time is before {before}"), async || {
+        let page = world.platform.database(review)?.list(&Query::all(RowKind::new("schedules"), 2))?;
+        let Some(stored) = page.rows.first() else { return Ok(None) };
+        let due: serde_json::Value = serde_json::from_slice(&stored.row.body)?;
+        let next: Timestamp = due["next"].as_str().context("a time")?.parse()?;
+        Ok((next < before).then_some(next))
+    })
+    .await
+}
+
+/// It waited for the year that the clock had once shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_goes_on_after_a_clock_that_was_years_ahead() -> Result<()> {
+    let mut world = World::start().await?;
+    world.namespace("shop").await?;
+    let spec = json!({
+        "frequency": "@hourly", "retention": { "hourly": 24 }, "actions": [{ "action": "backup" }],
+        "selector": { "matchExpressions": [
+            { "key": "k10.kasten.io/appNamespace", "operator": "In", "values": ["shop"] } ] },
+    });
+    make_valid(&world.platform, &config("Policy", "policies"), &plain_policy("only", &spec)).await?;
+    world.serve();
+    wait_scheduled(&world.platform, 1).await?;
+    let begun = world.clock.now();
+    world.clock.advance(2 * 365 * 24 * HOUR);
+    wait_for_runs(&world, "only", 1).await?;
+    world.clock.set(begun);
+    let next = next_time(&world, begun + 2 * HOUR).await?;
+    assert_eq!(next.to_string(), "2026-03-04T10:00:00Z");
+    world.clock.advance(HOUR);
+    let runs = wait_for_runs(&world, "only", 2).await?;
+    assert_eq!(runs[0].body.spec["scheduledTime"], "2026-03-04T10:00:00Z");
     world.end().await
 }

@@ -39,6 +39,24 @@ async fn a_restore_whose_time_is_up_when_all_is_put_back_has_succeeded() -> Resu
     site.end().await
 }
 
+/// A file CURRENT that could not be read was taken for one before the switch: configuration was mirrored into the recovered
+/// catalog, and ownership taken, as if nothing were left to do.
+fn stays_unfinished_where_nothing_tells(site: &Site) -> Result<()> {
+    let current = site.platform.data.path().join("CURRENT");
+    let text = std::fs::read(&current)?;
+    std::fs::write(&current, "no number")?;
+    ensure!(state::is_unfinished(&site.platform), "it is damaged");
+    ensure!(state::recovered(&site.platform)?.is_none(), "another recovery is what helps");
+    std::fs::remove_file(&current)?;
+    std::fs::create_dir(&current)?;
+    ensure!(state::is_unfinished(&site.platform), "it cannot be read");
+    let told = state::recovered(&site.platform);
+    ensure!(matches!(told, Err(RecoveryError::Current { .. })), "{told:?}");
+    std::fs::remove_dir(&current)?;
+    std::fs::write(&current, text)?;
+    Ok(())
+}
+
 /// Whoever had asked was told to ask again, and nobody might have: the catalog was in use without its configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process() -> Result<()> {
@@ -46,6 +64,7 @@ async fn a_restore_that_ended_after_its_switch_is_completed_by_the_next_process(
     let request = site.end_after_the_switch("late").await?;
     let switched = site.generation()?;
     ensure!(state::is_unfinished(&site.platform), "{}", request.body.status);
+    stays_unfinished_where_nothing_tells(&site)?;
     let stop = CancellationToken::new();
     let mut running = pin!(run_recovery(site.platform.clone(), stop.clone()));
     let told = eventually("it is completed", async || {
