@@ -144,7 +144,10 @@ async fn take(platform: &Platform, place: &Place, unowned: &[(String, Unowned)])
                 info!(profile = location.profile, cluster = %unowned.cluster, %epoch, "ownership taken");
                 taken = true;
             }
-            Err(error) => note_untaken(platform, key, unowned, &Chain(&error).to_string()).await,
+            Err(error) => {
+                let cause = Chain(&error).to_string();
+                note_untaken(platform, key, unowned, &cause).await;
+            }
         }
     }
     taken
