@@ -190,7 +190,7 @@ pub enum LocationError {
     #[error("profile '{profile}' leads elsewhere now")]
     LeadsElsewhere { profile: String },
     #[error("no profile opens {place}: {}", told(tried))]
-    OpenPlace { place: String, tried: Vec<Self> },
+    OpenPlace { place: String, tried: Vec<LocationError> },
 }
 
 impl Classified for LocationError {
