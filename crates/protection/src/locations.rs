@@ -2,7 +2,10 @@
 //!
 //! Reads the profile and its Secret from the cluster each time, so that a changed credential counts at once.
 
+mod ways;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +15,7 @@ use keelson_model::location::{
     DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider,
     ProfileHealth, ProfileKind, check_dr_target,
 };
-use keelson_model::{Classified, ClusterId, ErrorClass};
+use keelson_model::{Chain, Classified, ClusterId, ErrorClass};
 use keelson_resources::profile;
 use keelson_store::decorators::{Backoff, Limit, Limits, Prefixed, Retained, Retry};
 use keelson_store::providers::filesystem::FilesystemStore;
@@ -87,6 +90,25 @@ impl Place {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = match self {
+            Self::FileStore { claim, path } => {
+                write!(f, "claim '{claim}'")?;
+                path
+            }
+            Self::ObjectStore { endpoint, bucket, path } => {
+                write!(f, "bucket '{bucket}'")?;
+                if !endpoint.is_empty() {
+                    write!(f, " at '{endpoint}'")?;
+                }
+                path
+            }
+        };
+        if path.is_empty() { Ok(()) } else { write!(f, ", path '{path}'") }
+    }
+}
+
 /// A profile as far as it can be told without touching its location.
 #[derive(Debug, Clone)]
 pub struct KnownProfile {
@@ -123,6 +145,15 @@ fn said(faults: &[String]) -> String {
     if faults.is_empty() { String::new() } else { format!(": {}", faults.join("; ")) }
 }
 
+/// What came of each profile that was tried.
+fn told(tried: &[LocationError]) -> String {
+    if tried.is_empty() {
+        return "none leads there".to_owned();
+    }
+    let told: Vec<_> = tried.iter().map(|error| Chain(error).to_string()).collect();
+    told.join("; ")
+}
+
 /// A profile leads to no store.
 #[derive(Debug, thiserror::Error)]
 pub enum LocationError {
@@ -156,6 +187,10 @@ pub enum LocationError {
     Emptied { profile: String, cluster: ClusterId, location: String },
     #[error("profile '{profile}' asks for protection for {period}, and {location} does not give it")]
     Unprotected { profile: String, period: String, location: String },
+    #[error("profile '{profile}' leads elsewhere now")]
+    LeadsElsewhere { profile: String },
+    #[error("no profile opens {place}: {}", told(tried))]
+    OpenPlace { place: String, tried: Vec<LocationError> },
 }
 
 impl Classified for LocationError {
@@ -174,8 +209,13 @@ impl Classified for LocationError {
             | Self::MissingKey { .. }
             | Self::Provider { .. }
             | Self::Path { .. }
-            | Self::Unprotected { .. } => ErrorClass::Invalid,
+            | Self::Unprotected { .. }
+            | Self::LeadsElsewhere { .. } => ErrorClass::Invalid,
             Self::Open { source, .. } => source.class(),
+            Self::OpenPlace { tried, .. } => {
+                let mut classes = tried.iter().map(Self::class);
+                classes.find(|class| class.is_retryable()).unwrap_or(ErrorClass::NotFound)
+            }
         }
     }
 
@@ -196,6 +236,8 @@ impl Classified for LocationError {
             Self::Open { .. } => "location.open",
             Self::Emptied { .. } => "location.emptied",
             Self::Unprotected { .. } => "location.unprotected",
+            Self::LeadsElsewhere { .. } => "location.profile.elsewhere",
+            Self::OpenPlace { .. } => "location.place",
         }
     }
 
@@ -210,6 +252,9 @@ impl Classified for LocationError {
                 "the profile's status says what is missing; to read only, make a profile without protectionPeriod"
                     .to_owned(),
             ),
+            Self::OpenPlace { .. } => {
+                Some("mend one of those profiles, or make another, of any name, that leads there".to_owned())
+            }
             Self::NoProfile { .. } => {
                 Some("kubectl get profiles -n <install namespace> lists them".to_owned())
             }

@@ -224,6 +224,8 @@ pub struct Platform {
     taken_apis: std::sync::Mutex<BTreeMap<String, TakenApi>>,
     /// One at a time changes the passphrase, or what is enabled.
     pub(crate) enabling: tokio::sync::Mutex<()>,
+    /// Told when repositories elsewhere lack the newest passphrase slots.
+    pub(crate) slots_lacking: tokio::sync::Notify,
     /// Read and replaced together: slots belong to the newest of the keys.
     identity: RwLock<(Identity, RepositoryKeys)>,
     catalog: ArcSwap<CatalogSlot>,
@@ -316,6 +318,7 @@ impl Platform {
             attempts: Attempts::default(),
             taken_apis: std::sync::Mutex::default(),
             enabling: tokio::sync::Mutex::new(()),
+            slots_lacking: tokio::sync::Notify::new(),
             identity: RwLock::new((identity, keys)),
             catalog: ArcSwap::from_pointee(slot),
             commits,

@@ -289,7 +289,8 @@ impl Platform {
         self.open_export(location, key, row).await
     }
 
-    /// Opens an export repository, gives it what it lacks of keys and slots, and records that it has them.
+    /// Opens an export repository, gives it what it lacks of keys and slots, and records that it has them, and through which
+    /// profile it was reached.
     pub(crate) async fn open_export(
         &self,
         location: &Location,
@@ -309,9 +310,14 @@ impl Platform {
             }
             opened => opened?,
         };
+        let known = row.clone();
         if row.slots != keys.slot_ids() && self.lets_granted_follow(location, &row, &open).await {
             row.slots = keys.slot_ids();
-            self.note_slots(&key, &row).await?;
+        }
+        // The profile that it was known by may be gone.
+        row.profile.clone_from(&location.profile);
+        if row != known {
+            self.note_known(&key, &row).await?;
         }
         self.unlisted.note_use(open.id());
         Ok((row, open))
@@ -333,7 +339,7 @@ impl Platform {
         let open = opened.ok_or_else(gone)?;
         let known = RepositoryRow { slots: keys.slot_ids(), ..row.clone() };
         let follows = self.lets_granted_follow(location, row, &open).await;
-        if known == *row || !follows { Ok(()) } else { self.note_slots(key, &known).await }
+        if known == *row || !follows { Ok(()) } else { self.note_known(key, &known).await }
     }
 
     /// Gives a repository's newest data key to whoever was granted it. Whether that is done, or can never be: what could not
@@ -378,7 +384,7 @@ impl Platform {
     }
 
     /// A row that has changed meanwhile is noted by whoever opens the repository next.
-    async fn note_slots(&self, key: &RowKey, known: &RepositoryRow) -> Result<(), RepositoriesError> {
+    async fn note_known(&self, key: &RowKey, known: &RepositoryRow) -> Result<(), RepositoriesError> {
         let failed = |source| RepositoriesError::Record { application: known.application.clone(), source };
         let catalog = self.catalog().map_err(|source| RepositoriesError::Away { source })?;
         let stored = catalog

@@ -80,15 +80,26 @@ impl Place {
     }
 }
 
+/// What is known of a place before it is opened.
+#[derive(Default)]
+struct Known {
+    /// The profiles that something was known to lie behind, in the order in which to try them.
+    profiles: Vec<String>,
+    clusters: BTreeMap<ClusterId, Vec<StorePath>>,
+}
+
 /// Every place, the platform's own first. What cannot be told is told to `fail`.
 pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Send)) -> Vec<Place> {
-    let mut shared: BTreeMap<(String, ClusterId), (String, locations::Place, Vec<StorePath>)> =
-        BTreeMap::new();
+    let mut shared: BTreeMap<locations::Place, Known> = BTreeMap::new();
     let mut add = |profile: String, place: locations::Place, cluster: ClusterId, root: StorePath| {
-        let known = shared.entry((place.key(), cluster)).or_insert((profile, place, Vec::new()));
+        let Known { profiles, clusters } = shared.entry(place).or_default();
+        if !profiles.contains(&profile) {
+            profiles.push(profile);
+        }
+        let roots = clusters.entry(cluster).or_default();
         // One that is about to be left is in force and a former one.
-        if !known.2.contains(&root) {
-            known.2.push(root);
+        if !roots.contains(&root) {
+            roots.push(root);
         }
     };
     if let Ok(Some(known)) = state::enabled(platform) {
@@ -113,12 +124,13 @@ pub(super) async fn all(platform: &Platform, fail: &mut (dyn FnMut(String) + Sen
         Err(why) => fail(why),
     }
     let mut places = vec![Place::Local];
-    for ((_, cluster), (profile, place, roots)) in shared {
-        match platform.open_location(&profile).await {
-            Ok(location) if location.place == place => {
-                places.push(Place::Shared { location, cluster, roots })
-            }
-            Ok(_) => fail(format!("profile '{profile}' leads elsewhere now")),
+    for (place, Known { profiles, clusters }) in shared {
+        match platform.open_place(&place, &profiles).await {
+            Ok(location) => places.extend(clusters.into_iter().map(|(cluster, roots)| Place::Shared {
+                location: location.clone(),
+                cluster,
+                roots,
+            })),
             Err(error) => fail(Chain(&error).to_string()),
         }
     }

@@ -64,8 +64,8 @@ pub(crate) async fn run_ownership(platform: Arc<Platform>, stop: CancellationTok
             }
         } else if !ownership.unowned.is_empty() && tried.is_none_or(|at| at.elapsed() >= RETRY_EVERY) {
             let mut taken = false;
-            for (key, unowned) in ownership.unowned {
-                taken |= take(&platform, &key, &unowned).await;
+            for (place, unowned) in by_place(ownership.unowned) {
+                taken |= take(&platform, &place, &unowned).await;
             }
             if taken {
                 ship_as_owner(&platform).await;
@@ -123,34 +123,56 @@ async fn release(platform: &Platform, pending: &Pending) -> Result<(), String> {
     Ok(())
 }
 
-/// Claims one place, and says whether it did. One that cannot be reached stays unowned, says why, and is tried again.
-async fn take(platform: &Platform, key: &str, unowned: &Unowned) -> bool {
-    let Unowned { profile, place, cluster, .. } = unowned;
-    let claimed = async {
-        let location = platform.open_location(profile).await.map_err(|error| Chain(&error).to_string())?;
-        if location.place != *place {
-            return Err(format!("profile '{profile}' leads elsewhere now"));
+/// What is to be claimed, so that each place is opened once.
+fn by_place(unowned: BTreeMap<String, Unowned>) -> BTreeMap<Place, Vec<(String, Unowned)>> {
+    let mut places: BTreeMap<Place, Vec<_>> = BTreeMap::new();
+    for (key, unowned) in unowned {
+        places.entry(unowned.place.clone()).or_default().push((key, unowned));
+    }
+    places
+}
+
+/// Claims what lies in one place, and says whether it claimed any. What cannot be reached stays unowned, says why, and is
+/// tried again: through the profile that it was known by, or any other that leads there by now.
+async fn take(platform: &Platform, place: &Place, unowned: &[(String, Unowned)]) -> bool {
+    let profiles: Vec<_> = unowned.iter().map(|(_, unowned)| unowned.profile.clone()).collect();
+    let location = match platform.open_place(place, &profiles).await {
+        Ok(location) => location,
+        Err(error) => {
+            let cause = Chain(&error).to_string();
+            for (key, unowned) in unowned {
+                note_untaken(platform, key, unowned, &cause).await;
+            }
+            return false;
         }
-        let taken = ownership::take_over(platform, &location, cluster).await;
-        taken.map_err(|error| Chain(&error).to_string())
     };
-    let cause = match claimed.await {
-        Ok(epoch) => {
-            info!(profile, %cluster, %epoch, "ownership taken");
-            return true;
+    let mut taken = false;
+    for (key, unowned) in unowned {
+        match ownership::take_over(platform, &location, &unowned.cluster).await {
+            Ok(epoch) => {
+                info!(profile = location.profile, cluster = %unowned.cluster, %epoch, "ownership taken");
+                taken = true;
+            }
+            Err(error) => {
+                let cause = Chain(&error).to_string();
+                note_untaken(platform, key, unowned, &cause).await;
+            }
         }
-        Err(cause) => cause,
-    };
+    }
+    taken
+}
+
+async fn note_untaken(platform: &Platform, key: &str, unowned: &Unowned, cause: &str) {
+    let Unowned { profile, cluster, .. } = unowned;
     warn!(profile, %cluster, cause, "ownership could not be taken here");
     let noted = ownership::update(platform, |ownership| {
         if let Some(unowned) = ownership.unowned.get_mut(key) {
-            unowned.why.clone_from(&cause);
+            cause.clone_into(&mut unowned.why);
         }
     });
     if let Err(error) = noted.await {
         warn!(error = &error as &dyn std::error::Error, "what is not owned was not recorded");
     }
-    false
 }
 
 /// The chain goes on at the new epoch at once: an entry of it says that it is the latest, whatever else is shipped.
@@ -168,7 +190,8 @@ fn places(platform: &Platform, pending: &Pending) -> Result<BTreeMap<String, Uno
     let mut found = BTreeMap::new();
     let mut add = |profile: String, place: Place, cluster: ClusterId| {
         let key = ownership::held_key(&place, &cluster);
-        found.insert(key, Unowned { profile, place, cluster, why: String::new() });
+        // The profile that a recovery came through has led there a short while ago.
+        found.entry(key).or_insert(Unowned { profile, place, cluster, why: String::new() });
     };
     let former = recovery::former::list(platform).map_err(|error| Chain(&error).to_string())?;
     for known in former.into_iter().filter(|known| known.cluster == pending.source) {

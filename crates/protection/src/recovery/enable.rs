@@ -4,7 +4,8 @@
 //! kept elsewhere and cannot be read there now, what is enabled stays so.
 //! The order: 1 the profile is fit; 2 the passphrases are strong and have slots; 3 ownership of this cluster's folder
 //! is claimed; 4 the card is there; 5 the repository's id is recorded; 6 it is there with its keys and slots; 7 it is
-//! the one in use; 8 a start and a base; 9 the other repositories of the lineage have the slots.
+//! the one in use; 8 a start and a base; 9 the other repositories of this place have the slots, and those elsewhere get
+//! them from whoever is woken for it: a place that is out of reach holds nobody up.
 
 use keelson_crypto::random_bytes;
 use keelson_model::recovery::DrMode;
@@ -22,7 +23,7 @@ use crate::repositories;
 
 /// Enables disaster recovery to a profile, or brings what is enabled in line with it.
 pub async fn enable(platform: &Platform, profile: &str, mode: DrMode) -> Result<Enabled, RecoveryError> {
-    let _turn = platform.enabling.lock().await;
+    let turn = platform.enabling.lock().await;
     let location =
         platform.open_writable(profile).await.map_err(|source| RecoveryError::Location { source })?;
     let away = match watched::read(platform).await? {
@@ -46,7 +47,8 @@ pub async fn enable(platform: &Platform, profile: &str, mode: DrMode) -> Result<
         },
     };
     ship::begin(platform, &location, &enabled).await?;
-    slots::spread(platform).await;
+    drop(turn);
+    slots::spread_at(platform, &location).await;
     Ok(enabled)
 }
 

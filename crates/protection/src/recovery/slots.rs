@@ -4,15 +4,16 @@
 //! each repository gets `keys/<n+1>` and then the slots, at the latest before its next pack, and whoever was granted it the
 //! new data key; 3 that it has them is recorded. Guarantees: whatever stopped on the way, the next try completes it; a
 //! repository that could not be reached is tried again and named until then, since without its slots it dies with this
-//! cluster.
+//! cluster. A place is opened once a round, while nobody waits for it, and let be once it is out of reach.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_catalog::RowKey;
 use keelson_crypto::{KdfCost, Passphrase, PassphraseStrength, Slot, VaultKey, WeakPassphrase, random_bytes};
-use keelson_model::{Chain, SlotId};
+use keelson_model::{Chain, Classified, ErrorClass, RepositoryId, SlotId};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::RepositoryKeys;
@@ -144,97 +145,173 @@ fn export_rows(platform: &Platform) -> Result<Vec<(RowKey, RepositoryRow)>, Reco
     Ok(rows)
 }
 
-/// Gives every repository of the lineage the keys and slots that it lacks. One that cannot be had is logged.
-pub(crate) async fn spread(platform: &Platform) {
+/// A repository that lacks keys or slots, and the profile that it is known by.
+#[derive(Debug)]
+struct Lacking {
+    profile: String,
+    which: Which,
+}
+
+#[derive(Debug)]
+enum Which {
+    Export(RowKey),
+    Former(RepositoryId),
+}
+
+/// What lacks keys or slots and may be written to, by the place where it lies. What cannot be listed is logged.
+fn list_lacking(platform: &Platform) -> BTreeMap<Place, Vec<Lacking>> {
     let ids = platform.repository_keys().slot_ids();
+    let mut lacking: BTreeMap<Place, Vec<Lacking>> = BTreeMap::new();
     if ids.is_empty() {
-        return;
+        return lacking;
     }
     let rows = export_rows(platform).unwrap_or_else(|error| {
         tracing::warn!(cause = %Chain(&error), "the export repositories could not be listed");
         Vec::new()
     });
     for (key, row) in rows.into_iter().filter(|(_, row)| row.slots != ids) {
-        let (application, profile) = (row.application.clone(), row.profile.clone());
-        if let Err(error) = complete_export(platform, key, row).await {
-            tracing::warn!(
-                application,
-                profile,
-                cause = %Chain(&error),
-                "these exports die with this cluster: their repository lacks the newest passphrase slot"
-            );
-        }
+        let which = Which::Export(key);
+        lacking.entry(row.place).or_default().push(Lacking { profile: row.profile, which });
     }
-    if let Err(error) = complete_former(platform, &ids).await {
-        tracing::warn!(cause = %Chain(&error), "a former repository of the platform lacks the newest slot");
+    let former = former_repositories(platform).unwrap_or_else(|error| {
+        tracing::warn!(cause = %Chain(&error), "the former repositories of the platform could not be listed");
+        Vec::new()
+    });
+    for known in former.into_iter().filter(|known| known.slots != ids) {
+        let which = Which::Former(known.repository);
+        lacking.entry(known.place).or_default().push(Lacking { profile: known.profile, which });
+    }
+    lacking
+}
+
+/// Those that this instance may write to.
+fn former_repositories(platform: &Platform) -> Result<Vec<DrRepository>, RecoveryError> {
+    let ownership =
+        ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
+    let mut former = former::list(platform)?;
+    former.retain(|known| !ownership.is_pending(&known.place, &known.cluster));
+    Ok(former)
+}
+
+/// Gives every repository of the lineage the keys and slots that it lacks. One that cannot be had is logged.
+async fn spread(platform: &Platform) {
+    for (place, lacking) in list_lacking(platform) {
+        let mut profiles: Vec<String> = Vec::new();
+        for Lacking { profile, .. } in &lacking {
+            if !profiles.contains(profile) {
+                profiles.push(profile.clone());
+            }
+        }
+        match platform.open_place(&place, &profiles).await {
+            Ok(location) => complete_place(platform, &location, lacking).await,
+            Err(source) => warn_of(&place, lacking.len(), &RecoveryError::Location { source }),
+        }
     }
 }
 
-async fn complete_export(platform: &Platform, key: RowKey, row: RepositoryRow) -> Result<(), RecoveryError> {
-    let location = open_place(platform, &row.profile, &row.place).await?;
-    ownership::prove(platform, &location, &row.cluster)
+/// The same in a place that is open, at once. Whoever completes the others is woken and not waited for.
+pub(crate) async fn spread_at(platform: &Platform, location: &Location) {
+    let mut lacking = list_lacking(platform);
+    if let Some(here) = lacking.remove(&location.place) {
+        complete_place(platform, location, here).await;
+    }
+    if !lacking.is_empty() {
+        platform.slots_lacking.notify_one();
+    }
+}
+
+/// One after the other, each in a turn of `enabling` of its own, until the place is out of reach.
+async fn complete_place(platform: &Platform, location: &Location, mut lacking: Vec<Lacking>) {
+    let total = lacking.len();
+    // One that always fails as if its store were away does not keep the same others waiting each time.
+    lacking.rotate_left(usize::from(u16::from_le_bytes(random_bytes())) % total.max(1));
+    for (done, Lacking { which, .. }) in lacking.into_iter().enumerate() {
+        let turn = platform.enabling.lock().await;
+        let completed = match &which {
+            Which::Export(key) => complete_export(platform, location, key).await,
+            Which::Former(id) => complete_former(platform, location, *id).await,
+        };
+        drop(turn);
+        let Err(error) = completed else { continue };
+        if matches!(error.class(), ErrorClass::Unavailable { .. }) {
+            return warn_of(&location.place, total - done, &error);
+        }
+        tracing::warn!(
+            repository = ?which,
+            profile = location.profile,
+            cause = %Chain(&error),
+            "this repository dies with this cluster: it lacks the newest passphrase slot"
+        );
+    }
+}
+
+fn warn_of(place: &Place, repositories: usize, error: &RecoveryError) {
+    tracing::warn!(
+        %place,
+        repositories,
+        cause = %Chain(error),
+        "what lies here dies with this cluster: its repositories lack the newest passphrase slot"
+    );
+}
+
+/// As the catalog knows it now: since it was listed it may have been completed, or the catalog been replaced.
+async fn complete_export(
+    platform: &Platform,
+    location: &Location,
+    key: &RowKey,
+) -> Result<(), RecoveryError> {
+    let ids = platform.repository_keys().slot_ids();
+    let row = read_export(platform, key)?;
+    let lacks = |row: &RepositoryRow| row.place == location.place && row.slots != ids;
+    let Some(row) = row.filter(lacks).filter(|_| !ids.is_empty()) else { return Ok(()) };
+    ownership::prove(platform, location, &row.cluster)
         .await
         .map_err(|source| RecoveryError::Ownership { source })?;
-    let opened = platform.open_export(&location, key, row).await;
+    let opened = platform.open_export(location, key.clone(), row).await;
     opened.map(drop).map_err(|source| RecoveryError::Repository { source })
 }
 
-/// A profile that leads elsewhere by now says nothing about where the repository lies.
-async fn open_place(platform: &Platform, profile: &str, place: &Place) -> Result<Location, RecoveryError> {
-    let location =
-        platform.open_location(profile).await.map_err(|source| RecoveryError::Location { source })?;
-    if location.place != *place {
-        let source = RepositoriesError::OtherPlace { profile: profile.to_owned() };
-        return Err(RecoveryError::Repository { source });
-    }
-    Ok(location)
+fn read_export(platform: &Platform, key: &RowKey) -> Result<Option<RepositoryRow>, RecoveryError> {
+    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    let stored = catalog.read(key).map_err(|source| RecoveryError::ReadState { source })?;
+    Ok(stored.and_then(|stored| RepositoryRow::parse(&stored.row.body)))
 }
 
-async fn complete_former(platform: &Platform, ids: &[SlotId]) -> Result<(), RecoveryError> {
-    let ownership =
-        ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
-    let mut failure = None;
-    for known in former::list(platform)? {
-        if known.slots == ids || ownership.is_pending(&known.place, &known.cluster) {
-            continue;
-        }
-        match complete_former_one(platform, &known).await {
-            Ok(()) => former::keep(platform, &DrRepository { slots: ids.to_vec(), ..known }).await?,
-            Err(error) => failure = Some(error),
-        }
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-async fn complete_former_one(platform: &Platform, known: &DrRepository) -> Result<(), RecoveryError> {
-    let location = open_place(platform, &known.profile, &known.place).await?;
-    ownership::prove(platform, &location, &known.cluster)
+async fn complete_former(
+    platform: &Platform,
+    location: &Location,
+    id: RepositoryId,
+) -> Result<(), RecoveryError> {
+    let keys = platform.repository_keys();
+    let ids = keys.slot_ids();
+    let known = former_repositories(platform)?.into_iter().find(|known| known.repository == id);
+    let lacks = |known: &DrRepository| known.place == location.place && known.slots != ids;
+    let Some(known) = known.filter(lacks).filter(|_| !ids.is_empty()) else { return Ok(()) };
+    ownership::prove(platform, location, &known.cluster)
         .await
         .map_err(|source| RecoveryError::Ownership { source })?;
     let folder = ClusterFolder::new(&known.cluster).dr_repository(known.repository);
-    let keys = platform.repository_keys();
     let root = folder.repository();
-    let opened = repositories::open_current(
-        location.store,
-        root,
-        &keys,
-        &known.profile,
-        &known.slots,
-        &platform.index_cache,
-    );
-    match opened.await {
+    let (store, profile, cache) = (location.store.clone(), &location.profile, &platform.index_cache);
+    match repositories::open_current(store, root, &keys, profile, &known.slots, cache).await {
         // One that is gone, or was never made, needs nothing; one with keys of its own gets nothing.
-        Ok(_) | Err(RepositoriesError::OtherKeys { .. }) => Ok(()),
-        Err(source) => Err(RecoveryError::Repository { source }),
+        Ok(_) | Err(RepositoriesError::OtherKeys { .. }) => {}
+        Err(source) => return Err(RecoveryError::Repository { source }),
     }
+    let profile = location.profile.clone();
+    former::keep(platform, &DrRepository { slots: ids, profile, ..known }).await
 }
 
-/// Tries again what lacks its slots, until stopped.
+/// Tries what lacks its slots, from time to time and when it is woken, until stopped.
 pub(crate) async fn run_slots(platform: Arc<Platform>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! { _ = tick.tick() => (), () = stop.cancelled() => return }
-        let _turn = platform.enabling.lock().await;
+        tokio::select! {
+            _ = tick.tick() => (),
+            () = platform.slots_lacking.notified() => (),
+            () = stop.cancelled() => return,
+        }
         tokio::select! { () = spread(&platform) => (), () = stop.cancelled() => return }
     }
 }

@@ -22,6 +22,7 @@ mod maintenance;
 mod mirror;
 mod passkeys;
 mod passphrase;
+mod places;
 mod platform;
 mod published;
 mod reader;
