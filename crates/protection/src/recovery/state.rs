@@ -59,6 +59,30 @@ pub(crate) struct Enabling {
     pub repository: RepositoryId,
 }
 
+/// A chain that is about to be left. Once the catalog has gone on, neither it nor the store tells how far the two went
+/// together: it stands here before, so that a try that was cut short is taken up and not begun anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Moving {
+    pub place: Place,
+    /// The last point of the chain that is this instance's, in the generation that is left with it.
+    pub fork: Fork,
+    /// The one that is to be made.
+    pub repository: RepositoryId,
+    /// In which the catalog goes on.
+    pub generation: Generation,
+    /// Why the chain is left, as it was found the first time.
+    pub why: String,
+}
+
+impl Moving {
+    /// Whether a catalog of this generation is the one that went on. Before it has, nothing was made and the fork can be
+    /// found anew; one beyond came from elsewhere.
+    pub(crate) fn has_gone_on(&self, catalog: Generation) -> bool {
+        self.fork.at.generation < catalog && catalog <= self.generation
+    }
+}
+
 /// A recovery of this instance: the last one, done or not.
 ///
 /// Written just before the switch, and counts once `CURRENT` names its generation: from then on the run only rolls
@@ -170,6 +194,7 @@ const LATE_EXPORTS: &str = "late exports";
 const OWED: &str = "owed";
 const STARTED: &str = "started";
 const MOVED: &str = "moved";
+const MOVING: &str = "moving";
 const COPIED: &str = "copied";
 const DROPPED: &str = "dropped";
 const BASES_LOST: &str = "bases lost";
@@ -229,6 +254,15 @@ pub fn moved(platform: &Platform) -> Result<Option<Moved>, RecoveryError> {
     read(&platform.instance, MOVED)
 }
 
+/// What an earlier try to leave a chain has noted, of whichever chain.
+pub(crate) fn moving(platform: &Platform) -> Result<Option<Moving>, RecoveryError> {
+    read(&platform.instance, MOVING)
+}
+
+pub(crate) async fn write_moving(platform: &Platform, state: &Moving) -> Result<(), RecoveryError> {
+    write(platform, put(MOVING, state, platform.clock.now())).await
+}
+
 /// From here on the new repository is shipped to.
 pub(crate) async fn write_moved(
     platform: &Platform,
@@ -240,11 +274,13 @@ pub(crate) async fn write_moved(
     let now = platform.clock.now();
     // A volume that was put back to a snapshot does not know what was exported since.
     let late = LateExports { cluster: platform.cluster_id.clone(), before: now };
-    write_all(
-        platform,
-        vec![put(ENABLED, enabled, now), put(MOVED, moved, now), put(LATE_EXPORTS, &late, now)],
-    )
-    .await
+    let changes = vec![
+        put(ENABLED, enabled, now),
+        put(MOVED, moved, now),
+        Change::delete(key(MOVING)),
+        put(LATE_EXPORTS, &late, now),
+    ];
+    write_all(platform, changes).await
 }
 
 /// Up to where the catalog was looked through for local restore points to copy into a repository.
@@ -369,8 +405,18 @@ pub(crate) async fn complete_enabling(
     if let Some(before) = before {
         former::keep_enabled(platform, before).await?;
     }
-    let enabled = put(ENABLED, state, platform.clock.now());
-    write_all(platform, vec![enabled, Change::delete(key(ENABLING))]).await
+    let parent = state.parent.clone().or(find_left(platform, &state.place)?);
+    let enabled = put(ENABLED, &Enabled { parent, ..state.clone() }, platform.clock.now());
+    write_all(platform, vec![enabled, Change::delete(key(ENABLING)), Change::delete(key(MOVING))]).await
+}
+
+/// Where a chain was left for a repository that nothing will be shipped to any more, since another takes its place: its
+/// moments are found from that one.
+fn find_left(platform: &Platform, place: &Place) -> Result<Option<Fork>, RecoveryError> {
+    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    let left =
+        moving(platform)?.filter(|left| left.place == *place && left.has_gone_on(catalog.generation()));
+    Ok(left.map(|left| left.fork))
 }
 
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {
@@ -391,7 +437,8 @@ pub(crate) async fn begin_lineage(platform: &Platform, recovered: &Recovered) ->
         Some(late) => put(LATE_EXPORTS, &late, platform.clock.now()),
         None => Change::delete(key(LATE_EXPORTS)),
     };
-    write_all(platform, vec![Change::delete(key(ENABLED)), Change::delete(key(ENABLING)), late]).await
+    let before = [ENABLED, ENABLING, MOVING].map(|name| Change::delete(key(name)));
+    write_all(platform, before.into_iter().chain([late]).collect()).await
 }
 
 /// The last recovery of this instance that switched catalogs.
