@@ -228,3 +228,68 @@ pub(super) async fn common_point(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use keelson_model::InstanceId;
+    use keelson_model::recovery::DrMode;
+
+    use super::*;
+
+    fn at(generation: u32) -> Position {
+        Position { epoch: Epoch(1), generation: Generation(generation), sequence: Sequence(9) }
+    }
+
+    #[test]
+    fn a_catalog_goes_on_above_whatever_is_in_use_and_once() {
+        let check = |seen: u32, why: &Divergence, own: u32, begun: Option<u32>, chosen: u32| {
+            let begun = begun.map(Generation);
+            let found = choose_generation(Generation(seen), why, Generation(own), begun);
+            assert_eq!(found, Generation(chosen), "{seen} {why} {own} {begun:?}");
+        };
+        let ahead = Divergence::Ahead { stored: at(1), ours: at(1) };
+        let other = |stored| Divergence::OtherGeneration { stored: at(stored), ours: at(2) };
+        let foreign = Divergence::ForeignStart { number: 2, instance: InstanceId::from_bytes([1; 16]) };
+        check(1, &ahead, 1, None, 2);
+        check(4, &ahead, 1, None, 5);
+        check(0, &foreign, 1, None, 2);
+        // Cut short, with a note and without.
+        check(1, &other(1), 2, Some(2), 2);
+        check(1, &other(1), 2, None, 2);
+        check(0, &foreign, 2, Some(2), 2);
+        // A copy of the volume went on in the same meanwhile.
+        check(2, &other(1), 2, Some(2), 3);
+        check(1, &other(1), 2, Some(3), 3);
+    }
+
+    #[test]
+    fn only_the_same_chain_is_left_by_the_same_catalog_to_where_an_earlier_try_was_about_to() {
+        let place = |path: &str| Place::FileStore { claim: "share".to_owned(), path: path.to_owned() };
+        let (left, other) = (RepositoryId::from_bytes([1; 16]), RepositoryId::from_bytes([2; 16]));
+        let cluster: ClusterId = "0c3e8c52-6a0b".parse().unwrap();
+        let begun = Moving {
+            place: place("a"),
+            fork: Fork { cluster, repository: left, at: at(4) },
+            repository: RepositoryId::from_bytes([3; 16]),
+            generation: Generation(6),
+            why: String::new(),
+        };
+        let enabled = |repository, path: &str| Enabled {
+            profile: "vault".to_owned(),
+            place: place(path),
+            repository,
+            mode: DrMode::Legacy,
+            enabled_at: Timestamp::UNIX_EPOCH,
+            vault_key: 1,
+            slots: Vec::new(),
+            parent: None,
+        };
+        assert!(is_of(&begun, &enabled(left, "a"), &place("a")));
+        assert!(!is_of(&begun, &enabled(other, "a"), &place("a")), "another chain");
+        assert!(!is_of(&begun, &enabled(left, "b"), &place("b")), "another place");
+        assert!(!is_of(&begun, &enabled(left, "a"), &place("b")), "the profile leads elsewhere now");
+        let gone_on: Vec<u32> = (1..9).filter(|own| begun.has_gone_on(Generation(*own))).collect();
+        assert_eq!(gone_on, [5, 6]);
+    }
+}
