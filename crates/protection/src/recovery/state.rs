@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::locations::Place;
+use crate::ownership;
 use crate::passphrases::KnownSource;
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
@@ -405,18 +406,20 @@ pub(crate) async fn complete_enabling(
     if let Some(before) = before {
         former::keep_enabled(platform, before).await?;
     }
-    let parent = state.parent.clone().or(find_left(platform, &state.place)?);
+    let parent = find_left(platform, &state.place)?.or_else(|| state.parent.clone());
     let enabled = put(ENABLED, &Enabled { parent, ..state.clone() }, platform.clock.now());
     write_all(platform, vec![enabled, Change::delete(key(ENABLING)), Change::delete(key(MOVING))]).await
 }
 
 /// Where a chain was left for a repository that nothing will be shipped to any more, since another takes its place: its
-/// moments are found from that one.
+/// moments are found from that one. Whoever owns nothing yet names its source, from which alone it is followed.
 fn find_left(platform: &Platform, place: &Place) -> Result<Option<Fork>, RecoveryError> {
+    let Some(left) = moving(platform)?.filter(|left| left.place == *place) else { return Ok(None) };
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let left =
-        moving(platform)?.filter(|left| left.place == *place && left.has_gone_on(catalog.generation()));
-    Ok(left.map(|left| left.fork))
+    let ownership =
+        ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
+    let owns = !ownership.is_pending(place, &platform.cluster_id);
+    Ok((owns && left.has_gone_on(catalog.generation())).then_some(left.fork))
 }
 
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {
