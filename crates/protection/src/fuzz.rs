@@ -39,7 +39,8 @@ use crate::recovery::run::RunDescription;
 use crate::recovery::run::retention::Facts;
 use crate::recovery::ship::writers::Started;
 use crate::recovery::state::{
-    BasesLost, Copied, Covered, DrRepository, Dropped, Enabled, Enabling, LateExports, Moved, Owed, Recovered,
+    BasesLost, Copied, Covered, DrRepository, Dropped, Enabled, Enabling, LateExports, Moved, Moving, Owed,
+    Recovered,
 };
 use crate::repositories::RepositoryRow;
 use crate::restore_points::{Artifact, ExportedTo};
@@ -123,6 +124,7 @@ pub const TARGETS: &[Decoder] = &[
     ("drills", |bytes| json::<Drills>(bytes, |_| {})),
     ("last run", |bytes| json::<Timestamp>(bytes, |_| {})),
     ("move to a new chain", |bytes| json::<Moved>(bytes, |_| {})),
+    ("move under way", |bytes| json::<Moving>(bytes, |moving| placed(moving.fork.at))),
     ("what was copied", |bytes| json::<Copied>(bytes, |_| {})),
     ("what was dropped", |bytes| json::<Dropped>(bytes, |_| {})),
     ("loss of bases", |bytes| json::<BasesLost>(bytes, |_| {})),

@@ -260,6 +260,8 @@ fn instance_rows() -> Vec<(&'static str, Value)> {
     });
     let former =
         json!({ "profile": "p", "place": place(), "cluster": CLUSTER, "repository": ID, "slots": [ID] });
+    let fork = json!({ "cluster": CLUSTER, "repository": ID, "at": at(7) });
+    let moving = json!({ "place": place(), "fork": fork, "repository": ID, "generation": 3, "why": "w" });
     vec![
         ("identity", identity),
         ("what is owned", json!({ "pending": pending, "held": { "k": held }, "unowned": { "k": unowned } })),
@@ -278,6 +280,7 @@ fn instance_rows() -> Vec<(&'static str, Value)> {
         ),
         ("last run", json!(TIME)),
         ("move to a new chain", json!({ "from": ID, "at": TIME, "why": "w" })),
+        ("move under way", moving),
         ("what was copied", json!({ "repository": ID, "through": 2_u64 << 40 | 9 })),
         ("what was dropped", json!({ "at": TIME, "through": 9 })),
         ("loss of bases", json!({ "repository": ID, "at": TIME, "why": "w" })),

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::locations::Place;
+use crate::ownership;
 use crate::passphrases::KnownSource;
 use crate::platform::{Platform, commit};
 use crate::records::plain_row;
@@ -57,6 +58,30 @@ pub(crate) struct Enabling {
     pub place: Place,
     pub vault_key: u32,
     pub repository: RepositoryId,
+}
+
+/// A chain that is about to be left. Once the catalog has gone on, neither it nor the store tells how far the two went
+/// together: it stands here before, so that a try that was cut short is taken up and not begun anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Moving {
+    pub place: Place,
+    /// The last point of the chain that is this instance's, in the generation that is left with it.
+    pub fork: Fork,
+    /// The one that is to be made.
+    pub repository: RepositoryId,
+    /// In which the catalog goes on.
+    pub generation: Generation,
+    /// Why the chain is left, as it was found the first time.
+    pub why: String,
+}
+
+impl Moving {
+    /// Whether a catalog of this generation is the one that went on. Before it has, nothing was made and the fork can be
+    /// found anew; one beyond came from elsewhere.
+    pub(crate) fn has_gone_on(&self, catalog: Generation) -> bool {
+        self.fork.at.generation < catalog && catalog <= self.generation
+    }
 }
 
 /// A recovery of this instance: the last one, done or not.
@@ -170,6 +195,7 @@ const LATE_EXPORTS: &str = "late exports";
 const OWED: &str = "owed";
 const STARTED: &str = "started";
 const MOVED: &str = "moved";
+const MOVING: &str = "moving";
 const COPIED: &str = "copied";
 const DROPPED: &str = "dropped";
 const BASES_LOST: &str = "bases lost";
@@ -229,6 +255,15 @@ pub fn moved(platform: &Platform) -> Result<Option<Moved>, RecoveryError> {
     read(&platform.instance, MOVED)
 }
 
+/// What an earlier try to leave a chain has noted, of whichever chain.
+pub(crate) fn moving(platform: &Platform) -> Result<Option<Moving>, RecoveryError> {
+    read(&platform.instance, MOVING)
+}
+
+pub(crate) async fn write_moving(platform: &Platform, state: &Moving) -> Result<(), RecoveryError> {
+    write(platform, put(MOVING, state, platform.clock.now())).await
+}
+
 /// From here on the new repository is shipped to.
 pub(crate) async fn write_moved(
     platform: &Platform,
@@ -240,11 +275,13 @@ pub(crate) async fn write_moved(
     let now = platform.clock.now();
     // A volume that was put back to a snapshot does not know what was exported since.
     let late = LateExports { cluster: platform.cluster_id.clone(), before: now };
-    write_all(
-        platform,
-        vec![put(ENABLED, enabled, now), put(MOVED, moved, now), put(LATE_EXPORTS, &late, now)],
-    )
-    .await
+    let changes = vec![
+        put(ENABLED, enabled, now),
+        put(MOVED, moved, now),
+        Change::delete(key(MOVING)),
+        put(LATE_EXPORTS, &late, now),
+    ];
+    write_all(platform, changes).await
 }
 
 /// Up to where the catalog was looked through for local restore points to copy into a repository.
@@ -369,8 +406,20 @@ pub(crate) async fn complete_enabling(
     if let Some(before) = before {
         former::keep_enabled(platform, before).await?;
     }
-    let enabled = put(ENABLED, state, platform.clock.now());
-    write_all(platform, vec![enabled, Change::delete(key(ENABLING))]).await
+    let parent = find_left(platform, &state.place)?.or_else(|| state.parent.clone());
+    let enabled = put(ENABLED, &Enabled { parent, ..state.clone() }, platform.clock.now());
+    write_all(platform, vec![enabled, Change::delete(key(ENABLING)), Change::delete(key(MOVING))]).await
+}
+
+/// Where a chain was left for a repository that nothing will be shipped to any more, since another takes its place: its
+/// moments are found from that one. Whoever owns nothing yet names its source, from which alone it is followed.
+fn find_left(platform: &Platform, place: &Place) -> Result<Option<Fork>, RecoveryError> {
+    let Some(left) = moving(platform)?.filter(|left| left.place == *place) else { return Ok(None) };
+    let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
+    let ownership =
+        ownership::read(&platform.instance).map_err(|source| RecoveryError::Ownership { source })?;
+    let owns = !ownership.is_pending(place, &platform.cluster_id);
+    Ok((owns && left.has_gone_on(catalog.generation())).then_some(left.fork))
 }
 
 pub(crate) async fn forget_enabled(platform: &Platform) -> Result<(), RecoveryError> {
@@ -391,7 +440,8 @@ pub(crate) async fn begin_lineage(platform: &Platform, recovered: &Recovered) ->
         Some(late) => put(LATE_EXPORTS, &late, platform.clock.now()),
         None => Change::delete(key(LATE_EXPORTS)),
     };
-    write_all(platform, vec![Change::delete(key(ENABLED)), Change::delete(key(ENABLING)), late]).await
+    let before = [ENABLED, ENABLING, MOVING].map(|name| Change::delete(key(name)));
+    write_all(platform, before.into_iter().chain([late]).collect()).await
 }
 
 /// The last recovery of this instance that switched catalogs. None where what says which catalog is in use is damaged: that

@@ -1,19 +1,25 @@
 //! A volume that was restored to an older state finds its own chain ahead of it, and goes on beside it; one whose chain was
 //! damaged goes on with it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jiff::SignedDuration;
+use keelson_catalog::{RowKey, RowKind};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Clock, Generation, ManualClock};
 use keelson_protection::recovery::{enable, state};
 use keelson_protection::{Platform, status};
-use keelson_testkit::{ControlPlane, eventually};
+use keelson_testkit::{BucketProtection, ControlPlane, GateHabit, Minio, S3Gate, eventually};
 use keelson_workload::Cluster;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{copy, put_note};
+use crate::bucket::{BUCKET, Locks, keys, serve_to};
+use crate::fixture::{World, copy, put_note};
 use crate::stage::{config, make_valid, open_platform, prepare, profile, settings, take_plane};
 
 /// A life of the platform on a volume: it starts, does something, and stops after all of it was shipped.
@@ -103,6 +109,78 @@ async fn a_volume_that_was_restored_to_an_older_state_goes_on_in_a_new_repositor
     })
     .await?;
     plane.give_back().await
+}
+
+/// A gate that lets all pass, and one that lets nothing be written.
+const OPEN: GateHabit = GateHabit::Lacks("s3:BypassGovernanceRetention");
+const READ_ONLY: GateHabit = GateHabit::Lacks("s3:PutObject");
+
+fn has_note(world: &World, name: &str) -> Result<bool> {
+    Ok(world.platform.catalog()?.read(&RowKey::new(RowKind::new("notes"), "", name))?.is_some())
+}
+
+/// The next process found no point that the two have in common, since the catalog had gone on: whoever asked for a moment
+/// before the move was told that there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_a_restored_volume_has_half_left_keeps_its_moments() -> Result<()> {
+    let minio = Minio::start().await?;
+    // The store itself shows no earlier state.
+    minio.create_bucket(BUCKET, BucketProtection::None).await?;
+    let gate = S3Gate::open(&minio.endpoint(), OPEN).await?;
+    let mut world = World::start_today(SignedDuration::MAX).await?;
+    serve_to(&mut world, &minio, &gate.endpoint(), Locks::None).await?;
+    enable::enable(&world.platform, "vault", DrMode::Legacy).await?;
+    put_note(&world.platform, "early")?;
+    world.clock.advance(Duration::from_secs(60));
+    let early = world.clock.now();
+    world.clock.advance(Duration::from_secs(60));
+    put_note(&world.platform, "late")?;
+    world.wait_until_shipped().await?;
+    let source = world.platform.cluster_id().clone();
+    let left = state::enabled(&world.platform)?.context("it is enabled")?.repository;
+    let snapshot = tempfile::tempdir()?;
+    let mut world = world.restart(|volume| copy(volume, snapshot.path())).await?;
+    world.serve();
+    put_note(&world.platform, "lost")?;
+    world.wait_until_shipped().await?;
+
+    gate.change(READ_ONLY);
+    let put_back = |volume: &Path| {
+        std::fs::remove_dir_all(volume)?;
+        copy(snapshot.path(), volume)
+    };
+    let mut world = world.restart(put_back).await?;
+    world.serve();
+    eventually("the catalog has gone on", async || {
+        Ok((world.platform.catalog()?.generation() == Generation(2)).then_some(()))
+    })
+    .await?;
+    world.rest().await;
+    ensure!(state::moved(&world.platform)?.is_none(), "the bucket takes no repository");
+
+    gate.change(OPEN);
+    let mut world = world.restart(|_| Ok(())).await?;
+    world.serve();
+    eventually("shipping has left the chain", async || {
+        Ok(state::moved(&world.platform)?.filter(|moved| moved.from == left))
+    })
+    .await?;
+    world.wait_until_shipped().await?;
+    ensure!(world.platform.catalog()?.generation() == Generation(2), "it goes on once");
+    let folder = format!("k10/{source}/dr/");
+    let keys = keys(&minio).await?;
+    let below = keys.iter().filter_map(|key| key.strip_prefix(&folder)?.split('/').next());
+    let repositories: BTreeSet<&str> = below.collect();
+    ensure!(repositories.len() == 2, "{repositories:?}");
+
+    let mut world = world.lose_cluster().await?;
+    serve_to(&mut world, &minio, &minio.endpoint(), Locks::None).await?;
+    let info = json!({ "profileName": "vault", "sourceClusterID": source, "pointInTime": early });
+    let restored = world.ended_recovery("earlier", info).await?.body.status;
+    ensure!(restored["state"] == "success", "{restored}");
+    ensure!(has_note(&world, "early")? && !has_note(&world, "late")?, "{restored}");
+    world.end().await?;
+    minio.stop().await
 }
 
 /// Each start ended in the same error, and what waited was dropped in the end.

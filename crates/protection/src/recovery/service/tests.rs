@@ -1,6 +1,7 @@
 //! Restores on a real API server that are stopped at a chosen step, and what the cluster does not take of them.
 
 mod going_on;
+mod leaving;
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};

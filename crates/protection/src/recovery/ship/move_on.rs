@@ -1,9 +1,13 @@
 //! Leaving a chain that is not this instance's alone: a later generation of the catalog, in a new repository.
 //!
-//! The order: 1 the last point that both have is looked up; 2 the catalog goes on in a generation above any in the
-//! store, so that no revision means two things; 3 the new repository is created with the passphrase's slot; 4 it is
-//! recorded, and shipping begins there with a base. A kill in between is taken up at the next start, which finds the
-//! old repository of another generation.
+//! The order: 1 the last point that both have is looked up; 2 it is noted in the instance file with the id of the new
+//! repository, the generation and the reason; 3 the catalog goes on in that generation, above any in the store, so that
+//! no revision means two things; 4 the repository is created with the passphrase's slot; 5 it is recorded in place of
+//! the note, and shipping begins there with a base.
+//!
+//! Guarantees: a try that was cut short behind step 3 keeps its point, which nothing else tells any more, and its
+//! repository. The next start finds the chain of another generation and takes the note up, in this process or another,
+//! unless the chain, the place or the catalog is another one by then.
 
 use keelson_catalog::{Actor, Database};
 use keelson_crypto::{VaultKeyring, random_bytes};
@@ -11,14 +15,14 @@ use keelson_model::{Chain, ClusterId, Generation, RepositoryId, Sequence};
 use keelson_repository::Unlock;
 
 use crate::layout::{ClusterFolder, Epoch, Position};
-use crate::locations::Location;
+use crate::locations::{Location, Place};
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::Fork;
 use crate::recovery::open::{is_settled, list_repositories, open_chain};
 use crate::recovery::read::{Shelf, is_damage};
 use crate::recovery::ship::writers::Divergence;
-use crate::recovery::state::{self, Enabled, Moved};
+use crate::recovery::state::{self, Enabled, Moved, Moving};
 use crate::repositories;
 
 /// Segments that are looked at for the last common point; behind it nothing is decided.
@@ -30,26 +34,26 @@ pub(super) async fn move_on(
     enabled: &Enabled,
     why: &Divergence,
 ) -> Result<Enabled, RecoveryError> {
+    // What is enabled belongs to a catalog that was replaced, and is about to be forgotten.
+    if state::recovered(platform)?.is_some_and(|recovered| !recovered.settled) {
+        return Err(RecoveryError::Interrupted);
+    }
     tracing::error!(
         repository = %enabled.repository,
         reason = %why,
         "the shipped chain is not this instance's alone; going on in a new repository and a later generation"
     );
     let catalog = platform.catalog().map_err(|source| RecoveryError::Away { source })?;
-    let parent = find_fork(platform, location, enabled, &catalog).await?;
-    let seen = highest_generation(location, &platform.cluster_id, &platform.vault()).await?;
-    // A chain of which no base can be used tells only by what was found in it.
-    let seen = seen.max(why.generation().unwrap_or_else(|| catalog.generation()));
-    // A catalog that went on already, before a kill, does not go on again.
-    open_generation(&catalog, Generation((seen.0 + 1).max(catalog.generation().0))).await?;
+    let moving = prepare(platform, location, enabled, &catalog, why).await?;
+    open_generation(&catalog, moving.generation).await?;
 
     let keys = platform.repository_keys();
     let moved = Enabled {
-        repository: RepositoryId::from_bytes(random_bytes()),
+        repository: moving.repository,
         enabled_at: platform.clock.now(),
         vault_key: keys.vault.newest().number(),
         slots: keys.slot_ids(),
-        parent: Some(parent),
+        parent: Some(moving.fork),
         ..enabled.clone()
     };
     let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(moved.repository);
@@ -64,9 +68,78 @@ pub(super) async fn move_on(
     )
     .await
     .map_err(|source| RecoveryError::Repository { source })?;
-    let note = Moved { from: enabled.repository, at: platform.clock.now(), why: why.to_string() };
+    let note = Moved { from: enabled.repository, at: platform.clock.now(), why: moving.why };
     state::write_moved(platform, enabled, &moved, &note).await?;
     Ok(moved)
+}
+
+/// Steps 1 and 2.
+async fn prepare(
+    platform: &Platform,
+    location: &Location,
+    enabled: &Enabled,
+    catalog: &Database,
+    why: &Divergence,
+) -> Result<Moving, RecoveryError> {
+    let own = catalog.generation();
+    let noted = state::moving(platform)?;
+    let begun = noted.as_ref().filter(|begun| is_of(begun, enabled, &location.place));
+    // Where the chain itself is of this generation, it was gone on with since.
+    let gone_on = begun.filter(|begun| begun.has_gone_on(own) && why.generation() != Some(own));
+    let vault = platform.vault();
+    let seen = highest_generation(location, &platform.cluster_id, &vault).await?;
+    let repository = match begun {
+        Some(begun) => find_free(location, &platform.cluster_id, begun.repository, &vault).await?,
+        None => None,
+    };
+    let (fork, reason) = match gone_on {
+        Some(begun) => (begun.fork.clone(), begun.why.clone()),
+        None => (find_fork(platform, location, enabled, catalog).await?, why.to_string()),
+    };
+    let moving = Moving {
+        place: location.place.clone(),
+        fork,
+        repository: repository.unwrap_or_else(|| RepositoryId::from_bytes(random_bytes())),
+        generation: choose_generation(seen, why, own, gone_on.map(|begun| begun.generation)),
+        why: reason,
+    };
+    if noted.as_ref() != Some(&moving) {
+        state::write_moving(platform, &moving).await?;
+    }
+    Ok(moving)
+}
+
+/// Pure: whether it is this chain that an earlier try was about to leave.
+fn is_of(begun: &Moving, enabled: &Enabled, place: &Place) -> bool {
+    begun.fork.repository == enabled.repository && begun.place == enabled.place && begun.place == *place
+}
+
+/// Pure: above any that is in use. A catalog that went on already, before a kill, does not go on again.
+fn choose_generation(
+    seen: Generation,
+    why: &Divergence,
+    own: Generation,
+    begun: Option<Generation>,
+) -> Generation {
+    // A chain of which no base can be used tells only by what was found in it.
+    let known = why.generation().unwrap_or(if begun.is_some() { seen } else { own });
+    Generation(seen.max(known).0 + 1).max(begun.unwrap_or(own))
+}
+
+/// The repository of an earlier try, unless somebody ships there: a copy of this volume had the same note. What cannot
+/// be opened there is not waited for.
+async fn find_free(
+    location: &Location,
+    cluster: &ClusterId,
+    id: RepositoryId,
+    vault: &VaultKeyring,
+) -> Result<Option<RepositoryId>, RecoveryError> {
+    match open_chain(&location.store, cluster, id, Unlock::Vault(vault)).await {
+        Ok(None) | Err(RecoveryError::NoBase { .. }) => Ok(Some(id)),
+        Ok(Some(_)) => Ok(None),
+        Err(error) if is_settled(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// In the file as it is. Readers and whoever commits notice nothing; watches begin anew.
@@ -154,4 +227,69 @@ pub(super) async fn common_point(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use keelson_model::InstanceId;
+    use keelson_model::recovery::DrMode;
+
+    use super::*;
+
+    fn at(generation: u32) -> Position {
+        Position { epoch: Epoch(1), generation: Generation(generation), sequence: Sequence(9) }
+    }
+
+    #[test]
+    fn a_catalog_goes_on_above_whatever_is_in_use_and_once() {
+        let check = |seen: u32, why: &Divergence, own: u32, begun: Option<u32>, chosen: u32| {
+            let begun = begun.map(Generation);
+            let found = choose_generation(Generation(seen), why, Generation(own), begun);
+            assert_eq!(found, Generation(chosen), "{seen} {why} {own} {begun:?}");
+        };
+        let ahead = Divergence::Ahead { stored: at(1), ours: at(1) };
+        let other = |stored| Divergence::OtherGeneration { stored: at(stored), ours: at(2) };
+        let foreign = Divergence::ForeignStart { number: 2, instance: InstanceId::from_bytes([1; 16]) };
+        check(1, &ahead, 1, None, 2);
+        check(4, &ahead, 1, None, 5);
+        check(0, &foreign, 1, None, 2);
+        // Cut short, with a note and without.
+        check(1, &other(1), 2, Some(2), 2);
+        check(1, &other(1), 2, None, 2);
+        check(0, &foreign, 2, Some(2), 2);
+        // A copy of the volume went on in the same meanwhile.
+        check(2, &other(1), 2, Some(2), 3);
+        check(1, &other(1), 2, Some(3), 3);
+    }
+
+    #[test]
+    fn only_the_same_chain_is_left_by_the_same_catalog_to_where_an_earlier_try_was_about_to() {
+        let place = |path: &str| Place::FileStore { claim: "share".to_owned(), path: path.to_owned() };
+        let (left, other) = (RepositoryId::from_bytes([1; 16]), RepositoryId::from_bytes([2; 16]));
+        let cluster: ClusterId = "0c3e8c52-6a0b".parse().unwrap();
+        let begun = Moving {
+            place: place("a"),
+            fork: Fork { cluster, repository: left, at: at(4) },
+            repository: RepositoryId::from_bytes([3; 16]),
+            generation: Generation(6),
+            why: String::new(),
+        };
+        let enabled = |repository, path: &str| Enabled {
+            profile: "vault".to_owned(),
+            place: place(path),
+            repository,
+            mode: DrMode::Legacy,
+            enabled_at: Timestamp::UNIX_EPOCH,
+            vault_key: 1,
+            slots: Vec::new(),
+            parent: None,
+        };
+        assert!(is_of(&begun, &enabled(left, "a"), &place("a")));
+        assert!(!is_of(&begun, &enabled(other, "a"), &place("a")), "another chain");
+        assert!(!is_of(&begun, &enabled(left, "b"), &place("b")), "another place");
+        assert!(!is_of(&begun, &enabled(left, "a"), &place("b")), "the profile leads elsewhere now");
+        let gone_on: Vec<u32> = (1..9).filter(|own| begun.has_gone_on(Generation(*own))).collect();
+        assert_eq!(gone_on, [5, 6]);
+    }
 }
