@@ -38,7 +38,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::locations::Place;
+    use crate::locations::{OpenedWith, Place};
     use crate::ownership::prove;
     use crate::platform::{Platform, RecoveryBounds, Settings};
 
@@ -61,7 +61,8 @@ mod tests {
 
     fn behind(store: &Arc<MemoryStore>) -> Location {
         let place = Place::FileStore { claim: "share".to_owned(), path: String::new() };
-        Location { profile: "vault".to_owned(), store: store.clone(), place }
+        let opened_with = OpenedWith::nothing();
+        Location { profile: "vault".to_owned(), store: store.clone(), place, opened_with }
     }
 
     /// Maintenance proves before it looks for anything: it made the first epoch anew in a node's own folder, which from then
