@@ -521,3 +521,39 @@ pub(crate) fn known_profile(name: &str, object: &serde_json::Value) -> Result<Kn
 pub(crate) fn export_labels(profile: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(keelson_model::names::label::EXPORT_PROFILE.to_owned(), profile.to_owned())])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(id: &str, key: &str) -> Secret {
+        let data = [("aws_access_key_id", id), ("aws_secret_access_key", key)];
+        let data = data.map(|(name, value)| (name.to_owned(), value.into()));
+        Secret::opaque(NamespacedName::new("kasten-io", "s3-creds"), data)
+    }
+
+    /// How it was opened, if its profile says this and its Secret that.
+    fn opened(path: &str, secret: Option<&Secret>) -> OpenedWith {
+        let (claim, path) = ("share".to_owned(), path.to_owned());
+        OpenedWith::of(
+            &LocationSpec::FileStore(FileStoreLocation { claim, path, supplemental_group: None }),
+            secret,
+        )
+    }
+
+    #[test]
+    fn a_location_is_opened_otherwise_where_its_profile_or_a_value_of_its_secret_has_changed() {
+        let before = opened("a", Some(&keys("id", "key")));
+        assert_eq!(
+            before,
+            opened("a", Some(&keys("id", "key"))),
+            "a Secret that was made anew with the same values"
+        );
+        assert_ne!(before, opened("b", Some(&keys("id", "key"))));
+        assert_ne!(before, opened("a", Some(&keys("id", "other"))));
+        assert_ne!(before, opened("a", Some(&keys("idk", "ey"))), "where one value ends is told");
+        assert_ne!(before, opened("a", None));
+        let digest = digest_of(&keys("id", "key")).to_string();
+        assert!(!format!("{before:?}").contains(&digest), "the digest of a Secret is not shown");
+    }
+}
