@@ -51,13 +51,17 @@ pub struct Location {
 /// What a location is opened with. Of the Secret a digest that is never shown: two with the same values are the same.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct OpenedWith {
-    spec: LocationSpec,
+    spec: Arc<LocationSpec>,
     secret: Option<Sha256>,
 }
 
 impl OpenedWith {
     fn of(spec: &LocationSpec, secret: Option<&Secret>) -> Self {
-        Self { spec: spec.clone(), secret: secret.map(digest_of) }
+        Self { spec: Arc::new(spec.clone()), secret: secret.map(digest_of) }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::of(&self.spec)
     }
 
     /// Of a store that a test has made by itself.
@@ -65,7 +69,7 @@ impl OpenedWith {
     pub(crate) fn nothing() -> Self {
         let (claim, path) = (String::new(), String::new());
         let spec = LocationSpec::FileStore(FileStoreLocation { claim, path, supplemental_group: None });
-        Self { spec, secret: None }
+        Self::of(&spec, None)
     }
 }
 

@@ -252,11 +252,12 @@ async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
 
 /// Opens the location anew where its profile or its Secret has changed; through the same checks as after a start of the
 /// process, and behind a start of its own. While they cannot be read, shipping goes on with what they have said. What
-/// they say and cannot be opened is not shipped to: it would go without the protection that is asked for.
+/// they say and cannot be opened is not shipped to: it would go without the protection that is asked for. In another
+/// place nothing of this chain lies: whoever enables begins one there.
 async fn follow(platform: &Platform, enabled: &Enabled) -> Result<(), RecoveryError> {
     let Some(opened_with) = due_for_a_look(platform).await else { return Ok(()) };
     match platform.look_at_location(&enabled.profile).await {
-        Ok(now) if now == opened_with => {}
+        Ok(now) if now == opened_with || now.place() != enabled.place => {}
         Ok(_) => {
             tracing::info!(
                 profile = enabled.profile,

@@ -75,15 +75,19 @@ async fn write(platform: &Platform, state: &LockedFor, expect: Expect) -> Result
     }
 }
 
-/// Before anything is shipped through a store that was opened. Unless all that lies there is retained for that long, the
-/// row is written even where it says so already: a run that is under way must not say otherwise at its end.
+/// Before anything is shipped through a store that was opened. Unless all that lies there is known to be retained for that
+/// long, the row is written even where it says nothing already: a run that is under way must not say otherwise at its end.
 pub(in crate::recovery) async fn note_opened(
     platform: &Platform,
     repository: RepositoryId,
     retention: Option<Duration>,
 ) -> Result<(), RecoveryError> {
-    let (known, _) = read(platform)?;
-    if retention.is_some() && known == Some(LockedFor::new(repository, retention)) {
+    let stands = match read(platform)? {
+        (Some(known), _) => retention.is_some() && known == LockedFor::new(repository, retention),
+        // Nothing was ever shipped through a store that protects.
+        (None, _) => retention.is_none(),
+    };
+    if stands {
         return Ok(());
     }
     write(platform, &LockedFor::new(repository, None), Expect::Any).await
