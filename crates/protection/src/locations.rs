@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelson_crypto::Sha256;
+use keelson_crypto::{Sha256, Sha256Stream};
 use keelson_model::location::{
     DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider,
     ProfileHealth, ProfileKind, check_dr_target,
@@ -46,6 +46,50 @@ pub struct Location {
     pub store: Arc<dyn Store>,
     /// Tells places apart: two profiles of one bucket and path have the same.
     pub place: Place,
+    /// Whoever keeps the store open compares it with what the profile and its Secret say later.
+    pub(crate) opened_with: OpenedWith,
+}
+
+/// What a location is opened with. Of the Secret a digest that is never shown: two with the same values are the same.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct OpenedWith {
+    spec: Arc<LocationSpec>,
+    secret: Option<Sha256>,
+}
+
+impl OpenedWith {
+    fn of(spec: &LocationSpec, secret: Option<&Secret>) -> Self {
+        Self { spec: Arc::new(spec.clone()), secret: secret.map(digest_of) }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::of(&self.spec)
+    }
+
+    /// Of a store that a test has made by itself.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        let (claim, path) = (String::new(), String::new());
+        let spec = LocationSpec::FileStore(FileStoreLocation { claim, path, supplemental_group: None });
+        Self::of(&spec, None)
+    }
+}
+
+impl fmt::Debug for OpenedWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedWith").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+fn digest_of(secret: &Secret) -> Sha256 {
+    let mut digest = Sha256Stream::new();
+    for (key, value) in &secret.data {
+        for part in [key.as_bytes(), value.as_slice()] {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finish()
 }
 
 /// A location, opened to be tried.
@@ -298,6 +342,14 @@ impl Platform {
         self.open_spec(profile, &spec).await
     }
 
+    /// What the location of a profile would be opened with now, without a word to it.
+    pub(crate) async fn look_at_location(&self, profile: &str) -> Result<OpenedWith, LocationError> {
+        let known = self.profile(profile).await?;
+        let spec = known.spec.ok_or_else(|| LocationError::NoLocation { profile: profile.to_owned() })?;
+        let secret = self.read_credentials(profile, &spec).await?;
+        Ok(OpenedWith::of(&spec, secret.as_ref()))
+    }
+
     /// Opens a location that must take new backups.
     pub async fn open_writable(&self, profile: &str) -> Result<Location, LocationError> {
         let known = self.profile(profile).await?;
@@ -335,7 +387,8 @@ impl Platform {
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Location, LocationError> {
-        let store = match self.connect(profile, spec, OPENED_WITHIN).await? {
+        let secret = self.read_credentials(profile, spec).await?;
+        let store = match self.connect(profile, spec, secret.as_ref(), OPENED_WITHIN).await? {
             Bare::Share(store) => store,
             Bare::Bucket(bucket) => Arc::new(bucket),
         };
@@ -349,7 +402,8 @@ impl Platform {
             store = Arc::new(Retained::new(store, period.0));
         }
         let store = below(store, root_of(profile, spec)?);
-        Ok(Location { profile: profile.to_owned(), store, place: Place::of(spec) })
+        let opened_with = OpenedWith::of(spec, secret.as_ref());
+        Ok(Location { profile: profile.to_owned(), store, place: Place::of(spec), opened_with })
     }
 
     /// Opens a location to find out what it is good for: nothing is locked for longer than a trial takes.
@@ -358,7 +412,9 @@ impl Platform {
         profile: &str,
         spec: &LocationSpec,
     ) -> Result<Trial, LocationError> {
-        let (store, bucket): (Arc<dyn Store>, _) = match self.connect(profile, spec, Duration::ZERO).await? {
+        let secret = self.read_credentials(profile, spec).await?;
+        let bare = self.connect(profile, spec, secret.as_ref(), Duration::ZERO).await?;
+        let (store, bucket): (Arc<dyn Store>, _) = match bare {
             Bare::Share(store) => (store, None),
             Bare::Bucket(bucket) => (Arc::new(bucket.clone()), Some(bucket)),
         };
@@ -371,17 +427,19 @@ impl Platform {
         &self,
         profile: &str,
         spec: &LocationSpec,
+        secret: Option<&Secret>,
         within: Duration,
     ) -> Result<Bare, LocationError> {
-        match spec {
-            LocationSpec::FileStore(file) => Ok(Bare::Share(self.open_claim(profile, file).await?)),
-            LocationSpec::ObjectStore(object) => {
-                let settings = self.s3_settings(profile, object, root_of(profile, spec)?).await?;
+        match (spec, secret) {
+            (LocationSpec::FileStore(file), _) => Ok(Bare::Share(self.open_claim(profile, file).await?)),
+            (LocationSpec::ObjectStore(object), Some(secret)) => {
+                let settings = settings_with(profile, object, root_of(profile, spec)?, secret)?;
                 let backoff = Backoff { within, ..Backoff::default() };
                 let bucket = backoff.repeat(|| S3Store::connect(settings.clone())).await;
                 let failed = |source| LocationError::Open { profile: profile.to_owned(), source };
                 Ok(Bare::Bucket(bucket.map_err(failed)?))
             }
+            (LocationSpec::ObjectStore(object), None) => Err(no_secret(profile, object)),
         }
     }
 
@@ -406,28 +464,29 @@ impl Platform {
         }
     }
 
-    async fn s3_settings(
+    /// The Secret of a bucket. A share has none.
+    async fn read_credentials(
         &self,
         profile: &str,
-        object: &ObjectStoreLocation,
-        path: StorePath,
-    ) -> Result<S3Settings, LocationError> {
+        spec: &LocationSpec,
+    ) -> Result<Option<Secret>, LocationError> {
+        let LocationSpec::ObjectStore(object) = spec else { return Ok(None) };
         if object.provider != ObjectStoreProvider::S3 {
             return Err(LocationError::Provider { profile: profile.to_owned(), provider: object.provider });
         }
         let at = NamespacedName::new(&object.credential.namespace, &object.credential.name);
-        let secret = self
-            .cluster
-            .read_secret(&at)
-            .await
-            .map_err(|source| LocationError::ReadSecret {
-                profile: profile.to_owned(),
-                secret: at.clone(),
-                source,
-            })?
-            .ok_or_else(|| LocationError::NoSecret { profile: profile.to_owned(), secret: at.clone() })?;
-        settings_with(profile, object, path, &secret)
+        let secret = self.cluster.read_secret(&at).await.map_err(|source| LocationError::ReadSecret {
+            profile: profile.to_owned(),
+            secret: at,
+            source,
+        })?;
+        secret.map(Some).ok_or_else(|| no_secret(profile, object))
     }
+}
+
+fn no_secret(profile: &str, object: &ObjectStoreLocation) -> LocationError {
+    let secret = NamespacedName::new(&object.credential.namespace, &object.credential.name);
+    LocationError::NoSecret { profile: profile.to_owned(), secret }
 }
 
 /// Whether nothing at all of a cluster lies in a location.
@@ -509,4 +568,40 @@ pub(crate) fn known_profile(name: &str, object: &serde_json::Value) -> Result<Kn
 /// Labels that tell which profile an exported thing lies behind.
 pub(crate) fn export_labels(profile: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(keelson_model::names::label::EXPORT_PROFILE.to_owned(), profile.to_owned())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(id: &str, key: &str) -> Secret {
+        let data = [("aws_access_key_id", id), ("aws_secret_access_key", key)];
+        let data = data.map(|(name, value)| (name.to_owned(), value.into()));
+        Secret::opaque(NamespacedName::new("kasten-io", "s3-creds"), data)
+    }
+
+    /// How it was opened, if its profile says this and its Secret that.
+    fn opened(path: &str, secret: Option<&Secret>) -> OpenedWith {
+        let (claim, path) = ("share".to_owned(), path.to_owned());
+        OpenedWith::of(
+            &LocationSpec::FileStore(FileStoreLocation { claim, path, supplemental_group: None }),
+            secret,
+        )
+    }
+
+    #[test]
+    fn a_location_is_opened_otherwise_where_its_profile_or_a_value_of_its_secret_has_changed() {
+        let before = opened("a", Some(&keys("id", "key")));
+        assert_eq!(
+            before,
+            opened("a", Some(&keys("id", "key"))),
+            "a Secret that was made anew with the same values"
+        );
+        assert_ne!(before, opened("b", Some(&keys("id", "key"))));
+        assert_ne!(before, opened("a", Some(&keys("id", "other"))));
+        assert_ne!(before, opened("a", Some(&keys("idk", "ey"))), "where one value ends is told");
+        assert_ne!(before, opened("a", None));
+        let digest = digest_of(&keys("id", "key")).to_string();
+        assert!(!format!("{before:?}").contains(&digest), "the digest of a Secret is not shown");
+    }
 }

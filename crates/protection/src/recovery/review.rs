@@ -118,7 +118,7 @@ pub(crate) async fn review(
     let rollback = find_rollback(source, &chains, &points[0].id).await?;
     warnings.splice(..0, rollback.as_ref().map(|rollback| format!("rolled back: {rollback}")));
     let seen_until = source.point_in_time.map(seen_until);
-    let Location { profile: _, store, place } = location;
+    let Location { profile: _, store, place, opened_with: _ } = location;
     Ok(Reviewed { place, store, chains, ancestors, points, warnings, seen_until, rollback })
 }
 

@@ -54,7 +54,7 @@ pub(crate) async fn execute(job: &Job, policy: &Policy) -> Result<Finished, Fail
     let shipping = async {
         let reached = Box::pin(ship::ship_now(&job.platform)).await?;
         job.platform.unlisted.note_use(reached.repository.id());
-        let lengthened = Box::pin(locks::lengthen(&job.platform.cluster_id, &reached)).await?;
+        let lengthened = Box::pin(locks::lengthen(&job.platform, &reached)).await?;
         Ok((reached, lengthened))
     };
     let (reached, lengthened) = job.phase("Shipping the catalog", shipping).await?;

@@ -19,26 +19,33 @@ use std::time::Duration;
 
 use keelson_catalog::{Database, Head, Scope};
 use keelson_model::recovery::{DrMode, ShippedClass};
-use keelson_model::{Chain, Clock, ClusterId, Generation, InstanceId, LineageId, RepositoryId, Sequence};
+use keelson_model::{
+    Chain, Classified, Clock, ClusterId, ErrorClass, Generation, InstanceId, LineageId, RepositoryId,
+    Sequence,
+};
 use keelson_repository::{Locked, Open, Repository, Unlock};
 use keelson_store::Store;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::found::{FoundChain, find_chain};
 use self::writers::{Started, Strangers, check_ours, judge_starts, read_starts};
 use crate::layout::{ClusterFolder, DrFolder, Epoch, Position};
-use crate::locations::Location;
+use crate::locations::{Location, OpenedWith};
 use crate::ownership;
 use crate::platform::Platform;
 use crate::recovery::RecoveryError;
 use crate::recovery::documents::{BaseDocument, StateSummary};
 use crate::recovery::read::Shelf;
+use crate::recovery::run::locks;
 use crate::recovery::state::{self, BasesLost, Covered, Enabled};
 
 /// Entries of this long are shipped together.
 const GATHER: Duration = Duration::from_secs(1);
 /// After a failure, the next try waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Keys are rotated and protection is asked for while the platform runs: so often profile and Secret are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The catalog that is shipped, its key as a base carries it, and whose it is.
 pub(crate) struct Sender {
@@ -75,6 +82,8 @@ impl Sender {
 pub(crate) struct Target {
     pub enabled: Enabled,
     pub store: Arc<dyn Store>,
+    /// What the store was opened with.
+    pub opened_with: OpenedWith,
     pub folder: DrFolder,
     pub repository: Repository<Open>,
     pub epoch: Epoch,
@@ -95,6 +104,8 @@ pub(crate) struct Shipper {
     strangers: Strangers,
     /// Why a chain that was begun has no base that can be used, until a new one is written.
     lost: Option<String>,
+    /// From then on the store may have been opened with what its profile and its Secret do not say any more.
+    look_at: Instant,
 }
 
 /// Which classes a mode ships.
@@ -137,7 +148,8 @@ pub(crate) async fn begin(
     let enabled = state::enabled(platform)?.unwrap_or_else(|| enabled.clone());
     let running = slot.as_ref().is_some_and(|shipper| {
         let target = &shipper.target.enabled;
-        target.repository == enabled.repository && target.mode == enabled.mode
+        let same_store = shipper.target.opened_with == location.opened_with;
+        same_store && target.repository == enabled.repository && target.mode == enabled.mode
     });
     if running {
         return Ok(());
@@ -160,6 +172,7 @@ async fn start(
     enabled: &Enabled,
 ) -> Result<Shipper, RecoveryError> {
     let target = Target::open(platform, location, enabled).await?;
+    locks::note_opened(platform, enabled.repository, target.store.capabilities().retention).await?;
     let sender = Sender::of(platform, enabled.repository)?;
     let known = state::started(platform, enabled.repository)?;
     let (mut shipper, found) = Shipper::take_up(target, &sender, &known).await?;
@@ -195,7 +208,7 @@ pub(crate) async fn run_shipping(platform: Arc<Platform>, stop: CancellationToke
             }
             Err(error) => {
                 note_trouble(&platform, Some(Chain(&error).to_string()));
-                tracing::warn!(code = keelson_model::Classified::code(&error), cause = %Chain(&error), "the journal is not shipped; trying again");
+                tracing::warn!(code = error.code(), cause = %Chain(&error), "the journal is not shipped; trying again");
                 RETRY_AFTER
             }
         };
@@ -222,6 +235,7 @@ async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
     if is_fenced(platform, &enabled)? {
         stop(platform).await;
     }
+    follow(platform, &enabled).await?;
     if platform.shipper.lock().await.is_none() {
         let location = platform
             .open_location(&enabled.profile)
@@ -234,6 +248,41 @@ async fn ship_once(platform: &Platform) -> Result<(), RecoveryError> {
         Err(RecoveryError::NotEnabled) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Opens the location anew where its profile or its Secret has changed; through the same checks as after a start of the
+/// process, and behind a start of its own. While they cannot be read, shipping goes on with what they have said. What
+/// they say and cannot be opened is not shipped to: it would go without the protection that is asked for. In another
+/// place nothing of this chain lies: whoever enables begins one there.
+async fn follow(platform: &Platform, enabled: &Enabled) -> Result<(), RecoveryError> {
+    let Some(opened_with) = due_for_a_look(platform).await else { return Ok(()) };
+    match platform.look_at_location(&enabled.profile).await {
+        Ok(now) if now == opened_with || now.place() != enabled.place => {}
+        Ok(_) => {
+            tracing::info!(
+                profile = enabled.profile,
+                "profile or Secret have changed; opening the location anew"
+            );
+            let location = platform.open_location(&enabled.profile).await;
+            let location = location.map_err(|source| RecoveryError::Location { source })?;
+            return begin(platform, &location, enabled).await;
+        }
+        Err(error) => {
+            let profile = enabled.profile.as_str();
+            tracing::warn!(profile, cause = %Chain(&error), "the profile cannot be looked at; shipping as before");
+        }
+    }
+    if let Some(shipper) = platform.shipper.lock().await.as_mut() {
+        shipper.look_at = Instant::now() + LOOK_EVERY;
+    }
+    Ok(())
+}
+
+/// What the store was opened with, if that is to be compared now.
+async fn due_for_a_look(platform: &Platform) -> Option<OpenedWith> {
+    let slot = platform.shipper.lock().await;
+    let due = slot.as_ref().filter(|shipper| shipper.look_at <= Instant::now())?;
+    Some(due.target.opened_with.clone())
 }
 
 fn is_fenced(platform: &Platform, enabled: &Enabled) -> Result<bool, RecoveryError> {
@@ -279,7 +328,12 @@ pub(crate) async fn ship_now(platform: &Platform) -> Result<Reached, RecoveryErr
     let source = match shipper.ship(&sender).await {
         Ok(head) => return shipper.reached(head),
         Err(RecoveryError::Diverged { repository: _, source }) => source,
-        Err(error) => return Err(error),
+        Err(error) => {
+            if error.class() == ErrorClass::Denied {
+                shipper.look_at = Instant::now();
+            }
+            return Err(error);
+        }
     };
     *slot = None;
     let enabled = state::enabled(platform)?.ok_or(RecoveryError::NotEnabled)?;
@@ -311,7 +365,8 @@ impl Target {
             Err(ownership::OwnershipError::Pending { .. }) => Epoch(0),
             Err(source) => return Err(RecoveryError::Ownership { source }),
         };
-        Ok(Self { enabled: enabled.clone(), store: location.store.clone(), folder, repository, epoch })
+        let (store, opened_with) = (location.store.clone(), location.opened_with.clone());
+        Ok(Self { enabled: enabled.clone(), store, opened_with, folder, repository, epoch })
     }
 
     pub(crate) fn shelf(&self) -> Shelf<'_> {
@@ -332,7 +387,8 @@ impl Shipper {
         let found = find_chain(&target, sender).await?;
         let FoundChain { base, end, shipped, before, lost } = found;
         let (start, strangers) = (starts.taken_through, Strangers::default());
-        let shipper = Self { target, generation, shipped, before, base, start, strangers, lost };
+        let look_at = Instant::now() + LOOK_EVERY;
+        let shipper = Self { target, generation, shipped, before, base, start, strangers, lost, look_at };
         let head = Position::of(shipper.target.epoch, sender.catalog.head().revision);
         if let Some(end) = &end {
             check_ours(&sender.catalog, end, head).await?.map_err(|source| shipper.diverged(source))?;

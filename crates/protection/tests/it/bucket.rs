@@ -45,8 +45,12 @@ pub(crate) async fn serve_to(world: &mut World, minio: &Minio, endpoint: &str, l
 }
 
 async fn make_credentials(world: &World, minio: &Minio) -> Result<()> {
-    let credentials =
-        [("aws_access_key_id", minio.access_key()), ("aws_secret_access_key", minio.secret_key())];
+    use_keys(world, (minio.access_key(), minio.secret_key())).await
+}
+
+/// What the profile's Secret holds from now on: an access key and its secret key.
+pub(crate) async fn use_keys(world: &World, (access_key, secret_key): (&str, &str)) -> Result<()> {
+    let credentials = [("aws_access_key_id", access_key), ("aws_secret_access_key", secret_key)];
     let credentials = credentials.map(|(name, value)| (name.to_owned(), value.into()));
     let secret = Secret::opaque(NamespacedName::new(NAMESPACE, "s3-creds"), credentials);
     Ok(world.platform.cluster().apply_secret(&secret).await?)

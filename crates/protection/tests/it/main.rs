@@ -31,6 +31,7 @@ mod rehearsal;
 mod replaced;
 mod reports;
 mod rollback;
+mod rotated;
 mod schedule;
 mod stage;
 mod storage_repositories;

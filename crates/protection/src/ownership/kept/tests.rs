@@ -17,7 +17,7 @@ use serde_json::json;
 use super::*;
 use crate::epochs;
 use crate::layout::Epoch;
-use crate::locations::Place;
+use crate::locations::{OpenedWith, Place};
 use crate::ownership::{claim, lineage_keys, prove};
 use crate::platform::{Platform, RecoveryBounds, Settings};
 
@@ -40,7 +40,8 @@ fn settings(data: &std::path::Path) -> Settings {
 
 fn behind(store: &Arc<MemoryStore>) -> Location {
     let place = Place::FileStore { claim: "share".to_owned(), path: String::new() };
-    Location { profile: "vault".to_owned(), store: store.clone(), place }
+    let opened_with = OpenedWith::nothing();
+    Location { profile: "vault".to_owned(), store: store.clone(), place, opened_with }
 }
 
 async fn open(plane: &ControlPlane, data: &std::path::Path) -> Result<Arc<Platform>> {

@@ -9,7 +9,7 @@ use keelson_testkit::{Calls, Failure, Fault, FaultyStore, Span};
 use serde_json::json;
 
 use super::*;
-use crate::locations::Place;
+use crate::locations::{OpenedWith, Place};
 
 /// What a lost cluster has left.
 pub(in crate::recovery) struct Left {
@@ -38,7 +38,8 @@ impl Left {
         let memory = MemoryStore::new();
         let faulty = Arc::new(FaultyStore::new(Arc::new(memory.clone())));
         let place = Place::FileStore { claim: "share".to_owned(), path: String::new() };
-        let location = Location { profile: "vault".to_owned(), store: faulty.clone(), place };
+        let opened_with = OpenedWith::nothing();
+        let location = Location { profile: "vault".to_owned(), store: faulty.clone(), place, opened_with };
         let vault = VaultKeyring::new(VaultKey::generate(VaultKey::FIRST));
         let mut left = Self { memory, faulty, vault, location, roots: Vec::new() };
         for application in applications {

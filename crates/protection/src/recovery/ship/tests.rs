@@ -13,7 +13,7 @@ use keelson_testkit::{Calls, Failure, Fault, FaultyStore, Span};
 
 use super::*;
 use crate::identity::RepositoryKeys;
-use crate::locations::Place;
+use crate::locations::{OpenedWith, Place};
 use crate::recovery::chain::{ShippedChain, latest_chain};
 use crate::recovery::execute::rebuild;
 use crate::recovery::open::{OpenChain, open_chain};
@@ -116,7 +116,8 @@ impl World {
 
     fn location(&self) -> Location {
         let place = Place::FileStore { claim: "share".to_owned(), path: String::new() };
-        Location { profile: "vault".to_owned(), store: self.store.clone(), place }
+        let opened_with = OpenedWith::nothing();
+        Location { profile: "vault".to_owned(), store: self.store.clone(), place, opened_with }
     }
 
     async fn target(&self, mode: DrMode, epoch: u32) -> Target {
@@ -142,7 +143,8 @@ impl World {
             parent: None,
         };
         let repository = repository.await.unwrap();
-        Target { enabled, store: self.store.clone(), folder, repository, epoch: Epoch(epoch) }
+        let (store, opened_with) = (self.store.clone(), OpenedWith::nothing());
+        Target { enabled, store, opened_with, folder, repository, epoch: Epoch(epoch) }
     }
 
     /// What a process does when it starts.
