@@ -9,6 +9,7 @@
 //! nothing in `retired/` is created without a proof made here, and none where the store's clock and ours differ. What
 //! decides is the location, never a cached belief: each proof reads the claims anew.
 
+mod claim;
 mod clocks;
 mod confirm;
 mod kept;
@@ -24,6 +25,7 @@ use keelson_model::{Chain, Classified, ClusterId, ErrorClass, Generation, later}
 use keelson_store::StoreError;
 use serde::{Deserialize, Serialize};
 
+use self::claim::claim;
 pub(crate) use clocks::{ClockLooks, keep_expired};
 pub(crate) use take::run_ownership;
 
@@ -479,29 +481,6 @@ async fn leave_card(
             Ok(())
         }
         Err(source) => Err(OwnershipError::LeaveCard { profile: profile.clone(), source }),
-    }
-}
-
-/// Claims the next epoch. Where claims are gone from the store, one after the other is made until it is none below the one that
-/// was held: what is shipped from then on must not sort below what was. Not that one at once: two who claim at the same moment
-/// must want the same number.
-async fn claim(
-    platform: &Platform,
-    location: &Location,
-    cluster: &ClusterId,
-) -> Result<Epoch, OwnershipError> {
-    let identity = platform.identity();
-    let keys = lineage_keys(platform)?;
-    let folder = ClusterFolder::new(cluster);
-    let held = read(&platform.instance)?.held.get(&held_key(&location.place, cluster)).map(|held| held.epoch);
-    loop {
-        let (claimant, now) = ((identity.instance, platform.cluster_id.clone()), platform.clock.now());
-        let claimed = epochs::claim(&*location.store, &folder, identity.lineage, &keys, claimant, now).await;
-        let epoch =
-            claimed.map_err(|source| OwnershipError::Claims { profile: location.profile.clone(), source })?;
-        if held.is_none_or(|held| epoch >= held) {
-            return Ok(epoch);
-        }
     }
 }
 
