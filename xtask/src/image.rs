@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -37,6 +37,8 @@ const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 const PROGRAM: &str = "keelson";
+/// What the program of this tree says to `--version`.
+const WHO: &str = concat!("keelson ", env!("CARGO_PKG_VERSION"));
 const BILL: &str = "usr/share/sbom/keelson.cdx.json";
 const LICENSE: &str = "usr/share/doc/keelson/LICENSE";
 /// What does not depend on the machine.
@@ -83,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure!(bill != output, "'{}' is the name of the bill of materials", output.display());
 
     let ingredients = gather(&root, &program, arguments.certificates.as_deref())?;
+    check_version(&program)?;
     let image = bake(&ingredients)?;
     write_file(&bill, &ingredients.bill)?;
     write_file(&output, &image.layout.to_tar()?)?;
@@ -130,6 +133,26 @@ fn gather(root: &Path, program: &Path, certificates: Option<&Path>) -> Result<In
         distribution: &debian::distribution()?,
     })?;
     Ok(Ingredients { architecture, program: content, libraries, authorities, copyrights, bill })
+}
+
+/// Name and bill are those of this tree, and what lies in `target` may have been built from another.
+fn check_version(program: &Path) -> Result<()> {
+    // Without a slash in it, it would be looked for in PATH.
+    let path = fs::canonicalize(program).with_context(|| format!("find {}", program.display()))?;
+    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("ask '{}' for its version", program.display()))?;
+    check_said(program, &String::from_utf8_lossy(&output.stdout))
+}
+
+fn check_said(program: &Path, said: &str) -> Result<()> {
+    ensure!(
+        said.trim_end() == WHO,
+        "'{}' is not '{WHO}', but says '{}' to --version: `cargo build --locked --release --package keelson` \
+         makes the program of this tree",
+        program.display(),
+        said.lines().next().unwrap_or_default()
+    );
+    Ok(())
 }
 
 /// The program without what only a debugger reads; None if this machine has no `strip`.

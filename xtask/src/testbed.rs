@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use keelson_testkit::{
     BucketProtection, ControlPlane, Detached, Minio, NodeCluster, Nodes, host_address, testbed_program,
+    write_private,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ pub(crate) struct Name {
 
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Extent {
-    /// Start a whole cluster: a scheduler, and a node that runs pods. Takes root
+    /// Start a whole cluster: a scheduler, and a node that runs pods. Takes root, and a machine which nobody else uses
     #[arg(long)]
     nodes: bool,
     /// Start an S3 server with a bucket too; with nodes, one that pods reach
@@ -218,7 +219,7 @@ impl Record {
 
     fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(RECORD);
-        fs::write(&path, serde_json::to_vec_pretty(self)?)
+        write_private(&path, serde_json::to_vec_pretty(self)?)
             .with_context(|| format!("write {}", path.display()))
     }
 
@@ -249,5 +250,32 @@ impl S3 {
         let (access_key, secret_key) = (minio.access_key().to_owned(), minio.secret_key().to_owned());
         let endpoint = minio.endpoint();
         Ok(Self { server: minio.detach()?, endpoint, access_key, secret_key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_with_its_keys_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = json!({ "directory": "/nowhere", "shell": 1, "started": 1 });
+        let s3 = json!({
+            "server": server, "endpoint": "http://127.0.0.1:9", "access_key": "key", "secret_key": "secret",
+        });
+        let record = json!({
+            "control_plane": server, "url": "https://127.0.0.1:9", "kubeconfig": "/nowhere/kubeconfig", "s3": s3,
+        });
+        let record: Record = serde_json::from_value(record).unwrap();
+        record.write(folder.path()).unwrap();
+        let mode = fs::metadata(folder.path().join(RECORD)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read = Record::read(folder.path()).unwrap().unwrap();
+        assert_eq!(read.s3.unwrap().secret_key, "secret");
     }
 }

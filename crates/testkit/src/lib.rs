@@ -19,6 +19,7 @@ mod nodes;
 mod notes;
 mod openbao;
 mod ports;
+mod private_files;
 mod programs;
 mod registry;
 mod s3_gate;
@@ -44,6 +45,7 @@ pub use nodes::{BOX_IMAGE, Helm, NodeCluster, Nodes, RegistryTrust, STORAGE_CLAS
 pub use notes::{FIGURES, SKIPS, figure, skip};
 pub use openbao::{KvVersion, OpenBao, Role};
 pub use ports::{free_port, free_port_at, random_hex};
+pub use private_files::{make_private_folder, write_private};
 pub use programs::{Programs, testbed_program, testbed_service};
 pub use registry::{Registry, RegistrySettings};
 pub use s3_gate::{GateHabit, PROTECTION_RIGHTS, S3Gate};

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::control_plane::ServerCertificate;
 use crate::nodes::NodeCluster;
 use crate::ports::free_port_at;
+use crate::private_files::write_private;
 use crate::programs::testbed_service;
 use crate::supervisor::{Program, Supervisor};
 
@@ -189,7 +190,7 @@ impl OpenBao {
             Some(certificate) => {
                 let (chain, key) = (self.file("server.crt"), self.file("server.key"));
                 fs::write(&chain, &certificate.certificate).context("write a certificate of OpenBao")?;
-                fs::write(&key, &certificate.key).context("write a key of OpenBao")?;
+                write_private(&key, &certificate.key).context("write a key of OpenBao")?;
                 fs::write(self.file("ca.crt"), &certificate.authority)
                     .context("write an authority of OpenBao")?;
                 json!({ "address": self.address, "tls_cert_file": chain, "tls_key_file": key })

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::control_plane::ServerCertificate;
 use crate::ports::{free_port_at, random_hex};
+use crate::private_files::write_private;
 use crate::programs::testbed_program;
 use crate::supervisor::{Program, Supervisor};
 
@@ -50,7 +51,7 @@ impl Registry {
             certificate,
         };
         let settings = registry.file("settings.json");
-        fs::write(&settings, format!("{:#}\n", registry.settings()?))
+        write_private(&settings, format!("{:#}\n", registry.settings()?))
             .context("write the settings of a registry")?;
         let program = Program::new(testbed_program(REGISTRY)?)
             .arg("serve")
@@ -120,7 +121,7 @@ impl Registry {
     pub fn crane(&self) -> Result<Command> {
         let home = self.file("crane");
         fs::create_dir_all(&home).context("create a home for crane")?;
-        fs::write(home.join("config.json"), self.docker_config(&self.host()))
+        write_private(home.join("config.json"), self.docker_config(&self.host()))
             .context("write crane's settings")?;
         let mut crane = Command::new(testbed_program("crane")?);
         crane.env("DOCKER_CONFIG", &home);
@@ -151,7 +152,7 @@ impl Registry {
         if let Some(certificate) = &self.certificate {
             let (chain, key) = (self.file("server.crt"), self.file("server.key"));
             fs::write(&chain, &certificate.certificate).context("write a registry's certificate")?;
-            fs::write(&key, &certificate.key).context("write a registry's key")?;
+            write_private(&key, &certificate.key).context("write a registry's key")?;
             settings["http"]["tls"] = json!({ "certificate": chain, "key": key });
         }
         if let Some(password) = &self.password {
@@ -160,7 +161,7 @@ impl Registry {
             let salt = format!("{}u", &random_hex::<11>()[..21]);
             let mut perl = Command::new("perl");
             perl.args(["-e", HASH]).env("PASSWORD", password).env("SALT", salt);
-            fs::write(&file, format!("{}:{}\n", self.user(), told("perl", &mut perl)?))
+            write_private(&file, format!("{}:{}\n", self.user(), told("perl", &mut perl)?))
                 .context("write a registry's passwords")?;
             settings["auth"] = json!({ "htpasswd": { "realm": "test", "path": file } });
         }

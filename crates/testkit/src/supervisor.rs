@@ -7,10 +7,11 @@
 mod detached;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -21,6 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use self::detached::{Detached, processes_in};
+use crate::private_files::{FOLDER_MODE, make_private_folder, write_private};
 
 const SCRIPT: &str = include_str!("supervisor/supervise.bash");
 
@@ -72,7 +74,7 @@ impl Program {
 }
 
 /// Owner of a directory and of the programs that live in it. Dropping it ends the programs with SIGKILL and
-/// removes the directory.
+/// removes the directory. What they keep and log there, keys among it, other accounts of the machine do not read.
 pub struct Supervisor {
     shell: Child,
     pipe: Option<ChildStdin>,
@@ -82,15 +84,15 @@ pub struct Supervisor {
 impl Supervisor {
     /// Supervises programs in a new directory below `TMPDIR`.
     pub fn start(purpose: &str) -> Result<Self> {
-        let prefix = format!("keelson-{purpose}-");
         let directory =
-            tempfile::Builder::new().prefix(&prefix).tempdir().context("create state directory")?;
+            make_private_folder(&format!("keelson-{purpose}-")).context("create state directory")?;
         Self::start_in(directory.keep())
     }
 
     /// Supervises programs in `directory`, which from now on belongs to the supervisor.
     pub fn start_in(directory: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+        let created = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&directory);
+        created.with_context(|| format!("create {}", directory.display()))?;
         let mut shell = Command::new("bash")
             .args(["-c", SCRIPT, "keelson-supervise"])
             .arg(&directory)
@@ -116,7 +118,7 @@ impl Supervisor {
     /// Starts `program`; its output goes to `NAME.log` in the directory. A name runs once at a time.
     pub fn run(&mut self, name: &str, program: &Program) -> Result<()> {
         ensure!(!self.is_running(name), "{name} runs already");
-        fs::write(self.directory.join(format!("{name}.argv")), program.encode())?;
+        write_private(self.directory.join(format!("{name}.argv")), program.encode())?;
         self.rerun(name)
     }
 

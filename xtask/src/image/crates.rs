@@ -87,11 +87,12 @@ pub(super) fn linked(root: &Path, architecture: Architecture) -> Result<BTreeMap
     join(&named(&tree), &metadata, &checksums(&lock))
 }
 
+/// It fetches what this machine lacks: to tell of one program, cargo wants the crates of all tests too.
 fn cargo(root: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(program)
         .args(arguments)
-        .args(["--offline", "--locked"])
+        .arg("--locked")
         .current_dir(root)
         .output()
         .with_context(|| format!("run cargo {}", arguments[0]))?;

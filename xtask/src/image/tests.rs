@@ -125,6 +125,19 @@ fn what_is_no_program_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_program_that_is_not_of_this_version_is_refused() {
+    let refused = check_version(Path::new("/bin/sh")).unwrap_err().to_string();
+    assert!(refused.starts_with(&format!("'/bin/sh' is not '{WHO}', but says '")), "{refused}");
+    let hint = "`cargo build --locked --release --package keelson` makes the program of this tree";
+    assert!(refused.ends_with(hint), "{refused}");
+    let says = |words: &str| check_said(Path::new("target/release/keelson"), words);
+    assert!(says(&format!("{WHO}\n")).is_ok());
+    for other in ["keelson 0.0.9\n", &format!("{WHO}-rc.1\n"), &format!("other {WHO}\n"), ""] {
+        assert!(says(other).is_err(), "{other}");
+    }
+}
+
+#[test]
 fn a_program_of_this_machine_becomes_an_image_with_its_libraries_and_its_bill() {
     let folder = tempfile::tempdir().unwrap();
     let certificates = folder.path().join("authorities.pem");

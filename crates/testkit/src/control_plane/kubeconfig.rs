@@ -1,8 +1,5 @@
 //! Writes kubeconfig files that carry everything in themselves.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::pki::ClientCertificate;
+use crate::private_files::write_private;
 
 const CLUSTER: &str = "keelson-testbed";
 
@@ -46,12 +44,5 @@ pub(super) fn write(path: &Path, url: &str, authority: &str, identity: &Identity
         "contexts": [{ "name": CLUSTER, "context": { "cluster": CLUSTER, "user": CLUSTER } }],
         "current-context": CLUSTER,
     });
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("create {}", path.display()))?;
-    file.write_all(format!("{config:#}\n").as_bytes()).with_context(|| format!("write {}", path.display()))
+    write_private(path, format!("{config:#}\n")).with_context(|| format!("write {}", path.display()))
 }

@@ -1,13 +1,15 @@
 //! The certificates of a throw-away control plane: two authorities, and what they sign.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+
+use crate::private_files::write_private;
 
 /// Name in the certificate with which the aggregator presents itself to extension servers.
 pub const FRONT_PROXY: &str = "front-proxy-client";
@@ -105,9 +107,9 @@ impl Pki {
         sign(&client_params(name, None)?, &self.front_proxies)
     }
 
+    /// Keys are read by the servers of whoever makes them and, as root, by their nodes.
     fn write(&self, name: &str, pem: &str) -> Result<()> {
-        let path = self.file(name);
-        fs::write(&path, pem).with_context(|| format!("write {}", Path::new(name).display()))
+        write_private(self.file(name), pem).with_context(|| format!("write {name}"))
     }
 }
 
@@ -144,4 +146,25 @@ fn sign(params: &CertificateParams, issuer: &CertifiedIssuer<'_, KeyPair>) -> Re
     let key = KeyPair::generate().context("generate a key")?;
     let certificate = params.signed_by(&key, issuer).context("sign a certificate")?;
     Ok(ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_of_an_authority_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::create(folder.path().join("pki"), &[]).unwrap();
+        pki.sign_kubelet("node-1", "127.0.0.1").unwrap();
+        let files: Vec<_> =
+            fs::read_dir(folder.path().join("pki")).unwrap().map(|file| file.unwrap()).collect();
+        let keys = files.iter().filter(|file| file.path().extension().is_some_and(|name| name == "key"));
+        assert_eq!(keys.count(), 6, "{files:?}");
+        for file in files {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        }
+    }
 }

@@ -30,3 +30,28 @@ pub(super) fn keep(cluster: &Path, archive: &Path) -> Result<PathBuf> {
     fs::copy(archive, &copy).with_context(|| format!("copy the image {}", archive.display()))?;
     Ok(copy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notes::skip;
+
+    #[test]
+    fn the_same_busybox_makes_the_same_image_whatever_the_umask() -> Result<()> {
+        if !Path::new("/bin/busybox").exists() {
+            skip("no image of busybox: /bin/busybox is missing, see scripts/prerequisites");
+            return Ok(());
+        }
+        let folder = tempfile::tempdir()?;
+        let image_under = |umask: &str| -> Result<Vec<u8>> {
+            let archive = folder.path().join(umask);
+            let mut script = Command::new("sh");
+            script.args(["-c", r#"umask "$1" && exec "$2" "$3""#, "make", umask, MAKE_BOX]).arg(&archive);
+            let output = script.output().context("run testbed/box")?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+            fs::read(&archive).context("read the image")
+        };
+        assert!(image_under("022")? == image_under("077")?, "they differ");
+        Ok(())
+    }
+}

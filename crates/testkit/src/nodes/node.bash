@@ -8,6 +8,8 @@
 set -u
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 cd "$1" && . ./node.env || exit 1
+# What the runtime and the kubelet make for pods is read by users who are not root.
+umask 022
 
 # In this mount namespace alone: nothing that the programs write by habit may reach the machine.
 mount --make-rshared /

@@ -1,14 +1,16 @@
 //! However a test ends, no process, port or directory of its servers stays.
 
 use std::env;
+use std::fs;
 use std::future::pending;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use keelson_testkit::{ControlPlane, OwnedChild, Program, Supervisor, eventually, processes_in};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -79,6 +81,17 @@ async fn detached_programs_live_until_they_are_ended() -> Result<()> {
     assert!(!detached.is_running());
     detached.end().context("ending twice is no error")?;
     nothing_is_left_of(state, address).await
+}
+
+#[test]
+fn what_is_supervised_is_its_owners_alone() -> Result<()> {
+    let outer = Supervisor::start("supervision")?;
+    let mut inner = Supervisor::start_in(outer.directory().join("state/inner"))?;
+    inner.run("told", &Program::new("true").env("KEY", "secret"))?;
+    let mode = |path: &Path| Ok::<_, Error>(fs::metadata(path)?.permissions().mode() & 0o777);
+    assert_eq!((mode(outer.directory())?, mode(inner.directory())?), (0o700, 0o700));
+    assert_eq!(mode(&inner.directory().join("told.argv"))?, 0o600);
+    Ok(())
 }
 
 /// A small server of our own kind: this test binary is not one, etcd is.
