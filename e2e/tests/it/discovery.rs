@@ -81,7 +81,7 @@ fn platforms_are_found_in_a_bucket_whose_paths_nobody_remembers() -> Result<()> 
     let endpoint = minio.endpoint();
     let place = ["--bucket", BUCKET, "--endpoint", &endpoint];
     let keys = ["--access-key", minio.access_key(), "--secret-key", minio.secret_key()];
-    let look = |flags: &[&str]| answer([&["tools", "discover"], &place[..], &keys, flags].concat());
+    let look = |flags: &[&str]| answer([&["tools", "discover"][..], &place, &keys, flags].concat());
     assert_said(&look(&[])?, 4, &["nothing of this platform lies here", "hint:"]);
 
     block_on(upload(&minio, &world.folder("whole"), "years/ago"))?;

@@ -82,6 +82,7 @@ async fn a_rebuilt_catalog_that_differs_from_what_its_run_recorded_is_not_used()
     ensure!(after == before, "generation {} was switched to", after.0);
 
     world.recover(&source).await?;
-    ensure!(world.platform.catalog()?.generation() > before);
+    let recovered = world.platform.catalog()?.generation();
+    ensure!(recovered > before, "the latest state was not switched to");
     world.end().await
 }
