@@ -162,9 +162,12 @@ fn a_policy_on_a_preset_backs_up_and_exports_as_the_preset_says() -> Result<()> 
         },
     }))?;
     stage.wait_valid("policy", "on-gold")?;
-    let run = |name: &str| {
+    let ask = |name: &str| {
         let subject = json!({ "kind": "Policy", "name": "on-gold", "namespace": NAMESPACE });
-        stage.create(&action("RunAction", name, NAMESPACE, json!({ "subject": subject })))?;
+        stage.create(&action("RunAction", name, NAMESPACE, json!({ "subject": subject })))
+    };
+    let run = |name: &str| {
+        ask(name)?;
         stage.complete("runaction", NAMESPACE, name)
     };
     run("first")?;
@@ -178,5 +181,11 @@ fn a_policy_on_a_preset_backs_up_and_exports_as_the_preset_says() -> Result<()> 
     stage.until("the policy is not valid any more", || {
         let policy = stage.get(&["policy", "on-gold", "-n", NAMESPACE])?.context("the policy")?;
         Ok((policy["status"]["validation"] == "Failed").then_some(()))
-    })
+    })?;
+    ask("third")?;
+    let ended = stage.ended("runaction", NAMESPACE, "third")?["status"].take();
+    assert_eq!(ended["state"], "Failed", "{ended}");
+    assert!(ended.to_string().contains("there is no preset 'gold'"), "{ended}");
+    assert_eq!(made_by(&stage, "on-gold")?, (2, 1), "nothing was made without the preset");
+    Ok(())
 }

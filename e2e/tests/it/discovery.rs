@@ -4,11 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use keelson_e2e::answer;
+use keelson_e2e::{Listing, answer};
+use keelson_store::StoreExt;
+use keelson_testkit::{BucketProtection, Minio, open_bucket};
 use serde_json::Value;
 
-use crate::stage::assert_said;
+use crate::stage::{assert_said, block_on};
 use crate::world::{PASSPHRASE, World, enter};
+
+const BUCKET: &str = "nobody-remembers";
 
 fn look(verb: &str, folder: &Path, flags: &[&str]) -> Result<keelson_e2e::Answer> {
     let folder = folder.display().to_string();
@@ -57,6 +61,43 @@ fn platforms_are_found_below_a_root_whose_paths_nobody_remembers() -> Result<()>
     assert_said(&said, 6, &["opens with this passphrase", "hint: give the passphrase"]);
     assert!(said.stdout.contains("not with this passphrase"), "what is there is told all the same: {said:?}");
     Ok(())
+}
+
+/// Puts a copy of the location below a path of the bucket.
+async fn upload(minio: &Minio, folder: &Path, path: &str) -> Result<()> {
+    let store = open_bucket(&minio.endpoint(), minio.access_key(), minio.secret_key(), BUCKET).await?;
+    for object in Listing::of(folder)?.paths() {
+        let body = fs::read(folder.join(object))?;
+        store.create(&format!("{path}/{}", object.display()).parse()?, body.into()).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn platforms_are_found_in_a_bucket_whose_paths_nobody_remembers() -> Result<()> {
+    let world = enter()?;
+    let minio = block_on(Minio::start())?;
+    block_on(minio.create_bucket(BUCKET, BucketProtection::None))?;
+    let endpoint = minio.endpoint();
+    let place = ["--bucket", BUCKET, "--endpoint", &endpoint];
+    let keys = ["--access-key", minio.access_key(), "--secret-key", minio.secret_key()];
+    let look = |flags: &[&str]| answer([&["tools", "discover"][..], &place, &keys, flags].concat());
+    assert_said(&look(&[])?, 4, &["nothing of this platform lies here", "hint:"]);
+
+    block_on(upload(&minio, &world.folder("whole"), "years/ago"))?;
+    let said = look(&["--output", "json"])?;
+    assert_said(&said, 0, &[]);
+    let whole = found(&said, "years/ago")?;
+    assert_eq!(whole["clusterID"], world.source_id.as_str());
+    assert_eq!(whole["applications"], serde_json::json!([crate::world::APPLICATION]));
+    let right = passphrase(&world, "right-passphrase", PASSPHRASE)?;
+    let said = look(&["--output", "json", "--path", "years/ago", "--passphrase-file", &right])?;
+    assert_said(&said, 0, &[]);
+    assert_eq!(found(&said, "years/ago")?["chains"][0]["opens"], true, "{said:?}");
+    let wrong = passphrase(&world, "wrong-passphrase", "not what was written down")?;
+    let said = look(&["--passphrase-file", &wrong])?;
+    assert_said(&said, 6, &["opens with this passphrase", "hint: give the passphrase"]);
+    block_on(minio.stop())
 }
 
 #[test]

@@ -40,11 +40,21 @@ fn kill_within(
     place: &Path,
     folder: &str,
 ) -> Result<bool> {
+    let before = Listing::of(place)?;
+    kill_once(stage, resource, action, |_| until_written(place, folder, &before))
+}
+
+/// The same where something else tells the moment.
+fn kill_once(
+    stage: &mut Stage,
+    resource: &str,
+    action: &Value,
+    moment: impl FnOnce(&Stage) -> Result<()>,
+) -> Result<bool> {
     let [namespace, name] =
         ["namespace", "name"].map(|field| action["metadata"][field].as_str().unwrap_or_default());
-    let before = Listing::of(place)?;
     stage.create(action)?;
-    until_written(place, folder, &before)?;
+    moment(stage)?;
     stage.kill_and_restart()?;
     let ended = stage.ended(resource, namespace, name)?;
     let status = &ended["status"];
@@ -137,6 +147,76 @@ fn a_kill_in_the_middle_of_a_dr_run_is_followed_by_the_same_run_to_its_end() -> 
         Ok(("runaction", action("RunAction", &format!("run-{number}"), NAMESPACE, policy)))
     };
     kill_each_moment(work, |stage, place| Ok(place.join("k10").join(stage.cluster_id()?).join("dr")))
+}
+
+/// So many make a restore that lasts.
+const MAPS: usize = 24;
+/// Restores are killed at a moment until one was interrupted.
+const RESTORES: usize = 8;
+
+/// In the order of the API server they stand before all else in the namespace.
+fn map_names() -> Vec<String> {
+    (0..MAPS).map(|number| format!("a-map-{number:02}")).collect()
+}
+
+/// What the maps hold; one that is not there holds nothing.
+fn contents(stage: &Stage) -> Result<Vec<Value>> {
+    let maps = stage.get(&["configmaps", "-n", APPLICATION])?.context("no list")?;
+    let maps = maps["items"].as_array().context("no items")?;
+    let held = |name: &String| {
+        let map = maps.iter().find(|map| map["metadata"]["name"] == name.as_str());
+        map.map(|map| map["data"].clone()).unwrap_or_default()
+    };
+    Ok(map_names().iter().map(held).collect())
+}
+
+/// Waits until the first map is back.
+fn until_restoring(stage: &Stage) -> Result<()> {
+    let client = stage.client()?;
+    let path = format!("/api/v1/namespaces/{APPLICATION}/configmaps?limit=1");
+    block_on(promptly("the first map is back", async || {
+        let list: Value = client.request(http::Request::get(&path).body(Vec::new())?).await?;
+        let first = list["items"][0]["metadata"]["name"].as_str().unwrap_or_default();
+        Ok(first.starts_with("a-map-").then_some(()))
+    }))
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_restore_is_followed_by_the_same_restore_to_its_end() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let mut stage = Stage::raise(share.directory(), &[])?;
+    stage.namespace(APPLICATION)?;
+    let maps: Vec<Value> = map_names().iter().map(|name| config_map(name)).collect();
+    stage.create(&json!({ "apiVersion": "v1", "kind": "List", "items": maps }))?;
+    let (kept, point) = (contents(&stage)?, back_up(&stage, "kept")?);
+    let subject = json!({ "kind": "RestorePoint", "name": point, "namespace": APPLICATION });
+    let names = map_names();
+    let gone: Vec<&str> =
+        ["configmap", "-n", APPLICATION].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let (mut numbers, mut interrupted) = (0_usize.., Vec::new());
+    for moment in ["its session", "its first object"] {
+        for number in numbers.by_ref().take(RESTORES) {
+            stage.delete(&gone)?;
+            let name = format!("restore-{number}");
+            let restore = action("RestoreAction", &name, APPLICATION, json!({ "subject": subject }));
+            let is_interrupted = match moment {
+                "its session" => {
+                    let local = stage.data().join("local");
+                    kill_within(&mut stage, "restoreaction", &restore, &local, "sessions")?
+                }
+                _ => kill_once(&mut stage, "restoreaction", &restore, until_restoring)?,
+            };
+            if is_interrupted {
+                let ended = stage.complete("restoreaction", APPLICATION, &name)?;
+                assert!(contents(&stage)? == kept, "not all is as it was: {}", ended["status"]);
+                interrupted.push(moment);
+                break;
+            }
+        }
+    }
+    println!("restores were interrupted at {interrupted:?}");
+    assert!(!interrupted.is_empty(), "no kill came within a restore");
+    Ok(())
 }
 
 fn log_length(stage: &Stage) -> Result<usize> {

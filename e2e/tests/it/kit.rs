@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::stage::{NAMESPACE, Stage, assert_said, block_on, profile};
 use crate::world::{
-    APPLICATION, EARLIER, KIT_PASSPHRASE, KitFile, PASSPHRASE, back_up, create_application, enter, export,
-    wait_until_shipped,
+    APPLICATION, EARLIER, KIT_PASSPHRASE, KitFile, ORIGIN, PASSPHRASE, back_up, copy_folder,
+    create_application, enter, export, only_child, raise_protected, wait_until_shipped,
 };
 
 const BUCKET: &str = "vault";
@@ -251,5 +251,42 @@ fn a_kit_is_not_written_over_a_file_and_not_kept_where_it_cannot_be_tried() -> R
     assert_said(&make(&folder.join("new-kit"), &weak, &[])?, 3, &["too easy to guess"]);
     assert!(!folder.join("new-kit").exists());
     assert_eq!(before, Listing::of(&folder.join("whole"))?);
+    Ok(())
+}
+
+/// A whole kit that leads to less than was shipped: where it is tried, it fails.
+#[test]
+fn a_kit_whose_location_does_not_hold_what_was_shipped_leaves_no_file() -> Result<()> {
+    let share = Supervisor::start("share")?;
+    let stage = raise_protected(share.directory(), ORIGIN, &[])?;
+    // It lies in segments alone, behind the only base.
+    stage.profile("late", "late")?;
+    stage.wait_valid("profile", "late")?;
+    wait_until_shipped(&stage)?;
+    let folder = share.directory().join("kits");
+    fs::create_dir(&folder)?;
+    let (kit, passphrase) = (folder.join("kit"), share.directory().join("kit-passphrase"));
+    fs::write(&passphrase, KIT_PASSPHRASE)?;
+    let (file, secret) = (kit.display().to_string(), passphrase.display().to_string());
+    let make = |flags: &[&str]| {
+        let words = ["dr", "kit", "--output-file", &file, "--kit-passphrase-file", &secret];
+        stage.keelson(&[&words[..], flags].concat())
+    };
+    let chain = only_child(&share.directory().join(ORIGIN).join("k10").join(stage.cluster_id()?).join("dr"))?;
+    let (segments, aside) = (chain.join("segments"), share.directory().join("aside"));
+    let refused = ["the location does not hold what was shipped to it", "known to have reached"];
+
+    fs::rename(&segments, &aside)?;
+    assert_said(&make(&[])?, 8, &refused);
+    let left: Vec<_> = fs::read_dir(&folder)?.collect::<std::io::Result<_>>()?;
+    assert!(left.is_empty(), "{left:?}");
+
+    copy_folder(&aside, &segments)?;
+    assert_said(&make(&[])?, 0, &[]);
+    let kept = fs::read(&kit)?;
+    fs::remove_dir_all(&segments)?;
+    assert_said(&make(&["--overwrite"])?, 8, &refused);
+    assert_eq!(fs::read(&kit)?, kept, "the kit that was there stays");
+    assert_eq!(fs::read_dir(&folder)?.count(), 1);
     Ok(())
 }

@@ -24,6 +24,8 @@ const PHRASE: &str = "kept by the security office, elsewhere";
 const OTHER_PHRASE: &str = "another one of the security office";
 const DR_POLICY: &str = "k10-disaster-recovery-policy";
 
+const PAGE: &str = include_str!("../../../docs/operations/passphrase-sources.md");
+
 /// As the documented command makes it.
 fn create_secret(stage: &Stage, name: &str, fields: &[&str]) -> Result<()> {
     let literals = fields.iter().flat_map(|field| ["--from-literal", *field]);
@@ -388,5 +390,17 @@ fn assert_change_is_noticed(vault: &Vault, stage: &Stage, share: &Path) -> Resul
         Ok(opened_with(share, OTHER_PHRASE)?.contains(&renewed).then_some(()))
     })?;
     ensure!(!opened_with(share, PHRASE)?.contains(&renewed), "the old passphrase opens {renewed}");
+    Ok(())
+}
+
+#[test]
+fn the_page_warns_that_a_token_on_the_command_line_stays_in_the_shells_history() -> Result<()> {
+    let command = format!(
+        "kubectl create secret generic vault-creds --namespace {NAMESPACE} --from-literal vault_token=<token>"
+    );
+    let (_, behind) = PAGE.split_once(&command).context("the command is not on the page")?;
+    let warning = behind.trim_start_matches(['`', '\n']).lines().next().unwrap_or_default();
+    assert!(warning.contains("shell's history"), "{warning}");
+    assert!(warning.contains("`--from-file vault_token=<file>` does not"), "{warning}");
     Ok(())
 }

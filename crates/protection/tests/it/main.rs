@@ -10,6 +10,7 @@ mod cancel;
 mod chains;
 mod cluster_scope;
 mod confirm;
+mod contradicted;
 mod copies;
 mod details;
 mod drill;

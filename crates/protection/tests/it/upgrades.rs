@@ -9,10 +9,11 @@ use keelson_protection::recovery::enable::enable;
 use keelson_testkit::eventually;
 use serde_json::{Value, json};
 
-use crate::fixture::World;
+use crate::fixture::{World, copy};
 use crate::stage::{NAMESPACE, config, make_valid, open_repository, plain_policy, profile, set_passphrase};
 
 const PASSPHRASE: &str = "the passphrase of the platform";
+const CHANGED: &str = "a later passphrase of the platform";
 const SHOP: &str = "shop";
 const WIKI: &str = "wiki";
 const POLICY: &str = "nightly";
@@ -109,6 +110,32 @@ async fn an_upgrade_lets_exports_open_with_the_passphrase_again() -> Result<()> 
         ensure!(done["state"] == "Complete", "{done}");
         ensure!(opens(&world, SHOP).await?);
     }
+    world.end().await
+}
+
+/// The newest keys of an application's exports, if they open with the passphrase.
+async fn keys(world: &World, application: &str, passphrase: &str) -> Result<Option<u32>> {
+    let opened = open_repository(&folder(world, application)?, passphrase).await;
+    Ok(opened.ok().map(|open| open.keyring().newest().number()))
+}
+
+/// The location was put back to what it held before the passphrase was changed, while the platform went on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_gives_exports_of_older_keys_the_newest_key_and_the_passphrase_of_today() -> Result<()> {
+    let world = exported().await?;
+    let (root, older) = (folder(&world, SHOP)?, world.share.path().join("older"));
+    copy(&root, &older)?;
+    set_passphrase(world.platform.cluster(), CHANGED).await?;
+    enable(&world.platform, "vault", DrMode::Legacy).await?;
+    std::fs::remove_dir_all(&root)?;
+    copy(&older, &root)?;
+    ensure!(keys(&world, SHOP, PASSPHRASE).await? == Some(1), "it has the keys of before");
+    ensure!(keys(&world, SHOP, CHANGED).await?.is_none(), "nothing of it opens with the new passphrase");
+
+    let subject = repository(&world, of_application(SHOP)).await?;
+    let done = upgrade(&world, "of-older-keys", subject).await?.body.status;
+    ensure!((&done["state"], &done["upgradedRepositories"]) == (&json!("Complete"), &json!(1)), "{done}");
+    ensure!(keys(&world, SHOP, CHANGED).await? == Some(2), "it has the key of the new passphrase");
     world.end().await
 }
 

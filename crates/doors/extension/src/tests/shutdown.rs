@@ -68,6 +68,14 @@ async fn a_server_is_ready_from_when_it_stands_to_when_it_leaves() {
     assert_eq!(told().await, refused("shutting down"));
 }
 
+/// Within what a container is given to end, of which its Lease and its registration take the rest.
+#[test]
+fn what_a_platform_leaves_unanswered_is_dropped_after_ten_seconds() {
+    let Farewell { answered_for, dropped_after } = Bounds::default().farewell;
+    assert_eq!(Bounds::default().farewell, Farewell::USUAL);
+    assert_eq!((answered_for, dropped_after), (Duration::from_secs(2), Duration::from_secs(10)));
+}
+
 /// Connections were refused from the first moment on, and informers listed everything anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_end_each_write_is_answered_and_each_watch_tells_how_far_it_has_come() {

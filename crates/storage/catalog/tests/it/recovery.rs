@@ -264,6 +264,44 @@ fn the_header_of_a_base_gives_the_key_before_the_key_is_known() {
     assert_eq!((header.head, header.scope), (database.head(), Scope::ConfigurationAndLocal));
 }
 
+/// Where the rows of a base begin: behind the header, with its length before it and its tag behind it.
+fn rows_of(base: &[u8]) -> usize {
+    let (length, _) = base.split_first_chunk::<4>().unwrap();
+    4 + u32::from_le_bytes(*length) as usize + 32
+}
+
+/// Header, rows and counts are each as they were written; only the digest of the rows tells.
+#[test]
+fn a_base_with_rows_of_another_state_is_told_by_its_digest_and_not_used() {
+    for (class, scope) in [
+        (Class::Configuration, Scope::ConfigurationOnly),
+        (Class::Configuration, Scope::ConfigurationAndLocal),
+        (Class::Local, Scope::ConfigurationAndLocal),
+    ] {
+        let source = Fixture::new();
+        let (data_dir, database) = source.create();
+        let row = row_in(POINTS, "shop", "a", class);
+        put(&database, row.clone());
+        let earlier = base(&database, scope);
+        put(&database, with_body(row, "changed"));
+        let later = base(&database, scope);
+        let mixed = [&later[..rows_of(&later)], &earlier[rows_of(&earlier)..]].concat();
+
+        let mut rebuild = data_dir.begin_recovery(Generation(2), &source.key, b"").unwrap();
+        let error = rebuild.put_base(&mut mixed.as_slice()).unwrap_err();
+        let at = database.head().revision;
+        assert!(
+            matches!(error, RebuildError::Digest { class: c, at: a } if (c, a) == (class, at)),
+            "{error}"
+        );
+        assert_eq!(error.class(), ErrorClass::Corrupt);
+        assert_eq!(rebuild.head(), None, "nothing of it is taken over");
+        let error = rebuild.finish::<RebuildError>(&actor(), |_| Ok(())).unwrap_err();
+        assert!(matches!(error, RebuildError::Order), "{error}");
+        assert_eq!(data_dir.current_generation().unwrap(), Some(Generation(1)));
+    }
+}
+
 #[test]
 fn a_base_under_another_key_is_refused() {
     let (source, other, target) = (Fixture::new(), Fixture::new(), Fixture::new());
