@@ -310,13 +310,13 @@ fn now(platform: &Platform) -> Time {
     Time(platform.clock.now())
 }
 
-/// Changes the request's status, or the part of it that `Part` is. A request that was deleted meanwhile is not brought
-/// back.
+/// Changes the request's status, or the part of it that `Part` is, whoever else writes it at the same time. A request that was
+/// deleted meanwhile is not brought back.
 async fn note<Part>(platform: &Platform, request: &Record, change: impl Fn(&mut Part))
 where
     Part: Default + Serialize + DeserializeOwned,
 {
-    for _ in 0..5 {
+    loop {
         let Ok(Some(mut record)) = read(&platform.instance, &request.key()) else { return };
         if record.uid != request.uid {
             return;
