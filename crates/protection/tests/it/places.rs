@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keelson_catalog::{Actor, Change, Class, Labels, Row, RowKind};
-use keelson_model::Clock;
 use keelson_model::recovery::DrMode;
 use keelson_protection::recovery::enable::{disable, enable};
 use keelson_protection::{Place, Platform, maintenance};

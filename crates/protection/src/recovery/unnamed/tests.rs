@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::*;
 use crate::layout::{ClusterFolder, Epoch};
-use crate::locations::Place;
+use crate::locations::{OpenedWith, Place};
 use crate::platform::{RecoveryBounds, Settings};
 use crate::recovery::ship::writers::Started;
 use crate::recovery::ship::{Sender, Shipper, Target};
@@ -100,6 +100,7 @@ async fn copies_and_runs_are_retired_only_once_shipping_has_found_the_chain_to_b
     let target = Target {
         enabled: enabled_to(id),
         store: store.clone(),
+        opened_with: OpenedWith::nothing(),
         folder: folder.clone(),
         repository: repository.clone(),
         epoch: Epoch(1),

@@ -9,7 +9,7 @@ use keelson_testkit::{Calls, Failure, Fault, FaultyStore, Span};
 
 use super::*;
 use crate::layout::{ClusterFolder, Epoch};
-use crate::locations::Location;
+use crate::locations::{Location, OpenedWith};
 use crate::recovery::enable::disable;
 use crate::recovery::moment::find_moment;
 use crate::recovery::open::{list_repositories, open_chain};
@@ -94,7 +94,7 @@ fn note(site: &Site, name: &str) -> Result<Timestamp> {
     site.clock.advance(Duration::from_secs(60));
     let row = mirrored(&RowKey::new(RowKind::new("notes"), "", name), &json!({}));
     site.platform.catalog()?.commit(&Actor::new("test"), vec![row])?;
-    Ok(site.clock.now())
+    Ok(site.platform.clock.now())
 }
 
 /// What a copy of the volume does when it starts.
@@ -104,7 +104,8 @@ async fn begin_elsewhere(platform: &Platform, location: &Location, enabled: &Ena
     let (root, slots, cache) = (folder.repository(), keys.slot_ids(), &platform.index_cache);
     let repository =
         repositories::create_or_open(store.clone(), root, id, &keys, "vault", &slots, cache).await?;
-    let target = Target { enabled: enabled.clone(), store, folder, repository, epoch: Epoch(1) };
+    let (enabled, opened_with) = (enabled.clone(), OpenedWith::nothing());
+    let target = Target { enabled, store, opened_with, folder, repository, epoch: Epoch(1) };
     let (sender, known) = (Sender::of(platform, id)?, state::started(platform, id)?);
     let (mut copy, found) = Shipper::take_up(target, &sender, &known).await?;
     copy.leave_start(&sender, &Started::next(id, found)).await?;

@@ -116,11 +116,7 @@ async fn a_stranger_between_two_segments_does_not_stop_a_recovery_and_a_damaged_
     let damaged = behind.iter().map(|name| name.parse::<Position>().unwrap()).find(|at| at.sequence.0 == 1);
     world.memory.tamper(&folder.segment(damaged.unwrap()), Bytes::from_static(b"x"));
     let error = world.rebuild(&open, Sequence(3)).await.unwrap_err();
-    assert_eq!(
-        keelson_model::Classified::class(&error),
-        keelson_model::ErrorClass::Invalid,
-        "refused by the plan"
-    );
+    assert_eq!(error.class(), ErrorClass::Invalid, "refused by the plan");
     world.assert_reachable(&[head]).await;
 }
 
