@@ -46,6 +46,7 @@ mod policies;
 mod scheduler;
 pub mod validation;
 
+mod digest;
 mod documents;
 mod epochs;
 mod identity;

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelson_crypto::{Sha256, Sha256Stream};
+use keelson_crypto::Sha256;
 use keelson_model::location::{
     DrTargetRefusal, FileStoreLocation, LocationSpec, ObjectStoreLocation, ObjectStoreProvider,
     ProfileHealth, ProfileKind, check_dr_target,
@@ -24,6 +24,7 @@ use keelson_store::{ListPage, ParsePathError, Store, StoreError, StorePath};
 use keelson_workload::{NamespacedName, RequestError, Secret};
 use serde::{Deserialize, Serialize};
 
+use crate::digest;
 use crate::kinds;
 use crate::layout;
 use crate::ownership;
@@ -82,14 +83,7 @@ impl fmt::Debug for OpenedWith {
 }
 
 fn digest_of(secret: &Secret) -> Sha256 {
-    let mut digest = Sha256Stream::new();
-    for (key, value) in &secret.data {
-        for part in [key.as_bytes(), value.as_slice()] {
-            digest.update(&(part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-    }
-    digest.finish()
+    digest::of_parts(secret.data.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_slice()]))
 }
 
 /// A location, opened to be tried.

@@ -63,6 +63,25 @@ pub struct Settings {
     pub aws: AwsEnvironment,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Of a platform that a unit test opens on a volume.
+    pub(crate) fn of_a_test(data: &std::path::Path) -> Self {
+        Self {
+            install_namespace: "kasten-io".to_owned(),
+            data: data.to_owned(),
+            mounts: "/nowhere".into(),
+            claims: BTreeMap::new(),
+            ownership_grace: Duration::from_secs(60),
+            clock_difference_max: SignedDuration::from_mins(5),
+            quick_mode: false,
+            recovery_bounds: RecoveryBounds::USUAL,
+            passphrase_cost: KdfCost::LOWEST,
+            aws: AwsEnvironment::default(),
+        }
+    }
+}
+
 /// In minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecoveryBounds {

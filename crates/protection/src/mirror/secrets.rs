@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keelson_catalog::{Change, Class, Database, Expect, Row, RowKey};
-use keelson_crypto::{CatalogKey, Sha256, Sha256Stream};
+use keelson_crypto::{CatalogKey, Sha256};
 use keelson_workload::{Kind, NamespacedName, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{ACTOR, Held, MirrorError};
+use crate::digest;
 use crate::kinds;
 use crate::platform::{Platform, commit};
 
@@ -51,21 +52,9 @@ pub(super) async fn mirror(
 }
 
 fn digest_of(secret: &Secret) -> Sha256 {
-    let mut stream = Sha256Stream::new();
-    let mut take = |part: &[u8]| {
-        stream.update(&(part.len() as u64).to_le_bytes());
-        stream.update(part);
-    };
-    take(secret.secret_type.as_bytes());
-    for (label, value) in &secret.labels {
-        take(label.as_bytes());
-        take(value.as_bytes());
-    }
-    for (field, value) in &secret.data {
-        take(field.as_bytes());
-        take(value);
-    }
-    stream.finish()
+    let labels = secret.labels.iter().flat_map(|(label, value)| [label.as_bytes(), value.as_bytes()]);
+    let data = secret.data.iter().flat_map(|(field, value)| [field.as_bytes(), value.as_slice()]);
+    digest::of_parts([secret.secret_type.as_bytes()].into_iter().chain(labels).chain(data))
 }
 
 /// What other programs make for themselves is worth nothing in another cluster.

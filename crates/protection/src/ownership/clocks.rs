@@ -103,7 +103,6 @@ mod tests {
     use std::sync::Arc;
 
     use anyhow::Result;
-    use keelson_crypto::KdfCost;
     use keelson_model::recovery::DrMode;
     use keelson_model::{ManualClock, RepositoryId};
     use keelson_testkit::ControlPlane;
@@ -112,26 +111,11 @@ mod tests {
 
     use super::*;
     use crate::locations::Place;
-    use crate::platform::{RecoveryBounds, Settings};
+    use crate::platform::Settings;
     use crate::recovery::state::Enabled;
 
     const NAMESPACE: &str = "kasten-io";
     const WHY: &str = "the clocks differ";
-
-    fn settings(data: &std::path::Path) -> Settings {
-        Settings {
-            install_namespace: NAMESPACE.to_owned(),
-            data: data.to_owned(),
-            mounts: "/nowhere".into(),
-            claims: BTreeMap::new(),
-            ownership_grace: Duration::from_secs(60),
-            clock_difference_max: SignedDuration::from_mins(5),
-            quick_mode: false,
-            recovery_bounds: RecoveryBounds::USUAL,
-            passphrase_cost: KdfCost::LOWEST,
-            aws: crate::AwsEnvironment::default(),
-        }
-    }
 
     fn enabled_to(profile: &str) -> Enabled {
         Enabled {
@@ -153,7 +137,7 @@ mod tests {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         cluster.apply_manifest(&namespace).await?;
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
-        let platform = Platform::open(settings(data.path()), cluster, clock.clone()).await?;
+        let platform = Platform::open(Settings::of_a_test(data.path()), cluster, clock.clone()).await?;
         let look = |why: Option<&str>| {
             platform.clock_looks.note("vault", platform.clock.now(), why.map(str::to_owned));
         };

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use keelson_catalog::{Actor, Change, Class, Labels, Query, Row, RowKey, RowKind};
 use keelson_model::names::OWNERSHIP_CONFIG_MAP;
 use keelson_model::{Clock, ClusterId, ManualClock};
+use keelson_protection::maintenance::{self, PassReport};
 use keelson_protection::requests::{self, Effect, NewObject, Preconditions, RequestError};
 use keelson_protection::{
     AwsEnvironment, CLOCK_DIFFERENCE_MAX, Platform, Record, Requester, Settings, User, status,
@@ -178,6 +179,15 @@ impl World {
     /// Everything that lies below a folder of the share.
     pub(crate) fn listing(&self, folder: &str) -> Result<BTreeSet<String>> {
         files(&self.share.path().join(folder))
+    }
+
+    /// Waits until maintenance has passed so many times; what the last pass did.
+    pub(crate) async fn maintained(&self, count: u64) -> Result<PassReport> {
+        eventually("maintenance has passed", async || {
+            let passes = maintenance::passes(&self.platform).filter(|passes| passes.count >= count);
+            Ok(passes.and_then(|passes| passes.last))
+        })
+        .await
     }
 
     /// Backs a namespace up and exports that, each with these fields of its spec; gives the export.

@@ -37,11 +37,7 @@ async fn ends(store: &dyn Store, cluster: &str) -> Result<BTreeMap<String, Times
 async fn maintain(world: &World, count: u64) -> Result<PassReport> {
     eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
     world.clock.advance(DAY + DAY / 24);
-    eventually("maintenance has passed", async || {
-        let passes = maintenance::passes(&world.platform).filter(|passes| passes.count >= count);
-        Ok(passes.and_then(|passes| passes.last))
-    })
-    .await
+    world.maintained(count).await
 }
 
 /// The bucket's time cannot be moved, so the period is: to the pass it is the same whether a lock ends early because time

@@ -48,23 +48,16 @@ async fn what_does_not_open_among_the_outcomes_is_told_and_left_alone() -> Resul
     eventually("all is retired", async || Ok(world.list("RestorePointContent")?.is_empty().then_some(())))
         .await?;
     let before = packs()?;
-    let passes = async |count: u64| {
-        eventually("maintenance has passed", async || {
-            let passes = maintenance::passes(&world.platform).filter(|passes| passes.count >= count);
-            Ok(passes.and_then(|passes| passes.last))
-        })
-        .await
-    };
     eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
     world.clock.advance(Duration::from_secs(3 * 3600));
-    let report = passes(1).await?;
+    let report = world.maintained(1).await?;
     let told = |it: &String| it.contains(&name) && it.contains("delete the object from the store");
     ensure!(report.failures.iter().any(told), "{report:?}");
     ensure!(planted.exists() && packs()? == before, "nothing was freed there");
 
     std::fs::remove_file(&planted)?;
     world.clock.advance(Duration::from_secs(25 * 3600));
-    let report = passes(2).await?;
+    let report = world.maintained(2).await?;
     ensure!(report.failures_total == 0 && packs()? < before, "{report:?}");
     world.end().await
 }
@@ -284,19 +277,12 @@ async fn rows_that_no_base_names_are_freed_after_a_week() -> Result<()> {
     ensure!(bases.len() == 2 && outcomes >= 2, "{bases:?} {outcomes}");
     std::fs::remove_file(world.share.path().join(&folder).join(&bases[0]))?;
 
-    let pass = async |count: u64| {
-        eventually("maintenance has passed", async || {
-            let passes = maintenance::passes(&world.platform).filter(|passes| passes.count >= count);
-            Ok(passes.and_then(|passes| passes.last))
-        })
-        .await
-    };
     eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
     world.clock.advance(Duration::from_secs(3 * 3600));
-    let report = pass(1).await?;
+    let report = world.maintained(1).await?;
     ensure!(report.failures_total == 0 && names("outcomes/")?.len() == outcomes, "{report:?}");
     world.clock.advance(Duration::from_secs(8 * 24 * 3600));
-    let report = pass(2).await?;
+    let report = world.maintained(2).await?;
     let left = names("outcomes/")?;
     ensure!(report.failures_total == 0 && left.len() == 1, "{report:?} {left:?}");
     ensure!(names("bases/")? == bases[1..], "what a base names stays");

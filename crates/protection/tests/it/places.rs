@@ -77,22 +77,15 @@ async fn maintenance_goes_on_where_a_profile_was_deleted_and_another_leads() -> 
     world.export(APPLICATION, "first", through("old")).await?;
     let cluster = world.platform.cluster();
     cluster.delete_object(&config("Profile", "profiles"), Some(NAMESPACE), "old").await?;
-    let passed = async |count: u64| {
-        eventually("maintenance has passed", async || {
-            let passes = maintenance::passes(&world.platform).filter(|passes| passes.count >= count);
-            Ok(passes.and_then(|passes| passes.last))
-        })
-        .await
-    };
     eventually("a pass is due", async || Ok(maintenance::passes(&world.platform))).await?;
     world.clock.advance(Duration::from_secs(3 * 3600));
-    let report = passed(1).await?;
+    let report = world.maintained(1).await?;
     let told = |why: &String| why.contains("claim 'share'") && why.contains("no profile 'old'");
     ensure!(report.failures_total == 1 && report.failures.iter().all(told), "{report:?}");
 
     make_profile(&world, "new").await?;
     world.clock.advance(Duration::from_secs(25 * 3600));
-    let report = passed(2).await?;
+    let report = world.maintained(2).await?;
     ensure!(report.failures_total == 0 && report.repositories == 2, "{report:?}");
     world.end().await
 }

@@ -1,12 +1,8 @@
 //! Claims that are gone from the store, alone or with all that lay beside them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use jiff::SignedDuration;
-use keelson_crypto::KdfCost;
 use keelson_model::{InstanceId, ManualClock};
 use keelson_store::providers::memory::MemoryStore;
 use keelson_store::{ListPage, Store, StorePath};
@@ -19,24 +15,9 @@ use crate::epochs;
 use crate::layout::Epoch;
 use crate::locations::{OpenedWith, Place};
 use crate::ownership::{claim, lineage_keys, prove};
-use crate::platform::{Platform, RecoveryBounds, Settings};
+use crate::platform::{Platform, Settings};
 
 const NAMESPACE: &str = "kasten-io";
-
-fn settings(data: &std::path::Path) -> Settings {
-    Settings {
-        install_namespace: NAMESPACE.to_owned(),
-        data: data.to_owned(),
-        mounts: "/nowhere".into(),
-        claims: BTreeMap::new(),
-        ownership_grace: Duration::from_secs(60),
-        clock_difference_max: SignedDuration::from_mins(5),
-        quick_mode: false,
-        recovery_bounds: RecoveryBounds::USUAL,
-        passphrase_cost: KdfCost::LOWEST,
-        aws: crate::AwsEnvironment::default(),
-    }
-}
 
 fn behind(store: &Arc<MemoryStore>) -> Location {
     let place = Place::FileStore { claim: "share".to_owned(), path: String::new() };
@@ -49,7 +30,7 @@ async fn open(plane: &ControlPlane, data: &std::path::Path) -> Result<Arc<Platfo
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     cluster.apply_manifest(&namespace).await?;
     let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
-    Ok(Platform::open(settings(data), cluster, clock).await?)
+    Ok(Platform::open(Settings::of_a_test(data), cluster, clock).await?)
 }
 
 /// Maintenance proves before it looks for anything: it made the first epoch anew in a node's own folder, which from then

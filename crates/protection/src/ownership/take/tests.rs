@@ -1,33 +1,16 @@
 //! What is taken is what was pending when it was released.
 
 use anyhow::Result;
-use jiff::SignedDuration;
-use keelson_crypto::KdfCost;
 use keelson_model::{Generation, ManualClock};
 use keelson_testkit::ControlPlane;
 use keelson_workload::Cluster;
 use serde_json::json;
 
 use super::*;
-use crate::platform::{RecoveryBounds, Settings};
+use crate::platform::Settings;
 
 const NAMESPACE: &str = "kasten-io";
 const THEIRS: &str = "0c3e8c52-6a0b-4f6e-9d2f-2f6f1f7a90aa";
-
-fn settings(data: &std::path::Path) -> Settings {
-    Settings {
-        install_namespace: NAMESPACE.to_owned(),
-        data: data.to_owned(),
-        mounts: "/nowhere".into(),
-        claims: BTreeMap::new(),
-        ownership_grace: Duration::from_secs(60),
-        clock_difference_max: SignedDuration::from_mins(5),
-        quick_mode: false,
-        recovery_bounds: RecoveryBounds::USUAL,
-        passphrase_cost: KdfCost::LOWEST,
-        aws: crate::AwsEnvironment::default(),
-    }
-}
 
 /// The second recovery's backups belonged to nobody any more, and its ConfigMap bound nobody.
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +20,7 @@ async fn what_a_second_recovery_has_made_pending_outlives_the_release_of_the_fir
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     cluster.apply_manifest(&namespace).await?;
     let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
-    let platform = Platform::open(settings(data.path()), cluster, clock).await?;
+    let platform = Platform::open(Settings::of_a_test(data.path()), cluster, clock).await?;
     let pending = || anyhow::Ok(ownership::read(&platform.instance)?.pending);
 
     let theirs: ClusterId = THEIRS.parse()?;

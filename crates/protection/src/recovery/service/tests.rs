@@ -10,7 +10,6 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, bail, ensure};
 use futures::poll;
 use keelson_catalog::{Actor, Change, Class, Expect, RowKey, RowKind};
-use keelson_crypto::KdfCost;
 use keelson_model::names::{DR_SECRET, OWNERSHIP_CONFIG_MAP};
 use keelson_model::recovery::DrMode;
 use keelson_model::{Generation, ManualClock};
@@ -74,16 +73,10 @@ impl Site {
         let phrase = [("key".to_owned(), b"a long enough phrase".to_vec())];
         cluster.apply_secret(&Secret::opaque(NamespacedName::new(NAMESPACE, DR_SECRET), phrase)).await?;
         let settings = Settings {
-            install_namespace: NAMESPACE.to_owned(),
-            data: data.path().to_owned(),
-            mounts: "/nowhere".into(),
             claims: BTreeMap::from([("share".to_owned(), share.path().to_owned())]),
-            ownership_grace: Duration::from_secs(60),
             clock_difference_max: jiff::SignedDuration::MAX,
-            quick_mode: false,
             recovery_bounds: BOUNDS,
-            passphrase_cost: KdfCost::LOWEST,
-            aws: crate::AwsEnvironment::default(),
+            ..Settings::of_a_test(data.path())
         };
         let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
         let platform = Platform::open(settings, cluster, clock.clone()).await?;

@@ -1,11 +1,8 @@
 //! Whose outcomes are looked for: those of a repository whose chain this process has found to be its catalog's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use jiff::SignedDuration;
-use keelson_crypto::KdfCost;
 use keelson_model::ManualClock;
 use keelson_model::recovery::DrMode;
 use keelson_repository::OutcomeDraft;
@@ -18,7 +15,7 @@ use serde_json::json;
 use super::*;
 use crate::layout::{ClusterFolder, Epoch};
 use crate::locations::{OpenedWith, Place};
-use crate::platform::{RecoveryBounds, Settings};
+use crate::platform::Settings;
 use crate::recovery::ship::writers::Started;
 use crate::recovery::ship::{Sender, Shipper, Target};
 use crate::recovery::state::Enabled;
@@ -26,21 +23,6 @@ use crate::repositories;
 use crate::streams::new_session;
 
 const NAMESPACE: &str = "kasten-io";
-
-fn settings(data: &std::path::Path) -> Settings {
-    Settings {
-        install_namespace: NAMESPACE.to_owned(),
-        data: data.to_owned(),
-        mounts: "/nowhere".into(),
-        claims: BTreeMap::new(),
-        ownership_grace: Duration::from_secs(60),
-        clock_difference_max: SignedDuration::from_mins(5),
-        quick_mode: false,
-        recovery_bounds: RecoveryBounds::USUAL,
-        passphrase_cost: KdfCost::LOWEST,
-        aws: crate::AwsEnvironment::default(),
-    }
-}
 
 fn enabled_to(repository: RepositoryId) -> Enabled {
     Enabled {
@@ -77,7 +59,7 @@ async fn copies_and_runs_are_retired_only_once_shipping_has_found_the_chain_to_b
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     cluster.apply_manifest(&namespace).await?;
     let clock = Arc::new(ManualClock::new("2026-03-04T09:30:00Z".parse()?));
-    let platform = Platform::open(settings(data.path()), cluster, clock.clone()).await?;
+    let platform = Platform::open(Settings::of_a_test(data.path()), cluster, clock.clone()).await?;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new().with_clock(clock.clone()));
     let (id, other) = (RepositoryId::from_bytes([1; 16]), RepositoryId::from_bytes([2; 16]));
     let folder = ClusterFolder::new(&platform.cluster_id).dr_repository(id);
